@@ -1,0 +1,155 @@
+//! The stable error codes and the body that carries them (RFC 9457, problem details).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $title:literal;)+) => {
+        /// Every reason for which a listener refuses. Stable: programs and people match on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Code {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Code {
+            /// All codes, for documentation and tests.
+            pub const ALL: &[Code] = &[$(Code::$variant),+];
+
+            /// The code as text, such as `name-taken`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)+ }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(Code::$variant => $status,)+ }
+            }
+
+            /// A short title that does not vary from case to case.
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request's body or parameters cannot be read.
+    BadRequest = "bad-request", 400, "The request cannot be read";
+    /// A field has a value that is not allowed.
+    BadField = "bad-field", 422, "A field is not valid";
+    /// The body is larger than this route takes.
+    TooLarge = "too-large", 413, "The request is too large";
+    /// No token, or one that nobody issued.
+    Unauthenticated = "unauthenticated", 401, "Who are you?";
+    /// The caller's role does not reach this far.
+    Forbidden = "forbidden", 403, "Not allowed";
+    /// A join token that is unknown, used or expired.
+    JoinRefused = "join-refused", 403, "The join token is not accepted";
+    /// Nothing by that name.
+    NotFound = "not-found", 404, "Not found";
+    /// The route does not take this method.
+    MethodNotAllowed = "method-not-allowed", 405, "The method is not allowed here";
+    /// A name that already stands for something else.
+    NameTaken = "name-taken", 409, "The name is taken";
+    /// A move that the state machine does not have.
+    WrongState = "wrong-state", 409, "Not in this state";
+    /// An upload chunk that does not begin where the file ends.
+    OffsetMismatch = "offset-mismatch", 409, "The chunk does not begin where the upload ends";
+    /// Another request is writing this upload.
+    UploadBusy = "upload-busy", 423, "Another request is writing this upload";
+    /// An upload chunk with another media type than tus prescribes.
+    UnsupportedMediaType = "unsupported-media-type", 415, "The media type is not supported";
+    /// A tus version that is not spoken here.
+    UnsupportedVersion = "unsupported-version", 412, "The protocol version is not supported";
+    /// The release that an assignment names is not published.
+    NotPublished = "not-published", 409, "The release is not published";
+    /// The release has no payload for any terminal of the branch.
+    NothingToInstall = "nothing-to-install", 409, "The release does not fit any terminal there";
+    /// An artifact is known but not yet held here.
+    NotHeldYet = "not-held-yet", 409, "Not held here yet";
+    /// A report whose sequence number is out of order.
+    ReportOutOfOrder = "report-out-of-order", 409, "A report is missing before this one";
+    /// More requests than this caller may make now.
+    TooMany = "too-many", 429, "Too many at once";
+    /// The disk has no room for this.
+    DiskFull = "disk-full", 507, "No room on the disk";
+    /// PostgreSQL does not answer.
+    DatabaseUnavailable = "database-unavailable", 503, "The database does not answer";
+    /// The BitTorrent daemon does not answer.
+    EngineUnavailable = "engine-unavailable", 503, "The BitTorrent daemon does not answer";
+    /// Starting up or shutting down.
+    NotReady = "not-ready", 503, "Not ready";
+    /// A defect on our side; the log has it under the request id.
+    Internal = "internal", 500, "Something broke on our side";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A refusal: RFC 9457 problem details with a stable code, one sentence and what to do next.
+///
+/// Its media type is `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Problem {
+    /// `urn:filial:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code's title.
+    pub title: String,
+    /// The HTTP status, repeated.
+    pub status: u16,
+    /// The stable code.
+    pub code: Code,
+    /// One sentence: what is wrong with this very request.
+    pub detail: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The id under which the log has this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem of `code` with its sentence and remedy.
+    pub fn new(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:filial:{code}"),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            remedy: remedy.into(),
+            request_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_their_json_is_their_text() {
+        let mut seen = std::collections::HashSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} stands twice");
+            assert_eq!(serde_json::to_string(code).unwrap(), format!("\"{code}\""));
+            assert!((400..600).contains(&code.status()));
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_members_of_rfc_9457() {
+        let p = Problem::new(Code::NameTaken, "There is a branch north already.", "Choose another name.");
+        let json = serde_json::to_value(p).unwrap();
+        assert_eq!(json["type"], "urn:filial:name-taken");
+        assert_eq!(json["status"], 409);
+        assert_eq!(json["code"], "name-taken");
+    }
+}

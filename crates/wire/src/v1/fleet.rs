@@ -1,0 +1,167 @@
+//! Branches and terminals as operators see them.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, ModelName, ProductName, Slot, TerminalName, UpdateState, Version};
+use serde::{Deserialize, Serialize};
+
+use super::reports::Reason;
+
+/// Add a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AddBranch {
+    /// Its name.
+    pub name: BranchName,
+}
+
+/// A branch was added: the join token is shown this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchAdded {
+    /// Its name.
+    pub name: BranchName,
+    /// What its server enrols with, once.
+    pub join_token: String,
+    /// Until when.
+    pub join_token_expires: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for BranchAdded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BranchAdded").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Branch {
+    /// Its name.
+    pub name: BranchName,
+    /// Whether its server has enrolled.
+    pub enrolled: bool,
+    /// When its server was last heard.
+    pub last_heard: Option<DateTime<Utc>>,
+    /// Serial of its newest plan.
+    pub plan_serial: Option<u64>,
+    /// What it is assigned, a product each.
+    pub assignments: Vec<Assigned>,
+    /// How far its server is with each artifact of the plan.
+    pub artifacts: Vec<BranchArtifact>,
+    /// How many terminals it has.
+    pub terminals: u64,
+    /// How many of them are confirmed on what the plan orders.
+    pub confirmed: u64,
+}
+
+/// An assignment in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Assigned {
+    /// The product.
+    pub product: ProductName,
+    /// The version that the branch is to run.
+    pub version: Version,
+}
+
+/// An artifact on its way to a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchArtifact {
+    /// Which artifact.
+    pub artifact: fleet_types::Digest,
+    /// Of which product.
+    pub product: ProductName,
+    /// Of which version.
+    pub version: Version,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Bytes held and verified at the branch.
+    pub have_bytes: u64,
+    /// Whether all of it is there.
+    pub complete: bool,
+    /// What keeps it from getting on, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Terminal {
+    /// Its branch.
+    pub branch: BranchName,
+    /// Its name.
+    pub name: TerminalName,
+    /// Its hardware model.
+    pub model: ModelName,
+    /// Size in bytes of its smaller slot.
+    pub slot_bytes: u64,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// The running slot; unknown until its first report.
+    pub slot: Option<Slot>,
+    /// The running version; unknown until its first report.
+    pub version: Option<Version>,
+    /// Its newest update, if there was one.
+    pub update: Option<TerminalUpdate>,
+    /// When it was last heard.
+    pub last_heard: Option<DateTime<Utc>>,
+}
+
+/// The newest update of a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TerminalUpdate {
+    /// The plan it comes from.
+    pub serial: u64,
+    /// The product.
+    pub product: ProductName,
+    /// The version being installed.
+    pub version: Version,
+    /// Where it stands.
+    pub state: UpdateState,
+    /// Segments written and checked.
+    pub segments_done: u64,
+    /// Segments in all.
+    pub segments_total: u64,
+    /// Why, or what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Since when, by the terminal's clock.
+    pub since: DateTime<Utc>,
+    /// Every move so far, oldest first.
+    pub history: Vec<Move>,
+}
+
+/// One move of an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Move {
+    /// From; none for the first.
+    pub from: Option<UpdateState>,
+    /// To.
+    pub to: UpdateState,
+    /// When, by the terminal's clock.
+    pub at: DateTime<Utc>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// This branch shall run this release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Assign {
+    /// The branch.
+    pub branch: BranchName,
+    /// The product.
+    pub product: ProductName,
+    /// The version; it must be published.
+    pub version: Version,
+    /// Allow a version below the one that runs there.
+    #[serde(default)]
+    pub downgrade: bool,
+}
+
+/// The plan that came of an assignment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PlanIssued {
+    /// The branch.
+    pub branch: BranchName,
+    /// The plan's serial.
+    pub serial: u64,
+    /// The terminals that it names.
+    pub terminals: Vec<TerminalName>,
+}

@@ -1,0 +1,39 @@
+//! The URL paths that programs share. A path with a variable part is a function.
+
+use fleet_types::Digest;
+
+/// tus 1.0 uploads (operators of head office).
+pub const UPLOADS: &str = "/v1/uploads";
+/// Releases (operators of head office).
+pub const RELEASES: &str = "/v1/releases";
+/// Branches (operators of head office).
+pub const BRANCHES: &str = "/v1/branches";
+/// Terminals (operators, both tiers).
+pub const TERMINALS: &str = "/v1/terminals";
+/// Assignments (operators of head office).
+pub const ASSIGNMENTS: &str = "/v1/assignments";
+/// One picture of everything (operators, both tiers).
+pub const STATUS: &str = "/v1/status";
+/// Exchange a join token for an identity (machines, both tiers).
+pub const ENROL: &str = "/v1/enrol";
+/// What this caller should hold and run: a [`super::sync::Sync`] (machines, both tiers).
+pub const SYNC: &str = "/v1/sync";
+/// Server-sent events: each only says "look again" (machines, both tiers).
+pub const EVENTS: &str = "/v1/events";
+/// Reports upwards (machines, both tiers).
+pub const REPORTS: &str = "/v1/reports";
+
+/// An artifact's index: its header and segment table.
+pub fn artifact_index(artifact: &Digest) -> String {
+    format!("/v1/artifacts/{artifact}/index")
+}
+
+/// An artifact's torrent file: the WAN one from head office, the LAN one from a branch server.
+pub fn artifact_torrent(artifact: &Digest) -> String {
+    format!("/v1/artifacts/{artifact}/torrent")
+}
+
+/// A release's manifest (`release.toml`), byte for byte, by its digest.
+pub fn manifest(manifest: &Digest) -> String {
+    format!("/v1/manifests/{manifest}")
+}

@@ -1,0 +1,136 @@
+//! Releases as operators see them.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use fleet_types::{Digest, ProductName, ReleaseState, Version};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::plan::{ArtifactRef, PayloadRef};
+
+/// How a rule judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// In order.
+    Pass,
+    /// Allowed once a named operator accepts it, with a reason.
+    Warn,
+    /// Could not be evaluated here; at head office it blocks publishing.
+    Unknown,
+    /// Not allowed.
+    Fail,
+}
+
+impl Verdict {
+    /// The verdict as text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Unknown => "unknown",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One line of the checklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Finding {
+    /// The rule's stable id, such as `fits-slot`.
+    pub id: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What was found, one sentence.
+    pub cause: String,
+    /// What to do; empty on `pass`.
+    pub remedy: String,
+}
+
+/// The checklist of a release: every rule, in a fixed order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Report {
+    /// One finding a rule.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The gravest verdict; `Pass` for an empty report.
+    pub fn verdict(&self) -> Verdict {
+        self.findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Pass)
+    }
+}
+
+/// A release in lists and by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Release {
+    /// Its id; also the id of its upload.
+    pub id: Uuid,
+    /// The product; unknown until the manifest was read.
+    pub product: Option<ProductName>,
+    /// The version; unknown until the manifest was read.
+    pub version: Option<Version>,
+    /// Where it stands.
+    pub state: ReleaseState,
+    /// Why it stands there, if there is more to say than the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the file was called when it was uploaded.
+    pub file_name: String,
+    /// Length of the archive in bytes.
+    pub archive_bytes: u64,
+    /// How many of them have arrived.
+    pub received_bytes: u64,
+    /// SHA-256 of the manifest.
+    pub manifest: Option<Digest>,
+    /// The checklist, once validated.
+    pub report: Option<Report>,
+    /// Its payloads and what became of them.
+    pub payloads: Vec<ReleasePayload>,
+    /// What is being done now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// When its upload began.
+    pub created: DateTime<Utc>,
+    /// When its state last changed.
+    pub changed: DateTime<Utc>,
+}
+
+/// A payload of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReleasePayload {
+    /// The payload.
+    pub payload: PayloadRef,
+    /// Its artifact, once encoded.
+    pub artifact: Option<ArtifactRef>,
+}
+
+/// How far a long action is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Progress {
+    /// What is being done: `validating`, `encoding`, `hashing`, `listing`, `seeding`.
+    pub step: String,
+    /// How much is done, in `unit`.
+    pub done: u64,
+    /// How much there is.
+    pub total: u64,
+    /// `bytes` or `steps`.
+    pub unit: String,
+    /// Seconds left at the present rate, if that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+}
+
+/// An operator accepts a release's warnings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Approve {
+    /// Why the warnings are acceptable.
+    pub reason: String,
+}

@@ -1,0 +1,118 @@
+//! Reports upwards. A sender numbers its reports from 1 without gaps and repeats them until they are
+//! acknowledged, so that each counts exactly once.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{Digest, ProductName, Slot, TerminalName, UpdateState, Version};
+use serde::{Deserialize, Serialize};
+
+use super::sync::TerminalFacts;
+
+/// Most reports in one request.
+pub const MAX_BATCH: usize = 200;
+
+/// Some reports, in order.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Batch {
+    /// Which numbering this is: changes when a sender lost its journal and begins again at 1.
+    pub epoch: uuid::Uuid,
+    /// The reports, rising by one.
+    pub reports: Vec<Numbered>,
+}
+
+/// A report and its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Numbered {
+    /// 1, 2, 3 …
+    pub seq: u64,
+    /// When the thing happened, by the sender's clock.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub report: Report,
+}
+
+/// The receiver's answer: everything up to here is stored durably; forget it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Acknowledged {
+    /// The highest number stored.
+    pub through: u64,
+}
+
+/// What is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Report {
+    /// A terminal enrolled or its facts changed (branch to head office).
+    TerminalSeen {
+        /// The facts.
+        facts: TerminalFacts,
+    },
+    /// A terminal booted: what runs there (terminal, relayed by its branch).
+    Running {
+        /// Which terminal.
+        terminal: TerminalName,
+        /// The slot of its kernel command line.
+        slot: Slot,
+        /// What runs, out of the slot's os-release.
+        version: Version,
+    },
+    /// An update moved to another state (terminal, relayed by its branch).
+    Update {
+        /// Which terminal.
+        terminal: TerminalName,
+        /// The update.
+        update: UpdateReport,
+    },
+    /// How far the branch server is with an artifact.
+    Artifact {
+        /// Which artifact.
+        artifact: Digest,
+        /// Bytes verified on its disk.
+        have_bytes: u64,
+        /// Whether it is complete.
+        complete: bool,
+        /// What keeps it from getting on, if anything, as one sentence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
+}
+
+/// Where an update stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct UpdateReport {
+    /// The plan it comes from.
+    pub serial: u64,
+    /// The product.
+    pub product: ProductName,
+    /// The version being installed.
+    pub version: Version,
+    /// The payload's digest.
+    pub payload: Digest,
+    /// The state before this one; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<UpdateState>,
+    /// The state now.
+    pub state: UpdateState,
+    /// Segments written and checked so far.
+    pub segments_done: u64,
+    /// Segments in all; 0 while unknown.
+    pub segments_total: u64,
+    /// Why, for `failed`, `rolled-back` and `withdrawn`; what it waits for, otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// Why an update ended or waits: a stable code and one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Reason {
+    /// Stable, such as `unhealthy`, `fell-back`, `slot-too-small`, `branch-unreachable`, `read-back-mismatch`.
+    pub code: String,
+    /// One sentence for people: cause and next step.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason, its text cut to [`crate::MAX_REASON_LEN`].
+    pub fn new(code: &str, text: impl AsRef<str>) -> Self {
+        Self { code: code.to_owned(), text: crate::clip_reason(text.as_ref()).to_owned() }
+    }
+}
