@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` and `make test`. Both install what is missing first.
+#
+#   make demo                                        the whole stack on this machine, visibly; Ctrl-C ends it
+#   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
+#   make test                                        every check, with seconds per suite
+#
+# Parts of them: setup, build, images, lint, unit, e2e. Longer: e2e-full, bench.
+
+SHELL := /bin/sh
+CARGO := cargo
+ARGS ?=
+export CARGO_TERM_COLOR ?= auto
+export CARGO_INCREMENTAL ?= 1
+
+.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full bench
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+setup:
+	@tests/checks/setup.sh
+
+build: setup
+	$(CARGO) build --locked --workspace --all-targets
+
+images: setup
+	@images/terminal/build.sh
+
+demo: build images
+	@target/debug/lab demo $(ARGS)
+
+test:
+	@tests/checks/suites.sh setup build lint unit images demo-once e2e
+
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck $$(git ls-files '*.sh') .ci/run
+	tests/checks/dependencies.py
+	tests/checks/house.py
+
+unit: build
+	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace --exclude e2e
+
+demo-once: build images
+	target/debug/lab demo --once --report target/demo.json
+
+e2e: build images
+	$(CARGO) nextest run --locked -p e2e --test-threads 1
+
+e2e-full: build images
+	$(CARGO) nextest run --locked -p e2e --test-threads 1 --run-ignored all
+
+bench: build images
+	@target/debug/lab bench $(ARGS)
