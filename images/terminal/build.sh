@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Make terminal root filesystem images: uncompressed squashfs, reproducible for a given set of packages.
+#
+#   images/terminal/build.sh [VERSION_DIR…]      default: every folder of images/terminal/versions
+#
+# A VERSION_DIR holds image.conf (VERSION, TREE, SUITES) and, if wanted, overlay/: files laid over the tree.
+# Prints the path of each image, one a line. Everything is kept in target/images, keyed by a hash of its recipe:
+# the package tree (slow, once), and each image (about a second). NAME.squashfs is always the newest of that name.
+#
+# The mirror is the host's own: whatever /etc/apt says for its release. No host is named here.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${FILIAL_IMAGES_CACHE:-$here/../../target/images}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+
+# Every time inside an image is this one: 1 January 2025, UTC.
+epoch=1735689600
+# The release of Debian that the images are made of, so that a recipe does not change with its builder.
+codename=bookworm
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "build.sh: $*"
+    exit 1
+}
+
+for tool in mmdebstrap mksquashfs unsquashfs tar sha256sum awk flock apt-config; do
+    command -v "$tool" >/dev/null || die "$tool is missing: run 'make setup'"
+done
+
+scratch=$(mktemp -d "$cache/.work.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+
+# One build at a time: two would race for the same cache entries.
+exec 9>"$cache/.lock"
+flock 9
+
+# A hash over the names and contents of files, in an order that no locale can change.
+hash_files() {
+    (cd "$1" && shift && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) | sha256sum | cut -c1-16
+}
+
+# The host's apt sources of the suites $@, as one-line entries. Both formats of apt are read.
+host_sources() {
+    local files=()
+    [[ -e /etc/apt/sources.list ]] && files+=(/etc/apt/sources.list)
+    local file
+    for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+        [[ -e $file ]] && files+=("$file")
+    done
+    ((${#files[@]})) || return 0
+    awk -v suites="$*" -f "$here/apt-sources.awk" "${files[@]}" | LC_ALL=C sort -u
+}
+
+# How the host reaches its mirror (proxies, lenient dates of a frozen mirror): the same for the image's apt.
+host_apt_options() {
+    apt-config dump | grep -E '^Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv)[: ]' || true
+}
+
+# Make the package tree $1 (a tar) from the suites that follow.
+build_tree() {
+    local out=$1
+    shift
+    host_sources "$@" >"$scratch/sources.list"
+    grep -q -- " $codename " "$scratch/sources.list" ||
+        die "the apt sources of this host have no suite '$codename': add the Debian mirror to /etc/apt/sources.list.d"
+    local suite
+    for suite in "$@"; do
+        grep -q -- " $suite " "$scratch/sources.list" || say "note: this host has no suite '$suite'; built without it"
+    done
+    host_apt_options >"$scratch/apt.conf"
+    say "building a Debian tree from: $* (once; about half a minute)"
+    SOURCE_DATE_EPOCH=$epoch mmdebstrap --quiet --variant=minbase --aptopt="$scratch/apt.conf" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/lintian/*' --dpkgopt='path-exclude=/usr/share/bug/*' \
+        --customize-hook="$here/strip-tree.sh" \
+        "$codename" "$scratch/tree.tar" "$scratch/sources.list" >"$scratch/mmdebstrap.log" 2>&1 ||
+        { tail -n 30 "$scratch/mmdebstrap.log" >&2 && die "mmdebstrap failed: its last lines are above"; }
+    mv "$scratch/tree.tar" "$out"
+}
+
+# Lay the version's own files over a copy of the tree and make the image.
+build_image() {
+    local tree=$1 dir=$2 version=$3 out=$4
+    local over=$scratch/overlay
+    rm -rf "$over"
+    mkdir -p "$over/etc"
+    cp -r "$here/overlay/." "$over/"
+    [[ -d $dir/overlay ]] && cp -r "$dir/overlay/." "$over/"
+    tar -xOf "$tree" ./usr/lib/os-release >"$over/etc/os-release"
+    printf 'IMAGE_ID=filial-terminal\nIMAGE_VERSION=%s\n' "$version" >>"$over/etc/os-release"
+    chmod -R u=rwX,go=rX "$over"
+    chmod 0755 "$over"/etc/terminal-agent/health.d/*
+    # Only what the tree does not have: its own folders keep their owners and modes.
+    (cd "$over" && find . -type f -print0 | LC_ALL=C sort -z) |
+        tar -C "$over" --null --no-recursion -T - --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner \
+            --format=gnu -cf "$scratch/overlay.tar"
+    cp "$tree" "$scratch/whole.tar"
+    tar --concatenate --file="$scratch/whole.tar" "$scratch/overlay.tar"
+    # Uncompressed, so that deltas and transport compression see the bytes; fixed times, so that it is reproducible.
+    mksquashfs - "$scratch/image" -tar -noI -noD -noF -noX -no-xattrs -no-exports -no-progress -quiet \
+        -mkfs-time "$epoch" -all-time "$epoch" <"$scratch/whole.tar" >"$scratch/mksquashfs.log" 2>&1 ||
+        { cat "$scratch/mksquashfs.log" >&2 && die "mksquashfs failed: its messages are above"; }
+    mv "$scratch/image" "$out"
+}
+
+build_version() {
+    local dir name VERSION='' TREE='' SUITES=''
+    dir=$(cd "$1" 2>/dev/null && pwd) || die "there is no folder $1"
+    name=$(basename "$dir")
+    # shellcheck source=/dev/null
+    . "$dir/image.conf"
+    [[ $VERSION && $TREE && $SUITES ]] || die "$dir/image.conf must set VERSION, TREE and SUITES"
+
+    local suites=() pocket
+    for pocket in $SUITES; do suites+=("${codename}${pocket#base}"); done
+    local tree_key tree
+    tree_key=$(printf '%s %s %s\n' "$(hash_files "$here" strip-tree.sh apt-sources.awk)" "$epoch" "${suites[*]}" |
+        sha256sum | cut -c1-16)
+    tree=$cache/tree-$TREE-$tree_key.tar
+    local key
+    key=$(printf '%s %s %s %s\n' "$tree_key" "$VERSION" "$(hash_files "$here" build.sh overlay)" "$(hash_files "$dir" .)" |
+        sha256sum | cut -c1-16)
+    local image=$cache/$name-$key.squashfs
+    if [[ ! -e $image ]]; then
+        [[ -e $tree ]] || build_tree "$tree" "${suites[@]}"
+        build_image "$tree" "$dir" "$VERSION" "$image"
+        find "$cache" -maxdepth 1 -name "$name-????????????????.squashfs" ! -path "$image" -delete
+        say "$name: version $VERSION, $(($(stat -c %s "$image") / 1000000)) MB"
+    fi
+    ln -sfn "$(basename "$image")" "$cache/$name.squashfs"
+    printf '%s\n' "$image"
+}
+
+(($#)) || set -- "$here"/versions/*
+for dir in "$@"; do build_version "$dir"; done
