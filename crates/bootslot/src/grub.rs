@@ -1,0 +1,96 @@
+//! The `grub` backend: its environment block, overwritten in place.
+//!
+//! grub-editenv truncates the file when it writes, so a power cut can leave it empty. Here the 1024 bytes are
+//! overwritten where they lie (GRUB itself reads them by block list) and synced before the call returns.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::block::{BLOCK_SIZE, Block, BlockError};
+use crate::state::BootState;
+use crate::{BootError, BootSlots};
+
+/// GRUB's environment block in a file, usually on the EFI system partition.
+///
+/// Variables: `filial_default` (`A` or `B`), `filial_trial` (`A`, `B` or empty), `filial_trial_left` (0 to 9).
+#[derive(Debug, Clone)]
+pub struct GrubEnv {
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl GrubEnv {
+    /// The block at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Makes a fresh block that holds `state` and nothing else, in place of a missing or unusable one.
+    ///
+    /// # Errors
+    /// A usable block is there already (it may hold variables of others), or the file cannot be written.
+    pub fn create(&self, state: &BootState) -> Result<(), BootError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&self.path);
+        let file = file.map_err(|source| BootError::Open { path: self.path.clone(), source })?;
+        file.lock().map_err(|source| BootError::Lock { path: self.path.clone(), source })?;
+        if self.load(&file).and_then(|block| block.state().map_err(|e| self.unusable(e))).is_ok() {
+            return Err(BootError::AlreadyValid { path: self.path.clone() });
+        }
+        let mut block = Block::fresh();
+        block.set(state);
+        self.store(&file, &block)?;
+        // A longer leftover would not be a block either.
+        let sized = file.set_len(BLOCK_SIZE as u64).and_then(|()| file.sync_all()).and_then(|()| {
+            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()
+        });
+        sized.map_err(|source| BootError::Write { path: self.path.clone(), source })
+    }
+
+    fn open(&self, write: bool) -> Result<File, BootError> {
+        let file = OpenOptions::new().read(true).write(write).open(&self.path);
+        let file = file.map_err(|source| BootError::Open { path: self.path.clone(), source })?;
+        let locked = if write { file.lock() } else { file.lock_shared() };
+        locked.map_err(|source| BootError::Lock { path: self.path.clone(), source })?;
+        Ok(file)
+    }
+
+    fn load(&self, file: &File) -> Result<Block, BootError> {
+        let mut bytes = Vec::with_capacity(BLOCK_SIZE + 1);
+        let mut limited = file.take(BLOCK_SIZE as u64 + 1);
+        limited.read_to_end(&mut bytes).map_err(|source| BootError::Read { path: self.path.clone(), source })?;
+        Block::parse(&bytes).map_err(|e| self.unusable(e))
+    }
+
+    fn store(&self, file: &File, block: &Block) -> Result<(), BootError> {
+        let bytes = block.to_bytes().map_err(|e| self.unusable(e))?;
+        let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_all());
+        written.map_err(|source| BootError::Write { path: self.path.clone(), source })
+    }
+
+    fn unusable(&self, source: BlockError) -> BootError {
+        BootError::Block { path: self.path.clone(), source }
+    }
+
+    /// Whether the block is missing altogether.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.path.metadata(), Err(e) if e.kind() == ErrorKind::NotFound)
+    }
+}
+
+impl BootSlots for GrubEnv {
+    fn read(&self) -> Result<BootState, BootError> {
+        let file = self.open(false)?;
+        self.load(&file)?.state().map_err(|e| self.unusable(e))
+    }
+
+    fn write(&self, state: &BootState) -> Result<(), BootError> {
+        let file = self.open(true)?;
+        let mut block = self.load(&file)?;
+        block.set(state);
+        self.store(&file, &block)
+    }
+}
