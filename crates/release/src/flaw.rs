@@ -1,0 +1,167 @@
+//! What one pass over an archive can find wrong with it, each under the rule that it breaks.
+
+use crate::manifest::MANIFEST_NAME;
+use crate::path::UnsafePath;
+
+/// The rules that a [`Flaw`] can break.
+pub(crate) const ARCHIVE_SHAPE: &str = "archive-shape";
+/// The rule on paths.
+pub(crate) const PATHS_SAFE: &str = "paths-safe";
+
+/// Something that an archive must not have, be or lack. What an archive calls things is quoted and cut.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Not one byte.
+    #[error("the archive is empty")]
+    Empty,
+    /// It ends in the middle of something.
+    #[error("the archive ends after {at} bytes, in the middle of {inside}")]
+    Truncated {
+        /// Its length in bytes.
+        at: u64,
+        /// What is cut off.
+        inside: String,
+    },
+    /// It ends at a member's end but without the end mark.
+    #[error("the archive ends after {at} bytes without the two empty blocks that close a tar")]
+    NoEnd {
+        /// Its length in bytes.
+        at: u64,
+    },
+    /// A header that is none.
+    #[error("the block at byte {at} is no tar header: {why}")]
+    BadHeader {
+        /// Offset in the archive.
+        at: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A GNU long name or PAX record that cannot be used.
+    #[error("the extension record at byte {at} {why}")]
+    BadExtension {
+        /// Offset in the archive.
+        at: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A GNU long name or PAX record over the limit.
+    #[error("the extension record at byte {at} has {bytes} bytes; at most {limit} are read")]
+    LongExtension {
+        /// Offset in the archive.
+        at: u64,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Longer than is read.
+    #[error("the archive is longer than {limit} bytes")]
+    TooLong {
+        /// The limit.
+        limit: u64,
+    },
+    /// More members than are read.
+    #[error("the archive has more than {limit} members")]
+    TooManyMembers {
+        /// The limit.
+        limit: u64,
+    },
+    /// Bytes after the end mark.
+    #[error("there is something after the archive's end, at byte {at}")]
+    Trailing {
+        /// Offset of the first byte that should not be there.
+        at: u64,
+    },
+    /// Endless zeros after the end mark.
+    #[error("the archive's end is followed by more than {limit} empty bytes")]
+    LongFill {
+        /// The limit.
+        limit: u64,
+    },
+    /// The first member is not the manifest.
+    #[error("the first member is {first}, not {MANIFEST_NAME}")]
+    NotFirst {
+        /// What it is called.
+        first: String,
+    },
+    /// A member that is neither a plain file nor a folder of one.
+    #[error("the member {path} is a {kind}")]
+    Kind {
+        /// What it is called.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The same path twice.
+    #[error("the member {path} is there twice")]
+    Duplicate {
+        /// What it is called.
+        path: String,
+    },
+    /// A member that the manifest does not name.
+    #[error("the member {path} is not named in {MANIFEST_NAME}")]
+    Unknown {
+        /// What it is called.
+        path: String,
+    },
+    /// A payload's file that is not there.
+    #[error("the file {path} of payload {payload} is not in the archive")]
+    Missing {
+        /// The file.
+        path: String,
+        /// The payload.
+        payload: String,
+    },
+    /// A path that could lead elsewhere.
+    #[error(transparent)]
+    Path(#[from] UnsafePath),
+}
+
+impl Flaw {
+    /// The id of the rule that this breaks.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Path(_) => PATHS_SAFE,
+            _ => ARCHIVE_SHAPE,
+        }
+    }
+
+    /// What to do about it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Empty | Self::Truncated { .. } | Self::NoEnd { .. } => {
+                "Pack it again with `filial release pack`, or repeat the copy that was cut off."
+            }
+            Self::BadHeader { .. } | Self::BadExtension { .. } | Self::LongExtension { .. } => {
+                "The file is damaged or not an uncompressed tar: pack it again with `filial release pack`."
+            }
+            Self::TooLong { .. } | Self::TooManyMembers { .. } => {
+                "Deliver less in one release, or raise the limit under [archive-shape] in policy.toml."
+            }
+            Self::Trailing { .. } | Self::LongFill { .. } => {
+                "Something was appended to the archive: pack it again with `filial release pack`."
+            }
+            Self::NotFirst { .. } => {
+                "Pack with `filial release pack`, or with `tar` name release.toml before all other files."
+            }
+            Self::Kind { .. } => "Put plain files in its place; `tar --dereference` follows links.",
+            Self::Duplicate { .. } => "Pack each file once.",
+            Self::Unknown { .. } => "Name it in a [[payload]] of release.toml, or leave it out.",
+            Self::Missing { .. } => "Pack the file too, or take the [[payload]] out of release.toml.",
+            Self::Path(_) => "Use short relative paths of plain UTF-8 text, without \"..\".",
+        }
+    }
+
+    /// Whether the rest of the archive could not be read because of it.
+    pub(crate) const fn ends_the_pass(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotFirst { .. }
+                | Self::Kind { .. }
+                | Self::Duplicate { .. }
+                | Self::Unknown { .. }
+                | Self::Missing { .. }
+                | Self::Path(_)
+        )
+    }
+}

@@ -1,0 +1,99 @@
+//! Rules on the archive and its manifest: `archive-shape`, `manifest-schema`, `paths-safe`, `notes-present`.
+
+use crate::flaw::{ARCHIVE_SHAPE, Flaw, PATHS_SAFE};
+use crate::manifest::ManifestError;
+
+use super::{Case, Judgement, first_of, plural};
+
+/// What breaks `rule` in the archive, as sentences, and the first one's remedy.
+fn broken(case: &Case<'_>, rule: &str) -> Option<Judgement> {
+    let flaws: Vec<&Flaw> = case.scan.flaws.iter().filter(|f| f.rule() == rule).collect();
+    let remedy = flaws.first()?.remedy();
+    let sentences: Vec<String> = flaws.iter().map(|f| capital(&f.to_string())).collect();
+    Some(Judgement::fail(first_of(&sentences), remedy))
+}
+
+pub(super) fn shape(case: &Case<'_>) -> Judgement {
+    if let Some(fail) = broken(case, ARCHIVE_SHAPE) {
+        return fail;
+    }
+    if case.scan.manifest().is_none() {
+        return Judgement::unknown(
+            "Without a manifest nobody can tell which members belong here.",
+            "Settle manifest-schema first.",
+        );
+    }
+    if !case.scan.complete {
+        return Judgement::unknown("The archive was not read to its end.", "Validate the whole archive.");
+    }
+    let files = plural(case.scan.members.len(), "payload file", "payload files");
+    Judgement::pass(format!("A whole tar: release.toml and {files}, {} bytes.", case.scan.length))
+}
+
+pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = &case.scan.manifest else {
+        return Judgement::fail(
+            "There is no release.toml at the archive's beginning.",
+            "Pack with `filial release pack`, which puts it there.",
+        );
+    };
+    match &manifest.parsed {
+        Ok(m) => {
+            let payloads = plural(m.payloads.len(), "payload", "payloads");
+            Judgement::pass(format!("{} {}, {payloads}.", m.product, m.version))
+        }
+        Err(e) => Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e)),
+    }
+}
+
+fn remedy_of(e: &ManifestError) -> &'static str {
+    match e {
+        ManifestError::TooLong { .. } => "Shorten it; the notes are the usual cause.",
+        ManifestError::NotUtf8 => "Save it as UTF-8.",
+        ManifestError::Format(_) => "Write format = 1, or update this program.",
+        ManifestError::Missing { .. } => "Pack with `filial release pack`, which fills in size and sha256.",
+        ManifestError::Path { .. } => "Give the payload's file a short relative path without \"..\".",
+        ManifestError::NotSchema { .. } | ManifestError::Contradiction(_) | ManifestError::Unwritable(_) => {
+            "Correct release.toml and pack again with `filial release pack`."
+        }
+    }
+}
+
+pub(super) fn paths_safe(case: &Case<'_>) -> Judgement {
+    if let Some(fail) = broken(case, PATHS_SAFE) {
+        return fail;
+    }
+    if let Some(Err(e @ ManifestError::Path { .. })) = case.scan.manifest.as_ref().map(|m| &m.parsed) {
+        return Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e));
+    }
+    if !case.scan.complete {
+        return Judgement::unknown(
+            "The archive could not be read to its end, so not all paths were seen.",
+            "Settle archive-shape first.",
+        );
+    }
+    Judgement::pass("Every path stays within the archive's own folder.")
+}
+
+pub(super) fn notes_present(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
+    let least = case.policy.notes_present.min_characters;
+    let found = manifest.notes.trim().chars().count();
+    if found as u64 >= least {
+        return Judgement::pass(format!("The notes have {}.", plural(found, "character", "characters")));
+    }
+    Judgement::fail(
+        format!("The notes have {}; at least {least} are asked for.", plural(found, "character", "characters")),
+        "Say in `notes` of release.toml what is new, and pack again.",
+    )
+}
+
+/// The sentence with a capital letter at its beginning.
+fn capital(sentence: &str) -> String {
+    // A file's name keeps its spelling.
+    if sentence.starts_with("release.toml") {
+        return sentence.to_owned();
+    }
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,123 @@
+//! Rules that need to know the fleet: `version-newer`, `compatible-known`, `fits-slot`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_types::ModelName;
+
+use crate::facts::SmallestSlot;
+use crate::manifest::Manifest;
+
+use super::{Case, Judgement, first_of, plural};
+
+const ELSEWHERE: &str = "Head office judges this when the archive is uploaded.";
+
+pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
+    let Some(published) = &case.facts.published else {
+        return Judgement::unknown("Which versions were published is not known here.", ELSEWHERE);
+    };
+    let (product, version) = (&manifest.product, &manifest.version);
+    if published.contains(version) {
+        return Judgement::fail(
+            format!("{product} {version} was published before."),
+            "Give the release a new version; a published one never changes.",
+        );
+    }
+    match published.iter().max() {
+        None => Judgement::pass(format!("{product} has no published version yet.")),
+        Some(newest) if newest < version => {
+            Judgement::pass(format!("{version} is newer than {newest}, the newest published."))
+        }
+        Some(newest) if case.policy.version_newer.older_lines => {
+            Judgement::pass(format!("{version} is older than {newest}, which the policy allows (older_lines)."))
+        }
+        Some(newest) => Judgement::fail(
+            format!("{version} is not newer than {newest}, the newest published of {product}."),
+            "Give the release a higher version, or allow older_lines under [version-newer] in policy.toml.",
+        ),
+    }
+}
+
+/// The models of the fleet and those that the policy declares, each with its smallest slot.
+fn known_models(case: &Case<'_>) -> Option<BTreeMap<ModelName, SmallestSlot>> {
+    let mut models = case.facts.models.clone()?;
+    for (name, declared) in &case.policy.models {
+        let declared = SmallestSlot::new(declared.slot_bytes);
+        models
+            .entry(name.clone())
+            .and_modify(|slot| {
+                if declared.bytes < slot.bytes {
+                    *slot = declared.clone();
+                }
+            })
+            .or_insert(declared);
+    }
+    Some(models)
+}
+
+fn wanted_models(manifest: &Manifest) -> BTreeSet<&ModelName> {
+    manifest.payloads.iter().flat_map(|p| &p.compatible).collect()
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a ModelName>) -> String {
+    const SHOWN: usize = 8;
+    let names: Vec<&str> = names.into_iter().map(ModelName::as_str).collect();
+    match names.len() {
+        0 => "none".to_owned(),
+        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
+        _ => names.join(", "),
+    }
+}
+
+pub(super) fn compatible_known(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
+    let Some(models) = known_models(case) else {
+        return Judgement::unknown("Which models the fleet has is not known here.", ELSEWHERE);
+    };
+    let wanted = wanted_models(manifest);
+    let strange: Vec<&ModelName> = wanted.iter().copied().filter(|m| !models.contains_key(*m)).collect();
+    if strange.is_empty() {
+        return Judgement::pass(match wanted.len() {
+            0 => "No payload is bound to a model.".to_owned(),
+            n => format!("The fleet has {}: {}.", plural(n, "model", "models"), list(wanted)),
+        });
+    }
+    Judgement::fail(
+        format!("The fleet has no model {}; it has: {}.", list(strange), list(models.keys())),
+        "Correct `compatible` in release.toml, enrol a terminal of that model, or declare it under [models] in policy.toml.",
+    )
+}
+
+pub(super) fn fits_slot(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
+    let images: Vec<_> = manifest.slot_images().flat_map(|p| p.compatible.iter().map(move |m| (p, m))).collect();
+    if images.is_empty() {
+        return Judgement::pass("There is no slot image.");
+    }
+    let Some(models) = known_models(case) else {
+        return Judgement::unknown("How large the fleet's slots are is not known here.", ELSEWHERE);
+    };
+    let headroom = case.policy.fits_slot.headroom_bytes;
+    let too_large = |(payload, model): &(&crate::Payload, &ModelName)| {
+        let slot = models.get(*model)?;
+        let needs = payload.size.saturating_add(headroom);
+        let whose = slot.terminal.as_ref().map(|t| format!(" (terminal {t})")).unwrap_or_default();
+        (needs > slot.bytes).then(|| {
+            format!("{} needs {needs} bytes, and the smallest slot of {model} has {}{whose}", payload.file, slot.bytes)
+        })
+    };
+    let sentences: Vec<String> = images.iter().filter_map(too_large).collect();
+    if !sentences.is_empty() {
+        return Judgement::fail(
+            first_of(&sentences),
+            "Make the image smaller, or leave the model with the small slot out of `compatible`.",
+        );
+    }
+    if let Some((_, model)) = images.iter().find(|(_, model)| !models.contains_key(*model)) {
+        return Judgement::unknown(
+            format!("The fleet has no terminal of model {model}, so the size of its slots is not known."),
+            "Settle compatible-known first.",
+        );
+    }
+    Judgement::pass("Every slot image fits the smallest slot of its models.")
+}

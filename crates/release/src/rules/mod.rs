@@ -1,0 +1,123 @@
+//! The business rules: values with a stable id and a pure function from what is known to a finding.
+
+mod archive;
+mod fleet;
+mod payloads;
+
+use wire::v1::releases::{Finding, Report, Verdict};
+
+use crate::facts::Facts;
+use crate::flaw::{ARCHIVE_SHAPE, PATHS_SAFE};
+use crate::policy::Policy;
+use crate::scan::Scan;
+
+/// What a rule may look at.
+pub(crate) struct Case<'a> {
+    pub(crate) scan: &'a Scan,
+    pub(crate) facts: &'a Facts,
+    pub(crate) policy: &'a Policy,
+}
+
+/// A rule's answer, without its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    verdict: Verdict,
+    cause: String,
+    remedy: String,
+}
+
+impl Judgement {
+    pub(crate) fn pass(cause: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Pass, cause: cause.into(), remedy: String::new() }
+    }
+
+    pub(crate) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, cause: cause.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn unknown(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Unknown, cause: cause.into(), remedy: remedy.into() }
+    }
+
+    /// Nothing to judge, because the manifest could not be read.
+    pub(crate) fn no_manifest() -> Self {
+        Self::unknown("There is no manifest to judge by.", "Settle manifest-schema and archive-shape first.")
+    }
+}
+
+/// A business rule.
+pub struct Rule {
+    /// Its stable id.
+    pub id: &'static str,
+    /// What it demands, one sentence.
+    pub demands: &'static str,
+    judge: fn(&Case<'_>) -> Judgement,
+}
+
+impl Rule {
+    /// Judges one archive.
+    pub fn judge(&self, scan: &Scan, facts: &Facts, policy: &Policy) -> Finding {
+        let Judgement { verdict, cause, remedy } = (self.judge)(&Case { scan, facts, policy });
+        Finding { id: self.id.to_owned(), verdict, cause, remedy }
+    }
+}
+
+/// Every rule, in the order of the checklist.
+pub const RULES: &[Rule] = &[
+    Rule {
+        id: ARCHIVE_SHAPE,
+        demands: "The archive is a whole tar: release.toml first, then the payloads' files and nothing else.",
+        judge: archive::shape,
+    },
+    Rule {
+        id: "manifest-schema",
+        demands: "release.toml can be read and its parts go together.",
+        judge: archive::manifest_schema,
+    },
+    Rule { id: PATHS_SAFE, demands: "No path leads out of the archive's own folder.", judge: archive::paths_safe },
+    Rule {
+        id: "digests",
+        demands: "Every payload has the size and the SHA-256 that release.toml states.",
+        judge: payloads::digests,
+    },
+    Rule {
+        id: "image-magic",
+        demands: "Every slot image is a file system of an allowed kind and is there in full.",
+        judge: payloads::image_magic,
+    },
+    Rule {
+        id: "version-newer",
+        demands: "The version is newer than every published one of its product.",
+        judge: fleet::version_newer,
+    },
+    Rule {
+        id: "compatible-known",
+        demands: "The fleet has the models that the payloads are for.",
+        judge: fleet::compatible_known,
+    },
+    Rule {
+        id: "fits-slot",
+        demands: "Every slot image fits the smallest slot of its models.",
+        judge: fleet::fits_slot,
+    },
+    Rule { id: "notes-present", demands: "The release says what is new.", judge: archive::notes_present },
+];
+
+/// Judges an archive by every rule. All rules answer, whatever the others say.
+pub fn evaluate(scan: &Scan, facts: &Facts, policy: &Policy) -> Report {
+    Report { findings: RULES.iter().map(|rule| rule.judge(scan, facts, policy)).collect() }
+}
+
+/// `count` things, in words that agree with the number.
+pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// The first of some sentences, and how many more there are.
+pub(crate) fn first_of(sentences: &[String]) -> String {
+    match sentences {
+        [] => String::new(),
+        [one] => format!("{one}."),
+        [first, rest @ ..] => format!("{first}; and {} more.", rest.len()),
+    }
+}

@@ -1,0 +1,86 @@
+//! Rules on the payloads' bytes: `digests`, `image-magic`.
+
+use crate::image::FileSystem;
+use crate::manifest::{Payload, PayloadKind};
+use crate::scan::Member;
+
+use super::{Case, Judgement, first_of, plural};
+
+pub(super) fn digests(case: &Case<'_>) -> Judgement {
+    let wrong = |(payload, member): (&Payload, Option<&Member>)| {
+        let member = member?;
+        if member.length != payload.size {
+            return Some(format!(
+                "{} has {} bytes, and release.toml says {}",
+                payload.file, member.length, payload.size
+            ));
+        }
+        (member.sha256 != payload.sha256).then(|| {
+            format!(
+                "{} has SHA-256 {}…, and release.toml says {}…",
+                payload.file,
+                member.sha256.short(),
+                payload.sha256.short()
+            )
+        })
+    };
+    judge(
+        case,
+        |_| true,
+        wrong,
+        "Pack again with `filial release pack`, which states what the files are.",
+        |count| format!("{} as stated.", plural(count, "payload", "payloads")),
+    )
+}
+
+pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
+    let allowed = &case.policy.image_magic.file_systems;
+    let names = || allowed.iter().map(|f: &FileSystem| f.as_str()).collect::<Vec<_>>().join(", ");
+    let wrong = |(payload, member): (&Payload, Option<&Member>)| {
+        let member = member?;
+        let Some(image) = member.image else {
+            return Some(format!("{} is no file system that is known here", payload.file));
+        };
+        if !allowed.contains(&image.file_system) {
+            return Some(format!("{} is {}; allowed are {}", payload.file, image.file_system, names()));
+        }
+        if image.bytes == 0 || image.bytes > member.length {
+            return Some(format!(
+                "{} says of itself that it is a {} of {} bytes, but the file has {}",
+                payload.file, image.file_system, image.bytes, member.length
+            ));
+        }
+        None
+    };
+    let remedy = format!("Build the slot image anew as one of {}, uncompressed, and pack the whole of it.", names());
+    let slot_image = |p: &Payload| p.kind == PayloadKind::SlotImage;
+    judge(case, slot_image, wrong, &remedy, |count| match count {
+        0 => "There is no slot image.".to_owned(),
+        _ => format!("{} of an allowed kind, in full.", plural(count, "slot image", "slot images")),
+    })
+}
+
+/// Fails if any payload that concerns the rule is wrong; is unknown if one is not there to be judged.
+fn judge(
+    case: &Case<'_>,
+    concerns: impl Fn(&Payload) -> bool,
+    wrong: impl Fn((&Payload, Option<&Member>)) -> Option<String>,
+    remedy: &str,
+    praise: impl Fn(usize) -> String,
+) -> Judgement {
+    if case.scan.manifest().is_none() {
+        return Judgement::no_manifest();
+    }
+    let concerned: Vec<_> = case.scan.payloads().filter(|(p, _)| concerns(p)).collect();
+    let sentences: Vec<String> = concerned.iter().filter_map(|pair| wrong(*pair)).collect();
+    if !sentences.is_empty() {
+        return Judgement::fail(first_of(&sentences), remedy);
+    }
+    if let Some((payload, _)) = concerned.iter().find(|(_, member)| member.is_none()) {
+        return Judgement::unknown(
+            format!("The file of payload {} could not be read from the archive.", payload.name),
+            "Settle archive-shape and paths-safe first.",
+        );
+    }
+    Judgement::pass(praise(concerned.len()))
+}

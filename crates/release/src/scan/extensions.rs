@@ -1,0 +1,180 @@
+//! Extension records before a member: GNU long names and PAX headers, read for the name and the size only.
+
+use tar::{EntryType, Header};
+
+use crate::flaw::Flaw;
+
+use super::reader::entry_size;
+
+/// What the records before a member said about it.
+#[derive(Debug, Default)]
+pub(crate) struct Extensions {
+    long_name: Option<Vec<u8>>,
+    pax: Option<Pax>,
+    at: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Pax {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Extensions {
+    /// Whether a header of this type begins a record and not a member.
+    pub(crate) fn is_extension(kind: EntryType) -> bool {
+        matches!(kind, EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader)
+    }
+
+    /// Takes in the record of type `kind` that began at byte `at`.
+    pub(crate) fn add(&mut self, kind: EntryType, at: u64, body: Vec<u8>) -> Result<(), Flaw> {
+        let bad = |why| Flaw::BadExtension { at, why };
+        self.at = at;
+        match kind {
+            // Names the target of a link, and links are refused by themselves.
+            EntryType::GNULongLink => Ok(()),
+            EntryType::GNULongName => {
+                let end = body.iter().position(|b| *b == 0).unwrap_or(body.len());
+                let name = body[..end].to_vec();
+                self.long_name.replace(name).map_or(Ok(()), |_| Err(bad("is a second name for one member")))
+            }
+            EntryType::XHeader => {
+                let pax = parse(&body).map_err(bad)?;
+                self.pax.replace(pax).map_or(Ok(()), |_| Err(bad("is a second PAX header for one member")))
+            }
+            _ => match parse(&body).map_err(bad)? {
+                Pax { path: None, size: None } => Ok(()),
+                _ => Err(bad("gives one name or size to every member")),
+            },
+        }
+    }
+
+    /// Whether nothing was taken in since the last member.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.long_name.is_none() && self.pax.is_none()
+    }
+
+    /// Name and size of the member that follows, and the offset of `header` was `at`. Leaves nothing behind.
+    pub(crate) fn resolve(&mut self, header: &Header, at: u64) -> Result<(Vec<u8>, u64), Flaw> {
+        let Self { long_name, pax, at: record } = std::mem::take(self);
+        let pax = pax.unwrap_or_default();
+        let stated = entry_size(header).ok_or(Flaw::BadHeader { at, why: "its size cannot be read" })?;
+        let name = match (long_name, pax.path) {
+            (Some(_), Some(_)) => {
+                return Err(Flaw::BadExtension { at: record, why: "is a second name for one member" });
+            }
+            (Some(name), None) | (None, Some(name)) => name,
+            (None, None) => header.path_bytes().into_owned(),
+        };
+        // Programs differ in which of two sizes they believe. Where octal has no room, writers put 0 or a cut number.
+        match pax.size {
+            Some(size) if size != stated && size < 1 << 33 => {
+                Err(Flaw::BadExtension { at: record, why: "gives another size than the header after it" })
+            }
+            Some(size) => Ok((name, size)),
+            None => Ok((name, stated)),
+        }
+    }
+}
+
+/// PAX records: `LENGTH KEY=VALUE\n`, the length counting the whole record in decimal.
+fn parse(mut body: &[u8]) -> Result<Pax, &'static str> {
+    let mut pax = Pax::default();
+    while !body.is_empty() {
+        let space = body.iter().take(20).position(|b| *b == b' ').ok_or("has a line without a length")?;
+        let length = decimal(&body[..space]).ok_or("has a line without a length")?;
+        let length = usize::try_from(length).map_err(|_| "has a line that is longer than itself")?;
+        if length <= space + 1 || length > body.len() || body[length - 1] != b'\n' {
+            return Err("has a line whose length is wrong");
+        }
+        let line = &body[space + 1..length - 1];
+        body = &body[length..];
+        let equals = line.iter().position(|b| *b == b'=').ok_or("has a line without \"=\"")?;
+        let (key, value) = (&line[..equals], &line[equals + 1..]);
+        match key {
+            b"path" if pax.path.is_none() => pax.path = Some(value.to_vec()),
+            b"size" if pax.size.is_none() => {
+                pax.size = Some(decimal(value).ok_or("has a size that is no number")?);
+            }
+            b"path" | b"size" => return Err("says the same thing twice"),
+            b"hdrcharset" => return Err("changes the character set"),
+            _ if key.starts_with(b"GNU.sparse.") => return Err("makes a sparse file"),
+            // Times, owners, comments and attributes: nothing here depends on them.
+            _ => {}
+        }
+    }
+    Ok(pax)
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn records_are_read_by_their_stated_length() {
+        let pax = parse(b"12 path=a\nb\n22 mtime=1234567.89012\n11 size=17\n").unwrap();
+        assert_eq!(pax, Pax { path: Some(b"a\nb".to_vec()), size: Some(17) });
+        assert_eq!(parse(b""), Ok(Pax::default()));
+    }
+
+    #[test]
+    fn bad_records_are_refused() {
+        for bad in [
+            &b"5 a=b\n"[..],
+            b"7 a=b\n",
+            b"999 a=b\n",
+            b"a=b\n",
+            b"6 a b\n\n",
+            b"0 a=b\n",
+            b"99999999999999999999999 a=b\n",
+            b"10 path=a\n10 path=b\n",
+            b"11 size=-1\n",
+            b"23 hdrcharset=BINARYxx\n",
+            b"21 GNU.sparse.major=1\n",
+        ] {
+            assert!(parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn two_names_or_two_sizes_are_ambiguous() {
+        let mut header = Header::new_ustar();
+        header.set_size(5);
+        let mut both = Extensions::default();
+        both.add(EntryType::GNULongName, 0, b"a\0".to_vec()).unwrap();
+        both.add(EntryType::XHeader, 512, b"10 path=b\n".to_vec()).unwrap();
+        assert!(both.resolve(&header, 1024).is_err());
+
+        let mut size = Extensions::default();
+        size.add(EntryType::XHeader, 0, b"10 size=6\n".to_vec()).unwrap();
+        assert!(size.resolve(&header, 512).is_err());
+        size.add(EntryType::XHeader, 0, b"20 size=10000000000\n".to_vec()).unwrap();
+        assert_eq!(size.resolve(&header, 512).unwrap().1, 10_000_000_000);
+        assert!(size.is_empty());
+
+        let mut global = Extensions::default();
+        assert!(global.add(EntryType::XGlobalHeader, 0, b"10 size=6\n".to_vec()).is_err());
+        assert!(global.add(EntryType::XGlobalHeader, 0, b"13 comment=x\n\n".to_vec()).is_err());
+        assert!(global.add(EntryType::XGlobalHeader, 0, b"13 comment=x\n".to_vec()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn almost_records_are_read_without_panic(body in "([0-9]{0,3} (path|size|x)=[0-9a-z\n]{0,8}\n?){0,4}") {
+            let _ = parse(body.as_bytes());
+        }
+    }
+}
