@@ -1,0 +1,208 @@
+//! What the programs ask of a BitTorrent client.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fleet_types::InfoHash;
+
+use crate::{PieceSet, TorrentError};
+
+/// A BitTorrent client that fetches and serves torrents. Every method may be called concurrently and may be
+/// dropped at any await without leaving a torrent stopped.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Name and version of the client. Cheap: readiness checks use it.
+    async fn info(&self) -> Result<EngineInfo, EngineError>;
+
+    /// Adds a torrent whose content lies, or will lie, in `folder` (absolute), and starts it. Content that is there
+    /// already is verified and kept. Idempotent: a torrent that is there already is started if it was stopped, and
+    /// takes the new folder and trackers if they differ.
+    async fn add(&self, torrent: &[u8], folder: &Path) -> Result<InfoHash, EngineError>;
+
+    /// How a torrent is doing; `None` if the client does not have it.
+    async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError>;
+
+    /// The pieces that are held and verified; `None` if the client does not have the torrent.
+    async fn pieces(&self, hash: &InfoHash) -> Result<Option<PieceSet>, EngineError>;
+
+    /// The peers connected now; empty if the client does not have the torrent.
+    async fn peers(&self, hash: &InfoHash) -> Result<Vec<Peer>, EngineError>;
+
+    /// Every torrent the client has, in order of their hashes.
+    async fn list(&self) -> Result<Vec<InfoHash>, EngineError>;
+
+    /// Tells the trackers about this torrent now, whatever their interval, and so learns of peers now. A torrent
+    /// that is being verified is left alone: it announces itself when that is done.
+    async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError>;
+
+    /// Sets the rates of the whole client.
+    async fn set_limits(&self, limits: Limits) -> Result<(), EngineError>;
+
+    /// Hashes the content on disk again. Returns at once; see [`TorrentStatus::verifying`].
+    async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError>;
+
+    /// Forgets a torrent, and deletes its content if told so. Idempotent.
+    async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError>;
+}
+
+/// Which client answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Its name, such as `transmission`.
+    pub name: String,
+    /// Its version as it states it.
+    pub version: String,
+}
+
+/// How one torrent is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TorrentStatus {
+    /// Bytes of pieces that are held and whose hash was checked. While `verifying`, not yet checked again.
+    pub have_bytes: u64,
+    /// Bytes of the whole content.
+    pub total_bytes: u64,
+    /// Everything is held and verified, and no verification is running.
+    pub complete: bool,
+    /// The content on disk is being hashed, or waits for it.
+    pub verifying: bool,
+    /// Started: fetching, serving or verifying. False if it was stopped (by an error on disk, or by hand).
+    pub running: bool,
+    /// Bytes received a second, now.
+    pub rate_down: u64,
+    /// Bytes sent a second, now.
+    pub rate_up: u64,
+    /// Payload bytes sent in this torrent's life.
+    pub sent_bytes: u64,
+    /// Payload bytes received in this torrent's life, corrupt ones included.
+    pub received_bytes: u64,
+    /// Bytes received whose piece did not match its hash.
+    pub corrupt_bytes: u64,
+    /// Connected peers.
+    pub peers: u32,
+    /// What the client or a tracker complains of, in their words.
+    pub trouble: Option<String>,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peer {
+    /// Its address; the port may be that of its outgoing connection.
+    pub address: SocketAddr,
+    /// The client it says it is.
+    pub client: String,
+    /// The share of the content it says it has, 0 to 1.
+    pub progress: f32,
+    /// Bytes a second we receive from it.
+    pub rate_down: u64,
+    /// Bytes a second we send to it.
+    pub rate_up: u64,
+}
+
+/// Rates of the whole client in bytes a second; `None` is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Receiving.
+    pub down: Option<u64>,
+    /// Sending.
+    pub up: Option<u64>,
+}
+
+/// Why the client did not do what was asked. Each names the client's address and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The settings cannot make a client.
+    #[error("`{url}` is no usable address of a BitTorrent daemon: write it as http://127.0.0.1:9091/transmission/rpc")]
+    BadSettings {
+        /// The address as configured.
+        url: String,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Nobody answers.
+    #[error(
+        "no BitTorrent daemon answers at {url}: start it (systemctl start transmission-daemon), or correct the engine's \
+         address in the configuration"
+    )]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The error of the connection.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It took the connection and did not answer in time.
+    #[error(
+        "the BitTorrent daemon at {url} did not answer within {} s: look at its load and its disk, and restart it if \
+         it hangs (systemctl restart transmission-daemon)", timeout.as_secs_f32()
+    )]
+    Timeout {
+        /// Where.
+        url: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// HTTP 401.
+    #[error(
+        "the BitTorrent daemon at {url} refuses user `{user}` with this password: make rpc-username and rpc-password in \
+         its settings.json (edit it only while the daemon is stopped) and the engine's settings agree"
+    )]
+    Unauthorized {
+        /// Where.
+        url: String,
+        /// As whom.
+        user: String,
+    },
+    /// HTTP 403 or 421: an address or host name that its lists do not allow, or too many wrong passwords.
+    #[error(
+        "the BitTorrent daemon at {url} lets nobody in from here (HTTP {status}: {reason}): check rpc-whitelist and \
+         rpc-host-whitelist in its settings.json; after many wrong passwords restart it"
+    )]
+    Forbidden {
+        /// Where.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its words.
+        reason: String,
+    },
+    /// It understood and said no.
+    #[error("the BitTorrent daemon at {url} refuses {operation}: {reason}")]
+    Refused {
+        /// Where.
+        url: String,
+        /// What was asked.
+        operation: &'static str,
+        /// Its words.
+        reason: String,
+    },
+    /// What answered does not speak the daemon's protocol, or not a version we know.
+    #[error("what answers {operation} at {url} is not understood: check that it is transmission-daemon 3.00 or newer")]
+    Protocol {
+        /// Where.
+        url: String,
+        /// What was asked.
+        operation: &'static str,
+        /// What could not be understood.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// It does not have the torrent.
+    #[error("the BitTorrent daemon at {url} does not have torrent {hash}: add it first")]
+    NotFound {
+        /// Where.
+        url: String,
+        /// Which.
+        hash: InfoHash,
+    },
+    /// The folder cannot be named to the daemon.
+    #[error("{} must be an absolute path in UTF-8 to hold a torrent's content", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The torrent file is not one.
+    #[error("the torrent to add cannot be used: fetch or create it again")]
+    Torrent(#[source] TorrentError),
+}

@@ -1,0 +1,9 @@
+//! opentracker: which torrents it accepts, asking it, and its configuration.
+
+mod access_list;
+mod announce;
+mod conf;
+
+pub use access_list::{AccessList, AccessListError, AccessListSettings, Reload};
+pub use announce::{AnnounceError, Announced, Announcement, Event, announce};
+pub use conf::{ConfError, TrackerConf, TrackerRole, render_conf};

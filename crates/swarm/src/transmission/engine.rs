@@ -1,0 +1,283 @@
+//! The [`Engine`] over transmission-daemon's RPC.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use fleet_types::InfoHash;
+use tokio::time::{Instant, sleep};
+use transmission_rpc::types::{
+    ErrorType, Id, SessionSetArgs, Torrent as RpcTorrent, TorrentAction, TorrentAddArgs, TorrentAddedOrDuplicate,
+    TorrentGetField as Field, TorrentStatus as RpcStatus, TrackerStat,
+};
+
+use super::TransmissionSettings;
+use super::rpc::Rpc;
+use crate::{Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
+
+/// How often to look whether the daemon has stopped a torrent. It does that on a pulse of half a second.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// transmission-daemon 3.00 or newer.
+///
+/// What it reports as held may not be on disk yet unless `cache-size-mb` is 0 (see
+/// [`daemon_settings`](crate::daemon_settings)): whoever reads an unfinished file treats what does not check as not
+/// yet there.
+#[derive(Clone)]
+pub struct TransmissionEngine {
+    rpc: Arc<Rpc>,
+    peer_limit: Option<i64>,
+}
+
+impl TransmissionEngine {
+    /// An engine for the daemon at these settings. Does not connect yet.
+    ///
+    /// # Errors
+    /// If the address is none.
+    pub fn new(settings: TransmissionSettings) -> Result<Self, EngineError> {
+        Ok(Self { rpc: Arc::new(Rpc::new(&settings)?), peer_limit: None })
+    }
+
+    /// Gives every torrent that is added from now on this many peers, instead of what the daemon's settings say.
+    #[must_use]
+    pub fn with_peer_limit(self, peers: u16) -> Self {
+        Self { peer_limit: Some(i64::from(peers)), ..self }
+    }
+
+    async fn get(&self, hash: &InfoHash, fields: &[Field]) -> Result<Option<RpcTorrent>, EngineError> {
+        let operation = "torrent-get";
+        let mut client = self.rpc.client();
+        let result = client.torrent_get(Some(fields.to_vec()), Some(vec![id(hash)])).await;
+        Ok(self.rpc.settle(operation, client, result).await?.torrents.into_iter().next())
+    }
+
+    async fn act(&self, operation: &'static str, action: TorrentAction, hash: &InfoHash) -> Result<(), EngineError> {
+        let mut client = self.rpc.client();
+        let result = client.torrent_action(action, vec![id(hash)]).await;
+        self.rpc.settle(operation, client, result).await.map(|_| ())
+    }
+
+    async fn existing(&self, hash: &InfoHash, fields: &[Field]) -> Result<RpcTorrent, EngineError> {
+        let found = self.get(hash, fields).await?;
+        found.ok_or_else(|| EngineError::NotFound { url: self.rpc.address(), hash: *hash })
+    }
+
+    /// Adds; true if the daemon had the torrent already.
+    async fn add_once(&self, torrent: &[u8], folder: &str) -> Result<bool, EngineError> {
+        let mut client = self.rpc.client();
+        let add = TorrentAddArgs {
+            metainfo: Some(base64::engine::general_purpose::STANDARD.encode(torrent)),
+            download_dir: Some(folder.to_owned()),
+            paused: Some(false),
+            peer_limit: self.peer_limit,
+            ..TorrentAddArgs::default()
+        };
+        let result = client.torrent_add(add).await;
+        match self.rpc.settle("torrent-add", client, result).await? {
+            TorrentAddedOrDuplicate::TorrentAdded(_) => Ok(false),
+            TorrentAddedOrDuplicate::TorrentDuplicate(_) => Ok(true),
+            TorrentAddedOrDuplicate::Error => Err(self.rpc.protocol("torrent-add", "neither added nor duplicate")),
+        }
+    }
+
+    /// Stops and starts a torrent: starting announces at once, while `torrent-reannounce` is ignored without a word
+    /// until the tracker's minimum interval is over. A start that arrives before the stop was carried out is lost
+    /// and the torrent would stay stopped, so the stop is waited for.
+    async fn stop_start(&self, hash: &InfoHash) -> Result<(), EngineError> {
+        let status = self.existing(hash, &[Field::Status]).await?.status;
+        // Stopping would cancel a verification; the torrent announces itself after it.
+        if matches!(status, Some(RpcStatus::QueuedToVerify | RpcStatus::Verifying)) {
+            return Ok(());
+        }
+        if status != Some(RpcStatus::Stopped) {
+            self.act("torrent-stop", TorrentAction::Stop, hash).await?;
+            let deadline = Instant::now() + self.rpc.timeout();
+            while self.existing(hash, &[Field::Status]).await?.status != Some(RpcStatus::Stopped) {
+                if Instant::now() >= deadline {
+                    break;
+                }
+                sleep(STOP_POLL).await;
+            }
+        }
+        self.act("torrent-start-now", TorrentAction::StartNow, hash).await
+    }
+}
+
+#[async_trait]
+impl Engine for TransmissionEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        let mut client = self.rpc.client();
+        let result = client.session_get().await;
+        let session = self.rpc.settle("session-get", client, result).await?;
+        Ok(EngineInfo { name: "transmission".into(), version: session.version })
+    }
+
+    async fn add(&self, torrent: &[u8], folder: &Path) -> Result<InfoHash, EngineError> {
+        let parsed = Torrent::parse(torrent).map_err(EngineError::Torrent)?;
+        let hash = parsed.info_hash();
+        let folder_text = folder.to_str().filter(|_| folder.is_absolute());
+        let folder = folder_text.ok_or_else(|| EngineError::Folder { path: folder.to_owned() })?;
+        if !self.add_once(torrent, folder).await? {
+            return Ok(hash);
+        }
+        let there = self.existing(&hash, &[Field::DownloadDir, Field::Trackers, Field::Status]).await?;
+        if there.download_dir.as_deref().is_none_or(|there| same_folder(there, folder))
+            && same_trackers(&there, &parsed)
+        {
+            if there.status == Some(RpcStatus::Stopped) {
+                self.act("torrent-start-now", TorrentAction::StartNow, &hash).await?;
+            }
+            return Ok(hash);
+        }
+        // The daemon keeps a duplicate's old folder and trackers, and its calls to change trackers are typed wrongly
+        // in the crate. Adding afresh verifies what is there and keeps it.
+        self.remove(&hash, false).await?;
+        self.add_once(torrent, folder).await?;
+        Ok(hash)
+    }
+
+    async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError> {
+        const FIELDS: &[Field] = &[
+            Field::HaveValid,
+            Field::TotalSize,
+            Field::Status,
+            Field::RateDownload,
+            Field::RateUpload,
+            Field::UploadedEver,
+            Field::DownloadedEver,
+            Field::CorruptEver,
+            Field::PeersConnected,
+            Field::Error,
+            Field::ErrorString,
+            Field::TrackerStats,
+        ];
+        Ok(self.get(hash, FIELDS).await?.map(status))
+    }
+
+    async fn pieces(&self, hash: &InfoHash) -> Result<Option<PieceSet>, EngineError> {
+        let operation = "torrent-get";
+        let Some(t) = self.get(hash, &[Field::Pieces, Field::PieceSize, Field::TotalSize]).await? else {
+            return Ok(None);
+        };
+        let (Some(bits), Some(piece_length), Some(length)) = (t.pieces, t.piece_size, t.total_size) else {
+            return Err(self.rpc.protocol(operation, "no pieces in the answer"));
+        };
+        let set = PieceSet::new(bits, piece_length, unsigned(Some(length)));
+        set.map(Some).map_err(|e| EngineError::Protocol { url: self.rpc.address(), operation, source: e.into() })
+    }
+
+    async fn peers(&self, hash: &InfoHash) -> Result<Vec<Peer>, EngineError> {
+        let peers = self.get(hash, &[Field::Peers]).await?.and_then(|torrent| torrent.peers).unwrap_or_default();
+        let peer = |peer: transmission_rpc::types::Peer| Peer {
+            address: SocketAddr::new(peer.address, peer.port),
+            client: peer.client_name,
+            progress: peer.progress,
+            rate_down: peer.rate_to_client,
+            rate_up: peer.rate_to_peer,
+        };
+        Ok(peers.into_iter().map(peer).collect())
+    }
+
+    async fn list(&self) -> Result<Vec<InfoHash>, EngineError> {
+        let operation = "torrent-get";
+        let mut client = self.rpc.client();
+        let result = client.torrent_get(Some(vec![Field::HashString]), None).await;
+        let torrents = self.rpc.settle(operation, client, result).await?.torrents;
+        let hash = |torrent: RpcTorrent| torrent.hash_string.and_then(|text| text.parse::<InfoHash>().ok());
+        let mut hashes: Vec<InfoHash> = torrents
+            .into_iter()
+            .map(|torrent| hash(torrent).ok_or_else(|| self.rpc.protocol(operation, "a torrent without a hash")))
+            .collect::<Result<_, _>>()?;
+        hashes.sort_unstable();
+        Ok(hashes)
+    }
+
+    async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError> {
+        let (engine, hash) = (self.clone(), *hash);
+        // In a task of its own: a caller that goes away between stop and start must not leave the torrent stopped.
+        let task = tokio::spawn(async move { engine.stop_start(&hash).await });
+        task.await.unwrap_or_else(|_| Err(self.rpc.protocol("announce", "the announcing task was cut off")))
+    }
+
+    async fn set_limits(&self, limits: Limits) -> Result<(), EngineError> {
+        let mut client = self.rpc.client();
+        let args = SessionSetArgs {
+            speed_limit_down_enabled: Some(limits.down.is_some()),
+            speed_limit_down: limits.down.map(kilobytes),
+            speed_limit_up_enabled: Some(limits.up.is_some()),
+            speed_limit_up: limits.up.map(kilobytes),
+            ..SessionSetArgs::default()
+        };
+        let result = client.session_set(args).await;
+        self.rpc.settle("session-set", client, result).await.map(|_| ())
+    }
+
+    async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError> {
+        self.existing(hash, &[Field::Id]).await?;
+        self.act("torrent-verify", TorrentAction::Verify, hash).await
+    }
+
+    async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {
+        let mut client = self.rpc.client();
+        let result = client.torrent_remove(vec![id(hash)], delete_data).await;
+        self.rpc.settle("torrent-remove", client, result).await.map(|_| ())
+    }
+}
+
+fn id(hash: &InfoHash) -> Id {
+    Id::Hash(hash.to_string())
+}
+
+/// The daemon counts in kilobytes of 1000 bytes. Zero would mean "nothing at all", so at least one.
+fn kilobytes(bytes: u64) -> i32 {
+    i32::try_from((bytes / 1000).max(1)).unwrap_or(i32::MAX)
+}
+
+fn unsigned(value: Option<i64>) -> u64 {
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+}
+
+fn same_folder(a: &str, b: &str) -> bool {
+    Path::new(a).components().eq(Path::new(b).components())
+}
+
+fn same_trackers(there: &RpcTorrent, wanted: &Torrent) -> bool {
+    let there: Option<Vec<&str>> = there.trackers.as_ref().map(|t| t.iter().map(|t| t.announce.as_str()).collect());
+    there.is_none_or(|there| there.into_iter().eq(wanted.tiers().iter().flatten().map(String::as_str)))
+}
+
+fn status(torrent: RpcTorrent) -> TorrentStatus {
+    let verifying = matches!(torrent.status, Some(RpcStatus::QueuedToVerify | RpcStatus::Verifying));
+    // haveValid: bytes of pieces whose hash was checked, without haveUnchecked, which are blocks of unfinished pieces.
+    let have_bytes = torrent.have_valid.unwrap_or(0);
+    let total_bytes = unsigned(torrent.total_size);
+    TorrentStatus {
+        have_bytes,
+        total_bytes,
+        complete: !verifying && total_bytes > 0 && have_bytes >= total_bytes,
+        verifying,
+        running: torrent.status != Some(RpcStatus::Stopped),
+        rate_down: unsigned(torrent.rate_download),
+        rate_up: unsigned(torrent.rate_upload),
+        sent_bytes: unsigned(torrent.uploaded_ever),
+        received_bytes: torrent.downloaded_ever.unwrap_or(0),
+        corrupt_bytes: torrent.corrupt_ever.unwrap_or(0),
+        peers: u32::try_from(torrent.peers_connected.unwrap_or(0)).unwrap_or(0),
+        trouble: trouble(&torrent),
+    }
+}
+
+/// The daemon's own complaint, else that of the first tracker whose last announce failed: the daemon keeps
+/// unreachable trackers to itself.
+fn trouble(torrent: &RpcTorrent) -> Option<String> {
+    let own = torrent.error.filter(|error| *error != ErrorType::Ok);
+    if own.is_some() {
+        return Some(torrent.error_string.clone().unwrap_or_default());
+    }
+    let failed = |tracker: &&TrackerStat| tracker.has_announced && !tracker.last_announce_succeeded;
+    let tracker = torrent.tracker_stats.as_ref()?.iter().find(failed)?;
+    Some(format!("tracker {}: {}", tracker.announce, tracker.last_announce_result))
+}
