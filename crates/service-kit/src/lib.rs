@@ -1,1 +1,24 @@
-//! service-kit
+//! What every program of Filial is made of: settings in three stages, telemetry, the clock, durable files, retries,
+//! shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
+//! PostgreSQL, jobs with leases and the outbox of events.
+//!
+//! This crate must never know a business rule, a product of Filial or a particular program: nothing here names
+//! a release, a branch's plan or a terminal's state. It holds no global besides the tracing subscriber.
+
+pub mod client;
+pub mod clock;
+pub mod config;
+#[cfg(feature = "database")]
+pub mod database;
+pub mod durable;
+pub mod retry;
+mod secret;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod token;
+
+pub use clock::{Clock, FixedClock, SystemClock};
+pub use secret::Secret;
+pub use shutdown::Shutdown;

@@ -1,0 +1,262 @@
+//! An HTTP client for JSON services: a base address, a bearer token, bounded answers, refusals as [`Problem`].
+
+mod sse;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::{Code, Problem};
+
+use crate::Secret;
+
+pub use sse::{EventStream, SseEvent};
+
+/// Largest JSON answer that is read, in bytes. A plan for 1,000 terminals is about 1 MB.
+pub const MAX_JSON: usize = 32 * 1024 * 1024;
+
+/// Largest refusal that is read, in bytes.
+const MAX_PROBLEM: usize = 64 * 1024;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// Without any byte arriving.
+    pub idle: Duration,
+    /// For a request with a JSON answer, from begin to end.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(30), total: Duration::from_secs(60) }
+    }
+}
+
+/// Why a request brought no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The base address or path is no HTTP address.
+    #[error("{0:?} is no address such as http://head-office:7002")]
+    BadAddress(String),
+    /// The HTTP client could not be set up.
+    #[error("the HTTP client could not be set up")]
+    Setup(#[source] reqwest::Error),
+    /// Nobody answered, or the connection broke.
+    #[error("{url} does not answer: check that the service runs and the network leads there")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The service refused, and said why.
+    #[error("{}: {} {}", .0.title, .0.detail, .0.remedy)]
+    Refused(Box<Problem>),
+    /// The service refused without a problem body (a proxy, or something that is not ours).
+    #[error("{url} answered {status} without saying why: is this the right address?")]
+    Status {
+        /// What was asked.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The answer is larger than it may be.
+    #[error("{url} answered with more than {max} bytes")]
+    TooLarge {
+        /// What was asked.
+        url: String,
+        /// The bound in bytes.
+        max: usize,
+    },
+    /// The answer is not what was asked for.
+    #[error("{url} answered with something else than expected: are both programs of compatible versions?")]
+    BadAnswer {
+        /// What was asked.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An event stream was silent for too long.
+    #[error("{url} has been silent for {} s", .idle.as_secs())]
+    Silent {
+        /// What was asked.
+        url: String,
+        /// For how long.
+        idle: Duration,
+    },
+}
+
+impl ClientError {
+    /// The stable code of a refusal, if there is one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(problem) => Some(problem.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            Self::Refused(problem) => problem.status >= 500 || problem.status == 423 || problem.status == 429,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+/// A client of one service. Clones share connections.
+#[derive(Debug, Clone)]
+pub struct JsonClient {
+    http: reqwest::Client,
+    base: String,
+    token: Option<Secret>,
+    timeouts: Timeouts,
+}
+
+impl JsonClient {
+    /// A client of the service at `base_url`, such as `http://head-office:7002`.
+    ///
+    /// # Errors
+    /// The address is none, or the client cannot be set up.
+    pub fn new(base_url: &str, token: Option<Secret>, timeouts: Timeouts) -> Result<Self, ClientError> {
+        let base = base_url.trim_end_matches('/').to_owned();
+        if !base.starts_with("http://") || reqwest::Url::parse(&base).is_err() {
+            return Err(ClientError::BadAddress(base_url.to_owned()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.idle)
+            // A branch in a shop must reach its own services whatever proxy the shell has.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(Self { http, base, token, timeouts })
+    }
+
+    /// The same service with another token.
+    #[must_use]
+    pub fn with_token(&self, token: Secret) -> Self {
+        Self { token: Some(token), ..self.clone() }
+    }
+
+    /// The base address.
+    pub fn base_url(&self) -> &str {
+        &self.base
+    }
+
+    /// A request to `path` (beginning with `/`), authenticated, for callers with needs of their own.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, self.url(path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    /// Sends `request`; anything but success becomes an error.
+    ///
+    /// # Errors
+    /// Nobody answered, or the service refused.
+    pub async fn send(&self, request: RequestBuilder, path: &str) -> Result<Response, ClientError> {
+        let url = self.url(path);
+        let response = request.send().await.map_err(|source| ClientError::Unreachable { url: url.clone(), source })?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response, url).await) }
+    }
+
+    /// GET a JSON answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.request(Method::GET, path).timeout(self.timeouts.total);
+        let response = self.send(request, path).await?;
+        self.json(response, path).await
+    }
+
+    /// POST a JSON body for a JSON answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, path).timeout(self.timeouts.total).json(body);
+        let response = self.send(request, path).await?;
+        self.json(response, path).await
+    }
+
+    /// GET bytes, at most `max`.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn get_bytes(&self, path: &str, max: usize) -> Result<Bytes, ClientError> {
+        let response = self.send(self.request(Method::GET, path), path).await?;
+        bounded(response, &self.url(path), max).await
+    }
+
+    /// Opens a stream of server-sent events. `last_event_id` asks for a replay of what came after it.
+    /// The stream ends with [`ClientError::Silent`] when nothing, not even a comment, came for `idle`.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn events(
+        &self,
+        path: &str,
+        last_event_id: Option<&str>,
+        idle: Duration,
+    ) -> Result<EventStream, ClientError> {
+        let mut request = self.request(Method::GET, path).header("Accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = self.send(request, path).await?;
+        Ok(EventStream::new(response, self.url(path), idle))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, response: Response, path: &str) -> Result<T, ClientError> {
+        let url = self.url(path);
+        let body = bounded(response, &url, MAX_JSON).await?;
+        serde_json::from_slice(&body).map_err(|source| ClientError::BadAnswer { url, source })
+    }
+}
+
+async fn refusal(response: Response, url: String) -> ClientError {
+    let status: StatusCode = response.status();
+    match bounded(response, &url, MAX_PROBLEM).await {
+        Ok(body) => match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Refused(Box::new(problem)),
+            Err(_) => ClientError::Status { url, status: status.as_u16() },
+        },
+        Err(_) => ClientError::Status { url, status: status.as_u16() },
+    }
+}
+
+async fn bounded(response: Response, url: &str, max: usize) -> Result<Bytes, ClientError> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|source| ClientError::Unreachable { url: url.to_owned(), source })?;
+        if body.len() + chunk.len() > max {
+            return Err(ClientError::TooLarge { url: url.to_owned(), max });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}

@@ -1,0 +1,118 @@
+//! The pool of connections.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::NoTls;
+
+use super::DatabaseError;
+use crate::retry::Backoff;
+use crate::{Secret, Shutdown};
+
+/// Where PostgreSQL is.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// `postgresql://user@/database?host=/run/postgresql`, or key=value pairs.
+    pub url: Secret,
+    /// The password, if it is not in the URL.
+    pub password: Option<Secret>,
+    /// Most connections.
+    pub pool_size: usize,
+}
+
+impl DatabaseSettings {
+    /// A small pool at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: Secret::new(url), password: None, pool_size: 16 }
+    }
+
+    pub(super) fn config(&self) -> Result<tokio_postgres::Config, DatabaseError> {
+        let mut config = tokio_postgres::Config::from_str(self.url.expose()).map_err(DatabaseError::Url)?;
+        if let Some(password) = &self.password {
+            config.password(password.expose());
+        }
+        config.connect_timeout(Duration::from_secs(5));
+        Ok(config)
+    }
+}
+
+/// A pool, once PostgreSQL answers: tries until it does, or until shutdown.
+///
+/// # Errors
+/// The settings are wrong, or stopping was asked for.
+pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result<Pool, DatabaseError> {
+    let manager =
+        Manager::from_config(settings.config()?, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let wait = Some(Duration::from_secs(5));
+    let pool = Pool::builder(manager)
+        .max_size(settings.pool_size)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts { wait, create: wait, recycle: wait })
+        .build()
+        .map_err(DatabaseError::Build)?;
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    loop {
+        match ping(&pool).await {
+            Ok(()) => return Ok(pool),
+            Err(error) => {
+                let wait = backoff.next();
+                tracing::warn!(
+                    error = %chain(&error), attempt = backoff.failures(),
+                    "PostgreSQL does not answer; trying again"
+                );
+                if !shutdown.wait(wait).await {
+                    return Err(DatabaseError::Stopped);
+                }
+            }
+        }
+    }
+}
+
+/// A connection out of the pool.
+///
+/// # Errors
+/// PostgreSQL gives none in time.
+pub async fn connection(pool: &Pool) -> Result<Object, DatabaseError> {
+    pool.get().await.map_err(|e| DatabaseError::Connection(Box::new(e)))
+}
+
+/// Whether PostgreSQL answers.
+///
+/// # Errors
+/// It does not.
+pub async fn ping(pool: &Pool) -> Result<(), DatabaseError> {
+    let client = connection(pool).await?;
+    client
+        .simple_query("SELECT 1")
+        .await
+        .map(drop)
+        .map_err(|source| DatabaseError::Statement { statement: "ping", source })
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// Begins a transaction; dropped without [`commit`], it is undone.
+///
+/// # Errors
+/// PostgreSQL is gone.
+pub async fn begin(client: &mut Object) -> Result<deadpool_postgres::Transaction<'_>, DatabaseError> {
+    client.transaction().await.map_err(|e| DatabaseError::Transaction("begin", e))
+}
+
+/// Commits.
+///
+/// # Errors
+/// PostgreSQL is gone or refused; then nothing of it happened, or it is unknown whether it did.
+pub async fn commit(transaction: deadpool_postgres::Transaction<'_>) -> Result<(), DatabaseError> {
+    transaction.commit().await.map_err(|e| DatabaseError::Transaction("commit", e))
+}

@@ -1,0 +1,181 @@
+//! The route table as data: every route with its role beside it. What is not in the table does not exist.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use wire::Code;
+
+use super::{ApiError, Authenticator, Caller, Role};
+use crate::token::MAX_TOKEN_LEN;
+
+/// Largest JSON body unless a route sets its own `web::JsonConfig`, in bytes.
+pub const MAX_JSON_BODY: usize = 1024 * 1024;
+
+/// One line of a listener's route table.
+#[derive(Clone)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, in actix's syntax: `/v1/releases/{id}`.
+    pub path: &'static str,
+    /// Who may use it.
+    pub role: Role,
+    /// Makes the handler: `|| web::get().to(list)` without a method guard of its own, so `|| web::to(list)`.
+    pub handler: fn() -> actix_web::Route,
+}
+
+impl Route {
+    /// A GET route.
+    pub const fn get(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
+        Self { method: Method::GET, path, role, handler }
+    }
+
+    /// A POST route.
+    pub const fn post(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
+        Self { method: Method::POST, path, role, handler }
+    }
+
+    /// A route of any method.
+    pub const fn new(method: Method, path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
+        Self { method, path, role, handler }
+    }
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ({})", self.method, self.path, self.role.as_str())
+    }
+}
+
+/// Adds `routes` and nothing else to an application: any other path is a 404, any other method of a known path a
+/// 405, and a route's handler runs only for callers that its role admits. Bodies that cannot be read become
+/// problems too.
+pub fn configure(config: &mut ServiceConfig, routes: &[Route], authenticator: Arc<dyn Authenticator>) {
+    let mut by_path: BTreeMap<&'static str, Vec<Route>> = BTreeMap::new();
+    // Resources are tried in the order in which they are registered: keep the table's.
+    let mut order = Vec::new();
+    for route in routes {
+        let at_path = by_path.entry(route.path).or_insert_with(|| {
+            order.push(route.path);
+            Vec::new()
+        });
+        debug_assert!(at_path.iter().all(|r| r.method != route.method), "{route:?} stands twice");
+        at_path.push(route.clone());
+    }
+    for path in order {
+        let Some(at_path) = by_path.remove(path) else { continue };
+        config.service(resource(path, at_path, authenticator.clone()));
+    }
+    config
+        .app_data(web::JsonConfig::default().limit(MAX_JSON_BODY).error_handler(|e, _| json_error(&e).into()))
+        .app_data(web::QueryConfig::default().error_handler(|e, _| unreadable("query", &e).into()))
+        .app_data(web::PathConfig::default().error_handler(|e, _| unreadable("path", &e).into()))
+        .default_service(web::to(nothing_here));
+}
+
+fn resource(
+    path: &'static str,
+    routes: Vec<Route>,
+    authenticator: Arc<dyn Authenticator>,
+) -> actix_web::Resource<
+    impl actix_web::dev::ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    let mut resource = web::resource(path);
+    let allow = routes.iter().map(|r| r.method.as_str()).collect::<Vec<_>>().join(", ");
+    let roles: Arc<[(Method, Role)]> = routes.iter().map(|r| (r.method.clone(), r.role)).collect();
+    for route in routes {
+        resource = resource.route((route.handler)().method(route.method));
+    }
+    resource
+        .default_service(web::to(move |request: HttpRequest| {
+            let allow = allow.clone();
+            async move { wrong_method(&request, &allow) }
+        }))
+        .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
+            let (roles, authenticator) = (roles.clone(), authenticator.clone());
+            async move { guard(request, next, &roles, &*authenticator).await }
+        }))
+}
+
+async fn guard(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+    roles: &[(Method, Role)],
+    authenticator: &dyn Authenticator,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let needed = roles.iter().find(|(method, _)| method == request.method()).map(|(_, role)| *role);
+    // A method that is not in the table goes on to the 405, which tells no more than the table's paths.
+    if let Some(needed) = needed.filter(|role| !role.is_open()) {
+        match admit(request.request(), needed, authenticator).await {
+            Ok(caller) => {
+                tracing::Span::current().record("caller", caller.name.as_str());
+                request.extensions_mut().insert(caller);
+            }
+            // Answered here, not returned as an error: within the request's scope, so that it carries the id.
+            Err(error) => return Ok(request.into_response(error.error_response())),
+        }
+    }
+    next.call(request).await
+}
+
+async fn admit(request: &HttpRequest, needed: Role, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
+    let stranger = |detail: &str| {
+        ApiError::new(Code::Unauthenticated, detail, "Send the header Authorization: Bearer TOKEN with a valid token.")
+            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    };
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        return Err(stranger("The request carries no token."));
+    };
+    let bearer = header.to_str().ok().and_then(|h| h.strip_prefix("Bearer ")).map(str::trim);
+    let Some(bearer) = bearer.filter(|b| !b.is_empty() && b.len() <= MAX_TOKEN_LEN) else {
+        return Err(stranger("The Authorization header is not a bearer token."));
+    };
+    let caller = authenticator.authenticate(bearer).await?.ok_or_else(|| stranger("Nobody was given this token."))?;
+    if caller.role.reaches(needed) { Ok(caller) } else { Err(ApiError::forbidden(caller.role, needed)) }
+}
+
+fn wrong_method(request: &HttpRequest, allow: &str) -> Result<HttpResponse, ApiError> {
+    let detail = format!("{} is not possible here.", request.method());
+    let error = ApiError::new(Code::MethodNotAllowed, detail, format!("Use one of: {allow}."));
+    Err(match HeaderValue::from_str(allow) {
+        Ok(value) => error.with_header(ALLOW, value),
+        Err(_) => error,
+    })
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let path: String = request.path().chars().take(200).collect();
+    Err(ApiError::new(Code::NotFound, format!("There is nothing at {path}."), "See /openapi.json for what there is."))
+}
+
+fn json_error(error: &actix_web::error::JsonPayloadError) -> ApiError {
+    use actix_web::error::JsonPayloadError as E;
+    match error {
+        E::Overflow { .. } | E::OverflowKnownLength { .. } => {
+            ApiError::new(Code::TooLarge, "The body is larger than this route takes.", "Send less at once.")
+        }
+        // A value of the wrong kind inside well-formed JSON is a field's fault, not the body's.
+        E::Deserialize(e) if e.is_data() => {
+            ApiError::new(Code::BadField, format!("The body has a wrong field: {e}."), "Correct the field.")
+        }
+        e => ApiError::new(Code::BadRequest, format!("The body cannot be read: {e}."), "Send JSON as documented."),
+    }
+}
+
+fn unreadable(what: &str, error: &impl std::fmt::Display) -> ApiError {
+    let text: String = error.to_string().chars().take(300).collect();
+    ApiError::new(Code::BadRequest, format!("The {what} cannot be read: {text}."), "See /openapi.json.")
+}

@@ -1,0 +1,117 @@
+//! The routes that every listener of people has: health, metrics and the API's own description.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use futures_util::future::{BoxFuture, join_all};
+use serde::Serialize;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use wire::{Code, Problem};
+
+use super::{ApiError, Metrics, Role, Route};
+
+/// Longest that one readiness check may take.
+const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Something without which the program cannot do its work.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}
+
+impl Check {
+    /// A check: `run` answers with a sentence that says cause and remedy if it fails.
+    pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { name, run: Arc::new(move || Box::pin(run())) }
+    }
+}
+
+/// All readiness checks of a program, as application data.
+#[derive(Clone, Default)]
+pub struct Readiness(pub Vec<Check>);
+
+/// The API's description, as application data.
+#[derive(Clone)]
+pub struct ApiDocument(pub Arc<Document>);
+
+/// The answer of `/healthz` and `/readyz`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}
+
+/// `/healthz`, `/readyz` and `/metrics`. They need [`Readiness`] and [`Metrics`] as `web::Data`.
+pub fn health_routes() -> Vec<Route> {
+    vec![
+        Route::get("/healthz", Role::Public, || web::to(healthz)),
+        Route::get("/readyz", Role::Public, || web::to(readyz)),
+        Route::get("/metrics", Role::Public, || web::to(metrics)),
+    ]
+}
+
+/// `/openapi.json` and `/swagger-ui/`. They need [`ApiDocument`] as `web::Data`.
+pub fn document_routes() -> Vec<Route> {
+    vec![
+        Route::get("/openapi.json", Role::Public, || web::to(openapi)),
+        Route::get("/swagger-ui/{file:.*}", Role::Public, || web::to(swagger_ui)),
+    ]
+}
+
+/// The description of these routes, to be merged into a program's.
+#[derive(OpenApi)]
+#[openapi(paths(healthz, readyz, metrics), components(schemas(Health, Problem)))]
+pub struct ServiceApi;
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, description = "It runs", body = Health)))]
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(Health { status: "ok".to_owned() })
+}
+
+/// All that the program depends on answers.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, description = "Ready", body = Health),
+    (status = 503, description = "What is missing", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn readyz(readiness: web::Data<Readiness>) -> Result<HttpResponse, ApiError> {
+    let outcomes = join_all(readiness.0.iter().map(|check| async {
+        match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(format!("{}: {why}", check.name)),
+            Err(_) => Some(format!("{}: no answer within {} s", check.name, CHECK_TIMEOUT.as_secs())),
+        }
+    }))
+    .await;
+    let missing: Vec<String> = outcomes.into_iter().flatten().collect();
+    if missing.is_empty() {
+        return Ok(HttpResponse::Ok().json(Health { status: "ok".to_owned() }));
+    }
+    Err(ApiError::new(Code::NotReady, missing.join("; "), "Start or repair what is named, then ask again."))
+}
+
+/// Numbers for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+))]
+pub async fn metrics(metrics: web::Data<Metrics>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(metrics.text())
+}
+
+async fn openapi(document: web::Data<ApiDocument>) -> HttpResponse {
+    HttpResponse::Ok().json(&*document.0)
+}
+
+async fn swagger_ui(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+    match utoipa_swagger_ui::serve(&file, config) {
+        Ok(Some(found)) => Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned())),
+        Ok(None) => Err(ApiError::not_found("such file of the API browser")),
+        Err(error) => Err(ApiError::internal(error.to_string())),
+    }
+}
