@@ -1,0 +1,248 @@
+//! The lab's long-lived processes: started in their namespace with a log each, ended by process id.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::error::LabError;
+use crate::exec::{Tool, tail_file};
+use crate::part::Part;
+use crate::proc::Identity;
+
+/// How a part is started; kept, so that it can be started again the same way.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    pub(crate) namespace: String,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(String, OsString)>,
+    /// The signal that asks it to end in order.
+    pub(crate) end: Signal,
+    /// Where its process id is written whenever it starts, for programs that signal it.
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+impl Recipe {
+    pub(crate) fn new(namespace: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            end: Signal::TERM,
+            pid_file: None,
+        }
+    }
+
+    pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+}
+
+/// What became of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartState {
+    /// It runs.
+    Running,
+    /// It runs, but was told to stand still.
+    Stopped,
+    /// The lab ended it.
+    Killed,
+    /// It ended by itself.
+    Ended(String),
+}
+
+impl std::fmt::Display for PartState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Running => f.pad("running"),
+            Self::Stopped => f.pad("stopped"),
+            Self::Killed => f.pad("ended by the lab"),
+            Self::Ended(status) => f.pad(&format!("ended by itself ({status})")),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Process {
+    recipe: Recipe,
+    identity: Identity,
+    log: PathBuf,
+    /// The lab is ending it: its end is no surprise.
+    ending: bool,
+    stopped: bool,
+    /// None while it runs.
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// All of a lab's processes.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes {
+    logs: PathBuf,
+    all: Arc<Mutex<BTreeMap<Part, Process>>>,
+}
+
+impl Processes {
+    pub(crate) fn new(logs: &Path) -> Self {
+        Self { logs: logs.to_owned(), all: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, Process>> {
+        // A panic while holding it leaves a map that is still right.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a part. Its log is appended to, so that restarts stay in one file.
+    pub(crate) fn start(&self, part: &Part, recipe: Recipe) -> Result<(), LabError> {
+        let log = self.logs.join(part.log_name());
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+        let file = file.map_err(LabError::file("open", &log))?;
+        let second = file.try_clone().map_err(LabError::file("open", &log))?;
+        let mut tool = Tool::in_namespace(&recipe.namespace, &recipe.program).args(&recipe.args);
+        for (key, value) in &recipe.env {
+            tool = tool.env(key, value);
+        }
+        let mut command = tokio::process::Command::from(tool.into_command());
+        // A group of its own: Ctrl-C at the terminal reaches the lab alone, which then ends the parts in order.
+        command.stdout(Stdio::from(file)).stderr(Stdio::from(second)).process_group(0);
+        let spawn = |source| LabError::Spawn { command: recipe.program.display().to_string(), source };
+        let mut child = command.spawn().map_err(spawn)?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        let identity = pid.and_then(Identity::of).ok_or_else(|| LabError::NotRunning(part.clone()))?;
+        if let Some(path) = &recipe.pid_file {
+            write(path, format!("{}\n", identity.pid))?;
+        }
+        let (said, ended) = watch::channel(None);
+        tokio::spawn(async move {
+            let status = child.wait().await.map_or_else(|e| e.to_string(), |s| s.to_string());
+            said.send_replace(Some(status));
+        });
+        let process = Process { recipe, identity, log, ending: false, stopped: false, ended };
+        self.lock().insert(part.clone(), process);
+        Ok(())
+    }
+
+    /// Starts a part again as it was started before.
+    pub(crate) fn start_again(&self, part: &Part) -> Result<(), LabError> {
+        let recipe = self.with(part, |p| p.recipe.clone())?;
+        if self.state(part)? == PartState::Running {
+            return Ok(());
+        }
+        self.start(part, recipe)
+    }
+
+    fn with<T>(&self, part: &Part, f: impl FnOnce(&mut Process) -> T) -> Result<T, LabError> {
+        self.lock().get_mut(part).map(f).ok_or_else(|| LabError::NoSuchPart(part.to_string()))
+    }
+
+    /// Ends a part and what it started: asked to, waited for, and after `patience` killed.
+    pub(crate) async fn end(&self, part: &Part, patience: Duration) -> Result<(), LabError> {
+        let (identity, signal, ended) = self.with(part, |p| {
+            p.ending = true;
+            (p.identity, p.recipe.end, p.ended.clone())
+        })?;
+        if ended.borrow().is_some() {
+            return Ok(());
+        }
+        identity.signal(Signal::CONT);
+        identity.signal(signal);
+        let mut watched = ended.clone();
+        if tokio::time::timeout(patience, watched.wait_for(Option::is_some)).await.is_err() {
+            self.kill(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills a part and what it started (as a service manager does), and waits until it is gone.
+    pub(crate) async fn kill(&self, part: &Part) -> Result<(), LabError> {
+        let (identity, mut ended) = self.with(part, |p| {
+            p.ending = true;
+            (p.identity, p.ended.clone())
+        })?;
+        for process in identity.tree() {
+            process.signal(Signal::KILL);
+        }
+        // The task that waits for it cannot outlive the kill by much; an error means that it is gone already.
+        let _ = ended.wait_for(Option::is_some).await;
+        Ok(())
+    }
+
+    /// Stops or continues a part and what it started.
+    pub(crate) fn stop(&self, part: &Part, stopped: bool) -> Result<(), LabError> {
+        let identity = self.with(part, |p| {
+            p.stopped = stopped;
+            p.identity
+        })?;
+        let signal = if stopped { Signal::STOP } else { Signal::CONT };
+        let sent = identity.tree().into_iter().filter(|p| p.signal(signal)).count();
+        if sent == 0 { Err(LabError::NotRunning(part.clone())) } else { Ok(()) }
+    }
+
+    pub(crate) fn signal(&self, part: &Part, signal: Signal) -> Result<(), LabError> {
+        let identity = self.with(part, |p| p.identity)?;
+        if identity.signal(signal) { Ok(()) } else { Err(LabError::NotRunning(part.clone())) }
+    }
+
+    pub(crate) fn pid(&self, part: &Part) -> Result<i32, LabError> {
+        self.with(part, |p| p.identity.pid)
+    }
+
+    pub(crate) fn state(&self, part: &Part) -> Result<PartState, LabError> {
+        self.with(part, |p| p.state())
+    }
+
+    pub(crate) fn log(&self, part: &Part) -> Result<PathBuf, LabError> {
+        self.with(part, |p| p.log.clone())
+    }
+
+    /// Every part that was ever started.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// An error if some part ended without being told to.
+    pub(crate) fn check(&self) -> Result<(), LabError> {
+        for (part, process) in self.lock().iter() {
+            if let PartState::Ended(status) = process.state() {
+                let (log, tail) = (process.log.clone(), tail_file(&process.log, 15));
+                return Err(LabError::Ended { part: part.clone(), status, log, tail });
+            }
+        }
+        Ok(())
+    }
+
+    /// One line a part: state and log.
+    pub(crate) fn describe(&self) -> String {
+        let line = |(part, p): (&Part, &Process)| format!("  {part:<32} {:<18} {}", p.state(), p.log.display());
+        self.lock().iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Process {
+    fn state(&self) -> PartState {
+        match self.ended.borrow().as_ref() {
+            Some(_) if self.ending => PartState::Killed,
+            Some(status) => PartState::Ended(status.clone()),
+            None if self.stopped => PartState::Stopped,
+            None => PartState::Running,
+        }
+    }
+}
+
+/// Writes a small file of the run folder. Not durable, and need not be: a lab does not survive its machine.
+pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), LabError> {
+    #[expect(clippy::disallowed_methods, reason = "a lab's files need not survive a crash")]
+    std::fs::write(path, text).map_err(LabError::file("write", path))
+}
