@@ -1,1 +1,18 @@
-//! test-kit
+//! What tests need: throwaway PostgreSQL, daemons that end with the test, waiting by condition, faults on purpose.
+//!
+//! For tests and the lab only. Nothing here may be linked into a program that ships, and nothing here may pretend to
+//! be PostgreSQL or a daemon: it starts the real ones.
+
+mod cluster;
+mod daemon;
+mod database;
+mod proxy;
+mod slots;
+mod wait;
+
+pub use cluster::{Cluster, ClusterError, PG_BIN, SHARED_CLUSTER};
+pub use daemon::{Daemon, free_port};
+pub use database::TestDatabase;
+pub use proxy::FaultProxy;
+pub use slots::FileSlots;
+pub use wait::{wait_for, wait_for_blocking};
