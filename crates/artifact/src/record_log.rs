@@ -96,11 +96,6 @@ impl<const N: usize> RecordLog<N> {
         Ok((log, records))
     }
 
-    /// How many records there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         &self.path
