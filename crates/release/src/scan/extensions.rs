@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn records_are_read_by_their_stated_length() {
-        let pax = parse(b"12 path=a\nb\n22 mtime=1234567.89012\n11 size=17\n").unwrap();
+        let pax = parse(b"12 path=a\nb\n23 mtime=1234567.89012\n11 size=17\n").unwrap();
         assert_eq!(pax, Pax { path: Some(b"a\nb".to_vec()), size: Some(17) });
         assert_eq!(parse(b""), Ok(Pax::default()));
     }
