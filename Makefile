@@ -40,16 +40,16 @@ lint: setup
 	tests/checks/house.py
 
 unit: build
-	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace --exclude e2e
+	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'not package(e2e)'
 
 demo-once: build images
 	target/debug/lab demo --once --report target/demo.json
 
 e2e: build images
-	$(CARGO) nextest run --locked -p e2e --test-threads 1
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --test-threads 1
 
 e2e-full: build images
-	$(CARGO) nextest run --locked -p e2e --test-threads 1 --run-ignored all
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --test-threads 1 --run-ignored all
 
 bench: build images
 	@target/debug/lab bench $(ARGS)
