@@ -8,7 +8,9 @@
 pub mod client;
 pub mod clock;
 pub mod config;
+// The folder is called db/ because SQL stands only in folders of that name (invariant 9).
 #[cfg(feature = "database")]
+#[path = "db/mod.rs"]
 pub mod database;
 pub mod durable;
 pub mod retry;
