@@ -16,12 +16,18 @@ use super::announce::{AnnounceError, Announcement, Event, announce};
 
 /// What the process behind the pid file must be called, so that a reused pid never has a stranger signalled.
 const TRACKER_COMM: &str = "opentracker";
+/// The first line of the list. An empty file would leave opentracker with the hashes it had: it cannot be mapped, which
+/// the tracker takes for a file that is gone.
+const HEADER: &str = "# The torrents this tracker accepts. Written by Filial, read again by opentracker on SIGHUP.\n";
 /// The port of the announce that only asks. Discard: whoever is told of it for that moment finds nothing there.
 const ASKING_PORT: u16 = 9;
 /// How long one announce may take, and how long to wait before the next.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// From this pause on the tracker is told again before the next announce: it may have been told while it started, and
+/// systemd's path units miss a change that comes while they act on the one before.
+const TELL_AGAIN: Duration = Duration::from_millis(400);
 
 /// Where the list is, and how its tracker is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +82,13 @@ impl AccessList {
     pub async fn replace(&self, hashes: &BTreeSet<InfoHash>) -> Result<(), AccessListError> {
         let settings = self.settings.clone();
         // opentracker needs the line feed after the last hash too: without it that hash is not accepted.
-        let text: String = hashes.iter().map(|hash| format!("{hash}\n")).collect();
+        let lines = hashes.iter().map(|hash| format!("{hash}\n"));
+        let text: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
         tokio::task::spawn_blocking(move || {
             write_list(&settings.path, text.as_bytes())?;
             match &settings.reload {
                 Reload::PidFile(pid_file) => hang_up(pid_file),
+                // The rename told whoever watches.
                 Reload::Watcher => Ok(()),
             }
         })
@@ -89,7 +97,7 @@ impl AccessList {
     }
 
     /// Waits until the tracker accepts `hash`: a plain announce until it is let in, then a stopped one so that nobody
-    /// is told of us.
+    /// is told of us. While it refuses, it is told again and again to read its list.
     ///
     /// # Errors
     /// If it does not within the deadline, with the last thing the tracker said.
@@ -104,6 +112,9 @@ impl AccessList {
                 Ok(Err(error)) if Instant::now() + pause < deadline => {
                     tracing::debug!(%hash, %error, "the tracker does not accept the torrent yet");
                     sleep_until(Instant::now() + pause).await;
+                    if pause >= TELL_AGAIN {
+                        self.tell_again().await;
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
@@ -116,7 +127,7 @@ impl AccessList {
                 hash: *hash,
                 path: self.settings.path.clone(),
                 deadline: self.settings.deadline,
-                source: last,
+                source: Box::new(last),
             });
         }
     }
@@ -130,6 +141,23 @@ impl AccessList {
             Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
             Err(source) => Err(AccessListError::Read { path: self.settings.path.clone(), source }),
+        }
+    }
+
+    async fn tell_again(&self) {
+        let settings = self.settings.clone();
+        let task = tokio::task::spawn_blocking(move || match &settings.reload {
+            Reload::PidFile(pid_file) => hang_up(pid_file),
+            // Opened for writing and closed: a change to whoever watches, none to the content.
+            Reload::Watcher => fs::OpenOptions::new()
+                .append(true)
+                .open(&settings.path)
+                .map(drop)
+                .map_err(|source| AccessListError::Write { path: settings.path, source }),
+        });
+        if let Ok(Err(error)) = task.await {
+            // Whether it matters shows in the next announce.
+            tracing::debug!(%error, "the tracker was not told again");
         }
     }
 
@@ -199,7 +227,7 @@ pub enum AccessListError {
         /// How long was waited.
         deadline: Duration,
         /// The last answer.
-        source: AnnounceError,
+        source: Box<AnnounceError>,
     },
 }
 

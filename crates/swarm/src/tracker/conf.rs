@@ -1,12 +1,13 @@
-//! opentracker's configuration: the templates of opentracker-conf/, filled in.
+//! opentracker's configuration and its firewall: the templates of opentracker-conf/, filled in.
 //!
 //! Ansible, the packages and the lab all use these files, so there is one copy.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 const HEAD_OFFICE: &str = include_str!("../../../../opentracker-conf/head-office.conf");
 const BRANCH: &str = include_str!("../../../../opentracker-conf/branch.conf");
+const FIREWALL: &str = include_str!("../../../../opentracker-conf/firewall.nft");
 
 /// Whose tracker it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,28 @@ pub fn render_conf(conf: &TrackerConf) -> Result<String, ConfError> {
     Ok(template.replace("@LISTEN@", &listen.join("\n")).replace("@ACCESS_LIST@", &list).replace("@USER@", &user))
 }
 
+/// The nftables rules (for `nft -f`) that let only these subnets, each an address and a prefix length, and this
+/// machine announce at `port`, and nobody ask for anything else.
+///
+/// # Errors
+/// If there are no subnets, or a prefix is longer than 32.
+pub fn render_firewall(port: u16, sources: &[(Ipv4Addr, u8)]) -> Result<String, ConfError> {
+    if sources.is_empty() {
+        return Err(ConfError { what: "no subnets".into(), why: "nobody could announce" });
+    }
+    let subnet = |(address, prefix): &(Ipv4Addr, u8)| match 32u32.checked_sub(u32::from(*prefix)) {
+        // Without the bits of the host: nft refuses overlapping spellings of one subnet.
+        Some(host) => {
+            Ok(format!("{}/{prefix}", Ipv4Addr::from(address.to_bits() & u32::MAX.checked_shl(host).unwrap_or(0))))
+        }
+        None => Err(ConfError { what: format!("{address}/{prefix}"), why: "a prefix is at most 32 bits long" }),
+    };
+    let mut subnets: Vec<String> = sources.iter().map(subnet).collect::<Result<_, _>>()?;
+    subnets.sort();
+    subnets.dedup();
+    Ok(FIREWALL.replace("@PORT@", &port.to_string()).replace("@SOURCES@", &subnets.join(", ")))
+}
+
 fn word(value: &Path) -> Result<String, ConfError> {
     let what = value.to_string_lossy().into_owned();
     match value.to_str() {
@@ -66,5 +89,58 @@ fn word(value: &Path) -> Result<String, ConfError> {
             Ok(what)
         }
         _ => Err(ConfError { what, why: "it must be one word in UTF-8" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf() -> TrackerConf {
+        TrackerConf {
+            role: TrackerRole::Branch,
+            listen: vec!["192.168.1.1:6969".parse().unwrap(), "127.0.0.1:6969".parse().unwrap()],
+            access_list: "/var/lib/filial-tracker/access.list".into(),
+            user: "nobody".into(),
+        }
+    }
+
+    #[test]
+    fn the_templates_are_filled_in_whole() {
+        for role in [TrackerRole::HeadOffice, TrackerRole::Branch] {
+            let text = render_conf(&TrackerConf { role, ..conf() }).unwrap();
+            let set: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+            assert_eq!(
+                set,
+                [
+                    "listen.tcp 192.168.1.1:6969",
+                    "listen.tcp 127.0.0.1:6969",
+                    "access.whitelist /var/lib/filial-tracker/access.list",
+                    "tracker.user nobody",
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_would_become_another_line_or_open_the_tracker_is_refused() {
+        for path in ["relative", "", "/a b", "/a\nlisten.udp 0.0.0.0", "/@USER@"] {
+            assert!(render_conf(&TrackerConf { access_list: path.into(), ..conf() }).is_err(), "{path:?}");
+        }
+        assert!(render_conf(&TrackerConf { user: "a b".into(), ..conf() }).is_err());
+        assert!(render_conf(&TrackerConf { listen: vec![], ..conf() }).is_err());
+    }
+
+    #[test]
+    fn the_firewall_names_each_subnet_once() {
+        let sources =
+            [("10.1.2.3".parse().unwrap(), 16), ("10.1.0.0".parse().unwrap(), 16), ("0.0.0.0".parse().unwrap(), 0)];
+        let text = render_firewall(6969, &sources).unwrap();
+        assert!(text.contains("elements = { 0.0.0.0/0, 10.1.0.0/16 }"), "{text}");
+        assert!(
+            text.contains("tcp dport 6969 drop") && !text.lines().any(|l| !l.starts_with('#') && l.contains("@PORT"))
+        );
+        assert!(render_firewall(6969, &[]).is_err());
+        assert!(render_firewall(6969, &[("10.0.0.0".parse().unwrap(), 33)]).is_err());
     }
 }
