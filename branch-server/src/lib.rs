@@ -1,1 +1,172 @@
-//! branch-server
+//! The branch server (филиальный сервер): mirrors what head office plans for this branch, tracks and seeds it for the
+//! terminals while it arrives, hands them head office's plan verbatim, and relays their reports.
+//!
+//! It must never decide what a terminal runs (head office's plan does), change a plan, let a terminal speak to the
+//! WAN's tracker, report in a terminal's name what that terminal did not say, or stop working because head office
+//! cannot be reached.
+//!
+//! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
+//! - [`upstream`] head office; [`jobs`] what runs in the background
+//! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
+//! - [`intake`] reports of terminals in; [`relay`] reports to head office out
+//! - [`view`] what people see; [`metrics`] what Prometheus sees; [`db`] all SQL
+
+pub mod app;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod intake;
+pub mod jobs;
+pub mod metrics;
+pub mod relay;
+pub mod routes;
+pub mod store;
+pub mod sync;
+pub mod upstream;
+pub mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use service_kit::config::ConfigError;
+use service_kit::database::{DatabaseError, Wakeups, connect};
+use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, bind};
+use service_kit::{Clock, Shutdown, SystemClock, token};
+use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
+
+use app::{App, Signals, Streams};
+use config::Settings;
+use metrics::BranchMetrics;
+use store::Store;
+use upstream::{HeadOffice, HttpHeadOffice, JoinTokenError, UpstreamError};
+
+/// Why the program cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file that settings name.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A folder cannot be made.
+    #[error("the folder {} cannot be made: see who owns its parent", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The token for terminals.
+    #[error(transparent)]
+    JoinToken(#[from] JoinTokenError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The client of the BitTorrent daemon.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The client of the tracker.
+    #[error(transparent)]
+    Tracker(#[from] AccessListError),
+    /// The client of head office.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The listeners.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// What a test may want to put in the place of the real thing.
+pub struct Deps {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The BitTorrent daemon.
+    pub engine: Arc<dyn Engine>,
+    /// Head office.
+    pub head_office: Arc<dyn HeadOffice>,
+}
+
+impl Deps {
+    /// The real things, by the settings.
+    ///
+    /// # Errors
+    /// An address cannot be used, or the identity cannot be read.
+    pub fn real(settings: &Settings) -> Result<Self, RunError> {
+        let head_office = HttpHeadOffice::new(
+            &settings.head_office.url,
+            settings.identity_file(),
+            settings.head_office.join_token_file.clone(),
+        )?;
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            engine: Arc::new(TransmissionEngine::new(settings.transmission())?),
+            head_office: Arc::new(head_office),
+        })
+    }
+}
+
+/// Makes folders, connects to PostgreSQL, migrates, and puts everything together. Nothing runs yet.
+///
+/// # Errors
+/// As [`RunError`]; PostgreSQL being away is waited for.
+pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Result<Arc<App>, RunError> {
+    for folder in [&settings.state_folder, &settings.store.folder] {
+        std::fs::create_dir_all(folder).map_err(|source| RunError::Folder { path: folder.clone(), source })?;
+    }
+    let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
+    let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
+    let tracker = AccessList::new(settings.access_list())?;
+    let pool = connect(&settings.database, shutdown).await?;
+    db::migrate(&pool).await?;
+    let http_metrics = Metrics::new();
+    Ok(Arc::new(App {
+        wakeups: Wakeups::listen(&settings.database, shutdown.clone())?,
+        pool,
+        clock: deps.clock,
+        engine: deps.engine,
+        tracker,
+        head_office: deps.head_office,
+        store: Store::new(settings.store.folder.clone(), settings.store.budget_bytes),
+        join_token: token::hash(join_token.expose()),
+        operators,
+        metrics: BranchMetrics::register(&http_metrics),
+        http_metrics,
+        signals: Signals::default(),
+        checks: sync::check::Checks::default(),
+        streams: Arc::new(Streams::default()),
+        shutdown: shutdown.clone(),
+        settings,
+    }))
+}
+
+/// The two listeners of `app`.
+pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
+    let (operators, machines) = (app.clone(), app.clone());
+    vec![
+        Listener {
+            name: "operators",
+            address: app.settings.operators.listen,
+            configure: Arc::new(move |config| app::configure_operators(&operators, config)),
+            metrics: app.http_metrics.clone(),
+        },
+        Listener {
+            name: "machines",
+            address: app.settings.machines_listen,
+            configure: Arc::new(move |config| app::configure_machines(&machines, config)),
+            metrics: app.http_metrics.clone(),
+        },
+    ]
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// As [`RunError`].
+pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(), RunError> {
+    let app = build(settings, deps, &shutdown).await?;
+    let bound = bind(listeners(&app))?;
+    let mut jobs = jobs::spawn(&app);
+    let served = bound.run(shutdown.clone()).await;
+    // Also when a listener broke: nothing is left running behind a program that does not answer.
+    shutdown.stop();
+    while jobs.join_next().await.is_some() {}
+    Ok(served?)
+}

@@ -1,1 +1,65 @@
-fn main() {}
+//! Parses arguments, loads settings, runs.
+
+use std::path::PathBuf;
+
+use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
+use branch_server::{Deps, routes};
+use clap::{Args, Parser, Subcommand};
+use service_kit::{Shutdown, config, telemetry};
+
+/// The branch server of Filial: mirrors what head office plans, seeds it to the terminals, relays their reports.
+#[derive(Parser)]
+#[command(version, about, after_long_help = after_help(), args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Args)]
+struct Run {
+    /// A TOML file, or a folder of them; may be repeated, later ones win. $FILIAL_BRANCH_SERVER__SECTION__KEY wins
+    /// over all.
+    #[arg(long, value_name = "FILE_OR_DIR", required = true)]
+    config: Vec<PathBuf>,
+    /// Load and check the configuration, then stop.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the API's description (OpenAPI 3.1, JSON).
+    Openapi,
+}
+
+fn after_help() -> String {
+    format!(
+        "Example of a configuration:\n\n{}\nFirst start: put the join token that `filial branch add NAME` printed at \
+         head office into\nhead_office.join_token_file. The token for terminals is made in \
+         terminals.join_token_file.",
+        EXAMPLE.lines().map(|line| format!("  {line}\n")).collect::<String>()
+    )
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Openapi) = arguments.command {
+        println!("{}", serde_json::to_string_pretty(&routes::openapi::document())?);
+        return Ok(());
+    }
+    let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
+    let settings = Settings::try_from(inputs)?;
+    if arguments.run.check {
+        println!("The configuration is in order.");
+        return Ok(());
+    }
+    telemetry::init(&settings.telemetry)?;
+    actix_web::rt::System::new().block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let deps = Deps::real(&settings)?;
+        branch_server::run(settings, deps, shutdown).await?;
+        anyhow::Ok(())
+    })
+}

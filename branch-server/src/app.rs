@@ -1,0 +1,198 @@
+//! What the program consists of, and its two route tables: used by `main` and by tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::web::{self, ServiceConfig};
+use async_trait::async_trait;
+use fleet_types::{Digest, TerminalName};
+use service_kit::database::{Pool, Wakeups, connection, ping};
+use service_kit::server::{
+    self, ApiDocument, ApiError, Authenticator, Caller, Check, Health, Metrics, OperatorTokens, Readiness, Role, Route,
+    document_routes, health_routes,
+};
+use service_kit::{Clock, Shutdown, token};
+use swarm::{AccessList, Engine};
+use tokio::sync::Notify;
+use wire::Code;
+use wire::v1::paths;
+
+use crate::config::Settings;
+use crate::db::{site, terminals};
+use crate::metrics::BranchMetrics;
+use crate::routes::{artifacts, console, enrol, openapi, terminals as machines};
+use crate::store::Store;
+use crate::sync::check::Checks;
+use crate::upstream::HeadOffice;
+
+/// The audience of events for terminals.
+pub const TERMINALS: &str = "terminals";
+
+/// Event streams that one terminal may hold: one in use, one that it has not noticed to be dead.
+const STREAMS_EACH: usize = 2;
+
+/// Wakes the jobs of this process; a lost call costs them one interval.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// Head office has something new.
+    pub sync: Notify,
+    /// The artifacts are to be looked at.
+    pub pass: Notify,
+    /// Reports wait.
+    pub relay: Notify,
+}
+
+/// Everything that jobs and handlers work with.
+pub struct App {
+    /// What holds.
+    pub settings: Settings,
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// Wakes those who wait for events.
+    pub wakeups: Wakeups,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The BitTorrent daemon.
+    pub engine: Arc<dyn Engine>,
+    /// What the branch's tracker accepts.
+    pub tracker: AccessList,
+    /// Head office.
+    pub head_office: Arc<dyn HeadOffice>,
+    /// Artifacts on disk.
+    pub store: Store,
+    /// SHA-256 of the token that terminals enrol with.
+    pub join_token: Digest,
+    /// Who may use the operators' listener.
+    pub operators: OperatorTokens,
+    /// HTTP numbers and the registry.
+    pub http_metrics: Metrics,
+    /// This program's numbers.
+    pub metrics: BranchMetrics,
+    /// Wakes jobs.
+    pub signals: Signals,
+    /// Checks of complete artifacts that are running.
+    pub checks: Checks,
+    /// Open event streams.
+    pub streams: Arc<Streams>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// The open event streams, bounded for each terminal.
+#[derive(Debug, Default)]
+pub struct Streams(Mutex<BTreeMap<TerminalName, usize>>);
+
+/// A terminal's right to one stream; given back when it is dropped.
+#[derive(Debug)]
+pub struct StreamPermit {
+    streams: Arc<Streams>,
+    terminal: TerminalName,
+}
+
+impl Streams {
+    /// One more stream for `terminal`.
+    ///
+    /// # Errors
+    /// It has as many as it may.
+    pub fn open(self: &Arc<Self>, terminal: &TerminalName) -> Result<StreamPermit, ApiError> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(terminal.clone()).or_default();
+        if *count >= STREAMS_EACH {
+            let detail = format!("Terminal {terminal} has {STREAMS_EACH} event streams open.");
+            return Err(ApiError::new(Code::TooMany, detail, "Close one, or wait until it is found to be dead."));
+        }
+        *count += 1;
+        Ok(StreamPermit { streams: self.clone(), terminal: terminal.clone() })
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.terminal) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.terminal);
+            }
+        }
+    }
+}
+
+/// Knows terminals by their bearer tokens.
+struct TerminalTokens(Arc<App>);
+
+#[async_trait]
+impl Authenticator for TerminalTokens {
+    async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, ApiError> {
+        let client = connection(&self.0.pool).await?;
+        let found = terminals::by_token(&client, token::hash(bearer).as_bytes()).await?;
+        let branch = site::read(&client).await?.branch;
+        Ok(found.zip(branch).map(|(terminal, branch)| Caller::terminal(branch, terminal)))
+    }
+}
+
+/// The routes of the operators' listener.
+pub fn operator_routes() -> Vec<Route> {
+    let mut routes = vec![
+        Route::get(paths::STATUS, Role::Viewer, || web::to(console::status)),
+        Route::get(paths::TERMINALS, Role::Viewer, || web::to(console::terminals)),
+    ];
+    routes.extend(health_routes());
+    routes.extend(document_routes());
+    routes
+}
+
+/// The routes of the machines' listener.
+pub fn machine_routes() -> Vec<Route> {
+    vec![
+        Route::post(paths::ENROL, Role::JoinToken, || web::to(enrol::enrol)),
+        Route::get(paths::SYNC, Role::Terminal, || web::to(machines::sync)),
+        Route::get(paths::EVENTS, Role::Terminal, || web::to(machines::events)),
+        Route::post(paths::REPORTS, Role::Terminal, || web::to(machines::reports)),
+        Route::get("/v1/artifacts/{sha256}/index", Role::Terminal, || web::to(artifacts::index)),
+        Route::get("/v1/artifacts/{sha256}/torrent", Role::Terminal, || web::to(artifacts::torrent)),
+        Route::get("/v1/manifests/{sha256}", Role::Terminal, || web::to(artifacts::manifest)),
+        Route::get("/healthz", Role::Public, || web::to(healthz)),
+    ]
+}
+
+/// The machines' listener says no more than that it runs.
+async fn healthz() -> actix_web::HttpResponse {
+    actix_web::HttpResponse::Ok().json(Health { status: "ok".to_owned() })
+}
+
+/// The application of the operators' listener.
+pub fn configure_operators(app: &Arc<App>, config: &mut ServiceConfig) {
+    config
+        .app_data(web::Data::from(app.clone()))
+        .app_data(web::Data::new(readiness(app)))
+        .app_data(web::Data::new(app.http_metrics.clone()))
+        .app_data(web::Data::new(ApiDocument(Arc::new(openapi::document()))));
+    server::configure(config, &operator_routes(), Arc::new(app.operators.clone()));
+}
+
+/// The application of the machines' listener.
+pub fn configure_machines(app: &Arc<App>, config: &mut ServiceConfig) {
+    config.app_data(web::Data::from(app.clone()));
+    server::configure(config, &machine_routes(), Arc::new(TerminalTokens(app.clone())));
+}
+
+/// What the program cannot do its work without. Head office is not among it: a branch works on while it is away.
+fn readiness(app: &Arc<App>) -> Readiness {
+    let (database, engine) = (app.clone(), app.clone());
+    Readiness(vec![
+        Check::new("database", move || {
+            let app = database.clone();
+            async move { ping(&app.pool).await.map_err(|e| crate::error::chain(&e)) }
+        }),
+        Check::new("engine", move || {
+            let app = engine.clone();
+            async move { app.engine.info().await.map(drop).map_err(|e| crate::error::chain(&e)) }
+        }),
+    ])
+}

@@ -1,0 +1,115 @@
+//! What the fragments say: every key is optional, no key is unknown.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use service_kit::Secret;
+use service_kit::telemetry::TelemetryInputs;
+
+/// All sections.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inputs {
+    pub(super) operators: Operators,
+    pub(super) machines: Machines,
+    pub(super) database: Database,
+    pub(super) state: State,
+    pub(super) head_office: HeadOffice,
+    pub(super) terminals: Terminals,
+    pub(super) store: Store,
+    pub(super) engine: Engine,
+    pub(super) tracker: Tracker,
+    pub(super) sync: Sync,
+    pub(super) relay: Relay,
+    pub(super) telemetry: TelemetryInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Operators {
+    pub listen: Option<String>,
+    pub tokens_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Machines {
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Database {
+    pub url: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    pub pool_size: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct State {
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HeadOffice {
+    pub url: Option<String>,
+    pub join_token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Terminals {
+    pub join_token_file: Option<PathBuf>,
+    pub max: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub folder: Option<PathBuf>,
+    pub budget_bytes: Option<u64>,
+    pub retention_hours: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Engine {
+    pub transmission: Transmission,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Transmission {
+    pub url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub timeout_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tracker {
+    pub lan_announce_url: Option<String>,
+    pub access_list: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    #[serde(alias = "confirm_deadline")]
+    pub confirm_deadline_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sync {
+    pub poll_seconds: Option<f64>,
+    pub pass_seconds: Option<f64>,
+    pub retry_seconds: Option<f64>,
+    pub retry_max_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Relay {
+    pub progress_seconds: Option<f64>,
+    pub max_waiting: Option<u64>,
+}

@@ -1,0 +1,337 @@
+//! What holds.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use service_kit::Secret;
+use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::database::DatabaseSettings;
+use service_kit::telemetry::TelemetrySettings;
+use swarm::{AccessListSettings, Reload, TransmissionSettings};
+
+use super::inputs::{self, Inputs};
+
+/// Everything the program goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listener for people.
+    pub operators: OperatorSettings,
+    /// Where terminals come in.
+    pub machines_listen: SocketAddr,
+    /// PostgreSQL.
+    pub database: DatabaseSettings,
+    /// A folder that only this program reads, for its own identity.
+    pub state_folder: PathBuf,
+    /// Head office.
+    pub head_office: HeadOfficeSettings,
+    /// The terminals of this branch.
+    pub terminals: TerminalSettings,
+    /// Artifacts on disk.
+    pub store: StoreSettings,
+    /// The BitTorrent daemon.
+    pub engine: EngineSettings,
+    /// The branch's tracker.
+    pub tracker: TrackerSettings,
+    /// How artifacts and plans are kept in step.
+    pub sync: SyncSettings,
+    /// Reports upwards.
+    pub relay: RelaySettings,
+    /// The log.
+    pub telemetry: TelemetrySettings,
+}
+
+/// The listener for people.
+#[derive(Debug, Clone)]
+pub struct OperatorSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Who may come in.
+    pub tokens_file: PathBuf,
+}
+
+/// Head office.
+#[derive(Debug, Clone)]
+pub struct HeadOfficeSettings {
+    /// Its machines' listener, such as `http://head-office.example:7002`.
+    pub url: String,
+    /// The file with the join token that `filial branch add` printed. Needed only to enrol.
+    pub join_token_file: PathBuf,
+}
+
+/// The terminals of this branch.
+#[derive(Debug, Clone)]
+pub struct TerminalSettings {
+    /// The file with the token that terminals enrol with; made at the first start if it is missing.
+    pub join_token_file: PathBuf,
+    /// Most terminals that may enrol.
+    pub max: u64,
+}
+
+/// Artifacts on disk.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// The folder; the engine writes it, this program reads it and removes from it.
+    pub folder: PathBuf,
+    /// Most bytes that artifacts may take; none is as much as the disk has.
+    pub budget_bytes: Option<u64>,
+    /// How long an artifact stays after the last plan stopped naming it.
+    pub retention: TimeDelta,
+}
+
+/// The BitTorrent daemon.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Its RPC address.
+    pub url: String,
+    /// Its RPC user.
+    pub user: String,
+    /// Its RPC password.
+    pub password: Secret,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+/// The branch's tracker.
+#[derive(Debug, Clone)]
+pub struct TrackerSettings {
+    /// Where terminals announce themselves.
+    pub lan_announce_url: String,
+    /// The file of info hashes that it accepts.
+    pub access_list: PathBuf,
+    /// How it is told that the file changed.
+    pub reload: Reload,
+    /// How long to wait until it accepts a new one.
+    pub confirm_deadline: Duration,
+}
+
+/// How artifacts and plans are kept in step.
+#[derive(Debug, Clone)]
+pub struct SyncSettings {
+    /// How often head office is asked without a call from it.
+    pub poll: Duration,
+    /// How often the artifacts are looked at.
+    pub pass: Duration,
+    /// After a failure, the bound of the first wait, and of the longest.
+    pub retry: Duration,
+    /// See `retry`.
+    pub retry_max: Duration,
+}
+
+/// Reports upwards.
+#[derive(Debug, Clone)]
+pub struct RelaySettings {
+    /// The shortest time between two reports of one artifact's progress.
+    pub progress: Duration,
+    /// Most reports that wait for head office; beyond it terminals keep theirs.
+    pub max_waiting: u64,
+}
+
+impl Settings {
+    /// The engine's settings as its client takes them.
+    pub fn transmission(&self) -> TransmissionSettings {
+        TransmissionSettings {
+            url: self.engine.url.clone(),
+            user: self.engine.user.clone(),
+            password: self.engine.password.expose().to_owned(),
+            timeout: self.engine.timeout,
+        }
+    }
+
+    /// The tracker's settings as its access list takes them.
+    pub fn access_list(&self) -> AccessListSettings {
+        AccessListSettings {
+            path: self.tracker.access_list.clone(),
+            reload: self.tracker.reload.clone(),
+            announce_url: self.tracker.lan_announce_url.clone(),
+            deadline: self.tracker.confirm_deadline,
+        }
+    }
+
+    /// The file with this server's identity at head office: its branch and bearer token.
+    pub fn identity_file(&self) -> PathBuf {
+        self.state_folder.join("identity.toml")
+    }
+}
+
+fn need<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError::missing(key, example))
+}
+
+fn address(value: Option<String>, key: &str, example: &str) -> Result<SocketAddr, ConfigError> {
+    let text = need(value, key, example)?;
+    text.parse()
+        .map_err(|_| ConfigError::bad(key, format!("{text:?} is no address and port; write for example: {example}")))
+}
+
+fn http_url(value: Option<String>, key: &str, example: &str) -> Result<String, ConfigError> {
+    let text = need(value, key, example)?;
+    // It ends up in torrent files: no white space, no control characters, no endless text.
+    let sound = text.starts_with("http://") && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
+    let why = || format!("{text:?} is no http:// address; write for example: {example}");
+    if sound { Ok(text) } else { Err(ConfigError::bad(key, why())) }
+}
+
+fn seconds(value: Option<f64>, key: &str, default: f64) -> Result<Duration, ConfigError> {
+    let seconds = value.unwrap_or(default);
+    if !(0.05..=86_400.0).contains(&seconds) {
+        return Err(ConfigError::bad(key, format!("{seconds} is out of range; write seconds from 0.05 to 86400")));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn absolute(value: Option<PathBuf>, key: &str, example: &str) -> Result<PathBuf, ConfigError> {
+    let path = need(value, key, example)?;
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(ConfigError::bad(key, format!("{} is not absolute; write for example: {example}", path.display())))
+}
+
+fn database(inputs: inputs::Database) -> Result<DatabaseSettings, ConfigError> {
+    let url = need(inputs.url, "database.url", "\"postgresql://filial-branch@/filial_branch?host=/run/postgresql\"")?;
+    let mut settings = DatabaseSettings::new(url.expose());
+    settings.password = inputs.password_file.as_deref().map(read_secret_file).transpose()?;
+    if let Some(size) = inputs.pool_size {
+        if !(2..=256).contains(&size) {
+            return Err(ConfigError::bad("database.pool_size", format!("{size} is out of range; write 2 to 256")));
+        }
+        settings.pool_size = size;
+    }
+    Ok(settings)
+}
+
+fn engine(inputs: inputs::Transmission) -> Result<EngineSettings, ConfigError> {
+    let url = "\"http://127.0.0.1:9091/transmission/rpc\"";
+    let file = "\"/etc/filial/branch-server/transmission-password\"";
+    Ok(EngineSettings {
+        url: http_url(inputs.url, "engine.transmission.url", url)?,
+        user: need(inputs.user, "engine.transmission.user", "\"filial\"")?,
+        password: read_secret_file(&absolute(inputs.password_file, "engine.transmission.password_file", file)?)?,
+        timeout: seconds(inputs.timeout_seconds, "engine.transmission.timeout_seconds", 10.0)?,
+    })
+}
+
+fn tracker(inputs: inputs::Tracker) -> Result<TrackerSettings, ConfigError> {
+    let (url, list) = ("\"http://192.168.10.2:6969/announce\"", "\"/var/lib/filial/tracker/access-list\"");
+    Ok(TrackerSettings {
+        lan_announce_url: http_url(inputs.lan_announce_url, "tracker.lan_announce_url", url)?,
+        access_list: absolute(inputs.access_list, "tracker.access_list", list)?,
+        reload: inputs.pid_file.map_or(Reload::Watcher, Reload::PidFile),
+        confirm_deadline: seconds(inputs.confirm_deadline_seconds, "tracker.confirm_deadline_seconds", 20.0)?,
+    })
+}
+
+fn sync(inputs: inputs::Sync) -> Result<SyncSettings, ConfigError> {
+    Ok(SyncSettings {
+        poll: seconds(inputs.poll_seconds, "sync.poll_seconds", 60.0)?,
+        pass: seconds(inputs.pass_seconds, "sync.pass_seconds", 2.0)?,
+        retry: seconds(inputs.retry_seconds, "sync.retry_seconds", 2.0)?,
+        retry_max: seconds(inputs.retry_max_seconds, "sync.retry_max_seconds", 60.0)?,
+    })
+}
+
+impl TryFrom<Inputs> for Settings {
+    type Error = ConfigError;
+
+    /// Fills in defaults, checks values and reads the files with secrets. Blocking.
+    fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
+        let Inputs { operators, machines, state, head_office, terminals, store, relay, .. } = inputs;
+        Ok(Self {
+            operators: OperatorSettings {
+                listen: address(operators.listen, "operators.listen", "\"127.0.0.1:7003\"")?,
+                tokens_file: absolute(
+                    operators.tokens_file,
+                    "operators.tokens_file",
+                    "\"/etc/filial/branch-server/tokens.toml\"",
+                )?,
+            },
+            machines_listen: address(machines.listen, "machines.listen", "\"192.168.10.2:7004\"")?,
+            database: database(inputs.database)?,
+            state_folder: absolute(state.folder, "state.folder", "\"/var/lib/filial/branch-server\"")?,
+            head_office: HeadOfficeSettings {
+                url: http_url(head_office.url, "head_office.url", "\"http://head-office.example:7002\"")?,
+                join_token_file: absolute(
+                    head_office.join_token_file,
+                    "head_office.join_token_file",
+                    "\"/etc/filial/branch-server/join-token\"",
+                )?,
+            },
+            terminals: TerminalSettings {
+                join_token_file: absolute(
+                    terminals.join_token_file,
+                    "terminals.join_token_file",
+                    "\"/etc/filial/branch-server/terminals-join-token\"",
+                )?,
+                max: terminals.max.unwrap_or(10_000),
+            },
+            store: StoreSettings {
+                folder: absolute(store.folder, "store.folder", "\"/var/lib/filial/store\"")?,
+                budget_bytes: store.budget_bytes,
+                retention: TimeDelta::hours(store.retention_hours.unwrap_or(72).into()),
+            },
+            engine: engine(inputs.engine.transmission)?,
+            tracker: tracker(inputs.tracker)?,
+            sync: sync(inputs.sync)?,
+            relay: RelaySettings {
+                progress: seconds(relay.progress_seconds, "relay.progress_seconds", 3.0)?,
+                max_waiting: relay.max_waiting.unwrap_or(200_000).max(1),
+            },
+            telemetry: inputs.telemetry.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// The example with its password file moved to one that exists.
+    fn example(edit: impl Fn(&str) -> String) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("password");
+        std::fs::File::create(&secret).unwrap().write_all(b"hunter2\n").unwrap();
+        let text = super::super::EXAMPLE
+            .replace("/etc/filial/branch-server/transmission-password", &secret.display().to_string());
+        let file = dir.path().join("branch-server.toml");
+        std::fs::File::create(&file).unwrap().write_all(edit(&text).as_bytes()).unwrap();
+        let inputs: Inputs = service_kit::config::load_with("branch-server", &[file], []).map_err(|e| {
+            let source = std::error::Error::source(&e).map(ToString::to_string).unwrap_or_default();
+            format!("{e}: {source}")
+        })?;
+        Settings::try_from(inputs).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_example_of_the_help_works() {
+        let settings = example(str::to_owned).unwrap();
+        assert_eq!(settings.store.retention, TimeDelta::days(3));
+        assert_eq!(settings.engine.password.expose(), "hunter2");
+        assert_eq!(settings.tracker.reload, Reload::Watcher);
+        assert!(!format!("{settings:?}").contains("hunter2"), "a secret reached the log");
+    }
+
+    #[test]
+    fn a_missing_setting_is_named_with_an_example() {
+        for key in ["listen = \"127.0.0.1:7003\"", "folder = \"/var/lib/filial/store\"", "lan_announce_url"] {
+            let error = example(|text| text.lines().filter(|l| !l.contains(key)).map(|l| format!("{l}\n")).collect());
+            assert!(error.as_ref().unwrap_err().contains("is missing; write for example"), "{key}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_key() {
+        for (from, to, key) in [
+            ("poll_seconds = 60", "poll_seconds = 0", "sync.poll_seconds"),
+            ("127.0.0.1:7003", "everywhere", "operators.listen"),
+            ("http://192.168.10.2:6969/announce", "udp://x", "tracker.lan_announce_url"),
+            ("\"/var/lib/filial/store\"", "\"store\"", "store.folder"),
+            ("poll_seconds", "pol_seconds", "pol_seconds"),
+        ] {
+            let error = example(|text| text.replace(from, to)).unwrap_err();
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+}

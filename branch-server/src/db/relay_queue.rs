@@ -1,0 +1,65 @@
+//! Table `relay_queue`: reports that head office has not acknowledged.
+
+use chrono::{DateTime, Utc};
+use wire::v1::reports::{Numbered, Report};
+
+use super::{get, signed, unsigned};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+
+service_kit::statements! {
+    INSERT = "insert into relay_queue (seq, at, subject, report) values ($1, $2, $3, $4)";
+    NEWEST = "select seq, at, report from relay_queue where subject = $1 and seq > $2 order by seq desc limit 1";
+    REWRITE = "update relay_queue set at = $2, report = $3 where seq = $1";
+    FIRST = "select seq, at, report from relay_queue order by seq limit $1";
+    DELETE = "delete from relay_queue where seq <= $1";
+    SHIFT = "update relay_queue set seq = seq - $1";
+    OLDEST = "select seq, at from relay_queue order by seq limit 1";
+}
+
+fn numbered(row: &tokio_postgres::Row) -> Result<Numbered, DatabaseError> {
+    let report =
+        serde_json::from_str(get(row, "report")?).map_err(|e| DatabaseError::value("relay_queue.report", e))?;
+    Ok(Numbered { seq: unsigned(row, "seq")?, at: get(row, "at")?, report })
+}
+
+fn text(report: &Report) -> Result<String, DatabaseError> {
+    serde_json::to_string(report).map_err(|e| DatabaseError::value("relay_queue.report", e))
+}
+
+/// Queues a report under its number.
+pub async fn insert(client: &impl GenericClient, numbered: &Numbered, subject: &str) -> Result<(), DatabaseError> {
+    let report = text(&numbered.report)?;
+    execute(client, INSERT, &[&signed(numbered.seq), &numbered.at, &subject, &report]).await.map(drop)
+}
+
+/// The newest report of `subject` whose number is above `sent`.
+pub async fn newest(client: &impl GenericClient, subject: &str, sent: u64) -> Result<Option<Numbered>, DatabaseError> {
+    query_opt(client, NEWEST, &[&subject, &signed(sent)]).await?.as_ref().map(numbered).transpose()
+}
+
+/// Puts other content under a number that was never sent.
+pub async fn rewrite(client: &impl GenericClient, numbered: &Numbered) -> Result<(), DatabaseError> {
+    let report = text(&numbered.report)?;
+    execute(client, REWRITE, &[&signed(numbered.seq), &numbered.at, &report]).await.map(drop)
+}
+
+/// The oldest `limit` reports, in order.
+pub async fn first(client: &impl GenericClient, limit: usize) -> Result<Vec<Numbered>, DatabaseError> {
+    query(client, FIRST, &[&signed(limit as u64)]).await?.iter().map(numbered).collect()
+}
+
+/// Forgets reports up to and with `through`.
+pub async fn delete_through(client: &impl GenericClient, through: u64) -> Result<u64, DatabaseError> {
+    execute(client, DELETE, &[&signed(through)]).await
+}
+
+/// Lowers every number by `by`; how many reports there are.
+pub async fn shift(client: &impl GenericClient, by: u64) -> Result<u64, DatabaseError> {
+    execute(client, SHIFT, &[&signed(by)]).await
+}
+
+/// Number and time of the oldest report that waits.
+pub async fn oldest(client: &impl GenericClient) -> Result<Option<(u64, DateTime<Utc>)>, DatabaseError> {
+    let row = query_opt(client, OLDEST, &[]).await?;
+    row.map(|row| Ok((unsigned(&row, "seq")?, get(&row, "at")?))).transpose()
+}

@@ -1,0 +1,98 @@
+//! Table `site`: one row about this server itself.
+
+use chrono::{DateTime, Utc};
+use fleet_types::BranchName;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{get, parsed_opt, signed, unsigned};
+use service_kit::database::{DatabaseError, GenericClient, execute, query_one};
+
+service_kit::statements! {
+    READ = "select * from site";
+    LOCK = "select * from site for update";
+    SET_BRANCH = "update site set branch = $1 where branch is null or branch = $1";
+    HEARD = "update site set last_contact = $1, trouble = null";
+    UNHEARD = "update site set trouble = $1";
+    REFUSED = "update site set plan_refused = $1 where plan_refused is distinct from $1";
+    NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
+    SENT = "update site set relay_sent = greatest(relay_sent, $1)";
+    RENUMBER = "update site set relay_epoch = gen_random_uuid(), relay_last = $1, relay_sent = 0";
+}
+
+/// What this server is, and how its dealings with head office stand.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Its branch; none before it enrolled.
+    pub branch: Option<BranchName>,
+    /// When head office last answered.
+    pub last_contact: Option<DateTime<Utc>>,
+    /// Why it did not answer since.
+    pub trouble: Option<String>,
+    /// Why the newest offered plan was refused.
+    pub plan_refused: Option<String>,
+    /// Which numbering of reports to head office this is.
+    pub relay_epoch: Uuid,
+    /// The highest number given to a report.
+    pub relay_last: u64,
+    /// The highest number that was ever put into a request.
+    pub relay_sent: u64,
+}
+
+fn site(row: &Row) -> Result<Site, DatabaseError> {
+    Ok(Site {
+        branch: parsed_opt(row, "branch")?,
+        last_contact: get(row, "last_contact")?,
+        trouble: get(row, "trouble")?,
+        plan_refused: get(row, "plan_refused")?,
+        relay_epoch: get(row, "relay_epoch")?,
+        relay_last: unsigned(row, "relay_last")?,
+        relay_sent: unsigned(row, "relay_sent")?,
+    })
+}
+
+/// The row.
+pub async fn read(client: &impl GenericClient) -> Result<Site, DatabaseError> {
+    site(&query_one(client, READ, &[]).await?)
+}
+
+/// The row, locked until the transaction ends: whoever numbers or sends reports goes one after the other.
+pub async fn lock(tx: &impl GenericClient) -> Result<Site, DatabaseError> {
+    site(&query_one(tx, LOCK, &[]).await?)
+}
+
+/// Records the branch. `false` if the database belongs to another one.
+pub async fn set_branch(client: &impl GenericClient, branch: &BranchName) -> Result<bool, DatabaseError> {
+    Ok(execute(client, SET_BRANCH, &[&branch.as_str()]).await? == 1)
+}
+
+/// Head office answered at `now`.
+pub async fn heard(client: &impl GenericClient, now: DateTime<Utc>) -> Result<(), DatabaseError> {
+    execute(client, HEARD, &[&now]).await.map(drop)
+}
+
+/// Head office did not answer, or not as it should.
+pub async fn unheard(client: &impl GenericClient, trouble: &str) -> Result<(), DatabaseError> {
+    execute(client, UNHEARD, &[&trouble]).await.map(drop)
+}
+
+/// Why the newest offered plan was refused; none when it was not. `true` if that is news.
+pub async fn set_plan_refused(client: &impl GenericClient, why: Option<&str>) -> Result<bool, DatabaseError> {
+    Ok(execute(client, REFUSED, &[&why]).await? == 1)
+}
+
+/// The number of the next report to head office. Holds the row's lock until the transaction ends, so that numbers
+/// are committed in their order and without gaps.
+pub async fn next_report(tx: &impl GenericClient) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(tx, NEXT_REPORT, &[]).await?, "relay_last")
+}
+
+/// Reports up to `seq` are about to be sent: from now on they must not change.
+pub async fn set_sent(tx: &impl GenericClient, seq: u64) -> Result<(), DatabaseError> {
+    execute(tx, SENT, &[&signed(seq)]).await.map(drop)
+}
+
+/// A new numbering whose highest number is `last`.
+pub async fn renumber(tx: &impl GenericClient, last: u64) -> Result<(), DatabaseError> {
+    execute(tx, RENUMBER, &[&signed(last)]).await.map(drop)
+}

@@ -1,0 +1,243 @@
+//! Reports of terminals: each counts exactly once. What a batch says is stored, and queued for head office, in the
+//! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged.
+
+use chrono::{DateTime, Utc};
+use fleet_types::TerminalName;
+use service_kit::database::{DatabaseError, Transaction, connection};
+use wire::Code;
+use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Report, UpdateReport};
+use wire::v1::sync::TerminalFacts;
+
+use crate::app::App;
+use crate::db::{self, moves, report_epochs, terminals, updates};
+use crate::error::ApiError;
+use crate::relay;
+
+/// Longest version of an agent, in bytes.
+const MAX_AGENT_VERSION: usize = 64;
+
+/// Longest code of a reason, in bytes.
+const MAX_REASON_CODE: usize = 64;
+
+/// Largest number that a terminal may name: what the database holds.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+
+/// Stores what is new in `batch` of `terminal`.
+///
+/// # Errors
+/// The batch is malformed, has a gap, or speaks of somebody else; nothing of it is stored then.
+pub async fn store(app: &App, terminal: &TerminalName, batch: &Batch) -> Result<Acknowledged, ApiError> {
+    check(terminal, batch)?;
+    let now = app.clock.now();
+    let mut client = connection(&app.pool).await?;
+    let tx = db::begin(&mut client).await?;
+    if !terminals::lock(&tx, terminal).await? {
+        return Err(ApiError::not_found(format!("terminal {terminal}")));
+    }
+    terminals::heard(&tx, terminal, now).await?;
+    let before = report_epochs::through(&tx, terminal, batch.epoch).await?;
+    if let Some(first) = batch.reports.first().filter(|first| first.seq > before + 1) {
+        let detail = format!("Report {} came where {} was expected.", first.seq, before + 1);
+        let remedy = "Send the reports between; if they are lost, begin a new epoch at 1.";
+        return Err(ApiError::new(Code::ReportOutOfOrder, detail, remedy));
+    }
+    let fresh: Vec<&Numbered> = batch.reports.iter().filter(|r| r.seq > before).collect();
+    if !fresh.is_empty() && relay::waiting(&tx).await?.0 >= app.settings.relay.max_waiting {
+        let detail = "Head office has been away for so long that no more reports can be kept for it.";
+        return Err(ApiError::new(Code::TooMany, detail, "Keep yours and try again later."));
+    }
+    for numbered in &fresh {
+        apply(&tx, terminal, numbered, now).await?;
+        relay::queue(&tx, numbered.at, &numbered.report).await?;
+    }
+    let through = fresh.last().map_or(before, |last| last.seq);
+    report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
+    db::commit(tx).await?;
+    app.metrics.reports_stored.inc_by(fresh.len() as u64);
+    app.signals.relay.notify_one();
+    Ok(Acknowledged { through })
+}
+
+async fn apply(
+    tx: &Transaction<'_>,
+    terminal: &TerminalName,
+    numbered: &Numbered,
+    now: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    match &numbered.report {
+        Report::TerminalSeen { facts } => terminals::set_facts(tx, facts).await,
+        Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
+        Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
+        // Refused by `check`.
+        Report::Artifact { .. } => terminals::heard(tx, terminal, now).await,
+    }
+}
+
+async fn apply_update(
+    tx: &Transaction<'_>,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+    at: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let known = updates::read(tx, terminal).await?.filter(|known| known.is_same(update));
+    match known {
+        // Progress within a state is no move.
+        Some(known) if known.update.state == update.state => updates::write(tx, terminal, update, known.since).await,
+        Some(_) => {
+            moves::insert(tx, terminal, update, at).await?;
+            updates::write(tx, terminal, update, at).await
+        }
+        None => {
+            moves::clear(tx, terminal).await?;
+            moves::insert(tx, terminal, update, at).await?;
+            updates::write(tx, terminal, update, at).await
+        }
+    }
+}
+
+/// Everything about a batch that can be judged without the database.
+fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
+    if batch.reports.len() > MAX_BATCH {
+        let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", batch.reports.len());
+        return Err(ApiError::new(Code::TooLarge, detail, "Send them in several batches."));
+    }
+    for (numbered, before) in batch.reports.iter().zip(std::iter::once(None).chain(batch.reports.iter().map(Some))) {
+        if numbered.seq == 0 || numbered.seq > MAX_NUMBER {
+            return Err(ApiError::bad_field("seq", format!("{} is no number of a report", numbered.seq)));
+        }
+        if before.is_some_and(|before| numbered.seq != before.seq + 1) {
+            return Err(ApiError::bad_field("seq", format!("{} does not follow the one before", numbered.seq)));
+        }
+        check_report(terminal, &numbered.report)?;
+    }
+    Ok(())
+}
+
+fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError> {
+    let about = match report {
+        Report::TerminalSeen { facts } => {
+            check_facts(facts)?;
+            &facts.name
+        }
+        Report::Running { terminal, .. } => terminal,
+        Report::Update { terminal, update } => {
+            check_update(update)?;
+            terminal
+        }
+        Report::Artifact { .. } => {
+            return Err(ApiError::bad_field("kind", "artifact is reported by branch servers, not by terminals"));
+        }
+    };
+    if about == terminal {
+        return Ok(());
+    }
+    let detail = format!("Terminal {terminal} may not report about {about}.");
+    Err(ApiError::new(Code::Forbidden, detail, "Report about yourself only."))
+}
+
+/// Whether facts of a terminal can be kept.
+///
+/// # Errors
+/// The field that cannot.
+pub fn check_facts(facts: &TerminalFacts) -> Result<(), ApiError> {
+    let version = &facts.agent_version;
+    if version.is_empty() || version.len() > MAX_AGENT_VERSION || version.chars().any(char::is_control) {
+        return Err(ApiError::bad_field("agent_version", format!("must be 1 to {MAX_AGENT_VERSION} printable bytes")));
+    }
+    if facts.slot_bytes > MAX_NUMBER || facts.data_bytes > MAX_NUMBER {
+        return Err(ApiError::bad_field("slot_bytes, data_bytes", "no disk is that large"));
+    }
+    Ok(())
+}
+
+fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
+    if update.serial > MAX_NUMBER || update.segments_total > MAX_NUMBER || update.segments_done > update.segments_total
+    {
+        let why = "must be possible numbers, and no more segments done than there are";
+        return Err(ApiError::bad_field("serial, segments_done, segments_total", why));
+    }
+    let Some(reason) = &update.reason else { return Ok(()) };
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if reason.code.is_empty() || reason.code.len() > MAX_REASON_CODE || !reason.code.bytes().all(inner) {
+        return Err(ApiError::bad_field("reason.code", format!("must be 1 to {MAX_REASON_CODE} of a-z, 0-9 and '-'")));
+    }
+    if reason.text.len() > wire::MAX_REASON_LEN || reason.text.contains('\0') {
+        return Err(ApiError::bad_field(
+            "reason.text",
+            format!("must be at most {} bytes of text", wire::MAX_REASON_LEN),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_types::{Slot, UpdateState, Version};
+    use wire::v1::reports::Reason;
+
+    fn till() -> TerminalName {
+        "till-1".parse().unwrap()
+    }
+
+    fn update(edit: impl FnOnce(&mut UpdateReport)) -> Report {
+        let mut update = UpdateReport {
+            serial: 1,
+            product: "till".parse().unwrap(),
+            version: Version::new(1, 0, 0),
+            payload: [1; 32].into(),
+            from: None,
+            state: UpdateState::Assigned,
+            segments_done: 0,
+            segments_total: 0,
+            reason: None,
+        };
+        edit(&mut update);
+        Report::Update { terminal: till(), update }
+    }
+
+    fn batch(reports: Vec<(u64, Report)>) -> Batch {
+        let at = "2030-01-10T12:00:00Z".parse().unwrap();
+        let reports = reports.into_iter().map(|(seq, report)| Numbered { seq, at, report }).collect();
+        Batch { epoch: uuid::Uuid::nil(), reports }
+    }
+
+    fn code(reports: Vec<(u64, Report)>) -> Option<Code> {
+        check(&till(), &batch(reports)).err().map(|e| e.code())
+    }
+
+    #[test]
+    fn numbers_rise_by_one_from_anywhere_but_zero() {
+        let ok = || update(|_| {});
+        assert_eq!(code(vec![(7, ok()), (8, ok())]), None);
+        assert_eq!(code(vec![]), None);
+        assert_eq!(code(vec![(0, ok())]), Some(Code::BadField));
+        assert_eq!(code(vec![(7, ok()), (9, ok())]), Some(Code::BadField));
+        assert_eq!(code(vec![(7, ok()), (7, ok())]), Some(Code::BadField));
+        assert_eq!(code(vec![(u64::MAX, ok())]), Some(Code::BadField));
+        assert_eq!(code((1..=MAX_BATCH as u64 + 1).map(|n| (n, ok())).collect()), Some(Code::TooLarge));
+    }
+
+    #[test]
+    fn a_terminal_speaks_for_itself_only() {
+        let other =
+            Report::Running { terminal: "till-2".parse().unwrap(), slot: Slot::A, version: Version::new(1, 0, 0) };
+        assert_eq!(code(vec![(1, other)]), Some(Code::Forbidden));
+        let artifact = Report::Artifact { artifact: [1; 32].into(), have_bytes: 1, complete: true, trouble: None };
+        assert_eq!(code(vec![(1, artifact)]), Some(Code::BadField));
+    }
+
+    #[test]
+    fn texts_and_numbers_of_strangers_are_bounded() {
+        let reason = |code: &str, text: &str| {
+            let reason = Reason { code: code.to_owned(), text: text.to_owned() };
+            vec![(1, update(|u| u.reason = Some(reason)))]
+        };
+        assert_eq!(code(reason("unhealthy", "The check failed.\nLine two.")), None);
+        assert_eq!(code(reason("Un healthy", "x")), Some(Code::BadField));
+        assert_eq!(code(reason("unhealthy", "a\0b")), Some(Code::BadField));
+        assert_eq!(code(reason("unhealthy", &"x".repeat(1025))), Some(Code::BadField));
+        assert_eq!(code(vec![(1, update(|u| u.segments_done = 1))]), Some(Code::BadField));
+        assert_eq!(code(vec![(1, update(|u| u.serial = u64::MAX))]), Some(Code::BadField));
+    }
+}

@@ -1,0 +1,57 @@
+//! Brings the numbers up to date and forgets old events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use service_kit::database::{DatabaseError, connection, outbox};
+
+use crate::app::App;
+use crate::db::{artifacts, plan, site, terminals};
+use crate::error::chain;
+use crate::relay;
+use crate::sync::plan::Stage;
+
+/// How often.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long events are kept: longer than any terminal is away without asking from the beginning anyway.
+const EVENTS_KEPT: TimeDelta = TimeDelta::days(1);
+
+/// Keeps house until the program stops.
+pub async fn run(app: Arc<App>) {
+    let mut pruned: Option<DateTime<Utc>> = None;
+    loop {
+        if let Err(error) = once(&app, &mut pruned).await {
+            tracing::debug!(error = %chain(&error), "housekeeping waits");
+        }
+        if !super::rest(&app, None, INTERVAL).await {
+            return;
+        }
+    }
+}
+
+/// One round.
+///
+/// # Errors
+/// As every statement.
+pub async fn once(app: &App, pruned: &mut Option<DateTime<Utc>>) -> Result<(), DatabaseError> {
+    let client = connection(&app.pool).await?;
+    let now = app.clock.now();
+    if pruned.is_none_or(|at| now.signed_duration_since(at).abs() >= TimeDelta::hours(1)) {
+        outbox::prune(&client, now - EVENTS_KEPT).await?;
+        *pruned = Some(now);
+    }
+    let (site, records) = (site::read(&client).await?, artifacts::all(&client).await?);
+    let metrics = &app.metrics;
+    metrics.terminals.set(terminals::count(&client).await?);
+    metrics.streams.set(app.streams.count() as u64);
+    metrics.plan_serial.set(plan::read(&client).await?.map_or(0, |p| p.serial));
+    metrics.artifacts.set(records.len() as u64);
+    metrics.artifacts_held.set(records.iter().filter(|r| r.stage == Stage::Held).count() as u64);
+    metrics.artifact_bytes.set(records.iter().map(|r| r.have_bytes).sum());
+    metrics.relay_waiting.set(relay::waiting(&client).await?.0);
+    let heard = site.last_contact.and_then(|at| u64::try_from(at.timestamp()).ok());
+    metrics.head_office_heard.set(heard.unwrap_or(0));
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Listens to head office's calls to look again. A call that is lost costs a poll interval, never a plan.
+
+use std::sync::Arc;
+
+use service_kit::retry::Backoff;
+
+use crate::app::App;
+use crate::error::chain;
+use crate::upstream::UpstreamError;
+
+/// Listens again and again.
+pub async fn run(app: Arc<App>) {
+    let settings = &app.settings.sync;
+    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
+    while !app.shutdown.is_stopping() {
+        let heard = tokio::select! {
+            () = app.shutdown.stopped() => return,
+            heard = listen(&app, &mut backoff) => heard,
+        };
+        match heard {
+            Ok(()) | Err(UpstreamError::NotEnrolled) => {}
+            Err(error) => tracing::debug!(error = %chain(&error), "head office's event stream broke"),
+        }
+        if !super::rest(&app, None, backoff.next()).await {
+            return;
+        }
+    }
+}
+
+async fn listen(app: &App, backoff: &mut Backoff) -> Result<(), UpstreamError> {
+    let mut calls = app.head_office.calls().await?;
+    // What was called while nobody listened is found by asking once.
+    app.signals.sync.notify_one();
+    while calls.next().await? {
+        backoff.reset();
+        app.signals.sync.notify_one();
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! Keeps the artifacts in step with the plan: one pass after the other.
+
+use std::sync::Arc;
+
+use service_kit::retry::Backoff;
+
+use crate::app::App;
+use crate::error::chain;
+use crate::sync::run::Runner;
+
+/// Makes passes until the program stops.
+pub async fn run(app: Arc<App>) {
+    let settings = app.settings.sync.clone();
+    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
+    let mut runner = Runner::new(app.clone());
+    loop {
+        let wait = match runner.pass().await {
+            Ok(_) => {
+                backoff.reset();
+                settings.pass
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the artifacts could not be looked at");
+                backoff.next()
+            }
+        };
+        if !super::rest(&app, Some(&app.signals.pass), wait).await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Asks head office for the newest plan: when called, and otherwise at intervals with jitter, so that a fleet does not
+//! ask in step.
+
+use std::sync::Arc;
+
+use fleet_types::BranchName;
+use service_kit::database::{DatabaseError, connection};
+use service_kit::retry::Backoff;
+use wire::v1::sync::Sync as Offer;
+
+use crate::app::App;
+use crate::db::{self, plan, site};
+use crate::error::{chain, presentable};
+use crate::sync::accept::{self, Kept, Refusal};
+use crate::sync::run::call_terminals;
+use crate::upstream::UpstreamError;
+
+/// Why head office could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Head office.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The identity is another branch's.
+    #[error(
+        "Head office knows this server as branch {given}, its database belongs to branch {here}: use a join token of \
+         {here}, or an empty database."
+    )]
+    OtherBranch {
+        /// By the identity.
+        given: BranchName,
+        /// By the database.
+        here: String,
+    },
+}
+
+/// Asks again and again.
+pub async fn run(app: Arc<App>) {
+    let settings = app.settings.sync.clone();
+    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
+    loop {
+        let wait = match once(&app).await {
+            Ok(()) => {
+                backoff.reset();
+                // From three quarters of the interval to the whole.
+                settings.poll - Backoff::new(settings.poll / 4, settings.poll / 4).next()
+            }
+            Err(error) => {
+                let text = presentable(&chain(&error));
+                tracing::warn!(error = %text, attempt = backoff.failures() + 1, "head office could not be asked");
+                if let Err(error) = record_trouble(&app, &text).await {
+                    tracing::warn!(error = %chain(&error), "and that could not be recorded");
+                }
+                backoff.next()
+            }
+        };
+        if !super::rest(&app, Some(&app.signals.sync), wait).await {
+            return;
+        }
+    }
+}
+
+/// Enrols if that is needed, asks, and judges what is offered.
+///
+/// # Errors
+/// Head office is away or does not know us, or the database is gone.
+pub async fn once(app: &App) -> Result<(), SyncError> {
+    let branch = identify(app).await?;
+    let offer = match app.head_office.sync().await {
+        Err(UpstreamError::IdentityRefused { join_token_file }) => {
+            // An operator may have put a new join token there.
+            app.head_office.enrol().await.map_err(|_| UpstreamError::IdentityRefused { join_token_file })?;
+            app.head_office.sync().await?
+        }
+        other => other?,
+    };
+    site::heard(&connection(&app.pool).await?, app.clock.now()).await?;
+    consider(app, &branch, offer).await.map_err(Into::into)
+}
+
+/// Whose branch server this is, in the identity and in the database.
+async fn identify(app: &App) -> Result<BranchName, SyncError> {
+    let branch = match app.head_office.branch() {
+        Some(branch) => branch,
+        None => {
+            let branch = app.head_office.enrol().await?;
+            tracing::info!(%branch, "enrolled at head office");
+            branch
+        }
+    };
+    let client = connection(&app.pool).await?;
+    if site::set_branch(&client, &branch).await? {
+        return Ok(branch);
+    }
+    let here = site::read(&client).await?.branch.map(|b| b.to_string()).unwrap_or_default();
+    Err(SyncError::OtherBranch { given: branch, here })
+}
+
+/// Keeps what is offered, or says why not.
+async fn consider(app: &App, branch: &BranchName, offer: Offer) -> Result<(), DatabaseError> {
+    let now = app.clock.now();
+    let mut client = connection(&app.pool).await?;
+    let kept = plan::read(&client).await?.map(|p| Kept { serial: p.serial, envelope: p.envelope });
+    // Head office has none yet, or none any more: the branch follows what it has.
+    let Some(offered) = offer.plan else { return site::set_plan_refused(&client, None).await.map(drop) };
+    match accept::judge(&offered, branch, kept.as_ref(), now) {
+        Ok(accept::Offer::Unchanged) => site::set_plan_refused(&client, None).await.map(drop),
+        Ok(accept::Offer::Accepted(accepted)) => {
+            let tx = db::begin(&mut client).await?;
+            site::set_plan_refused(&tx, None).await?;
+            plan::replace(&tx, &accepted, &offered, now).await?;
+            call_terminals(&tx, now).await?;
+            db::commit(tx).await?;
+            tracing::info!(serial = accepted.serial, steps = accepted.steps.len(), "new plan");
+            app.signals.pass.notify_one();
+            Ok(())
+        }
+        Err(refusal) => refuse(app, &refusal).await,
+    }
+}
+
+async fn refuse(app: &App, refusal: &Refusal) -> Result<(), DatabaseError> {
+    let text = presentable(&chain(refusal));
+    // Said once, not at every poll.
+    if site::set_plan_refused(&connection(&app.pool).await?, Some(&text)).await? {
+        tracing::error!(reason = %text, "plan refused");
+        app.metrics.plans_refused.inc();
+    }
+    Ok(())
+}
+
+async fn record_trouble(app: &App, text: &str) -> Result<(), DatabaseError> {
+    site::unheard(&connection(&app.pool).await?, text).await
+}

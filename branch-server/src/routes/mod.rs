@@ -1,0 +1,7 @@
+//! The handlers, one file a resource: read the request, call, answer. No SQL and no rules.
+
+pub mod artifacts;
+pub mod console;
+pub mod enrol;
+pub mod openapi;
+pub mod terminals;

@@ -1,0 +1,165 @@
+//! An artifact's description: index, torrent and manifest, fetched from head office and checked against the plan
+//! before anything is kept or offered to a terminal.
+
+use bytes::Bytes;
+use fleet_types::Digest;
+use sha2::{Digest as _, Sha256};
+use swarm::torrent::{MAX_PIECE_LENGTH, lan_tiers};
+use swarm::{Torrent, TorrentError};
+
+use super::plan::Wanted;
+use crate::upstream::{HeadOffice, UpstreamError};
+
+/// Why an artifact cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// Head office did not answer, or refused.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// Something is not what the plan names.
+    #[error("Head office's {what} of artifact {artifact} is not the one that its plan names: see head office's log.")]
+    Differs {
+        /// `index`, `manifest`.
+        what: &'static str,
+        /// Which artifact.
+        artifact: String,
+    },
+    /// The index has the right digest and makes no sense.
+    #[error(
+        "The index of artifact {artifact} cannot be used: update this branch server, or publish the release again."
+    )]
+    Index {
+        /// Which artifact.
+        artifact: String,
+        /// Why not.
+        source: Box<artifact::IndexError>,
+    },
+    /// The index describes an artifact of another length.
+    #[error(
+        "The index of artifact {artifact} describes {found} bytes, the plan says {planned}: publish the release again."
+    )]
+    Length {
+        /// Which artifact.
+        artifact: String,
+        /// By the index.
+        found: u64,
+        /// By the plan.
+        planned: u64,
+    },
+    /// The torrent cannot be read.
+    #[error("The torrent of artifact {artifact} cannot be read: publish the release again.")]
+    Torrent {
+        /// Which artifact.
+        artifact: String,
+        /// Why not.
+        source: TorrentError,
+    },
+    /// The torrent is not the artifact's.
+    #[error("The torrent of artifact {artifact} cannot be used: {why}. See head office's log.")]
+    OtherTorrent {
+        /// Which artifact.
+        artifact: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// What terminals need besides the pieces.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The release's manifest, byte for byte.
+    pub manifest: Bytes,
+    /// The artifact's index.
+    pub index: Bytes,
+    /// Head office's torrent, with its tracker.
+    pub torrent: Bytes,
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::new(Sha256::digest(bytes).into())
+}
+
+/// Fetches and checks everything about `wanted`.
+///
+/// # Errors
+/// Head office is away, or what it has is not what its plan names.
+pub async fn fetch(head_office: &dyn HeadOffice, wanted: &Wanted) -> Result<Description, DescribeError> {
+    let artifact = &wanted.artifact;
+    let manifest = head_office.manifest(&wanted.manifest).await?;
+    check_manifest(wanted, &manifest)?;
+    // One byte more than expected is allowed in, so that a longer one is told from the right one by its digest.
+    let max = usize::try_from(artifact.index_length.saturating_add(1)).unwrap_or(usize::MAX);
+    let index = head_office.index(&artifact.sha256, max).await?;
+    check_index(wanted, &index)?;
+    let torrent = head_office.torrent(&artifact.sha256).await?;
+    check_torrent(wanted, &torrent)?;
+    Ok(Description { manifest, index, torrent })
+}
+
+fn check_manifest(wanted: &Wanted, bytes: &[u8]) -> Result<(), DescribeError> {
+    let artifact = wanted.artifact.sha256.short();
+    if sha256(bytes) == wanted.manifest { Ok(()) } else { Err(DescribeError::Differs { what: "manifest", artifact }) }
+}
+
+fn check_index(wanted: &Wanted, bytes: &[u8]) -> Result<(), DescribeError> {
+    let artifact = wanted.artifact.sha256.short();
+    if bytes.len() as u64 != wanted.artifact.index_length || sha256(bytes) != wanted.artifact.index_sha256 {
+        return Err(DescribeError::Differs { what: "index", artifact });
+    }
+    let payload = artifact::PayloadId { sha256: wanted.payload.sha256, length: wanted.payload.length };
+    let index = match artifact::Index::parse(bytes, payload) {
+        Ok(index) => index,
+        Err(source) => return Err(DescribeError::Index { artifact, source: Box::new(source) }),
+    };
+    let (found, planned) = (index.artifact_len(), wanted.artifact.length);
+    if found == planned { Ok(()) } else { Err(DescribeError::Length { artifact, found, planned }) }
+}
+
+fn check_torrent(wanted: &Wanted, bytes: &[u8]) -> Result<Torrent, DescribeError> {
+    let artifact = wanted.artifact.sha256.short();
+    let torrent = match Torrent::parse(bytes) {
+        Ok(torrent) => torrent,
+        Err(source) => return Err(DescribeError::Torrent { artifact, source }),
+    };
+    let why = if torrent.info_hash() != wanted.artifact.info_hash {
+        format!("its info hash is {}, the plan says {}", torrent.info_hash(), wanted.artifact.info_hash)
+    } else if torrent.is_folder() || torrent.name() != wanted.artifact.file_name() {
+        "it is not of one file under the artifact's name".to_owned()
+    } else if torrent.length() != wanted.artifact.length {
+        format!("it is of {} bytes, the plan says {}", torrent.length(), wanted.artifact.length)
+    } else if !torrent.is_private() {
+        "it is not private, so peers could be anywhere".to_owned()
+    } else if torrent.piece_length() > MAX_PIECE_LENGTH {
+        format!("its pieces have {} bytes, at most {MAX_PIECE_LENGTH} are possible", torrent.piece_length())
+    } else if !torrent.tiers().iter().flatten().any(|url| url.starts_with("http://")) {
+        "it names no HTTP tracker".to_owned()
+    } else {
+        return Ok(torrent);
+    };
+    Err(DescribeError::OtherTorrent { artifact, why })
+}
+
+/// The torrent for this server's own engine: head office's trackers first, then the branch's, so that one torrent
+/// is in both swarms.
+///
+/// # Errors
+/// Head office's torrent, which was checked when it came, cannot be read any more.
+pub fn own_torrent(torrent: &[u8], lan_announce_url: &str) -> Result<Vec<u8>, TorrentError> {
+    let torrent = Torrent::parse(torrent)?;
+    let mut tiers = torrent.tiers().to_vec();
+    tiers.retain(|tier| !tier.is_empty() && !tier.iter().any(|url| url == lan_announce_url));
+    tiers.extend(lan_tiers(lan_announce_url));
+    Ok(torrent.to_file(&tiers))
+}
+
+/// The torrent for terminals: the branch's tracker and no other. A terminal never speaks to the WAN's.
+///
+/// # Errors
+/// As [`own_torrent`].
+pub fn lan_torrent(torrent: &[u8], lan_announce_url: &str) -> Result<Vec<u8>, TorrentError> {
+    Ok(Torrent::parse(torrent)?.to_file(&lan_tiers(lan_announce_url)))
+}
+
+#[cfg(test)]
+#[path = "describe_tests.rs"]
+mod tests;

@@ -1,0 +1,333 @@
+//! Decides what to fetch, seed and drop. Pure: no clock, no I/O, no async; [`super::run`] does exactly what comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{Digest, InfoHash, ProductName, Version};
+use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+
+/// An artifact that the plan names, with what is needed to describe it to terminals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What travels.
+    pub artifact: ArtifactRef,
+    /// What it becomes in a slot.
+    pub payload: PayloadRef,
+    /// The release's manifest.
+    pub manifest: Digest,
+    /// Of which product.
+    pub product: ProductName,
+    /// Of which version.
+    pub version: Version,
+}
+
+/// The plan's artifacts in the order of its steps, each once.
+pub fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for step in &plan.steps {
+        if wanted.iter().all(|w| w.artifact.sha256 != step.artifact.sha256) {
+            wanted.push(Wanted {
+                artifact: step.artifact.clone(),
+                payload: step.payload.clone(),
+                manifest: step.manifest,
+                product: step.product.clone(),
+                version: step.version.clone(),
+            });
+        }
+    }
+    wanted
+}
+
+/// How far an artifact is, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Named by a plan; index and torrent are not here.
+    Wanted,
+    /// Index, torrent and manifest are here and checked.
+    Described,
+    /// The local tracker accepts it: terminals may begin, and so may the engine.
+    Listed,
+    /// The whole file was hashed and is what the plan says.
+    Held,
+    /// On its way out; whatever remains of it is being removed.
+    Dropping,
+}
+
+impl Stage {
+    /// The stage as the database has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Described => "described",
+            Self::Listed => "listed",
+            Self::Held => "held",
+            Self::Dropping => "dropping",
+        }
+    }
+
+    /// Whether terminals may have its index and torrent.
+    pub const fn is_available(self) -> bool {
+        matches!(self, Self::Listed | Self::Held)
+    }
+}
+
+/// Whether the engine has an artifact's torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InEngine {
+    /// The daemon did not answer.
+    Unknown,
+    /// It does not have it.
+    Absent,
+    /// It has it.
+    Present,
+}
+
+/// An artifact that this server has a record of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Which artifact.
+    pub artifact: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+    /// How far it is.
+    pub stage: Stage,
+    /// Bytes on the disk, as last seen.
+    pub have_bytes: u64,
+    /// Whether the engine has it.
+    pub engine: InEngine,
+    /// Since when no plan names it.
+    pub unnamed_since: Option<DateTime<Utc>>,
+    /// Until when a failed one rests.
+    pub retry_after: Option<DateTime<Utc>>,
+}
+
+/// A file in the store that no record knows, such as after a restored database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// The digest that its name claims.
+    pub artifact: Digest,
+    /// The space that it takes, in bytes.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: DateTime<Utc>,
+}
+
+/// The store's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that can still be written; none if that could not be learned.
+    pub free_bytes: Option<u64>,
+    /// Most bytes that the store may take.
+    pub budget_bytes: Option<u64>,
+    /// Files without a record.
+    pub strays: Vec<Stray>,
+}
+
+/// Kept free on the store's disk whatever the plan says, in bytes: the database and the log live there too.
+pub const RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A plan names it again: its retention stops.
+    Name(Digest),
+    /// No plan names it any more: its retention starts now.
+    Unname(Digest),
+    /// Bring it here: describe, list, add to the engine, as far as that is not done yet.
+    Fetch(Wanted),
+    /// It is in the engine: see how far, and check the whole when it is complete.
+    Watch(Digest),
+    /// It is complete here but the engine does not have it: add it again.
+    Seed(Digest),
+    /// It is unfinished and no longer named: take it out of the engine, keep what is there.
+    Stop(Digest),
+    /// Its retention is over (or its removal was interrupted): remove it.
+    Drop(Digest),
+    /// The engine has a torrent that no record knows, such as after a restored database: take it out, keep its data.
+    Release(InfoHash),
+    /// A file that no record knows has outlived the retention: remove it.
+    Sweep(Digest),
+    /// Nothing can be done about it now.
+    Wait {
+        /// Which artifact.
+        wanted: Wanted,
+        /// Why.
+        why: Waiting,
+    },
+}
+
+/// Why an artifact waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// The store has no room.
+    NoRoom {
+        /// Bytes that it needs.
+        needs: u64,
+        /// Bytes that there are.
+        room: u64,
+    },
+    /// It could not be learned how much room there is.
+    RoomUnknown,
+    /// The engine does not answer.
+    EngineUnknown,
+    /// It failed and rests.
+    Resting {
+        /// Until then.
+        until: DateTime<Utc>,
+    },
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { needs, room } => write!(
+                f,
+                "The store has {room} bytes of room and this needs {needs}: enlarge its disk or budget, or wait until \
+                 older artifacts have outlived their retention."
+            ),
+            Self::RoomUnknown => f.write_str(
+                "How much room the store has cannot be learned: see that its folder exists and is readable.",
+            ),
+            Self::EngineUnknown => {
+                f.write_str("The BitTorrent daemon does not answer: see that it runs and takes our password.")
+            }
+            Self::Resting { until } => {
+                write!(f, "The last attempt failed; the next one is made at {}.", until.to_rfc3339())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(a) => write!(f, "name {}", a.short()),
+            Self::Unname(a) => write!(f, "unname {}", a.short()),
+            Self::Fetch(w) => write!(f, "fetch {}", w.artifact.sha256.short()),
+            Self::Watch(a) => write!(f, "watch {}", a.short()),
+            Self::Seed(a) => write!(f, "seed {}", a.short()),
+            Self::Stop(a) => write!(f, "stop {}", a.short()),
+            Self::Drop(a) => write!(f, "drop {}", a.short()),
+            Self::Release(hash) => write!(f, "release {}", hash.short()),
+            Self::Sweep(a) => write!(f, "sweep {}", a.short()),
+            Self::Wait { wanted, why } => write!(f, "wait {}: {why}", wanted.artifact.sha256.short()),
+        }
+    }
+}
+
+/// What to do now, in the order in which to do it: room is made before it is used. `foreign` are torrents of the
+/// engine that no record knows.
+pub fn decide(
+    wanted: &[Wanted],
+    known: &[Known],
+    foreign: &BTreeSet<InfoHash>,
+    disk: &Disk,
+    retention: TimeDelta,
+    now: DateTime<Utc>,
+) -> Vec<Action> {
+    let named: BTreeMap<Digest, &Wanted> = wanted.iter().map(|w| (w.artifact.sha256, w)).collect();
+    let by_digest: BTreeMap<Digest, &Known> = known.iter().map(|k| (k.artifact, k)).collect();
+    let over = |since: DateTime<Utc>| now.signed_duration_since(since) >= retention;
+    let mut actions: Vec<Action> = foreign.iter().copied().map(Action::Release).collect();
+    for k in known.iter().filter(|k| !named.contains_key(&k.artifact) || k.stage == Stage::Dropping) {
+        retire(k, &over, &mut actions);
+    }
+    for stray in &disk.strays {
+        let known = named.contains_key(&stray.artifact) || by_digest.contains_key(&stray.artifact);
+        if !known && over(stray.modified) {
+            actions.push(Action::Sweep(stray.artifact));
+        }
+    }
+    let mut room = Room::new(known, disk);
+    for w in wanted {
+        match by_digest.get(&w.artifact.sha256) {
+            // Its removal began: it comes back as a new one on the next pass, after the removal is finished.
+            Some(k) if k.stage == Stage::Dropping => {}
+            Some(k) => {
+                if k.unnamed_since.is_some() {
+                    actions.push(Action::Name(k.artifact));
+                }
+                actions.push(advance(w, k, &mut room, now));
+            }
+            None => actions.push(room.admit(w)),
+        }
+    }
+    actions
+}
+
+/// What becomes of a record that no plan names, or whose removal began.
+fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, actions: &mut Vec<Action>) {
+    if k.stage == Stage::Dropping || k.unnamed_since.is_some_and(over) {
+        return actions.push(Action::Drop(k.artifact));
+    }
+    if k.unnamed_since.is_none() {
+        actions.push(Action::Unname(k.artifact));
+    }
+    match (k.stage, k.engine) {
+        (Stage::Held, InEngine::Absent) => actions.push(Action::Seed(k.artifact)),
+        (Stage::Wanted | Stage::Described | Stage::Listed, InEngine::Present) => actions.push(Action::Stop(k.artifact)),
+        _ => {}
+    }
+}
+
+/// The next step of an artifact that is named and has a record.
+fn advance(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>) -> Action {
+    let wait = |why| Action::Wait { wanted: w.clone(), why };
+    if let Some(until) = k.retry_after.filter(|until| *until > now) {
+        return wait(Waiting::Resting { until });
+    }
+    match (k.stage, k.engine) {
+        (Stage::Listed | Stage::Held, InEngine::Unknown) => wait(Waiting::EngineUnknown),
+        (Stage::Held, InEngine::Absent) => Action::Seed(k.artifact),
+        (Stage::Listed | Stage::Held, InEngine::Present) => Action::Watch(k.artifact),
+        (Stage::Listed, InEngine::Absent) => Action::Fetch(w.clone()),
+        (Stage::Wanted | Stage::Described, _) => room.admit(w),
+        // Never reached from `decide`; what is on its way out is finished before anything else.
+        (Stage::Dropping, _) => Action::Drop(k.artifact),
+    }
+}
+
+/// The room that is left while admissions are made one after the other.
+struct Room {
+    free: Option<u64>,
+    budget: Option<u64>,
+    strays: BTreeMap<Digest, u64>,
+}
+
+impl Room {
+    fn new(known: &[Known], disk: &Disk) -> Self {
+        let started = || known.iter().filter(|k| !matches!(k.stage, Stage::Wanted | Stage::Described));
+        // Files are sparse while they arrive: what others still have to write is spoken for.
+        let arriving = |k: &&Known| k.stage == Stage::Listed && k.unnamed_since.is_none();
+        let promised: u64 = started().filter(arriving).map(|k| k.length.saturating_sub(k.have_bytes)).sum();
+        let taken: u64 = started().map(|k| k.length).sum();
+        Self {
+            free: disk.free_bytes.map(|free| free.saturating_sub(promised).saturating_sub(RESERVE_BYTES)),
+            budget: disk.budget_bytes.map(|budget| budget.saturating_sub(taken)),
+            strays: disk.strays.iter().map(|s| (s.artifact, s.bytes)).collect(),
+        }
+    }
+
+    /// Fetches `w` if there is room for it, and takes that room.
+    fn admit(&mut self, w: &Wanted) -> Action {
+        let wait = |why| Action::Wait { wanted: w.clone(), why };
+        let Some(free) = self.free else { return wait(Waiting::RoomUnknown) };
+        // What lies there without a record is this artifact's own beginning: it needs no second room.
+        let there = self.strays.get(&w.artifact.sha256).copied().unwrap_or(0);
+        let needs = w.artifact.length.saturating_sub(there);
+        let budget = self.budget.unwrap_or(u64::MAX);
+        if needs > free || w.artifact.length > budget {
+            let short_of_budget = w.artifact.length > budget;
+            let (needs, room) = if short_of_budget { (w.artifact.length, budget) } else { (needs, free) };
+            return wait(Waiting::NoRoom { needs, room });
+        }
+        self.free = Some(free - needs);
+        self.budget = self.budget.map(|b| b - w.artifact.length);
+        Action::Fetch(w.clone())
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,385 @@
+//! Does what [`super::plan`] decided: one pass looks at everything, decides, and acts. Each action may be repeated,
+//! and what a stop interrupted is found by the next pass, also that of the next start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{Digest, InfoHash};
+use service_kit::database::{Connection, DatabaseError, connection, outbox};
+use service_kit::retry::Backoff;
+use swarm::{AccessListError, EngineError, TorrentError, TorrentStatus};
+use wire::v1::reports::Report;
+use wire::v1::sync::Event;
+
+use super::plan::{self, Action, InEngine, Known, Stage, Waiting, Wanted};
+use super::{check, describe};
+use crate::app::{App, TERMINALS};
+use crate::db::{self, artifacts, manifests};
+use crate::error::chain;
+use crate::relay;
+use crate::store::StoreError;
+
+/// Why an action was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// PostgreSQL.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Head office, or what it sent.
+    #[error(transparent)]
+    Describe(#[from] describe::DescribeError),
+    /// The tracker does not take the access list.
+    #[error("The branch's tracker does not accept the artifact.")]
+    Tracker(#[from] AccessListError),
+    /// The BitTorrent daemon.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The kept torrent cannot be read.
+    #[error("The kept torrent cannot be read: the database was changed by hand or is damaged.")]
+    Torrent(#[from] TorrentError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of ours broke.
+    #[error("A task broke: see the log.")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// What was last reported about an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reported {
+    at: DateTime<Utc>,
+    have_bytes: u64,
+    complete: bool,
+    trouble: Option<String>,
+}
+
+/// Makes passes, one after the other.
+pub struct Runner {
+    app: Arc<App>,
+    /// What the tracker was last told; none before the first time, so that a start always tells it.
+    listed: Option<BTreeSet<InfoHash>>,
+    retries: BTreeMap<Digest, Backoff>,
+    reported: BTreeMap<Digest, Reported>,
+}
+
+impl Runner {
+    /// For this program.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, listed: None, retries: BTreeMap::new(), reported: BTreeMap::new() }
+    }
+
+    /// Looks, decides, acts; what was decided.
+    ///
+    /// # Errors
+    /// The database is gone. What fails about one artifact becomes its trouble and holds up no other.
+    pub async fn pass(&mut self) -> Result<Vec<Action>, DatabaseError> {
+        let client = connection(&self.app.pool).await?;
+        let stored = db::plan::read(&client).await?;
+        let wanted = stored.map(|stored| stored.open()).transpose()?.map_or_else(Vec::new, |p| plan::wanted(&p));
+        let records: BTreeMap<Digest, artifacts::Record> =
+            artifacts::all(&client).await?.into_iter().map(|r| (r.wanted.artifact.sha256, r)).collect();
+        let torrents = match self.app.engine.list().await {
+            Ok(list) => Some(BTreeSet::from_iter(list)),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "the engine does not answer");
+                None
+            }
+        };
+        let known: Vec<Known> = records.values().map(|r| seen(r, torrents.as_ref())).collect();
+        let ours: BTreeSet<InfoHash> = records.values().map(|r| r.wanted.artifact.info_hash).collect();
+        let foreign = torrents.unwrap_or_default().difference(&ours).copied().collect();
+        let (store, names) = (self.app.store.clone(), BTreeSet::from_iter(records.keys().copied()));
+        let disk = tokio::task::spawn_blocking(move || store.disk(|artifact| names.contains(artifact))).await;
+        let disk = disk.unwrap_or(plan::Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
+        if let Err(error) = self.relist(&client).await {
+            tracing::warn!(error = %chain(&error), "the tracker's access list could not be brought up to date");
+        }
+        drop(client);
+        let now = self.app.clock.now();
+        let actions = plan::decide(&wanted, &known, &foreign, &disk, self.app.settings.store.retention, now);
+        for action in &actions {
+            if self.app.shutdown.is_stopping() {
+                break;
+            }
+            self.perform(action, &records).await?;
+        }
+        Ok(actions)
+    }
+
+    async fn perform(
+        &mut self,
+        action: &Action,
+        records: &BTreeMap<Digest, artifacts::Record>,
+    ) -> Result<(), DatabaseError> {
+        if !matches!(action, Action::Watch(_) | Action::Wait { .. }) {
+            tracing::info!(%action, "doing");
+        }
+        let done = match action {
+            Action::Name(artifact) => self.set_unnamed(artifact, None).await,
+            Action::Unname(artifact) => self.set_unnamed(artifact, Some(self.app.clock.now())).await,
+            Action::Fetch(wanted) => self.fetch(wanted).await,
+            Action::Watch(artifact) => self.watch(records.get(artifact)).await,
+            Action::Seed(artifact) => self.add(records.get(artifact)).await,
+            Action::Stop(artifact) => self.stop(records.get(artifact)).await,
+            Action::Drop(artifact) => self.drop_artifact(records.get(artifact)).await,
+            Action::Release(hash) => self.app.engine.remove(hash, false).await.map_err(Into::into),
+            Action::Sweep(artifact) => self.evict(artifact).await,
+            Action::Wait { wanted, why } => self.wait(wanted, why, records).await,
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(ActionError::Database(error)) => Err(error),
+            Err(error) => self.failed(action, &error).await,
+        }
+    }
+
+    /// What failed becomes the artifact's trouble, and it rests for a while.
+    async fn failed(&mut self, action: &Action, error: &ActionError) -> Result<(), DatabaseError> {
+        let text = chain(error);
+        tracing::warn!(%action, error = %text, "failed");
+        let (Action::Fetch(Wanted { artifact: wire::v1::plan::ArtifactRef { sha256: artifact, .. }, .. })
+        | Action::Watch(artifact)
+        | Action::Seed(artifact)
+        | Action::Stop(artifact)
+        | Action::Drop(artifact)) = action
+        else {
+            return Ok(());
+        };
+        let client = connection(&self.app.pool).await?;
+        let Some(record) = artifacts::read(&client, artifact).await? else { return Ok(()) };
+        if matches!(action, Action::Fetch(_)) {
+            let sync = &self.app.settings.sync;
+            let retry = self.retries.entry(*artifact).or_insert_with(|| Backoff::new(sync.retry, sync.retry_max));
+            let until = self.app.clock.now() + TimeDelta::from_std(retry.next()).unwrap_or(TimeDelta::minutes(1));
+            artifacts::rest(&client, artifact, until).await?;
+        }
+        drop(client);
+        self.note(&record, record.have_bytes, false, Some(text)).await
+    }
+
+    async fn set_unnamed(&self, artifact: &Digest, since: Option<DateTime<Utc>>) -> Result<(), ActionError> {
+        Ok(artifacts::set_unnamed_since(&connection(&self.app.pool).await?, artifact, since).await?)
+    }
+
+    /// Describes, lists and adds, as far as that is not done yet.
+    async fn fetch(&mut self, wanted: &Wanted) -> Result<(), ActionError> {
+        let artifact = &wanted.artifact;
+        let client = connection(&self.app.pool).await?;
+        artifacts::insert(&client, wanted).await?;
+        let Some(mut record) = artifacts::read(&client, &artifact.sha256).await? else { return Ok(()) };
+        drop(client);
+        if record.stage == Stage::Wanted {
+            let description = describe::fetch(&*self.app.head_office, wanted).await?;
+            let mut client = connection(&self.app.pool).await?;
+            let tx = db::begin(&mut client).await?;
+            manifests::insert(&tx, &wanted.manifest, &description.manifest).await?;
+            artifacts::describe(&tx, &artifact.sha256, &description.index, &description.torrent).await?;
+            db::commit(tx).await?;
+            record.stage = Stage::Described;
+        }
+        if record.stage == Stage::Described {
+            self.list(&artifact.sha256, &artifact.info_hash).await?;
+        }
+        self.add(Some(&record)).await?;
+        self.retries.remove(&artifact.sha256);
+        Ok(())
+    }
+
+    /// Lets the tracker accept it; from then on it is offered to terminals, which are told to look.
+    async fn list(&mut self, artifact: &Digest, hash: &InfoHash) -> Result<(), ActionError> {
+        let mut client = connection(&self.app.pool).await?;
+        self.relist(&client).await?;
+        self.app.tracker.confirm(hash).await?;
+        let tx = db::begin(&mut client).await?;
+        if artifacts::set_stage(&tx, artifact, Stage::Described, Stage::Listed).await? {
+            call_terminals(&tx, self.app.clock.now()).await?;
+        }
+        Ok(db::commit(tx).await?)
+    }
+
+    /// Writes the tracker's access list out of the database, if that says something new.
+    async fn relist(&mut self, client: &Connection) -> Result<(), ActionError> {
+        let hashes = artifacts::listed(client).await?;
+        if self.listed.as_ref() != Some(&hashes) {
+            self.app.tracker.replace(&hashes).await?;
+            self.listed = Some(hashes);
+        }
+        Ok(())
+    }
+
+    /// Adds to the engine a torrent that is in both swarms. The tracker must accept it first: an announce that is
+    /// refused costs the engine minutes.
+    async fn add(&self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        let artifact = &record.wanted.artifact;
+        let stored = artifacts::torrent(&connection(&self.app.pool).await?, &artifact.sha256).await?;
+        let Some((_, Some(torrent))) = stored else { return Ok(()) };
+        self.app.tracker.confirm(&artifact.info_hash).await?;
+        let torrent = describe::own_torrent(&torrent, &self.app.settings.tracker.lan_announce_url)?;
+        self.app.engine.add(&torrent, self.app.store.folder()).await?;
+        Ok(())
+    }
+
+    /// How far it is; the whole is checked once it is complete.
+    async fn watch(&mut self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        let artifact = &record.wanted.artifact;
+        // Gone since it was listed: the next pass adds it again.
+        let Some(status) = self.app.engine.status(&artifact.info_hash).await? else { return Ok(()) };
+        if status.verifying {
+            return Ok(());
+        }
+        if !status.running {
+            self.add(Some(record)).await?;
+        }
+        match (record.stage, status.complete) {
+            (Stage::Held, true) => Ok(self.note(record, artifact.length, true, None).await?),
+            (_, true) => {
+                check::start(&self.app, record);
+                Ok(())
+            }
+            (_, false) => {
+                let client = connection(&self.app.pool).await?;
+                let damaged = artifacts::set_stage(&client, &artifact.sha256, Stage::Held, Stage::Listed).await?;
+                drop(client);
+                let trouble = in_the_way(record, &status, damaged);
+                Ok(self.note(record, status.have_bytes, false, trouble).await?)
+            }
+        }
+    }
+
+    async fn stop(&self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        Ok(self.app.engine.remove(&record.wanted.artifact.info_hash, false).await?)
+    }
+
+    /// Out of sight of terminals, then of the tracker, the engine, the disk and the database.
+    async fn drop_artifact(&mut self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        let artifact = &record.wanted.artifact;
+        let client = connection(&self.app.pool).await?;
+        artifacts::set_dropping(&client, &artifact.sha256).await?;
+        self.relist(&client).await?;
+        drop(client);
+        self.app.engine.remove(&artifact.info_hash, true).await?;
+        self.evict(&artifact.sha256).await?;
+        let mut client = connection(&self.app.pool).await?;
+        let tx = db::begin(&mut client).await?;
+        artifacts::delete(&tx, &artifact.sha256).await?;
+        manifests::prune(&tx).await?;
+        db::commit(tx).await?;
+        self.retries.remove(&artifact.sha256);
+        self.reported.remove(&artifact.sha256);
+        Ok(())
+    }
+
+    async fn evict(&self, artifact: &Digest) -> Result<(), ActionError> {
+        let (store, artifact) = (self.app.store.clone(), *artifact);
+        Ok(tokio::task::spawn_blocking(move || store.evict(&artifact)).await.map_err(ActionError::Task)??)
+    }
+
+    /// Makes it visible that and why it waits. One that rests has its trouble already, which says more.
+    async fn wait(
+        &mut self,
+        wanted: &Wanted,
+        why: &Waiting,
+        records: &BTreeMap<Digest, artifacts::Record>,
+    ) -> Result<(), ActionError> {
+        if matches!(why, Waiting::Resting { .. }) {
+            return Ok(());
+        }
+        let client = connection(&self.app.pool).await?;
+        artifacts::insert(&client, wanted).await?;
+        let found = match records.get(&wanted.artifact.sha256) {
+            Some(record) => Some(record.clone()),
+            None => artifacts::read(&client, &wanted.artifact.sha256).await?,
+        };
+        drop(client);
+        let Some(record) = found else { return Ok(()) };
+        Ok(self.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
+    }
+
+    /// Records how far an artifact is, and reports it upwards: at once on trouble and completion, otherwise not more
+    /// often than the setting says.
+    async fn note(
+        &mut self,
+        record: &artifacts::Record,
+        have_bytes: u64,
+        complete: bool,
+        trouble: Option<String>,
+    ) -> Result<(), DatabaseError> {
+        let artifact = record.wanted.artifact.sha256;
+        let trouble = trouble.map(|text| wire::clip_reason(&text).to_owned());
+        let news = Reported { at: self.app.clock.now(), have_bytes, complete, trouble };
+        let due = self.is_due(&artifact, &news);
+        if !due && record.have_bytes == have_bytes && record.trouble == news.trouble {
+            return Ok(());
+        }
+        let mut client = connection(&self.app.pool).await?;
+        let tx = db::begin(&mut client).await?;
+        artifacts::set_progress(&tx, &artifact, have_bytes, news.trouble.as_deref()).await?;
+        if due {
+            let trouble = news.trouble.clone();
+            relay::queue(&tx, news.at, &Report::Artifact { artifact, have_bytes, complete, trouble }).await?;
+        }
+        db::commit(tx).await?;
+        if due {
+            self.reported.insert(artifact, news);
+            self.app.signals.relay.notify_one();
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, artifact: &Digest, news: &Reported) -> bool {
+        let Some(last) = self.reported.get(artifact) else { return true };
+        let age = news.at.signed_duration_since(last.at);
+        let rested = age.abs().to_std().is_ok_and(|age| age >= self.app.settings.relay.progress);
+        let turned = (last.complete, &last.trouble) != (news.complete, &news.trouble);
+        turned || (rested && last.have_bytes != news.have_bytes)
+    }
+}
+
+/// Tells every terminal to look again, when the transaction commits.
+///
+/// # Errors
+/// As every statement.
+pub async fn call_terminals(
+    tx: &impl service_kit::database::GenericClient,
+    now: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("events.body", e))?;
+    outbox::append(tx, TERMINALS, &body, now).await.map(drop)
+}
+
+fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Known {
+    let artifact = &record.wanted.artifact;
+    Known {
+        artifact: artifact.sha256,
+        length: artifact.length,
+        stage: record.stage,
+        have_bytes: record.have_bytes,
+        engine: match torrents.map(|t| t.contains(&artifact.info_hash)) {
+            None => InEngine::Unknown,
+            Some(true) => InEngine::Present,
+            Some(false) => InEngine::Absent,
+        },
+        unnamed_since: record.unnamed_since,
+        retry_after: record.retry_after,
+    }
+}
+
+/// What keeps an incomplete artifact from getting on, as far as that is known.
+fn in_the_way(record: &artifacts::Record, status: &TorrentStatus, damaged: bool) -> Option<String> {
+    if let Some(trouble) = &status.trouble {
+        return Some(format!("The BitTorrent daemon says: {trouble}"));
+    }
+    if damaged {
+        return Some("Some of it was damaged on the disk and is being fetched again; look after the disk.".to_owned());
+    }
+    (record.mismatches > 0).then(|| {
+        let times = record.mismatches;
+        format!("Its complete file was not what the plan names ({times} times so far); it is being fetched again.")
+    })
+}
