@@ -68,7 +68,7 @@ pub enum LabError {
     #[error("{part} ended by itself ({status}); its log {log} ends:\n{tail}")]
     Ended {
         /// Which part.
-        part: Part,
+        part: String,
         /// How it ended.
         status: String,
         /// Its log.

@@ -84,6 +84,11 @@ impl Machine {
         self.folder.join("data")
     }
 
+    /// Where its daemon keeps artifacts.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.data().join("downloads")
+    }
+
     /// Made by the agent's restart command, taken away by the lab when it restarts the machine.
     pub(crate) fn restart_wish(&self) -> PathBuf {
         self.folder.join("boot/restart-asked")
@@ -91,7 +96,7 @@ impl Machine {
 
     /// As it leaves the factory: the image in slot A, nothing in slot B, A confirmed.
     pub(crate) fn provision(&self, image: &Path, slot_bytes: u64) -> Result<(), LabError> {
-        for folder in ["esp", "boot", "data", "data/downloads", "data/agent", "transmission"] {
+        for folder in ["esp", "boot", "data", "data/downloads", "data/agent", "data/work"] {
             let path = self.folder.join(folder);
             std::fs::create_dir_all(&path).map_err(LabError::file("create", &path))?;
         }

@@ -136,11 +136,16 @@ impl Processes {
 
     /// Starts a part again as it was started before.
     pub(crate) fn start_again(&self, part: &Part) -> Result<(), LabError> {
-        let recipe = self.with(part, |p| p.recipe.clone())?;
+        let recipe = self.recipe(part)?;
         if self.state(part)? == PartState::Running {
             return Ok(());
         }
         self.start(part, recipe)
+    }
+
+    /// How a part was started.
+    pub(crate) fn recipe(&self, part: &Part) -> Result<Recipe, LabError> {
+        self.with(part, |p| p.recipe.clone())
     }
 
     fn with<T>(&self, part: &Part, f: impl FnOnce(&mut Process) -> T) -> Result<T, LabError> {
@@ -217,7 +222,7 @@ impl Processes {
         for (part, process) in self.lock().iter() {
             if let PartState::Ended(status) = process.state() {
                 let (log, tail) = (process.log.clone(), tail_file(&process.log, 15));
-                return Err(LabError::Ended { part: part.clone(), status, log, tail });
+                return Err(LabError::Ended { part: part.to_string(), status, log, tail });
             }
         }
         Ok(())

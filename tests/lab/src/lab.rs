@@ -1,0 +1,279 @@
+//! A running lab.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fleet_types::{BranchName, Slot, TerminalRef, Version};
+use tokio::task::JoinHandle;
+
+use crate::api::Api;
+use crate::claim::Claim;
+use crate::error::LabError;
+use crate::machine::{Boot, BootEnv};
+use crate::net::{Counters, Net};
+use crate::options::LabOptions;
+use crate::part::{Part, Place, Role};
+use crate::process::{PartState, Processes};
+use crate::releases::Shipped;
+use crate::sites::Site;
+use crate::terminal::Terminal;
+
+/// How long a part may take to end when it is asked to.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A running lab. Dropping it ends and removes everything, as does the end of its process, however that comes.
+#[derive(Debug)]
+pub struct Lab {
+    pub(crate) options: LabOptions,
+    pub(crate) folder: PathBuf,
+    pub(crate) net: Arc<Net>,
+    pub(crate) processes: Processes,
+    pub(crate) head_office: Site,
+    /// By number from 1: index 0 is branch 1.
+    pub(crate) branches: Vec<(BranchName, Site)>,
+    pub(crate) terminals: BTreeMap<TerminalRef, Arc<Terminal>>,
+    pub(crate) api: Api,
+    pub(crate) shipped: Mutex<BTreeMap<Version, Shipped>>,
+    pub(crate) strangers: Mutex<usize>,
+    pub(crate) supervisors: Vec<JoinHandle<()>>,
+    /// Ends with this process, and cleans up if nobody else did.
+    pub(crate) undertaker: Option<std::process::Child>,
+    pub(crate) claim: Claim,
+}
+
+impl Lab {
+    /// Lays out the networks, starts every part, and returns when all branches are enrolled and every terminal has
+    /// said what it runs.
+    ///
+    /// # Errors
+    /// Something is missing, cannot be started, or does not get ready in time; everything is removed again.
+    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
+        Box::pin(crate::start::start(options)).await
+    }
+
+    /// Ends every part in order and removes the networks. Logs and configuration stay in the run folder.
+    ///
+    /// # Errors
+    /// Something could not be ended or removed.
+    pub async fn stop(mut self) -> Result<(), LabError> {
+        self.supervisors.drain(..).for_each(|s| s.abort());
+        // Our programs first, then what they stand on.
+        let mut parts = self.processes.parts();
+        parts.sort_by_key(|p| (p.role != Role::Program, p.role == Role::Postgres));
+        for role in [Role::Program, Role::Transmission, Role::Opentracker, Role::Postgres] {
+            let ends = parts.iter().filter(|p| p.role == role).map(|p| self.processes.end(p, PATIENCE));
+            for ended in futures_util::future::join_all(ends).await {
+                ended?;
+            }
+        }
+        self.remove_bulk();
+        self.claim.release()
+    }
+
+    /// What it was asked to be.
+    pub fn options(&self) -> &LabOptions {
+        &self.options
+    }
+
+    /// The run folder: configuration, logs, slots.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The branches' names, in order.
+    pub fn branches(&self) -> Vec<BranchName> {
+        self.branches.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The terminals, by branch and name.
+    pub fn terminals(&self) -> Vec<TerminalRef> {
+        self.terminals.keys().cloned().collect()
+    }
+
+    /// The terminals of one branch.
+    pub fn terminals_of(&self, branch: &BranchName) -> Vec<TerminalRef> {
+        self.terminals.keys().filter(|t| t.branch == *branch).cloned().collect()
+    }
+
+    /// An administrator's access to head office.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// An administrator's access to a branch server.
+    ///
+    /// # Errors
+    /// There is no such branch.
+    pub fn branch_api(&self, branch: &BranchName) -> Result<Api, LabError> {
+        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned())
+    }
+
+    /// The file that holds the administrator's token.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.head_office.admin_token()
+    }
+
+    /// Where a site's artifacts lie: head office's or a branch's store.
+    ///
+    /// # Errors
+    /// There is no such branch.
+    pub fn store(&self, branch: Option<&BranchName>) -> Result<PathBuf, LabError> {
+        branch.map_or(Ok(self.head_office.store()), |b| self.site(b).map(Site::store))
+    }
+
+    /// The state of a part.
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub fn state(&self, part: &Part) -> Result<PartState, LabError> {
+        self.processes.state(part)
+    }
+
+    /// The log of a part.
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub fn log(&self, part: &Part) -> Result<PathBuf, LabError> {
+        self.processes.log(part)
+    }
+
+    /// The process id of a part.
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub fn pid(&self, part: &Part) -> Result<i32, LabError> {
+        self.processes.pid(part)
+    }
+
+    /// Every part.
+    pub fn parts(&self) -> Vec<Part> {
+        self.processes.parts()
+    }
+
+    /// The network namespace of a place, for `ip netns exec`.
+    ///
+    /// # Errors
+    /// There is no such place.
+    pub fn namespace(&self, place: &Place) -> Result<String, LabError> {
+        Ok(match place {
+            Place::HeadOffice => self.head_office.namespace.clone(),
+            Place::Branch(b) => self.site(b)?.namespace.clone(),
+            Place::Terminal(t) => self.terminal(t)?.namespace.clone(),
+        })
+    }
+
+    /// The bytes that passed a branch's interfaces since the lab began.
+    ///
+    /// # Errors
+    /// There is no such branch, or its counters cannot be read.
+    pub fn counters(&self, branch: &BranchName) -> Result<Counters, LabError> {
+        self.net.counters(self.site(branch)?.number)
+    }
+
+    /// A terminal's boot environment as grub-editenv reads it.
+    ///
+    /// # Errors
+    /// There is no such terminal, or its block is not usable.
+    pub fn read_env(&self, terminal: &TerminalRef) -> Result<BootEnv, LabError> {
+        self.terminal(terminal)?.machine.read_env()
+    }
+
+    /// The file that stands for a terminal's slot.
+    ///
+    /// # Errors
+    /// There is no such terminal.
+    pub fn slot_path(&self, terminal: &TerminalRef, slot: Slot) -> Result<PathBuf, LabError> {
+        Ok(self.terminal(terminal)?.machine.slot(slot))
+    }
+
+    /// A terminal's data folder: the agent's journal, the transmission downloads.
+    ///
+    /// # Errors
+    /// There is no such terminal.
+    pub fn data_path(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
+        Ok(self.terminal(terminal)?.machine.data())
+    }
+
+    /// The file of a terminal's boot environment block.
+    ///
+    /// # Errors
+    /// There is no such terminal.
+    pub fn env_path(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
+        Ok(self.terminal(terminal)?.machine.env_block())
+    }
+
+    /// SHA-256 of the first `length` bytes of a terminal's slot, read by the lab itself.
+    ///
+    /// # Errors
+    /// There is no such terminal, or the slot is shorter or cannot be read.
+    pub async fn slot_sha256(
+        &self,
+        terminal: &TerminalRef,
+        slot: Slot,
+        length: u64,
+    ) -> Result<fleet_types::Digest, LabError> {
+        let machine = self.terminal(terminal)?.machine.clone();
+        crate::exec::blocking("hash a slot", move || machine.slot_sha256(slot, length)).await
+    }
+
+    /// Every attempt of a terminal's bootloader so far, oldest first.
+    ///
+    /// # Errors
+    /// There is no such terminal.
+    pub fn boots(&self, terminal: &TerminalRef) -> Result<Vec<Boot>, LabError> {
+        Ok(self.terminal(terminal)?.boots())
+    }
+
+    /// The slot that runs: the one whose system the bootloader started last.
+    ///
+    /// # Errors
+    /// There is no such terminal, or nothing could be booted on it.
+    pub fn running_slot(&self, terminal: &TerminalRef) -> Result<Slot, LabError> {
+        let running = self.boots(terminal)?.into_iter().rev().find(|b| b.version.is_ok()).map(|b| b.slot);
+        running.ok_or_else(|| LabError::NotRunning(Part::agent(terminal)))
+    }
+
+    pub(crate) fn site(&self, branch: &BranchName) -> Result<&Site, LabError> {
+        let found = self.branches.iter().find(|(name, _)| name == branch);
+        found.map(|(_, site)| site).ok_or_else(|| LabError::NoSuchPart(branch.to_string()))
+    }
+
+    pub(crate) fn terminal(&self, terminal: &TerminalRef) -> Result<&Arc<Terminal>, LabError> {
+        self.terminals.get(terminal).ok_or_else(|| LabError::NoSuchPart(terminal.to_string()))
+    }
+
+    /// Slots, stores and downloads are large; what explains a failure is not among them.
+    fn remove_bulk(&self) {
+        if self.options.keep {
+            return;
+        }
+        for terminal in self.terminals.values() {
+            let machine = &terminal.machine;
+            for slot in Slot::ALL {
+                let _ = std::fs::remove_file(machine.slot(slot));
+            }
+            let _ = std::fs::remove_dir_all(machine.downloads());
+        }
+        for site in self.branches.iter().map(|(_, s)| s).chain([&self.head_office]) {
+            let _ = std::fs::remove_dir_all(site.store());
+        }
+        let _ = std::fs::remove_dir_all(self.folder.join("releases"));
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.supervisors.drain(..).for_each(|s| s.abort());
+        if let Err(e) = self.claim.release() {
+            eprintln!("the lab left something behind ({e}): `lab clean` removes it");
+        }
+        self.remove_bulk();
+        if let Some(mut undertaker) = self.undertaker.take() {
+            // Its input ends here; with nothing left to do it ends at once.
+            drop(undertaker.stdin.take());
+            let _ = undertaker.wait();
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Bringing a release out, with the operator's own command line.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use fleet_types::{BranchName, Digest, ReleaseState, Version};
+use wire::v1::fleet::{Assign, PlanIssued};
+use wire::v1::releases::Release;
+
+use crate::error::LabError;
+use crate::exec::{Tool, blocking};
+use crate::lab::Lab;
+use crate::machine::sha256_of;
+use crate::process::write;
+
+/// What goes into a release.
+#[derive(Debug, Clone)]
+pub struct ReleaseSpec {
+    /// Its version.
+    pub version: Version,
+    /// The slot image.
+    pub image: PathBuf,
+    /// Its notes.
+    pub notes: String,
+    /// What must be installed before, as a version requirement.
+    pub requires: Option<String>,
+    /// The hardware models it is for; the lab's own if empty.
+    pub compatible: Vec<String>,
+}
+
+impl ReleaseSpec {
+    /// This image as this version.
+    ///
+    /// # Errors
+    /// The version is none.
+    pub fn new(version: &str, image: impl Into<PathBuf>) -> Result<Self, LabError> {
+        let version = version.parse().map_err(|e| LabError::Options(format!("{version:?}: {e}")))?;
+        let notes = format!("Version {version}, brought out by the lab");
+        Ok(Self { version, image: image.into(), notes, requires: None, compatible: Vec::new() })
+    }
+}
+
+/// What the lab itself knows of an image that it brought out: nothing of it comes from a program under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shipped {
+    /// SHA-256 of the image.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl Lab {
+    /// Hashes an image and remembers it as this version's.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    pub async fn remember(&self, version: &Version, image: &Path) -> Result<Shipped, LabError> {
+        let path = image.to_owned();
+        let shipped = blocking("hash an image", move || {
+            let length = path.metadata().map_err(LabError::file("look at", &path))?.len();
+            Ok(Shipped { sha256: sha256_of(&path, length)?, length })
+        })
+        .await?;
+        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), shipped);
+        Ok(shipped)
+    }
+
+    /// What the lab knows of a version's image.
+    pub fn shipped(&self, version: &Version) -> Option<Shipped> {
+        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).get(version).copied()
+    }
+
+    /// Runs `filial` as an administrator of head office; returns what it printed.
+    ///
+    /// # Errors
+    /// It failed: with what it said.
+    pub async fn filial<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
+        let tool = Tool::new(self.options.program_named("filial")?);
+        tool.args(self.filial_access()).args(args).run_async().await
+    }
+
+    /// How `filial` is told about head office.
+    pub fn filial_access(&self) -> Vec<String> {
+        let token = self.admin_token_file().display().to_string();
+        vec!["--server".into(), self.api.base().to_owned(), "--token-file".into(), token]
+    }
+
+    /// Packs an update archive with `filial release pack`; returns its path.
+    ///
+    /// # Errors
+    /// The image cannot be read, or packing failed.
+    pub async fn pack(&self, spec: &ReleaseSpec) -> Result<PathBuf, LabError> {
+        let folder = self.folder.join("releases").join(spec.version.to_string());
+        let payloads = folder.join("payloads");
+        std::fs::create_dir_all(&payloads).map_err(LabError::file("create", &payloads))?;
+        let image = payloads.join("rootfs.img");
+        if image.exists() {
+            std::fs::remove_file(&image).map_err(LabError::file("remove", &image))?;
+        }
+        std::fs::copy(&spec.image, &image).map_err(LabError::file("copy the image to", &image))?;
+        let compatible =
+            if spec.compatible.is_empty() { vec![self.options.model.to_string()] } else { spec.compatible.clone() };
+        let requires = spec.requires.as_ref().map(|r| format!("requires = {r:?}\n")).unwrap_or_default();
+        let manifest = format!(
+            "format = 1\nproduct = {:?}\nversion = \"{}\"\nmin_agent = \"0.1.0\"\n{requires}notes = {:?}\n\n[[payload]]\nname = \"rootfs\"\n\
+             kind = \"slot-image\"\ncompatible = {compatible:?}\nfile = \"payloads/rootfs.img\"\n",
+            self.options.product.as_str(),
+            spec.version,
+            spec.notes,
+        );
+        write(&folder.join("release.toml"), manifest)?;
+        let archive = self.folder.join("releases").join(format!("{}.upd", spec.version));
+        let tool = Tool::new(self.options.program_named("filial")?).args(["release", "pack"]).arg(&folder);
+        tool.arg("--out").arg(&archive).run_async().await?;
+        Ok(archive)
+    }
+
+    /// Packs and uploads a release with `filial`.
+    ///
+    /// # Errors
+    /// Packing or uploading failed.
+    pub async fn pack_and_upload(&self, spec: &ReleaseSpec) -> Result<(), LabError> {
+        let archive = self.pack(spec).await?;
+        self.remember(&spec.version, &spec.image).await?;
+        self.filial([Path::new("release"), Path::new("upload"), &archive]).await.map(drop)
+    }
+
+    /// The release of a version as head office has it.
+    ///
+    /// # Errors
+    /// Head office cannot say.
+    pub async fn release(&self, version: &Version) -> Result<Option<Release>, LabError> {
+        self.api.release(&self.options.product, version).await
+    }
+
+    /// Waits until a release is published.
+    ///
+    /// # Errors
+    /// It was rejected (with the checklist), or the deadline passed.
+    pub async fn wait_published(&self, version: &Version, deadline: Duration) -> Result<Release, LabError> {
+        let what = format!("release {version} to be published");
+        self.wait(&what, deadline, async || {
+            let Some(release) = self.release(version).await? else { return Ok(None) };
+            match release.state {
+                ReleaseState::Published => Ok(Some(release)),
+                ReleaseState::Rejected | ReleaseState::Withdrawn | ReleaseState::AwaitingSignature => {
+                    let why = format!("it is {}: {}", release.state, checklist(&release).join("; "));
+                    Err(LabError::Hopeless { what: what.clone(), why, state: self.describe().await })
+                }
+                _ => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Packs, uploads and waits until it is published.
+    ///
+    /// # Errors
+    /// As [`Lab::pack_and_upload`] and [`Lab::wait_published`].
+    pub async fn publish(&self, spec: &ReleaseSpec, deadline: Duration) -> Result<Release, LabError> {
+        self.pack_and_upload(spec).await?;
+        self.wait_published(&spec.version, deadline).await
+    }
+
+    /// Assigns a version to a branch.
+    ///
+    /// # Errors
+    /// Head office refuses.
+    pub async fn assign(&self, branch: &BranchName, version: &Version) -> Result<PlanIssued, LabError> {
+        let product = self.options.product.clone();
+        self.api.assign(&Assign { branch: branch.clone(), product, version: version.clone(), downgrade: false }).await
+    }
+
+    /// Assigns a version to every branch.
+    ///
+    /// # Errors
+    /// Head office refuses.
+    pub async fn assign_all(&self, version: &Version) -> Result<(), LabError> {
+        for branch in self.branches() {
+            self.assign(&branch, version).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The checklist's lines that are not a pass, or all if every one passed.
+pub(crate) fn checklist(release: &Release) -> Vec<String> {
+    let findings = release.report.iter().flat_map(|r| &r.findings);
+    let lines = |f: &wire::v1::releases::Finding| format!("{} {}: {} {}", f.id, f.verdict, f.cause, f.remedy);
+    let reason = release.reason.clone().into_iter();
+    reason.chain(findings.filter(|f| f.verdict != wire::v1::releases::Verdict::Pass).map(lines)).collect()
+}

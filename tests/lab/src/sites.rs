@@ -1,0 +1,269 @@
+//! What stands where: folders, addresses, and the configuration that a person would write for each program.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use fleet_types::Slot;
+use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
+use swarm::{DaemonOptions, DaemonRole, daemon_settings};
+
+use crate::error::LabError;
+use crate::machine::Machine;
+use crate::net::Net;
+use crate::options::LabOptions;
+use crate::part::Place;
+use crate::postgres::Cluster;
+use crate::process::{Recipe, write};
+
+const TRACKER_PORT: u16 = 6969;
+const RPC_USER: &str = "filial";
+const RPC_URL: &str = "http://127.0.0.1:9091/transmission/rpc";
+
+/// One of the two kinds of servers: its folders and namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) place: Place,
+    /// 0 for head office, the branch's number otherwise.
+    pub(crate) number: usize,
+    pub(crate) namespace: String,
+    /// Configuration, secrets and state.
+    pub(crate) folder: PathBuf,
+    /// The database and the tracker's list, which other users must reach.
+    pub(crate) temp: PathBuf,
+    /// Where the lab itself reaches the operators' listener.
+    pub(crate) management: Ipv4Addr,
+}
+
+pub(crate) fn create_dir(path: &Path) -> Result<(), LabError> {
+    std::fs::create_dir_all(path).map_err(LabError::file("create", path))
+}
+
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), LabError> {
+    write(path, text)?;
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(LabError::file("set the mode of", path))
+}
+
+impl Site {
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    pub(crate) fn operators_port(&self) -> u16 {
+        if self.number == 0 { 7001 } else { 7003 }
+    }
+
+    pub(crate) fn operators_url(&self) -> String {
+        format!("http://{}:{}", self.management, self.operators_port())
+    }
+
+    /// The branch server's token for terminals: made by it, copied to terminals by a person.
+    pub(crate) fn terminals_join_token(&self) -> PathBuf {
+        self.folder.join("terminals-join-token")
+    }
+
+    /// Head office's token for this branch, as `filial branch add` printed it.
+    pub(crate) fn join_token(&self) -> PathBuf {
+        self.folder.join("join-token")
+    }
+
+    /// The address that this site's machines (branch servers, terminals) speak to.
+    fn machines_address(&self) -> Ipv4Addr {
+        if self.number == 0 { Net::head_office_wan_address() } else { Net::branch_lan_address(self.number) }
+    }
+
+    fn tracker_folder(&self) -> PathBuf {
+        self.temp.join("tracker")
+    }
+
+    fn announce_url(&self) -> String {
+        format!("http://{}:{TRACKER_PORT}/announce", self.machines_address())
+    }
+
+    /// The list of operators' tokens: one, for the lab.
+    pub(crate) fn write_operator_token(&self, token: &str) -> Result<(), LabError> {
+        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
+        let list = format!("[[token]]\nname = \"lab\"\nrole = \"admin\"\nsha256 = \"{hash}\"\n");
+        write(&self.folder.join("tokens.toml"), list)?;
+        write_secret(&self.admin_token(), &format!("{token}\n"))
+    }
+
+    /// The operator's token in clear, for people who look around.
+    pub(crate) fn admin_token(&self) -> PathBuf {
+        self.folder.join("admin-token")
+    }
+
+    /// transmission-daemon with the settings that the packages ship.
+    pub(crate) fn transmission(&self) -> Result<Recipe, LabError> {
+        let role = if self.number == 0 { DaemonRole::HeadOffice } else { DaemonRole::Branch };
+        // A branch's daemon is in both swarms, on both of its networks.
+        let bind = if self.number == 0 { Net::head_office_wan_address() } else { Ipv4Addr::UNSPECIFIED };
+        transmission(&self.namespace, &self.folder, &self.store(), role, bind)
+    }
+
+    /// opentracker with the configuration that the packages ship.
+    pub(crate) fn opentracker(&self) -> Result<Recipe, LabError> {
+        let folder = self.tracker_folder();
+        create_dir(&folder)?;
+        let list = folder.join("access-list");
+        write(&list, "")?;
+        let listen = vec![SocketAddrV4::new(self.machines_address(), TRACKER_PORT)];
+        let role = if self.number == 0 { TrackerRole::HeadOffice } else { TrackerRole::Branch };
+        let conf = TrackerConf { role, listen, access_list: list, user: "nobody".into() };
+        let path = folder.join("opentracker.conf");
+        let rendered = render_conf(&conf).map_err(|e| LabError::Content { path: path.clone(), why: e.to_string() })?;
+        write(&path, rendered)?;
+        let mut recipe = Recipe::new(&self.namespace, "opentracker").args([Path::new("-f"), path.as_path()]);
+        recipe.pid_file = Some(folder.join("opentracker.pid"));
+        Ok(recipe)
+    }
+
+    /// Head office's configuration.
+    pub(crate) fn head_office(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
+        let own = format!(
+            "\n[encoding]\nlevel = {}\n\n[tracker]\nannounce_url = {:?}\n{}",
+            options.encode_level,
+            self.announce_url(),
+            self.tracker_keys()
+        );
+        let config = self.common(cluster)? + &own;
+        self.program("head-office", &config, &options.extra.head_office, options)
+    }
+
+    /// A branch server's configuration.
+    pub(crate) fn branch_server(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
+        let own = format!(
+            "\n[head_office]\nurl = \"http://{}:7002\"\njoin_token_file = {:?}\n\n[terminals]\njoin_token_file = {:?}\n\n\
+             [tracker]\nlan_announce_url = {:?}\n{}",
+            Net::head_office_wan_address(),
+            self.join_token(),
+            self.terminals_join_token(),
+            self.announce_url(),
+            self.tracker_keys()
+        );
+        let config = self.common(cluster)? + &own;
+        self.program("branch-server", &config, &options.extra.branch_server, options)
+    }
+
+    fn tracker_keys(&self) -> String {
+        let folder = self.tracker_folder();
+        format!("access_list = {:?}\npid_file = {:?}\n", folder.join("access-list"), folder.join("opentracker.pid"))
+    }
+
+    /// What both servers' configurations begin with.
+    fn common(&self, cluster: &Cluster) -> Result<String, LabError> {
+        create_dir(&self.folder.join("state"))?;
+        write_secret(&self.folder.join("database-password"), &format!("{}\n", cluster.password))?;
+        let url = format!("postgresql://{}@/{}?host={}", cluster.user, cluster.database, cluster.folder.display());
+        Ok(format!(
+            "[operators]\nlisten = \"{}:{}\"\ntokens_file = {:?}\n\n[machines]\nlisten = \"{}:{}\"\n\n\
+             [database]\nurl = {url:?}\npassword_file = {:?}\n\n[state]\nfolder = {:?}\n\n[store]\nfolder = {:?}\n\n{}",
+            self.management,
+            self.operators_port(),
+            self.folder.join("tokens.toml"),
+            self.machines_address(),
+            self.operators_port() + 1,
+            self.folder.join("database-password"),
+            self.folder.join("state"),
+            self.store(),
+            engine_section(&self.folder),
+        ))
+    }
+
+    fn program(&self, name: &str, config: &str, extra: &str, options: &LabOptions) -> Result<Recipe, LabError> {
+        program(&self.namespace, &self.folder, options.program_named(name)?, config, extra)
+    }
+}
+
+/// A program with its configuration: the lab's file, and over it what a test adds.
+fn program(namespace: &str, folder: &Path, path: PathBuf, config: &str, extra: &str) -> Result<Recipe, LabError> {
+    let (file, over) = (folder.join("config.toml"), folder.join("extra.toml"));
+    write(&file, config)?;
+    write(&over, extra)?;
+    let args = [Path::new("--config"), &file, Path::new("--config"), &over];
+    Ok(Recipe::new(namespace, path).args(args))
+}
+
+fn engine_section(folder: &Path) -> String {
+    let password = folder.join("transmission-password");
+    format!("[engine.transmission]\nurl = {RPC_URL:?}\nuser = {RPC_USER:?}\npassword_file = {password:?}\n")
+}
+
+/// transmission-daemon with the settings that the packages ship, bound to its machine's address.
+fn transmission(
+    namespace: &str,
+    folder: &Path,
+    downloads: &Path,
+    role: DaemonRole,
+    bind_address: Ipv4Addr,
+) -> Result<Recipe, LabError> {
+    let config = folder.join("transmission");
+    create_dir(&config)?;
+    create_dir(downloads)?;
+    let rpc_password = hex::encode(rand::random::<[u8; 16]>());
+    write_secret(&folder.join("transmission-password"), &format!("{rpc_password}\n"))?;
+    let options = DaemonOptions {
+        rpc_user: RPC_USER.into(),
+        rpc_password,
+        bind_address,
+        download_dir: downloads.to_owned(),
+        ..DaemonOptions::default()
+    };
+    let settings = format!("{:#}\n", daemon_settings(role, &options));
+    // Not swarm's own writer: it looks for a running daemon on loopback, and ours is another namespace's.
+    write_secret(&config.join("settings.json"), &settings)?;
+    Ok(Recipe::new(namespace, "transmission-daemon").args([
+        Path::new("--foreground"),
+        Path::new("--config-dir"),
+        config.as_path(),
+    ]))
+}
+
+/// A terminal's daemon.
+pub(crate) fn terminal_transmission(machine: &Machine, namespace: &str, address: Ipv4Addr) -> Result<Recipe, LabError> {
+    transmission(namespace, &machine.folder, &machine.downloads(), DaemonRole::Terminal, address)
+}
+
+/// A terminal's agent, with the configuration that a person who sets terminals up would write.
+pub(crate) fn agent(
+    machine: &Machine,
+    namespace: &str,
+    branch_join_token: &Path,
+    branch_url: &str,
+    options: &LabOptions,
+) -> Result<Recipe, LabError> {
+    let folder = machine.folder.as_path();
+    // The token is carried over from the branch server by hand.
+    let token = std::fs::read_to_string(branch_join_token).map_err(LabError::file("read", branch_join_token))?;
+    let join_token = folder.join("join-token");
+    write_secret(&join_token, &token)?;
+    let config = format!(
+        "[branch]\nurl = {branch_url:?}\njoin_token_file = {join_token:?}\n\n\
+         [identity]\nname = {:?}\nmodel = {:?}\n\n\
+         [paths]\nstate_dir = {:?}\ndata_dir = {:?}\nhealth_dir = {:?}\nos_release = {:?}\nkernel_command_line = {:?}\n\
+         boot_id = {:?}\n\n\
+         [slots.a]\ndevice = {:?}\nroot = \"PARTLABEL=slot-a\"\n\n[slots.b]\ndevice = {:?}\nroot = \"PARTLABEL=slot-b\"\n\n\
+         [boot]\ngrub_environment = {:?}\n\n\
+         [power]\nreboot_command = [\"touch\", {:?}]\n\n\
+         # The units of the lab's own machine say nothing about a terminal.\n[health]\nfailed_units = false\n\n\
+         [engine]\ndownload_dir = {:?}\n\n{}",
+        machine.terminal.terminal.as_str(),
+        options.model.as_str(),
+        machine.data().join("agent"),
+        machine.data().join("work"),
+        machine.root().join("etc/terminal-agent/health.d"),
+        machine.root().join("etc/os-release"),
+        machine.command_line(),
+        machine.boot_id(),
+        machine.slot(Slot::A),
+        machine.slot(Slot::B),
+        machine.env_block(),
+        machine.restart_wish(),
+        machine.downloads(),
+        engine_section(folder),
+    );
+    let program_path = options.program_named("terminal-agent")?;
+    // Health checks look at the running system: here, at what is unpacked of the slot.
+    let recipe = program(namespace, folder, program_path, &config, &options.extra.terminal_agent)?;
+    Ok(recipe.env("FILIAL_ROOT", machine.root()))
+}
