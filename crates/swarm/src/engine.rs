@@ -11,7 +11,7 @@ use fleet_types::InfoHash;
 use crate::{PieceSet, TorrentError};
 
 /// A BitTorrent client that fetches and serves torrents. Every method may be called concurrently and may be
-/// dropped at any await without leaving a torrent stopped.
+/// dropped at any await without leaving a torrent stopped or half added.
 #[async_trait]
 pub trait Engine: Send + Sync {
     /// Name and version of the client. Cheap: readiness checks use it.
@@ -82,7 +82,8 @@ pub struct TorrentStatus {
     pub corrupt_bytes: u64,
     /// Connected peers.
     pub peers: u32,
-    /// What the client or a tracker complains of, in their words.
+    /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
+    /// or none and peers known already, the torrent may be doing well all the same.
     pub trouble: Option<String>,
 }
 

@@ -1,5 +1,5 @@
 //! The rules of opentracker-conf/firewall.nft before a real opentracker, in namespaces of their own.
-#![expect(clippy::disallowed_methods, reason = "tests start daemons and write plain files")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
 
 mod support;
 
@@ -28,13 +28,12 @@ async fn ask(url: String, patience: Duration) -> Result<(), AnnounceError> {
 /// What comes back for a request sent in these pieces; empty if the connection is reset.
 async fn request(pieces: Vec<&'static str>) -> String {
     let mut stream = TcpStream::connect(TRACKER).await.unwrap();
+    // Each piece in a packet of its own.
     stream.set_nodelay(true).unwrap();
     for piece in pieces {
         if stream.write_all(piece.as_bytes()).await.is_err() {
             return String::new();
         }
-        // Each in a packet of its own.
-        tokio::time::sleep(Duration::from_millis(30)).await;
     }
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

@@ -1,5 +1,5 @@
 //! The engine against a real transmission-daemon, on loopback.
-#![expect(clippy::disallowed_methods, reason = "tests start daemons and write plain files")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
 
 mod support;
 
@@ -82,6 +82,26 @@ async fn content_that_is_there_is_verified_kept_and_reported_piece_by_piece() {
     assert!(daemon.content_dir().join("whole.seg").exists());
     until("the data is deleted", || async { (!daemon.content_dir().join("partial.seg").exists()).then_some(()) }).await;
     engine.remove(&hash, true).await.unwrap();
+}
+
+#[test]
+fn transmission_reads_our_torrent_files_as_we_do() {
+    let dir = support::open_dir();
+    let torrent = make(&dir.path().join("a.seg"), "a.seg", &content(100_000, 5));
+    let path = dir.path().join("a.torrent");
+    for tiers in [vec![], lan_tiers(LAN), branch_tiers(WAN, LAN)] {
+        fs::write(&path, torrent.to_file(&tiers)).unwrap();
+        let Ok(output) = std::process::Command::new("transmission-show").arg(&path).output() else {
+            println!("skipped: transmission-show (transmission-cli) is not installed");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains(&format!("Hash: {}", torrent.info_hash())), "{text}");
+        assert!(text.contains("Name: a.seg") && text.contains("Private torrent"), "{text}");
+        assert!(text.contains("Created on: Unknown") || !text.contains("Created on:"), "{text}");
+        assert!(tiers.iter().flatten().all(|tracker| text.contains(tracker.as_str())), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! The access list against a real opentracker, on loopback.
-#![expect(clippy::disallowed_methods, reason = "tests write plain files")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Real transfers: two transmission-daemons and an opentracker in namespaces of their own.
-#![expect(clippy::disallowed_methods, reason = "tests start daemons and write plain files")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
 
 mod support;
 

@@ -258,6 +258,25 @@ fn hang_up(pid_file: &Path) -> Result<(), AccessListError> {
     if comm.trim_end() != TRACKER_COMM {
         return Err(no_tracker(format!("process {number} is `{}`", comm.trim_end())));
     }
+    if !survives_hang_up(number) {
+        // It is just starting, will read the list by itself, and SIGHUP would end it.
+        return Ok(());
+    }
     pidfd_send_signal(handle, Signal::HUP)
         .map_err(|error| AccessListError::Signal { pid: number, source: error.into() })
+}
+
+/// Whether the process blocks, ignores or catches SIGHUP. opentracker blocks it and has a thread wait for it, but for
+/// a moment after its start the signal would still end it.
+fn survives_hang_up(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = |line: &str| {
+        let (field, mask) = line.split_once(':')?;
+        if !matches!(field, "SigBlk" | "SigIgn" | "SigCgt") {
+            return None;
+        }
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    // SIGHUP is number 1, the lowest bit.
+    status.lines().filter_map(mask).any(|mask| mask & 1 == 1)
 }

@@ -237,3 +237,32 @@ fn write_private(folder: &Path, path: &Path, settings: &Value) -> io::Result<()>
     file.persist(path)?;
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_has_no_write_cache_and_servers_have_one() {
+        let cache = |role| daemon_settings(role, &DaemonOptions::default())["cache-size-mb"].as_u64();
+        assert_eq!(cache(DaemonRole::Terminal), Some(0));
+        assert!(cache(DaemonRole::Branch) >= Some(32) && cache(DaemonRole::HeadOffice) >= Some(32));
+    }
+
+    #[test]
+    fn options_reach_the_settings_and_the_password_not_the_log() {
+        let options = DaemonOptions {
+            rpc_port: 9099,
+            rpc_password: "hush-hush".into(),
+            peer_port: 5000,
+            bind_address: Ipv4Addr::new(10, 0, 0, 7),
+            encryption: Encryption::Required,
+            ..DaemonOptions::default()
+        };
+        let settings = daemon_settings(DaemonRole::Branch, &options);
+        assert_eq!((&settings["rpc-port"], &settings["peer-port"]), (&9099.into(), &5000.into()));
+        assert_eq!((&settings["bind-address-ipv4"], &settings["encryption"]), (&"10.0.0.7".into(), &2.into()));
+        assert_eq!(settings["rpc-password"], "hush-hush");
+        assert!(!format!("{options:?}").contains("hush-hush"));
+    }
+}

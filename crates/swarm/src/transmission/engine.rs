@@ -83,6 +83,15 @@ impl TransmissionEngine {
         }
     }
 
+    /// Runs `work` in a task of its own: a caller that goes away must not leave a torrent stopped or removed.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        tokio::spawn(work).await.unwrap_or_else(|_| Err(self.rpc.protocol(operation, "the task was cut off")))
+    }
+
     /// Stops and starts a torrent: starting announces at once, while `torrent-reannounce` is ignored without a word
     /// until the tracker's minimum interval is over. A start that arrives before the stop was carried out is lost
     /// and the torrent would stay stopped, so the stop is waited for.
@@ -134,9 +143,12 @@ impl Engine for TransmissionEngine {
         }
         // The daemon keeps a duplicate's old folder and trackers, and its calls to change trackers are typed wrongly
         // in the crate. Adding afresh verifies what is there and keeps it.
-        self.remove(&hash, false).await?;
-        self.add_once(torrent, folder).await?;
-        Ok(hash)
+        let (engine, torrent, folder) = (self.clone(), torrent.to_vec(), folder.to_owned());
+        self.to_its_end("torrent-add", async move {
+            engine.remove(&hash, false).await?;
+            engine.add_once(&torrent, &folder).await.map(|_| hash)
+        })
+        .await
     }
 
     async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError> {
@@ -197,9 +209,7 @@ impl Engine for TransmissionEngine {
 
     async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError> {
         let (engine, hash) = (self.clone(), *hash);
-        // In a task of its own: a caller that goes away between stop and start must not leave the torrent stopped.
-        let task = tokio::spawn(async move { engine.stop_start(&hash).await });
-        task.await.unwrap_or_else(|_| Err(self.rpc.protocol("announce", "the announcing task was cut off")))
+        self.to_its_end("announce", async move { engine.stop_start(&hash).await }).await
     }
 
     async fn set_limits(&self, limits: Limits) -> Result<(), EngineError> {

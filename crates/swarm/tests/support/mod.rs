@@ -202,12 +202,10 @@ impl Tracker {
         File::create(&access_list).unwrap();
         let conf = TrackerConf { role, listen: vec![address], access_list, user: "nobody".into() };
         let path = dir.path().join("opentracker.conf");
-        #[expect(clippy::disallowed_methods, reason = "a test's file need not be durable")]
         fs::write(&path, render_conf(&conf).unwrap()).unwrap();
         let mut command = net::command(namespace, "opentracker");
         command.arg("-f").arg(path);
         let running = Running::start(command, dir.path().join("tracker.log"));
-        #[expect(clippy::disallowed_methods, reason = "a test's file need not be durable")]
         fs::write(dir.path().join("pid"), format!("{}\n", running.pid())).unwrap();
         Self { running, dir, url: format!("http://{address}/announce") }
     }
