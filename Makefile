@@ -52,4 +52,4 @@ e2e-full: build images
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --test-threads 1 --run-ignored all
 
 bench: build images
-	@target/debug/lab bench $(ARGS)
+	@target/debug/bench $(ARGS)

@@ -1,0 +1,2 @@
+//! Ratios against named peers and limits.
+fn main() {}
