@@ -1,1 +1,50 @@
-//! filial
+//! `filial`, the operator's command line: pack a release, validate it, upload it, assign it, watch it arrive.
+//!
+//! What it must never do: take a token on the command line or print one that it was given, judge by other rules than
+//! head office, call an upload done that head office does not have in full, or answer `--json` with anything but JSON
+//! on standard output.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+mod server;
+mod status;
+mod upload;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use failure::Failure;
+
+/// The command-line definition: for documentation and for the test that every command has an example.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let json = args.global.json;
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(json);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let Args { global, command } = args;
+    match command {
+        Command::Release(command) => commands::release::run(&global, command),
+        Command::Branch(command) => commands::fleet::branch(&global, command),
+        Command::Terminal(command) => commands::fleet::terminal(&global, command),
+        Command::Assign(assign) => commands::fleet::assign(&global, assign),
+        Command::Torrent(command) => commands::torrent::run(&global, command),
+        Command::Status(options) => status::run(&global, options),
+    }
+}

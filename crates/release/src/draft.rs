@@ -11,8 +11,8 @@ use crate::path::MemberPath;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Draft {
     format: u32,
-    product: ProductName,
-    version: Version,
+    pub(crate) product: ProductName,
+    pub(crate) version: Version,
     #[serde(default)]
     min_agent: Option<Version>,
     #[serde(default)]

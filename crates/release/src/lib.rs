@@ -24,7 +24,7 @@ pub use flaw::Flaw;
 pub use image::{FileSystem, Image};
 pub use limits::Limits;
 pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload, PayloadKind, PayloadName, PayloadNameError};
-pub use pack::{PackError, Packed, pack};
+pub use pack::{PackError, Packed, archive_name, pack};
 pub use path::{MemberPath, UnsafePath};
 pub use policy::{
     ArchiveShapePolicy, DeclaredModel, FitsSlotPolicy, ImageMagicPolicy, NotesPresentPolicy, Policy, PolicyError,

@@ -141,7 +141,7 @@ struct Source {
 /// # Errors
 /// The manifest is not in order, a file is missing, a link or other than stated, or `out` cannot be written.
 pub fn pack(source: &Path, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Packed, PackError> {
-    let manifest_path = if source.is_dir() { source.join(MANIFEST_NAME) } else { source.to_path_buf() };
+    let manifest_path = manifest_of(source);
     let draft = read_draft(&manifest_path)?;
     let bad = |source| PackError::BadManifest { path: manifest_path.clone(), source };
     let folder = manifest_path.parent().unwrap_or(Path::new("."));
@@ -156,6 +156,19 @@ pub fn pack(source: &Path, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         let _ = std::fs::remove_file(&temporary);
     }
     done
+}
+
+/// What the archive of `source` (as for [`pack`]) is called by custom: `PRODUCT-VERSION.upd`.
+///
+/// # Errors
+/// The manifest cannot be read.
+pub fn archive_name(source: &Path) -> Result<String, PackError> {
+    let draft = read_draft(&manifest_of(source))?;
+    Ok(format!("{}-{}.upd", draft.product, draft.version))
+}
+
+fn manifest_of(source: &Path) -> PathBuf {
+    if source.is_dir() { source.join(MANIFEST_NAME) } else { source.to_path_buf() }
 }
 
 /// An error whose manifest's path is still to be added.

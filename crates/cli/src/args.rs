@@ -1,0 +1,241 @@
+//! The command line as types. Each command's help ends with an example; a test holds it to that.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use fleet_types::{BranchName, ProductName, TerminalRef, Version};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused, or it did not work
+  2  the command line is wrong
+  3  the server cannot be reached
+  4  the checklist rejected the release
+
+Example:
+  filial release pack ./kiosk-2.4 && filial release upload kiosk-2.4.0.upd --wait
+  filial assign north kiosk 2.4.0 && filial status --watch";
+
+/// Keeps the software of many branch offices current over thin links.
+#[derive(Debug, Parser)]
+#[command(name = "filial", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Address of head office (or, for `status` and `terminal list`, of a branch server)
+    #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7001")]
+    pub(crate) server: String,
+    /// File with the access token; a token is never taken from the command line
+    #[arg(long, global = true, env = "FILIAL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Answer as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    // The environment comes in through here and nowhere else.
+    #[arg(long, global = true, env = "XDG_STATE_HOME", hide = true)]
+    pub(crate) state_home: Option<PathBuf>,
+    #[arg(long, global = true, env = "HOME", hide = true)]
+    pub(crate) home: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pack, check, upload and look at releases
+    #[command(subcommand, after_help = "Example:\n  filial release validate kiosk-2.4.0.upd")]
+    Release(ReleaseCommand),
+    /// Look at branches and add one
+    #[command(subcommand, after_help = "Example:\n  filial branch list")]
+    Branch(BranchCommand),
+    /// Look at terminals
+    #[command(subcommand, after_help = "Example:\n  filial terminal show north/till-1")]
+    Terminal(TerminalCommand),
+    /// Have a branch run a published release
+    #[command(
+        after_help = "Example:\n  filial assign north kiosk 2.4.0\n  filial assign north kiosk 2.3.0 --downgrade"
+    )]
+    Assign(AssignArgs),
+    /// Make, read and check torrent files of any file or folder; needs no server
+    #[command(
+        subcommand,
+        after_help = "Example:\n  filial torrent create ./photos --tracker http://10.0.0.1:6969/announce"
+    )]
+    Torrent(TorrentCommand),
+    /// Show releases, branches and terminals in one picture
+    #[command(after_help = "Example:\n  filial status --watch\n  filial status --watch --json | jq .")]
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReleaseCommand {
+    /// Make an update archive of a folder with release.toml
+    ///
+    /// Sizes and digests of the payloads are filled in. Equal input gives an equal archive.
+    #[command(after_help = "Example:\n  filial release pack ./kiosk-2.4 --out kiosk-2.4.0.upd")]
+    Pack {
+        /// Folder that contains release.toml, or that file itself
+        source: PathBuf,
+        /// The archive to write [default: PRODUCT-VERSION.upd in the current folder]
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show what an update archive says of itself, without checking it
+    #[command(after_help = "Example:\n  filial release inspect kiosk-2.4.0.upd")]
+    Inspect {
+        /// The update archive
+        file: PathBuf,
+    },
+    /// Check an update archive by the rules of head office, here
+    ///
+    /// Rules that need to know the fleet answer `unknown` here. Exit code 4 if a rule fails.
+    #[command(after_help = "Example:\n  filial release validate kiosk-2.4.0.upd --policy policy.toml")]
+    Validate {
+        /// The update archive
+        file: PathBuf,
+        /// The rules' parameters, as head office has them [default: those built in]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+    /// Upload an update archive; the same command again goes on where it stopped
+    #[command(after_help = "Example:\n  filial release upload kiosk-2.4.0.upd --wait")]
+    Upload {
+        /// The update archive
+        file: PathBuf,
+        /// Follow checking and publishing to their end; exit code 4 if the release is rejected
+        #[arg(long)]
+        wait: bool,
+        /// How many times in a row to try again when the link drops
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        retries: u32,
+    },
+    /// List releases, newest first
+    #[command(after_help = "Example:\n  filial release list")]
+    List,
+    /// Show one release with its checklist
+    #[command(after_help = "Example:\n  filial release show kiosk/2.4.0")]
+    Show {
+        /// Its id, or PRODUCT/VERSION
+        release: String,
+    },
+    /// Accept the warnings of a release that waits for it
+    #[command(after_help = "Example:\n  filial release approve kiosk/2.4.0 --reason \"Agreed with the shop in Perm\"")]
+    Approve {
+        /// Its id, or PRODUCT/VERSION
+        release: String,
+        /// Why the warnings are acceptable; kept with the release
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BranchCommand {
+    /// List branches
+    #[command(after_help = "Example:\n  filial branch list")]
+    List,
+    /// Show one branch
+    #[command(after_help = "Example:\n  filial branch show north")]
+    Show {
+        /// Its name
+        branch: BranchName,
+    },
+    /// Add a branch and print the join token of its server, once
+    #[command(after_help = "Example:\n  filial branch add north --join-token-file north.join")]
+    Add {
+        /// Its name
+        branch: BranchName,
+        /// Write the join token into this file, readable by its owner only, instead of printing it
+        #[arg(long, value_name = "FILE")]
+        join_token_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TerminalCommand {
+    /// List terminals
+    #[command(after_help = "Example:\n  filial terminal list --branch north")]
+    List {
+        /// Only those of this branch
+        #[arg(long)]
+        branch: Option<BranchName>,
+    },
+    /// Show one terminal with the history of its update
+    #[command(after_help = "Example:\n  filial terminal show north/till-1")]
+    Show {
+        /// BRANCH/NAME
+        terminal: TerminalRef,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AssignArgs {
+    /// The branch
+    pub(crate) branch: BranchName,
+    /// The product
+    pub(crate) product: ProductName,
+    /// The version; it must be published
+    pub(crate) version: Version,
+    /// Allow a version below the one that runs there
+    #[arg(long)]
+    pub(crate) downgrade: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TorrentCommand {
+    /// Make a torrent file; it is private and the same for the same content
+    #[command(after_help = "Example:\n  filial torrent create ./photos --tracker http://10.0.0.1:6969/announce")]
+    Create {
+        /// The file or folder
+        path: PathBuf,
+        /// The torrent file to write [default: NAME.torrent in the current folder]
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Name of the content in the torrent [default: that of the file or folder]
+        #[arg(long)]
+        name: Option<String>,
+        /// Length of a piece in KiB, a power of two [default: by the content's length]
+        #[arg(long, value_name = "KIB")]
+        piece_length: Option<u32>,
+        /// Announce address of a tracker; more than one are tried in this order
+        #[arg(long, value_name = "URL")]
+        tracker: Vec<String>,
+    },
+    /// Show what is in a torrent file
+    #[command(after_help = "Example:\n  filial torrent inspect photos.torrent")]
+    Inspect {
+        /// The torrent file
+        torrent: PathBuf,
+    },
+    /// Compare a file or folder with a torrent file, piece by piece
+    #[command(after_help = "Example:\n  filial torrent verify photos.torrent ./photos")]
+    Verify {
+        /// The torrent file
+        torrent: PathBuf,
+        /// The file or folder
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatusArgs {
+    /// Keep showing it, in place on a terminal; with --json a line for each change
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// How often to look, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub(crate) interval: f64,
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give a number of seconds from 0.1 to 3600".to_owned()),
+    }
+}

@@ -1,0 +1,189 @@
+//! `filial branch`, `filial terminal` and `filial assign`.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use service_kit::durable::write_secret_file;
+use service_kit::{Clock as _, SystemClock};
+use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, PlanIssued, Terminal};
+use wire::v1::paths;
+
+use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand};
+use crate::failure::Failure;
+use crate::output::units::{age, age_or_never, mib, mib_of, or_dash};
+use crate::output::{answer, fields, plain, table};
+use crate::server::{block_on, connect};
+use crate::status::picture::reason;
+
+pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let now = SystemClock.now();
+    match command {
+        BranchCommand::List => {
+            let branches: Vec<Branch> = block_on(async { Ok(server.get(paths::BRANCHES).await?) })?;
+            answer(global.json, &branches, |branches| branch_list(branches, now))
+        }
+        BranchCommand::Show { branch } => {
+            let path = format!("{}/{branch}", paths::BRANCHES);
+            let branch: Branch = block_on(async { Ok(server.get(&path).await?) })?;
+            answer(global.json, &branch, |b| branch_text(b, now))
+        }
+        BranchCommand::Add { branch, join_token_file } => {
+            let added: BranchAdded =
+                block_on(async { Ok(server.post(paths::BRANCHES, &AddBranch { name: branch }).await?) })?;
+            answer_added(global, &added, join_token_file.as_deref(), now)
+        }
+    }
+}
+
+fn answer_added(global: &Global, added: &BranchAdded, file: Option<&Path>, now: DateTime<Utc>) -> Result<(), Failure> {
+    let Some(file) = file else {
+        let hours = (added.join_token_expires - now).num_hours();
+        return answer(global.json, added, |added| {
+            format!(
+                "Branch {} is added. Its server enrols with this join token, once, within {hours} hours;\n\
+                 it is not shown again:\n\n  {}",
+                added.name, added.join_token
+            )
+        });
+    };
+    write_secret_file(file, format!("{}\n", added.join_token).as_bytes())?;
+    let value = json!({ "name": added.name, "join_token_file": file, "join_token_expires": added.join_token_expires });
+    answer(global.json, &value, |_| {
+        format!("Branch {} is added. The join token of its server is in {}.", added.name, file.display())
+    })
+}
+
+fn branch_list(branches: &[Branch], now: DateTime<Utc>) -> String {
+    if branches.is_empty() {
+        return "There is no branch yet. `filial branch add NAME` adds one.".to_owned();
+    }
+    let rows: Vec<_> = branches
+        .iter()
+        .map(|b| {
+            let assigned: Vec<String> = b.assignments.iter().map(|a| format!("{} {}", a.product, a.version)).collect();
+            let have = b.artifacts.iter().map(|a| a.have_bytes).sum();
+            let length = b.artifacts.iter().map(|a| a.length).sum();
+            [
+                b.name.to_string(),
+                if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() },
+                if assigned.is_empty() { "-".to_owned() } else { assigned.join(", ") },
+                if b.artifacts.is_empty() { "-".to_owned() } else { mib_of(have, length) },
+                format!("{} of {}", b.confirmed, b.terminals),
+            ]
+        })
+        .collect();
+    table(["branch", "heard", "assigned", "artifacts", "confirmed"], &rows)
+}
+
+fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
+    let mut out = fields(&[
+        ("branch", b.name.to_string()),
+        ("enrolled", if b.enrolled { "yes" } else { "no" }.to_owned()),
+        ("heard", age_or_never(now, b.last_heard)),
+        ("plan", or_dash(b.plan_serial.as_ref())),
+        ("terminals", format!("{}, of which {} confirmed", b.terminals, b.confirmed)),
+    ]);
+    if !b.assignments.is_empty() {
+        let rows: Vec<_> = b.assignments.iter().map(|a| [a.product.to_string(), a.version.to_string()]).collect();
+        out.push('\n');
+        out.push_str(&table(["product", "version"], &rows));
+    }
+    if !b.artifacts.is_empty() {
+        let rows: Vec<_> = b
+            .artifacts
+            .iter()
+            .map(|a| {
+                let trouble = plain(a.trouble.as_deref().unwrap_or_default());
+                let state = if a.complete { "complete".to_owned() } else { trouble };
+                let name = format!("{} {}", a.product, a.version);
+                [a.artifact.short(), name, mib_of(a.have_bytes, a.length), state]
+            })
+            .collect();
+        out.push('\n');
+        out.push_str(&table(["artifact", "of", "held", "state"], &rows));
+    }
+    out
+}
+
+pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let now = SystemClock.now();
+    match command {
+        TerminalCommand::List { branch } => {
+            let query = branch.map(|b| format!("?branch={b}")).unwrap_or_default();
+            let path = format!("{}{query}", paths::TERMINALS);
+            let terminals: Vec<Terminal> = block_on(async { Ok(server.get(&path).await?) })?;
+            answer(global.json, &terminals, |terminals| terminal_list(terminals, now))
+        }
+        TerminalCommand::Show { terminal } => {
+            let path = format!("{}/{terminal}", paths::TERMINALS);
+            let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
+            answer(global.json, &terminal, |t| terminal_text(t, now))
+        }
+    }
+}
+
+fn terminal_list(terminals: &[Terminal], now: DateTime<Utc>) -> String {
+    if terminals.is_empty() {
+        return "There is no terminal yet. Terminals enrol by themselves at their branch server.".to_owned();
+    }
+    let rows: Vec<_> = terminals
+        .iter()
+        .map(|t| {
+            [
+                format!("{}/{}", t.branch, t.name),
+                t.model.to_string(),
+                or_dash(t.slot.as_ref()),
+                or_dash(t.version.as_ref()),
+                t.update.as_ref().map_or_else(|| "-".to_owned(), |u| format!("{} {}", u.version, u.state)),
+                age_or_never(now, t.last_heard),
+            ]
+        })
+        .collect();
+    table(["terminal", "model", "slot", "version", "update", "heard"], &rows)
+}
+
+fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
+    let mut out = fields(&[
+        ("terminal", format!("{}/{}", t.branch, t.name)),
+        ("model", t.model.to_string()),
+        ("slot", format!("{} ({} each)", or_dash(t.slot.as_ref()), mib(t.slot_bytes))),
+        ("version", or_dash(t.version.as_ref())),
+        ("agent", plain(&t.agent_version)),
+        ("heard", age_or_never(now, t.last_heard)),
+    ]);
+    let Some(u) = &t.update else { return out };
+    out.push('\n');
+    out.push_str(&fields(&[
+        ("update", format!("{} {}", u.product, u.version)),
+        ("state", format!("{}, {}", u.state, age(now, u.since))),
+        ("segments", format!("{} of {}", u.segments_done, u.segments_total)),
+        ("reason", reason(u.reason.as_ref())),
+        ("plan", u.serial.to_string()),
+    ]));
+    let rows: Vec<_> = u
+        .history
+        .iter()
+        .map(|m| [or_dash(m.from.as_ref()), m.to.to_string(), age(now, m.at), reason(m.reason.as_ref())])
+        .collect();
+    if !rows.is_empty() {
+        out.push('\n');
+        out.push_str(&table(["from", "to", "when", "why"], &rows));
+    }
+    out
+}
+
+pub(crate) fn assign(global: &Global, args: AssignArgs) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let AssignArgs { branch, product, version, downgrade } = args;
+    let what = format!("{product} {version}");
+    let assign = Assign { branch, product, version, downgrade };
+    let plan: PlanIssued = block_on(async { Ok(server.post(paths::ASSIGNMENTS, &assign).await?) })?;
+    answer(global.json, &plan, |plan| {
+        let names: Vec<&str> = plan.terminals.iter().map(|t| t.as_str()).collect();
+        let names = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
+        format!("Branch {} is to run {what}: plan {}, terminals: {names}.", plan.branch, plan.serial)
+    })
+}

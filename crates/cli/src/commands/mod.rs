@@ -1,0 +1,8 @@
+//! One file per subject: parse, call, answer.
+
+pub(crate) mod fleet;
+pub(crate) mod release;
+mod releases;
+pub(crate) mod torrent;
+
+pub(crate) use releases::{called, fetch};

@@ -1,0 +1,135 @@
+//! `filial release`: what happens on this machine. What head office is asked lies in `releases`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use release::{Facts, Limits, Manifest, Packed, Policy, Scan, evaluate};
+use serde_json::json;
+use wire::v1::releases::Verdict;
+
+use crate::args::{Global, ReleaseCommand};
+use crate::failure::Failure;
+use crate::output::checklist::{checklist, summary};
+use crate::output::units::{mib, or_dash};
+use crate::output::{answer, fields, plain, progress, say, table};
+use crate::upload;
+
+use super::releases;
+
+/// Longest policy that is read, in bytes.
+const MAX_POLICY: u64 = 1024 * 1024;
+
+pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failure> {
+    match command {
+        ReleaseCommand::Pack { source, out } => pack(global, &source, out),
+        ReleaseCommand::Inspect { file } => inspect(global, &file),
+        ReleaseCommand::Validate { file, policy } => validate(global, &file, policy.as_deref()),
+        ReleaseCommand::Upload { file, wait, retries } => upload::run(global, &file, wait, retries),
+        ReleaseCommand::List => releases::list(global),
+        ReleaseCommand::Show { release } => releases::show(global, &release),
+        ReleaseCommand::Approve { release, reason } => releases::approve(global, &release, reason),
+    }
+}
+
+fn pack(global: &Global, source: &Path, out: Option<PathBuf>) -> Result<(), Failure> {
+    let out = match out {
+        Some(out) => out,
+        None => release::archive_name(source)?.into(),
+    };
+    let bar = progress::bytes("packing", 0, global.json);
+    let packed = release::pack(source, &out, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let packed = packed?;
+    let Packed { manifest, manifest_sha256, length } = &packed;
+    let value = json!({
+        "file": out, "bytes": length, "manifest_sha256": manifest_sha256,
+        "product": manifest.product, "version": manifest.version, "payloads": manifest.payloads,
+    });
+    answer(global.json, &value, |_| {
+        format!(
+            "{}: {} {}, {}\n{}",
+            out.display(),
+            manifest.product,
+            manifest.version,
+            mib(*length),
+            payloads(manifest)
+        )
+    })
+}
+
+fn payloads(manifest: &Manifest) -> String {
+    let rows: Vec<_> = manifest
+        .payloads
+        .iter()
+        .map(|p| {
+            let models: Vec<&str> = p.compatible.iter().map(|m| m.as_str()).collect();
+            let models = if models.is_empty() { "-".to_owned() } else { models.join(" ") };
+            [p.name.to_string(), p.kind.to_string(), mib(p.size), models, p.sha256.short(), p.file.to_string()]
+        })
+        .collect();
+    table(["payload", "kind", "size", "models", "sha256", "file"], &rows)
+}
+
+fn open(path: &Path) -> Result<(File, u64), Failure> {
+    let file = File::open(path).map_err(Failure::read(path))?;
+    let length = file.metadata().map_err(Failure::read(path))?.len();
+    Ok((file, length))
+}
+
+fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
+    let (file, length) = open(path)?;
+    let found = release::inspect(file, &Limits::default()).map_err(Failure::read(path))?;
+    let (manifest, sha256) = manifest_of(path, &found)?;
+    let value = json!({ "file": path, "bytes": length, "manifest_sha256": sha256, "manifest": manifest });
+    answer(global.json, &value, |_| {
+        let head = fields(&[
+            ("product", manifest.product.to_string()),
+            ("version", manifest.version.to_string()),
+            ("requires", or_dash(manifest.requires.as_ref())),
+            ("min_agent", or_dash(manifest.min_agent.as_ref())),
+            ("manifest", sha256.to_string()),
+            ("archive", format!("{} ({length} bytes)", mib(length))),
+            ("notes", plain(&manifest.notes)),
+        ]);
+        format!("{head}\n{}", payloads(manifest))
+    })
+}
+
+fn manifest_of<'a>(path: &Path, found: &'a Scan) -> Result<(&'a Manifest, fleet_types::Digest), Failure> {
+    let no = |why: String| {
+        let sentence = format!("{} is no update archive that can be read: {why}", path.display());
+        Failure::said(sentence, "`filial release validate` says all that is wrong with it.")
+    };
+    match &found.manifest {
+        Some(read) => read.parsed.as_ref().map(|m| (m, read.sha256)).map_err(|e| no(e.to_string())),
+        None => Err(no(found.flaws.first().map_or_else(|| "it has no manifest".to_owned(), ToString::to_string))),
+    }
+}
+
+fn validate(global: &Global, path: &Path, policy: Option<&Path>) -> Result<(), Failure> {
+    let policy = policy.map_or_else(|| Ok(Policy::default()), read_policy)?;
+    let (file, length) = open(path)?;
+    let bar = progress::bytes("checking", length, global.json);
+    let found = release::scan(file, &policy.limits(), &mut |at| bar.set_position(at));
+    bar.finish_and_clear();
+    let report = evaluate(&found.map_err(Failure::read(path))?, &Facts::unknown(), &policy);
+    answer(global.json, &report, |report| format!("{}\n{}", checklist(report), summary(report)))?;
+    if report.verdict() == Verdict::Fail {
+        return Err(Failure::rejected(format!("{} breaks a rule", path.display())));
+    }
+    if !global.json && report.verdict() == Verdict::Unknown {
+        say("What is unknown here, head office judges when the archive is uploaded.")?;
+    }
+    Ok(())
+}
+
+fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(Failure::read(path))?;
+    file.take(MAX_POLICY).read_to_string(&mut text).map_err(Failure::read(path))?;
+    Ok(Policy::parse(&text)?)
+}

@@ -1,0 +1,156 @@
+//! `filial torrent`: torrent files of anything, without a server.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use fleet_types::Digest;
+use serde_json::{Value, json};
+use service_kit::durable::write_file;
+use swarm::{Torrent, torrent::MAX_TORRENT_LEN};
+
+use crate::args::{Global, TorrentCommand};
+use crate::failure::Failure;
+use crate::output::units::mib;
+use crate::output::{answer, fields, plain, progress, table};
+
+/// How many files or pieces are named to people; programs get all.
+const SHOWN: usize = 20;
+
+pub(crate) fn run(global: &Global, command: TorrentCommand) -> Result<(), Failure> {
+    match command {
+        TorrentCommand::Create { path, out, name, piece_length, tracker } => {
+            create(global, &path, out, name, piece_length, tracker)
+        }
+        TorrentCommand::Inspect { torrent } => {
+            let torrent = read(&torrent)?;
+            answer(global.json, &describe(&torrent, None), |_| text(&torrent, None))
+        }
+        TorrentCommand::Verify { torrent, path } => verify(global, &torrent, &path),
+    }
+}
+
+fn create(
+    global: &Global,
+    path: &Path,
+    out: Option<PathBuf>,
+    name: Option<String>,
+    piece_kib: Option<u32>,
+    trackers: Vec<String>,
+) -> Result<(), Failure> {
+    let name = name.map_or_else(|| default_name(path), Ok)?;
+    let out = out.unwrap_or_else(|| format!("{name}.torrent").into());
+    let piece_length = piece_kib.map(|kib| kib.saturating_mul(1024));
+    if let Some(tracker) = trackers.iter().find(|t| reqwest::Url::parse(t).is_err()) {
+        return Err(Failure::said(
+            format!("{tracker:?} is no address of a tracker"),
+            "Give one such as http://10.0.0.1:6969/announce.",
+        ));
+    }
+    let tiers: Vec<Vec<String>> = trackers.into_iter().map(|t| vec![t]).collect();
+    let file = std::fs::metadata(path).map_err(Failure::read(path))?;
+    let bar = progress::bytes("hashing", if file.is_file() { file.len() } else { 0 }, global.json);
+    let mut moved = |done| {
+        bar.set_length(bar.length().unwrap_or(0).max(done));
+        bar.set_position(done);
+    };
+    // A single file's digest comes out of the same pass.
+    let made = if file.is_file() {
+        swarm::create(path, &name, piece_length, &mut moved).map(|c| (c.torrent, Some(c.sha256)))
+    } else {
+        swarm::create_any(path, &name, piece_length, &mut moved).map(|t| (t, None))
+    };
+    bar.finish_and_clear();
+    let (torrent, sha256) = made?;
+    let bytes = torrent.to_file(&tiers);
+    write_file(&out, &bytes)?;
+    // Read back, so that what is shown is what any client will see.
+    let torrent = Torrent::parse(&bytes)?;
+    let mut value = describe(&torrent, sha256);
+    value["file"] = json!(out);
+    answer(global.json, &value, |_| format!("{}\n{}", out.display(), text(&torrent, sha256)))
+}
+
+fn default_name(path: &Path) -> Result<String, Failure> {
+    let whole = path.canonicalize().map_err(Failure::read(path))?;
+    whole
+        .file_name()
+        .and_then(|n| n.to_str())
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::said(format!("{} has no name in UTF-8", path.display()), "Name the content by --name."))
+}
+
+fn read(path: &Path) -> Result<Torrent, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Failure::read(path))?;
+    file.take(MAX_TORRENT_LEN as u64 + 1).read_to_end(&mut bytes).map_err(Failure::read(path))?;
+    Ok(Torrent::parse(&bytes)?)
+}
+
+fn describe(t: &Torrent, sha256: Option<Digest>) -> Value {
+    let files: Vec<Value> = t.files().iter().map(|f| json!({ "path": f.path.join("/"), "length": f.length })).collect();
+    let mut value = json!({
+        "info_hash": t.info_hash(), "name": t.name(), "length": t.length(), "piece_length": t.piece_length(),
+        "pieces": t.piece_count(), "private": t.is_private(), "trackers": t.tiers(), "files": files,
+    });
+    if let Some(sha256) = sha256 {
+        value["sha256"] = json!(sha256);
+    }
+    value
+}
+
+fn text(t: &Torrent, sha256: Option<Digest>) -> String {
+    let trackers: Vec<String> = t.tiers().iter().flatten().map(|t| plain(t)).collect();
+    let pieces = format!("{} of {} KiB", t.piece_count(), t.piece_length() / 1024);
+    let mut out = fields(&[
+        ("info hash", t.info_hash().to_string()),
+        ("name", plain(t.name())),
+        ("length", format!("{} ({} bytes)", mib(t.length()), t.length())),
+        ("pieces", pieces),
+        ("private", if t.is_private() { "yes" } else { "no" }.to_owned()),
+        ("trackers", if trackers.is_empty() { "none".to_owned() } else { trackers.join(", ") }),
+        ("sha256", sha256.map(|d| d.to_string()).unwrap_or_default()),
+    ]);
+    if t.is_folder() {
+        let rows: Vec<_> = t.files().iter().take(SHOWN).map(|f| [mib(f.length), plain(&f.path.join("/"))]).collect();
+        out.push('\n');
+        out.push_str(&table(["size", "file"], &rows));
+        if t.files().len() > SHOWN {
+            out.push_str(&format!("… and {} more; --json shows all\n", t.files().len() - SHOWN));
+        }
+    }
+    out
+}
+
+fn verify(global: &Global, torrent: &Path, path: &Path) -> Result<(), Failure> {
+    let torrent = read(torrent)?;
+    // Missing files count as bad pieces; a path that is not there at all is more likely a slip of the pen.
+    std::fs::metadata(path).map_err(Failure::read(path))?;
+    let bar = progress::bytes("checking", torrent.length(), global.json);
+    let found = torrent.verify(path, &mut |done| bar.set_position(done));
+    bar.finish_and_clear();
+    let found = found?;
+    let value = json!({
+        "info_hash": torrent.info_hash(), "good": found.good, "bad": found.bad, "too_long": found.too_long,
+        "ok": found.is_good(),
+    });
+    answer(global.json, &value, |_| {
+        let mut out = format!("{} of {} pieces are as they should be.", found.good, torrent.piece_count());
+        if !found.bad.is_empty() {
+            let first: Vec<String> = found.bad.iter().take(SHOWN).map(u64::to_string).collect();
+            let more = if found.bad.len() > SHOWN { ", …" } else { "" };
+            out.push_str(&format!("\nNot so: {}{more}", first.join(", ")));
+        }
+        for file in &found.too_long {
+            out.push_str(&format!("\n{} is longer than it should be.", file.display()));
+        }
+        out
+    })?;
+    if found.is_good() {
+        return Ok(());
+    }
+    Err(Failure::said(
+        format!("{} is not what the torrent describes", path.display()),
+        "Fetch it again: a BitTorrent client replaces only the pieces that differ.",
+    ))
+}

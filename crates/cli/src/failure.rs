@@ -1,0 +1,176 @@
+//! Why a command did not succeed, as a sentence, what to do, and an exit code.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use service_kit::client::ClientError;
+use service_kit::config::ConfigError;
+use service_kit::durable::DurableError;
+
+/// Exit code: refused, or it did not work.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// Exit code: the server cannot be reached.
+pub(crate) const EXIT_UNREACHABLE: u8 = 3;
+/// Exit code: the checklist rejected the release.
+pub(crate) const EXIT_REJECTED: u8 = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    #[error(transparent)]
+    Pack(#[from] release::PackError),
+    #[error(transparent)]
+    Policy(#[from] release::PolicyError),
+    #[error(transparent)]
+    Torrent(#[from] swarm::TorrentError),
+    #[error("cannot read {}; see that it is there and readable", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write to {}; see that there is room and that the folder is yours", .path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error("cannot set up the program's runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write the answer as JSON")]
+    Json(#[source] serde_json::Error),
+    /// The link dropped again and again.
+    #[error("the upload stopped at {done} of {total} bytes")]
+    UploadStopped { done: u64, total: u64, source: Box<Failure> },
+    /// A sentence of a command's own, its remedy and its exit code.
+    #[error("{sentence}")]
+    Said { sentence: String, remedy: String, exit: u8 },
+}
+
+impl Failure {
+    /// Something did not work, or was refused here.
+    pub(crate) fn said(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Said { sentence: sentence.into(), remedy: remedy.into(), exit: EXIT_FAILED }
+    }
+
+    /// The checklist rejected a release.
+    pub(crate) fn rejected(sentence: impl Into<String>) -> Self {
+        let remedy = "Do what the checklist says and pack again.".to_owned();
+        Self::Said { sentence: sentence.into(), remedy, exit: EXIT_REJECTED }
+    }
+
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => EXIT_UNREACHABLE,
+            Self::UploadStopped { source, .. } => source.exit_code(),
+            Self::Said { exit, .. } => *exit,
+            // Whoever reads our output has seen enough: `filial release list | head` is no failure.
+            Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+            _ => EXIT_FAILED,
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Client(ClientError::Refused(problem)) if problem.status == 401 => {
+                format!("{} Name the file with your token by --token-file or FILIAL_TOKEN_FILE.", problem.remedy)
+            }
+            Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
+                "See that it runs there, or name another address by --server or FILIAL_SERVER.".to_owned()
+            }
+            Self::UploadStopped { .. } => "Give the same command again: it goes on from there.".to_owned(),
+            Self::Said { remedy, .. } => remedy.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
+            Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
+            other => other.to_string(),
+        }
+    }
+
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Client(e) => e.code().map(|c| c.to_string()),
+            Self::UploadStopped { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// The innermost cause, if it says more than the sentence.
+    fn cause(&self) -> Option<String> {
+        let mut deepest = self.source()?;
+        while let Some(next) = deepest.source() {
+            deepest = next;
+        }
+        Some(deepest.to_string())
+    }
+
+    /// Tells people (or, with `json`, programs) on standard error.
+    pub(crate) fn report(&self, json: bool) {
+        if self.exit_code() == 0 {
+            return;
+        }
+        let (sentence, remedy, code, cause) = (self.sentence(), self.remedy(), self.code(), self.cause());
+        if json {
+            let object = serde_json::json!({ "error": sentence, "remedy": remedy, "code": code, "cause": cause });
+            eprintln!("{object}");
+            return;
+        }
+        eprintln!("filial: {sentence}");
+        let lines = [("cause", cause.unwrap_or_default()), ("to do", remedy), ("code", code.unwrap_or_default())];
+        for (label, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+            eprintln!("  {label:>5}: {text}");
+        }
+    }
+}
+
+/// The part of an address that a person gave.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |i| i + 3);
+    url[host..].find('/').map_or(url, |i| &url[..host + i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{Code, Problem};
+
+    #[test]
+    fn a_refusal_says_sentence_remedy_and_code() {
+        let problem = Problem::new(Code::NameTaken, "There is a branch north.", "Choose another name.");
+        let failure = Failure::from(ClientError::Refused(Box::new(problem)));
+        assert_eq!(failure.sentence(), "There is a branch north.");
+        assert_eq!(failure.remedy(), "Choose another name.");
+        assert_eq!(failure.code().as_deref(), Some("name-taken"));
+        assert_eq!(failure.exit_code(), EXIT_FAILED);
+    }
+
+    #[test]
+    fn a_missing_token_is_told_how_to_be_given() {
+        let problem = Problem::new(Code::Unauthenticated, "No token.", "Send one.");
+        let failure = Failure::from(ClientError::Refused(Box::new(problem)));
+        assert!(failure.remedy().contains("--token-file"));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit_code(), 0);
+        assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit_code(), 1);
+    }
+
+    #[test]
+    fn an_address_is_cut_to_what_was_given() {
+        assert_eq!(origin("http://a:1/v1/x?y"), "http://a:1");
+        assert_eq!(origin("http://a:1"), "http://a:1");
+    }
+}

@@ -1,0 +1,68 @@
+//! The checklist of a release as people read it.
+
+use wire::v1::releases::{Report, Verdict};
+
+use super::plain;
+
+/// One line a rule, and below it what to do where it does not pass.
+pub(crate) fn checklist(report: &Report) -> String {
+    let widest = report.findings.iter().map(|f| f.id.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for finding in &report.findings {
+        let mark = mark(finding.verdict);
+        out.push_str(&format!("{mark} {:<widest$}  {}\n", plain(&finding.id), plain(&finding.cause)));
+        if !finding.remedy.is_empty() {
+            out.push_str(&format!("  {:<widest$}  → {}\n", "", plain(&finding.remedy)));
+        }
+    }
+    out
+}
+
+/// How many rules answered what, such as `9 rules: 6 pass, 3 unknown`.
+pub(crate) fn summary(report: &Report) -> String {
+    let count = |verdict| report.findings.iter().filter(|f| f.verdict == verdict).count();
+    let parts: Vec<String> = [Verdict::Pass, Verdict::Warn, Verdict::Unknown, Verdict::Fail]
+        .into_iter()
+        .filter(|verdict| count(*verdict) > 0)
+        .map(|verdict| format!("{} {verdict}", count(verdict)))
+        .collect();
+    format!("{} rules: {}", report.findings.len(), parts.join(", "))
+}
+
+const fn mark(verdict: Verdict) -> char {
+    match verdict {
+        Verdict::Pass => '✓',
+        Verdict::Warn => '!',
+        Verdict::Unknown => '?',
+        Verdict::Fail => '✗',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::v1::releases::Finding;
+
+    #[test]
+    fn verdicts_have_marks_and_remedies_follow() {
+        let finding = |id: &str, verdict, remedy: &str| Finding {
+            id: id.into(),
+            verdict,
+            cause: "Because\x1b[2J.".into(),
+            remedy: remedy.into(),
+        };
+        let report = Report {
+            findings: vec![
+                finding("digests", Verdict::Pass, ""),
+                finding("fits", Verdict::Fail, "Shrink it."),
+                finding("x", Verdict::Unknown, "Ask."),
+            ],
+        };
+        assert_eq!(
+            checklist(&report),
+            "✓ digests  Because [2J.\n✗ fits     Because [2J.\n           → Shrink it.\n\
+             ? x        Because [2J.\n           → Ask.\n"
+        );
+        assert_eq!(summary(&report), "3 rules: 1 pass, 1 unknown, 1 fail");
+    }
+}

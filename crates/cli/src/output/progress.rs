@@ -1,0 +1,16 @@
+//! Progress bars on standard error; none where that is no terminal, or where programs read.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left {msg}";
+
+/// A bar over `total` bytes.
+pub(crate) fn bytes(what: &'static str, total: u64, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what);
+    // The template is a constant; were it wrong, a plain bar is still a bar.
+    match ProgressStyle::with_template(TEMPLATE) {
+        Ok(style) => bar.with_style(style.progress_chars("##.")),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,82 @@
+//! `filial status`: everything in one picture, once or for as long as somebody looks.
+
+mod changes;
+pub(crate) mod picture;
+mod screen;
+
+use std::time::Duration;
+
+use serde_json::json;
+use service_kit::client::{ClientError, JsonClient};
+use wire::v1::paths;
+use wire::v1::status::Status;
+
+use crate::args::{Global, StatusArgs};
+use crate::failure::Failure;
+use crate::output::{answer, json_line, say};
+use crate::server::{block_on, connect};
+
+use changes::Changes;
+use screen::Screen;
+
+pub(crate) fn run(global: &Global, options: StatusArgs) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let interval = Duration::from_secs_f64(options.interval);
+    match (options.watch, global.json) {
+        (false, json) => {
+            let status = block_on(async { Ok(look(&server).await?) })?;
+            answer(json, &status, |s| picture::picture(s, None))
+        }
+        (true, true) => block_on(lines(&server, interval)),
+        (true, false) => block_on(live(&server, interval)),
+    }
+}
+
+async fn look(server: &JsonClient) -> Result<Status, ClientError> {
+    server.get(paths::STATUS).await
+}
+
+/// A line of JSON for each change. What cannot be reached is a line too, and is asked again.
+async fn lines(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
+    let mut changes = Changes::default();
+    let mut reachable = true;
+    loop {
+        match look(server).await {
+            Ok(status) => {
+                reachable = true;
+                changes.since(&status)?.iter().try_for_each(json_line)?;
+            }
+            Err(e) if e.is_transient() => {
+                if std::mem::replace(&mut reachable, false) {
+                    json_line(&json!({ "kind": "unreachable", "error": e.to_string() }))?;
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// The picture, drawn in place on a terminal; elsewhere written anew whenever it says something else.
+async fn live(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
+    let screen = Screen::find();
+    let mut last = String::new();
+    let mut changes = Changes::default();
+    loop {
+        let (text, changed) = match look(server).await {
+            Ok(status) => {
+                let changed = !changes.since(&status)?.is_empty();
+                last = picture::picture(&status, screen.as_ref().map(Screen::width));
+                (last.clone(), changed)
+            }
+            Err(e) if e.is_transient() => (format!("{last}\n{e}\n"), false),
+            Err(e) => return Err(e.into()),
+        };
+        match &screen {
+            Some(screen) => screen.draw(&text)?,
+            None if changed => say(&format!("{text}\n"))?,
+            None => {}
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! The picture: a status as lines of text. Pure, so that it can be looked at in a test.
+
+use chrono::{DateTime, Utc};
+use fleet_types::ReleaseState;
+use wire::v1::fleet::{Branch, Terminal};
+use wire::v1::releases::{Progress, Release};
+use wire::v1::reports::Reason;
+use wire::v1::status::Status;
+
+use crate::commands::called;
+use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent, span};
+use crate::output::{plain, table};
+
+/// How many releases are shown: older ones are history.
+const RELEASES: usize = 5;
+/// Cells of a bar.
+const BAR: usize = 20;
+
+/// The whole picture; with `width`, lines are cut to it.
+pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
+    let releases: Vec<_> = status.releases.iter().take(RELEASES).map(release).collect();
+    let branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
+    let terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
+    let mut out = String::new();
+    section(&mut out, table(["RELEASE", "STATE", "PROGRESS"], &releases), releases.is_empty());
+    section(&mut out, table(["BRANCH", "HEARD", "ARTIFACT", "HELD", "CONFIRMED"], &branches), branches.is_empty());
+    let heading = ["TERMINAL", "SLOT", "RUNS", "UPDATE", "STATE", "SEGMENTS", ""];
+    section(&mut out, table(heading, &terminals), terminals.is_empty());
+    if out.is_empty() {
+        out.push_str("Nothing yet: no release, no branch, no terminal.\n");
+    }
+    match width {
+        Some(width) => out.lines().map(|l| l.chars().take(width).collect::<String>() + "\n").collect(),
+        None => out,
+    }
+}
+
+fn section(out: &mut String, text: String, empty: bool) {
+    if empty {
+        return;
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&text);
+}
+
+fn release(r: &Release) -> [String; 3] {
+    let doing = match (&r.progress, r.state) {
+        (Some(p), _) => progress(p),
+        (None, ReleaseState::Uploading) => bytes(r.received_bytes, r.archive_bytes),
+        (None, _) => plain(r.reason.as_deref().unwrap_or_default()),
+    };
+    [called(r), r.state.to_string(), doing]
+}
+
+/// What is being done, with a bar, and how long it will still take.
+pub(crate) fn progress(p: &Progress) -> String {
+    let amount = if p.unit == "bytes" { mib_of(p.done, p.total) } else { format!("{} of {}", p.done, p.total) };
+    let left = p.seconds_left.map(|s| format!(", {} left", span(s))).unwrap_or_default();
+    format!("{} {} {} {amount}{left}", plain(&p.step), bar(p.done, p.total, BAR), percent(p.done, p.total))
+}
+
+fn bytes(done: u64, total: u64) -> String {
+    format!("{} {} {}", bar(done, total, BAR), percent(done, total), mib_of(done, total))
+}
+
+/// A row for each artifact of the branch, or one without.
+fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
+    let heard = if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() };
+    let confirmed = format!("{} of {}", b.confirmed, b.terminals);
+    let name = b.name.to_string();
+    if b.artifacts.is_empty() {
+        return vec![[name, heard, "-".to_owned(), "-".to_owned(), confirmed]];
+    }
+    let row = |(i, a): (usize, &wire::v1::fleet::BranchArtifact)| {
+        let trouble = a.trouble.as_deref().map(|t| format!("  {}", plain(t))).unwrap_or_default();
+        let held = format!("{}{trouble}", bytes(a.have_bytes, a.length));
+        let of = format!("{} {}", a.product, a.version);
+        if i == 0 {
+            [name.clone(), heard.clone(), of, held, confirmed.clone()]
+        } else {
+            [String::new(), String::new(), of, held, String::new()]
+        }
+    };
+    b.artifacts.iter().enumerate().map(row).collect()
+}
+
+fn terminal(t: &Terminal) -> [String; 7] {
+    let name = format!("{}/{}", t.branch, t.name);
+    let (slot, runs) = (or_dash(t.slot.as_ref()), or_dash(t.version.as_ref()));
+    let Some(u) = &t.update else {
+        return [name, slot, runs, "-".to_owned(), "-".to_owned(), "-".to_owned(), String::new()];
+    };
+    let segments = match u.segments_total {
+        0 => "-".to_owned(),
+        total => format!("{} {}/{total}", bar(u.segments_done, total, BAR), u.segments_done),
+    };
+    [name, slot, runs, u.version.to_string(), u.state.to_string(), segments, reason(u.reason.as_ref())]
+}
+
+/// A reason as people read it: the sentence, and the code for those who look it up.
+pub(crate) fn reason(reason: Option<&Reason>) -> String {
+    reason.map(|r| format!("{} ({})", plain(&r.text), plain(&r.code))).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A release being encoded, a branch that fetches, a terminal that fetches.
+    pub(crate) fn status() -> Status {
+        let digest = "a".repeat(64);
+        serde_json::from_value(json!({
+            "now": "2031-05-06T07:08:09Z",
+            "releases": [{
+                "id": "7f2c1a52-0000-4000-8000-000000000001", "product": "kiosk", "version": "2.4.0",
+                "state": "publishing", "file_name": "k.upd", "archive_bytes": 4_194_304, "received_bytes": 4_194_304,
+                "manifest": digest, "report": null, "payloads": [], "created": "2031-05-06T07:00:00Z",
+                "changed": "2031-05-06T07:08:00Z",
+                "progress": {"step": "encoding", "done": 1_048_576, "total": 4_194_304, "unit": "bytes", "seconds_left": 90},
+            }],
+            "branches": [{
+                "name": "north", "enrolled": true, "last_heard": "2031-05-06T07:08:06Z", "plan_serial": 5,
+                "assignments": [{"product": "kiosk", "version": "2.4.0"}],
+                "artifacts": [{"artifact": digest, "product": "kiosk", "version": "2.4.0", "length": 2_097_152,
+                    "have_bytes": 1_048_576, "complete": false, "trouble": "No peers."}],
+                "terminals": 3, "confirmed": 1,
+            }],
+            "terminals": [{
+                "branch": "north", "name": "till-1", "model": "kiosk-x86-64", "slot_bytes": 1, "agent_version": "0.1.0",
+                "slot": "A", "version": "2.3.0", "last_heard": null,
+                "update": {"serial": 5, "product": "kiosk", "version": "2.4.0", "state": "fetching",
+                    "segments_done": 13, "segments_total": 75, "since": "2031-05-06T07:08:00Z", "history": [],
+                    "reason": {"code": "branch-unreachable", "text": "The branch\u{1b}[2J server is silent."}},
+            }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_picture_shows_progress_bytes_and_segments() {
+        let expected = "\
+RELEASE      STATE       PROGRESS
+kiosk 2.4.0  publishing  encoding [#####...............]  25 % 1.0 of 4.0 MiB, 1 min left
+
+BRANCH  HEARD    ARTIFACT     HELD                                                     CONFIRMED
+north   3 s ago  kiosk 2.4.0  [##########..........]  50 % 1.0 of 2.0 MiB  No peers.  1 of 3
+
+TERMINAL      SLOT  RUNS   UPDATE  STATE     SEGMENTS
+north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The branch [2J server is silent. (branch-unreachable)
+";
+        let squeeze = |s: &str| s.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(&picture(&status(), None)), squeeze(expected));
+    }
+
+    #[test]
+    fn lines_are_cut_to_the_width_and_an_empty_fleet_says_so() {
+        assert!(picture(&status(), Some(30)).lines().all(|l| l.chars().count() <= 30));
+        let empty = Status { releases: vec![], branches: vec![], terminals: vec![], ..status() };
+        assert!(picture(&empty, None).contains("Nothing yet"));
+    }
+}
