@@ -1,1 +1,29 @@
-//! terminal-agent
+//! The terminal agent: fetches an update into the boot slot that does not run, tries it, confirms it or goes back.
+//!
+//! [`observe`] builds a value, [`decide`] turns it into one action, [`act`] performs that action through [`ports`],
+//! [`state`] says what may follow what, [`journal`] makes it durable. All of it survives `kill -9` and power loss at
+//! any instant.
+//!
+//! What the agent must never do: write to the running slot; believe that a slot runs from anything but the kernel
+//! command line; call an update done that was not read back and confirmed; act on a plan that does not name it; try
+//! a digest again by itself that failed here; take silence for health.
+
+pub mod act;
+pub mod adapters;
+pub mod agent;
+pub mod config;
+pub mod decide;
+mod event_log;
+pub mod health;
+mod identity;
+pub mod journal;
+pub mod observe;
+pub mod ports;
+mod reports;
+mod session;
+pub mod state;
+pub mod status;
+mod talk;
+pub mod wanted;
+
+pub use agent::{Agent, AgentError, run};

@@ -93,4 +93,8 @@ impl BootSlots for GrubEnv {
         block.set(state);
         self.store(&file, &block)
     }
+
+    fn create(&self, state: &BootState) -> Result<(), BootError> {
+        GrubEnv::create(self, state)
+    }
 }

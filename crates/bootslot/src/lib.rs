@@ -31,6 +31,12 @@ pub trait BootSlots: Send + Sync {
     /// # Errors
     /// The store is missing, invalid or cannot be written.
     fn write(&self, state: &BootState) -> Result<(), BootError>;
+
+    /// Makes a fresh store that holds `state`, in place of one that [`BootSlots::read`] calls unusable.
+    ///
+    /// # Errors
+    /// A usable one is there already, or the fresh one cannot be written.
+    fn create(&self, state: &BootState) -> Result<(), BootError>;
 }
 
 /// Why the bootloader's state could not be read or written.

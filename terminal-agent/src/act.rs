@@ -1,0 +1,195 @@
+//! Performs exactly one action through the ports. What came of it is an event for the transition table, nothing to
+//! record, or trouble to be counted; no state is changed here.
+
+mod prepare;
+mod write;
+
+use std::time::Duration;
+
+use artifact::{PayloadId, ReadBackError, read_back};
+use bootslot::BootState;
+use fleet_types::Digest;
+
+use crate::config::Settings;
+use crate::decide::Action;
+use crate::journal::Journal;
+use crate::ports::{Ports, chain};
+use crate::session::{Files, Refused, Session};
+use crate::state::{Event, Intent, State, Then, Update, Verdict};
+
+/// What came of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something happened that the transition table wants to know.
+    Event(Event),
+    /// Done; the next observation shows what came of it.
+    Done,
+    /// An artifact is gone from the engine and the disk.
+    Dropped(Digest),
+    /// It did not work. If `bounded`, failing often enough ends the update with this verdict.
+    Trouble {
+        /// Why, and what follows.
+        verdict: Verdict,
+        /// Whether it is counted against the update.
+        bounded: bool,
+    },
+    /// Housekeeping did not work; it has time.
+    Later(String),
+}
+
+impl Outcome {
+    /// Trouble that ends the update when it repeats.
+    fn bounded(code: &str, text: impl AsRef<str>, then: Then) -> Self {
+        Self::Trouble { verdict: Verdict::new(code, text, then), bounded: true }
+    }
+
+    /// Trouble that is waited out.
+    fn waits(code: &str, text: impl AsRef<str>) -> Self {
+        Self::Trouble { verdict: Verdict::new(code, text, Then::Later), bounded: false }
+    }
+
+    fn fail(code: &str, text: impl AsRef<str>, then: Then) -> Self {
+        Self::Event(Event::Fail(Verdict::new(code, text, then)))
+    }
+}
+
+/// What must be durable before the action is performed.
+pub fn intent(action: &Action, state: &State) -> Option<Event> {
+    match (action, state) {
+        (Action::Restart, State::Activating { .. }) => Some(Event::RestartAsked),
+        _ => None,
+    }
+}
+
+/// Performs one action. The update in hand comes from the journal's state.
+pub async fn act(
+    action: Action,
+    ports: &Ports,
+    settings: &Settings,
+    journal: &Journal,
+    session: &mut Session,
+) -> Outcome {
+    let update = match (&action, journal.state.update()) {
+        (Action::Move(event), _) => return Outcome::Event(event.clone()),
+        (Action::Wait { .. }, _) => return Outcome::Done,
+        (Action::WriteBoot(state), _) => return write_boot(ports, state),
+        (Action::RepairBoot(state), _) => return repair_boot(ports, state),
+        (Action::Restart, _) => return restart(ports, session).await,
+        (Action::Drop(artifact), _) => return drop_artifact(ports, settings, journal, session, *artifact).await,
+        (_, Some(update)) => update.clone(),
+        (action, None) => return Outcome::Later(format!("{action:?} without an update: this is a defect")),
+    };
+    match action {
+        Action::Prepare => prepare::prepare(ports, settings, journal, session, &update).await,
+        Action::AddTorrent => add_torrent(ports, settings, session, &update).await,
+        Action::WriteSegments(numbers) => write::segments(ports, settings, session, &update, numbers).await,
+        Action::Verify => verify(ports, settings, session, &update).await,
+        Action::ReadBack => check_slot(ports, session, &update).await,
+        Action::BeginActivation => begin_activation(ports).await,
+        _ => Outcome::Done,
+    }
+}
+
+fn write_boot(ports: &Ports, state: &BootState) -> Outcome {
+    // Read back, because a store that takes a write and does not keep it must not be written for ever.
+    match ports.boot.write(state).and_then(|()| ports.boot.read()) {
+        Ok(kept) if kept == *state => Outcome::Done,
+        Ok(kept) => {
+            let text = format!("the boot state was written as {state:?} and reads as {kept:?}");
+            Outcome::bounded("boot-state-unwritable", text, Then::Later)
+        }
+        Err(error) => Outcome::bounded("boot-state-unwritable", chain(&error), Then::Later),
+    }
+}
+
+fn repair_boot(ports: &Ports, state: &BootState) -> Outcome {
+    tracing::warn!(?state, "the boot block is unusable: a fresh one is made");
+    match ports.boot.create(state) {
+        Ok(()) => Outcome::Done,
+        Err(error) => Outcome::bounded("boot-state-unwritable", chain(&error), Then::Later),
+    }
+}
+
+async fn restart(ports: &Ports, session: &mut Session) -> Outcome {
+    match ports.power.restart().await {
+        Ok(()) => {
+            session.restart_asked = Some(ports.clock.uptime());
+            Outcome::Done
+        }
+        Err(error) => Outcome::bounded("restart-failed", chain(&error), Then::Later),
+    }
+}
+
+async fn add_torrent(ports: &Ports, settings: &Settings, session: &Session, update: &Update) -> Outcome {
+    let Some(work) = &session.work else { return Outcome::Done };
+    match ports.swarm.add(&work.torrent, &settings.engine.download_dir).await {
+        Ok(hash) if hash == update.artifact.info_hash => Outcome::Done,
+        Ok(hash) => {
+            Outcome::bounded("engine-confused", format!("the engine answered with torrent {hash}"), Then::Later)
+        }
+        Err(error) => Outcome::waits("engine-unavailable", chain(&error)),
+    }
+}
+
+async fn verify(ports: &Ports, settings: &Settings, session: &mut Session, update: &Update) -> Outcome {
+    if let Err(error) = ports.swarm.verify(&update.artifact.info_hash).await {
+        return Outcome::waits("engine-unavailable", chain(&error));
+    }
+    // The engine takes a moment to say that it verifies: until then nothing new can be learnt from the file.
+    let until = ports.clock.uptime() + (2 * settings.limits.engine_poll).max(Duration::from_secs(2));
+    session.refused.values_mut().for_each(|r| *r = Refused { until, complete: false });
+    Outcome::Event(Event::VerifyAsked)
+}
+
+async fn check_slot(ports: &Ports, session: &mut Session, update: &Update) -> Outcome {
+    session.work = None;
+    let (disks, target) = (ports.disks.clone(), update.target);
+    let payload = PayloadId { sha256: update.payload.sha256, length: update.payload.length };
+    let checked = tokio::task::spawn_blocking(move || {
+        let mut disk = disks.open(target).map_err(|e| Outcome::bounded("slot-unavailable", chain(&e), Then::Later))?;
+        disk.sync().map_err(|e| Outcome::bounded("slot-unwritable", chain(&e), Then::Later))?;
+        read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
+            ReadBackError::Mismatch { .. } => Outcome::fail("read-back-mismatch", chain(&error), Then::Blame),
+            error => Outcome::bounded("slot-unreadable", chain(&error), Then::Later),
+        })
+    })
+    .await;
+    match checked {
+        Ok(Ok(())) => Outcome::Event(Event::ReadBack),
+        Ok(Err(outcome)) => outcome,
+        Err(error) => Outcome::bounded("read-back-broke", chain(&error), Then::Later),
+    }
+}
+
+async fn begin_activation(ports: &Ports) -> Outcome {
+    let boot_id = match ports.host.boot_id() {
+        Ok(boot_id) => boot_id,
+        Err(error) => return Outcome::bounded("boot-id-unknown", chain(&error), Then::Later),
+    };
+    match ports.host.failed_units().await {
+        Ok(failed_before) => Outcome::Event(Event::Activate(Intent { boot_id, restarts: 0, again: 0, failed_before })),
+        Err(error) => Outcome::bounded("failed-units-unknown", chain(&error), Then::Later),
+    }
+}
+
+async fn drop_artifact(
+    ports: &Ports,
+    settings: &Settings,
+    journal: &Journal,
+    session: &mut Session,
+    artifact: Digest,
+) -> Outcome {
+    if session.work.as_ref().is_some_and(|w| w.artifact == artifact) {
+        session.work = None;
+    }
+    if let Some(held) = journal.artifacts.get(&artifact)
+        && let Err(error) = ports.swarm.remove(&held.info_hash, true).await
+    {
+        return Outcome::Later(chain(&error));
+    }
+    let files = Files::of_digest(settings, &artifact);
+    match std::fs::remove_dir_all(files.folder()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Outcome::Later(chain(&error)),
+        _ => Outcome::Dropped(artifact),
+    }
+}

@@ -1,0 +1,202 @@
+//! Manifest, index and torrent of an update: fetched from an untrusted mirror, checked against the plan, kept.
+
+use std::path::Path;
+
+use artifact::max_index_len;
+use fleet_types::{Digest, Version};
+use release::{Manifest, PayloadKind};
+use service_kit::client::ClientError;
+use service_kit::durable;
+use sha2::{Digest as _, Sha256};
+use swarm::Torrent;
+use wire::Code;
+use wire::v1::plan::ArtifactRef;
+
+use super::Outcome;
+use crate::config::Settings;
+use crate::journal::Journal;
+use crate::ports::{Ports, chain};
+use crate::session::{Files, Session, check_index};
+use crate::state::{Event, State, Then, Update};
+
+/// Most bytes of a manifest that are fetched.
+const MAX_MANIFEST: usize = 256 * 1024;
+
+/// Room on the data partition beyond the artifact itself: the index, journals, the log.
+const SPARE: u64 = 16 * 1024 * 1024;
+
+type Step<T> = Result<T, Outcome>;
+
+/// Fetches, checks and keeps everything that writing needs.
+pub(super) async fn prepare(
+    ports: &Ports,
+    settings: &Settings,
+    journal: &Journal,
+    session: &mut Session,
+    update: &Update,
+) -> Outcome {
+    session.work = None;
+    match try_prepare(ports, settings, journal, update).await {
+        Ok(total) => Outcome::Event(Event::Prepared { total }),
+        Err(outcome) => outcome,
+    }
+}
+
+async fn try_prepare(ports: &Ports, settings: &Settings, journal: &Journal, update: &Update) -> Step<u64> {
+    let manifest = fetch_manifest(ports, update).await?;
+    fits_terminal(&manifest, update, ports, settings)?;
+    fits_slot(ports, update)?;
+    fits_data(ports, settings, update)?;
+    let index = fetch_index(ports, update).await?;
+    let segments = check_index(&index, &update.artifact, &update.payload)
+        .map_err(|why| Outcome::bounded("index-refused", why, Then::Later))?;
+    let torrent = fetch_torrent(ports, settings, &update.artifact).await?;
+    let kept = keep(settings, journal, update, &index, &torrent);
+    kept.map_err(|why| Outcome::bounded("data-unwritable", why, Then::Later))?;
+    Ok(segments.segments().len() as u64)
+}
+
+/// What a failed request means: a branch that is silent or has not got it yet is waited for.
+fn not_fetched(what: &str, error: &ClientError) -> Outcome {
+    let text = format!("{what}: {}", chain(error));
+    match error.code() {
+        Some(Code::NotHeldYet | Code::NotFound) => Outcome::waits("not-held-yet", text),
+        Some(Code::Unauthenticated | Code::Forbidden) => Outcome::waits("not-enrolled", text),
+        _ if error.is_transient() => Outcome::waits("branch-unreachable", text),
+        _ => Outcome::bounded("branch-refuses", text, Then::Later),
+    }
+}
+
+async fn fetch_manifest(ports: &Ports, update: &Update) -> Step<Manifest> {
+    let bytes = ports.branch.manifest(&update.manifest, MAX_MANIFEST).await;
+    let bytes = bytes.map_err(|e| not_fetched("the manifest", &e))?;
+    let found = Digest::new(Sha256::digest(&bytes).into());
+    if found != update.manifest {
+        let text = format!("the branch server gave a manifest with digest {found}, the plan names {}", update.manifest);
+        return Err(Outcome::bounded("manifest-refused", text, Then::Later));
+    }
+    Manifest::parse(&bytes).map_err(|e| Outcome::fail("manifest-invalid", chain(&e), Then::NextPlan))
+}
+
+/// The terminal's own judgement: the plan's author may not have known what runs here.
+fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: &Settings) -> Step<()> {
+    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Then::NextPlan));
+    if manifest.product != update.product || manifest.version != update.version {
+        let found = format!("{} {}", manifest.product, manifest.version);
+        return no(
+            "manifest-mismatch",
+            format!("the manifest is of {found}, the plan of {} {}", update.product, update.version),
+        );
+    }
+    let Some(payload) = manifest.payloads.iter().find(|p| p.name.as_str() == update.payload.name) else {
+        return no("manifest-mismatch", format!("the manifest has no payload {}", update.payload.name));
+    };
+    if payload.sha256 != update.payload.sha256 || payload.size != update.payload.length {
+        return no("manifest-mismatch", format!("payload {} is another one in the plan", payload.name));
+    }
+    if payload.kind != PayloadKind::SlotImage {
+        return no("not-a-slot-image", format!("payload {} is a {}", payload.name, payload.kind));
+    }
+    let model = &settings.identity.model;
+    if !payload.compatible.contains(model) {
+        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
+    }
+    if let Some(min) = &manifest.min_agent {
+        let agent: Result<Version, _> = env!("CARGO_PKG_VERSION").parse();
+        if !agent.is_ok_and(|agent| agent >= *min) {
+            return no("agent-too-old", format!("it needs agent {min}, this is {}", env!("CARGO_PKG_VERSION")));
+        }
+    }
+    if let Some(requires) = &manifest.requires {
+        let running = ports.host.image_version();
+        let running = running.map_err(|e| Outcome::bounded("running-version-unknown", chain(&e), Then::Later))?;
+        if !requires.contains(&running) {
+            return no("requires", format!("it can be installed over {requires}, and {running} runs here"));
+        }
+    }
+    Ok(())
+}
+
+fn fits_slot(ports: &Ports, update: &Update) -> Step<()> {
+    let length = ports.disks.length(update.target);
+    let length = length.map_err(|e| Outcome::bounded("slot-unavailable", chain(&e), Then::Later))?;
+    if length < update.payload.length {
+        let text = format!("slot {} has {length} bytes, the image {}", update.target, update.payload.length);
+        return Err(Outcome::fail("slot-too-small", text, Then::NextPlan));
+    }
+    Ok(())
+}
+
+fn fits_data(ports: &Ports, settings: &Settings, update: &Update) -> Step<()> {
+    let folder = &settings.engine.download_dir;
+    let room = ports.host.room(folder);
+    let room = room.map_err(|e| Outcome::bounded("data-unavailable", chain(&e), Then::Later))?;
+    let file = folder.join(update.artifact.file_name());
+    let mut unfinished = file.clone().into_os_string();
+    unfinished.push(".part");
+    let here = ports.host.occupied(&file) + ports.host.occupied(Path::new(&unfinished));
+    let needed = update.artifact.length.saturating_sub(here).saturating_add(SPARE);
+    if room.free < needed {
+        let text = format!("the data partition has {} bytes free and {needed} are needed: make room", room.free);
+        return Err(Outcome::fail("data-full", text, Then::Later));
+    }
+    Ok(())
+}
+
+async fn fetch_index(ports: &Ports, update: &Update) -> Step<bytes::Bytes> {
+    let (length, most) = (update.artifact.index_length, max_index_len(update.payload.length));
+    if length > most {
+        let text = format!("the plan names an index of {length} bytes, such a payload has one of at most {most}");
+        return Err(Outcome::fail("index-refused", text, Then::NextPlan));
+    }
+    let max = usize::try_from(length).unwrap_or(usize::MAX);
+    ports.branch.index(&update.artifact, max).await.map_err(|e| not_fetched("the index", &e))
+}
+
+/// The torrent with the trackers of the own branch only: whatever else stands in it, this terminal announces nowhere
+/// else.
+async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step<Vec<u8>> {
+    let no = |text: String| Err(Outcome::bounded("torrent-refused", text, Then::Later));
+    let bytes = ports.branch.torrent(artifact, swarm::torrent::MAX_TORRENT_LEN).await;
+    let bytes = bytes.map_err(|e| not_fetched("the torrent", &e))?;
+    let torrent = match Torrent::parse(&bytes) {
+        Ok(torrent) => torrent,
+        Err(error) => return no(chain(&error)),
+    };
+    if torrent.info_hash() != artifact.info_hash {
+        return no(format!("the torrent is {}, the plan names {}", torrent.info_hash(), artifact.info_hash));
+    }
+    let named = !torrent.is_folder() && torrent.name() == artifact.file_name();
+    if !named || torrent.length() != artifact.length || !torrent.is_private() {
+        return no("the torrent does not describe the artifact of the plan".into());
+    }
+    let own: Vec<String> =
+        torrent.tiers().iter().flatten().filter(|t| settings.branch.is_own_tracker(t)).cloned().collect();
+    if own.is_empty() {
+        let text = "the torrent names no tracker of the own branch: set branch.tracker_host if it has another address";
+        return no(text.into());
+    }
+    Ok(torrent.to_file(&[own]))
+}
+
+/// Keeps the files. A new update forgets all segments ever written to its slot first: whatever was there is about to
+/// be overwritten.
+fn keep(settings: &Settings, journal: &Journal, update: &Update, index: &[u8], torrent: &[u8]) -> Result<(), String> {
+    let root = Files::root(settings);
+    let files = Files::of(settings, &update.artifact);
+    std::fs::create_dir_all(files.folder()).map_err(|e| format!("cannot create {}: {e}", files.folder().display()))?;
+    if matches!(journal.state, State::Assigned { .. }) {
+        let folders = std::fs::read_dir(&root).map_err(|e| format!("cannot read {}: {e}", root.display()))?;
+        for folder in folders.filter_map(Result::ok) {
+            let name = format!("segments-{}", update.target);
+            match std::fs::remove_file(folder.path().join(name)) {
+                Ok(()) => durable::sync_dir(&folder.path()).map_err(|e| chain(&e))?,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(format!("cannot forget an old journal in {}: {e}", folder.path().display())),
+            }
+        }
+    }
+    durable::write_file(&files.index(), index).map_err(|e| chain(&e))?;
+    durable::write_file(&files.torrent(), torrent).map_err(|e| chain(&e))?;
+    durable::sync_dir(&root).map_err(|e| chain(&e))
+}

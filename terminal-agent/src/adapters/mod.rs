@@ -1,0 +1,62 @@
+//! The real world: one file per port. Nothing else spawns processes, reads clocks or opens devices.
+
+mod branch;
+mod clock;
+mod disks;
+mod drop_ins;
+mod host;
+mod power;
+mod process;
+
+use std::sync::Arc;
+
+use bootslot::GrubEnv;
+use service_kit::config::{ConfigError, read_secret_file};
+use swarm::{EngineError, TransmissionEngine, TransmissionSettings};
+
+pub use branch::HttpBranch;
+pub use clock::MachineClock;
+pub use disks::SlotDisks;
+pub use drop_ins::HealthFolder;
+pub use host::Machine;
+pub use power::RebootCommand;
+
+use crate::config::Settings;
+use crate::ports::Ports;
+
+/// Why the adapters could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// A file that the settings name.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine's settings.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The branch server's address.
+    #[error(transparent)]
+    Branch(#[from] service_kit::client::ClientError),
+}
+
+/// The ports of a real machine.
+///
+/// # Errors
+/// A secret cannot be read, or an address is none.
+pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
+    let engine = TransmissionEngine::new(TransmissionSettings {
+        url: settings.engine.url.clone(),
+        user: settings.engine.user.clone(),
+        password: read_secret_file(&settings.engine.password_file)?.expose().to_owned(),
+        timeout: settings.engine.timeout,
+    })?;
+    Ok(Ports {
+        disks: Arc::new(SlotDisks::new(settings.slots.clone())),
+        boot: Arc::new(GrubEnv::new(&settings.grub_environment)),
+        branch: Arc::new(HttpBranch::new(&settings.branch.url, settings.timing.request)?),
+        swarm: Arc::new(engine),
+        power: Arc::new(RebootCommand::new(settings.reboot_command.clone())),
+        clock: Arc::new(MachineClock),
+        host: Arc::new(Machine::new(settings)),
+        drop_ins: Arc::new(HealthFolder::new(settings.paths.health_dir.clone(), settings.timing.drop_in)),
+    })
+}

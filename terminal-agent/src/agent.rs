@@ -1,0 +1,309 @@
+//! The loop: observe, decide, persist, act. One action a turn, so that each can be interrupted and repeated.
+
+use std::time::Duration;
+
+use rand::random;
+use service_kit::retry::bound_after;
+use tokio::sync::Notify;
+use uuid::Uuid;
+use wire::v1::reports::{Reason, Report, UpdateReport};
+
+use crate::act::{self, Outcome};
+use crate::config::Settings;
+use crate::decide::{Action, decide};
+use crate::event_log::EventLog;
+use crate::identity::Identity;
+use crate::journal::{Held, Journal, JournalError, Keeper, Trouble};
+use crate::observe::observe;
+use crate::ports::Ports;
+use crate::session::Session;
+use crate::state::{Event, Forbidden, State, next};
+use crate::talk::Talk;
+
+/// Why a turn could not be completed. The state is as it was before; the next turn tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The journal could not be used: nothing was done that it does not know of.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A decision did not fit the transition table.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+}
+
+/// The agent.
+pub struct Agent {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    pub(crate) keeper: Keeper,
+    pub(crate) session: Session,
+    pub(crate) talk: Talk,
+    log: EventLog,
+}
+
+impl Agent {
+    /// Takes up where the journal says.
+    ///
+    /// # Errors
+    /// The journal cannot be used.
+    pub fn new(ports: Ports, settings: Settings) -> Result<Self, AgentError> {
+        let keeper = Keeper::open(&settings.paths.journal(), Uuid::new_v4(), ports.clock.now())?;
+        let identity = Identity::load(&settings.paths.identity());
+        if let Some(identity) = &identity {
+            ports.branch.authenticate(identity.token.clone());
+        }
+        let me = identity.map(|i| i.me(&settings));
+        let log = EventLog::new(settings.paths.events());
+        let talk = Talk::new(me, &settings.timing);
+        Ok(Self { ports, settings, keeper, session: Session::default(), talk, log })
+    }
+
+    /// What the journal says now.
+    pub fn journal(&self) -> &Journal {
+        self.keeper.journal()
+    }
+
+    /// Somebody said that there is something new.
+    pub fn look_again(&mut self) {
+        let spread = self.settings.timing.event_spread.mul_f64(random());
+        self.talk.sync_soon(self.ports.clock.uptime() + spread);
+        // What waits for the branch to have something may go on; what failed here keeps its distance.
+        if self.journal().trouble.as_ref().is_some_and(|t| !t.bounded) {
+            self.session.retry_at = None;
+        }
+    }
+
+    /// One turn: talk to the branch if it is time, then perform one action. Answers how long to rest.
+    pub async fn turn(&mut self) -> Duration {
+        let turn = self.try_turn().await;
+        let pause = turn.unwrap_or_else(|error| {
+            tracing::error!(error = crate::ports::chain(&error), "the turn was not completed");
+            self.settings.timing.retry_max.min(Duration::from_secs(10))
+        });
+        let until_talk = self.talk.next(self.ports.clock.uptime(), &self.journal().reports);
+        pause.min(until_talk)
+    }
+
+    async fn try_turn(&mut self) -> Result<Duration, AgentError> {
+        self.announce_running()?;
+        self.talk_if_due().await?;
+        let me = self.talk.me.clone();
+        let seen = observe(&self.ports, &self.settings, self.keeper.journal(), me.as_ref(), &mut self.session).await;
+        let uptime = self.ports.clock.uptime();
+        let action = decide(&self.keeper.journal().state, &seen, &self.settings.limits, uptime);
+        let pause = self.perform(action).await?;
+        self.deliver_reports().await?;
+        Ok(pause)
+    }
+
+    /// Persists what the action intends, performs it, and persists what came of it.
+    async fn perform(&mut self, action: Action) -> Result<Duration, AgentError> {
+        let pause = match &action {
+            Action::Wait { time, why } => {
+                self.note_waiting(why.clone())?;
+                return Ok(*time);
+            }
+            Action::AddTorrent => {
+                self.note_held()?;
+                self.settings.limits.engine_poll
+            }
+            Action::Verify => self.settings.limits.engine_poll,
+            _ => Duration::ZERO,
+        };
+        tracing::debug!(?action, state = self.journal().state.name(), "acting");
+        if let Some(event) = act::intent(&action, &self.journal().state) {
+            self.apply(event)?;
+        }
+        let outcome = act::act(action, &self.ports, &self.settings, self.keeper.journal(), &mut self.session).await;
+        match outcome {
+            Outcome::Event(event) => self.apply(event)?,
+            Outcome::Done => self.note_success()?,
+            Outcome::Dropped(artifact) => {
+                let now = self.ports.clock.now();
+                self.keeper.change(now, |j| _ = j.artifacts.remove(&artifact))?;
+            }
+            Outcome::Trouble { verdict, bounded } => {
+                self.note_trouble(Trouble { count: 1, bounded, verdict })?;
+            }
+            Outcome::Later(why) => {
+                tracing::warn!(why, "an artifact that nobody wants could not be removed yet");
+                self.session.drop_at = Some(self.ports.clock.uptime() + self.settings.timing.retry_max);
+            }
+        }
+        Ok(pause)
+    }
+
+    /// Takes an event to the transition table, and makes the move, what it teaches and its report durable at once.
+    fn apply(&mut self, event: Event) -> Result<(), AgentError> {
+        let now = self.ports.clock.now();
+        let old = self.journal().state.clone();
+        let new = next(old.clone(), event.clone())?;
+        if new == old && self.journal().trouble.is_none() {
+            return Ok(());
+        }
+        let report = self.report(&old, &new, new.reason().cloned());
+        let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
+        let named = self.session.plan.as_ref().is_some_and(|p| {
+            new.update().is_some_and(|u| p.steps.iter().any(|s| s.artifact.sha256 == u.artifact.sha256))
+        });
+        self.keeper.change(now, |journal| {
+            learn(journal, &old, &event, named, now);
+            journal.state = new;
+            journal.trouble = None;
+            journal.waiting = None;
+            if moved {
+                journal.since = now;
+            }
+            if let Some(report) = report {
+                journal.reports.push(now, report);
+            }
+        })?;
+        self.session.retry_at = None;
+        self.log(&old, &event, moved);
+        Ok(())
+    }
+
+    fn log(&mut self, old: &State, event: &Event, moved: bool) {
+        let (now, journal) = (self.ports.clock.now(), self.keeper.journal());
+        let (from, to, reason) = (old.name(), journal.state.name(), journal.state.reason());
+        if let (Event::Progress { .. }, (done, total)) = (event, journal.state.segments()) {
+            tracing::info!(done, total, torrent_complete = self.session.complete, "segments written");
+            self.log.segments(now, done, total, self.session.complete);
+        }
+        if moved {
+            let version = journal.state.update().map(|u| u.version.to_string());
+            let reason = reason.map(|r| r.text.as_str());
+            tracing::info!(from, to, version, reason, "moved");
+            self.log.moved(now, from, to, version, reason);
+            // A restart that was asked for in one state says nothing about the next.
+            self.session.restart_asked = None;
+        }
+    }
+
+    /// The report of a move, or of progress within a state.
+    fn report(&self, old: &State, new: &State, reason: Option<Reason>) -> Option<Report> {
+        let (update, state) = (new.update()?, new.public()?);
+        let same = old.update().is_some_and(|o| o.payload.sha256 == update.payload.sha256)
+            && (old.is_active() || !new.is_active());
+        let (segments_done, segments_total) = new.segments();
+        Some(Report::Update {
+            terminal: self.settings.identity.name.clone(),
+            update: UpdateReport {
+                serial: update.serial,
+                product: update.product.clone(),
+                version: update.version.clone(),
+                payload: update.payload.sha256,
+                from: old.public().filter(|_| same),
+                state,
+                segments_done,
+                segments_total,
+                reason,
+            },
+        })
+    }
+
+    fn note_trouble(&mut self, new: Trouble) -> Result<(), AgentError> {
+        let now = self.ports.clock.now();
+        let before = self.journal().trouble.as_ref().filter(|t| t.bounded == new.bounded).map_or(0, |t| t.count);
+        let trouble = Trouble { count: before.saturating_add(1), ..new };
+        let Reason { code, text } = &trouble.verdict.reason;
+        tracing::warn!(state = self.journal().state.name(), count = trouble.count, code, text, "did not work");
+        let timing = &self.settings.timing;
+        let bound = bound_after(trouble.count, timing.retry_min, timing.retry_max);
+        self.session.retry_at = Some(self.ports.clock.uptime() + bound.mul_f64(0.5 + random::<f64>() / 2.0));
+        self.keeper.change(now, |j| j.trouble = Some(trouble))?;
+        Ok(())
+    }
+
+    fn note_success(&mut self) -> Result<(), AgentError> {
+        self.session.retry_at = None;
+        if self.journal().trouble.is_some() {
+            self.keeper.change(self.ports.clock.now(), |j| j.trouble = None)?;
+        }
+        Ok(())
+    }
+
+    /// What is waited for is worth a report when it changes, not each time it is found again.
+    fn note_waiting(&mut self, why: Option<Reason>) -> Result<(), AgentError> {
+        let journal = self.journal();
+        let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
+        if code(&journal.waiting) == code(&why) {
+            return Ok(());
+        }
+        let active = journal.state.is_active() && why.is_some();
+        let report = self.report(&journal.state, &journal.state, why.clone()).filter(|_| active);
+        let now = self.ports.clock.now();
+        self.keeper.change(now, |j| {
+            j.waiting = why;
+            if let Some(report) = report {
+                j.reports.push(now, report);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// An artifact is written down before the engine gets it, so that it is always known what to remove.
+    fn note_held(&mut self) -> Result<(), AgentError> {
+        let Some(update) = self.journal().state.update() else { return Ok(()) };
+        let artifact = update.artifact.sha256;
+        let held = Held { info_hash: update.artifact.info_hash, unwanted_since: None, drop_now: false };
+        if self.journal().artifacts.get(&artifact) != Some(&held) {
+            self.keeper.change(self.ports.clock.now(), |j| _ = j.artifacts.insert(artifact, held))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a move teaches for later updates. `named`: the plan still names the artifact.
+fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: chrono::DateTime<chrono::Utc>) {
+    let Some(update) = old.update() else { return };
+    let drop = |journal: &mut Journal| {
+        if let Some(held) = journal.artifacts.get_mut(&update.artifact.sha256) {
+            held.drop_now = true;
+        }
+    };
+    match event {
+        // From here on the slot is written to: what it held is history.
+        Event::Prepared { .. } => _ = journal.memory.confirmed.remove(&update.target),
+        Event::Confirmed => {
+            journal.memory.setbacks.remove(&update.payload.sha256);
+            journal.memory.confirmed.insert(update.target, update.payload.sha256);
+        }
+        Event::Fail(verdict) | Event::FellBack(verdict) => {
+            journal.memory.learn(update, verdict, now);
+            if verdict.reason.code == "artifact-does-not-check" {
+                drop(journal);
+            }
+        }
+        Event::Withdraw(_) if !named => drop(journal),
+        _ => {}
+    }
+}
+
+/// Runs until `stop` is asked for.
+///
+/// # Errors
+/// The journal cannot be used at all.
+pub async fn run(ports: Ports, settings: Settings, stop: &service_kit::Shutdown) -> Result<(), AgentError> {
+    let wake = Notify::new();
+    let mut agent = Agent::new(ports, settings)?;
+    agent.reseed().await;
+    let listen = crate::talk::listen(agent.ports.clone(), agent.settings.timing.clone(), &wake);
+    let work = async {
+        loop {
+            let pause = agent.turn().await;
+            // A turn without a pause must still let the listener and the signals in.
+            tokio::task::yield_now().await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = wake.notified() => agent.look_again(),
+            }
+        }
+    };
+    tokio::select! {
+        () = listen => {}
+        () = work => {}
+        () = stop.stopped() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Configuration in three stages: fragments ([`service_kit::config`]) → [`Inputs`] → [`Settings`].
+
+mod inputs;
+mod settings;
+
+pub use inputs::Inputs;
+pub use settings::{
+    BranchSettings, EngineSettings, IdentitySettings, PathSettings, Settings, SlotSetting, SlotSettings, Timing,
+};

@@ -1,0 +1,338 @@
+//! What holds. Past this point nothing is optional that is needed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bootslot::{MAX_ATTEMPTS, SlotRoots};
+use chrono::TimeDelta;
+use fleet_types::{ModelName, TerminalName};
+use service_kit::config::ConfigError;
+use service_kit::telemetry::TelemetrySettings;
+
+use super::inputs::{self, Inputs};
+use crate::decide::Limits;
+use crate::wanted::RetryPolicy;
+
+/// The agent's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The branch server.
+    pub branch: BranchSettings,
+    /// Who this terminal is.
+    pub identity: IdentitySettings,
+    /// Files and folders.
+    pub paths: PathSettings,
+    /// The two slots.
+    pub slots: SlotSettings,
+    /// GRUB's environment block.
+    pub grub_environment: PathBuf,
+    /// The BitTorrent daemon.
+    pub engine: EngineSettings,
+    /// The program that restarts the machine, and its arguments.
+    pub reboot_command: Vec<String>,
+    /// Whether failed units are looked at in the trial.
+    pub failed_units: bool,
+    /// Waits that are no bounds of decisions.
+    pub timing: Timing,
+    /// Bounds of decisions.
+    pub limits: Limits,
+    /// How long an artifact is kept and seeded after the last plan that named it.
+    pub retention: TimeDelta,
+    /// What follows a bad end.
+    pub retry: RetryPolicy,
+    /// The log.
+    pub telemetry: TelemetrySettings,
+}
+
+/// The branch server.
+#[derive(Debug, Clone)]
+pub struct BranchSettings {
+    /// Its machine listener, such as `http://10.1.0.1:7004`.
+    pub url: String,
+    /// A file with the token that terminals of this branch enrol with.
+    pub join_token_file: PathBuf,
+    /// Host of the branch's tracker: the only one that this terminal announces to.
+    pub tracker_host: String,
+}
+
+impl BranchSettings {
+    /// Whether this tracker is the branch's own.
+    pub fn is_own_tracker(&self, tracker: &str) -> bool {
+        host_of(tracker).is_some_and(|host| host == self.tracker_host)
+    }
+}
+
+/// Host of an `http://` address.
+fn host_of(url: &str) -> Option<String> {
+    let url = reqwest::Url::parse(url).ok()?;
+    (url.scheme() == "http").then(|| url.host_str().map(str::to_owned)).flatten()
+}
+
+/// Who this terminal is.
+#[derive(Debug, Clone)]
+pub struct IdentitySettings {
+    /// Its name, unique in its branch.
+    pub name: TerminalName,
+    /// Its hardware model.
+    pub model: ModelName,
+}
+
+/// Files and folders.
+#[derive(Debug, Clone)]
+pub struct PathSettings {
+    /// The journal, the identity, the log of segments.
+    pub state_dir: PathBuf,
+    /// Indexes, torrents and segment journals.
+    pub data_dir: PathBuf,
+    /// Health checks of the slot that runs.
+    pub health_dir: PathBuf,
+    /// os-release of the slot that runs.
+    pub os_release: PathBuf,
+    /// The kernel's command line.
+    pub kernel_command_line: PathBuf,
+    /// A text that differs from boot to boot.
+    pub boot_id: PathBuf,
+}
+
+impl PathSettings {
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.state_dir.join("journal.json")
+    }
+
+    /// The file with the branch's name and the bearer token.
+    pub fn identity(&self) -> PathBuf {
+        self.state_dir.join("identity.json")
+    }
+
+    /// The log of segments and moves.
+    pub fn events(&self) -> PathBuf {
+        self.state_dir.join("events.jsonl")
+    }
+}
+
+/// A slot.
+#[derive(Debug, Clone)]
+pub struct SlotSetting {
+    /// Its partition, or a file that stands for one.
+    pub device: PathBuf,
+    /// What `root=` says on the kernel command line when it runs.
+    pub root: String,
+}
+
+/// Both slots.
+#[derive(Debug, Clone)]
+pub struct SlotSettings {
+    /// Slot A.
+    pub a: SlotSetting,
+    /// Slot B.
+    pub b: SlotSetting,
+}
+
+impl SlotSettings {
+    /// The roots, as [`bootslot::running_slot`] wants them.
+    pub fn roots(&self) -> SlotRoots {
+        SlotRoots { a: self.a.root.clone(), b: self.b.root.clone() }
+    }
+}
+
+/// The BitTorrent daemon.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Its RPC.
+    pub url: String,
+    /// The RPC's user.
+    pub user: String,
+    /// A file with the RPC's password.
+    pub password_file: PathBuf,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Where it keeps artifacts; this user reads them there.
+    pub download_dir: PathBuf,
+}
+
+/// Waits.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// At most so long between two questions to the branch.
+    pub poll: Duration,
+    /// An event is followed up after a random part of this, so that a branch's terminals do not all ask at once.
+    pub event_spread: Duration,
+    /// Least time between two reports of progress.
+    pub progress: Duration,
+    /// First bound of the wait after a failure.
+    pub retry_min: Duration,
+    /// Last bound of the wait after a failure.
+    pub retry_max: Duration,
+    /// How long the branch may take to answer.
+    pub request: Duration,
+    /// How long a drop-in health check may run.
+    pub drop_in: Duration,
+}
+
+impl TryFrom<Inputs> for Settings {
+    type Error = ConfigError;
+
+    fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
+        let timing = timing(&inputs.timing)?;
+        let limits = limits(&inputs)?;
+        let hours = inputs.retention.hours.unwrap_or(72.0);
+        let settings = Self {
+            branch: branch(inputs.branch)?,
+            identity: IdentitySettings {
+                name: name("identity.name", "till-1", inputs.identity.name)?,
+                model: name("identity.model", "kiosk-x86-64", inputs.identity.model)?,
+            },
+            paths: paths(inputs.paths),
+            slots: SlotSettings { a: slot("a", inputs.slots.a)?, b: slot("b", inputs.slots.b)? },
+            grub_environment: needed(inputs.boot.grub_environment, "boot.grub_environment", "\"/boot/efi/grubenv\"")?,
+            engine: engine(inputs.engine)?,
+            reboot_command: inputs.power.reboot_command.unwrap_or_else(|| vec!["systemctl".into(), "reboot".into()]),
+            failed_units: inputs.health.failed_units.unwrap_or(true),
+            timing,
+            limits,
+            retention: delta("retention.hours", hours * 3600.0)?,
+            retry: RetryPolicy {
+                attempts: inputs.retry.attempts.unwrap_or(3),
+                wait: delta("retry.wait_seconds", inputs.retry.wait_seconds.unwrap_or(3600.0))?,
+            },
+            telemetry: inputs.telemetry.into(),
+        };
+        settings.check()
+    }
+}
+
+impl Settings {
+    fn check(self) -> Result<Self, ConfigError> {
+        if self.slots.a.root == self.slots.b.root {
+            return Err(ConfigError::bad(
+                "slots.b.root",
+                "is the same as slots.a.root: the running slot could not be told",
+            ));
+        }
+        if self.slots.a.device == self.slots.b.device {
+            return Err(ConfigError::bad(
+                "slots.b.device",
+                "is the same as slots.a.device: the running slot would be overwritten",
+            ));
+        }
+        if self.reboot_command.is_empty() {
+            return Err(ConfigError::bad(
+                "power.reboot_command",
+                "is empty; write for example [\"systemctl\", \"reboot\"]",
+            ));
+        }
+        if self.limits.branch_wait > self.limits.trial_deadline {
+            return Err(ConfigError::bad("timing.branch_wait_seconds", "is longer than timing.trial_deadline_seconds"));
+        }
+        Ok(self)
+    }
+}
+
+fn needed<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError::missing(key, &format!("{} = {example}", key.rsplit('.').next().unwrap_or(key))))
+}
+
+fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
+    key: &str,
+    example: &str,
+    value: Option<String>,
+) -> Result<T, ConfigError> {
+    let value = needed(value, key, &format!("{example:?}"))?;
+    value.parse().map_err(|e: T::Err| ConfigError::bad(key, e.to_string()))
+}
+
+fn branch(branch: inputs::Branch) -> Result<BranchSettings, ConfigError> {
+    let url = needed(branch.url, "branch.url", "\"http://10.1.0.1:7004\"")?;
+    let Some(host) = host_of(&url) else {
+        return Err(ConfigError::bad("branch.url", format!("{url:?} is no address such as http://10.1.0.1:7004")));
+    };
+    Ok(BranchSettings {
+        join_token_file: branch.join_token_file.unwrap_or_else(|| "/etc/terminal-agent/join-token".into()),
+        tracker_host: branch.tracker_host.unwrap_or(host),
+        url,
+    })
+}
+
+fn paths(paths: inputs::Paths) -> PathSettings {
+    let or = |path: Option<PathBuf>, default: &str| path.unwrap_or_else(|| default.into());
+    PathSettings {
+        state_dir: or(paths.state_dir, "/var/lib/terminal-agent"),
+        data_dir: or(paths.data_dir, "/var/lib/terminal-agent/data"),
+        health_dir: or(paths.health_dir, "/etc/terminal-agent/health.d"),
+        os_release: or(paths.os_release, "/etc/os-release"),
+        kernel_command_line: or(paths.kernel_command_line, "/proc/cmdline"),
+        boot_id: or(paths.boot_id, "/proc/sys/kernel/random/boot_id"),
+    }
+}
+
+fn slot(letter: &str, slot: inputs::Slot) -> Result<SlotSetting, ConfigError> {
+    let example = |what: &str| format!("\"{what}slot-{letter}\"");
+    Ok(SlotSetting {
+        device: needed(slot.device, &format!("slots.{letter}.device"), &example("/dev/disk/by-partlabel/"))?,
+        root: needed(slot.root, &format!("slots.{letter}.root"), &example("PARTLABEL="))?,
+    })
+}
+
+fn engine(engine: inputs::Engine) -> Result<EngineSettings, ConfigError> {
+    let transmission = engine.transmission.unwrap_or_default();
+    let download_dir = engine.download_dir.unwrap_or_else(|| "/var/lib/terminal-agent/artifacts".into());
+    if !download_dir.is_absolute() {
+        return Err(ConfigError::bad("engine.download_dir", "must be an absolute path: the daemon has another folder"));
+    }
+    Ok(EngineSettings {
+        url: transmission.url.unwrap_or_else(|| "http://127.0.0.1:9091/transmission/rpc".into()),
+        user: transmission.user.unwrap_or_else(|| "filial".into()),
+        password_file: transmission.password_file.unwrap_or_else(|| "/etc/terminal-agent/rpc-password".into()),
+        timeout: seconds("engine.transmission.timeout_seconds", transmission.timeout_seconds, 10.0)?,
+        download_dir,
+    })
+}
+
+fn timing(timing: &inputs::Timing) -> Result<Timing, ConfigError> {
+    Ok(Timing {
+        poll: seconds("timing.poll_seconds", timing.poll_seconds, 60.0)?,
+        event_spread: seconds("timing.event_spread_seconds", timing.event_spread_seconds, 2.0)?,
+        progress: seconds("timing.progress_seconds", timing.progress_seconds, 5.0)?,
+        retry_min: seconds("timing.retry_min_seconds", timing.retry_min_seconds, 1.0)?,
+        retry_max: seconds("timing.retry_max_seconds", timing.retry_max_seconds, 60.0)?,
+        request: seconds("timing.request_seconds", timing.request_seconds, 15.0)?,
+        drop_in: seconds("timing.drop_in_seconds", timing.drop_in_seconds, 60.0)?,
+    })
+}
+
+fn limits(inputs: &Inputs) -> Result<Limits, ConfigError> {
+    let timing = &inputs.timing;
+    let trial_attempts = inputs.boot.trial_attempts.unwrap_or(3);
+    if !(1..=MAX_ATTEMPTS).contains(&trial_attempts) {
+        return Err(ConfigError::bad("boot.trial_attempts", format!("must be 1 to {MAX_ATTEMPTS}")));
+    }
+    let deadline = seconds("timing.trial_deadline_seconds", timing.trial_deadline_seconds, 900.0)?;
+    Ok(Limits {
+        attempts: 8,
+        trial_attempts,
+        restarts: 3,
+        restart_patience: seconds("timing.restart_patience_seconds", timing.restart_patience_seconds, 300.0)?,
+        verifies: 3,
+        batch: 8,
+        idle_poll: seconds("timing.poll_seconds", timing.poll_seconds, 60.0)?,
+        engine_poll: seconds("timing.engine_poll_seconds", timing.engine_poll_seconds, 1.0)?,
+        health_poll: seconds("timing.health_poll_seconds", timing.health_poll_seconds, 5.0)?,
+        branch_wait: seconds("timing.branch_wait_seconds", timing.branch_wait_seconds, 600.0)?,
+        trial_deadline: deadline,
+    })
+}
+
+/// A positive time of at most a year.
+fn seconds(key: &str, value: Option<f64>, default: f64) -> Result<Duration, ConfigError> {
+    let value = value.unwrap_or(default);
+    if !(value > 0.0 && value <= 31_536_000.0) {
+        return Err(ConfigError::bad(key, format!("{value} is no time between 0 and a year, in seconds")));
+    }
+    Ok(Duration::from_secs_f64(value))
+}
+
+fn delta(key: &str, value: f64) -> Result<TimeDelta, ConfigError> {
+    let time = seconds(key, Some(value), value)?;
+    TimeDelta::from_std(time).map_err(|e| ConfigError::bad(key, e.to_string()))
+}

@@ -1,0 +1,380 @@
+//! What to do next: a pure function of the state, of what was observed, and of the time. No clock, no I/O.
+//!
+//! A boot variable is never changed and believed: a decision to write it leads to no move, and the next observation
+//! shows whether it holds. So a failing write cannot advance a state.
+
+use std::time::Duration;
+
+use bootslot::{BootState, Trial};
+use fleet_types::{Digest, Slot};
+use wire::v1::reports::Reason;
+
+use crate::health::Health;
+use crate::observe::{BootSeen, Known, Observed, Transfer, Trouble};
+use crate::state::{Event, Intent, State, Then, TrialBoot, Update, Verdict};
+use crate::wanted::Wanted;
+
+/// Exactly one thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Record that something happened; nothing outside changes.
+    Move(Event),
+    /// Write the bootloader's state.
+    WriteBoot(BootState),
+    /// Make a fresh boot block in place of the unusable one.
+    RepairBoot(BootState),
+    /// Fetch and check manifest, index and torrent, and whether the update fits this machine.
+    Prepare,
+    /// Give the torrent to the engine.
+    AddTorrent,
+    /// Write these segments, whose bytes are here, to the inactive slot.
+    WriteSegments(Vec<u64>),
+    /// Let the engine hash the complete torrent again.
+    Verify,
+    /// Sync the slot, and read all of it back from the medium.
+    ReadBack,
+    /// Note the boot and the failed units of now, from which the activation begins.
+    BeginActivation,
+    /// Restart the machine.
+    Restart,
+    /// Remove an artifact that nobody wants any more from the engine and the disk.
+    Drop(Digest),
+    /// Nothing, for so long at most.
+    Wait {
+        /// How long.
+        time: Duration,
+        /// What for, if there is something to say.
+        why: Option<Reason>,
+    },
+}
+
+/// Bounds that decisions keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Failures of a step before the update is given up.
+    pub attempts: u32,
+    /// Boots that the bootloader gives a trial.
+    pub trial_attempts: u8,
+    /// Restarts asked for, and activations begun again, before the update is given up.
+    pub restarts: u32,
+    /// How long a restart that was asked for may take to happen.
+    pub restart_patience: Duration,
+    /// Verifications of a complete torrent whose segments do not check.
+    pub verifies: u32,
+    /// Segments written between two looks at the world.
+    pub batch: usize,
+    /// How often to look when nothing happens.
+    pub idle_poll: Duration,
+    /// How often to look at the engine.
+    pub engine_poll: Duration,
+    /// How often to check health in the trial.
+    pub health_poll: Duration,
+    /// How long the branch may stay silent in the trial.
+    pub branch_wait: Duration,
+    /// How long the trial may last.
+    pub trial_deadline: Duration,
+}
+
+/// What to do next. `now` is the time since the machine started.
+pub fn decide(state: &State, seen: &Observed, limits: &Limits, now: Duration) -> Action {
+    let action = match state {
+        State::Idle
+        | State::Confirmed { .. }
+        | State::Failed { .. }
+        | State::RolledBack { .. }
+        | State::Withdrawn { .. } => at_rest(seen, limits),
+        State::Assigned { update } => before_trial(update, seen, |_| Action::Prepare),
+        State::Fetching { update, done, total, verifies } => {
+            before_trial(update, seen, |seen| fetching(seen, limits, (*done, *total), *verifies))
+        }
+        State::Installing { update, .. } => before_trial(update, seen, |_| Action::ReadBack),
+        State::Ready { update, .. } => before_trial(update, seen, |_| Action::BeginActivation),
+        State::Activating { update, intent, .. } => activating(update, intent, seen, limits, now),
+        State::Trying { update, boot, .. } => trying(update, boot, seen, limits, now),
+    };
+    match (&action, seen.droppable) {
+        (Action::Wait { .. }, Some(artifact)) => Action::Drop(artifact),
+        _ => action,
+    }
+}
+
+fn wait(time: Duration) -> Action {
+    Action::Wait { time, why: None }
+}
+
+fn wait_for(time: Duration, code: &str, text: &str) -> Action {
+    Action::Wait { time, why: Some(Reason::new(code, text)) }
+}
+
+fn fail(code: &str, text: impl AsRef<str>, then: Then) -> Action {
+    Action::Move(Event::Fail(Verdict::new(code, text, then)))
+}
+
+/// Between updates: keep the bootloader tidy, take up what the plan wants.
+fn at_rest(seen: &Observed, limits: &Limits) -> Action {
+    let running = match &seen.running {
+        Known::Is(slot) => *slot,
+        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+    };
+    if let Some(hold) = seen.hold() {
+        return hold;
+    }
+    if let Some(action) = settle(running, seen, limits) {
+        return action;
+    }
+    match &seen.wanted {
+        Wanted::Step(update) => Action::Move(Event::Assign(update.clone())),
+        Wanted::Nothing(why) => Action::Wait { time: limits.idle_poll, why: why.clone() },
+        Wanted::Unknown => wait(limits.idle_poll),
+    }
+}
+
+/// The running slot is to be the default and nothing on trial, before the other slot is touched.
+fn settle(running: Slot, seen: &Observed, limits: &Limits) -> Option<Action> {
+    match &seen.boot {
+        BootSeen::Is(boot) if *boot == BootState::settled(running) => None,
+        BootSeen::Is(boot) => Some(match boot.adopt(running) {
+            Ok(settled) => Action::WriteBoot(settled),
+            // This boot is a trial that no journal knows of: nobody can confirm it, so its attempts are used up.
+            Err(_) => match seen.restart_asked {
+                Some(ago) if ago < limits.restart_patience => wait(limits.idle_poll),
+                _ => Action::Restart,
+            },
+        }),
+        BootSeen::Invalid(_) => Some(Action::RepairBoot(BootState::settled(running))),
+        BootSeen::Unknown(why) => Some(wait_for(limits.idle_poll, "boot-state-unknown", why)),
+    }
+}
+
+/// What every state before the activation has in common; then `work`.
+fn before_trial(update: &Update, seen: &Observed, work: impl FnOnce(&Observed) -> Action) -> Action {
+    let limits = &seen.limits;
+    if let Some(reason) = superseded(update, &seen.wanted) {
+        return Action::Move(Event::Withdraw(reason));
+    }
+    let running = match &seen.running {
+        Known::Is(slot) => *slot,
+        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+    };
+    if running == update.target {
+        let text = format!("slot {running}, which was to be written, runs now: the update begins again with the other");
+        return Action::Move(Event::Withdraw(Reason::new("slot-changed", text)));
+    }
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(action) = seen.hold().or_else(|| settle(running, seen, limits)) {
+        return action;
+    }
+    work(seen)
+}
+
+/// Why the plan does not want this update any more; a plan that is not known wants what it wanted.
+fn superseded(update: &Update, wanted: &Wanted) -> Option<Reason> {
+    match wanted {
+        Wanted::Unknown => None,
+        Wanted::Step(step) if step.payload.sha256 == update.payload.sha256 && step.artifact == update.artifact => None,
+        Wanted::Step(step) => {
+            Some(Reason::new("superseded", format!("a newer plan wants {} {} instead", step.product, step.version)))
+        }
+        Wanted::Nothing(_) => Some(Reason::new("superseded", "a newer plan does not want this release here")),
+    }
+}
+
+fn fetching(seen: &Observed, limits: &Limits, (done, total): (u64, u64), verifies: u32) -> Action {
+    let Some(work) = seen.work else { return Action::Prepare };
+    if work.total != total {
+        return Action::Prepare;
+    }
+    if work.done != done {
+        return Action::Move(Event::Progress { done: work.done });
+    }
+    if done == total {
+        return Action::Move(Event::AllWritten);
+    }
+    match &seen.transfer {
+        Known::Unknown(why) => wait_for(limits.engine_poll, "engine-unavailable", why),
+        Known::Is(None) => Action::AddTorrent,
+        Known::Is(Some(Transfer { ready, .. })) if !ready.is_empty() => {
+            Action::WriteSegments(ready.iter().copied().take(limits.batch.max(1)).collect())
+        }
+        Known::Is(Some(Transfer { complete: true, refused: true, .. })) if verifies < limits.verifies => Action::Verify,
+        Known::Is(Some(Transfer { complete: true, refused: true, .. })) => {
+            let text = format!("segments of the complete artifact still do not check after {verifies} verifications");
+            fail("artifact-does-not-check", text, Then::Later)
+        }
+        Known::Is(Some(Transfer { trouble, .. })) => Action::Wait {
+            time: limits.engine_poll,
+            why: trouble.as_ref().map(|text| Reason::new("transfer-trouble", text)),
+        },
+    }
+}
+
+fn activating(update: &Update, intent: &Intent, seen: &Observed, limits: &Limits, now: Duration) -> Action {
+    let (running, boot_id) = match (&seen.running, &seen.boot_id) {
+        (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
+        (Known::Unknown(why), _) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, "boot-id-unknown", why),
+    };
+    if running == update.target {
+        return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
+    }
+    if *boot_id != intent.boot_id {
+        return not_tried(update, intent, running, seen, limits);
+    }
+    if let Some(reason) = superseded(update, &seen.wanted).filter(|_| intent.restarts == 0) {
+        return match &seen.boot {
+            BootSeen::Is(boot) if boot.trial.is_some() && seen.hold().is_none() => {
+                Action::WriteBoot(boot.clear_trial())
+            }
+            BootSeen::Is(boot) if boot.trial.is_some() => seen.hold().unwrap_or(wait(limits.idle_poll)),
+            _ => Action::Move(Event::Withdraw(reason)),
+        };
+    }
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(hold) = seen.hold() {
+        return hold;
+    }
+    activate(update, intent, running, seen, limits)
+}
+
+/// Still in the boot in which the activation began.
+fn activate(update: &Update, intent: &Intent, running: Slot, seen: &Observed, limits: &Limits) -> Action {
+    if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
+        return wait_for(limits.idle_poll, "restarting", "the restart was asked for and is awaited");
+    }
+    match &seen.boot {
+        BootSeen::Is(boot) if boot.default == running && is_on_trial(boot, update.target) => {
+            if intent.restarts >= limits.restarts {
+                let text = format!("{} restarts were asked for and the machine never restarted", intent.restarts);
+                return fail("restart-refused", text, Then::Later);
+            }
+            Action::Restart
+        }
+        BootSeen::Is(boot) => {
+            match boot.adopt(running).and_then(|b| b.start_trial(update.target, limits.trial_attempts)) {
+                Ok(trial) => Action::WriteBoot(trial),
+                Err(error) => fail("boot-state-changed", error.to_string(), Then::Later),
+            }
+        }
+        BootSeen::Invalid(_) => Action::RepairBoot(BootState::settled(running)),
+        BootSeen::Unknown(why) => wait_for(limits.idle_poll, "boot-state-unknown", why),
+    }
+}
+
+fn is_on_trial(boot: &BootState, slot: Slot) -> bool {
+    matches!(boot.trial, Some(Trial { slot: on_trial, left }) if on_trial == slot && left > 0)
+}
+
+/// The machine restarted since the activation began, and runs the old slot. The boot state says why.
+fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, limits: &Limits) -> Action {
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(hold) = seen.hold() {
+        return hold;
+    }
+    match &seen.boot {
+        BootSeen::Is(boot) if is_on_trial(boot, update.target) => {
+            if intent.restarts >= limits.restarts {
+                let text = "the bootloader was asked to try the slot and booted the old one: check its configuration";
+                return fail("trial-ignored", text, Then::NextPlan);
+            }
+            match seen.restart_asked {
+                Some(ago) if ago < limits.restart_patience => wait(limits.idle_poll),
+                _ => Action::Restart,
+            }
+        }
+        BootSeen::Is(BootState { trial: Some(Trial { slot, .. }), .. }) if *slot == update.target => {
+            Action::Move(Event::FellBack(fell_back(update)))
+        }
+        BootSeen::Is(BootState { default, trial: None }) if *default == running => {
+            if intent.again >= limits.restarts {
+                let text = format!("the machine restarted {} times before the slot could be tried", intent.again + 1);
+                return fail("activation-interrupted", text, Then::Later);
+            }
+            Action::BeginActivation
+        }
+        BootSeen::Is(_) => fail("boot-state-changed", "somebody else changed the boot state meanwhile", Then::Later),
+        BootSeen::Invalid(_) => Action::RepairBoot(BootState::settled(running)),
+        BootSeen::Unknown(why) => wait_for(limits.idle_poll, "boot-state-unknown", why),
+    }
+}
+
+fn fell_back(update: &Update) -> Verdict {
+    let text = format!(
+        "slot {} with {} {} was booted as often as allowed and never became healthy; the bootloader went back",
+        update.target, update.product, update.version
+    );
+    Verdict::new("fell-back", text, Then::Blame)
+}
+
+fn trying(update: &Update, boot: &TrialBoot, seen: &Observed, limits: &Limits, now: Duration) -> Action {
+    let (running, boot_id) = match (&seen.running, &seen.boot_id) {
+        (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
+        (Known::Unknown(why), _) => return wait_for(limits.health_poll, "running-slot-unknown", why),
+        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, "boot-id-unknown", why),
+    };
+    if running != update.target {
+        let verdict = boot.verdict.clone().unwrap_or_else(|| fell_back(update));
+        return Action::Move(Event::FellBack(verdict));
+    }
+    if *boot_id != boot.boot_id {
+        return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
+    }
+    if boot.verdict.is_some() {
+        return leave_trial(update, seen, limits);
+    }
+    let (unhealthy, tried) = (|v| Action::Move(Event::Unhealthy(v)), now.saturating_sub(boot.since));
+    let silent = || Verdict::new("branch-unreachable", BRANCH_SILENT, Then::Later);
+    match (&seen.boot, &seen.health) {
+        (BootSeen::Is(b), _) if *b == BootState::settled(running) => Action::Move(Event::Confirmed),
+        (_, Known::Is(Health::Unhealthy(reason))) => unhealthy(Verdict { reason: reason.clone(), then: Then::Blame }),
+        (BootSeen::Is(b), Known::Is(Health::Healthy)) => match (b.confirm(running), seen.given_up(limits)) {
+            (Ok(_), Some(verdict)) => unhealthy(verdict),
+            (Ok(confirmed), None) => seen.hold().unwrap_or(Action::WriteBoot(confirmed)),
+            (Err(error), _) => unhealthy(Verdict::new("boot-state-changed", error.to_string(), Then::Later)),
+        },
+        (_, Known::Is(Health::NotYet { branch_silent: true, others: false, .. })) if tried >= limits.branch_wait => {
+            unhealthy(silent())
+        }
+        (_, Known::Is(Health::NotYet { branch_silent: true, .. })) if tried >= limits.trial_deadline => {
+            unhealthy(silent())
+        }
+        (BootSeen::Invalid(_), _) if tried < limits.trial_deadline => {
+            let spent = Some(Trial { slot: running, left: 0 });
+            seen.hold().unwrap_or(Action::RepairBoot(BootState { default: running.other(), trial: spent }))
+        }
+        (_, health) => {
+            let why = health.not_yet();
+            if tried < limits.trial_deadline {
+                return Action::Wait { time: limits.health_poll, why: Some(why) };
+            }
+            let text = format!("not healthy within {} s: {}", limits.trial_deadline.as_secs(), why.text);
+            unhealthy(Verdict::new("unhealthy", text, Then::Blame))
+        }
+    }
+}
+
+const BRANCH_SILENT: &str = "the branch server did not answer from the new slot; it is tried again after it has \
+                             answered from the old one";
+
+/// The trial is lost: make the old slot the next one to boot, then restart. If even that cannot be written, restart
+/// all the same: the bootloader's attempts run out by themselves.
+fn leave_trial(update: &Update, seen: &Observed, limits: &Limits) -> Action {
+    if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
+        return wait(limits.health_poll);
+    }
+    if let Some(hold) = seen.hold() {
+        return hold;
+    }
+    let old = BootState::settled(update.target.other());
+    let tired = matches!(&seen.trouble, Some(Trouble { count, .. }) if *count >= limits.attempts);
+    match &seen.boot {
+        BootSeen::Is(boot) if *boot != old && !tired => Action::WriteBoot(old),
+        BootSeen::Invalid(_) if !tired => Action::RepairBoot(old),
+        _ => Action::Restart,
+    }
+}

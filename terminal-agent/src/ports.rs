@@ -1,0 +1,198 @@
+//! What the agent asks of the world, as traits. `adapters/` holds the real ones, `tests/` the strict fakes.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use fleet_types::{Digest, Slot, Version};
+use service_kit::Secret;
+use service_kit::client::ClientError;
+use tokio::sync::Notify;
+use wire::v1::plan::ArtifactRef;
+use wire::v1::reports::{Acknowledged, Batch};
+use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
+
+pub use artifact::ImageDisk;
+pub use bootslot::BootSlots;
+pub use swarm::Engine as Swarm;
+
+/// Everything that the agent acts through.
+#[derive(Clone)]
+pub struct Ports {
+    /// The slots' disks.
+    pub disks: Arc<dyn Disks>,
+    /// The bootloader's state.
+    pub boot: Arc<dyn BootSlots>,
+    /// The branch server.
+    pub branch: Arc<dyn Branch>,
+    /// The BitTorrent client.
+    pub swarm: Arc<dyn Swarm>,
+    /// Restarting.
+    pub power: Arc<dyn Power>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What runs on this machine.
+    pub host: Arc<dyn Host>,
+    /// The health checks of the slot that runs.
+    pub drop_ins: Arc<dyn DropIns>,
+}
+
+/// A port could not do what was asked: a sentence with cause and next step.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct PortError {
+    what: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl PortError {
+    /// Without a deeper cause.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), source: None }
+    }
+
+    /// With its cause.
+    pub fn with(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { what: what.into(), source: Some(source.into()) }
+    }
+}
+
+/// An error with all its causes on one line, for reasons that people read.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    let mut parts: Vec<String> = causes.map(ToString::to_string).collect();
+    parts.dedup();
+    parts.join(": ")
+}
+
+/// The slots' disks.
+pub trait Disks: Send + Sync {
+    /// Opens the disk of a slot for writing. Only ever asked for the slot that does not run.
+    ///
+    /// # Errors
+    /// It cannot be opened; a slot that is mounted must be refused.
+    fn open(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError>;
+
+    /// Length of a slot in bytes, of the running one too.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn length(&self, slot: Slot) -> Result<u64, PortError>;
+}
+
+/// The branch server, from its machine listener.
+#[async_trait]
+pub trait Branch: Send + Sync {
+    /// Uses this token from now on.
+    fn authenticate(&self, token: Secret);
+
+    /// Exchanges a join token for an identity.
+    async fn enrol(&self, request: &EnrolRequest) -> Result<EnrolResponse, ClientError>;
+
+    /// What this terminal should run.
+    async fn sync(&self) -> Result<sync::Sync, ClientError>;
+
+    /// A release's manifest, at most `max` bytes.
+    async fn manifest(&self, digest: &Digest, max: usize) -> Result<Bytes, ClientError>;
+
+    /// An artifact's index, at most `max` bytes.
+    async fn index(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError>;
+
+    /// An artifact's LAN torrent, at most `max` bytes.
+    async fn torrent(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError>;
+
+    /// Delivers reports.
+    async fn report(&self, batch: &Batch) -> Result<Acknowledged, ClientError>;
+
+    /// Whether it answers at all.
+    async fn healthy(&self) -> Result<(), ClientError>;
+
+    /// Holds the event stream and wakes somebody for each "look again". Returns when the stream ends.
+    async fn listen(&self, wake: &Notify) -> Result<(), ClientError>;
+}
+
+/// Restarting the machine.
+#[async_trait]
+pub trait Power: Send + Sync {
+    /// Asks for a restart; the machine goes down some time after this returned.
+    async fn restart(&self) -> Result<(), PortError>;
+}
+
+/// Time: the wall clock, which may jump, and the time since the machine started, which may not.
+pub trait Clock: Send + Sync {
+    /// The wall clock.
+    fn now(&self) -> DateTime<Utc>;
+
+    /// Time since the machine started, suspended time included.
+    fn uptime(&self) -> Duration;
+}
+
+/// Room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub total: u64,
+    /// Free for this user.
+    pub free: u64,
+}
+
+/// What runs on this machine.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The kernel's command line.
+    fn kernel_command_line(&self) -> Result<String, PortError>;
+
+    /// A text that differs from boot to boot.
+    fn boot_id(&self) -> Result<String, PortError>;
+
+    /// `IMAGE_VERSION` of the running root's os-release.
+    fn image_version(&self) -> Result<Version, PortError>;
+
+    /// Room on the file system that holds `path`.
+    fn room(&self, path: &Path) -> io::Result<Room>;
+
+    /// Bytes that this file occupies; 0 if it is not there.
+    fn occupied(&self, path: &Path) -> u64;
+
+    /// The units that have failed; `None` when they are not looked at.
+    async fn failed_units(&self) -> Result<Option<BTreeSet<String>>, PortError>;
+}
+
+/// How a drop-in program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DropInEnd {
+    /// Exit 0.
+    Healthy,
+    /// Exit 75 (EX_TEMPFAIL).
+    NotYet,
+    /// Anything else.
+    Unhealthy,
+    /// Still running at its time limit, and killed.
+    TimedOut,
+}
+
+/// One drop-in program's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropInResult {
+    /// Its file.
+    pub program: PathBuf,
+    /// How it ended.
+    pub end: DropInEnd,
+    /// The last of what it printed, bounded.
+    pub tail: String,
+}
+
+/// The drop-in health checks.
+#[async_trait]
+pub trait DropIns: Send + Sync {
+    /// Runs them all, one after the other in the order of their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a program cannot be started. A folder that is not there holds no programs.
+    async fn run(&self) -> Result<Vec<DropInResult>, PortError>;
+}

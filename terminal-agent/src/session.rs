@@ -1,0 +1,147 @@
+//! What the agent knows besides its journal. Losing all of it costs time and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact::{Applier, Index, PayloadId};
+use fleet_types::{Digest, Slot};
+use sha2::{Digest as _, Sha256};
+use swarm::Torrent;
+use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+
+use crate::config::Settings;
+use crate::ports::chain;
+use crate::state::Update;
+
+/// A segment whose bytes were here and did not check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// When it is worth another look, as time since the machine started.
+    pub until: Duration,
+    /// The torrent was complete: then only a verification can help.
+    pub complete: bool,
+}
+
+/// Index, torrent and segment journal of the update in hand.
+#[derive(Debug)]
+pub struct Work {
+    /// Of which artifact.
+    pub artifact: Digest,
+    /// Its torrent file, with this branch's tracker only.
+    pub torrent: Vec<u8>,
+    /// Writes segments and remembers them. Away while a blocking task works with it.
+    pub applier: Option<Applier>,
+}
+
+/// Everything that is in memory only. Times are times since the machine started.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The plan accepted last.
+    pub plan: Option<Plan>,
+    /// When the step that failed may be tried again.
+    pub retry_at: Option<Duration>,
+    /// When a restart was asked for.
+    pub restart_asked: Option<Duration>,
+    /// When an artifact that could not be removed may be tried again.
+    pub drop_at: Option<Duration>,
+    /// The update's files, once loaded.
+    pub work: Option<Work>,
+    /// Whether the torrent was complete when it was last looked at.
+    pub complete: bool,
+    /// Segments that did not check.
+    pub refused: BTreeMap<u64, Refused>,
+}
+
+impl Session {
+    /// Loads the update's files from the disk, if they are there and in order.
+    pub fn load(&mut self, settings: &Settings, update: &Update) {
+        if self.work.as_ref().is_some_and(|w| w.artifact == update.artifact.sha256) {
+            return;
+        }
+        self.refused.clear();
+        self.complete = false;
+        // The old one first: its journal is locked as long as it lives.
+        self.work = None;
+        self.work = Files::of(settings, &update.artifact).load(update);
+    }
+}
+
+/// Where the files of an artifact lie.
+#[derive(Debug, Clone)]
+pub struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// The files of this artifact.
+    pub fn of(settings: &Settings, artifact: &ArtifactRef) -> Self {
+        Self::of_digest(settings, &artifact.sha256)
+    }
+
+    /// The files of the artifact with this digest.
+    pub fn of_digest(settings: &Settings, artifact: &Digest) -> Self {
+        Self { folder: Self::root(settings).join(artifact.to_string()) }
+    }
+
+    /// The folder with one folder for each artifact.
+    pub fn root(settings: &Settings) -> PathBuf {
+        settings.paths.data_dir.join("updates")
+    }
+
+    /// Their folder.
+    pub fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    /// The index as head office made it.
+    pub fn index(&self) -> PathBuf {
+        self.folder.join("index")
+    }
+
+    /// The torrent as the engine gets it.
+    pub fn torrent(&self) -> PathBuf {
+        self.folder.join("torrent")
+    }
+
+    /// The journal of segments written to a slot.
+    pub fn segments(&self, slot: Slot) -> PathBuf {
+        self.folder.join(format!("segments-{slot}"))
+    }
+
+    fn load(&self, update: &Update) -> Option<Work> {
+        let index = std::fs::read(self.index()).ok()?;
+        let index = check_index(&index, &update.artifact, &update.payload).ok()?;
+        let torrent = std::fs::read(self.torrent()).ok()?;
+        let parsed = Torrent::parse(&torrent).ok()?;
+        if parsed.info_hash() != update.artifact.info_hash {
+            return None;
+        }
+        match Applier::open(Arc::new(index), &self.segments(update.target)) {
+            Ok(applier) => Some(Work { artifact: update.artifact.sha256, torrent, applier: Some(applier) }),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the journal of segments cannot be used");
+                None
+            }
+        }
+    }
+}
+
+/// Reads an index that has to be the one that the plan names.
+///
+/// # Errors
+/// It is another one, or does not fit the artifact; one sentence.
+pub fn check_index(bytes: &[u8], artifact: &ArtifactRef, payload: &PayloadRef) -> Result<Index, String> {
+    let found = Digest::new(Sha256::digest(bytes).into());
+    if found != artifact.index_sha256 {
+        return Err(format!("the index has digest {found}, the plan names {}", artifact.index_sha256));
+    }
+    let id = PayloadId { sha256: payload.sha256, length: payload.length };
+    let index = Index::parse(bytes, id).map_err(|e| chain(&e))?;
+    if index.artifact_len() != artifact.length {
+        let (says, plan) = (index.artifact_len(), artifact.length);
+        return Err(format!("the index describes an artifact of {says} bytes, the plan one of {plan}"));
+    }
+    Ok(index)
+}

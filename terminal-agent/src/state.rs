@@ -1,0 +1,398 @@
+//! The states of an update on this terminal, and the only table of moves between them.
+//!
+//! ```text
+//! idle ─▶ assigned ─▶ fetching ─▶ installing ─▶ ready ─▶ activating ─▶ trying ─▶ confirmed
+//!            │            │            │           │          │  │         │
+//!            └────────────┴────────────┴───────────┴──────────┘  └────┬────┘
+//!                         │                                           ▼
+//!                         ▼                                      rolled-back
+//!                 failed, withdrawn
+//! ```
+//!
+//! From each end a newly assigned update begins at `assigned` again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use fleet_types::{Digest, ProductName, Slot, UpdateState, Version};
+use serde::{Deserialize, Serialize};
+use wire::v1::plan::{ArtifactRef, PayloadRef};
+use wire::v1::reports::Reason;
+
+/// What is to be installed, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// The plan that it comes from.
+    pub serial: u64,
+    /// The product.
+    pub product: ProductName,
+    /// The version.
+    pub version: Version,
+    /// SHA-256 of the release's manifest.
+    pub manifest: Digest,
+    /// What ends up in the slot.
+    pub payload: PayloadRef,
+    /// What travels.
+    pub artifact: ArtifactRef,
+    /// The slot that it is written to: never the running one.
+    pub target: Slot,
+}
+
+/// An activation that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The boot in which it was begun: another one means that the machine has restarted since.
+    pub boot_id: String,
+    /// How often a restart was asked for.
+    pub restarts: u32,
+    /// How often it had to be begun again, because the machine restarted without the trial having been set.
+    pub again: u32,
+    /// Units that had failed before the restart; `None` when they are not looked at.
+    pub failed_before: Option<BTreeSet<String>>,
+}
+
+/// A boot of the slot on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialBoot {
+    /// Which boot.
+    pub boot_id: String,
+    /// Time since the machine started, when this was noticed: deadlines count from here and no clock can move them.
+    pub since: Duration,
+    /// As in [`Intent`].
+    pub failed_before: Option<BTreeSet<String>>,
+    /// Set once the trial is judged and lost; what remains is to restart into the old slot.
+    pub verdict: Option<Verdict>,
+}
+
+/// Why an attempt ended, and what follows for the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Why.
+    pub reason: Reason,
+    /// What follows.
+    pub then: Then,
+}
+
+/// When an update that ended badly may be begun again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// Never by itself: the payload's digest is to blame and is remembered.
+    Blame,
+    /// With a newer plan only: nothing would be different before.
+    NextPlan,
+    /// A bounded number of times, with growing waits.
+    Later,
+}
+
+impl Verdict {
+    /// A verdict.
+    pub fn new(code: &str, text: impl AsRef<str>, then: Then) -> Self {
+        Self { reason: Reason::new(code, text), then }
+    }
+}
+
+/// Where the update stands. What a state needs to be continued after a power cut is inside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// No update was ever assigned.
+    Idle,
+    /// Named by the plan; nothing was fetched.
+    Assigned {
+        /// Which update.
+        update: Update,
+    },
+    /// Segments are missing; those that arrive are written at once.
+    Fetching {
+        /// Which update.
+        update: Update,
+        /// Segments written and checked.
+        done: u64,
+        /// Segments in all.
+        total: u64,
+        /// How often the complete torrent was verified again because segments did not check.
+        verifies: u32,
+    },
+    /// All segments are written; sync and read-back.
+    Installing {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+    },
+    /// Read back and equal to the payload's digest.
+    Ready {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+    },
+    /// The trial is being set and the restart asked for.
+    Activating {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+        /// What was begun.
+        intent: Intent,
+    },
+    /// Booted from the target slot; health is being checked.
+    Trying {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+        /// The boot.
+        boot: TrialBoot,
+    },
+    /// Healthy, and the default from now on.
+    Confirmed {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+    },
+    /// Given up before it was ever booted.
+    Failed {
+        /// Which update.
+        update: Update,
+        /// Segments written until then.
+        done: u64,
+        /// Segments in all; 0 if that was not known yet.
+        total: u64,
+        /// Why.
+        verdict: Verdict,
+    },
+    /// Tried, and back on the old slot.
+    RolledBack {
+        /// Which update.
+        update: Update,
+        /// Segments in all.
+        total: u64,
+        /// Why.
+        verdict: Verdict,
+    },
+    /// The plan changed before the trial.
+    Withdrawn {
+        /// Which update.
+        update: Update,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The plan names an update that is to be done.
+    Assign(Box<Update>),
+    /// Manifest, index and torrent are here and in order; so many segments are to be written.
+    Prepared {
+        /// Segments in all.
+        total: u64,
+    },
+    /// So many segments are written, checked and synced.
+    Progress {
+        /// Segments written.
+        done: u64,
+    },
+    /// The complete torrent is verified again.
+    VerifyAsked,
+    /// Every segment is written.
+    AllWritten,
+    /// The slot was read back and is the payload.
+    ReadBack,
+    /// The activation begins, in this boot.
+    Activate(Intent),
+    /// A restart is about to be asked for.
+    RestartAsked,
+    /// The machine runs the target slot.
+    TrialBooted {
+        /// The boot.
+        boot_id: String,
+        /// Time since the machine started.
+        since: Duration,
+    },
+    /// The trial is lost; the old slot is to be booted.
+    Unhealthy(Verdict),
+    /// The target slot is the default now.
+    Confirmed,
+    /// The machine is back on the old slot.
+    FellBack(Verdict),
+    /// Given up before the trial.
+    Fail(Verdict),
+    /// The plan does not name it any more.
+    Withdraw(Reason),
+}
+
+/// A move that the table does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an update in state {from} takes no {event}: this is a defect, the state was left as it is")]
+pub struct Forbidden {
+    from: &'static str,
+    event: &'static str,
+}
+
+/// The only transition table.
+///
+/// # Errors
+/// The table does not have the move.
+pub fn next(state: State, event: Event) -> Result<State, Forbidden> {
+    use {Event as E, State as S};
+    let forbidden = Forbidden { from: state.name(), event: event.name() };
+    Ok(match (state, event) {
+        (
+            S::Idle | S::Confirmed { .. } | S::Failed { .. } | S::RolledBack { .. } | S::Withdrawn { .. },
+            E::Assign(u),
+        ) => S::Assigned { update: *u },
+        (S::Assigned { update }, E::Prepared { total }) => S::Fetching { update, done: 0, total, verifies: 0 },
+        // Again, because what had been fetched was lost: the count of verifications stays, so that it stays bounded.
+        (S::Fetching { update, done, verifies, .. }, E::Prepared { total }) => {
+            S::Fetching { update, done: done.min(total), total, verifies }
+        }
+        (S::Fetching { update, total, verifies, .. }, E::Progress { done }) if done <= total => {
+            S::Fetching { update, done, total, verifies }
+        }
+        (S::Fetching { update, done, total, verifies }, E::VerifyAsked) => {
+            S::Fetching { update, done, total, verifies: verifies + 1 }
+        }
+        (S::Fetching { update, done, total, .. }, E::AllWritten) if done == total => S::Installing { update, total },
+        (S::Installing { update, total }, E::ReadBack) => S::Ready { update, total },
+        (S::Ready { update, total }, E::Activate(intent)) => S::Activating { update, total, intent },
+        // Again, because power was cut between the intent and the trial.
+        (S::Activating { update, total, intent: old }, E::Activate(intent)) => {
+            let again = old.again + 1;
+            S::Activating { update, total, intent: Intent { again, restarts: old.restarts, ..intent } }
+        }
+        (S::Activating { update, total, intent }, E::RestartAsked) => {
+            let restarts = intent.restarts + 1;
+            S::Activating { update, total, intent: Intent { restarts, ..intent } }
+        }
+        (S::Activating { update, total, intent }, E::TrialBooted { boot_id, since }) => {
+            let boot = TrialBoot { boot_id, since, failed_before: intent.failed_before, verdict: None };
+            S::Trying { update, total, boot }
+        }
+        (S::Trying { update, total, boot }, E::TrialBooted { boot_id, since }) => {
+            S::Trying { update, total, boot: TrialBoot { boot_id, since, ..boot } }
+        }
+        // The first verdict stands: what came after it may be a consequence.
+        (S::Trying { update, total, boot }, E::Unhealthy(verdict)) if boot.verdict.is_none() => {
+            S::Trying { update, total, boot: TrialBoot { verdict: Some(verdict), ..boot } }
+        }
+        (S::Trying { update, total, boot }, E::Confirmed) if boot.verdict.is_none() => S::Confirmed { update, total },
+        (S::Activating { update, total, .. } | S::Trying { update, total, .. }, E::FellBack(verdict)) => {
+            S::RolledBack { update, total, verdict }
+        }
+        (S::Assigned { update }, E::Fail(verdict)) => S::Failed { update, done: 0, total: 0, verdict },
+        (S::Fetching { update, done, total, .. }, E::Fail(verdict)) => S::Failed { update, done, total, verdict },
+        (
+            S::Installing { update, total } | S::Ready { update, total } | S::Activating { update, total, .. },
+            E::Fail(verdict),
+        ) => S::Failed { update, done: total, total, verdict },
+        (
+            S::Assigned { update }
+            | S::Fetching { update, .. }
+            | S::Installing { update, .. }
+            | S::Ready { update, .. }
+            | S::Activating { update, .. },
+            E::Withdraw(reason),
+        ) => S::Withdrawn { update, reason },
+        _ => return Err(forbidden),
+    })
+}
+
+impl State {
+    /// The state as the whole fleet calls it; `None` before the first update.
+    pub const fn public(&self) -> Option<UpdateState> {
+        Some(match self {
+            Self::Idle => return None,
+            Self::Assigned { .. } => UpdateState::Assigned,
+            Self::Fetching { .. } => UpdateState::Fetching,
+            Self::Installing { .. } => UpdateState::Installing,
+            Self::Ready { .. } => UpdateState::Ready,
+            Self::Activating { .. } => UpdateState::Activating,
+            Self::Trying { .. } => UpdateState::Trying,
+            Self::Confirmed { .. } => UpdateState::Confirmed,
+            Self::Failed { .. } => UpdateState::Failed,
+            Self::RolledBack { .. } => UpdateState::RolledBack,
+            Self::Withdrawn { .. } => UpdateState::Withdrawn,
+        })
+    }
+
+    /// The state's name, `idle` included.
+    pub const fn name(&self) -> &'static str {
+        match self.public() {
+            Some(state) => state.as_str(),
+            None => "idle",
+        }
+    }
+
+    /// The update in hand, or the last one.
+    pub const fn update(&self) -> Option<&Update> {
+        match self {
+            Self::Idle => None,
+            Self::Assigned { update }
+            | Self::Fetching { update, .. }
+            | Self::Installing { update, .. }
+            | Self::Ready { update, .. }
+            | Self::Activating { update, .. }
+            | Self::Trying { update, .. }
+            | Self::Confirmed { update, .. }
+            | Self::Failed { update, .. }
+            | Self::RolledBack { update, .. }
+            | Self::Withdrawn { update, .. } => Some(update),
+        }
+    }
+
+    /// Whether something is being done.
+    pub fn is_active(&self) -> bool {
+        self.public().is_some_and(|s| !s.is_end())
+    }
+
+    /// Segments written and segments in all; 0 in all while unknown.
+    pub const fn segments(&self) -> (u64, u64) {
+        match self {
+            Self::Idle | Self::Assigned { .. } | Self::Withdrawn { .. } => (0, 0),
+            Self::Fetching { done, total, .. } | Self::Failed { done, total, .. } => (*done, *total),
+            Self::Installing { total, .. }
+            | Self::Ready { total, .. }
+            | Self::Activating { total, .. }
+            | Self::Trying { total, .. }
+            | Self::Confirmed { total, .. }
+            | Self::RolledBack { total, .. } => (*total, *total),
+        }
+    }
+
+    /// Why it ended as it did, or why the trial is lost.
+    pub const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Failed { verdict, .. } | Self::RolledBack { verdict, .. } => Some(&verdict.reason),
+            Self::Withdrawn { reason, .. } => Some(reason),
+            Self::Trying { boot: TrialBoot { verdict: Some(verdict), .. }, .. } => Some(&verdict.reason),
+            _ => None,
+        }
+    }
+}
+
+impl Event {
+    /// The event's name, for messages and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Assign(_) => "assign",
+            Self::Prepared { .. } => "prepared",
+            Self::Progress { .. } => "progress",
+            Self::VerifyAsked => "verify-asked",
+            Self::AllWritten => "all-written",
+            Self::ReadBack => "read-back",
+            Self::Activate(_) => "activate",
+            Self::RestartAsked => "restart-asked",
+            Self::TrialBooted { .. } => "trial-booted",
+            Self::Unhealthy(_) => "unhealthy",
+            Self::Confirmed => "confirmed",
+            Self::FellBack(_) => "fell-back",
+            Self::Fail(_) => "fail",
+            Self::Withdraw(_) => "withdraw",
+        }
+    }
+}

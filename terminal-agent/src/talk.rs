@@ -1,0 +1,277 @@
+//! Talking to the branch server: identity, plan, reports. Nothing here decides; a branch that is silent is asked
+//! again later and stops nothing that is under way.
+
+use std::time::Duration;
+
+use fleet_types::Digest;
+use rand::random;
+use service_kit::Secret;
+use service_kit::client::ClientError;
+use service_kit::config::read_secret_file;
+use service_kit::retry::Backoff;
+use tokio::sync::Notify;
+use uuid::Uuid;
+use wire::v1::plan::Plan;
+use wire::v1::reports::{MAX_BATCH, Report};
+use wire::v1::sync::{EnrolRequest, TerminalFacts};
+use wire::{Code, PLAN_PAYLOAD_TYPE};
+
+use crate::agent::{Agent, AgentError};
+use crate::config::Timing;
+use crate::identity::Identity;
+use crate::journal::Announced;
+use crate::observe::{self, Known};
+use crate::ports::{Ports, chain};
+use crate::reports::Reports;
+use crate::session::Files;
+use crate::wanted::{Me, accept};
+
+/// When to talk next. Times are times since the machine started.
+pub(crate) struct Talk {
+    pub(crate) me: Option<Me>,
+    sync_at: Duration,
+    sync_failures: Backoff,
+    deliver_at: Duration,
+    deliver_failures: Backoff,
+    /// What was last refused, so that the log says it once.
+    refused: Option<String>,
+}
+
+impl Talk {
+    pub(crate) fn new(me: Option<Me>, timing: &Timing) -> Self {
+        let backoff = Backoff::new(timing.retry_min, timing.retry_max);
+        Self {
+            me,
+            sync_at: Duration::ZERO,
+            sync_failures: backoff.clone(),
+            deliver_at: Duration::ZERO,
+            deliver_failures: backoff,
+            refused: None,
+        }
+    }
+
+    pub(crate) fn sync_soon(&mut self, at: Duration) {
+        self.sync_at = self.sync_at.min(at);
+    }
+
+    /// How long until there is something to talk about.
+    pub(crate) fn next(&self, uptime: Duration, reports: &Reports) -> Duration {
+        let sync = self.sync_at.saturating_sub(uptime);
+        if self.me.is_none() || reports.is_empty() {
+            return sync;
+        }
+        sync.min(self.deliver_at.saturating_sub(uptime))
+    }
+}
+
+impl Agent {
+    /// Says once a boot what runs here.
+    pub(crate) fn announce_running(&mut self) -> Result<(), AgentError> {
+        let (Known::Is(slot), Ok(boot_id), Ok(version)) =
+            (observe::running(&self.ports, &self.settings), self.ports.host.boot_id(), self.ports.host.image_version())
+        else {
+            return Ok(());
+        };
+        let announced = Announced { boot_id, slot, version };
+        if self.keeper.journal().announced.as_ref() == Some(&announced) {
+            return Ok(());
+        }
+        let terminal = self.settings.identity.name.clone();
+        let now = self.ports.clock.now();
+        tracing::info!(%slot, version = %announced.version, "running");
+        self.keeper.change(now, |journal| {
+            let version = announced.version.clone();
+            journal.reports.push(now, Report::Running { terminal, slot, version });
+            journal.announced = Some(announced);
+        })?;
+        Ok(())
+    }
+
+    /// Enrols if need be, and asks for the plan, when it is time.
+    pub(crate) async fn talk_if_due(&mut self) -> Result<(), AgentError> {
+        let uptime = self.ports.clock.uptime();
+        if uptime < self.talk.sync_at {
+            return Ok(());
+        }
+        let (asked, poll) = (self.ask().await, self.settings.timing.poll);
+        let rest = match asked {
+            Ok(plan) => {
+                self.talk.sync_failures.reset();
+                self.take(plan)?;
+                poll.mul_f64(0.5 + random::<f64>() / 2.0)
+            }
+            Err(why) => {
+                self.say_once(why);
+                self.talk.sync_failures.next().max(Duration::from_millis(50)).min(poll)
+            }
+        };
+        self.talk.sync_at = self.ports.clock.uptime() + rest;
+        Ok(())
+    }
+
+    fn say_once(&mut self, why: String) {
+        if self.talk.refused.as_ref() != Some(&why) {
+            tracing::warn!(why, "no new plan from the branch server");
+            self.talk.refused = Some(why);
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Option<Plan>, String> {
+        if self.talk.me.is_none() {
+            self.enrol().await?;
+        }
+        match self.ports.branch.sync().await {
+            Ok(sync) => {
+                let Some(envelope) = sync.plan else { return Ok(None) };
+                envelope.open(PLAN_PAYLOAD_TYPE).map(Some).map_err(|e| chain(&e))
+            }
+            Err(error) => {
+                if error.code() == Some(Code::Unauthenticated) {
+                    // The branch server does not know the token any more (its database was lost): enrol again.
+                    self.talk.me = None;
+                }
+                Err(chain(&error))
+            }
+        }
+    }
+
+    async fn enrol(&mut self) -> Result<(), String> {
+        let settings = &self.settings;
+        let join_token = read_secret_file(&settings.branch.join_token_file).map_err(|e| chain(&e))?;
+        let lengths = fleet_types::Slot::ALL.map(|slot| self.ports.disks.length(slot));
+        let [a, b] = lengths.map(|length| length.map_err(|e| chain(&e)));
+        let room = self.ports.host.room(&settings.paths.data_dir).map_err(|e| chain(&e))?;
+        let request = EnrolRequest {
+            join_token: join_token.expose().to_owned(),
+            terminal: Some(TerminalFacts {
+                name: settings.identity.name.clone(),
+                model: settings.identity.model.clone(),
+                slot_bytes: a?.min(b?),
+                data_bytes: room.total,
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            }),
+        };
+        let response = self.ports.branch.enrol(&request).await.map_err(|e| chain(&e))?;
+        let identity = Identity { branch: response.branch, token: Secret::new(response.token) };
+        identity.save(&settings.paths.identity()).map_err(|e| chain(&e))?;
+        tracing::info!(branch = %identity.branch, "enrolled");
+        self.ports.branch.authenticate(identity.token.clone());
+        self.talk.me = Some(identity.me(settings));
+        Ok(())
+    }
+
+    /// Accepts a plan, or keeps the one that was accepted before.
+    fn take(&mut self, plan: Option<Plan>) -> Result<(), AgentError> {
+        let (Some(plan), Some(me)) = (plan, &self.talk.me) else { return Ok(()) };
+        let (now, floor) = (self.ports.clock.now(), self.keeper.journal().floor);
+        if let Err(refused) = accept(&plan, me, floor, now) {
+            self.say_once(refused.to_string());
+            return Ok(());
+        }
+        self.talk.refused = None;
+        let named = |artifact: &Digest| plan.steps.iter().any(|s| s.artifact.sha256 == *artifact);
+        let mut artifacts = self.keeper.journal().artifacts.clone();
+        for (artifact, held) in &mut artifacts {
+            held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };
+        }
+        if plan.serial > floor || artifacts != self.keeper.journal().artifacts {
+            self.keeper.change(now, |journal| {
+                journal.floor = plan.serial;
+                journal.artifacts = artifacts;
+            })?;
+        }
+        self.session.plan = Some(plan);
+        Ok(())
+    }
+
+    /// Delivers reports: moves at once, progress now and then.
+    pub(crate) async fn deliver_reports(&mut self) -> Result<(), AgentError> {
+        loop {
+            let uptime = self.ports.clock.uptime();
+            let reports = &self.keeper.journal().reports;
+            let waits = self.talk.deliver_failures.failures() > 0 || !reports.is_urgent();
+            if self.talk.me.is_none() || reports.is_empty() || (waits && uptime < self.talk.deliver_at) {
+                return Ok(());
+            }
+            let mut numbered = reports.clone();
+            if numbered.number() {
+                self.keeper.change(self.ports.clock.now(), |j| j.reports = numbered)?;
+            }
+            // After a refusal one at a time, to find the one that is refused.
+            let most = if self.talk.refused_reports() { 1 } else { MAX_BATCH };
+            let Some(batch) = self.keeper.journal().reports.batch(most) else { return Ok(()) };
+            let single = batch.reports.len() == 1;
+            match self.ports.branch.report(&batch).await {
+                Ok(ack) if ack.through < batch.reports[0].seq => {
+                    self.talk.deliver_at = uptime + self.talk.deliver_failures.next();
+                    return Ok(());
+                }
+                Ok(ack) => {
+                    self.talk.deliver_failures.reset();
+                    self.talk.deliver_at = uptime + self.settings.timing.progress;
+                    self.keeper.change(self.ports.clock.now(), |j| j.reports.acknowledge(ack.through))?;
+                }
+                Err(error) => {
+                    self.talk.deliver_at = uptime + self.talk.deliver_failures.next();
+                    return self.not_delivered(&error, single);
+                }
+            }
+        }
+    }
+
+    fn not_delivered(&mut self, error: &ClientError, single: bool) -> Result<(), AgentError> {
+        let now = self.ports.clock.now();
+        match error.code() {
+            Some(Code::ReportOutOfOrder) => {
+                tracing::warn!("the branch server lost the thread of the reports: they are numbered anew");
+                self.keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), false))?;
+            }
+            Some(Code::BadRequest | Code::BadField | Code::TooLarge) if single => {
+                tracing::error!(error = chain(error), "the branch server will never take this report: it is dropped");
+                self.keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), true))?;
+            }
+            Some(Code::Unauthenticated) => self.talk.me = None,
+            _ => tracing::debug!(error = chain(error), "reports wait"),
+        }
+        Ok(())
+    }
+
+    /// Gives the engine back what it should seed, once after a start: it may have lost its memory.
+    pub(crate) async fn reseed(&mut self) {
+        for (artifact, held) in &self.keeper.journal().artifacts {
+            let (files, folder) = (Files::of_digest(&self.settings, artifact), &self.settings.engine.download_dir);
+            let content = folder.join(format!("{artifact}.seg"));
+            if held.drop_now || !content.exists() || !matches!(self.ports.swarm.status(&held.info_hash).await, Ok(None))
+            {
+                continue;
+            }
+            let Ok(torrent) = std::fs::read(files.torrent()) else { continue };
+            match self.ports.swarm.add(&torrent, folder).await {
+                Ok(_) => tracing::info!(%artifact, "seeding again"),
+                Err(error) => tracing::warn!(error = chain(&error), %artifact, "cannot be seeded"),
+            }
+        }
+    }
+}
+
+impl Talk {
+    fn refused_reports(&self) -> bool {
+        self.deliver_failures.failures() > 0
+    }
+}
+
+/// Holds the event stream for ever, and wakes the agent for each event.
+pub(crate) async fn listen(ports: Ports, timing: Timing, wake: &Notify) {
+    let mut failures = Backoff::new(timing.retry_min, timing.retry_max);
+    loop {
+        let begun = ports.clock.uptime();
+        match ports.branch.listen(wake).await {
+            Ok(()) => tracing::debug!("the event stream ended"),
+            Err(error) => tracing::debug!(error = chain(&error), "no event stream"),
+        }
+        if ports.clock.uptime().saturating_sub(begun) > timing.retry_max {
+            failures.reset();
+        }
+        tokio::time::sleep(failures.next().max(Duration::from_millis(100))).await;
+    }
+}
