@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use fleet_types::Version;
+
 use crate::error::LabError;
 use crate::exec::Tool;
 use crate::process::write;
@@ -30,6 +32,18 @@ pub async fn build_debian_images(names: &[&str]) -> Result<Vec<PathBuf>, LabErro
     let folders = names.iter().map(|name| recipes.join("versions").join(name));
     Tool::new(recipes.join("build.sh")).args(folders).run_async().await?;
     names.iter().map(|name| debian_image(name)).collect()
+}
+
+/// `IMAGE_VERSION` of an image's os-release.
+///
+/// # Errors
+/// It is no squashfs, or has no version.
+pub fn image_version(image: &Path) -> Result<Version, LabError> {
+    let text = Tool::new("unsquashfs").arg("-cat").arg(image).arg("etc/os-release").run()?;
+    let wrong = |why: String| LabError::Content { path: image.to_owned(), why };
+    let value = text.lines().find_map(|l| l.strip_prefix("IMAGE_VERSION="));
+    let value = value.ok_or_else(|| wrong("its os-release has no IMAGE_VERSION".into()))?.trim_matches('"');
+    value.parse().map_err(|e| wrong(format!("IMAGE_VERSION={value}: {e}")))
 }
 
 /// A small image: boots in the lab like a Debian one, but holds little more than its version and its health check.

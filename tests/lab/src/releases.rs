@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use fleet_types::{BranchName, Digest, ReleaseState, Version};
+use fleet_types::{BranchName, Digest, Version};
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::v1::releases::Release;
 
@@ -80,6 +80,8 @@ impl Lab {
         args: impl IntoIterator<Item = S>,
     ) -> Result<String, LabError> {
         let tool = Tool::new(self.options.program_named("filial")?);
+        // What it remembers of an upload stays in the run folder.
+        let tool = tool.env("XDG_STATE_HOME", self.folder.join("operator"));
         tool.args(self.filial_access()).args(args).run_async().await
     }
 
@@ -142,19 +144,13 @@ impl Lab {
     /// # Errors
     /// It was rejected (with the checklist), or the deadline passed.
     pub async fn wait_published(&self, version: &Version, deadline: Duration) -> Result<Release, LabError> {
-        let what = format!("release {version} to be published");
-        self.wait(&what, deadline, async || {
-            let Some(release) = self.release(version).await? else { return Ok(None) };
-            match release.state {
-                ReleaseState::Published => Ok(Some(release)),
-                ReleaseState::Rejected | ReleaseState::Withdrawn | ReleaseState::AwaitingSignature => {
-                    let why = format!("it is {}: {}", release.state, checklist(&release).join("; "));
-                    Err(LabError::Hopeless { what: what.clone(), why, state: self.describe().await })
-                }
-                _ => Ok(None),
-            }
-        })
-        .await
+        self.follow_publishing(version, deadline, &mut |_| ()).await
+    }
+
+    /// It will not be published by itself any more.
+    pub(crate) async fn rejected(&self, what: &str, release: &Release) -> LabError {
+        let why = format!("it is {}: {}", release.state, checklist(release).join("; "));
+        LabError::Hopeless { what: what.to_owned(), why, state: self.describe().await }
     }
 
     /// Packs, uploads and waits until it is published.
@@ -188,7 +184,7 @@ impl Lab {
 }
 
 /// The checklist's lines that are not a pass, or all if every one passed.
-pub(crate) fn checklist(release: &Release) -> Vec<String> {
+fn checklist(release: &Release) -> Vec<String> {
     let findings = release.report.iter().flat_map(|r| &r.findings);
     let lines = |f: &wire::v1::releases::Finding| format!("{} {}: {} {}", f.id, f.verdict, f.cause, f.remedy);
     let reason = release.reason.clone().into_iter();

@@ -122,6 +122,11 @@ impl Run {
         self.seconds
     }
 
+    /// Since when it is assigned.
+    pub fn since_assigned(&self) -> Option<Duration> {
+        self.assigned.map(|a| a.elapsed())
+    }
+
     /// Since the upload began.
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()

@@ -1,0 +1,118 @@
+//! A whole release: packed, uploaded, published, assigned, and followed until every terminal is confirmed.
+
+use std::time::Duration;
+
+use fleet_types::{ReleaseState, UpdateState, Version};
+use wire::v1::fleet::Branch;
+use wire::v1::releases::Release;
+use wire::v1::status::Status;
+
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::releases::ReleaseSpec;
+use crate::report::{BranchFigures, Run};
+use crate::waiting::terminal_line;
+
+/// What can be seen of a release on its way.
+#[derive(Debug)]
+pub enum Glimpse<'a> {
+    /// The archive is packed and on its way up.
+    Packed,
+    /// At head office, until it is published.
+    Publishing(&'a Release),
+    /// On its way to the terminals.
+    Moving {
+        /// Head office's picture.
+        status: &'a Status,
+        /// Bytes at the branches' interfaces so far.
+        figures: &'a [BranchFigures],
+        /// The artifact's length.
+        artifact_bytes: u64,
+        /// Times so far.
+        run: &'a Run,
+    },
+}
+
+impl Lab {
+    /// Brings a release out to every branch, and waits until every terminal is confirmed on it; `look` sees every step.
+    ///
+    /// # Errors
+    /// The release is rejected, a terminal's update ends otherwise, a part ends, or `deadline` passes (it counts for
+    /// publishing and for the way to the terminals, each).
+    pub async fn roll_out(
+        &self,
+        spec: &ReleaseSpec,
+        deadline: Duration,
+        mut look: impl FnMut(Glimpse<'_>),
+    ) -> Result<Run, LabError> {
+        let mut run = self.begin(&spec.version).await?;
+        let archive = self.pack(spec).await?;
+        self.remember(&spec.version, &spec.image).await?;
+        look(Glimpse::Packed);
+        let upload = self.filial([std::path::Path::new("release"), std::path::Path::new("upload"), &archive]);
+        upload.await?;
+        let release = self.follow_publishing(&spec.version, deadline, &mut look).await?;
+        run.published();
+        let artifact_bytes = release.payloads.iter().filter_map(|p| Some(p.artifact.as_ref()?.length)).sum();
+        run.assigned();
+        self.assign_all(&spec.version).await?;
+        self.follow_terminals(&mut run, deadline, artifact_bytes, &mut look).await?;
+        Ok(run)
+    }
+
+    pub(crate) async fn follow_publishing(
+        &self,
+        version: &Version,
+        deadline: Duration,
+        look: &mut impl FnMut(Glimpse<'_>),
+    ) -> Result<Release, LabError> {
+        let what = format!("release {version} to be published");
+        self.wait(&what, deadline, async || {
+            let Some(release) = self.release(version).await? else { return Ok(None) };
+            look(Glimpse::Publishing(&release));
+            match release.state {
+                ReleaseState::Published => Ok(Some(release)),
+                ReleaseState::Rejected | ReleaseState::Withdrawn | ReleaseState::AwaitingSignature => {
+                    Err(self.rejected(&what, &release).await)
+                }
+                _ => Ok(None),
+            }
+        })
+        .await
+    }
+
+    async fn follow_terminals(
+        &self,
+        run: &mut Run,
+        deadline: Duration,
+        artifact_bytes: u64,
+        look: &mut impl FnMut(Glimpse<'_>),
+    ) -> Result<(), LabError> {
+        let version = run.version().clone();
+        let what = format!("every terminal to be confirmed on {version}");
+        self.wait(&what, deadline, async || {
+            let status = self.api.status().await?;
+            let has_all = |b: &Branch| b.artifacts.iter().any(|a| a.version == version && a.complete);
+            if status.branches.iter().all(has_all) {
+                run.branches_complete();
+            }
+            let ours = |u: &&wire::v1::fleet::TerminalUpdate| u.version == version;
+            let of = |t: &wire::v1::fleet::Terminal| t.update.as_ref().filter(ours).map(|u| u.state);
+            let confirmed = status.terminals.iter().filter(|t| of(t) == Some(UpdateState::Confirmed)).count();
+            if confirmed == self.terminals.len() {
+                run.all_confirmed();
+            }
+            let figures = self.branch_figures(run, artifact_bytes)?;
+            look(Glimpse::Moving { status: &status, figures: &figures, artifact_bytes, run });
+            let bad = |t: &&wire::v1::fleet::Terminal| {
+                of(t).is_some_and(|state| state.is_end() && state != UpdateState::Confirmed)
+            };
+            if let Some(terminal) = status.terminals.iter().find(bad) {
+                let (why, state) = (terminal_line(terminal), self.describe().await);
+                return Err(LabError::Hopeless { what: what.clone(), why, state });
+            }
+            Ok((confirmed == self.terminals.len()).then_some(()))
+        })
+        .await
+    }
+}
