@@ -1,0 +1,146 @@
+//! Killed, flipped, refused: the path goes on or ends with a reason, and never lies.
+
+use std::path::Path;
+
+use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, is, quick, segments, version};
+use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState};
+use lab::{Lab, Part, Rate, ReleaseSpec};
+
+/// 14 segments: enough for a middle.
+const NOISE: usize = 56_000_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_killed_in_the_middle_of_fetching_goes_on() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let options = quick("agent-killed", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let lab = Lab::start(options).await?;
+    let terminal = lab.terminals().remove(0);
+    bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
+
+    let (done, total) = in_the_middle(&lab, &terminal).await?;
+    lab.kill(&Part::agent(&terminal)).await?;
+    let journal = std::fs::read_to_string(lab.data_path(&terminal)?.join("agent/events.jsonl"))?;
+    assert!(!journal.contains("\"to\":\"installing\""), "it was no longer fetching when it was killed:\n{journal}");
+    println!("killed the agent at {done} of {total} segments");
+    lab.start_part(&Part::agent(&terminal))?;
+    all_confirmed(&lab, "2.0.0").await?;
+    assert_eq!(lab.running_slot(&terminal)?, Slot::B);
+    lab.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let mut options = quick("office-killed", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?;
+    // Slow enough to be caught in the middle: noise takes level 19 a few seconds a segment.
+    options.encode_level = 19;
+    let lab = Lab::start(options).await?;
+    let spec = ReleaseSpec::new("2.0.0", images.healthy("2.0.0", NOISE)?)?;
+    lab.pack_and_upload(&spec).await?;
+
+    let office = Part::head_office();
+    let (done, total) = lab
+        .wait("encoding to be in its middle", PATIENCE, async || {
+            let release = lab.release(&spec.version).await?;
+            let progress = release.filter(|r| r.state == ReleaseState::Publishing).and_then(|r| r.progress);
+            let middle = progress.filter(|p| p.step == "encoding" && p.done * 20 >= p.total && p.done < p.total);
+            Ok(middle.map(|p| (p.done, p.total)))
+        })
+        .await?;
+    lab.kill(&office).await?;
+    println!("killed head office with {done} of {total} bytes encoded");
+    lab.start_part(&office)?;
+    let release = lab.wait_published(&spec.version, PATIENCE).await?;
+    assert!(release.payloads.iter().all(|p| p.artifact.is_some()));
+
+    // Once more while the branch is being told and fetches.
+    lab.assign_all(&spec.version).await?;
+    lab.kill(&office).await?;
+    lab.start_part(&office)?;
+    all_confirmed(&lab, "2.0.0").await?;
+    lab.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flipped_byte_in_a_written_slot_is_found_before_it_is_tried() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let options = quick("flipped", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let lab = Lab::start(options).await?;
+    let terminal = lab.terminals().remove(0);
+    bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
+
+    in_the_middle(&lab, &terminal).await?;
+    lab.pause(&Part::agent(&terminal))?;
+    let slot = lab.slot_path(&terminal, Slot::B)?;
+    lab.corrupt(&slot, written_offset(&slot)?)?;
+    lab.resume(&Part::agent(&terminal))?;
+
+    let ended = lab
+        .wait_terminal(&terminal, "to find the flipped byte", PATIENCE, |t| {
+            is(t, &version("2.0.0"), UpdateState::Failed)
+        })
+        .await?;
+    let reason = ended.update.as_ref().and_then(|u| u.reason.clone()).unwrap();
+    assert_eq!(reason.code, "read-back-mismatch", "{}", reason.text);
+    assert!(!ever_was(&ended, UpdateState::Trying) && !ever_was(&ended, UpdateState::Activating), "{:?}", ended.update);
+    let env = lab.read_env(&terminal)?;
+    assert_eq!((env.default, env.trial), (Slot::A, None), "{env:?}");
+    assert_eq!(lab.boots(&terminal)?.len(), 1, "it was booted again");
+    lab.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let options = quick("boot-variable", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let lab = Lab::start(options).await?;
+    let terminal = lab.terminals().remove(0);
+    bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
+
+    in_the_middle(&lab, &terminal).await?;
+    let block = lab.env_path(&terminal)?;
+    let whole = std::fs::read(&block)?;
+    // What a dying flash does: the block is there, and it is no block.
+    spoil(&block, whole.len())?;
+    let ended = lab
+        .wait_terminal(&terminal, "to give up without a boot variable", PATIENCE, |t| {
+            is(t, &version("2.0.0"), UpdateState::Failed)
+        })
+        .await?;
+    assert!(!ever_was(&ended, UpdateState::Trying), "{:?}", ended.update);
+    assert_eq!(lab.boots(&terminal)?.len(), 1, "it was booted again");
+    let reason = ended.update.and_then(|u| u.reason).unwrap();
+    assert!(reason.text.contains("environment"), "{}", reason.text);
+    lab.stop().await?;
+    Ok(())
+}
+
+/// Waits until between 5 and 95 % of the segments are written.
+async fn in_the_middle(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<(u64, u64)> {
+    let caught = lab
+        .wait_terminal(terminal, "to be in the middle of fetching", PATIENCE, |t| {
+            let (done, total) = segments(t);
+            is(t, &version("2.0.0"), UpdateState::Fetching) && done * 20 >= total && done > 0 && done * 20 <= total * 19
+        })
+        .await?;
+    Ok(segments(&caught))
+}
+
+/// The middle of the first stretch of a slot that is not zeros any more.
+fn written_offset(slot: &Path) -> anyhow::Result<u64> {
+    let bytes = std::fs::read(slot)?;
+    const SEGMENT: usize = 4 << 20;
+    let chunk = bytes.chunks(SEGMENT).position(|c| c.iter().any(|b| *b != 0));
+    let number = chunk.ok_or_else(|| anyhow::anyhow!("nothing is written in {}", slot.display()))?;
+    Ok((number * SEGMENT + SEGMENT / 2) as u64)
+}
+
+fn spoil(block: &Path, length: usize) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(block)?;
+    file.write_all(&vec![0xff; length])?;
+    Ok(())
+}
