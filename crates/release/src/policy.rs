@@ -10,7 +10,7 @@ use crate::limits::Limits;
 
 /// Why a policy was refused.
 #[derive(Debug, thiserror::Error)]
-#[error("policy.toml cannot be read: {why}. Correct it; the README of head office lists its settings")]
+#[error("policy.toml cannot be read: {why}\nCorrect the setting, or leave it out for its default")]
 pub struct PolicyError {
     why: String,
 }
@@ -120,7 +120,7 @@ impl Policy {
     /// # Errors
     /// It is not TOML, or has a setting that is unknown or of the wrong type.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        toml::from_str(text).map_err(|e: toml::de::Error| PolicyError { why: e.to_string() })
+        toml::from_str(text).map_err(|e: toml::de::Error| PolicyError { why: e.to_string().trim_end().to_owned() })
     }
 
     /// The bounds to scan an archive under.

@@ -11,7 +11,7 @@ use wire::v1::releases::Verdict;
 use crate::args::{Global, ReleaseCommand};
 use crate::failure::Failure;
 use crate::output::checklist::{checklist, summary};
-use crate::output::units::{mib, or_dash};
+use crate::output::units::mib;
 use crate::output::{answer, fields, plain, progress, say, table};
 use crate::upload;
 
@@ -89,8 +89,8 @@ fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
         let head = fields(&[
             ("product", manifest.product.to_string()),
             ("version", manifest.version.to_string()),
-            ("requires", or_dash(manifest.requires.as_ref())),
-            ("min_agent", or_dash(manifest.min_agent.as_ref())),
+            ("requires", manifest.requires.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ("min_agent", manifest.min_agent.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("manifest", sha256.to_string()),
             ("archive", format!("{} ({length} bytes)", mib(length))),
             ("notes", plain(&manifest.notes)),

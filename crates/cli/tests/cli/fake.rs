@@ -1,0 +1,113 @@
+//! A head office of a few lines: canned answers, and tus uploads whose link drops when told to.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+pub const ID: &str = "7f2c1a52-0000-4000-8000-000000000001";
+
+#[derive(Default)]
+pub struct State {
+    /// What has arrived.
+    pub received: Vec<u8>,
+    /// Each request, as `METHOD PATH`.
+    pub requests: Vec<String>,
+    /// The headers of the last request, in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The link drops after so many bytes of a chunk, as long as numbers are left.
+    pub drops: Vec<usize>,
+    /// Uploads begun here are forgotten.
+    pub forgetful: bool,
+    /// Answers by `METHOD PATH`; of several, each once, and the last for ever.
+    pub answers: BTreeMap<String, Vec<(u16, Value)>>,
+    /// The body of the last request that was not a chunk.
+    pub body: String,
+}
+
+pub struct Fake {
+    pub url: String,
+    pub state: Arc<Mutex<State>>,
+}
+
+impl Fake {
+    pub fn start(state: State) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || while serve(&stream, &shared).is_some() {});
+            }
+        });
+        Self { url, state }
+    }
+
+    pub fn answering(answers: &[(&str, u16, Value)]) -> Self {
+        let mut state = State::default();
+        for (request, status, body) in answers {
+            state.answers.entry((*request).to_owned()).or_default().push((*status, body.clone()));
+        }
+        Self::start(state)
+    }
+}
+
+/// One request of a connection; `None` closes it.
+fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |l| l.parse().unwrap());
+    let mut state = shared.lock().unwrap();
+    state.requests.push(format!("{method} {path}"));
+    state.headers = headers;
+    let tus = path == format!("/v1/uploads/{ID}");
+    let (status, extra, body) = match method.as_str() {
+        "POST" if path == "/v1/uploads" => {
+            state.forgetful = false;
+            (201, format!("Location: /v1/uploads/{ID}\r\n"), String::new())
+        }
+        "HEAD" if tus && state.forgetful => (404, String::new(), String::new()),
+        "HEAD" if tus => (200, format!("Upload-Offset: {}\r\n", state.received.len()), String::new()),
+        "PATCH" if tus => {
+            assert_eq!(state.headers["content-type"], "application/offset+octet-stream");
+            assert_eq!(state.headers["upload-offset"], state.received.len().to_string());
+            let drop_after = if state.drops.is_empty() { None } else { Some(state.drops.remove(0)) };
+            let mut chunk = vec![0; drop_after.unwrap_or(length).min(length)];
+            reader.read_exact(&mut chunk).ok()?;
+            state.received.extend(chunk);
+            if drop_after.is_some() {
+                return None;
+            }
+            (204, format!("Upload-Offset: {}\r\n", state.received.len()), String::new())
+        }
+        _ => {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            state.body = String::from_utf8(body).unwrap();
+            let (status, json) = match state.answers.get_mut(&format!("{method} {path}")) {
+                Some(queue) if queue.len() > 1 => queue.remove(0),
+                Some(queue) => queue[0].clone(),
+                None => (404, serde_json::json!({})),
+            };
+            (status, String::new(), json.to_string())
+        }
+    };
+    let length = if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let mut out = stream;
+    write!(out, "HTTP/1.1 {status} X\r\n{extra}{length}\r\n{body}").ok()
+}

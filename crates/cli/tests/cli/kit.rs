@@ -1,0 +1,79 @@
+//! Running the program, and a folder to pack.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// `filial` with nothing of this machine's environment, its state in `folder`.
+#[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_filial"));
+    command.env_clear().env("XDG_STATE_HOME", folder.join("state")).current_dir(folder).args(args);
+    command
+}
+
+pub fn filial(folder: &Path, args: &[&str]) -> Output {
+    command(folder, args).output().unwrap()
+}
+
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs it, expects success, and reads what it answers as JSON.
+#[track_caller]
+pub fn json(folder: &Path, args: &[&str]) -> Value {
+    let output = filial(folder, args);
+    assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", stdout(&output)))
+}
+
+pub fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    File::create(path).unwrap().write_all(bytes).unwrap();
+}
+
+/// A folder with a release of one image that looks like a squashfs.
+pub fn source() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut image = vec![7; 3_000_000];
+    image[..96].fill(0);
+    image[..4].copy_from_slice(b"hsqs");
+    image[28..30].copy_from_slice(&4u16.to_le_bytes());
+    image[40..48].copy_from_slice(&3_000_000u64.to_le_bytes());
+    put(&dir.path().join("src/rootfs.img"), &image);
+    put(
+        &dir.path().join("src/release.toml"),
+        br#"
+format = 1
+product = "kiosk"
+version = "2.4.0"
+notes = "Fixes receipt printing"
+[[payload]]
+name = "rootfs"
+kind = "slot-image"
+compatible = ["kiosk-x86-64"]
+file = "rootfs.img"
+"#,
+    );
+    dir
+}
+
+/// [`source`], packed as `kiosk-2.4.0.upd`.
+pub fn packed() -> TempDir {
+    let dir = source();
+    assert_eq!(code(&filial(dir.path(), &["release", "pack", "src"])), 0);
+    dir
+}

@@ -1,0 +1,14 @@
+//! The program as people run it.
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod remote;
+#[cfg(test)]
+mod uploads;

@@ -1,0 +1,157 @@
+//! Questions to head office, and what becomes of its refusals and its silence.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use super::fake::{Fake, ID};
+use super::kit::{code, command, filial, json as run_json, stderr, stdout};
+
+fn terminal(state: &str, segments: u64) -> Value {
+    json!({
+        "branch": "north", "name": "till-1", "model": "kiosk-x86-64", "slot_bytes": 1_048_576,
+        "agent_version": "0.1.0", "slot": "A", "version": "2.3.0", "last_heard": "2031-05-06T07:08:00Z",
+        "update": { "serial": 5, "product": "kiosk", "version": "2.4.0", "state": state, "segments_done": segments,
+            "segments_total": 75, "since": "2031-05-06T07:08:00Z",
+            "history": [{ "from": null, "to": "assigned", "at": "2031-05-06T07:07:00Z" }] },
+    })
+}
+
+fn status(segments: u64) -> Value {
+    json!({ "now": "2031-05-06T07:08:09Z", "releases": [], "branches": [], "terminals": [terminal("fetching", segments)] })
+}
+
+fn release() -> Value {
+    json!({
+        "id": ID, "product": "kiosk", "version": "2.4.0", "state": "published", "file_name": "k.upd",
+        "archive_bytes": 5_242_880, "received_bytes": 5_242_880, "manifest": null, "report": null, "payloads": [],
+        "created": "2031-05-06T07:00:00Z", "changed": "2031-05-06T07:08:00Z",
+    })
+}
+
+#[test]
+fn an_unreachable_server_exits_3_and_is_named_with_the_remedy() {
+    let dir = super::kit::packed();
+    // A port that was free a moment ago.
+    let url = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    for args in [
+        &["branch", "list"][..],
+        &["status"],
+        &["release", "upload", "kiosk-2.4.0.upd"],
+        &["assign", "north", "kiosk", "2.4.0"],
+    ] {
+        let output = filial(dir.path(), &[&["--server", &url], args].concat());
+        assert_eq!(code(&output), 3, "{args:?}: {}", stderr(&output));
+        let text = stderr(&output);
+        assert!(text.contains(&format!("{url} does not answer")), "{text}");
+        assert!(text.contains("--server or FILIAL_SERVER"), "{text}");
+        assert!(text.contains("Connection refused"), "{text}");
+    }
+    let output = command(dir.path(), &["branch", "list", "--json"]).env("FILIAL_SERVER", &url).output().unwrap();
+    let error: Value = serde_json::from_str(&stderr(&output)).unwrap();
+    assert_eq!(error["error"], format!("{url} does not answer"));
+}
+
+#[test]
+fn a_refusal_is_a_sentence_a_remedy_and_a_code() {
+    let problem = json!({
+        "type": "urn:filial:not-published", "title": "The release is not published", "status": 409,
+        "code": "not-published", "detail": "kiosk 2.4.0 is being validated.", "remedy": "Wait until it is published.",
+    });
+    let office = Fake::answering(&[("POST /v1/assignments", 409, problem)]);
+    let dir = tempfile::tempdir().unwrap();
+    let output = filial(dir.path(), &["--server", &office.url, "assign", "north", "kiosk", "2.4.0", "--downgrade"]);
+    assert_eq!(code(&output), 1);
+    let text = stderr(&output);
+    for part in ["filial: kiosk 2.4.0 is being validated.", "to do: Wait until", "code: not-published"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let sent: Value = serde_json::from_str(&office.state.lock().unwrap().body).unwrap();
+    assert_eq!(sent, json!({ "branch": "north", "product": "kiosk", "version": "2.4.0", "downgrade": true }));
+}
+
+#[test]
+fn lists_and_single_things_are_asked_for_where_they_are() {
+    let branch = json!({
+        "name": "north", "enrolled": true, "last_heard": null, "plan_serial": 5, "assignments": [],
+        "artifacts": [], "terminals": 3, "confirmed": 1,
+    });
+    let office = Fake::answering(&[
+        ("GET /v1/branches", 200, json!([branch])),
+        ("GET /v1/branches/north", 200, branch.clone()),
+        ("GET /v1/terminals?branch=north", 200, json!([terminal("confirmed", 75)])),
+        ("GET /v1/terminals/north/till-1", 200, terminal("confirmed", 75)),
+        ("GET /v1/releases", 200, json!([release()])),
+        (&format!("GET /v1/releases/{ID}"), 200, release()),
+        (&format!("POST /v1/releases/{ID}/approve"), 200, release()),
+        ("POST /v1/assignments", 200, json!({ "branch": "north", "serial": 6, "terminals": ["till-1"] })),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    for (args, says) in [
+        (&["branch", "list"][..], "1 of 3"),
+        (&["branch", "show", "north"], "3, of which 1 confirmed"),
+        (&["terminal", "list", "--branch", "north"], "2.4.0 confirmed"),
+        (&["terminal", "show", "north/till-1"], "75 of 75"),
+        (&["release", "list"], "5.0 MiB"),
+        (&["release", "show", "kiosk/2.4.0"], "published"),
+        (&["release", "show", ID], "kiosk 2.4.0"),
+        (&["release", "approve", "kiosk/2.4.0", "--reason", "Agreed."], "kiosk 2.4.0 is published"),
+        (&["assign", "north", "kiosk", "2.4.0"], "plan 6, terminals: till-1"),
+    ] {
+        let output = filial(dir.path(), &[&["--server", &office.url], args].concat());
+        assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(says), "{args:?}: {}", stdout(&output));
+        run_json(dir.path(), &[&["--server", &office.url, "--json"], args].concat());
+    }
+    let output = filial(dir.path(), &["--server", &office.url, "release", "show", "kiosk/9.9.9"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("There is no release kiosk/9.9.9"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_join_token_goes_where_it_is_wanted() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let added = json!({ "name": "north", "join_token": "j0in", "join_token_expires": "2031-05-06T07:08:09Z" });
+    let office = Fake::answering(&[("POST /v1/branches", 201, added)]);
+    let dir = tempfile::tempdir().unwrap();
+    let shown = filial(dir.path(), &["--server", &office.url, "branch", "add", "north"]);
+    assert!(stdout(&shown).contains("j0in"), "{}", stdout(&shown));
+    let kept =
+        filial(dir.path(), &["--server", &office.url, "branch", "add", "north", "--join-token-file", "north.join"]);
+    assert_eq!(code(&kept), 0, "{}", stderr(&kept));
+    assert!(!stdout(&kept).contains("j0in") && !stderr(&kept).contains("j0in"));
+    let file = dir.path().join("north.join");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "j0in\n");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn watching_as_json_tells_each_change_on_a_line() {
+    let answers =
+        [("GET /v1/status", 200, status(1)), ("GET /v1/status", 200, status(1)), ("GET /v1/status", 200, status(2))];
+    let office = Fake::answering(&answers);
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--server", &office.url, "--json", "status", "--watch", "--interval", "0.1"];
+    let mut child = command(dir.path(), &args).stdout(Stdio::piped()).spawn().unwrap();
+    let lines: Vec<Value> = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .take(2)
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    // The pipe is closed now: the program notices at its next line, or is ended here.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let segments: Vec<_> = lines.iter().map(|l| l["terminal"]["update"]["segments_done"].as_u64()).collect();
+    assert_eq!(segments, [Some(1), Some(2)]);
+    assert_eq!(lines[0]["name"], "north/till-1");
+}
+
+#[test]
+fn one_look_is_a_picture() {
+    let office = Fake::answering(&[("GET /v1/status", 200, status(30))]);
+    let dir = tempfile::tempdir().unwrap();
+    let output = filial(dir.path(), &["--server", &office.url, "status"]);
+    let text = stdout(&output);
+    assert!(text.contains("north/till-1") && text.contains("30/75") && !text.contains('\x1b'), "{text}");
+}
