@@ -57,7 +57,7 @@ async fn a_foreign_client_completes_and_an_unlisted_hash_is_refused() -> anyhow:
     let got = sha256(&folder.path().join(artifact.file_name()))?;
     assert_eq!(got, artifact.sha256, "aria2 got other bytes");
 
-    let announce = torrent_announce(&std::fs::read(&torrent_file)?);
+    let announce = torrent_announce(&std::fs::read(&torrent_file)?).expect("a torrent file names its tracker");
     let ask = |hash: String| {
         let query = "port=6999&uploaded=0&downloaded=0&left=1&compact=1&event=started&peer_id=-XX0000-000000000000";
         format!("{announce}?info_hash={hash}&{query}")
@@ -92,9 +92,8 @@ fn sha256(path: &Path) -> anyhow::Result<Digest> {
 }
 
 /// The announce URL of a torrent file: the bencoded string after its key.
-fn torrent_announce(torrent: &[u8]) -> String {
+fn torrent_announce(torrent: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(torrent);
-    let rest = text.split_once("8:announce").map(|(_, rest)| rest).unwrap();
-    let (length, rest) = rest.split_once(':').unwrap();
-    rest[..length.parse().unwrap()].to_owned()
+    let (length, rest) = text.split_once("8:announce")?.1.split_once(':')?;
+    rest.get(..length.parse().ok()?).map(str::to_owned)
 }
