@@ -82,6 +82,22 @@ impl Lab {
         &self.folder
     }
 
+    /// One of our own programs, such as `filial`.
+    ///
+    /// # Errors
+    /// It was not built.
+    pub fn program(&self, name: &str) -> Result<PathBuf, LabError> {
+        self.options.program_named(name)
+    }
+
+    /// An error if some part ended without being told to.
+    ///
+    /// # Errors
+    /// The part, how it ended, and the end of its log.
+    pub fn check_parts(&self) -> Result<(), LabError> {
+        self.processes.check()
+    }
+
     /// The branches' names, in order.
     pub fn branches(&self) -> Vec<BranchName> {
         self.branches.iter().map(|(name, _)| name.clone()).collect()

@@ -1,6 +1,9 @@
 //! `lab`: the whole stack on this machine. See the crate's documentation for what it does and how it ends.
 
-use anyhow::Context;
+mod demo;
+
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The whole of Filial on one machine: real programs and daemons, network namespaces, shaped links.
@@ -13,6 +16,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Bring a release out, visibly: the tiers come up, a release goes out, every terminal confirms it.
+    Demo(demo::DemoArguments),
     /// List the labs of this machine.
     List,
     /// Remove what labs left that ended badly; running ones are not touched.
@@ -22,16 +27,26 @@ enum Command {
     Undertaker,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
-        Command::List => {
-            for lab in lab::found().context("cannot list the labs")? {
-                let state = if lab.alive { "running" } else { "left over" };
-                println!("{}  {state:<10} {}", lab.prefix, lab.folder.display());
-            }
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::List => list(),
+        Command::Clean => lab::clean().map_err(Into::into),
+        Command::Undertaker => lab::undertake(std::io::stdin()).map_err(Into::into),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n{error:#}");
+            ExitCode::FAILURE
         }
-        Command::Clean => lab::clean().context("cannot remove everything")?,
-        Command::Undertaker => lab::undertake(std::io::stdin()).context("cannot remove everything")?,
+    }
+}
+
+fn list() -> anyhow::Result<()> {
+    for lab in lab::found()? {
+        let state = if lab.alive { "running" } else { "left over" };
+        println!("{}  {state:<10} {}", lab.prefix, lab.folder.display());
     }
     Ok(())
 }

@@ -1,0 +1,231 @@
+//! The demonstration: the whole stack, one release, seen from outside.
+
+mod board;
+mod screen;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use lab::{Engine, Glimpse, Happening, Lab, LabOptions, Rate, ReleaseSpec, Report};
+use tokio::signal::unix::{SignalKind, signal};
+
+use board::Board;
+use screen::Screen;
+
+/// How long publishing, and then the way to the terminals, may take each.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// Options of `lab demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// How many branches.
+    #[arg(long, default_value_t = 2)]
+    branches: usize,
+    /// How many terminals in each branch.
+    #[arg(long, default_value_t = 3)]
+    terminals: usize,
+    /// Rate of each branch's WAN link, both ways.
+    #[arg(long, default_value = "50mbit")]
+    wan: Rate,
+    /// Rate at which a branch server sends into its LAN; as fast as the machine if not given.
+    #[arg(long)]
+    lan: Option<Rate>,
+    /// The BitTorrent engine.
+    #[arg(long, default_value = "transmission")]
+    engine: Engine,
+    /// End when all terminals are confirmed, instead of staying up until Ctrl-C.
+    #[arg(long)]
+    once: bool,
+    /// Write the report to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Compression level of artifacts, 1 to 22. Real ones use 19, which takes some twenty times longer.
+    #[arg(long, default_value_t = 9)]
+    level: i32,
+    /// Name of the run folder under target/lab.
+    #[arg(long, default_value = "demo")]
+    name: String,
+    /// What the terminals start with: a recipe of images/terminal/versions, or an image file.
+    #[arg(long, default_value = "v1")]
+    from: String,
+    /// What they get: a recipe, or an image file.
+    #[arg(long, default_value = "v2")]
+    to: String,
+    /// Keep slots, stores and databases when it ends.
+    #[arg(long)]
+    keep: bool,
+    /// One line per event, no colours, nothing redrawn; always so where standard output is no terminal.
+    #[arg(long)]
+    plain: bool,
+}
+
+pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let screen = Arc::new(Screen::new(arguments.plain));
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = demo(&arguments, &screen) => done,
+            // Dropping the demo drops the lab, which ends and removes everything.
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: everything was ended and removed")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("told to end: everything was ended and removed")),
+        }
+    });
+    screen.settle();
+    done
+}
+
+async fn demo(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result<()> {
+    let (from, to) = images(arguments, screen).await?;
+    let version = lab::image_version(&to)?.to_string();
+    let lab = Lab::start(options(arguments, screen, from)?).await?;
+    announce(&lab, screen, arguments);
+    let spec = ReleaseSpec::new(&version, to)?;
+    screen.title(&format!("Release {version}: packed, uploaded, checked, published"));
+    let mut board = Board::new(screen, &lab);
+    let run = lab.roll_out(&spec, DEADLINE, |glimpse: Glimpse<'_>| board.show(&glimpse)).await?;
+    screen.settle();
+    let report = lab.report(&run).await?;
+    summary(&report, screen, &lab);
+    if let Some(path) = &arguments.report {
+        write_report(path, &report)?;
+        screen.line(&format!("Report: {}", path.display()));
+    }
+    if !arguments.once {
+        stay(&lab, screen).await;
+    }
+    screen.title("Ending every part");
+    let folder = lab.folder().display().to_string();
+    lab.stop().await?;
+    screen.line(&format!("Everything is removed. Logs and configuration: {folder}"));
+    Ok(())
+}
+
+/// The images by name; recipes are built if they are not there.
+async fn images(arguments: &DemoArguments, screen: &Screen) -> anyhow::Result<(PathBuf, PathBuf)> {
+    screen.title("Images");
+    let mut paths = Vec::new();
+    for name in [&arguments.from, &arguments.to] {
+        let path = if Path::new(name).is_file() {
+            PathBuf::from(name)
+        } else {
+            screen.progress(&[format!("building the image {name}, unless it is there already")]);
+            lab::build_debian_images(&[name.as_str()]).await?.remove(0)
+        };
+        screen.settle();
+        let size = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
+        screen.done(&format!("{name}: version {}, {} MB", lab::image_version(&path)?, size / 1_000_000), None);
+        paths.push(path);
+    }
+    let to = paths.pop().unwrap_or_default();
+    Ok((paths.pop().unwrap_or_default(), to))
+}
+
+fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> anyhow::Result<LabOptions> {
+    let size = format!("{} branches of {} terminals", arguments.branches, arguments.terminals);
+    screen.title(&format!("The tiers come up: head office, {size}, WAN links of {}", arguments.wan));
+    let told = Arc::clone(screen);
+    Ok(LabOptions {
+        wan: arguments.wan,
+        lan: arguments.lan,
+        engine: arguments.engine,
+        encode_level: arguments.level,
+        keep: arguments.keep,
+        listener: Some(Arc::new(move |happening: Happening| match happening {
+            Happening::Begins(_) => {}
+            Happening::Done(what, took) => told.done(&what, Some(took)),
+            Happening::Boot(what) => told.aside(&what),
+        })),
+        ..LabOptions::new(&arguments.name, image)?.sized(arguments.branches, arguments.terminals)
+    })
+}
+
+/// How to look around, before anything moves.
+fn announce(lab: &Lab, screen: &Screen, arguments: &DemoArguments) {
+    screen.title("To look around, in another window");
+    let filial = lab.program("filial").map_or_else(|_| "filial".into(), |p| p.display().to_string());
+    screen.line(&format!("{filial} {} status --watch", lab.filial_access().join(" ")));
+    screen.line(&format!("head office      {}/swagger-ui/", lab.api().base()));
+    for branch in lab.branches() {
+        if let Ok(api) = lab.branch_api(&branch) {
+            screen.line(&format!("{branch:<16} {}/v1/status", api.base()));
+        }
+    }
+    screen.line(&format!("token            {}", lab.admin_token_file().display()));
+    screen.line(&format!("logs             {}", lab.folder().join("logs").display()));
+    screen.line(&format!("compression      level {} for a quick demo; real artifacts use 19", arguments.level));
+}
+
+fn summary(report: &Report, screen: &Screen, lab: &Lab) {
+    screen.title("Looked at by the lab itself: slots hashed, environment blocks read with grub-editenv");
+    for t in &report.terminals {
+        let state = t.state.map_or("no update", |s| s.as_str());
+        screen.done(
+            &format!(
+                "{}/{}: {state}, {} in slot {} → {} in slot {}, sha256 {}… as expected",
+                t.branch,
+                t.name,
+                t.version_before,
+                t.slot_before,
+                t.version,
+                t.slot,
+                t.slot_sha256.short()
+            ),
+            None,
+        );
+    }
+    let floor = lab.options().wan.floor_seconds(report.artifact_bytes);
+    let s = &report.seconds;
+    screen.title("Figures");
+    screen.line(&format!(
+        "publishing {:.1} s · artifact at every branch after {:.1} s (its floor over the WAN: {floor:.1} s) · all confirmed after {:.1} s",
+        s.publish, s.branches_complete, s.all_confirmed
+    ));
+    for b in &report.branches {
+        screen.line(&format!(
+            "{}: the WAN carried {:.3} × the artifact for {} terminals; the branch server sent {:.2} × into its LAN",
+            b.name,
+            b.wan_ratio,
+            lab.terminals_of(&b.name).len(),
+            b.lan_tx_ratio
+        ));
+    }
+}
+
+fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report).context("the report cannot be written as JSON")?;
+    #[expect(clippy::disallowed_methods, reason = "a report need not survive a crash of the machine")]
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write the report to {}", path.display()))
+}
+
+/// Stays up until Ctrl-C, and says so when a part ends meanwhile.
+async fn stay(lab: &Lab, screen: &Screen) {
+    screen.title("Everything stays up until Ctrl-C");
+    announce_namespaces(lab, screen);
+    let mut reported = false;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return,
+            _ = tick.tick() => {
+                if let (false, Err(e)) = (reported, lab.check_parts()) {
+                    screen.line(&e.to_string());
+                    reported = true;
+                }
+            }
+        }
+    }
+}
+
+fn announce_namespaces(lab: &Lab, screen: &Screen) {
+    if let Some(terminal) = lab.terminals().first() {
+        let place = lab::Place::Terminal(terminal.clone());
+        if let Ok(namespace) = lab.namespace(&place) {
+            screen.line(&format!("inside {terminal}: ip netns exec {namespace} bash"));
+        }
+    }
+}
