@@ -100,6 +100,14 @@ impl Claim {
     }
 }
 
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Err(e) = self.release() {
+            eprintln!("the lab left something behind ({e}): `lab clean` removes it");
+        }
+    }
+}
+
 /// Waits until `stdin` ends, which it does when the lab's process is gone for whatever reason, and then removes
 /// whatever that lab left. Run as `lab undertaker PREFIX` by every lab.
 ///

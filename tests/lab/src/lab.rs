@@ -282,9 +282,10 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.supervisors.drain(..).for_each(|s| s.abort());
-        if let Err(e) = self.claim.release() {
-            eprintln!("the lab left something behind ({e}): `lab clean` removes it");
-        }
+        self.processes.close();
+        self.net.close();
+        // The claim says so itself if it cannot; here, so that it comes before the undertaker's end.
+        let _ = self.claim.release();
         self.remove_bulk();
         if let Some(mut undertaker) = self.undertaker.take() {
             // Its input ends here; with nothing left to do it ends at once.

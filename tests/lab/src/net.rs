@@ -7,6 +7,7 @@
 //! ```
 
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::LabError;
 use crate::exec::Tool;
@@ -35,6 +36,8 @@ pub struct Counters {
 pub(crate) struct Net {
     prefix: String,
     lab: u8,
+    /// Held while something is built; true once nothing may be built any more.
+    closed: Mutex<bool>,
 }
 
 fn ip(args: &str) -> Result<(), LabError> {
@@ -47,7 +50,17 @@ fn octet(n: usize) -> u8 {
 
 impl Net {
     pub(crate) fn new(prefix: &str, lab: u8) -> Self {
-        Self { prefix: prefix.to_owned(), lab }
+        Self { prefix: prefix.to_owned(), lab, closed: Mutex::new(false) }
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, bool>, LabError> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed { Err(LabError::Options("the lab is ending".into())) } else { Ok(closed) }
+    }
+
+    /// Waits for what is being built and lets nothing more be built, so that what is removed stays removed.
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Head office's namespace.
@@ -135,6 +148,7 @@ impl Net {
 
     /// Head office and the WAN.
     pub(crate) fn build_head_office(&self) -> Result<(), LabError> {
+        let _open = self.open()?;
         let (ho, wan) = (self.head_office(), self.wan());
         Self::namespace(&wan)?;
         Self::bridge(&wan, "br0")?;
@@ -146,6 +160,7 @@ impl Net {
 
     /// A branch on the WAN, and its LAN.
     pub(crate) fn build_branch(&self, branch: usize, wan: Rate, lan: Option<Rate>) -> Result<(), LabError> {
+        let _open = self.open()?;
         let name = self.branch(branch);
         Self::namespace(&name)?;
         let address = format!("{}/24", Self::branch_wan_address(branch));
@@ -159,6 +174,7 @@ impl Net {
 
     /// A terminal on its branch's LAN.
     pub(crate) fn build_terminal(&self, branch: usize, terminal: usize) -> Result<(), LabError> {
+        let _open = self.open()?;
         let name = self.terminal(branch, terminal);
         Self::namespace(&name)?;
         let address = format!("{}/24", Self::terminal_address(branch, terminal));
@@ -167,6 +183,7 @@ impl Net {
 
     /// Somebody else on a branch's LAN.
     pub(crate) fn build_stranger(&self, branch: usize, number: usize) -> Result<(), LabError> {
+        let _open = self.open()?;
         let name = self.stranger(branch, number);
         Self::namespace(&name)?;
         let address = format!("{}/24", Self::stranger_address(branch, number));

@@ -91,7 +91,14 @@ struct Process {
 #[derive(Debug, Clone)]
 pub(crate) struct Processes {
     logs: PathBuf,
-    all: Arc<Mutex<BTreeMap<Part, Process>>>,
+    all: Arc<Mutex<All>>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    parts: BTreeMap<Part, Process>,
+    /// Nothing may be started any more.
+    closed: bool,
 }
 
 impl Processes {
@@ -99,7 +106,12 @@ impl Processes {
         Self { logs: logs.to_owned(), all: Arc::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, Process>> {
+    /// Lets nothing more be started, so that what is ended stays ended.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
         // A panic while holding it leaves a map that is still right.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,6 +129,10 @@ impl Processes {
         let mut command = tokio::process::Command::from(tool.into_command());
         // A group of its own: Ctrl-C at the terminal reaches the lab alone, which then ends the parts in order.
         command.stdout(Stdio::from(file)).stderr(Stdio::from(second)).process_group(0);
+        let mut all = self.lock();
+        if all.closed {
+            return Err(LabError::Options("the lab is ending".into()));
+        }
         let spawn = |source| LabError::Spawn { command: recipe.program.display().to_string(), source };
         let mut child = command.spawn().map_err(spawn)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
@@ -130,7 +146,7 @@ impl Processes {
             said.send_replace(Some(status));
         });
         let process = Process { recipe, identity, log, ending: false, stopped: false, ended };
-        self.lock().insert(part.clone(), process);
+        all.parts.insert(part.clone(), process);
         Ok(())
     }
 
@@ -149,7 +165,7 @@ impl Processes {
     }
 
     fn with<T>(&self, part: &Part, f: impl FnOnce(&mut Process) -> T) -> Result<T, LabError> {
-        self.lock().get_mut(part).map(f).ok_or_else(|| LabError::NoSuchPart(part.to_string()))
+        self.lock().parts.get_mut(part).map(f).ok_or_else(|| LabError::NoSuchPart(part.to_string()))
     }
 
     /// Ends a part and what it started: asked to, waited for, and after `patience` killed.
@@ -214,12 +230,12 @@ impl Processes {
 
     /// Every part that was ever started.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        self.lock().keys().cloned().collect()
+        self.lock().parts.keys().cloned().collect()
     }
 
     /// An error if some part ended without being told to.
     pub(crate) fn check(&self) -> Result<(), LabError> {
-        for (part, process) in self.lock().iter() {
+        for (part, process) in self.lock().parts.iter() {
             if let PartState::Ended(status) = process.state() {
                 let (log, tail) = (process.log.clone(), tail_file(&process.log, 15));
                 return Err(LabError::Ended { part: part.to_string(), status, log, tail });
@@ -231,7 +247,7 @@ impl Processes {
     /// One line a part: state and log.
     pub(crate) fn describe(&self) -> String {
         let line = |(part, p): (&Part, &Process)| format!("  {part:<32} {:<18} {}", p.state(), p.log.display());
-        self.lock().iter().map(line).collect::<Vec<_>>().join("\n")
+        self.lock().parts.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

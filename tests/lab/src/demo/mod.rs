@@ -66,20 +66,41 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let screen = Arc::new(Screen::new(arguments.plain));
-    let done = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            done = demo(&arguments, &screen) => done,
-            // Dropping the demo drops the lab, which ends and removes everything.
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: everything was ended and removed")),
-            _ = terminate.recv() => Err(anyhow::anyhow!("told to end: everything was ended and removed")),
-        }
-    });
+    let done = runtime.block_on(demo(&arguments, &screen));
     screen.settle();
     done
 }
 
+/// Ends when somebody wants this process to end.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done.context("cannot wait for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 async fn demo(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result<()> {
+    let lab = tokio::select! {
+        done = roll_out(arguments, screen) => done?,
+        // Dropping the roll-out drops the lab, which ends and removes everything.
+        done = interrupted() => {
+            done?;
+            anyhow::bail!("interrupted: everything was ended and removed");
+        }
+    };
+    if !arguments.once {
+        stay(&lab, screen).await?;
+    }
+    screen.title("Ending every part");
+    let folder = lab.folder().display().to_string();
+    lab.stop().await?;
+    screen.line(&format!("Everything is removed. Logs and configuration: {folder}"));
+    Ok(())
+}
+
+/// From nothing to every terminal confirmed, and looked at.
+async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result<Lab> {
     let (from, to) = images(arguments, screen).await?;
     let version = lab::image_version(&to)?.to_string();
     let lab = Lab::start(options(arguments, screen, from)?).await?;
@@ -95,14 +116,7 @@ async fn demo(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result
         write_report(path, &report)?;
         screen.line(&format!("Report: {}", path.display()));
     }
-    if !arguments.once {
-        stay(&lab, screen).await;
-    }
-    screen.title("Ending every part");
-    let folder = lab.folder().display().to_string();
-    lab.stop().await?;
-    screen.line(&format!("Everything is removed. Logs and configuration: {folder}"));
-    Ok(())
+    Ok(lab)
 }
 
 /// The images by name; recipes are built if they are not there.
@@ -203,21 +217,22 @@ fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {
 }
 
 /// Stays up until Ctrl-C, and says so when a part ends meanwhile.
-async fn stay(lab: &Lab, screen: &Screen) {
+async fn stay(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
     screen.title("Everything stays up until Ctrl-C");
     announce_namespaces(lab, screen);
-    let mut reported = false;
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return,
-            _ = tick.tick() => {
-                if let (false, Err(e)) = (reported, lab.check_parts()) {
-                    screen.line(&e.to_string());
-                    reported = true;
-                }
+    let watch = async {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            if let Err(e) = lab.check_parts() {
+                screen.bad(&e.to_string());
+                return std::future::pending::<()>().await;
             }
         }
+    };
+    tokio::select! {
+        done = interrupted() => done,
+        () = watch => Ok(()),
     }
 }
 
