@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;
-    actix_web::rt::System::new().block_on(async {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let deps = Deps::real(&settings)?;
         branch_server::run(settings, deps, shutdown).await?;

@@ -1,0 +1,317 @@
+//! With a real transmission-daemon and a real opentracker on loopback. No peers are needed: what the store holds
+//! before a torrent is added is verified and kept.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use branch_server::config::Settings;
+use branch_server::db::artifacts;
+use branch_server::sync::plan::Stage;
+use service_kit::database::connection;
+use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
+use swarm::{DaemonOptions, DaemonRole, Engine, Torrent, TransmissionEngine, daemon_settings, write_daemon_settings};
+use tempfile::TempDir;
+use test_kit::{Daemon, free_port, wait_for};
+use wire::v1::paths;
+use wire::v1::plan::Plan;
+use wire::v1::reports::Report;
+use wire::v1::sync::Sync;
+
+use crate::fixture::{Fixture, WAN_TRACKER};
+use crate::head_office::HeadOfficeDouble;
+use crate::plans::{plan, seal};
+use crate::support::{Branch, Options, PATIENCE, open_dir, write};
+
+/// Both daemons in one folder.
+struct Daemons {
+    dir: TempDir,
+    engine: Option<Daemon>,
+    tracker: Option<Daemon>,
+    rpc_port: u16,
+    peer_port: u16,
+    tracker_port: u16,
+}
+
+impl Daemons {
+    fn start() -> Self {
+        let (dir, tracker_port) = (open_dir(), free_port());
+        write(&dir.path().join("access.list"), "");
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        let mut this =
+            Self { dir, engine: None, tracker: None, rpc_port: free_port(), peer_port: free_port(), tracker_port };
+        this.start_engine();
+        this.start_tracker();
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start_engine(&mut self) {
+        self.engine = None;
+        let options = DaemonOptions {
+            rpc_port: self.rpc_port,
+            rpc_password: "correct horse".into(),
+            peer_port: self.peer_port,
+            bind_address: std::net::Ipv4Addr::LOCALHOST,
+            download_dir: self.dir.path().to_owned(),
+            ..DaemonOptions::default()
+        };
+        write_daemon_settings(&self.path("config"), &daemon_settings(DaemonRole::Branch, &options)).unwrap();
+        let config = self.path("config").display().to_string();
+        self.engine =
+            Some(Daemon::start("transmission-daemon", &["-f", "-g", &config], &self.path("engine.log")).unwrap());
+    }
+
+    fn start_tracker(&mut self) {
+        self.tracker = None;
+        let conf = TrackerConf {
+            role: TrackerRole::Branch,
+            listen: vec![format!("127.0.0.1:{}", self.tracker_port).parse().unwrap()],
+            access_list: self.path("access.list"),
+            user: "nobody".into(),
+        };
+        let path = self.path("opentracker.conf");
+        write(&path, render_conf(&conf).unwrap());
+        let path = path.display().to_string();
+        let tracker = Daemon::start("opentracker", &["-f", &path], &self.path("tracker.log")).unwrap();
+        write(&self.path("tracker.pid"), format!("{}\n", tracker.id()));
+        self.tracker = Some(tracker);
+    }
+
+    fn lan(&self) -> String {
+        format!("http://127.0.0.1:{}/announce", self.tracker_port)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            engine_url: format!("http://127.0.0.1:{}/transmission/rpc", self.rpc_port),
+            tracker_url: self.lan(),
+            access_list: Some(self.path("access.list")),
+            pid_file: Some(self.path("tracker.pid")),
+            ..Options::default()
+        }
+    }
+
+    /// The trackers that the daemon itself has for a torrent, in its own words.
+    async fn trackers(&self, hash: &str) -> Vec<(u64, String)> {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("http://127.0.0.1:{}/transmission/rpc", self.rpc_port);
+        let ask = |session: String| {
+            let body = format!(
+                "{{\"method\":\"torrent-get\",\"arguments\":{{\"ids\":[\"{hash}\"],\"fields\":[\"trackers\"]}}}}"
+            );
+            http.post(&url)
+                .basic_auth("filial", Some("correct horse"))
+                .header("X-Transmission-Session-Id", session)
+                .body(body)
+        };
+        let first = ask(String::new()).send().await.unwrap();
+        let session = first.headers()["x-transmission-session-id"].to_str().unwrap().to_owned();
+        let answer: serde_json::Value = ask(session).send().await.unwrap().json().await.unwrap();
+        let trackers = answer["arguments"]["torrents"][0]["trackers"].as_array().cloned().unwrap_or_default();
+        let one = |t: serde_json::Value| (t["tier"].as_u64().unwrap(), t["announce"].as_str().unwrap().to_owned());
+        trackers.into_iter().map(one).collect()
+    }
+}
+
+/// Serves everything of `fixture` and a plan that names it.
+fn publish(head_office: &HeadOfficeDouble, serial: u64, fixtures: &[&Fixture]) {
+    for f in fixtures {
+        let sha256 = f.step.artifact.sha256;
+        head_office.serve(paths::artifact_index(&sha256), f.index.clone());
+        head_office.serve(paths::artifact_torrent(&sha256), f.torrent.clone());
+        head_office.serve(paths::manifest(&f.step.manifest), f.manifest.clone());
+    }
+    let steps = fixtures.iter().map(|f| f.step.clone()).collect();
+    head_office.with(|s| s.plan = Some(seal(&Plan { steps, ..plan(serial) })));
+    head_office.call();
+}
+
+async fn stage(branch: &Branch, fixture: &Fixture) -> Option<Stage> {
+    let client = connection(&branch.app.pool).await.unwrap();
+    artifacts::read(&client, &fixture.step.artifact.sha256).await.unwrap().map(|r| r.stage)
+}
+
+async fn wait_for_stage(branch: &Branch, fixture: &Fixture, expected: Option<Stage>) {
+    wait_for(&format!("{expected:?}"), PATIENCE, async || match stage(branch, fixture).await {
+        found if found == expected => Ok(()),
+        found => Err(format!("{found:?}; {}", branch.status().await["branches"][0]["artifacts"])),
+    })
+    .await;
+}
+
+fn store(branch: &Branch, fixture: &Fixture) -> PathBuf {
+    branch.app.store.path(&fixture.step.artifact.sha256)
+}
+
+/// Reports about the artifact that reached head office.
+fn told(branch: &Branch, fixture: &Fixture) -> Vec<(bool, Option<String>)> {
+    let about = fixture.step.artifact.sha256;
+    branch.head_office.with(|s| {
+        let artifacts = s.counted.iter().filter_map(|n| match &n.report {
+            Report::Artifact { artifact, complete, trouble, .. } if *artifact == about => {
+                Some((*complete, trouble.clone()))
+            }
+            _ => None,
+        });
+        artifacts.collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_is_listed_added_to_both_swarms_and_offered_before_it_is_complete() {
+    let (daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let branch = Branch::start(daemons.options()).await;
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &fixture, Some(Stage::Listed)).await;
+    let token = branch.enrol("till-1").await;
+    let hash = fixture.step.artifact.info_hash.to_string();
+
+    let tiers = wait_for("the torrent in the daemon", PATIENCE, async || match daemons.trackers(&hash).await {
+        trackers if trackers.is_empty() => Err("not there"),
+        trackers => Ok(trackers),
+    })
+    .await;
+    assert_eq!(tiers, [(0, WAN_TRACKER.to_owned()), (1, daemons.lan())]);
+    let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
+    assert_eq!(sync.available, [fixture.step.artifact.sha256]);
+    let lan = branch.ask(&paths::artifact_torrent(&fixture.step.artifact.sha256), &token).await;
+    let lan = Torrent::parse(&lan.bytes().await.unwrap()).unwrap();
+    assert_eq!(lan.tiers(), [[daemons.lan()]], "terminals learn of the branch's tracker only");
+    assert_eq!(lan.info_hash(), fixture.step.artifact.info_hash);
+    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
+    assert_eq!(list, format!("{hash}\n"));
+    assert_eq!(branch.get(branch.operators, "/readyz", None).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention() {
+    let (daemons, fixture, next) = (Daemons::start(), Fixture::new(1), Fixture::new(2));
+    let branch = Branch::start(Options { retention_hours: 0, ..daemons.options() }).await;
+    write(&store(&branch, &fixture), &fixture.file);
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &fixture, Some(Stage::Held)).await;
+    wait_for("the report", PATIENCE, async || match told(&branch, &fixture).last() {
+        Some((true, None)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    publish(&branch.head_office, 8, &[&next]);
+    wait_for_stage(&branch, &fixture, None).await;
+    assert!(!store(&branch, &fixture).exists());
+    wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
+    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
+    assert_eq!(list, format!("{}\n", next.step.artifact.info_hash));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
+    let (mut daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let branch = Branch::start(daemons.options()).await;
+    write(&store(&branch, &fixture), &fixture.file);
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &fixture, Some(Stage::Held)).await;
+
+    // Both daemons forget everything, and one has a torrent that nobody knows.
+    let stranger = Fixture::new(9);
+    branch.shutdown.stop();
+    std::fs::remove_dir_all(daemons.path("config")).unwrap();
+    std::fs::create_dir(daemons.path("config")).unwrap();
+    write(&daemons.path("access.list"), "");
+    daemons.start_engine();
+    daemons.start_tracker();
+    let engine = engine(&branch.app.settings);
+    let add = async || engine.add(&stranger.torrent, daemons.dir.path()).await.map_err(|e| e.to_string());
+    wait_for("the daemon", PATIENCE, add).await;
+
+    let branch = branch.restart(daemons.options()).await;
+    branch.start_jobs();
+    let expected = vec![fixture.step.artifact.info_hash];
+    wait_for("the torrent, and only that", PATIENCE, async || match engine.list().await {
+        Ok(list) if list == expected => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
+    assert_eq!(list, format!("{}\n", fixture.step.artifact.info_hash));
+    assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held));
+}
+
+fn engine(settings: &Settings) -> TransmissionEngine {
+    TransmissionEngine::new(settings.transmission()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_what_the_plan_names_is_verified_dropped_and_fetched_again() {
+    let (daemons, fixture) = (Daemons::start(), Fixture::with_false_digest(1));
+    let branch = Branch::start(daemons.options()).await;
+    write(&store(&branch, &fixture), &fixture.file);
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for("both troubles", Duration::from_secs(90), async || {
+        let told = told(&branch, &fixture);
+        let says = |what: &str| told.iter().any(|(_, t)| t.as_deref().is_some_and(|t| t.contains(what)));
+        let both = says("is being verified piece by piece") && says("it was dropped and is fetched again");
+        if both { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    assert!(!store(&branch, &fixture).exists(), "the wrong file is gone");
+    assert!(told(&branch, &fixture).iter().all(|(complete, _)| !complete), "it was never called complete");
+    let artifact = &branch.status().await["branches"][0]["artifacts"][0];
+    assert_eq!((&artifact["complete"], &artifact["have_bytes"]), (&false.into(), &0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_under_a_held_artifact_is_seen_when_the_daemon_looks_again() {
+    let (daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let branch = Branch::start(daemons.options()).await;
+    write(&store(&branch, &fixture), &fixture.file);
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &fixture, Some(Stage::Held)).await;
+    flip(&store(&branch, &fixture));
+    branch.app.engine.verify(&fixture.step.artifact.info_hash).await.unwrap();
+    wait_for_stage(&branch, &fixture, Some(Stage::Listed)).await;
+    wait_for("the trouble", PATIENCE, async || match told(&branch, &fixture).last() {
+        Some((false, Some(_))) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+fn flip(path: &Path) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 1000).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 1000).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_daemons_it_says_so_and_goes_on_once_they_are_there() {
+    let (mut daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    (daemons.engine, daemons.tracker) = (None, None);
+    let branch = Branch::start(daemons.options()).await;
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for("the trouble", PATIENCE, async || match told(&branch, &fixture).last() {
+        Some((false, Some(_))) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_ne!(stage(&branch, &fixture).await, Some(Stage::Listed), "not offered while the tracker refuses it");
+    daemons.start_engine();
+    daemons.start_tracker();
+    wait_for_stage(&branch, &fixture, Some(Stage::Listed)).await;
+    let hash = fixture.step.artifact.info_hash.to_string();
+    wait_for("the torrent in the daemon", PATIENCE, async || match daemons.trackers(&hash).await {
+        trackers if trackers.is_empty() => Err("not there"),
+        _ => Ok(()),
+    })
+    .await;
+}

@@ -1,0 +1,191 @@
+//! The other end of the wire: a small HTTP server that speaks head office's protocol to branch servers and can be
+//! told to misbehave. It stands for the peer, not for a part of this program.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use futures_util::{StreamExt, stream};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+use wire::v1::reports::{Acknowledged, Batch, Numbered};
+use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
+use wire::{Code, Envelope, Problem};
+
+pub const JOIN: &str = "branch-join";
+const BEARER: &str = "branch-bearer";
+
+/// What it does with the next requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    /// As it should.
+    #[default]
+    Good,
+    /// Stores reports and breaks the connection instead of answering.
+    StoreThenBreak,
+    /// Answers everything with 503.
+    Away,
+    /// Refuses reports that hold a `Running` of this slot's version as a bad field.
+    Picky,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub mood: Mood,
+    pub branch: Option<&'static str>,
+    pub plan: Option<Envelope>,
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Every report that counted, in order: what exactly once is judged by.
+    pub counted: Vec<Numbered>,
+    /// How far each numbering is stored.
+    pub through: BTreeMap<Uuid, u64>,
+    /// How many requests with reports came.
+    pub deliveries: usize,
+    pub enrolments: usize,
+    /// Whether the bearer is known.
+    pub forgot_branch: bool,
+}
+
+pub struct HeadOfficeDouble {
+    pub address: SocketAddr,
+    pub state: Arc<Mutex<State>>,
+    pub calls: broadcast::Sender<()>,
+    handle: ServerHandle,
+}
+
+type Shared = web::Data<Mutex<State>>;
+
+impl HeadOfficeDouble {
+    pub async fn start() -> Self {
+        let state = web::Data::new(Mutex::new(State { branch: Some("north"), ..State::default() }));
+        let (calls, _) = broadcast::channel(16);
+        let (shared, sender) = (state.clone(), web::Data::new(calls.clone()));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .app_data(sender.clone())
+                .route("/v1/enrol", web::post().to(enrol))
+                .route("/v1/sync", web::get().to(sync))
+                .route("/v1/events", web::get().to(events))
+                .route("/v1/reports", web::post().to(reports))
+                .default_service(web::to(file))
+        })
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(0)
+        .bind("127.0.0.1:0")
+        .unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Self { address, state: state.into_inner(), calls, handle }
+    }
+
+    pub fn with<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
+        edit(&mut self.state.lock().unwrap())
+    }
+
+    pub fn serve(&self, path: String, bytes: impl Into<Vec<u8>>) {
+        self.with(|s| s.files.insert(path, bytes.into()));
+    }
+
+    /// Sends a call to look again to whoever listens; how many do.
+    pub fn call(&self) -> usize {
+        self.calls.send(()).unwrap_or(0)
+    }
+}
+
+impl Drop for HeadOfficeDouble {
+    fn drop(&mut self) {
+        let handle = self.handle.clone();
+        // Stopping is asked for at once; nobody has to wait for it.
+        drop(handle.stop(false));
+    }
+}
+
+fn problem(code: Code) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(code.status()).unwrap();
+    HttpResponse::build(status).json(Problem::new(code, "As the test wants it.", "None."))
+}
+
+/// Away, or a stranger.
+fn turned_away(state: &State, request: &HttpRequest) -> Option<HttpResponse> {
+    let bearer = request.headers().get("authorization").and_then(|v| v.to_str().ok());
+    if state.mood == Mood::Away {
+        return Some(problem(Code::NotReady));
+    }
+    if state.forgot_branch || bearer != Some(&format!("Bearer {BEARER}")) {
+        return Some(problem(Code::Unauthenticated));
+    }
+    None
+}
+
+async fn enrol(state: Shared, body: web::Json<EnrolRequest>) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    if state.mood == Mood::Away {
+        return problem(Code::NotReady);
+    }
+    if body.join_token != JOIN || body.terminal.is_some() {
+        return problem(Code::JoinRefused);
+    }
+    state.enrolments += 1;
+    let branch = state.branch.unwrap().parse().unwrap();
+    HttpResponse::Ok().json(EnrolResponse { branch, token: BEARER.into() })
+}
+
+async fn sync(state: Shared, request: HttpRequest) -> HttpResponse {
+    let state = state.lock().unwrap();
+    turned_away(&state, &request)
+        .unwrap_or_else(|| HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new() }))
+}
+
+async fn events(state: Shared, calls: web::Data<broadcast::Sender<()>>, request: HttpRequest) -> HttpResponse {
+    if let Some(refusal) = turned_away(&state.lock().unwrap(), &request) {
+        return refusal;
+    }
+    let lines = stream::unfold(calls.subscribe(), |mut calls| async {
+        calls.recv().await.ok()?;
+        Some((Ok::<_, actix_web::Error>(web::Bytes::from_static(b"id: 1\ndata: \"look-again\"\n\n")), calls))
+    });
+    let hello = stream::iter([Ok(web::Bytes::from_static(b": connected\n\n"))]);
+    HttpResponse::Ok().content_type("text/event-stream").streaming(hello.chain(lines))
+}
+
+async fn reports(state: Shared, request: HttpRequest, batch: web::Json<Batch>) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    state.deliveries += 1;
+    if let Some(refusal) = turned_away(&state, &request) {
+        return refusal;
+    }
+    let through = state.through.get(&batch.epoch).copied().unwrap_or(0);
+    if batch.reports[0].seq > through + 1 {
+        return problem(Code::ReportOutOfOrder);
+    }
+    let is_running = |n: &Numbered| matches!(n.report, wire::v1::reports::Report::Running { .. });
+    if state.mood == Mood::Picky && batch.reports.iter().any(is_running) {
+        return problem(Code::BadField);
+    }
+    let last = batch.reports[batch.reports.len() - 1].seq.max(through);
+    let fresh: Vec<Numbered> = batch.reports.iter().filter(|r| r.seq > through).cloned().collect();
+    state.counted.extend(fresh);
+    state.through.insert(batch.epoch, last);
+    if state.mood == Mood::StoreThenBreak {
+        let broken = stream::iter([Err::<web::Bytes, _>(std::io::Error::other("as the test wants it"))]);
+        return HttpResponse::Ok().streaming(broken);
+    }
+    HttpResponse::Ok().json(Acknowledged { through: last })
+}
+
+async fn file(state: Shared, request: HttpRequest) -> HttpResponse {
+    let state = state.lock().unwrap();
+    if let Some(refusal) = turned_away(&state, &request) {
+        return refusal;
+    }
+    match state.files.get(request.path()) {
+        Some(bytes) => HttpResponse::Ok().body(bytes.clone()),
+        None => problem(Code::NotFound),
+    }
+}

@@ -1,0 +1,16 @@
+//! The branch server from outside, with real PostgreSQL: one file a route or a subject.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+
+mod artifacts;
+mod console;
+mod daemons;
+mod enrol;
+mod events;
+mod fixture;
+mod head_office;
+mod plans;
+mod relay;
+mod reports;
+mod statements;
+mod support;
+mod sync;

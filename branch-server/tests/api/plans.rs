@@ -1,0 +1,137 @@
+//! Accepting plans from head office, end to end up to the database; the rules themselves are unit tests.
+
+use chrono::{TimeDelta, Utc};
+use fleet_types::Version;
+use service_kit::database::connection;
+use service_kit::{Clock, SystemClock};
+use test_kit::wait_for;
+use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
+use wire::{Envelope, PLAN_PAYLOAD_TYPE};
+
+use crate::head_office::Mood;
+use crate::support::{Branch, Options, PATIENCE};
+
+pub fn plan(serial: u64) -> Plan {
+    let now: chrono::DateTime<Utc> = SystemClock.now();
+    let step = Step {
+        terminals: vec!["till-1".parse().unwrap()],
+        product: "till".parse().unwrap(),
+        version: Version::new(2, 0, 0),
+        manifest: [1; 32].into(),
+        payload: PayloadRef { name: "root".into(), sha256: [2; 32].into(), length: 1 << 20 },
+        artifact: ArtifactRef {
+            sha256: [3; 32].into(),
+            length: 1 << 19,
+            index_sha256: [4; 32].into(),
+            index_length: 176,
+            info_hash: [5; 20].into(),
+        },
+        downgrade: false,
+    };
+    let expires = now + TimeDelta::days(30);
+    Plan { format: 1, branch: "north".parse().unwrap(), serial, issued: now, expires, steps: vec![step] }
+}
+
+pub fn seal(plan: &Plan) -> Envelope {
+    Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).unwrap()
+}
+
+async fn offer(branch: &Branch, plan: &Plan) {
+    branch.head_office.with(|s| s.plan = Some(seal(plan)));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+}
+
+async fn kept(branch: &Branch) -> Option<u64> {
+    let client = connection(&branch.app.pool).await.unwrap();
+    branch_server::db::plan::read(&client).await.unwrap().map(|p| p.serial)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_plan_stays_and_a_refused_one_says_why() {
+    let branch = Branch::enrolled().await;
+    offer(&branch, &plan(7)).await;
+    assert_eq!(kept(&branch).await, Some(7));
+    for (offered, reason) in [
+        (plan(6), "older than plan 7"),
+        (Plan { branch: "south".parse().unwrap(), ..plan(8) }, "branch south"),
+        (Plan { expires: SystemClock.now() - TimeDelta::seconds(1), ..plan(8) }, "expired"),
+    ] {
+        offer(&branch, &offered).await;
+        assert_eq!(kept(&branch).await, Some(7));
+        let status = branch.status().await;
+        let refused = status["head_office"]["plan_refused"].as_str().unwrap_or_default();
+        assert!(refused.contains(reason), "{refused}");
+    }
+    offer(&branch, &plan(9)).await;
+    assert_eq!(kept(&branch).await, Some(9));
+    assert_eq!(branch.status().await["head_office"].get("plan_refused"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_office_that_lost_its_plan_takes_none_away() {
+    let branch = Branch::enrolled().await;
+    offer(&branch, &plan(7)).await;
+    branch.head_office.with(|s| s.plan = None);
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(kept(&branch).await, Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_from_head_office_brings_the_plan_before_the_next_poll() {
+    let branch = Branch::start(Options::default()).await;
+    branch.start_jobs();
+    wait_for("the event stream", PATIENCE, async || match branch.head_office.call() {
+        0 => Err("nobody listens"),
+        _ => Ok(()),
+    })
+    .await;
+    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.call();
+    wait_for("the plan", PATIENCE, async || kept(&branch).await.filter(|s| *s == 7).ok_or("none yet")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_enrols_once_and_keeps_its_identity_over_a_restart() {
+    use std::os::unix::fs::PermissionsExt;
+    let branch = Branch::enrolled().await;
+    let file = branch.dir.path().join("state/identity.toml");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let branch = branch.restart(Options::default()).await;
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_identity_has_a_sentence_and_a_new_join_token_heals_it() {
+    let branch = Branch::enrolled().await;
+    branch.head_office.with(|s| s.forgot_branch = true);
+    let error = branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    assert!(error.to_string().contains("filial branch add"), "{error}");
+    // It tried its join token, which this head office took: from then on it is known again.
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 2);
+    branch.head_office.with(|s| s.forgot_branch = false);
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_belongs_to_one_branch() {
+    let branch = Branch::enrolled().await;
+    std::fs::remove_file(branch.dir.path().join("state/identity.toml")).unwrap();
+    branch.head_office.with(|s| s.branch = Some("south"));
+    let branch = branch.restart(Options::default()).await;
+    let error = branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    assert!(error.to_string().contains("database belongs to north"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_office_away_is_shown_and_over_when_it_answers_again() {
+    let branch = Branch::enrolled().await;
+    branch.head_office.with(|s| s.mood = Mood::Away);
+    branch.start_jobs();
+    let reachable = async || branch.status().await["head_office"]["reachable"].as_bool();
+    wait_for("the trouble", PATIENCE, async || if reachable().await == Some(false) { Ok(()) } else { Err("none") })
+        .await;
+    assert!(branch.status().await["head_office"]["trouble"].is_string());
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    wait_for("its end", PATIENCE, async || if reachable().await == Some(true) { Ok(()) } else { Err("still") }).await;
+}

@@ -1,0 +1,159 @@
+//! Reports reach head office exactly once in effect, whatever happens between.
+
+use branch_server::relay::{Delivery, RelayError, deliver};
+use fleet_types::UpdateState;
+use test_kit::{FaultProxy, wait_for};
+use uuid::Uuid;
+use wire::v1::reports::{Numbered, Report};
+
+use crate::head_office::Mood;
+use crate::reports::{batch, moved, running, send};
+use crate::support::{Branch, Options, PATIENCE};
+
+/// A branch with three reports in its queue: enrolled, running, assigned.
+async fn with_three() -> (Branch, String) {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let reports = vec![running("till-1"), moved("till-1", None, UpdateState::Assigned, 0)];
+    assert!(send(&branch, &token, &batch(Uuid::new_v4(), 1, reports)).await.status().is_success());
+    (branch, token)
+}
+
+async fn once(branch: &Branch) -> Result<Delivery, RelayError> {
+    deliver(&branch.app.pool, &*branch.app.head_office, 200).await
+}
+
+fn counted(branch: &Branch) -> Vec<Numbered> {
+    branch.head_office.with(|s| s.counted.clone())
+}
+
+fn numbers(reports: &[Numbered]) -> Vec<u64> {
+    reports.iter().map(|r| r.seq).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_arrive_in_order_and_are_forgotten_when_acknowledged() {
+    let (branch, _) = with_three().await;
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3));
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Nothing);
+    assert_eq!(numbers(&counted(&branch)), [1, 2, 3]);
+    assert_eq!(branch.status().await["head_office"]["reports_waiting"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_after_storing_makes_no_double() {
+    let (branch, _) = with_three().await;
+    branch.head_office.with(|s| s.mood = Mood::StoreThenBreak);
+    assert!(once(&branch).await.is_err());
+    assert_eq!(counted(&branch).len(), 3, "it was stored");
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    // The same batch goes out again, is acknowledged a second time, and counts once.
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3));
+    assert_eq!(numbers(&counted(&branch)), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_never_changes_even_if_it_was_not_acknowledged() {
+    let (branch, token) = with_three().await;
+    branch.head_office.with(|s| s.mood = Mood::StoreThenBreak);
+    assert!(once(&branch).await.is_err());
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    // Progress of the same state: it could be folded, had the report not been sent.
+    let progress = vec![moved("till-1", Some(UpdateState::Assigned), UpdateState::Assigned, 1)];
+    assert!(send(&branch, &token, &batch(Uuid::new_v4(), 1, progress)).await.status().is_success());
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(4));
+    let counted = counted(&branch);
+    assert_eq!(numbers(&counted), [1, 2, 3, 4]);
+    let Report::Update { update, .. } = &counted[2].report else { panic!("{counted:?}") };
+    assert_eq!(update.segments_done, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_that_cannot_be_true_deletes_nothing() {
+    let (branch, _) = with_three().await;
+    let epoch = {
+        let client = branch.app.pool.get().await.unwrap();
+        branch_server::db::site::read(&client).await.unwrap().relay_epoch
+    };
+    branch.head_office.with(|s| s.through.insert(epoch, 99));
+    assert!(matches!(once(&branch).await, Err(RelayError::Acknowledged { through: 99, first: 1, last: 3 })));
+    assert_eq!(branch.status().await["head_office"]["reports_waiting"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_office_that_lost_its_memory_gets_what_waits_under_a_new_numbering() {
+    let (branch, token) = with_three().await;
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3));
+    branch.head_office.with(|s| s.through.clear());
+    let more = vec![moved("till-1", Some(UpdateState::Assigned), UpdateState::Fetching, 0), running("till-1")];
+    assert!(send(&branch, &token, &batch(Uuid::new_v4(), 1, more)).await.status().is_success());
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(2));
+    assert_eq!(numbers(&counted(&branch)), [1, 2, 3, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_report_that_is_not_taken_does_not_hold_up_the_rest() {
+    let (branch, _) = with_three().await;
+    branch.head_office.with(|s| s.mood = Mood::Picky);
+    branch.start_jobs();
+    let kinds = async || {
+        let kinds: Vec<_> = counted(&branch).into_iter().map(|n| matches!(n.report, Report::Update { .. })).collect();
+        if kinds == [false, true] { Ok(()) } else { Err(format!("{kinds:?}")) }
+    };
+    wait_for("enrolment and move, without the refused one", PATIENCE, kinds).await;
+    wait_for("an empty queue", PATIENCE, async || match branch.status().await["head_office"]["reports_waiting"] {
+        serde_json::Value::Number(ref n) if n.as_u64() == Some(0) => Ok(()),
+        ref other => Err(other.to_string()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_outlive_a_restart_while_head_office_is_away() {
+    let (branch, _) = with_three().await;
+    branch.head_office.with(|s| s.mood = Mood::Away);
+    assert!(once(&branch).await.is_err());
+    let branch = branch.restart(Options::default()).await;
+    branch.start_jobs();
+    wait_for("attempts", PATIENCE, async || match branch.head_office.with(|s| s.deliveries) {
+        n if n >= 3 => Ok(()),
+        n => Err(n),
+    })
+    .await;
+    assert!(counted(&branch).is_empty());
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    wait_for("delivery", PATIENCE, async || match counted(&branch).len() {
+        n if n >= 3 => Ok(()),
+        n => Err(n),
+    })
+    .await;
+    assert_eq!(numbers(&counted(&branch))[..3], [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_at_any_byte_lose_and_double_nothing() {
+    let (branch, token) = with_three().await;
+    let proxy = FaultProxy::start(branch.head_office.address).await.unwrap();
+    let head_office = branch_server::upstream::HttpHeadOffice::new(
+        &format!("http://{}", proxy.address()),
+        branch.dir.path().join("state/identity.toml"),
+        branch.dir.path().join("join"),
+    )
+    .unwrap();
+    let (epoch, mut next) = (Uuid::new_v4(), 1);
+    for cut in [1, 50, 150, 200, 300, 400, 600, 900, 1500] {
+        let reports = vec![running("till-1")];
+        assert!(send(&branch, &token, &batch(epoch, next, reports)).await.status().is_success());
+        next += 1;
+        proxy.cut_next_after(cut);
+        // Whether this one arrives depends on where it was cut; that is the point.
+        let _ = deliver(&branch.app.pool, &head_office, 200).await;
+    }
+    wait_for("the queue to empty", PATIENCE, async || match deliver(&branch.app.pool, &head_office, 200).await {
+        Ok(Delivery::Nothing) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(numbers(&counted(&branch)), (1..=12).collect::<Vec<_>>());
+}

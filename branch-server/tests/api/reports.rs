@@ -1,0 +1,208 @@
+//! POST /v1/reports
+
+use fleet_types::{Slot, UpdateState, Version};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use service_kit::{Clock, SystemClock};
+use uuid::Uuid;
+use wire::Code;
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Reason, Report, UpdateReport};
+
+use crate::support::{Branch, VIEWER, assert_refused, facts, name};
+
+pub fn running(terminal: &str) -> Report {
+    Report::Running { terminal: name(terminal), slot: Slot::A, version: Version::new(1, 0, 0) }
+}
+
+pub fn moved(terminal: &str, from: Option<UpdateState>, state: UpdateState, done: u64) -> Report {
+    let update = UpdateReport {
+        serial: 7,
+        product: "till".parse().unwrap(),
+        version: Version::new(2, 0, 0),
+        payload: [2; 32].into(),
+        from,
+        state,
+        segments_done: done,
+        segments_total: 10,
+        reason: None,
+    };
+    Report::Update { terminal: name(terminal), update }
+}
+
+pub fn batch(epoch: Uuid, first: u64, reports: Vec<Report>) -> Batch {
+    let at = SystemClock.now();
+    let numbered = (first..).zip(reports).map(|(seq, report)| Numbered { seq, at, report });
+    Batch { epoch, reports: numbered.collect() }
+}
+
+pub async fn send(branch: &Branch, token: &str, batch: &Batch) -> reqwest::Response {
+    branch.post("/v1/reports", Some(token), serde_json::to_string(batch).unwrap()).await
+}
+
+async fn acknowledged(response: reqwest::Response) -> u64 {
+    assert_eq!(response.status(), StatusCode::OK);
+    response.json::<Acknowledged>().await.unwrap().through
+}
+
+async fn queued(branch: &Branch) -> i64 {
+    let client = branch.app.pool.get().await.unwrap();
+    client.query_one("select count(*) from relay_queue", &[]).await.unwrap().get(0)
+}
+
+async fn terminal(branch: &Branch) -> Value {
+    let response = branch.get(branch.operators, "/v1/terminals", Some(VIEWER)).await;
+    let list: Value = response.json().await.unwrap();
+    list[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_stored_shown_and_queued_for_head_office() {
+    use UpdateState::{Assigned, Fetching};
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let reports = vec![
+        running("till-1"),
+        moved("till-1", None, Assigned, 0),
+        moved("till-1", Some(Assigned), Fetching, 0),
+        moved("till-1", Some(Fetching), Fetching, 4),
+    ];
+    assert_eq!(acknowledged(send(&branch, &token, &batch(Uuid::new_v4(), 1, reports)).await).await, 4);
+    let seen = terminal(&branch).await;
+    assert_eq!((&seen["slot"], &seen["version"]), (&json!("A"), &json!("1.0.0")));
+    assert_eq!((&seen["update"]["state"], &seen["update"]["segments_done"]), (&json!("fetching"), &json!(4)));
+    let states: Vec<_> = seen["update"]["history"].as_array().unwrap().iter().map(|m| m["to"].clone()).collect();
+    assert_eq!(states, ["assigned", "fetching"], "progress within a state is no move");
+    // Enrolment, running, two moves; the progress was folded into its move.
+    assert_eq!(queued(&branch).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_batch_counts_once() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let (epoch, before) = (Uuid::new_v4(), queued(&branch).await);
+    let one = batch(epoch, 1, vec![running("till-1"), moved("till-1", None, UpdateState::Assigned, 0)]);
+    for _ in 0..3 {
+        assert_eq!(acknowledged(send(&branch, &token, &one).await).await, 2);
+    }
+    assert_eq!(queued(&branch).await, before + 2);
+    // One that overlaps brings only what is new.
+    let more = batch(
+        epoch,
+        2,
+        vec![
+            moved("till-1", None, UpdateState::Assigned, 0),
+            moved("till-1", Some(UpdateState::Assigned), UpdateState::Fetching, 0),
+        ],
+    );
+    assert_eq!(acknowledged(send(&branch, &token, &more).await).await, 3);
+    assert_eq!(queued(&branch).await, before + 3);
+    assert_eq!(acknowledged(send(&branch, &token, &batch(epoch, 1, Vec::new())).await).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simultaneous_repetitions_count_once() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let before = queued(&branch).await;
+    let one = batch(Uuid::new_v4(), 1, vec![running("till-1")]);
+    let (a, b, c) = tokio::join!(send(&branch, &token, &one), send(&branch, &token, &one), send(&branch, &token, &one));
+    for response in [a, b, c] {
+        assert_eq!(acknowledged(response).await, 1);
+    }
+    assert_eq!(queued(&branch).await, before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_refused_and_nothing_of_it_stored() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let before = queued(&branch).await;
+    let epoch = Uuid::new_v4();
+    let late = send(&branch, &token, &batch(epoch, 3, vec![running("till-1")])).await;
+    assert_refused(late, Code::ReportOutOfOrder).await;
+    assert_eq!(queued(&branch).await, before);
+    assert_eq!(terminal(&branch).await["slot"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_begins_again_and_a_late_request_of_the_old_one_counts_no_more() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let (old, new) = (Uuid::new_v4(), Uuid::new_v4());
+    let first = batch(old, 1, vec![running("till-1")]);
+    assert_eq!(acknowledged(send(&branch, &token, &first).await).await, 1);
+    let second = batch(new, 1, vec![moved("till-1", None, UpdateState::Assigned, 0)]);
+    assert_eq!(acknowledged(send(&branch, &token, &second).await).await, 1);
+    let before = queued(&branch).await;
+    assert_eq!(acknowledged(send(&branch, &token, &first).await).await, 1);
+    assert_eq!(queued(&branch).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbering_outlives_enrolling_again() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let one = batch(Uuid::new_v4(), 1, vec![running("till-1")]);
+    assert_eq!(acknowledged(send(&branch, &token, &one).await).await, 1);
+    let (token, before) = (branch.enrol("till-1").await, queued(&branch).await);
+    assert_eq!(acknowledged(send(&branch, &token, &one).await).await, 1);
+    assert_eq!(queued(&branch).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_may_only_report_about_itself() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    branch.enrol("till-2").await;
+    for other in [
+        running("till-2"),
+        moved("till-2", None, UpdateState::Confirmed, 10),
+        Report::TerminalSeen { facts: facts("till-2") },
+    ] {
+        let response = send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![other])).await;
+        assert_refused(response, Code::Forbidden).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_facts_are_taken_and_passed_on() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let mut new = facts("till-1");
+    new.agent_version = "0.2.0".into();
+    let report = batch(Uuid::new_v4(), 1, vec![Report::TerminalSeen { facts: new.clone() }]);
+    assert_eq!(acknowledged(send(&branch, &token, &report).await).await, 1);
+    assert_eq!(terminal(&branch).await["agent_version"], "0.2.0");
+    branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
+    let counted = branch.head_office.with(|s| s.counted.clone());
+    assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_bad_input_are_refused() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let one = serde_json::to_string(&batch(Uuid::new_v4(), 1, vec![running("till-1")])).unwrap();
+    assert_refused(branch.post("/v1/reports", None, one.clone()).await, Code::Unauthenticated).await;
+    assert_refused(branch.post("/v1/reports", Some(VIEWER), one).await, Code::Unauthenticated).await;
+    assert_refused(branch.post("/v1/reports", Some(&token), "[").await, Code::BadRequest).await;
+    let many = batch(Uuid::new_v4(), 1, vec![running("till-1"); 201]);
+    assert_refused(send(&branch, &token, &many).await, Code::TooLarge).await;
+    let mut bad = moved("till-1", None, UpdateState::Failed, 0);
+    let Report::Update { update, .. } = &mut bad else { unreachable!() };
+    update.reason = Some(Reason { code: "x'; drop table terminals; --".into(), text: "t".into() });
+    assert_refused(send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![bad])).await, Code::BadField).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_of_a_terminal_is_text_and_no_sql() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let text = "'); delete from terminals; -- \\ \" $1 \n";
+    let mut report = moved("till-1", None, UpdateState::Failed, 0);
+    let Report::Update { update, .. } = &mut report else { unreachable!() };
+    update.reason = Some(Reason::new("unhealthy", text));
+    assert_eq!(acknowledged(send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![report])).await).await, 1);
+    assert_eq!(terminal(&branch).await["update"]["reason"]["text"], text);
+}

@@ -1,0 +1,243 @@
+//! A branch server on free ports with a database of its own; head office is [`crate::head_office::HeadOfficeDouble`].
+
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use branch_server::app::App;
+use branch_server::config::{Inputs, Settings};
+use branch_server::{Deps, build, db, listeners};
+use fleet_types::TerminalName;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use service_kit::database::{DatabaseSettings, connect};
+use service_kit::server::bind;
+use service_kit::{Shutdown, token};
+use tempfile::TempDir;
+use test_kit::TestDatabase;
+use wire::v1::sync::TerminalFacts;
+use wire::{Code, Problem};
+
+use crate::head_office::HeadOfficeDouble;
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const VIEWER: &str = "viewer-token";
+pub const JOIN: &str = "terminals-join";
+
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    File::create(path).unwrap().write_all(bytes.as_ref()).unwrap();
+}
+
+/// A folder that daemons running as other users may look into.
+pub fn open_dir() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::Builder::new().prefix("filial-branch.").tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// What differs from test to test.
+pub struct Options {
+    pub engine_url: String,
+    pub tracker_url: String,
+    pub access_list: Option<std::path::PathBuf>,
+    pub pid_file: Option<std::path::PathBuf>,
+    pub retention_hours: u32,
+}
+
+impl Default for Options {
+    /// Nobody is behind these addresses: port 9 discards.
+    fn default() -> Self {
+        Self {
+            engine_url: "http://127.0.0.1:9/transmission/rpc".into(),
+            tracker_url: "http://127.0.0.1:9/announce".into(),
+            access_list: None,
+            pid_file: None,
+            retention_hours: 72,
+        }
+    }
+}
+
+/// A branch server; its jobs run only once [`Branch::start_jobs`] was called.
+pub struct Branch {
+    pub app: Arc<App>,
+    pub operators: SocketAddr,
+    pub machines: SocketAddr,
+    pub dir: TempDir,
+    pub head_office: HeadOfficeDouble,
+    pub shutdown: Shutdown,
+    http: reqwest::Client,
+    database: TestDatabase,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    _stop: StopWhenDropped,
+}
+
+struct StopWhenDropped(Shutdown);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+pub async fn database() -> TestDatabase {
+    TestDatabase::from_template("branch_server", async |url| {
+        let pool = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
+        db::migrate(&pool).await.unwrap();
+        pool.close();
+    })
+    .await
+}
+
+fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Options) -> Settings {
+    let path = |name: &str| dir.join(name).display().to_string();
+    if !dir.join("tokens.toml").exists() {
+        let tokens = format!("[[token]]\nname = \"v\"\nrole = \"viewer\"\nsha256 = \"{}\"\n", token::hash(VIEWER));
+        write(&dir.join("tokens.toml"), tokens);
+        write(&dir.join("password"), "correct horse");
+        write(&dir.join("terminals-join"), JOIN);
+        write(&dir.join("join"), crate::head_office::JOIN);
+    }
+    let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));
+    let pid_file = options.pid_file.as_ref().map(|p| format!("pid_file = {:?}\n", p.display().to_string()));
+    let text = format!(
+        "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
+         [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
+         [head_office]\nurl = \"http://{head_office}\"\njoin_token_file = {:?}\n\
+         [terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\nretention_hours = {}\n\
+         [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
+         [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
+         [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
+         [relay]\nprogress_seconds = 0.1\n",
+        path("tokens.toml"),
+        path("state"),
+        path("join"),
+        path("terminals-join"),
+        path("store"),
+        options.retention_hours,
+        options.engine_url,
+        path("password"),
+        options.tracker_url,
+        pid_file.unwrap_or_default(),
+    );
+    let file = dir.join("branch-server.toml");
+    write(&file, text);
+    let inputs: Inputs = service_kit::config::load_with("branch-server", &[file], []).unwrap();
+    Settings::try_from(inputs).unwrap()
+}
+
+impl Branch {
+    /// One that enrolled already, with default options.
+    pub async fn enrolled() -> Self {
+        let branch = Self::start(Options::default()).await;
+        branch_server::jobs::sync::once(&branch.app).await.unwrap();
+        branch
+    }
+
+    pub async fn start(options: Options) -> Self {
+        let (database, dir) = (database().await, open_dir());
+        Self::start_with(options, database, dir, HeadOfficeDouble::start().await).await
+    }
+
+    pub async fn start_with(
+        options: Options,
+        database: TestDatabase,
+        dir: TempDir,
+        head_office: HeadOfficeDouble,
+    ) -> Self {
+        let settings = settings(dir.path(), &database.url(), head_office.address, &options);
+        let deps = Deps::real(&settings).unwrap();
+        let shutdown = Shutdown::new();
+        let app = build(settings, deps, &shutdown).await.unwrap();
+        let bound = bind(listeners(&app)).unwrap();
+        let [operators, machines] = *bound.addresses() else { panic!("two listeners") };
+        let stopping = shutdown.clone();
+        let tasks = Mutex::new(vec![tokio::spawn(async move { bound.run(stopping).await.unwrap() })]);
+        let _stop = StopWhenDropped(shutdown.clone());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { app, operators, machines, dir, head_office, shutdown, http, database, tasks, _stop }
+    }
+
+    /// Stops it as a restart would, and starts it again on the same database, folder and head office.
+    pub async fn restart(self, options: Options) -> Self {
+        self.shutdown.stop();
+        for task in self.tasks.into_inner().unwrap() {
+            task.await.unwrap();
+        }
+        self.app.pool.close();
+        let Self { database, dir, head_office, .. } = self;
+        Self::start_with(options, database, dir, head_office).await
+    }
+
+    /// Starts the background jobs; they end with the branch server.
+    pub fn start_jobs(&self) {
+        let mut jobs = branch_server::jobs::spawn(&self.app);
+        let ended = tokio::spawn(async move { while jobs.join_next().await.is_some() {} });
+        self.tasks.lock().unwrap().push(ended);
+    }
+
+    pub async fn get(&self, address: SocketAddr, path: &str, token: Option<&str>) -> reqwest::Response {
+        let mut request = self.http.get(format!("http://{address}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, token: Option<&str>, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let mut request = self.http.post(format!("http://{}{path}", self.machines));
+        request = request.header("content-type", "application/json").body(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// A terminal's GET.
+    pub async fn ask(&self, path: &str, token: &str) -> reqwest::Response {
+        self.get(self.machines, path, Some(token)).await
+    }
+
+    /// Enrols a terminal and answers with its token.
+    pub async fn enrol(&self, name: &str) -> String {
+        let body = json!({ "join_token": JOIN, "terminal": facts(name) });
+        let response = self.post("/v1/enrol", None, body.to_string()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{}", response.text().await.unwrap());
+        let answer: Value = response.json().await.unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The operators' status.
+    pub async fn status(&self) -> Value {
+        let response = self.get(self.operators, "/v1/status", Some(VIEWER)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    }
+}
+
+pub fn name(text: &str) -> TerminalName {
+    text.parse().unwrap()
+}
+
+pub fn facts(name: &str) -> TerminalFacts {
+    TerminalFacts {
+        name: name.parse().unwrap(),
+        model: "kiosk".parse().unwrap(),
+        slot_bytes: 1 << 30,
+        data_bytes: 1 << 31,
+        agent_version: "0.1.0".into(),
+    }
+}
+
+/// Asserts a refusal: its status, its code, that it is problem+json with a remedy and a request id.
+pub async fn assert_refused(response: reqwest::Response, code: Code) {
+    let status = response.status().as_u16();
+    let media = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let text = response.text().await.unwrap();
+    let problem: Problem = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    assert_eq!((problem.code, status, media.as_str()), (code, code.status(), "application/problem+json"), "{text}");
+    assert!(!problem.remedy.is_empty() && problem.request_id.is_some(), "{text}");
+}

@@ -1,0 +1,41 @@
+//! GET /v1/sync
+
+use wire::Code;
+use wire::v1::sync::Sync;
+
+use crate::plans::{plan, seal};
+use crate::support::{Branch, VIEWER, assert_refused};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_first_plan_there_is_none() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
+    assert_eq!(sync, Sync { plan: None, available: Vec::new() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_is_handed_on_verbatim_with_its_signatures() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let mut envelope = seal(&plan(7));
+    envelope.signatures.push(wire::Signature { keyid: "k".into(), sig: "c2ln".into() });
+    branch.head_office.with(|s| s.plan = Some(envelope.clone()));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
+    assert_eq!(sync.plan, Some(envelope));
+    assert_eq!(sync.available, [], "nothing of it is here yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_people_are_turned_away() {
+    let branch = Branch::enrolled().await;
+    for path in ["/v1/sync", "/v1/events"] {
+        assert_refused(branch.get(branch.machines, path, None).await, Code::Unauthenticated).await;
+        assert_refused(branch.ask(path, "terminal-unknown").await, Code::Unauthenticated).await;
+        assert_refused(branch.ask(path, VIEWER).await, Code::Unauthenticated).await;
+    }
+    assert_refused(branch.get(branch.machines, "/v1/status", None).await, Code::NotFound).await;
+    let token = branch.enrol("till-1").await;
+    assert_refused(branch.post("/v1/sync", Some(&token), "{}").await, Code::MethodNotAllowed).await;
+}
