@@ -12,6 +12,7 @@
 
 mod api;
 mod claim;
+mod control;
 mod error;
 mod exec;
 mod faults;
@@ -35,6 +36,7 @@ mod waiting;
 
 pub use api::Api;
 pub use claim::{Found, clean, found, undertake};
+pub use control::{FAULTS, order, serve};
 pub use error::LabError;
 pub use faults::Stranger;
 pub use images::{SmallImage, build_debian_images, debian_image, image_version, small_image, source_root};

@@ -18,6 +18,16 @@ struct Arguments {
 enum Command {
     /// Bring a release out, visibly: the tiers come up, a release goes out, every terminal confirms it.
     Demo(demo::DemoArguments),
+    /// Break something of a running demo, or mend it.
+    #[command(after_help = lab::FAULTS)]
+    Fault {
+        /// Name of its run folder under target/lab.
+        #[arg(long, default_value = "demo")]
+        name: String,
+        /// What to do, and to what.
+        #[arg(required = true)]
+        order: Vec<String>,
+    },
     /// List the labs of this machine.
     List,
     /// Remove what labs left that ended badly; running ones are not touched.
@@ -30,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Fault { name, order } => fault(&name, &order),
         Command::List => list(),
         Command::Clean => lab::clean().map_err(Into::into),
         Command::Undertaker => lab::undertake(std::io::stdin()).map_err(Into::into),
@@ -48,5 +59,11 @@ fn list() -> anyhow::Result<()> {
         let state = if lab.alive { "running" } else { "left over" };
         println!("{}  {state:<10} {}", lab.prefix, lab.folder.display());
     }
+    Ok(())
+}
+
+fn fault(name: &str, order: &[String]) -> anyhow::Result<()> {
+    let answer = lab::order(&lab::source_root().join("target/lab").join(name), order)?;
+    println!("{answer}");
     Ok(())
 }

@@ -108,7 +108,10 @@ async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Re
     let spec = ReleaseSpec::new(&version, to)?;
     screen.title(&format!("Release {version}: packed, uploaded, checked, published"));
     let mut board = Board::new(screen, &lab);
-    let run = lab.roll_out(&spec, DEADLINE, |glimpse: Glimpse<'_>| board.show(&glimpse)).await?;
+    let run = tokio::select! {
+        run = lab.roll_out(&spec, DEADLINE, |glimpse: Glimpse<'_>| board.show(&glimpse)) => run?,
+        failed = lab::serve(&lab) => return Err(not_served(failed)),
+    };
     screen.settle();
     let report = lab.report(&run).await?;
     summary(&report, screen, &lab);
@@ -158,11 +161,14 @@ fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> a
     })
 }
 
+fn program(lab: &Lab, name: &str) -> String {
+    lab.program(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string())
+}
+
 /// How to look around, before anything moves.
 fn announce(lab: &Lab, screen: &Screen, arguments: &DemoArguments) {
     screen.title("To look around, in another window");
-    let filial = lab.program("filial").map_or_else(|_| "filial".into(), |p| p.display().to_string());
-    screen.line(&format!("{filial} {} status --watch", lab.filial_access().join(" ")));
+    screen.line(&format!("{} {} status --watch", program(lab, "filial"), lab.filial_access().join(" ")));
     screen.line(&format!("head office      {}/swagger-ui/", lab.api().base()));
     for branch in lab.branches() {
         if let Ok(api) = lab.branch_api(&branch) {
@@ -233,14 +239,20 @@ async fn stay(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
     tokio::select! {
         done = interrupted() => done,
         () = watch => Ok(()),
+        failed = lab::serve(lab) => Err(not_served(failed)),
     }
+}
+
+fn not_served(served: Result<(), lab::LabError>) -> anyhow::Error {
+    served.map_or_else(Into::into, |()| anyhow::anyhow!("the lab stopped listening for faults"))
 }
 
 fn announce_namespaces(lab: &Lab, screen: &Screen) {
     if let Some(terminal) = lab.terminals().first() {
         let place = lab::Place::Terminal(terminal.clone());
         if let Ok(namespace) = lab.namespace(&place) {
-            screen.line(&format!("inside {terminal}: ip netns exec {namespace} bash"));
+            screen.line(&format!("inside {terminal}   ip netns exec {namespace} bash"));
+            screen.line(&format!("break something         {} fault --help", program(lab, "lab")));
         }
     }
 }

@@ -1,0 +1,119 @@
+//! Faults from the command line: a running lab listens on a socket in its run folder, `lab fault` speaks to it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleet_types::{BranchName, TerminalRef};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::part::Part;
+use crate::rate::Rate;
+
+/// Longest order, in bytes.
+const MAX_ORDER: u64 = 4096;
+
+/// What can be ordered, for the help.
+pub const FAULTS: &str = "\
+parts                      every part and its state
+kill|end|start|restart P   a part: head-office, head-office:postgres, branch-1, branch-1:transmission,
+pause|resume P             branch-1:opentracker, branch-1/till-1 (its agent), branch-1/till-1:transmission …
+power-cycle T              pull a terminal's plug and plug it in again
+cut-wan|restore-wan B      a branch's WAN link
+wan-rate B RATE            its rate, both ways, such as 5mbit
+lan-rate B RATE            the rate at which the branch server sends into its LAN
+cut|restore T              a terminal's link
+env T                      a terminal's boot environment, and its boots so far
+corrupt FILE OFFSET        flip one byte of a file: a slot, an artifact, a journal";
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("control")
+}
+
+/// Carries out what `lab fault` orders, until dropped. Give it the same task as what the lab is busy with.
+///
+/// # Errors
+/// The socket cannot be made.
+pub async fn serve(lab: &Lab) -> Result<(), LabError> {
+    let path = socket(lab.folder());
+    // Left by the one that served before, in this very process.
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path).map_err(LabError::file("listen on", &path))?;
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (read, mut write) = stream.into_split();
+        let mut order = String::new();
+        let read = tokio::io::BufReader::new(read.take(MAX_ORDER)).read_line(&mut order);
+        // Somebody who connects and says nothing must not keep others waiting.
+        if !matches!(tokio::time::timeout(Duration::from_secs(2), read).await, Ok(Ok(_))) {
+            continue;
+        }
+        let answer = match obey(lab, &order).await {
+            Ok(text) => format!("ok\n{text}"),
+            Err(e) => format!("error\n{e}"),
+        };
+        let _ = write.write_all(answer.as_bytes()).await;
+    }
+}
+
+/// Orders a fault of the lab with this run folder; returns what it answered.
+///
+/// # Errors
+/// No lab listens there, or it could not do it.
+pub fn order(folder: &Path, words: &[String]) -> Result<String, LabError> {
+    let path = socket(folder);
+    let mut stream = UnixStream::connect(&path).map_err(LabError::file("reach the lab at", &path))?;
+    let line = format!("{}\n", words.join(" "));
+    stream.write_all(line.as_bytes()).map_err(LabError::file("write to", &path))?;
+    let mut reader = BufReader::new(stream);
+    let mut verdict = String::new();
+    reader.read_line(&mut verdict).map_err(LabError::file("read from", &path))?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).map_err(LabError::file("read from", &path))?;
+    if verdict.trim() == "ok" { Ok(text) } else { Err(LabError::Options(text)) }
+}
+
+fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, LabError> {
+    text.parse().map_err(|e: T::Err| LabError::Options(e.to_string()))
+}
+
+async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
+    let words: Vec<&str> = order.split_whitespace().collect();
+    let branch = |text: &str| named::<BranchName>(text);
+    match words[..] {
+        ["parts"] => return Ok(lab.describe().await),
+        ["env", terminal] => return environment(lab, &named(terminal)?),
+        [verb @ ("kill" | "end" | "start" | "restart" | "pause" | "resume"), part] => {
+            part_order(lab, verb, &part.parse()?).await?;
+        }
+        ["power-cycle", terminal] => lab.power_cycle(&named(terminal)?).await?,
+        ["cut-wan", name] => lab.cut_wan(&branch(name)?)?,
+        ["restore-wan", name] => lab.restore_wan(&branch(name)?)?,
+        ["wan-rate", name, rate] => lab.set_wan_rate(&branch(name)?, named::<Rate>(rate)?)?,
+        ["lan-rate", name, rate] => lab.set_lan_rate(&branch(name)?, named::<Rate>(rate)?)?,
+        ["cut", terminal] => lab.cut_terminal(&named(terminal)?)?,
+        ["restore", terminal] => lab.restore_terminal(&named(terminal)?)?,
+        ["corrupt", file, offset] => lab.corrupt(Path::new(file), named(offset)?)?,
+        _ => return Err(LabError::Options(format!("there is no such order; these are:\n{FAULTS}"))),
+    }
+    Ok("done".into())
+}
+
+async fn part_order(lab: &Lab, verb: &str, part: &Part) -> Result<(), LabError> {
+    match verb {
+        "kill" => lab.kill(part).await,
+        "end" => lab.end(part).await,
+        "start" => lab.start_part(part),
+        "restart" => lab.restart(part).await,
+        "pause" => lab.pause(part),
+        _ => lab.resume(part),
+    }
+}
+
+fn environment(lab: &Lab, terminal: &TerminalRef) -> Result<String, LabError> {
+    let boots: Vec<String> = lab.boots(terminal)?.iter().map(ToString::to_string).collect();
+    Ok(format!("{:?}\n{}", lab.read_env(terminal)?, boots.join("\n")))
+}
