@@ -46,7 +46,8 @@ pub async fn serve(lab: &Lab) -> Result<(), LabError> {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (read, mut write) = stream.into_split();
         let mut order = String::new();
-        let read = tokio::io::BufReader::new(read.take(MAX_ORDER)).read_line(&mut order);
+        let mut reader = tokio::io::BufReader::new(read.take(MAX_ORDER));
+        let read = reader.read_line(&mut order);
         // Somebody who connects and says nothing must not keep others waiting.
         if !matches!(tokio::time::timeout(Duration::from_secs(2), read).await, Ok(Ok(_))) {
             continue;
