@@ -1,1 +1,152 @@
-//! head-office
+//! Head office: takes update archives in, judges them, publishes them as artifacts and torrents, knows the fleet, and
+//! says by plans which branch runs what.
+//!
+//! It must never publish what a rule failed or could not judge, never tell a branch of an artifact before it is listed
+//! and seeded, and never keep in memory alone what anybody relies on: every process of it may be killed at any instant.
+
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod db;
+mod error;
+mod fleet;
+pub mod jobs;
+mod releases;
+pub mod rollout;
+mod routes;
+mod store;
+mod tracker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
+use service_kit::server::{Bound, Listener, Metrics, ServeError, bind};
+use service_kit::{Clock, Shutdown};
+use swarm::{AccessList, AccessListError, Engine};
+use tokio::task::JoinHandle;
+
+pub use config::Settings;
+pub use store::StoreError;
+
+/// What is given from outside: the time and the BitTorrent daemon.
+pub struct Deps {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The BitTorrent daemon.
+    pub engine: Arc<dyn Engine>,
+    /// How jobs are held and repeated.
+    pub jobs: RunnerSettings,
+}
+
+/// Why head office does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database cannot be used.
+    #[error("the database cannot be used")]
+    Database(#[from] DatabaseError),
+    /// The store cannot be used.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// The tracker's list cannot be set up.
+    #[error("the tracker's access list cannot be set up")]
+    Tracker(#[from] AccessListError),
+    /// A listener cannot be used.
+    #[error("a listener cannot be used")]
+    Serve(#[from] ServeError),
+    /// A thread failed.
+    #[error("starting failed")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// Head office with its addresses taken; it answers while [`Running::run`] is polled.
+pub struct Running {
+    bound: Bound,
+    tasks: Vec<JoinHandle<()>>,
+    shutdown: Shutdown,
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// It cannot start, or a listener broke.
+pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(), RunError> {
+    start(settings, deps, shutdown).await?.run().await
+}
+
+/// Waits for PostgreSQL, brings the schema up to date, takes the addresses and starts the background work.
+///
+/// # Errors
+/// Something of that cannot be done.
+pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<Running, RunError> {
+    let store_settings = settings.store.clone();
+    let store = tokio::task::spawn_blocking(move || store::Store::open(&store_settings)).await??;
+    let pool = connect(&settings.database, &shutdown).await?;
+    db::migrate(&pool).await?;
+    // The store is ours alone, so whatever its name still holds belongs to a process that is dead.
+    let released = job_table::release_all_of(&connection(&pool).await?, store.instance()).await?;
+    if released > 0 {
+        tracing::info!(released, "jobs of the process before this one are taken up again");
+    }
+    let wakeups = Wakeups::listen(&settings.database, shutdown.clone())?;
+    let access_list = AccessList::new(settings.tracker.access_list.clone())?;
+    let runner = Runner { pool: pool.clone(), clock: deps.clock.clone(), owner: store.instance(), settings: deps.jobs };
+    let (operators, machines) = (settings.operators_listen, settings.machines_listen);
+    let app = Arc::new(app::App {
+        settings,
+        pool,
+        wakeups: wakeups.clone(),
+        clock: deps.clock,
+        engine: deps.engine,
+        tracker: tracker::Tracker::new(access_list),
+        store,
+        metrics: Metrics::new(),
+        streams: routes::Streams::default(),
+        shutdown: shutdown.clone(),
+    });
+    let bound = bind(vec![
+        listener("operators", operators, &app, app::configure_operators),
+        listener("machines", machines, &app, app::configure_machines),
+    ])?;
+    let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
+    tasks.push(tokio::spawn(jobs::reconcile(app.clone(), shutdown.clone())));
+    tasks.push(tokio::spawn(jobs::keep_house(app, shutdown.clone())));
+    Ok(Running { bound, tasks, shutdown })
+}
+
+fn listener(
+    name: &'static str,
+    address: SocketAddr,
+    app: &Arc<app::App>,
+    configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
+) -> Listener {
+    let (metrics, app) = (app.metrics.clone(), app.clone());
+    Listener { name, address, configure: Arc::new(move |config| configure(config, &app)), metrics }
+}
+
+impl Running {
+    /// Where people's programs connect.
+    pub fn operators(&self) -> SocketAddr {
+        self.bound.addresses()[0]
+    }
+
+    /// Where branch servers connect.
+    pub fn machines(&self) -> SocketAddr {
+        self.bound.addresses()[1]
+    }
+
+    /// Answers until shutdown, then waits for the jobs to put their leases back.
+    ///
+    /// # Errors
+    /// A listener broke.
+    pub async fn run(self) -> Result<(), RunError> {
+        let result = self.bound.run(self.shutdown.clone()).await;
+        self.shutdown.stop();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task died");
+            }
+        }
+        Ok(result?)
+    }
+}

@@ -1,1 +1,57 @@
-fn main() {}
+//! The program `head-office`: arguments, settings, then [`head_office::run`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use head_office::config::{EXAMPLE, Inputs, Settings};
+use head_office::{Deps, run};
+use service_kit::database::RunnerSettings;
+use service_kit::{Shutdown, SystemClock, config, telemetry};
+use swarm::TransmissionEngine;
+
+/// Head office of Filial: takes releases in, publishes them, and tells each branch what to run.
+#[derive(Parser)]
+#[command(version, after_long_help = help())]
+struct Arguments {
+    /// A configuration file, or a folder whose *.toml are read in the order of their names. Later ones win; the
+    /// environment FILIAL_HEAD_OFFICE__SECTION__KEY wins over all.
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    config: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints the OpenAPI document of the operators' listener.
+    Openapi,
+    /// Reads the configuration, says what is wrong with it, and ends.
+    Check,
+}
+
+fn help() -> String {
+    format!("A complete configuration:\n\n{EXAMPLE}")
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Openapi) = arguments.command {
+        println!("{}", serde_json::to_string_pretty(&head_office::api::document())?);
+        return Ok(());
+    }
+    let inputs: Inputs = config::load("head-office", &arguments.config)?;
+    let settings = Settings::try_from(inputs).context("head-office --help shows a complete configuration")?;
+    if let Some(Command::Check) = arguments.command {
+        println!("the configuration is complete");
+        return Ok(());
+    }
+    telemetry::init(&settings.telemetry)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let engine = TransmissionEngine::new(settings.engine.clone())?;
+        let deps = Deps { clock: Arc::new(SystemClock), engine: Arc::new(engine), jobs: RunnerSettings::default() };
+        let shutdown = Shutdown::on_signals()?;
+        Ok(run(settings, deps, shutdown).await?)
+    })
+}

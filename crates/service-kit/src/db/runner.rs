@@ -108,6 +108,19 @@ impl JobContext {
     }
 }
 
+/// How long a handler may take to stop of its own accord before it is dropped.
+const WIND_DOWN: Duration = Duration::from_secs(10);
+
+/// Asks the handler to stop, so that blocking work of its ends before another worker begins the same; then drops it,
+/// which it survives as it survives kill -9.
+async fn wind_down(run: impl Future<Output = Result<(), JobError>>, context: &JobContext) -> Result<(), JobError> {
+    context.cancelled.cancel();
+    match tokio::time::timeout(WIND_DOWN, run).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(JobError::Interrupted),
+    }
+}
+
 /// Runs the handlers' jobs until shutdown, one job of a kind at a time.
 #[derive(Clone)]
 pub struct Runner {
@@ -179,17 +192,18 @@ impl Runner {
             clock: self.clock.clone(),
             cancelled: stop.child_token(),
         };
+        let run = handler.run(&context);
+        tokio::pin!(run);
         let outcome = tokio::select! {
-            outcome = handler.run(&context) => outcome,
-            () = self.keep(&context) => Err(JobError::Interrupted),
-            // A handler survives kill -9 at any await, so it survives being dropped at one.
-            () = stop.cancelled() => Err(JobError::Interrupted),
+            outcome = &mut run => outcome,
+            () = self.keep(&context) => wind_down(run, &context).await,
+            () = stop.cancelled() => wind_down(run, &context).await,
         };
         self.settle(handler, &context, outcome).await?;
         Ok(true)
     }
 
-    /// Renews the lease; returns, and cancels the handler, when it is lost.
+    /// Renews the lease; returns when it is lost.
     async fn keep(&self, context: &JobContext) {
         loop {
             tokio::time::sleep(self.settings.lease / 3).await;
@@ -201,7 +215,6 @@ impl Runner {
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::warn!(kind = context.job.kind, subject = context.job.subject, "lease lost");
-                    context.cancelled.cancel();
                     return;
                 }
                 // The lease may still hold: the handler's next write to the job decides.
@@ -225,7 +238,6 @@ impl Runner {
                 tracing::info!(kind, subject, "job done");
             }
             Err(JobError::Interrupted) => {
-                context.cancelled.cancel();
                 let client = connection(&self.pool).await?;
                 jobs::release(&client, id, self.owner).await?;
                 tracing::info!(kind, subject, "job put back");

@@ -1,0 +1,53 @@
+//! The OpenAPI document of the operators' listener, generated from the handlers.
+
+use service_kit::server::ServiceApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::routes;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Filial head office",
+        description = "Releases, branches, terminals and assignments. Every refusal is problem+json with a stable code."
+    ),
+    paths(
+        routes::uploads::options,
+        routes::uploads::create,
+        routes::uploads::head,
+        routes::uploads::patch,
+        routes::releases::list,
+        routes::releases::show,
+        routes::releases::approve,
+        routes::branches::list,
+        routes::branches::add,
+        routes::branches::show,
+        routes::terminals::list,
+        routes::terminals::show,
+        routes::assignments::assign,
+        routes::status::status,
+        routes::artifacts::index,
+        routes::artifacts::torrent,
+    ),
+    components(schemas(wire::Problem)),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Api;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+/// The document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Api::openapi();
+    document.merge(ServiceApi::openapi());
+    document
+}

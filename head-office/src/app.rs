@@ -1,0 +1,86 @@
+//! What head office's handlers and jobs depend on, and the one route table of each listener: `main` and the tests
+//! configure from here and from nowhere else.
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+use service_kit::database::{Pool, Wakeups};
+use service_kit::server::{ApiDocument, Check, Metrics, Readiness, Route, configure, document_routes, health_routes};
+use service_kit::{Clock, Shutdown};
+use swarm::Engine;
+
+use crate::config::Settings;
+use crate::routes::{self, BranchTokens, Streams};
+use crate::store::Store;
+use crate::tracker::Tracker;
+
+/// Everything that handlers and jobs use. Made once; nothing is ambient.
+pub struct App {
+    /// What holds.
+    pub settings: Settings,
+    /// The database.
+    pub pool: Pool,
+    /// Wakes who waits for rows.
+    pub wakeups: Wakeups,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The BitTorrent daemon.
+    pub engine: Arc<dyn Engine>,
+    /// The tracker.
+    pub tracker: Tracker,
+    /// The folders.
+    pub store: Store,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
+    /// Open event streams.
+    pub streams: Streams,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// The routes of people's programs.
+pub fn operator_routes() -> Vec<Route> {
+    [routes::operators(), health_routes(), document_routes()].concat()
+}
+
+/// The routes of branch servers.
+pub fn machine_routes() -> Vec<Route> {
+    let health = health_routes().into_iter().filter(|r| r.path == "/healthz");
+    routes::machines().into_iter().chain(health).collect()
+}
+
+/// The operators' application.
+pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
+    shared(config, app);
+    config
+        .app_data(web::Data::new(ApiDocument(Arc::new(crate::api::document()))))
+        .app_data(web::PayloadConfig::new(usize::MAX));
+    configure(config, &operator_routes(), Arc::new(app.settings.operators.clone()));
+}
+
+/// The branch servers' application.
+pub fn configure_machines(config: &mut ServiceConfig, app: &Arc<App>) {
+    shared(config, app);
+    configure(config, &machine_routes(), Arc::new(BranchTokens::new(app.clone())));
+}
+
+fn shared(config: &mut ServiceConfig, app: &Arc<App>) {
+    config
+        .app_data(web::Data::from(app.clone()))
+        .app_data(web::Data::new(app.metrics.clone()))
+        .app_data(web::Data::new(readiness(app)));
+}
+
+fn readiness(app: &Arc<App>) -> Readiness {
+    let (pool, engine) = (app.pool.clone(), app.engine.clone());
+    Readiness(vec![
+        Check::new("database", move || {
+            let pool = pool.clone();
+            async move { service_kit::database::ping(&pool).await.map_err(|e| e.to_string()) }
+        }),
+        Check::new("engine", move || {
+            let engine = engine.clone();
+            async move { engine.info().await.map(drop).map_err(|e| e.to_string()) }
+        }),
+    ])
+}

@@ -1,0 +1,117 @@
+//! What the fragments say: every key is optional, no key is unknown.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use service_kit::Secret;
+use service_kit::telemetry::TelemetryInputs;
+
+/// All sections.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inputs {
+    pub(super) operators: Operators,
+    pub(super) machines: Machines,
+    pub(super) database: Database,
+    pub(super) state: State,
+    pub(super) store: Store,
+    pub(super) encoding: Encoding,
+    pub(super) engine: Engine,
+    pub(super) tracker: Tracker,
+    pub(super) plan: Plan,
+    pub(super) branches: Branches,
+    pub(super) uploads: Uploads,
+    pub(super) policy: PolicySection,
+    pub(super) telemetry: TelemetryInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Operators {
+    pub listen: Option<String>,
+    pub tokens_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Machines {
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Database {
+    pub url: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    pub pool_size: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct State {
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Encoding {
+    pub level: Option<i32>,
+    pub workers: Option<usize>,
+    pub segment_bytes: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Engine {
+    pub transmission: Transmission,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Transmission {
+    pub url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub timeout_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tracker {
+    pub announce_url: Option<String>,
+    pub access_list: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub confirm_deadline_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Plan {
+    pub expires_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Branches {
+    pub join_token_hours: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Uploads {
+    pub max_bytes: Option<u64>,
+    pub reserve_bytes: Option<u64>,
+    pub abandon_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PolicySection {
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,278 @@
+//! What holds: checked once, complete.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use artifact::EncodeOptions;
+use chrono::TimeDelta;
+use release::Policy;
+use service_kit::Secret;
+use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::database::DatabaseSettings;
+use service_kit::server::OperatorTokens;
+use service_kit::telemetry::TelemetrySettings;
+use swarm::{AccessListSettings, Reload, TransmissionSettings};
+
+use super::Inputs;
+use super::inputs::{Branches, Database, Encoding, Engine, Plan, Tracker, Uploads};
+
+/// Everything that head office is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where people's programs connect.
+    pub operators_listen: SocketAddr,
+    /// Who they are.
+    pub operators: OperatorTokens,
+    /// Where branch servers connect.
+    pub machines_listen: SocketAddr,
+    /// PostgreSQL.
+    pub database: DatabaseSettings,
+    /// Folders.
+    pub store: StoreSettings,
+    /// How artifacts are encoded.
+    pub encode: EncodeSettings,
+    /// The BitTorrent daemon.
+    pub engine: TransmissionSettings,
+    /// The tracker.
+    pub tracker: TrackerSettings,
+    /// Plans.
+    pub plan: PlanSettings,
+    /// How long a join token of a branch may be used.
+    pub join_token_life: TimeDelta,
+    /// Uploads.
+    pub uploads: UploadSettings,
+    /// The rules' parameters.
+    pub policy: Policy,
+    /// Logs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// Folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Holds `uploads/`, `artifacts/` and `work/`, on one file system. Absolute.
+    pub folder: PathBuf,
+    /// Holds what names this instance.
+    pub state_folder: PathBuf,
+}
+
+/// How artifacts are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeSettings {
+    /// Level, workers, segment size.
+    pub options: EncodeOptions,
+}
+
+/// The tracker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerSettings {
+    /// What stands in torrents, and where listings are confirmed.
+    pub announce_url: String,
+    /// The list and how the tracker is told.
+    pub access_list: AccessListSettings,
+}
+
+/// Plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanSettings {
+    /// How long a plan is accepted after it was made. It is made anew at half of that.
+    pub life: TimeDelta,
+}
+
+/// Uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadSettings {
+    /// Longest archive in bytes.
+    pub max_bytes: u64,
+    /// Bytes of the store's disk that uploads leave free.
+    pub reserve_bytes: u64,
+    /// An upload to which nothing came for so long is given up.
+    pub abandon_after: TimeDelta,
+}
+
+impl TryFrom<Inputs> for Settings {
+    type Error = ConfigError;
+
+    /// Reads the files that the inputs name. Blocking.
+    fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
+        let tokens_file =
+            required(inputs.operators.tokens_file, "operators.tokens_file", "\"/etc/filial/tokens.toml\"")?;
+        let policy = match &inputs.policy.file {
+            Some(file) => service_kit::config::read_toml(file)?,
+            None => Policy::default(),
+        };
+        let folder =
+            absolute(required(inputs.store.folder, "store.folder", "\"/var/lib/filial/store\"")?, "store.folder")?;
+        let state_folder = inputs.state.folder.unwrap_or_else(|| folder.clone());
+        Ok(Self {
+            operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
+            operators: OperatorTokens::read(&tokens_file)?,
+            machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
+            database: database(inputs.database)?,
+            store: StoreSettings { folder, state_folder },
+            encode: encode(&inputs.encoding)?,
+            engine: engine(inputs.engine)?,
+            tracker: tracker(inputs.tracker)?,
+            plan: plan(&inputs.plan)?,
+            join_token_life: join_token_life(&inputs.branches)?,
+            uploads: uploads(&inputs.uploads, &policy)?,
+            policy,
+            telemetry: inputs.telemetry.into(),
+        })
+    }
+}
+
+fn required<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError::missing(key, &format!("{} = {example}", key.rsplit('.').next().unwrap_or(key))))
+}
+
+fn address(value: Option<String>, key: &str, example: &str) -> Result<SocketAddr, ConfigError> {
+    let text = required(value, key, &format!("{example:?}"))?;
+    text.parse().map_err(|_| ConfigError::bad(key, format!("{text:?} is no address and port such as {example}")))
+}
+
+fn absolute(path: PathBuf, key: &str) -> Result<PathBuf, ConfigError> {
+    // The BitTorrent daemon has another working folder.
+    if path.is_absolute() { Ok(path) } else { Err(ConfigError::bad(key, "must be an absolute path")) }
+}
+
+fn secret(file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    file.map(read_secret_file).transpose()
+}
+
+fn seconds(value: Option<f64>, default: f64, key: &str) -> Result<Duration, ConfigError> {
+    let given = value.unwrap_or(default);
+    let valid = Duration::try_from_secs_f64(given).ok().filter(|d| !d.is_zero() && d.as_secs() <= 86_400);
+    valid.ok_or_else(|| ConfigError::bad(key, format!("{given} is no number of seconds above 0 and up to a day")))
+}
+
+fn within<T: PartialOrd + std::fmt::Display + Copy>(given: T, low: T, high: T, key: &str) -> Result<T, ConfigError> {
+    if given >= low && given <= high {
+        Ok(given)
+    } else {
+        Err(ConfigError::bad(key, format!("{given} is not within {low} to {high}")))
+    }
+}
+
+fn database(inputs: Database) -> Result<DatabaseSettings, ConfigError> {
+    let url = required(inputs.url, "database.url", "\"postgresql://filial@/filial?host=/run/postgresql\"")?;
+    Ok(DatabaseSettings {
+        url,
+        password: secret(inputs.password_file.as_deref())?,
+        pool_size: within(inputs.pool_size.unwrap_or(16), 4, 200, "database.pool_size")?,
+    })
+}
+
+fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
+    let default = EncodeOptions::default();
+    let segment_size = inputs.segment_bytes.unwrap_or(default.segment_size);
+    let (low, high) = (artifact::MIN_SEGMENT_SIZE, artifact::MAX_SEGMENT_SIZE);
+    if !segment_size.is_power_of_two() {
+        return Err(ConfigError::bad("encoding.segment_bytes", format!("{segment_size} is no power of two")));
+    }
+    Ok(EncodeSettings {
+        options: EncodeOptions {
+            segment_size: within(segment_size, low, high, "encoding.segment_bytes")?,
+            level: within(inputs.level.unwrap_or(default.level), 1, 22, "encoding.level")?,
+            workers: within(inputs.workers.unwrap_or(2), 1, 256, "encoding.workers")?,
+        },
+    })
+}
+
+fn engine(inputs: Engine) -> Result<TransmissionSettings, ConfigError> {
+    let inputs = inputs.transmission;
+    let url = required(inputs.url, "engine.transmission.url", "\"http://127.0.0.1:9091/transmission/rpc\"")?;
+    let password = secret(inputs.password_file.as_deref())?;
+    Ok(TransmissionSettings {
+        url,
+        user: inputs.user.unwrap_or_default(),
+        password: password.map(|p| p.expose().to_owned()).unwrap_or_default(),
+        timeout: seconds(inputs.timeout_seconds, 15.0, "engine.transmission.timeout_seconds")?,
+    })
+}
+
+fn tracker(inputs: Tracker) -> Result<TrackerSettings, ConfigError> {
+    let announce_url =
+        required(inputs.announce_url, "tracker.announce_url", "\"http://head-office.example:6969/announce\"")?;
+    let path = required(inputs.access_list, "tracker.access_list", "\"/var/lib/filial/tracker/access-list\"")?;
+    let access_list = AccessListSettings {
+        path: absolute(path, "tracker.access_list")?,
+        reload: inputs.pid_file.map_or(Reload::Watcher, Reload::PidFile),
+        announce_url: announce_url.clone(),
+        deadline: seconds(inputs.confirm_deadline_seconds, 20.0, "tracker.confirm_deadline_seconds")?,
+    };
+    Ok(TrackerSettings { announce_url, access_list })
+}
+
+fn plan(inputs: &Plan) -> Result<PlanSettings, ConfigError> {
+    let days = within(inputs.expires_days.unwrap_or(30), 1, 3650, "plan.expires_days")?;
+    Ok(PlanSettings { life: TimeDelta::days(i64::from(days)) })
+}
+
+fn join_token_life(inputs: &Branches) -> Result<TimeDelta, ConfigError> {
+    let hours = within(inputs.join_token_hours.unwrap_or(72), 1, 8760, "branches.join_token_hours")?;
+    Ok(TimeDelta::hours(i64::from(hours)))
+}
+
+fn uploads(inputs: &Uploads, policy: &Policy) -> Result<UploadSettings, ConfigError> {
+    let most = inputs.max_bytes.unwrap_or(policy.archive_shape.max_archive_bytes);
+    let days = within(inputs.abandon_days.unwrap_or(7), 1, 365, "uploads.abandon_days")?;
+    Ok(UploadSettings {
+        // What the rules would refuse anyway need not arrive.
+        max_bytes: within(most, 1024, i64::MAX as u64, "uploads.max_bytes")?
+            .min(policy.archive_shape.max_archive_bytes),
+        reserve_bytes: inputs.reserve_bytes.unwrap_or(1 << 30),
+        abandon_after: TimeDelta::days(i64::from(days)),
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "test files need not be durable")]
+mod tests {
+    use super::*;
+    use crate::config::EXAMPLE;
+
+    fn settings(text: &str) -> Result<Settings, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let text = text
+            .replace("/etc/filial/head-office/tokens.toml", &file("tokens.toml", ""))
+            .replace("/etc/filial/head-office/transmission-password", &file("password", "secret\n"));
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, text).unwrap();
+        Settings::try_from(service_kit::config::load_with::<Inputs>("head-office", &[config], [])?)
+    }
+
+    #[test]
+    fn the_example_is_a_configuration() {
+        let settings = settings(EXAMPLE).unwrap();
+        assert_eq!(settings.operators_listen.port(), 7001);
+        assert_eq!(settings.encode.options.level, 19);
+        assert_eq!(settings.tracker.access_list.reload, Reload::Watcher);
+        assert_eq!(settings.engine.password, "secret");
+    }
+
+    #[test]
+    fn a_missing_setting_is_named_with_an_example() {
+        let error = settings(&EXAMPLE.replace("listen = \"127.0.0.1:7001\"", "")).unwrap_err().to_string();
+        assert!(error.contains("operators.listen") && error.contains("127.0.0.1:7001"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_by_name() {
+        for (from, to, key) in [
+            ("level = 19", "level = 23", "encoding.level"),
+            ("expires_days = 30", "expires_days = 0", "plan.expires_days"),
+            ("\"/var/lib/filial/store\"", "\"store\"", "store.folder"),
+            ("confirm_deadline_seconds = 20", "confirm_deadline_seconds = -1", "tracker.confirm_deadline_seconds"),
+        ] {
+            let error = settings(&EXAMPLE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

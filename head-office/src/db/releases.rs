@@ -1,0 +1,244 @@
+//! Table `releases`.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{Digest, ProductName, ReleaseState, Version};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+use tokio_postgres::Row;
+use uuid::Uuid;
+use wire::v1::releases::{Progress, Report};
+
+use super::{get, json, signed, text, text_opt, to_json, unsigned};
+
+service_kit::statements! {
+    INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at)
+        VALUES ($1, 'uploading', $2, $3, $4, $5, $5)";
+    SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+        created_at, changed_at FROM releases WHERE id = $1";
+    SELECT_FOR_UPDATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
+        progress, created_at, changed_at FROM releases WHERE id = $1 FOR UPDATE";
+    NEWEST = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+        created_at, changed_at FROM releases ORDER BY created_at DESC, id LIMIT $1";
+    IN_STATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+        created_at, changed_at FROM releases WHERE state = $1 ORDER BY created_at, id";
+    PUBLISHED = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
+        progress, created_at, changed_at FROM releases WHERE state = 'published' AND product = $1 AND version = $2";
+    SET_STATE = "UPDATE releases SET state = $3, reason = $4, progress = NULL, changed_at = $5
+        WHERE id = $1 AND state = $2";
+    SET_REASON = "UPDATE releases SET reason = $2 WHERE id = $1";
+    SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1";
+    SET_JUDGED = "UPDATE releases SET product = $2, version = $3, manifest = $4, manifest_sha256 = $5, report = $6
+        WHERE id = $1";
+    SET_APPROVED = "UPDATE releases SET approved_by = $2, approved_reason = $3 WHERE id = $1";
+    LOCK_PRODUCT = "SELECT pg_advisory_xact_lock(7001, hashtext($1))";
+    TAKEN_VERSIONS = "SELECT version FROM releases WHERE product = $1
+        AND state IN ('awaiting-signature', 'approved', 'publishing', 'published')";
+    MANIFEST = "SELECT manifest FROM releases WHERE manifest_sha256 = $1 AND state = 'published' LIMIT 1";
+    COUNT_BY_STATE = "SELECT state, count(*) FROM releases GROUP BY state";
+}
+
+/// A row.
+#[derive(Debug, Clone)]
+pub struct ReleaseRow {
+    /// Its id, also that of its upload.
+    pub id: Uuid,
+    /// Where it stands.
+    pub state: ReleaseState,
+    /// Why, if there is more to say.
+    pub reason: Option<String>,
+    /// What the file was called.
+    pub file_name: String,
+    /// Length of the archive.
+    pub archive_bytes: u64,
+    /// The product, once the manifest was read.
+    pub product: Option<ProductName>,
+    /// The version, once the manifest was read.
+    pub version: Option<Version>,
+    /// Digest of the manifest.
+    pub manifest: Option<Digest>,
+    /// The checklist.
+    pub report: Option<Report>,
+    /// What is being done.
+    pub progress: Option<Progress>,
+    /// When its upload began.
+    pub created: DateTime<Utc>,
+    /// When its state last changed.
+    pub changed: DateTime<Utc>,
+}
+
+impl ReleaseRow {
+    fn from_row(row: &Row) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            id: get(row, "id")?,
+            state: text(row, "state")?,
+            reason: get(row, "reason")?,
+            file_name: get(row, "file_name")?,
+            archive_bytes: unsigned(row, "archive_bytes")?,
+            product: text_opt(row, "product")?,
+            version: text_opt(row, "version")?,
+            manifest: text_opt(row, "manifest_sha256")?,
+            report: json(row, "report")?,
+            progress: json(row, "progress")?,
+            created: get(row, "created_at")?,
+            changed: get(row, "changed_at")?,
+        })
+    }
+}
+
+/// A new release in state `uploading`.
+#[expect(missing_docs, reason = "the columns' names")]
+pub struct NewRelease<'a> {
+    pub id: Uuid,
+    pub file_name: &'a str,
+    pub archive_bytes: u64,
+    pub created_by: &'a str,
+    pub now: DateTime<Utc>,
+}
+
+/// Adds a release.
+///
+/// # Errors
+/// As every statement.
+pub async fn insert<C: GenericClient>(c: &C, new: &NewRelease<'_>) -> Result<(), DatabaseError> {
+    let length = signed(new.archive_bytes);
+    execute(c, INSERT, &[&new.id, &new.file_name, &length, &new.created_by, &new.now]).await.map(drop)
+}
+
+/// One release.
+///
+/// # Errors
+/// As every statement.
+pub async fn find<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<ReleaseRow>, DatabaseError> {
+    query_opt(c, SELECT, &[&id]).await?.as_ref().map(ReleaseRow::from_row).transpose()
+}
+
+/// One release, held until the transaction ends.
+///
+/// # Errors
+/// As every statement.
+pub async fn lock<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<ReleaseRow>, DatabaseError> {
+    query_opt(c, SELECT_FOR_UPDATE, &[&id]).await?.as_ref().map(ReleaseRow::from_row).transpose()
+}
+
+/// The newest `limit`, newest first.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<ReleaseRow>, DatabaseError> {
+    query(c, NEWEST, &[&limit]).await?.iter().map(ReleaseRow::from_row).collect()
+}
+
+/// All in `state`, oldest first.
+///
+/// # Errors
+/// As every statement.
+pub async fn in_state<C: GenericClient>(c: &C, state: ReleaseState) -> Result<Vec<ReleaseRow>, DatabaseError> {
+    query(c, IN_STATE, &[&state.as_str()]).await?.iter().map(ReleaseRow::from_row).collect()
+}
+
+/// The published release of this version, if there is one.
+///
+/// # Errors
+/// As every statement.
+pub async fn published<C: GenericClient>(
+    c: &C,
+    product: &ProductName,
+    version: &Version,
+) -> Result<Option<ReleaseRow>, DatabaseError> {
+    let row = query_opt(c, PUBLISHED, &[&product.as_str(), &version.to_string()]).await?;
+    row.as_ref().map(ReleaseRow::from_row).transpose()
+}
+
+/// Moves a release from one state to another and clears its progress. False if it was not in `from`.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_state<C: GenericClient>(
+    c: &C,
+    id: Uuid,
+    from: ReleaseState,
+    to: ReleaseState,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    Ok(execute(c, SET_STATE, &[&id, &from.as_str(), &to.as_str(), &reason, &now]).await? == 1)
+}
+
+/// Says why it stands where it stands.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_reason<C: GenericClient>(c: &C, id: Uuid, reason: Option<&str>) -> Result<(), DatabaseError> {
+    execute(c, SET_REASON, &[&id, &reason]).await.map(drop)
+}
+
+/// Says what is being done.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_progress<C: GenericClient>(c: &C, id: Uuid, progress: Option<&Progress>) -> Result<(), DatabaseError> {
+    let progress = progress.map(|p| to_json(p, "progress")).transpose()?;
+    execute(c, SET_PROGRESS, &[&id, &progress]).await.map(drop)
+}
+
+/// What the pass over the archive found.
+#[expect(missing_docs, reason = "the columns' names")]
+pub struct Judged<'a> {
+    pub product: Option<&'a ProductName>,
+    pub version: Option<&'a Version>,
+    pub manifest: Option<&'a [u8]>,
+    pub manifest_sha256: Option<Digest>,
+    pub report: &'a Report,
+}
+
+/// Stores the checklist and what the manifest says.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_judged<C: GenericClient>(c: &C, id: Uuid, judged: &Judged<'_>) -> Result<(), DatabaseError> {
+    let product = judged.product.map(ProductName::as_str);
+    let version = judged.version.map(ToString::to_string);
+    let digest = judged.manifest_sha256.map(|d| d.to_string());
+    let report = to_json(judged.report, "report")?;
+    execute(c, SET_JUDGED, &[&id, &product, &version, &judged.manifest, &digest, &report]).await.map(drop)
+}
+
+/// Records who accepted the warnings and why.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_approved<C: GenericClient>(c: &C, id: Uuid, by: &str, reason: &str) -> Result<(), DatabaseError> {
+    execute(c, SET_APPROVED, &[&id, &by, &reason]).await.map(drop)
+}
+
+/// Until the transaction ends, nobody else judges a release of this product.
+///
+/// # Errors
+/// As every statement.
+pub async fn lock_product<C: GenericClient>(c: &C, product: &ProductName) -> Result<(), DatabaseError> {
+    query(c, LOCK_PRODUCT, &[&product.as_str()]).await.map(drop)
+}
+
+/// The versions of a product that are published or on their way there.
+///
+/// # Errors
+/// As every statement.
+pub async fn taken_versions<C: GenericClient>(c: &C, product: &ProductName) -> Result<Vec<Version>, DatabaseError> {
+    query(c, TAKEN_VERSIONS, &[&product.as_str()]).await?.iter().map(|row| text(row, "version")).collect()
+}
+
+/// The bytes of a published release's manifest.
+///
+/// # Errors
+/// As every statement.
+pub async fn manifest<C: GenericClient>(c: &C, sha256: &Digest) -> Result<Option<Vec<u8>>, DatabaseError> {
+    query_opt(c, MANIFEST, &[&sha256.to_string()]).await?.as_ref().map(|row| get(row, "manifest")).transpose()
+}
+
+/// How many releases are in each state that has any.
+///
+/// # Errors
+/// As every statement.
+pub async fn count_by_state<C: GenericClient>(c: &C) -> Result<Vec<(ReleaseState, i64)>, DatabaseError> {
+    let rows = query(c, COUNT_BY_STATE, &[]).await?;
+    rows.iter().map(|row| Ok((text(row, "state")?, get(row, "count")?))).collect()
+}

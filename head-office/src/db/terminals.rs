@@ -1,0 +1,159 @@
+//! Table `terminals`.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, ModelName, Slot, TerminalName, TerminalRef, Version};
+use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use tokio_postgres::Row;
+use wire::v1::sync::TerminalFacts;
+
+use super::{get, signed, text, text_opt, unsigned};
+
+service_kit::statements! {
+    UPSERT = "INSERT INTO terminals (branch, name, model, slot_bytes, data_bytes, agent_version, created_at, last_heard)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (branch, name)
+        DO UPDATE SET model = $3, slot_bytes = $4, data_bytes = $5, agent_version = $6, last_heard = $7";
+    SET_RUNNING = "UPDATE terminals SET slot = $3, version = $4, last_heard = $5 WHERE branch = $1 AND name = $2";
+    HEARD = "UPDATE terminals SET last_heard = $3 WHERE branch = $1 AND name = $2";
+    OF_BRANCH = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
+        WHERE branch = $1 ORDER BY name LIMIT $2";
+    ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
+        ORDER BY branch, name LIMIT $1";
+    FIND = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
+        WHERE branch = $1 AND name = $2";
+    COUNT = "SELECT branch, count(*) FROM terminals WHERE branch = ANY($1) GROUP BY branch";
+    SMALLEST_SLOTS = "SELECT DISTINCT ON (model) branch, name, model, slot_bytes FROM terminals
+        ORDER BY model, slot_bytes, branch, name";
+}
+
+/// A row.
+#[derive(Debug, Clone)]
+pub struct TerminalRow {
+    /// Its branch.
+    pub branch: BranchName,
+    /// Its name.
+    pub name: TerminalName,
+    /// Its model.
+    pub model: ModelName,
+    /// Size of its smaller slot.
+    pub slot_bytes: u64,
+    /// Version of its agent.
+    pub agent_version: String,
+    /// The running slot.
+    pub slot: Option<Slot>,
+    /// The running version.
+    pub version: Option<Version>,
+    /// When it was last heard, by its branch's word.
+    pub last_heard: DateTime<Utc>,
+}
+
+fn from_row(row: &Row) -> Result<TerminalRow, DatabaseError> {
+    Ok(TerminalRow {
+        branch: text(row, "branch")?,
+        name: text(row, "name")?,
+        model: text(row, "model")?,
+        slot_bytes: unsigned(row, "slot_bytes")?,
+        agent_version: get(row, "agent_version")?,
+        slot: text_opt(row, "slot")?,
+        version: text_opt(row, "version")?,
+        last_heard: get(row, "last_heard")?,
+    })
+}
+
+/// Stores what a terminal says of itself.
+///
+/// # Errors
+/// As every statement.
+pub async fn upsert<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    facts: &TerminalFacts,
+    at: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let (slot, data) = (signed(facts.slot_bytes), signed(facts.data_bytes));
+    let (branch, name, model) = (branch.as_str(), facts.name.as_str(), facts.model.as_str());
+    execute(c, UPSERT, &[&branch, &name, &model, &slot, &data, &facts.agent_version, &at]).await.map(drop)
+}
+
+/// Stores what runs. False if there is no such terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_running<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    slot: Slot,
+    version: &Version,
+    at: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    let version = version.to_string();
+    Ok(execute(c, SET_RUNNING, &[&branch.as_str(), &name.as_str(), &slot.as_str(), &version, &at]).await? == 1)
+}
+
+/// The terminal was heard. False if there is no such terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn heard<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    at: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    Ok(execute(c, HEARD, &[&branch.as_str(), &name.as_str(), &at]).await? == 1)
+}
+
+/// The terminals of a branch by name, at most `limit`.
+///
+/// # Errors
+/// As every statement.
+pub async fn of_branch<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    limit: i64,
+) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, OF_BRANCH, &[&branch.as_str(), &limit]).await?.iter().map(from_row).collect()
+}
+
+/// All terminals by branch and name, at most `limit`.
+///
+/// # Errors
+/// As every statement.
+pub async fn all<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, ALL, &[&limit]).await?.iter().map(from_row).collect()
+}
+
+/// One terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn find<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+) -> Result<Option<TerminalRow>, DatabaseError> {
+    query(c, FIND, &[&branch.as_str(), &name.as_str()]).await?.first().map(from_row).transpose()
+}
+
+/// For each model of the fleet the smallest slot and who has it.
+///
+/// # Errors
+/// As every statement.
+pub async fn smallest_slots<C: GenericClient>(c: &C) -> Result<Vec<(ModelName, u64, TerminalRef)>, DatabaseError> {
+    let rows = query(c, SMALLEST_SLOTS, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let terminal = TerminalRef { branch: text(row, "branch")?, terminal: text(row, "name")? };
+            Ok((text(row, "model")?, unsigned(row, "slot_bytes")?, terminal))
+        })
+        .collect()
+}
+
+/// How many terminals some branches have.
+///
+/// # Errors
+/// As every statement.
+pub async fn count<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<(BranchName, u64)>, DatabaseError> {
+    let rows = query(c, COUNT, &[&branches]).await?;
+    rows.iter().map(|row| Ok((text(row, "branch")?, unsigned(row, "count")?))).collect()
+}

@@ -1,0 +1,188 @@
+//! Tables `updates` and `moves`: the updates of terminals and every move of each.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, Digest, TerminalName};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use wire::v1::fleet::{Move, TerminalUpdate};
+use wire::v1::reports::{Reason, UpdateReport};
+
+use super::{get, signed, text, text_opt, unsigned};
+
+/// Most moves of one update that are kept and shown. An honest update makes about eight.
+const MAX_MOVES: i64 = 100;
+
+service_kit::statements! {
+    NEWEST_FOR_UPDATE = "SELECT id, version, payload_sha256, state FROM updates
+        WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
+    INSERT = "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
+            segments_total, reason_code, reason_text, since)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id";
+    ADVANCE = "UPDATE updates SET serial = $2, segments_done = $4, segments_total = $5, reason_code = $6,
+            reason_text = $7, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
+    ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text)
+        SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
+    NEWEST_OF = "SELECT DISTINCT ON (branch, terminal) id, branch, terminal, product, serial, version, payload_sha256,
+            state, segments_done, segments_total, reason_code, reason_text, since
+        FROM updates WHERE branch = ANY($1) ORDER BY branch, terminal, id DESC";
+    NEWEST_OF_TERMINAL = "SELECT id, branch, terminal, product, serial, version, payload_sha256, state, segments_done,
+            segments_total, reason_code, reason_text, since
+        FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT 1";
+    MOVES = "SELECT update_id, from_state, to_state, at, reason_code, reason_text FROM moves
+        WHERE update_id = ANY($1) ORDER BY id";
+    CONFIRMED = "SELECT DISTINCT ON (branch, terminal, product) branch, terminal, product, payload_sha256, state
+        FROM updates WHERE branch = ANY($1) ORDER BY branch, terminal, product, id DESC";
+}
+
+/// The newest update of a terminal and which payload it installs.
+#[derive(Debug, Clone)]
+pub struct UpdateRow {
+    id: i64,
+    /// The branch.
+    pub branch: BranchName,
+    /// The terminal.
+    pub terminal: TerminalName,
+    /// The update; its history is filled by [`with_history`].
+    pub update: TerminalUpdate,
+}
+
+/// What a terminal has of a product.
+#[derive(Debug, Clone)]
+pub struct StandRow {
+    /// The branch.
+    pub branch: BranchName,
+    /// The terminal.
+    pub terminal: TerminalName,
+    /// The product.
+    pub product: fleet_types::ProductName,
+    /// The payload of its newest update.
+    pub payload: Digest,
+    /// Where that stands.
+    pub state: fleet_types::UpdateState,
+}
+
+fn from_row(row: &Row) -> Result<UpdateRow, DatabaseError> {
+    Ok(UpdateRow {
+        id: get(row, "id")?,
+        branch: text(row, "branch")?,
+        terminal: text(row, "terminal")?,
+        update: TerminalUpdate {
+            serial: unsigned(row, "serial")?,
+            product: text(row, "product")?,
+            version: text(row, "version")?,
+            state: text(row, "state")?,
+            segments_done: unsigned(row, "segments_done")?,
+            segments_total: unsigned(row, "segments_total")?,
+            reason: reason(row)?,
+            since: get(row, "since")?,
+            history: Vec::new(),
+        },
+    })
+}
+
+fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
+    let (code, text): (Option<String>, Option<String>) = (get(row, "reason_code")?, get(row, "reason_text")?);
+    Ok(code.map(|code| Reason { code, text: text.unwrap_or_default() }))
+}
+
+/// Stores a report of an update, which must concern a known terminal: a new update if it says it is the first move
+/// or speaks of another payload than the newest; a move if the state differs from the stored one.
+///
+/// # Errors
+/// As every statement.
+pub async fn record<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    report: &UpdateReport,
+    at: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let names: [&(dyn ToSql + Sync); 3] = [&branch.as_str(), &terminal.as_str(), &report.product.as_str()];
+    let newest = query_opt(c, NEWEST_FOR_UPDATE, &names).await?;
+    let (version, payload) = (report.version.to_string(), report.payload.to_string());
+    let (code, words) = (report.reason.as_ref().map(|r| &r.code), report.reason.as_ref().map(|r| &r.text));
+    let (serial, done, total) = (signed(report.serial), signed(report.segments_done), signed(report.segments_total));
+    let (state, from) = (report.state.as_str(), report.from.map(|s| s.as_str()));
+    let continued = newest.filter(|row| report.from.is_some() && row.get::<_, &str>("payload_sha256") == payload);
+    let (id, moved): (i64, bool) = if let Some(row) = &continued {
+        let (id, before): (i64, &str) = (get(row, "id")?, get(row, "state")?);
+        execute(c, ADVANCE, &[&id, &serial, &state, &done, &total, &code, &words, &at]).await?;
+        (id, before != state)
+    } else {
+        let rest: [&(dyn ToSql + Sync); 9] = [&serial, &version, &payload, &state, &done, &total, &code, &words, &at];
+        let row = query_one(c, INSERT, &[&names[..], &rest[..]].concat()).await?;
+        (get(&row, "id")?, true)
+    };
+    if moved {
+        execute(c, ADD_MOVE, &[&id, &from, &state, &at, &code, &words, &MAX_MOVES]).await?;
+    }
+    Ok(())
+}
+
+/// The newest update of each terminal of some branches.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest_of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<UpdateRow>, DatabaseError> {
+    query(c, NEWEST_OF, &[&branches]).await?.iter().map(from_row).collect()
+}
+
+/// The newest update of one terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest_of_terminal<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<Option<UpdateRow>, DatabaseError> {
+    let row = query_opt(c, NEWEST_OF_TERMINAL, &[&branch.as_str(), &terminal.as_str()]).await?;
+    row.as_ref().map(from_row).transpose()
+}
+
+/// Fills in every move of `updates`.
+///
+/// # Errors
+/// As every statement.
+pub async fn with_history<C: GenericClient>(
+    c: &C,
+    mut updates: Vec<UpdateRow>,
+) -> Result<Vec<UpdateRow>, DatabaseError> {
+    let ids: Vec<i64> = updates.iter().map(|u| u.id).collect();
+    let mut moves: HashMap<i64, Vec<Move>> = HashMap::new();
+    for row in &query(c, MOVES, &[&ids]).await? {
+        let step = Move {
+            from: text_opt(row, "from_state")?,
+            to: text(row, "to_state")?,
+            at: get(row, "at")?,
+            reason: reason(row)?,
+        };
+        moves.entry(get(row, "update_id")?).or_default().push(step);
+    }
+    for update in &mut updates {
+        update.update.history = moves.remove(&update.id).unwrap_or_default();
+    }
+    Ok(updates)
+}
+
+/// For each terminal of some branches and each product the newest update's payload and state.
+///
+/// # Errors
+/// As every statement.
+pub async fn stands<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<StandRow>, DatabaseError> {
+    let rows = query(c, CONFIRMED, &[&branches]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StandRow {
+                branch: text(row, "branch")?,
+                terminal: text(row, "terminal")?,
+                product: text(row, "product")?,
+                payload: text(row, "payload_sha256")?,
+                state: text(row, "state")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! Branches and terminals as operators see them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use fleet_types::{BranchName, UpdateState};
+use service_kit::database::{DatabaseError, GenericClient};
+use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal};
+
+use crate::db;
+use crate::db::branches::{BranchRow, HeldRow};
+use crate::db::plans::PlanRow;
+use crate::db::terminals::TerminalRow;
+use crate::db::updates::{StandRow, UpdateRow};
+
+/// Most branches in one answer.
+pub const MAX_BRANCHES: i64 = 1000;
+
+/// Most terminals in one answer.
+pub const MAX_TERMINALS: i64 = 10_000;
+
+/// Some branches, in the order given.
+///
+/// # Errors
+/// The database failed.
+pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<Vec<Branch>, DatabaseError> {
+    let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
+    let assignments = db::assignments::of_branches(c, &names).await?;
+    let plans = db::plans::newest_of(c, &names).await?;
+    let held = db::branches::artifacts(c, &names).await?;
+    let stands = db::updates::stands(c, &names).await?;
+    let counts = db::terminals::count(c, &names).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let plan = plans.iter().find(|p| p.branch == row.name);
+            let own = |branch: &BranchName| *branch == row.name;
+            Branch {
+                enrolled: row.enrolled.is_some(),
+                last_heard: row.last_heard,
+                plan_serial: plan.map(|p| p.serial),
+                assignments: assignments
+                    .iter()
+                    .filter(|a| own(&a.branch))
+                    .map(|a| Assigned { product: a.product.clone(), version: a.version.clone() })
+                    .collect(),
+                artifacts: plan.map(|p| artifacts(p, &held)).unwrap_or_default(),
+                terminals: counts.iter().find(|(name, _)| own(name)).map_or(0, |(_, n)| *n),
+                confirmed: plan.map_or(0, |p| confirmed(p, &stands)),
+                name: row.name,
+            }
+        })
+        .collect())
+}
+
+/// Some terminals with their newest updates.
+///
+/// # Errors
+/// The database failed.
+pub async fn terminals<C: GenericClient>(c: &C, rows: Vec<TerminalRow>) -> Result<Vec<Terminal>, DatabaseError> {
+    let mut names: Vec<&str> = rows.iter().map(|r| r.branch.as_str()).collect();
+    names.dedup();
+    let updates = db::updates::newest_of(c, &names).await?;
+    let updates = db::updates::with_history(c, updates).await?;
+    let mut updates: HashMap<_, _> = updates.into_iter().map(|u| ((u.branch.clone(), u.terminal.clone()), u)).collect();
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let update = updates.remove(&(row.branch.clone(), row.name.clone()));
+            terminal(row, update)
+        })
+        .collect())
+}
+
+/// One terminal with its newest update.
+///
+/// # Errors
+/// The database failed.
+pub async fn one_terminal<C: GenericClient>(c: &C, row: TerminalRow) -> Result<Terminal, DatabaseError> {
+    let update = db::updates::newest_of_terminal(c, &row.branch, &row.name).await?;
+    let update = db::updates::with_history(c, update.into_iter().collect()).await?.pop();
+    Ok(terminal(row, update))
+}
+
+fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
+    Terminal {
+        branch: row.branch,
+        name: row.name,
+        model: row.model,
+        slot_bytes: row.slot_bytes,
+        agent_version: row.agent_version,
+        slot: row.slot,
+        version: row.version,
+        update: update.map(|u| u.update),
+        last_heard: Some(row.last_heard),
+    }
+}
+
+fn artifacts(plan: &PlanRow, held: &[HeldRow]) -> Vec<BranchArtifact> {
+    let mut artifacts: Vec<BranchArtifact> = Vec::new();
+    for step in &plan.steps {
+        if artifacts.iter().any(|a| a.artifact == step.artifact.sha256) {
+            continue;
+        }
+        let held = held.iter().find(|h| h.branch == plan.branch && h.artifact == step.artifact.sha256);
+        artifacts.push(BranchArtifact {
+            artifact: step.artifact.sha256,
+            product: step.product.clone(),
+            version: step.version.clone(),
+            length: step.artifact.length,
+            have_bytes: held.map_or(0, |h| h.have_bytes),
+            complete: held.is_some_and(|h| h.complete),
+            trouble: held.and_then(|h| h.trouble.clone()),
+        });
+    }
+    artifacts
+}
+
+/// How many terminals of the plan are confirmed on every step that names them.
+fn confirmed(plan: &PlanRow, stands: &[StandRow]) -> u64 {
+    let done: HashSet<_> = stands
+        .iter()
+        .filter(|s| s.branch == plan.branch && s.state == UpdateState::Confirmed)
+        .map(|s| (&s.terminal, &s.product, s.payload))
+        .collect();
+    let mut all_done = BTreeMap::new();
+    for step in &plan.steps {
+        for terminal in &step.terminals {
+            let is_done = done.contains(&(terminal, &step.product, step.payload.sha256));
+            *all_done.entry(terminal).or_insert(true) &= is_done;
+        }
+    }
+    all_done.values().filter(|done| **done).count() as u64
+}

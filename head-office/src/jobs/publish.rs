@@ -1,0 +1,234 @@
+//! Job `publish`: encode → hash → store; then access list → confirmed → seeded and announced → visible to branches.
+//!
+//! In this order a crash between any two steps leaves nothing that a branch could see and not get: the tracker may
+//! know a torrent that nobody announces, the daemon may seed what no plan names; the next attempt goes on from there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use fleet_types::ReleaseState;
+use serde::{Deserialize, Serialize};
+use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
+use swarm::{EngineError, Torrent, torrent};
+use uuid::Uuid;
+use wire::v1::plan::ArtifactRef;
+
+use super::meter::announce;
+use super::validate::remove_archive;
+use super::{measured, moved, sentence, subject};
+use crate::app::App;
+use crate::db;
+use crate::db::payloads::PayloadRow;
+use crate::releases::publish::{self, Hashed, PublishError};
+use crate::releases::{PUBLISH, advance};
+
+/// How often a daemon that verifies is asked.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long a daemon may neither verify nor have all before that is called a failure.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How far the job is, beyond what the release's payloads already tell. Every step is checked again all the same.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Stage {
+    #[default]
+    Encoding,
+    Listing,
+    Seeding,
+    Showing,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    stage: Stage,
+}
+
+pub(super) struct Publish(pub(super) Arc<App>);
+
+#[async_trait]
+impl JobHandler for Publish {
+    fn kind(&self) -> &'static str {
+        PUBLISH
+    }
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let id = subject(context)?;
+        if !self.begin(context, id).await? {
+            return Ok(());
+        }
+        for row in self.payloads(context, id).await? {
+            context.check()?;
+            if row.artifact.is_none() {
+                self.make_artifact(context, id, &row).await?;
+            }
+            // Also after a kill between the transaction and this.
+            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let _ = tokio::task::spawn_blocking(move || publish::clean_up(&store, &payload)).await;
+        }
+        let artifacts: Vec<ArtifactRef> =
+            self.payloads(context, id).await?.into_iter().filter_map(|row| row.artifact).collect();
+        self.list(context, id, &artifacts).await?;
+        self.seed(context, id, &artifacts).await?;
+        self.show(context, id).await
+    }
+
+    async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
+        let Ok(id) = subject(context) else { return Ok(()) };
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
+        if last && release.state == ReleaseState::Publishing {
+            let withdrawn =
+                advance(&transaction, &release, ReleaseState::Withdrawn, Some(failure), context.clock.now());
+            if let Err(error) = withdrawn.await {
+                tracing::error!(error = %sentence(&error), "a release could not be withdrawn");
+            }
+        } else {
+            let text = format!("Attempt {} to publish failed and is repeated: {failure}", context.job.attempts);
+            db::releases::set_reason(&transaction, id, Some(&text)).await?;
+        }
+        commit(transaction).await
+    }
+}
+
+impl Publish {
+    /// From `approved` to `publishing`; false if there is nothing to publish (any more).
+    async fn begin(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(false) };
+        match release.state {
+            ReleaseState::Publishing => return Ok(true),
+            ReleaseState::Approved => {}
+            _ => return Ok(false),
+        }
+        let now = context.clock.now();
+        advance(&transaction, &release, ReleaseState::Publishing, None, now).await.map_err(moved)?;
+        commit(transaction).await?;
+        Ok(true)
+    }
+
+    async fn payloads(&self, context: &JobContext, id: Uuid) -> Result<Vec<PayloadRow>, JobError> {
+        let client = connection(&context.pool).await?;
+        Ok(db::payloads::of_releases(&client, &[id]).await?)
+    }
+
+    async fn make_artifact(&self, context: &JobContext, id: Uuid, row: &PayloadRow) -> Result<(), JobError> {
+        let (store, payload) = (self.0.store.clone(), row.clone());
+        let options = self.0.settings.encode.options;
+        let encoded = measured(context, id, "encoding", row.payload.length, move |meter| {
+            let progress = |p: artifact::EncodeProgress| meter.set(p.done, p.resumed);
+            publish::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled())
+        });
+        let encoded = encoded.await?.map_err(failure)?;
+        context.check()?;
+
+        let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+        let hashed = measured(context, id, "hashing", encoded.length, move |meter| {
+            let hashed = publish::hash(&store, &payload, &encoded, &mut |done| meter.set(done, 0))?;
+            publish::place(&store, &payload, &hashed.artifact)?;
+            Ok(hashed)
+        });
+        let Hashed { artifact, torrent } = hashed.await?.map_err(failure)?;
+
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let (file, now) = (torrent.to_file(&[]), context.clock.now());
+        db::artifacts::insert(&transaction, &artifact, &file, &row.payload.sha256, now).await?;
+        db::payloads::set_artifact(&transaction, id, &row.payload.name, &artifact.sha256).await?;
+        Ok(commit(transaction).await?)
+    }
+
+    async fn list(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Listing }).await?;
+        announce(context, id, "listing", 0, 1 + artifacts.len() as u64).await?;
+        let told = |error| JobError::Retry(format!("{}.", sentence(&error)));
+        self.0.tracker.list_all(&context.pool).await.map_err(told)?;
+        for (done, artifact) in artifacts.iter().enumerate() {
+            announce(context, id, "listing", 1 + done as u64, 1 + artifacts.len() as u64).await?;
+            self.0.tracker.confirm(&artifact.info_hash).await.map_err(told)?;
+        }
+        Ok(())
+    }
+
+    async fn seed(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Seeding }).await?;
+        for artifact in artifacts {
+            context.check()?;
+            announce(context, id, "seeding", 0, artifacts.len() as u64).await?;
+            add_seed(&self.0, artifact).await?;
+            self.wait_until_seeding(context, artifact).await?;
+            self.0.engine.announce(&artifact.info_hash).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// The daemon verifies what it is given: only then does it seed.
+    async fn wait_until_seeding(&self, context: &JobContext, artifact: &ArtifactRef) -> Result<(), JobError> {
+        let mut idle_since = Instant::now();
+        loop {
+            context.check()?;
+            let status = self.0.engine.status(&artifact.info_hash).await.map_err(refused)?;
+            let Some(status) = status else {
+                return Err(JobError::Retry("The BitTorrent daemon forgot the torrent it was given.".into()));
+            };
+            if status.complete && !status.verifying {
+                return Ok(());
+            }
+            if status.verifying {
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() > STUCK {
+                let trouble = status.trouble.unwrap_or_else(|| "no reason given".to_owned());
+                let file = self.0.store.artifact(artifact);
+                return Err(JobError::Retry(format!(
+                    "The BitTorrent daemon holds {} of {} bytes of {} and does not go on ({trouble}). May it read the file?",
+                    status.have_bytes,
+                    status.total_bytes,
+                    file.display()
+                )));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// From `publishing` to `published`: from this commit on plans may name it.
+    async fn show(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Showing }).await?;
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        if let Some(release) = db::releases::lock(&transaction, id).await?
+            && release.state == ReleaseState::Publishing
+        {
+            let now = context.clock.now();
+            advance(&transaction, &release, ReleaseState::Published, None, now).await.map_err(moved)?;
+        }
+        commit(transaction).await?;
+        remove_archive(&self.0, id).await;
+        Ok(())
+    }
+}
+
+/// Gives the daemon an artifact's torrent with the WAN's tracker.
+pub(super) async fn add_seed(app: &App, artifact: &ArtifactRef) -> Result<(), JobError> {
+    let file = {
+        let client = connection(&app.pool).await?;
+        db::artifacts::torrent(&client, &artifact.sha256).await?
+    };
+    let file = file.ok_or_else(|| JobError::GiveUp(format!("artifact {} has no torrent", artifact.sha256)))?;
+    let torrent = Torrent::parse(&file).map_err(|e| JobError::GiveUp(sentence(&e)))?;
+    let file = torrent.to_file(&torrent::wan_tiers(&app.settings.tracker.announce_url));
+    app.engine.add(&file, &app.store.artifacts()).await.map(drop).map_err(refused)
+}
+
+fn refused(error: EngineError) -> JobError {
+    JobError::Retry(format!("{}.", sentence(&error)))
+}
+
+fn failure(error: PublishError) -> JobError {
+    if error.is_cancelled() {
+        return JobError::Interrupted;
+    }
+    let text = format!("{}.", sentence(&error));
+    if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }
+}

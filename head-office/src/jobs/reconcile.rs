@@ -1,0 +1,68 @@
+//! Keeps tracker and daemon in step with the database: at start, and again and again, since both can forget.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use service_kit::Shutdown;
+use service_kit::database::{JobError, connection};
+use service_kit::retry::Backoff;
+
+use super::publish::add_seed;
+use super::sentence;
+use crate::app::App;
+use crate::db;
+
+/// How often the world is compared with the database.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Lists what must be listed and seeds what must be seeded, until shutdown.
+pub async fn reconcile(app: Arc<App>, shutdown: Shutdown) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), EVERY);
+    let mut listed_once = false;
+    let mut last_trouble = String::new();
+    while !shutdown.is_stopping() {
+        let wait = match pass(&app, &mut listed_once).await {
+            Ok(()) => {
+                if !last_trouble.is_empty() {
+                    tracing::info!("tracker and BitTorrent daemon are in step again");
+                    last_trouble.clear();
+                }
+                backoff.reset();
+                EVERY
+            }
+            Err(trouble) => {
+                // Said once, not every half minute.
+                if trouble != last_trouble {
+                    tracing::warn!(%trouble, "tracker or BitTorrent daemon are not in step; trying again");
+                    last_trouble = trouble;
+                }
+                backoff.next()
+            }
+        };
+        shutdown.wait(wait).await;
+    }
+}
+
+async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
+    // After a start the tracker is told even if the file is right: it may have missed the last time.
+    if *listed_once {
+        app.tracker.repair(&app.pool).await.map_err(|e| sentence(&e))?;
+    } else {
+        app.tracker.list_all(&app.pool).await.map_err(|e| sentence(&e))?;
+        *listed_once = true;
+    }
+    let wanted = {
+        let client = connection(&app.pool).await.map_err(|e| sentence(&e))?;
+        db::artifacts::published(&client).await.map_err(|e| sentence(&e))?
+    };
+    let seeded: BTreeSet<_> = app.engine.list().await.map_err(|e| sentence(&e))?.into_iter().collect();
+    for artifact in wanted.iter().filter(|a| !seeded.contains(&a.info_hash)) {
+        tracing::info!(artifact = %artifact.sha256, "seeding again");
+        add_seed(app, artifact).await.map_err(|e| match e {
+            JobError::Retry(text) | JobError::GiveUp(text) => text,
+            JobError::Interrupted => "interrupted".to_owned(),
+        })?;
+    }
+    Ok(())
+}

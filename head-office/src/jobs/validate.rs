@@ -1,0 +1,82 @@
+//! Job `validate`: one pass over an archive that has arrived, then the rules.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleet_types::ReleaseState;
+use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
+use uuid::Uuid;
+
+use super::{measured, moved, sentence, subject};
+use crate::app::App;
+use crate::db;
+use crate::releases::{VALIDATE, advance, ingest};
+
+pub(super) struct Validate(pub(super) Arc<App>);
+
+#[async_trait]
+impl JobHandler for Validate {
+    fn kind(&self) -> &'static str {
+        VALIDATE
+    }
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let id = subject(context)?;
+        let release = {
+            let client = connection(&context.pool).await?;
+            db::releases::find(&client, id).await?
+        };
+        let Some(release) = release.filter(|r| r.state == ReleaseState::Validating) else { return Ok(()) };
+        let (path, policy) = (self.0.store.upload(id), self.0.settings.policy.clone());
+        let archive = path.clone();
+        let scanned = measured(context, id, "validating", release.archive_bytes, move |meter| {
+            let mut progress = |done| meter.set(done, 0);
+            ingest::scan(&archive, &policy, &mut progress, &|| meter.is_cancelled())
+        })
+        .await?;
+        context.check()?;
+        let scan = scanned.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => JobError::GiveUp("The archive is gone from the store; upload it again.".into()),
+            _ => JobError::Retry(format!("The archive {} cannot be read: {e}.", path.display())),
+        })?;
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let now = context.clock.now();
+        let report = ingest::judge(&transaction, id, &scan, &self.0.settings.policy, now).await.map_err(moved)?;
+        commit(transaction).await?;
+        let rejected = report.is_some_and(|r| r.verdict() > wire::v1::releases::Verdict::Warn);
+        if rejected {
+            remove_archive(&self.0, id).await;
+        }
+        Ok(())
+    }
+
+    async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
+        let Ok(id) = subject(context) else { return Ok(()) };
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
+        if last && release.state == ReleaseState::Validating {
+            let rejected = advance(&transaction, &release, ReleaseState::Rejected, Some(failure), context.clock.now());
+            if let Err(error) = rejected.await {
+                tracing::error!(error = %sentence(&error), "a release could not be rejected");
+            }
+        } else {
+            let text = format!("Attempt {} failed and is repeated: {failure}", context.job.attempts);
+            db::releases::set_reason(&transaction, id, Some(&text)).await?;
+        }
+        commit(transaction).await
+    }
+}
+
+/// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
+pub(super) async fn remove_archive(app: &App, id: Uuid) {
+    let path = app.store.upload(id);
+    match tokio::fs::remove_file(&path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), %error, "an archive is left over");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,130 @@
+//! From an archive to a checklist: one streaming pass, then the rules with what the database knows of the fleet.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use fleet_types::ReleaseState;
+use release::{Facts, Policy, Scan, SmallestSlot};
+use service_kit::database::{DatabaseError, GenericClient};
+use uuid::Uuid;
+use wire::v1::plan::PayloadRef;
+use wire::v1::releases::{Report, Verdict};
+
+use super::{MoveError, advance};
+use crate::db;
+use crate::db::payloads::NewPayload;
+use crate::db::releases::Judged;
+
+/// Reads the archive once. Blocking. `progress` hears the bytes read; `cancelled` stops it with an error.
+///
+/// # Errors
+/// The file cannot be read, or it was cancelled.
+pub fn scan(
+    archive: &Path,
+    policy: &Policy,
+    progress: &mut dyn FnMut(u64),
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Scan> {
+    let reader = BufReader::with_capacity(1 << 20, Cancellable { file: File::open(archive)?, cancelled });
+    release::scan(reader, &policy.limits(), progress)
+}
+
+struct Cancellable<'a> {
+    file: File,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Read for Cancellable<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if (self.cancelled)() { Err(io::Error::other("cancelled")) } else { self.file.read(buf) }
+    }
+}
+
+/// Judges what was read and moves the release from `validating` on, in the transaction `c`. Judged already: nothing.
+///
+/// # Errors
+/// The database failed.
+pub async fn judge<C: GenericClient>(
+    c: &C,
+    id: Uuid,
+    scan: &Scan,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<Option<Report>, MoveError> {
+    let Some(release) = db::releases::lock(c, id).await? else { return Ok(None) };
+    if release.state != ReleaseState::Validating {
+        return Ok(None);
+    }
+    let manifest = scan.manifest();
+    if let Some(manifest) = manifest {
+        // Two archives of one version judged at once would both find it free.
+        db::releases::lock_product(c, &manifest.product).await?;
+    }
+    let report = release::evaluate(scan, &facts(c, scan).await?, policy);
+    let read = scan.manifest.as_ref();
+    let judged = Judged {
+        product: manifest.map(|m| &m.product),
+        version: manifest.map(|m| &m.version),
+        manifest: read.map(|m| m.bytes.as_slice()),
+        manifest_sha256: read.map(|m| m.sha256),
+        report: &report,
+    };
+    db::releases::set_judged(c, id, &judged).await?;
+    let (to, reason) = verdict(&report);
+    if to != ReleaseState::Rejected {
+        store_payloads(c, id, scan).await?;
+    }
+    advance(c, &release, to, reason.as_deref(), now).await?;
+    Ok(Some(report))
+}
+
+/// Where a report leads, and the sentence that says why.
+fn verdict(report: &Report) -> (ReleaseState, Option<String>) {
+    let named = |verdict: Verdict| {
+        let ids: Vec<&str> = report.findings.iter().filter(|f| f.verdict == verdict).map(|f| f.id.as_str()).collect();
+        ids.join(", ")
+    };
+    match report.verdict() {
+        Verdict::Pass => (ReleaseState::Approved, None),
+        Verdict::Warn => {
+            (ReleaseState::AwaitingSignature, Some(format!("Warnings to be accepted: {}.", named(Verdict::Warn))))
+        }
+        Verdict::Unknown => {
+            (ReleaseState::Rejected, Some(format!("Rules that could not be evaluated: {}.", named(Verdict::Unknown))))
+        }
+        Verdict::Fail => (ReleaseState::Rejected, Some(format!("Rules that failed: {}.", named(Verdict::Fail)))),
+    }
+}
+
+async fn facts<C: GenericClient>(c: &C, scan: &Scan) -> Result<Facts, DatabaseError> {
+    let smallest = db::terminals::smallest_slots(c).await?;
+    let models: BTreeMap<_, _> = smallest
+        .into_iter()
+        .map(|(model, bytes, terminal)| (model, SmallestSlot { bytes, terminal: Some(terminal) }))
+        .collect();
+    let published = match scan.manifest() {
+        Some(manifest) => Some(db::releases::taken_versions(c, &manifest.product).await?),
+        None => None,
+    };
+    Ok(Facts { models: Some(models), published })
+}
+
+async fn store_payloads<C: GenericClient>(c: &C, id: Uuid, scan: &Scan) -> Result<(), DatabaseError> {
+    for (position, (payload, member)) in scan.payloads().enumerate() {
+        // A release that passed has a file for each payload: `archive-shape` and `digests` see to it.
+        let Some(member) = member else { continue };
+        let reference = PayloadRef { name: payload.name.to_string(), sha256: payload.sha256, length: payload.size };
+        let new = NewPayload {
+            position: i32::try_from(position).unwrap_or(i32::MAX),
+            kind: payload.kind.as_str(),
+            compatible: &payload.compatible,
+            archive_offset: member.offset,
+            payload: &reference,
+        };
+        db::payloads::insert(c, id, &new).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Releases as operators see them.
+
+use fleet_types::ReleaseState;
+use service_kit::database::{DatabaseError, GenericClient};
+use uuid::Uuid;
+use wire::v1::releases::{Release, ReleasePayload};
+
+use crate::db;
+use crate::db::releases::ReleaseRow;
+use crate::releases::uploads;
+use crate::store::Store;
+
+/// One release.
+///
+/// # Errors
+/// The database failed.
+pub async fn view<C: GenericClient>(c: &C, store: &Store, row: ReleaseRow) -> Result<Release, DatabaseError> {
+    let mut all = view_all(c, store, vec![row]).await?;
+    all.pop().ok_or_else(|| DatabaseError::value("id", "one row gives one release"))
+}
+
+/// Some releases, in the order given.
+///
+/// # Errors
+/// The database failed.
+pub async fn view_all<C: GenericClient>(
+    c: &C,
+    store: &Store,
+    rows: Vec<ReleaseRow>,
+) -> Result<Vec<Release>, DatabaseError> {
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.id).collect();
+    let payloads = db::payloads::of_releases(c, &ids).await?;
+    let mut releases = Vec::with_capacity(rows.len());
+    for row in rows {
+        let received_bytes = match row.state {
+            // Not synced: this figure is for people. The offset that an upload continues at is.
+            ReleaseState::Uploading => uploads::length(&store.upload(row.id)).await.min(row.archive_bytes),
+            _ => row.archive_bytes,
+        };
+        let payloads = payloads
+            .iter()
+            .filter(|p| p.release == row.id)
+            .map(|p| ReleasePayload { payload: p.payload.clone(), artifact: p.artifact.clone() })
+            .collect();
+        releases.push(Release {
+            id: row.id,
+            product: row.product,
+            version: row.version,
+            state: row.state,
+            reason: row.reason,
+            file_name: row.file_name,
+            archive_bytes: row.archive_bytes,
+            received_bytes,
+            manifest: row.manifest,
+            report: row.report,
+            payloads,
+            progress: row.progress,
+            created: row.created,
+            changed: row.changed,
+        });
+    }
+    Ok(releases)
+}

@@ -1,0 +1,226 @@
+//! What a branch's plan should say. Pure: assignments, terminals, the previous plan and the time go in; steps, and for
+//! every terminal that gets none the reason, come out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{BranchName, Digest, ModelName, ProductName, TerminalName, Version};
+use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
+
+/// The plan's format that this planner writes.
+const FORMAT: u32 = 1;
+
+/// A slot image of a published release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The models it is for.
+    pub compatible: Vec<ModelName>,
+    /// What ends up in the slot.
+    pub payload: PayloadRef,
+    /// What travels.
+    pub artifact: ArtifactRef,
+}
+
+/// This branch shall run this release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The product.
+    pub product: ProductName,
+    /// The version.
+    pub version: Version,
+    /// The release's manifest.
+    pub manifest: Digest,
+    /// Whether the version may lie below the installed one.
+    pub downgrade: bool,
+    /// When it was assigned.
+    pub at: DateTime<Utc>,
+    /// The release's slot images.
+    pub images: Vec<Image>,
+}
+
+/// A terminal of the branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// Its name.
+    pub name: TerminalName,
+    /// Its model.
+    pub model: ModelName,
+    /// Size of its smaller slot in bytes.
+    pub slot_bytes: u64,
+}
+
+/// All that is known of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// What it is assigned, a product each.
+    pub assignments: Vec<Assignment>,
+    /// Its terminals.
+    pub terminals: Vec<Terminal>,
+}
+
+/// Why an assignment gives a terminal nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exclusion {
+    /// The release has no image for its model.
+    NotForModel(ModelName),
+    /// Its slot is smaller than the image.
+    SlotTooSmall {
+        /// Size of its smaller slot in bytes.
+        slot: u64,
+        /// Length of the image in bytes.
+        image: u64,
+    },
+    /// A later assignment of another product has the slot.
+    SlotTaken(ProductName),
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotForModel(model) => write!(f, "the release has no image for model {model}"),
+            Self::SlotTooSmall { slot, image } => write!(f, "its slot has {slot} bytes, the image {image}"),
+            Self::SlotTaken(product) => write!(f, "its slot goes to {product}, which was assigned later"),
+        }
+    }
+}
+
+/// A terminal that an assignment gives nothing, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excluded {
+    /// The terminal.
+    pub terminal: TerminalName,
+    /// The assignment's product.
+    pub product: ProductName,
+    /// Why.
+    pub why: Exclusion,
+}
+
+/// What the plan should say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// The steps, in order: products by name, images in the manifest's order, terminals by name.
+    pub steps: Vec<Step>,
+    /// Who is left out.
+    pub excluded: Vec<Excluded>,
+}
+
+/// The plan before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// Its serial.
+    pub serial: u64,
+    /// When it was made.
+    pub issued: DateTime<Utc>,
+    /// Until when it is accepted.
+    pub expires: DateTime<Utc>,
+    /// What it orders.
+    pub steps: Vec<Step>,
+}
+
+/// Decides the steps for a branch.
+pub fn propose(fleet: &Fleet) -> Proposal {
+    let mut proposal = Proposal::default();
+    let slots = slot_owners(fleet);
+    let mut assignments: Vec<&Assignment> = fleet.assignments.iter().collect();
+    assignments.sort_by(|a, b| a.product.cmp(&b.product));
+    for assignment in assignments {
+        let mut named: Vec<Vec<TerminalName>> = vec![Vec::new(); assignment.images.len()];
+        let mut terminals: Vec<&Terminal> = fleet.terminals.iter().collect();
+        terminals.sort_by(|a, b| a.name.cmp(&b.name));
+        for terminal in terminals {
+            match image_for(assignment, terminal, &slots) {
+                Ok(image) => named[image].push(terminal.name.clone()),
+                Err(why) => proposal.excluded.push(Excluded {
+                    terminal: terminal.name.clone(),
+                    product: assignment.product.clone(),
+                    why,
+                }),
+            }
+        }
+        for (image, terminals) in assignment.images.iter().zip(named) {
+            if !terminals.is_empty() {
+                proposal.steps.push(step(assignment, image, terminals));
+            }
+        }
+    }
+    proposal
+}
+
+/// The plan to issue now, or none if the previous one says the same and is in the first half of its life.
+///
+/// A branch that was never told anything gets no empty plan; one whose terminals all fell out does.
+pub fn issue(
+    branch: &BranchName,
+    proposal: &Proposal,
+    previous: Option<&Previous>,
+    now: DateTime<Utc>,
+    life: TimeDelta,
+) -> Option<Plan> {
+    let needed = match previous {
+        None => !proposal.steps.is_empty(),
+        Some(previous) => previous.steps != proposal.steps || is_past_half(previous, now),
+    };
+    needed.then(|| Plan {
+        format: FORMAT,
+        branch: branch.clone(),
+        serial: next_serial(previous.map(|p| p.serial), now),
+        issued: now,
+        expires: now + life,
+        steps: proposal.steps.clone(),
+    })
+}
+
+/// `max(last + 1, Unix milliseconds)`: rises also after a restore from an old backup.
+pub fn next_serial(last: Option<u64>, now: DateTime<Utc>) -> u64 {
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+    last.map_or(1, |last| last + 1).max(millis)
+}
+
+fn is_past_half(previous: &Previous, now: DateTime<Utc>) -> bool {
+    previous.expires - now < (previous.expires - previous.issued) / 2
+}
+
+/// Which product has each terminal's slot: of those with an image for it, the one assigned last.
+fn slot_owners(fleet: &Fleet) -> BTreeMap<&TerminalName, &ProductName> {
+    let mut by_time: Vec<&Assignment> = fleet.assignments.iter().collect();
+    by_time.sort_by(|a, b| (a.at, &a.product).cmp(&(b.at, &b.product)));
+    let mut owners = BTreeMap::new();
+    for assignment in by_time {
+        for terminal in &fleet.terminals {
+            if assignment.images.iter().any(|i| i.compatible.contains(&terminal.model)) {
+                owners.insert(&terminal.name, &assignment.product);
+            }
+        }
+    }
+    owners
+}
+
+fn image_for(
+    assignment: &Assignment,
+    terminal: &Terminal,
+    slots: &BTreeMap<&TerminalName, &ProductName>,
+) -> Result<usize, Exclusion> {
+    let found = assignment.images.iter().position(|i| i.compatible.contains(&terminal.model));
+    let number = found.ok_or_else(|| Exclusion::NotForModel(terminal.model.clone()))?;
+    if let Some(owner) = slots.get(&terminal.name).filter(|owner| **owner != &assignment.product) {
+        return Err(Exclusion::SlotTaken((*owner).clone()));
+    }
+    let image = assignment.images[number].payload.length;
+    if terminal.slot_bytes < image {
+        return Err(Exclusion::SlotTooSmall { slot: terminal.slot_bytes, image });
+    }
+    Ok(number)
+}
+
+fn step(assignment: &Assignment, image: &Image, terminals: Vec<TerminalName>) -> Step {
+    Step {
+        terminals,
+        product: assignment.product.clone(),
+        version: assignment.version.clone(),
+        manifest: assignment.manifest,
+        payload: image.payload.clone(),
+        artifact: image.artifact.clone(),
+        downgrade: assignment.downgrade,
+    }
+}

@@ -1,0 +1,84 @@
+//! Assignments: this branch runs this release.
+
+use actix_web::web::{Data, Json};
+use fleet_types::TerminalName;
+use service_kit::database::{GenericClient, begin, commit, connection};
+use service_kit::server::{ApiError, Caller};
+use wire::v1::fleet::{Assign, PlanIssued};
+use wire::{Code, Problem};
+
+use crate::app::App;
+use crate::db;
+use crate::error::ApiResult;
+use crate::rollout::apply::{self, MAX_TERMINALS, Outcome};
+
+/// Most reasons that a refusal lists.
+const MAX_REASONS: usize = 5;
+
+/// Assign a published release to a branch: its plan is issued at once, and again whenever terminals enrol there.
+#[utoipa::path(post, path = "/v1/assignments", tag = "assignments", request_body = Assign, responses(
+    (status = 200, description = "The plan in force; serial 0 while the branch has no terminals", body = PlanIssued),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Not published, or fits no terminal there", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 422, description = "A downgrade that was not asked for", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiResult<Json<PlanIssued>> {
+    let Assign { branch, product, version, downgrade } = &*body;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if !db::branches::lock(&transaction, branch).await? {
+        return Err(ApiError::not_found(format_args!("branch {branch}")));
+    }
+    let release = db::releases::published(&transaction, product, version).await?.ok_or_else(|| {
+        let detail = format!("{product} {version} is not published.");
+        ApiError::new(Code::NotPublished, detail, "See the releases and their states; wait until it is published.")
+    })?;
+    let now = app.clock.now();
+    db::assignments::set(&transaction, branch, product, release.id, *downgrade, &caller.name, now).await?;
+    let outcome = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+    refuse_if_nothing_fits(&outcome, &body)?;
+    if !downgrade {
+        refuse_downgrade(&transaction, &outcome, &body).await?;
+    }
+    let newest = db::plans::newest(&transaction, branch).await?;
+    commit(transaction).await?;
+    tracing::info!(%branch, %product, %version, by = caller.name, "assigned");
+    Ok(Json(PlanIssued {
+        branch: branch.clone(),
+        serial: newest.map_or(0, |p| p.serial),
+        terminals: outcome
+            .proposal
+            .steps
+            .iter()
+            .filter(|s| s.product == *product)
+            .flat_map(|s| s.terminals.clone())
+            .collect(),
+    }))
+}
+
+/// A branch without terminals may be assigned anything: the plan comes with the first that fits.
+fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
+    let fits = outcome.proposal.steps.iter().any(|s| s.product == body.product);
+    let mut excluded = outcome.proposal.excluded.iter().filter(|e| e.product == body.product).peekable();
+    if fits || excluded.peek().is_none() {
+        return Ok(());
+    }
+    let reasons: Vec<String> = excluded.take(MAX_REASONS).map(|e| format!("{}: {}", e.terminal, e.why)).collect();
+    let detail =
+        format!("{} {} fits no terminal of {}: {}.", body.product, body.version, body.branch, reasons.join("; "));
+    Err(ApiError::new(Code::NothingToInstall, detail, "Publish a release with an image for these terminals."))
+}
+
+async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Assign) -> ApiResult<()> {
+    let named = |name: &TerminalName| {
+        outcome.proposal.steps.iter().any(|s| s.product == body.product && s.terminals.contains(name))
+    };
+    let terminals = db::terminals::of_branch(c, &body.branch, MAX_TERMINALS).await?;
+    let ahead = terminals.into_iter().find(|t| named(&t.name) && t.version.as_ref().is_some_and(|v| *v > body.version));
+    let Some(ahead) = ahead else { return Ok(()) };
+    let runs = ahead.version.map(|v| v.to_string()).unwrap_or_default();
+    let why = format!("{} runs {runs}, which is newer than {}", ahead.name, body.version);
+    Err(ApiError::new(Code::BadField, format!("downgrade: {why}."), "Set downgrade if that is what you want."))
+}

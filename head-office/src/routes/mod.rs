@@ -1,0 +1,59 @@
+//! The routes of both listeners, one file per resource. A handler parses, calls and answers; no SQL and no rule
+//! stands here.
+
+pub mod artifacts;
+pub mod assignments;
+mod authentication;
+pub mod branches;
+pub mod enrol;
+pub mod events;
+pub mod releases;
+pub mod reports;
+pub mod status;
+pub mod sync;
+pub mod terminals;
+pub mod uploads;
+
+use actix_web::http::Method;
+use actix_web::web;
+use service_kit::server::{Role, Route};
+
+pub use authentication::BranchTokens;
+pub use events::Streams;
+
+/// The operators' routes, each with the role that it asks for.
+pub fn operators() -> Vec<Route> {
+    use Role::{Admin, Operator, Public, ReleaseManager, Viewer};
+    vec![
+        Route::new(Method::OPTIONS, "/v1/uploads", Public, || web::to(uploads::options)),
+        Route::post("/v1/uploads", ReleaseManager, || web::to(uploads::create)),
+        Route::new(Method::HEAD, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::head)),
+        Route::new(Method::PATCH, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::patch)),
+        Route::get("/v1/releases", Viewer, || web::to(releases::list)),
+        Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),
+        Route::post("/v1/releases/{id}/approve", ReleaseManager, || web::to(releases::approve)),
+        Route::get("/v1/branches", Viewer, || web::to(branches::list)),
+        Route::post("/v1/branches", Admin, || web::to(branches::add)),
+        Route::get("/v1/branches/{branch}", Viewer, || web::to(branches::show)),
+        Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
+        Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
+        Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
+        Route::get("/v1/status", Viewer, || web::to(status::status)),
+        Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
+        Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),
+    ]
+}
+
+/// The branch servers' routes.
+pub fn machines() -> Vec<Route> {
+    use Role::{Branch, JoinToken};
+    vec![
+        Route::post("/v1/enrol", JoinToken, || web::to(enrol::enrol)),
+        Route::get("/v1/sync", Branch, || web::to(sync::sync)),
+        Route::get("/v1/events", Branch, || web::to(events::events)),
+        Route::post("/v1/reports", Branch, || web::to(reports::report)),
+        Route::get("/v1/artifacts/{sha256}/index", Branch, || web::to(artifacts::index)),
+        Route::get("/v1/artifacts/{sha256}/torrent", Branch, || web::to(artifacts::torrent)),
+        Route::get("/v1/manifests/{sha256}", Branch, || web::to(artifacts::manifest)),
+    ]
+}

@@ -1,0 +1,111 @@
+//! Reports of branches: numbered, stored in a transaction, each counts once.
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use fleet_types::BranchName;
+use service_kit::database::{DatabaseError, GenericClient, begin, commit, connection};
+use service_kit::server::{ApiError, Caller};
+use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Reason, Report};
+use wire::{Code, clip_reason};
+
+use crate::app::App;
+use crate::db;
+use crate::db::branches::HeldRow;
+use crate::error::ApiResult;
+use crate::rollout::apply;
+
+/// Longest code of a reason, in characters.
+const MAX_CODE: usize = 64;
+/// Longest version text of an agent, in characters.
+const MAX_AGENT_VERSION: usize = 64;
+
+/// Stores a batch and says up to which number everything is stored.
+pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiResult<Json<Acknowledged>> {
+    let branch = caller.branch_name()?;
+    let Batch { epoch, reports } = body.into_inner();
+    check_shape(&reports)?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let now = app.clock.now();
+    // Held until the commit: a repeated delivery waits here and then finds its reports stored.
+    db::branches::lock(&transaction, branch).await?;
+    let stored = db::reports::open(&transaction, branch, epoch, now).await?;
+    if let Some(first) = reports.first().filter(|r| r.seq > stored + 1) {
+        let detail = format!("Report {} came, {} is the next.", first.seq, stored + 1);
+        return Err(ApiError::new(Code::ReportOutOfOrder, detail, format!("Send the reports from {} on.", stored + 1)));
+    }
+    let mut fleet_changed = false;
+    let mut through = stored;
+    for numbered in reports.into_iter().filter(|r| r.seq > stored) {
+        through = numbered.seq;
+        fleet_changed |= store(&transaction, branch, numbered, now).await?;
+    }
+    if through > stored {
+        db::reports::advance(&transaction, branch, epoch, through).await?;
+    }
+    if fleet_changed {
+        apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+    }
+    commit(transaction).await?;
+    Ok(Json(Acknowledged { through }))
+}
+
+fn check_shape(reports: &[Numbered]) -> ApiResult<()> {
+    if reports.len() > MAX_BATCH {
+        let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", reports.len());
+        return Err(ApiError::new(Code::TooLarge, detail, "Send them in several requests."));
+    }
+    let gap = reports.windows(2).any(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
+    if gap || reports.first().is_some_and(|r| r.seq == 0) {
+        return Err(ApiError::bad_field("reports", "their numbers must begin at 1 or above and rise by one"));
+    }
+    Ok(())
+}
+
+/// Stores one report; true if the branch's plan may have to change.
+async fn store<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    numbered: Numbered,
+    now: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    let Numbered { seq, at, report } = numbered;
+    let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
+    match report {
+        Report::TerminalSeen { mut facts } => {
+            facts.agent_version = clean(&facts.agent_version, MAX_AGENT_VERSION);
+            db::terminals::upsert(c, branch, &facts, now).await?;
+            return Ok(true);
+        }
+        Report::Running { terminal, slot, version } => {
+            if !db::terminals::set_running(c, branch, &terminal, slot, &version, now).await? {
+                unknown(terminal);
+            }
+        }
+        Report::Update { terminal, mut update } => {
+            update.reason = update.reason.map(|r| Reason {
+                code: clean(&r.code, MAX_CODE),
+                text: clean(clip_reason(&r.text), wire::MAX_REASON_LEN),
+            });
+            if db::terminals::heard(c, branch, &terminal, now).await? {
+                db::updates::record(c, branch, &terminal, &update, at).await?;
+            } else {
+                unknown(terminal);
+            }
+        }
+        Report::Artifact { artifact, have_bytes, complete, trouble } => {
+            // Only of artifacts that there are: a branch must not fill the table with inventions.
+            if db::artifacts::find_published(c, &artifact).await?.is_some() {
+                let trouble = trouble.map(|t| clean(clip_reason(&t), wire::MAX_REASON_LEN));
+                let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
+                db::branches::set_artifact(c, &held, now).await?;
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Text that PostgreSQL and a person's screen can take.
+fn clean(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}

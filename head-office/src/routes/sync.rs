@@ -1,0 +1,42 @@
+//! What a branch should hold and run.
+
+use actix_web::web::{Data, Json};
+use chrono::{DateTime, Utc};
+use service_kit::database::{begin, commit, connection};
+use service_kit::server::Caller;
+use wire::v1::sync::Sync;
+
+use crate::app::App;
+use crate::db;
+use crate::db::plans::PlanRow;
+use crate::error::ApiResult;
+use crate::rollout::apply;
+
+/// The newest plan, and those of its artifacts that can be had here.
+pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
+    let branch = caller.branch_name()?;
+    let mut client = connection(&app.pool).await?;
+    let now = app.clock.now();
+    let mut newest = db::plans::newest(&client, branch).await?;
+    if newest.as_ref().is_some_and(|plan| needs_new_life(plan, now)) {
+        let transaction = begin(&mut client).await?;
+        apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+        commit(transaction).await?;
+        newest = db::plans::newest(&client, branch).await?;
+    }
+    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new() })) };
+    let plan = db::plans::envelope(&client, branch, newest.serial).await?;
+    let mut available = Vec::new();
+    for step in &newest.steps {
+        let artifact = step.artifact.sha256;
+        if !available.contains(&artifact) && db::artifacts::find_published(&client, &artifact).await?.is_some() {
+            available.push(artifact);
+        }
+    }
+    Ok(Json(Sync { plan, available }))
+}
+
+/// A plan is made anew at half of its life, so that a branch that is cut off has at least that much left.
+fn needs_new_life(plan: &PlanRow, now: DateTime<Utc>) -> bool {
+    plan.expires - now < (plan.expires - plan.issued) / 2
+}
