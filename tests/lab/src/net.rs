@@ -118,7 +118,8 @@ impl Net {
         ip(&format!("netns add {name}"))?;
         ip(&format!("-n {name} link set lo up"))?;
         // IPv6 only adds chatter to the byte counters; forwarding would make routers of branches.
-        let quiet = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 > /proc/sys/net/ipv4/ip_forward";
+        let quiet = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; \
+             echo 0 > /proc/sys/net/ipv6/conf/lo/disable_ipv6; echo 0 > /proc/sys/net/ipv4/ip_forward";
         Tool::in_namespace(name, "sh").args(["-c", quiet]).run().map(drop)
     }
 
