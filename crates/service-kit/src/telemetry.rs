@@ -1,5 +1,7 @@
 //! Logs: one subscriber per process, as text for people or JSON for collectors, on standard error.
 
+use std::io::IsTerminal;
+
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -73,7 +75,9 @@ pub fn init(settings: &TelemetrySettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&settings.filter)
         .map_err(|source| TelemetryError::Filter { filter: settings.filter.clone(), source })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people at a terminal, not for files and journals.
+    let colours = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
     match settings.format {
         Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         Format::Text => registry.with(layer).try_init(),

@@ -17,7 +17,7 @@ service_kit::statements! {
         WHERE join_token_sha256 = $1 AND join_token_expires > $3 RETURNING name";
     BY_TOKEN = "SELECT name FROM branches WHERE token_sha256 = $1";
     HEARD = "UPDATE branches SET last_heard = $2
-        WHERE name = $1 AND (last_heard IS NULL OR last_heard < $2 - interval '5 seconds')";
+        WHERE name = $1 AND (last_heard IS NULL OR last_heard < $2::timestamptz - interval '5 seconds')";
     SELECT = "SELECT name, enrolled_at, last_heard FROM branches WHERE name = $1";
     // Holds the branch until the transaction ends: its plans are made one after the other.
     LOCK = "SELECT name FROM branches WHERE name = $1 FOR UPDATE";
