@@ -1,6 +1,6 @@
 //! What the program consists of, and its two route tables: used by `main` and by tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::{self, ServiceConfig};
@@ -14,7 +14,6 @@ use service_kit::server::{
 use service_kit::{Clock, Shutdown, token};
 use swarm::{AccessList, Engine};
 use tokio::sync::Notify;
-use wire::Code;
 use wire::v1::paths;
 
 use crate::config::Settings;
@@ -78,45 +77,53 @@ pub struct App {
     pub shutdown: Shutdown,
 }
 
-/// The open event streams, bounded for each terminal.
+/// The open event streams, oldest first, bounded for each terminal.
 #[derive(Debug, Default)]
-pub struct Streams(Mutex<BTreeMap<TerminalName, usize>>);
+pub struct Streams(Mutex<BTreeMap<TerminalName, VecDeque<Arc<Notify>>>>);
 
 /// A terminal's right to one stream; given back when it is dropped.
 #[derive(Debug)]
 pub struct StreamPermit {
     streams: Arc<Streams>,
     terminal: TerminalName,
+    end: Arc<Notify>,
 }
 
 impl Streams {
-    /// One more stream for `terminal`.
-    ///
-    /// # Errors
-    /// It has as many as it may.
-    pub fn open(self: &Arc<Self>, terminal: &TerminalName) -> Result<StreamPermit, ApiError> {
+    /// One more stream for `terminal`; beyond its bound the oldest ends. That one is more likely to be dead than the
+    /// new one, and a terminal behind a broken connection must not be kept out by its own past.
+    pub fn open(self: &Arc<Self>, terminal: &TerminalName) -> StreamPermit {
+        let end = Arc::new(Notify::new());
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(terminal.clone()).or_default();
-        if *count >= STREAMS_EACH {
-            let detail = format!("Terminal {terminal} has {STREAMS_EACH} event streams open.");
-            return Err(ApiError::new(Code::TooMany, detail, "Close one, or wait until it is found to be dead."));
+        let streams = open.entry(terminal.clone()).or_default();
+        streams.push_back(end.clone());
+        if streams.len() > STREAMS_EACH
+            && let Some(oldest) = streams.pop_front()
+        {
+            oldest.notify_one();
         }
-        *count += 1;
-        Ok(StreamPermit { streams: self.clone(), terminal: terminal.clone() })
+        StreamPermit { streams: self.clone(), terminal: terminal.clone(), end }
     }
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(VecDeque::len).sum()
+    }
+}
+
+impl StreamPermit {
+    /// Waits until a newer stream took its place.
+    pub async fn ended(&self) {
+        self.end.notified().await;
     }
 }
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.terminal) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(streams) = open.get_mut(&self.terminal) {
+            streams.retain(|end| !Arc::ptr_eq(end, &self.end));
+            if streams.is_empty() {
                 open.remove(&self.terminal);
             }
         }

@@ -9,7 +9,7 @@ use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Report, Update
 use wire::v1::sync::TerminalFacts;
 
 use crate::app::App;
-use crate::db::{self, moves, report_epochs, terminals, updates};
+use crate::db::{self, moves, report_epochs, site, terminals, updates};
 use crate::error::ApiError;
 use crate::relay;
 
@@ -31,6 +31,8 @@ pub async fn store(app: &App, terminal: &TerminalName, batch: &Batch) -> Result<
     let now = app.clock.now();
     let mut client = connection(&app.pool).await?;
     let tx = db::begin(&mut client).await?;
+    // This server's row before the terminal's, here as everywhere: one order of locks, no deadlock.
+    site::lock(&tx).await?;
     if !terminals::lock(&tx, terminal).await? {
         return Err(ApiError::not_found(format!("terminal {terminal}")));
     }

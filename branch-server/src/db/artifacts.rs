@@ -24,6 +24,7 @@ service_kit::statements! {
     INSERT = "insert into artifacts (sha256, length, index_sha256, index_length, info_hash, payload_name, payload_sha256,
              payload_length, manifest, product, version)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing";
+    RETITLE = "update artifacts set manifest = $2, product = $3, version = $4 where sha256 = $1";
     DESCRIBE = "update artifacts set index = $2, torrent = $3, stage = 'described' where sha256 = $1 and stage = 'wanted'";
     SET_STAGE = "update artifacts set stage = $3 where sha256 = $1 and stage = $2";
     HOLD = "update artifacts
@@ -147,6 +148,17 @@ pub async fn insert(client: &impl GenericClient, wanted: &Wanted) -> Result<(), 
         &wanted.version.to_string(),
     ];
     execute(client, INSERT, params).await.map(drop)
+}
+
+/// Another release of the same artifact is planned now.
+pub async fn retitle(client: &impl GenericClient, wanted: &Wanted) -> Result<(), DatabaseError> {
+    let params: Params<'_> = &[
+        &&wanted.artifact.sha256.as_bytes()[..],
+        &&wanted.manifest.as_bytes()[..],
+        &wanted.product.as_str(),
+        &wanted.version.to_string(),
+    ];
+    execute(client, RETITLE, params).await.map(drop)
 }
 
 /// Keeps its index and torrent, both checked: it is described.

@@ -10,10 +10,10 @@ use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{Event, Sync};
 
 use crate::app::{App, StreamPermit, TERMINALS};
-use crate::db::{artifacts, plan, terminals};
+use crate::db::{artifacts, manifests, plan, terminals};
 use crate::error::{ApiError, chain};
 use crate::intake;
-use crate::sync::plan::wanted;
+use crate::sync::plan::available;
 
 /// What this terminal should hold and run.
 ///
@@ -28,10 +28,9 @@ pub async fn sync(app: Data<App>, caller: Caller) -> Result<Json<Sync>, ApiError
     let Some(stored) = plan::read(&client).await? else {
         return Ok(Json(Sync { plan: None, available: Vec::new() }));
     };
-    let records = artifacts::all(&client).await?;
-    let here = |artifact| records.iter().any(|r| r.wanted.artifact.sha256 == artifact && r.stage.is_available());
-    let named = wanted(&stored.open()?).into_iter().map(|w| w.artifact.sha256);
-    let available = named.filter(|artifact| here(*artifact)).collect();
+    let records = artifacts::all(&client).await?.into_iter().filter(|r| r.stage.is_available());
+    let offered: Vec<_> = records.map(|r| r.wanted).collect();
+    let available = available(&stored.open()?, &offered, &manifests::here(&client).await?);
     Ok(Json(Sync { plan: Some(stored.envelope), available }))
 }
 
@@ -40,19 +39,19 @@ struct Position {
     app: Data<App>,
     wake: watch::Receiver<u64>,
     after: i64,
-    _permit: StreamPermit,
+    permit: StreamPermit,
 }
 
 /// Calls to look again.
 ///
-/// Server-sent events without state: whoever gets one asks `/v1/sync`. `Last-Event-ID` brings what was missed.
+/// Server-sent events without state: whoever gets one asks `/v1/sync`. `Last-Event-ID` brings what was missed. A terminal
+/// holds at most two streams: a third one ends its oldest.
 #[utoipa::path(get, path = "/v1/events", tag = "machines", responses(
     (status = 200, description = "An endless stream of `\"look-again\"`", body = String, content_type = "text/event-stream"),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
-    (status = 429, description = "`too-many`: this terminal has two streams open", body = wire::Problem),
 ))]
 pub async fn events(app: Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let permit = app.streams.open(caller.terminal_name()?)?;
+    let permit = app.streams.open(caller.terminal_name()?);
     // Subscribed before looking, so that nothing falls between.
     let wake = app.wakeups.subscribe();
     let client = connection(&app.pool).await?;
@@ -63,7 +62,7 @@ pub async fn events(app: Data<App>, caller: Caller, request: HttpRequest) -> Res
     // A number from another life of the database is ahead of it: then everything may have been missed.
     let after = asked.map_or(latest, |id| if id > latest { 0 } else { id });
     let shutdown = app.shutdown.clone();
-    let position = Position { app, wake, after, _permit: permit };
+    let position = Position { app, wake, after, permit };
     let calls = stream::unfold(position, |mut at| async move {
         loop {
             match newest_after(&at.app, at.after).await {
@@ -76,7 +75,10 @@ pub async fn events(app: Data<App>, caller: Caller, request: HttpRequest) -> Res
                 // The stream stays: the next wake-up looks again.
                 Err(error) => tracing::debug!(error = %chain(&error), "events could not be read"),
             }
-            at.wake.changed().await.ok()?;
+            tokio::select! {
+                woken = at.wake.changed() => woken.ok()?,
+                () = at.permit.ended() => return None,
+            }
         }
     });
     Ok(sse(calls, shutdown))

@@ -16,7 +16,7 @@ use wire::v1::reports::Report;
 use super::run::ActionError;
 use crate::app::App;
 use crate::db::{self, artifacts};
-use crate::error::chain;
+use crate::error::{chain, presentable};
 use crate::relay;
 use crate::store::StoreError;
 
@@ -123,13 +123,13 @@ async fn trouble(
     rest: Duration,
 ) -> Result<(), ActionError> {
     let artifact = record.wanted.artifact.sha256;
-    let now = app.clock.now();
+    let (now, text) = (app.clock.now(), presentable(text));
     let mut client = connection(&app.pool).await?;
     let tx = db::begin(&mut client).await?;
-    artifacts::set_progress(&tx, &artifact, have_bytes, Some(text)).await?;
+    artifacts::set_progress(&tx, &artifact, have_bytes, Some(&text)).await?;
     artifacts::rest(&tx, &artifact, now + TimeDelta::from_std(rest).unwrap_or(TimeDelta::hours(1))).await?;
-    let trouble = Some(wire::clip_reason(text).to_owned());
-    relay::queue(&tx, now, &Report::Artifact { artifact, have_bytes, complete: false, trouble }).await?;
+    let report = Report::Artifact { artifact, have_bytes, complete: false, trouble: Some(text) };
+    relay::queue(&tx, now, &report).await?;
     db::commit(tx).await?;
     app.signals.relay.notify_one();
     Ok(())

@@ -17,11 +17,11 @@ pub enum DescribeError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// Something is not what the plan names.
-    #[error("Head office's {what} of artifact {artifact} is not the one that its plan names: see head office's log.")]
+    #[error("Head office's {what} {artifact} is not the one that its plan names: see head office's log.")]
     Differs {
-        /// `index`, `manifest`.
+        /// `index of artifact`, `manifest`.
         what: &'static str,
-        /// Which artifact.
+        /// Which.
         artifact: String,
     },
     /// The index has the right digest and makes no sense.
@@ -85,8 +85,7 @@ fn sha256(bytes: &[u8]) -> Digest {
 /// Head office is away, or what it has is not what its plan names.
 pub async fn fetch(head_office: &dyn HeadOffice, wanted: &Wanted) -> Result<Description, DescribeError> {
     let artifact = &wanted.artifact;
-    let manifest = head_office.manifest(&wanted.manifest).await?;
-    check_manifest(wanted, &manifest)?;
+    let manifest = fetch_manifest(head_office, &wanted.manifest).await?;
     // One byte more than expected is allowed in, so that a longer one is told from the right one by its digest.
     let max = usize::try_from(artifact.index_length.saturating_add(1)).unwrap_or(usize::MAX);
     let index = head_office.index(&artifact.sha256, max).await?;
@@ -96,15 +95,25 @@ pub async fn fetch(head_office: &dyn HeadOffice, wanted: &Wanted) -> Result<Desc
     Ok(Description { manifest, index, torrent })
 }
 
-fn check_manifest(wanted: &Wanted, bytes: &[u8]) -> Result<(), DescribeError> {
-    let artifact = wanted.artifact.sha256.short();
-    if sha256(bytes) == wanted.manifest { Ok(()) } else { Err(DescribeError::Differs { what: "manifest", artifact }) }
+/// Fetches and checks a manifest.
+///
+/// # Errors
+/// Head office is away, or has something else under that digest.
+pub async fn fetch_manifest(head_office: &dyn HeadOffice, manifest: &Digest) -> Result<Bytes, DescribeError> {
+    let bytes = head_office.manifest(manifest).await?;
+    check_manifest(manifest, &bytes)?;
+    Ok(bytes)
+}
+
+fn check_manifest(manifest: &Digest, bytes: &[u8]) -> Result<(), DescribeError> {
+    let artifact = manifest.short();
+    if sha256(bytes) == *manifest { Ok(()) } else { Err(DescribeError::Differs { what: "manifest", artifact }) }
 }
 
 fn check_index(wanted: &Wanted, bytes: &[u8]) -> Result<(), DescribeError> {
     let artifact = wanted.artifact.sha256.short();
     if bytes.len() as u64 != wanted.artifact.index_length || sha256(bytes) != wanted.artifact.index_sha256 {
-        return Err(DescribeError::Differs { what: "index", artifact });
+        return Err(DescribeError::Differs { what: "index of artifact", artifact });
     }
     let payload = artifact::PayloadId { sha256: wanted.payload.sha256, length: wanted.payload.length };
     let index = match artifact::Index::parse(bytes, payload) {

@@ -24,7 +24,7 @@ fn wanted(step: &Step) -> Wanted {
 fn what_the_plan_names_is_taken() {
     let f = Fixture::new(1);
     let w = wanted(&f.step);
-    check_manifest(&w, &f.manifest).unwrap();
+    check_manifest(&w.manifest, &f.manifest).unwrap();
     check_index(&w, &f.index).unwrap();
     check_torrent(&w, &f.torrent).unwrap();
 }
@@ -35,12 +35,12 @@ fn one_wrong_byte_of_manifest_or_index_is_refused() {
     let w = wanted(&f.step);
     let mut manifest = f.manifest.clone();
     manifest[0] ^= 1;
-    assert!(matches!(check_manifest(&w, &manifest), Err(DescribeError::Differs { what: "manifest", .. })));
+    assert!(matches!(check_manifest(&w.manifest, &manifest), Err(DescribeError::Differs { what: "manifest", .. })));
     for change in [|i: &mut Vec<u8>| i[40] ^= 1, |i: &mut Vec<u8>| i.push(0), |i: &mut Vec<u8>| i.truncate(i.len() - 1)]
     {
         let mut index = f.index.clone();
         change(&mut index);
-        assert!(matches!(check_index(&w, &index), Err(DescribeError::Differs { what: "index", .. })));
+        assert!(matches!(check_index(&w, &index), Err(DescribeError::Differs { what: "index of artifact", .. })));
     }
 }
 

@@ -4,4 +4,5 @@ pub mod accept;
 pub mod check;
 pub mod describe;
 pub mod plan;
+pub mod progress;
 pub mod run;

@@ -39,6 +39,25 @@ pub fn wanted(plan: &Plan) -> Vec<Wanted> {
     wanted
 }
 
+/// Every manifest that the plan names, with the artifacts whose steps name it.
+pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
+    let mut manifests: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+    for step in &plan.steps {
+        manifests.entry(step.manifest).or_default().insert(step.artifact.sha256);
+    }
+    manifests
+}
+
+/// The plan's artifacts that terminals can begin with: those in `offered` (described as the plan does, and accepted by
+/// the tracker) all of whose manifests are among `here`.
+pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Vec<Digest> {
+    let ready = |w: &Wanted| {
+        let same = offered.iter().any(|o| o.artifact == w.artifact);
+        same && plan.steps.iter().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
+    };
+    wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
+}
+
 /// How far an artifact is, durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -86,10 +105,8 @@ pub enum InEngine {
 /// An artifact that this server has a record of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Which artifact.
-    pub artifact: Digest,
-    /// Its length in bytes.
-    pub length: u64,
+    /// What a plan said about it when it was recorded.
+    pub wanted: Wanted,
     /// How far it is.
     pub stage: Stage,
     /// Bytes on the disk, as last seen.
@@ -100,6 +117,16 @@ pub struct Known {
     pub unnamed_since: Option<DateTime<Utc>>,
     /// Until when a failed one rests.
     pub retry_after: Option<DateTime<Utc>>,
+}
+
+impl Known {
+    fn artifact(&self) -> Digest {
+        self.wanted.artifact.sha256
+    }
+
+    fn length(&self) -> u64 {
+        self.wanted.artifact.length
+    }
 }
 
 /// A file in the store that no record knows, such as after a restored database.
@@ -134,6 +161,13 @@ pub enum Action {
     Name(Digest),
     /// No plan names it any more: its retention starts now.
     Unname(Digest),
+    /// Another release of the same artifact is planned now: record its title and manifest.
+    Retitle(Wanted),
+    /// The plan describes it otherwise than when it was recorded (another torrent or index): begin with the description
+    /// again, keep its data.
+    Redescribe(Wanted),
+    /// A manifest that the plan names besides those that came with descriptions: bring it here.
+    Manifest(Digest),
     /// Bring it here: describe, list, add to the engine, as far as that is not done yet.
     Fetch(Wanted),
     /// It is in the engine: see how far, and check the whole when it is complete.
@@ -204,6 +238,9 @@ impl fmt::Display for Action {
         match self {
             Self::Name(a) => write!(f, "name {}", a.short()),
             Self::Unname(a) => write!(f, "unname {}", a.short()),
+            Self::Retitle(w) => write!(f, "retitle {}", w.artifact.sha256.short()),
+            Self::Redescribe(w) => write!(f, "redescribe {}", w.artifact.sha256.short()),
+            Self::Manifest(m) => write!(f, "manifest {}", m.short()),
             Self::Fetch(w) => write!(f, "fetch {}", w.artifact.sha256.short()),
             Self::Watch(a) => write!(f, "watch {}", a.short()),
             Self::Seed(a) => write!(f, "seed {}", a.short()),
@@ -216,21 +253,29 @@ impl fmt::Display for Action {
     }
 }
 
-/// What to do now, in the order in which to do it: room is made before it is used. `foreign` are torrents of the
-/// engine that no record knows.
-pub fn decide(
-    wanted: &[Wanted],
-    known: &[Known],
-    foreign: &BTreeSet<InfoHash>,
-    disk: &Disk,
-    retention: TimeDelta,
-    now: DateTime<Utc>,
-) -> Vec<Action> {
+/// What a pass sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What the plan names, in its order.
+    pub wanted: &'a [Wanted],
+    /// What this server has a record of.
+    pub known: &'a [Known],
+    /// Manifests that the plan names and that are not here, with the artifacts whose steps name them.
+    pub missing: &'a BTreeMap<Digest, BTreeSet<Digest>>,
+    /// Torrents of the engine that no record knows.
+    pub foreign: &'a BTreeSet<InfoHash>,
+    /// The store's disk.
+    pub disk: &'a Disk,
+}
+
+/// What to do now, in the order in which to do it: room is made before it is used.
+pub fn decide(seen: Seen<'_>, retention: TimeDelta, now: DateTime<Utc>) -> Vec<Action> {
+    let Seen { wanted, known, missing, foreign, disk } = seen;
     let named: BTreeMap<Digest, &Wanted> = wanted.iter().map(|w| (w.artifact.sha256, w)).collect();
-    let by_digest: BTreeMap<Digest, &Known> = known.iter().map(|k| (k.artifact, k)).collect();
+    let by_digest: BTreeMap<Digest, &Known> = known.iter().map(|k| (k.artifact(), k)).collect();
     let over = |since: DateTime<Utc>| now.signed_duration_since(since) >= retention;
     let mut actions: Vec<Action> = foreign.iter().copied().map(Action::Release).collect();
-    for k in known.iter().filter(|k| !named.contains_key(&k.artifact) || k.stage == Stage::Dropping) {
+    for k in known.iter().filter(|k| !named.contains_key(&k.artifact()) || k.stage == Stage::Dropping) {
         retire(k, &over, &mut actions);
     }
     for stray in &disk.strays {
@@ -244,29 +289,44 @@ pub fn decide(
         match by_digest.get(&w.artifact.sha256) {
             // Its removal began: it comes back as a new one on the next pass, after the removal is finished.
             Some(k) if k.stage == Stage::Dropping => {}
-            Some(k) => {
-                if k.unnamed_since.is_some() {
-                    actions.push(Action::Name(k.artifact));
-                }
-                actions.push(advance(w, k, &mut room, now));
-            }
+            Some(k) => keep(w, k, &mut room, now, &mut actions),
             None => actions.push(room.admit(w)),
         }
     }
+    // An artifact that is not described yet brings its manifest with its description.
+    let described = |a: &Digest| by_digest.get(a).is_some_and(|k| !matches!(k.stage, Stage::Wanted | Stage::Dropping));
+    let loose = missing.iter().filter(|(_, artifacts)| artifacts.iter().any(described));
+    actions.extend(loose.map(|(manifest, _)| Action::Manifest(*manifest)));
     actions
+}
+
+/// What becomes of a record that the plan names.
+fn keep(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+    if k.unnamed_since.is_some() {
+        actions.push(Action::Name(k.artifact()));
+    }
+    if (&k.wanted.artifact, &k.wanted.payload) != (&w.artifact, &w.payload) {
+        return actions.push(Action::Redescribe(w.clone()));
+    }
+    if k.wanted != *w {
+        actions.push(Action::Retitle(w.clone()));
+    }
+    actions.push(advance(w, k, room, now));
 }
 
 /// What becomes of a record that no plan names, or whose removal began.
 fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, actions: &mut Vec<Action>) {
     if k.stage == Stage::Dropping || k.unnamed_since.is_some_and(over) {
-        return actions.push(Action::Drop(k.artifact));
+        return actions.push(Action::Drop(k.artifact()));
     }
     if k.unnamed_since.is_none() {
-        actions.push(Action::Unname(k.artifact));
+        actions.push(Action::Unname(k.artifact()));
     }
     match (k.stage, k.engine) {
-        (Stage::Held, InEngine::Absent) => actions.push(Action::Seed(k.artifact)),
-        (Stage::Wanted | Stage::Described | Stage::Listed, InEngine::Present) => actions.push(Action::Stop(k.artifact)),
+        (Stage::Held, InEngine::Absent) => actions.push(Action::Seed(k.artifact())),
+        (Stage::Wanted | Stage::Described | Stage::Listed, InEngine::Present) => {
+            actions.push(Action::Stop(k.artifact()))
+        }
         _ => {}
     }
 }
@@ -279,12 +339,12 @@ fn advance(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>) -> Action
     }
     match (k.stage, k.engine) {
         (Stage::Listed | Stage::Held, InEngine::Unknown) => wait(Waiting::EngineUnknown),
-        (Stage::Held, InEngine::Absent) => Action::Seed(k.artifact),
-        (Stage::Listed | Stage::Held, InEngine::Present) => Action::Watch(k.artifact),
+        (Stage::Held, InEngine::Absent) => Action::Seed(k.artifact()),
+        (Stage::Listed | Stage::Held, InEngine::Present) => Action::Watch(k.artifact()),
         (Stage::Listed, InEngine::Absent) => Action::Fetch(w.clone()),
         (Stage::Wanted | Stage::Described, _) => room.admit(w),
         // Never reached from `decide`; what is on its way out is finished before anything else.
-        (Stage::Dropping, _) => Action::Drop(k.artifact),
+        (Stage::Dropping, _) => Action::Drop(k.artifact()),
     }
 }
 
@@ -300,8 +360,8 @@ impl Room {
         let started = || known.iter().filter(|k| !matches!(k.stage, Stage::Wanted | Stage::Described));
         // Files are sparse while they arrive: what others still have to write is spoken for.
         let arriving = |k: &&Known| k.stage == Stage::Listed && k.unnamed_since.is_none();
-        let promised: u64 = started().filter(arriving).map(|k| k.length.saturating_sub(k.have_bytes)).sum();
-        let taken: u64 = started().map(|k| k.length).sum();
+        let promised: u64 = started().filter(arriving).map(|k| k.length().saturating_sub(k.have_bytes)).sum();
+        let taken: u64 = started().map(|k| k.length()).sum();
         Self {
             free: disk.free_bytes.map(|free| free.saturating_sub(promised).saturating_sub(RESERVE_BYTES)),
             budget: disk.budget_bytes.map(|budget| budget.saturating_sub(taken)),

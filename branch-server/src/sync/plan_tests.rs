@@ -1,5 +1,7 @@
 //! Scenarios of the planner: what is wanted, known and free goes in, a readable list comes out.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const GIB: u64 = 1 << 30;
@@ -33,16 +35,24 @@ fn want(n: u8, length: u64) -> Wanted {
 }
 
 fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
-    Known { artifact: digest(n), length: GIB, stage, have_bytes: 0, engine, unnamed_since: None, retry_after: None }
+    Known { wanted: want(n, GIB), stage, have_bytes: 0, engine, unnamed_since: None, retry_after: None }
 }
 
 fn roomy() -> Disk {
     Disk { free_bytes: Some(100 * GIB), budget_bytes: None, strays: Vec::new() }
 }
 
+fn act(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<Action> {
+    let (missing, foreign) = (BTreeMap::new(), BTreeSet::new());
+    decide(Seen { wanted, known, missing: &missing, foreign: &foreign, disk }, days(3), now())
+}
+
+fn verb(action: &Action) -> String {
+    action.to_string().split(':').next().unwrap_or_default().to_owned()
+}
+
 fn run(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<String> {
-    let verb = |action: &Action| action.to_string().split(':').next().unwrap_or_default().to_owned();
-    decide(wanted, known, &BTreeSet::new(), disk, days(3), now()).iter().map(verb).collect()
+    act(wanted, known, disk).iter().map(verb).collect()
 }
 
 #[test]
@@ -136,9 +146,8 @@ fn a_stopped_artifact_has_no_claim_on_room() {
 fn the_budget_counts_whole_files_and_never_drops_early() {
     let held = Known { unnamed_since: Some(now() - days(1)), ..know(1, Stage::Held, InEngine::Present) };
     let disk = Disk { budget_bytes: Some(GIB + GIB / 2), ..roomy() };
-    let actions = decide(&[want(2, GIB)], &[held], &BTreeSet::new(), &disk, days(3), now());
     let expected = Waiting::NoRoom { needs: GIB, room: GIB / 2 };
-    assert_eq!(actions, [Action::Wait { wanted: want(2, GIB), why: expected }]);
+    assert_eq!(act(&[want(2, GIB)], &[held], &disk), [Action::Wait { wanted: want(2, GIB), why: expected }]);
 }
 
 #[test]
@@ -171,14 +180,43 @@ fn strays_are_swept_after_the_retention_unless_the_plan_wants_them() {
 #[test]
 fn a_torrent_that_no_record_knows_is_taken_out_of_the_engine() {
     let foreign = BTreeSet::from([[9; 20].into()]);
-    let actions = decide(&[], &[], &foreign, &roomy(), days(3), now());
-    assert_eq!(actions, [Action::Release([9; 20].into())]);
+    let (disk, missing) = (roomy(), BTreeMap::new());
+    let seen = Seen { wanted: &[], known: &[], missing: &missing, foreign: &foreign, disk: &disk };
+    assert_eq!(decide(seen, days(3), now()), [Action::Release([9; 20].into())]);
 }
 
 #[test]
-fn an_artifact_that_two_steps_name_is_wanted_once() {
-    let w = want(1, GIB);
-    let step = wire::v1::plan::Step {
+fn another_release_of_the_same_artifact_is_only_retitled() {
+    let mut w = want(1, GIB);
+    w.version = Version::new(9, 0, 0);
+    w.manifest = digest(201);
+    let k = know(1, Stage::Held, InEngine::Present);
+    assert_eq!(run(&[w], &[k], &roomy()), ["retitle 01010101", "watch 01010101"]);
+}
+
+#[test]
+fn another_torrent_of_the_same_artifact_is_described_again() {
+    let mut w = want(1, GIB);
+    w.artifact.info_hash = [77; 20].into();
+    let k = know(1, Stage::Held, InEngine::Present);
+    assert_eq!(run(&[w], &[k], &roomy()), ["redescribe 01010101"]);
+}
+
+#[test]
+fn a_manifest_is_fetched_by_itself_only_if_no_description_brings_it() {
+    let (foreign, disk) = (BTreeSet::new(), roomy());
+    let missing = BTreeMap::from([(digest(201), BTreeSet::from([digest(1)]))]);
+    let verbs = |stage| {
+        let (wanted, known) = ([want(1, GIB)], [know(1, stage, InEngine::Present)]);
+        let seen = Seen { wanted: &wanted, known: &known, missing: &missing, foreign: &foreign, disk: &disk };
+        decide(seen, days(3), now()).iter().map(verb).collect::<Vec<_>>()
+    };
+    assert_eq!(verbs(Stage::Wanted), ["fetch 01010101"]);
+    assert_eq!(verbs(Stage::Held), ["watch 01010101", "manifest c9c9c9c9"]);
+}
+
+fn step(w: &Wanted) -> wire::v1::plan::Step {
+    wire::v1::plan::Step {
         terminals: vec!["till-1".parse().unwrap()],
         product: w.product.clone(),
         version: w.version.clone(),
@@ -186,14 +224,84 @@ fn an_artifact_that_two_steps_name_is_wanted_once() {
         payload: w.payload.clone(),
         artifact: w.artifact.clone(),
         downgrade: false,
-    };
-    let plan = Plan {
-        format: 1,
-        branch: "north".parse().unwrap(),
-        serial: 1,
-        issued: now(),
-        expires: now(),
-        steps: vec![step.clone(), step],
-    };
-    assert_eq!(wanted(&plan), [w]);
+    }
+}
+
+fn plan_of(steps: Vec<wire::v1::plan::Step>) -> Plan {
+    Plan { format: 1, branch: "north".parse().unwrap(), serial: 1, issued: now(), expires: now(), steps }
+}
+
+#[test]
+fn an_artifact_that_two_steps_name_is_wanted_once_with_both_manifests() {
+    let one = want(1, GIB);
+    let two = Wanted { manifest: digest(201), ..one.clone() };
+    let plan = plan_of(vec![step(&one), step(&two)]);
+    let offered = wanted(&plan);
+    assert_eq!(offered, std::slice::from_ref(&one));
+    let both = BTreeSet::from([digest(200), digest(201)]);
+    assert_eq!(manifests(&plan).into_keys().collect::<BTreeSet<_>>(), both);
+    // Available only with all of its manifests, and only as the plan describes it.
+    assert_eq!(available(&plan, &offered, &both), [digest(1)]);
+    assert_eq!(available(&plan, &offered, &BTreeSet::from([digest(200)])), []);
+    let mut other = one.clone();
+    other.artifact.info_hash = [77; 20].into();
+    assert_eq!(available(&plan, &[other], &both), []);
+}
+
+fn stages() -> impl Strategy<Value = Stage> {
+    prop::sample::select(vec![Stage::Wanted, Stage::Described, Stage::Listed, Stage::Held, Stage::Dropping])
+}
+
+fn known() -> impl Strategy<Value = Vec<Known>> {
+    let engine = prop::sample::select(vec![InEngine::Unknown, InEngine::Absent, InEngine::Present]);
+    let one = (0..8u8, stages(), engine, prop::option::of(-10..10i64), prop::option::of(-5..5i64));
+    let all = prop::collection::vec(one, 0..8);
+    all.prop_map(|list| {
+        let records = list.into_iter().map(|(n, stage, engine, unnamed, retry)| {
+            let unnamed_since = unnamed.map(|d| now() + days(d));
+            let retry_after = retry.map(|d| now() + days(d));
+            (n, Known { unnamed_since, retry_after, ..know(n, stage, engine) })
+        });
+        records.collect::<BTreeMap<_, _>>().into_values().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_seen_no_rule_is_broken(
+        names in prop::collection::btree_set(0..8u8, 0..8),
+        known in known(),
+        free in prop::option::of(0..12u64),
+        budget in prop::option::of(0..12u64),
+    ) {
+        let wanted: Vec<Wanted> = names.iter().map(|n| want(*n, GIB)).collect();
+        let free_bytes = free.map(|f| f * GIB + RESERVE_BYTES);
+        let disk = Disk { free_bytes, budget_bytes: budget.map(|b| b * GIB), strays: Vec::new() };
+        let actions = act(&wanted, &known, &disk);
+        let stage = |a: &Digest| known.iter().find(|k| k.artifact() == *a).map(|k| k.stage);
+        let mut admitted = 0;
+        for action in &actions {
+            match action {
+                Action::Drop(a) => {
+                    let named = wanted.iter().any(|w| w.artifact.sha256 == *a);
+                    prop_assert!(!named || stage(a) == Some(Stage::Dropping), "dropped what the plan names");
+                    let k = known.iter().find(|k| k.artifact() == *a).unwrap();
+                    let over = k.unnamed_since.is_some_and(|since| now() - since >= days(3));
+                    prop_assert!(over || k.stage == Stage::Dropping, "dropped before its retention was over");
+                }
+                Action::Fetch(w) => {
+                    prop_assert!(wanted.contains(w), "fetched what no plan names");
+                    admitted += u64::from(stage(&w.artifact.sha256) != Some(Stage::Listed));
+                }
+                _ => {}
+            }
+        }
+        prop_assert!(admitted == 0 || free.is_some_and(|free| admitted <= free), "used room that is not there");
+        prop_assert!(budget.is_none_or(|budget| admitted <= budget), "used more than the budget");
+        // Each artifact that the plan names is dealt with, unless its removal is finished first.
+        for w in &wanted {
+            let about = actions.iter().filter(|a| a.to_string().contains(&w.artifact.sha256.short())).count();
+            prop_assert!(about >= 1, "nothing is done about {}", w.artifact.sha256.short());
+        }
+    }
 }

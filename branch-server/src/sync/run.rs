@@ -8,16 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
 use service_kit::database::{Connection, DatabaseError, connection, outbox};
 use service_kit::retry::Backoff;
-use swarm::{AccessListError, EngineError, TorrentError, TorrentStatus};
-use wire::v1::reports::Report;
+use swarm::{AccessListError, EngineError, TorrentError};
 use wire::v1::sync::Event;
 
-use super::plan::{self, Action, InEngine, Known, Stage, Waiting, Wanted};
+use super::plan::{self, Action, InEngine, Known, Seen, Stage, Waiting, Wanted};
+use super::progress::{Progress, in_the_way};
 use super::{check, describe};
 use crate::app::{App, TERMINALS};
 use crate::db::{self, artifacts, manifests};
 use crate::error::chain;
-use crate::relay;
 use crate::store::StoreError;
 
 /// Why an action was not done.
@@ -46,28 +45,23 @@ pub enum ActionError {
     Task(#[source] tokio::task::JoinError),
 }
 
-/// What was last reported about an artifact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Reported {
-    at: DateTime<Utc>,
-    have_bytes: u64,
-    complete: bool,
-    trouble: Option<String>,
-}
-
 /// Makes passes, one after the other.
 pub struct Runner {
     app: Arc<App>,
     /// What the tracker was last told; none before the first time, so that a start always tells it.
     listed: Option<BTreeSet<InfoHash>>,
-    retries: BTreeMap<Digest, Backoff>,
-    reported: BTreeMap<Digest, Reported>,
+    /// The manifests that the plan names, and by which artifacts.
+    named: BTreeMap<Digest, BTreeSet<Digest>>,
+    /// Artifacts and manifests that could not be fetched: how often, and until when they rest.
+    retries: BTreeMap<Digest, (Backoff, DateTime<Utc>)>,
+    progress: Progress,
 }
 
 impl Runner {
     /// For this program.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, listed: None, retries: BTreeMap::new(), reported: BTreeMap::new() }
+        let progress = Progress::new(app.clone());
+        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress }
     }
 
     /// Looks, decides, acts; what was decided.
@@ -77,7 +71,11 @@ impl Runner {
     pub async fn pass(&mut self) -> Result<Vec<Action>, DatabaseError> {
         let client = connection(&self.app.pool).await?;
         let stored = db::plan::read(&client).await?;
-        let wanted = stored.map(|stored| stored.open()).transpose()?.map_or_else(Vec::new, |p| plan::wanted(&p));
+        let plan = stored.map(|stored| stored.open()).transpose()?;
+        let wanted = plan.as_ref().map_or_else(Vec::new, plan::wanted);
+        self.named = plan.as_ref().map_or_else(BTreeMap::new, plan::manifests);
+        let here = manifests::here(&client).await?;
+        let missing = self.named.clone().into_iter().filter(|(manifest, _)| !here.contains(manifest)).collect();
         let records: BTreeMap<Digest, artifacts::Record> =
             artifacts::all(&client).await?.into_iter().map(|r| (r.wanted.artifact.sha256, r)).collect();
         let torrents = match self.app.engine.list().await {
@@ -98,7 +96,8 @@ impl Runner {
         }
         drop(client);
         let now = self.app.clock.now();
-        let actions = plan::decide(&wanted, &known, &foreign, &disk, self.app.settings.store.retention, now);
+        let seen = Seen { wanted: &wanted, known: &known, missing: &missing, foreign: &foreign, disk: &disk };
+        let actions = plan::decide(seen, self.app.settings.store.retention, now);
         for action in &actions {
             if self.app.shutdown.is_stopping() {
                 break;
@@ -119,6 +118,9 @@ impl Runner {
         let done = match action {
             Action::Name(artifact) => self.set_unnamed(artifact, None).await,
             Action::Unname(artifact) => self.set_unnamed(artifact, Some(self.app.clock.now())).await,
+            Action::Retitle(wanted) => self.retitle(wanted).await,
+            Action::Redescribe(wanted) => self.redescribe(records.get(&wanted.artifact.sha256), wanted).await,
+            Action::Manifest(manifest) => self.manifest(manifest).await,
             Action::Fetch(wanted) => self.fetch(wanted).await,
             Action::Watch(artifact) => self.watch(records.get(artifact)).await,
             Action::Seed(artifact) => self.add(records.get(artifact)).await,
@@ -145,22 +147,65 @@ impl Runner {
         | Action::Stop(artifact)
         | Action::Drop(artifact)) = action
         else {
+            if let Action::Manifest(manifest) = action {
+                self.rest(manifest);
+            }
             return Ok(());
         };
         let client = connection(&self.app.pool).await?;
         let Some(record) = artifacts::read(&client, artifact).await? else { return Ok(()) };
         if matches!(action, Action::Fetch(_)) {
-            let sync = &self.app.settings.sync;
-            let retry = self.retries.entry(*artifact).or_insert_with(|| Backoff::new(sync.retry, sync.retry_max));
-            let until = self.app.clock.now() + TimeDelta::from_std(retry.next()).unwrap_or(TimeDelta::minutes(1));
+            let until = self.rest(artifact);
             artifacts::rest(&client, artifact, until).await?;
         }
         drop(client);
-        self.note(&record, record.have_bytes, false, Some(text)).await
+        self.progress.note(&record, record.have_bytes, false, Some(text)).await
+    }
+
+    /// Until when something that failed once more rests.
+    fn rest(&mut self, digest: &Digest) -> DateTime<Utc> {
+        let (sync, now) = (&self.app.settings.sync, self.app.clock.now());
+        let fresh = || (Backoff::new(sync.retry, sync.retry_max), now);
+        let (backoff, until) = self.retries.entry(*digest).or_insert_with(fresh);
+        *until = now + TimeDelta::from_std(backoff.next()).unwrap_or(TimeDelta::minutes(1));
+        *until
     }
 
     async fn set_unnamed(&self, artifact: &Digest, since: Option<DateTime<Utc>>) -> Result<(), ActionError> {
         Ok(artifacts::set_unnamed_since(&connection(&self.app.pool).await?, artifact, since).await?)
+    }
+
+    async fn retitle(&self, wanted: &Wanted) -> Result<(), ActionError> {
+        Ok(artifacts::retitle(&connection(&self.app.pool).await?, wanted).await?)
+    }
+
+    /// Forgets how it was described; the data stays on the disk, and is verified when the new torrent is added.
+    async fn redescribe(&mut self, record: Option<&artifacts::Record>, wanted: &Wanted) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        self.app.engine.remove(&record.wanted.artifact.info_hash, false).await?;
+        let mut client = connection(&self.app.pool).await?;
+        let tx = db::begin(&mut client).await?;
+        artifacts::delete(&tx, &record.wanted.artifact.sha256).await?;
+        artifacts::insert(&tx, wanted).await?;
+        db::commit(tx).await?;
+        self.app.signals.pass.notify_one();
+        Ok(())
+    }
+
+    /// Brings a manifest here whose artifact is described already; terminals waited for it.
+    async fn manifest(&mut self, manifest: &Digest) -> Result<(), ActionError> {
+        let now = self.app.clock.now();
+        if self.retries.get(manifest).is_some_and(|(_, until)| *until > now) {
+            return Ok(());
+        }
+        let body = describe::fetch_manifest(&*self.app.head_office, manifest).await?;
+        let mut client = connection(&self.app.pool).await?;
+        let tx = db::begin(&mut client).await?;
+        manifests::insert(&tx, manifest, &body).await?;
+        call_terminals(&tx, now).await?;
+        db::commit(tx).await?;
+        self.retries.remove(manifest);
+        Ok(())
     }
 
     /// Describes, lists and adds, as far as that is not done yet.
@@ -235,7 +280,7 @@ impl Runner {
             self.add(Some(record)).await?;
         }
         match (record.stage, status.complete) {
-            (Stage::Held, true) => Ok(self.note(record, artifact.length, true, None).await?),
+            (Stage::Held, true) => Ok(self.progress.note(record, artifact.length, true, None).await?),
             (_, true) => {
                 check::start(&self.app, record);
                 Ok(())
@@ -245,7 +290,7 @@ impl Runner {
                 let damaged = artifacts::set_stage(&client, &artifact.sha256, Stage::Held, Stage::Listed).await?;
                 drop(client);
                 let trouble = in_the_way(record, &status, damaged);
-                Ok(self.note(record, status.have_bytes, false, trouble).await?)
+                Ok(self.progress.note(record, status.have_bytes, false, trouble).await?)
             }
         }
     }
@@ -268,10 +313,10 @@ impl Runner {
         let mut client = connection(&self.app.pool).await?;
         let tx = db::begin(&mut client).await?;
         artifacts::delete(&tx, &artifact.sha256).await?;
-        manifests::prune(&tx).await?;
+        manifests::prune(&tx, &self.named.keys().copied().collect()).await?;
         db::commit(tx).await?;
         self.retries.remove(&artifact.sha256);
-        self.reported.remove(&artifact.sha256);
+        self.progress.forget(&artifact.sha256);
         Ok(())
     }
 
@@ -298,46 +343,7 @@ impl Runner {
         };
         drop(client);
         let Some(record) = found else { return Ok(()) };
-        Ok(self.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
-    }
-
-    /// Records how far an artifact is, and reports it upwards: at once on trouble and completion, otherwise not more
-    /// often than the setting says.
-    async fn note(
-        &mut self,
-        record: &artifacts::Record,
-        have_bytes: u64,
-        complete: bool,
-        trouble: Option<String>,
-    ) -> Result<(), DatabaseError> {
-        let artifact = record.wanted.artifact.sha256;
-        let trouble = trouble.map(|text| wire::clip_reason(&text).to_owned());
-        let news = Reported { at: self.app.clock.now(), have_bytes, complete, trouble };
-        let due = self.is_due(&artifact, &news);
-        if !due && record.have_bytes == have_bytes && record.trouble == news.trouble {
-            return Ok(());
-        }
-        let mut client = connection(&self.app.pool).await?;
-        let tx = db::begin(&mut client).await?;
-        artifacts::set_progress(&tx, &artifact, have_bytes, news.trouble.as_deref()).await?;
-        if due {
-            let trouble = news.trouble.clone();
-            relay::queue(&tx, news.at, &Report::Artifact { artifact, have_bytes, complete, trouble }).await?;
-        }
-        db::commit(tx).await?;
-        if due {
-            self.reported.insert(artifact, news);
-            self.app.signals.relay.notify_one();
-        }
-        Ok(())
-    }
-
-    fn is_due(&self, artifact: &Digest, news: &Reported) -> bool {
-        let Some(last) = self.reported.get(artifact) else { return true };
-        let age = news.at.signed_duration_since(last.at);
-        let rested = age.abs().to_std().is_ok_and(|age| age >= self.app.settings.relay.progress);
-        let turned = (last.complete, &last.trouble) != (news.complete, &news.trouble);
-        turned || (rested && last.have_bytes != news.have_bytes)
+        Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
     }
 }
 
@@ -356,8 +362,7 @@ pub async fn call_terminals(
 fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Known {
     let artifact = &record.wanted.artifact;
     Known {
-        artifact: artifact.sha256,
-        length: artifact.length,
+        wanted: record.wanted.clone(),
         stage: record.stage,
         have_bytes: record.have_bytes,
         engine: match torrents.map(|t| t.contains(&artifact.info_hash)) {
@@ -368,18 +373,4 @@ fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Kn
         unnamed_since: record.unnamed_since,
         retry_after: record.retry_after,
     }
-}
-
-/// What keeps an incomplete artifact from getting on, as far as that is known.
-fn in_the_way(record: &artifacts::Record, status: &TorrentStatus, damaged: bool) -> Option<String> {
-    if let Some(trouble) = &status.trouble {
-        return Some(format!("The BitTorrent daemon says: {trouble}"));
-    }
-    if damaged {
-        return Some("Some of it was damaged on the disk and is being fetched again; look after the disk.".to_owned());
-    }
-    (record.mismatches > 0).then(|| {
-        let times = record.mismatches;
-        format!("Its complete file was not what the plan names ({times} times so far); it is being fetched again.")
-    })
 }

@@ -1,13 +1,18 @@
 //! With a real transmission-daemon and a real opentracker on loopback. No peers are needed: what the store holds
 //! before a torrent is added is verified and kept.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use branch_server::config::Settings;
-use branch_server::db::artifacts;
+use branch_server::db::{artifacts, manifests};
 use branch_server::sync::plan::Stage;
+use branch_server::sync::run::Runner;
+use chrono::TimeDelta;
 use service_kit::database::connection;
+use service_kit::{Clock, FixedClock, SystemClock};
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
 use swarm::{DaemonOptions, DaemonRole, Engine, Torrent, TransmissionEngine, daemon_settings, write_daemon_settings};
 use tempfile::TempDir;
@@ -182,15 +187,15 @@ async fn an_artifact_is_listed_added_to_both_swarms_and_offered_before_it_is_com
     let lan = Torrent::parse(&lan.bytes().await.unwrap()).unwrap();
     assert_eq!(lan.tiers(), [[daemons.lan()]], "terminals learn of the branch's tracker only");
     assert_eq!(lan.info_hash(), fixture.step.artifact.info_hash);
-    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
-    assert_eq!(list, format!("{hash}\n"));
+    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(branch.get(branch.operators, "/readyz", None).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention() {
     let (daemons, fixture, next) = (Daemons::start(), Fixture::new(1), Fixture::new(2));
-    let branch = Branch::start(Options { retention_hours: 0, ..daemons.options() }).await;
+    let clock = Arc::new(FixedClock::new(SystemClock.now()));
+    let branch = Branch::start(Options { clock: clock.clone(), ..daemons.options() }).await;
     write(&store(&branch, &fixture), &fixture.file);
     publish(&branch.head_office, 7, &[&fixture]);
     branch.start_jobs();
@@ -201,11 +206,12 @@ async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention
     })
     .await;
     publish(&branch.head_office, 8, &[&next]);
+    wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
+    assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held), "kept for the retention");
+    clock.advance(TimeDelta::days(3));
     wait_for_stage(&branch, &fixture, None).await;
     assert!(!store(&branch, &fixture).exists());
-    wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
-    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
-    assert_eq!(list, format!("{}\n", next.step.artifact.info_hash));
+    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([next.step.artifact.info_hash]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,13 +243,86 @@ async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    let list = std::fs::read_to_string(daemons.path("access.list")).unwrap();
-    assert_eq!(list, format!("{}\n", fixture.step.artifact.info_hash));
+    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held));
 }
 
 fn engine(settings: &Settings) -> TransmissionEngine {
     TransmissionEngine::new(settings.transmission()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_any_stage_is_finished_by_the_next_start() {
+    let (daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let mut branch = Branch::start(daemons.options()).await;
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    wait_for("the daemon", PATIENCE, async || branch.app.engine.info().await.map_err(|e| e.to_string())).await;
+    let wanted = branch_server::sync::plan::wanted(&Plan { steps: vec![fixture.step.clone()], ..plan(7) }).remove(0);
+    let sha256 = wanted.artifact.sha256;
+    for stage in [Stage::Wanted, Stage::Described, Stage::Listed, Stage::Held, Stage::Dropping] {
+        // As it lies there after a power loss: the stage is recorded, the daemon and the list know nothing of it.
+        branch.app.engine.remove(&wanted.artifact.info_hash, true).await.unwrap();
+        write(&daemons.path("access.list"), "");
+        write(&store(&branch, &fixture), &fixture.file);
+        let client = connection(&branch.app.pool).await.unwrap();
+        artifacts::delete(&client, &sha256).await.unwrap();
+        artifacts::insert(&client, &wanted).await.unwrap();
+        if stage != Stage::Wanted {
+            manifests::insert(&client, &wanted.manifest, &fixture.manifest).await.unwrap();
+            artifacts::describe(&client, &sha256, &fixture.index, &fixture.torrent).await.unwrap();
+            artifacts::set_stage(&client, &sha256, Stage::Described, stage).await.unwrap();
+        }
+        drop(client);
+        branch = branch.restart(daemons.options()).await;
+        let mut runner = Runner::new(branch.app.clone());
+        runner.pass().await.unwrap();
+        if stage == Stage::Dropping {
+            assert!(!store(&branch, &fixture).exists() && artifact_is_gone(&branch, &fixture).await);
+            continue;
+        }
+        wait_for(&format!("held after {stage:?}"), PATIENCE, async || {
+            runner.pass().await.map_err(|e| e.to_string())?;
+            let seeded = branch.app.engine.list().await.map_err(|e| e.to_string())?;
+            let found = self::stage(&branch, &fixture).await;
+            let done = found == Some(Stage::Held) && seeded == [wanted.artifact.info_hash];
+            if done { Ok(()) } else { Err(format!("{found:?} {seeded:?}")) }
+        })
+        .await;
+        assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([wanted.artifact.info_hash]));
+    }
+}
+
+async fn artifact_is_gone(branch: &Branch, fixture: &Fixture) -> bool {
+    let seeded = branch.app.engine.list().await.unwrap();
+    stage(branch, fixture).await.is_none() && seeded.is_empty() && branch.app.tracker.read().unwrap().is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_release_of_the_same_artifact_brings_its_manifest_and_fetches_nothing_twice() {
+    let (daemons, first) = (Daemons::start(), Fixture::new(1));
+    let mut second = Fixture::new(1);
+    second.manifest = b"format = 1\n# other notes\n".to_vec();
+    second.step.manifest = Fixture::digest_of(&second.manifest);
+    second.step.version = fleet_types::Version::new(1, 0, 2);
+    let branch = Branch::start(daemons.options()).await;
+    write(&store(&branch, &first), &first.file);
+    publish(&branch.head_office, 7, &[&first]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &first, Some(Stage::Held)).await;
+    let token = branch.enrol("till-1").await;
+    publish(&branch.head_office, 8, &[&second]);
+    let path = paths::manifest(&second.step.manifest);
+    wait_for("the second manifest", PATIENCE, async || match branch.ask(&path, &token).await {
+        response if response.status() == 200 => Ok(()),
+        response => Err(response.status()),
+    })
+    .await;
+    let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
+    assert_eq!(sync.available, [second.step.artifact.sha256]);
+    assert_eq!(stage(&branch, &second).await, Some(Stage::Held));
+    let artifact = &branch.status().await["branches"][0]["artifacts"][0];
+    assert_eq!(artifact["version"], "1.0.2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,9 @@
 
 use futures_util::StreamExt;
 use reqwest::StatusCode;
-use wire::Code;
 
 use crate::plans::{plan, seal};
-use crate::support::{Branch, PATIENCE, assert_refused};
+use crate::support::{Branch, PATIENCE};
 
 /// Reads the stream until it holds `what`.
 async fn read_until(response: reqwest::Response, what: &str) -> String {
@@ -57,12 +56,17 @@ async fn what_was_missed_is_called_again_and_what_was_heard_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_may_hold_two_streams() {
+async fn a_third_stream_ends_the_oldest_of_the_same_terminal_only() {
     let branch = Branch::enrolled().await;
     let (token, other) = (branch.enrol("till-1").await, branch.enrol("till-2").await);
-    let _first = branch.ask("/v1/events", &token).await;
-    let second = branch.ask("/v1/events", &token).await;
-    assert_eq!(second.status(), StatusCode::OK);
-    assert_refused(branch.ask("/v1/events", &token).await, Code::TooMany).await;
-    assert_eq!(branch.ask("/v1/events", &other).await.status(), StatusCode::OK);
+    let others = branch.ask("/v1/events", &other).await;
+    let first = branch.ask("/v1/events", &token).await;
+    let _second = branch.ask("/v1/events", &token).await;
+    let _third = branch.ask("/v1/events", &token).await;
+    let ended = tokio::time::timeout(PATIENCE, first.text()).await.unwrap().unwrap();
+    assert!(!ended.contains("look-again"), "{ended}");
+    assert_eq!(branch.app.streams.count(), 3);
+    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    read_until(others, "look-again").await;
 }

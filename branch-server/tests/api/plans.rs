@@ -120,7 +120,7 @@ async fn a_database_belongs_to_one_branch() {
     branch.head_office.with(|s| s.branch = Some("south"));
     let branch = branch.restart(Options::default()).await;
     let error = branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
-    assert!(error.to_string().contains("database belongs to north"), "{error}");
+    assert!(error.to_string().contains("its database belongs to branch north"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

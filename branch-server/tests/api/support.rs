@@ -15,7 +15,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use service_kit::database::{DatabaseSettings, connect};
 use service_kit::server::bind;
-use service_kit::{Shutdown, token};
+use service_kit::{Clock, Shutdown, SystemClock, token};
 use tempfile::TempDir;
 use test_kit::TestDatabase;
 use wire::v1::sync::TerminalFacts;
@@ -45,7 +45,7 @@ pub struct Options {
     pub tracker_url: String,
     pub access_list: Option<std::path::PathBuf>,
     pub pid_file: Option<std::path::PathBuf>,
-    pub retention_hours: u32,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Options {
@@ -56,7 +56,7 @@ impl Default for Options {
             tracker_url: "http://127.0.0.1:9/announce".into(),
             access_list: None,
             pid_file: None,
-            retention_hours: 72,
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -107,7 +107,7 @@ fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Optio
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
          [head_office]\nurl = \"http://{head_office}\"\njoin_token_file = {:?}\n\
-         [terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\nretention_hours = {}\n\
+         [terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
@@ -117,7 +117,6 @@ fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Optio
         path("join"),
         path("terminals-join"),
         path("store"),
-        options.retention_hours,
         options.engine_url,
         path("password"),
         options.tracker_url,
@@ -149,7 +148,7 @@ impl Branch {
         head_office: HeadOfficeDouble,
     ) -> Self {
         let settings = settings(dir.path(), &database.url(), head_office.address, &options);
-        let deps = Deps::real(&settings).unwrap();
+        let deps = Deps { clock: options.clock, ..Deps::real(&settings).unwrap() };
         let shutdown = Shutdown::new();
         let app = build(settings, deps, &shutdown).await.unwrap();
         let bound = bind(listeners(&app)).unwrap();
