@@ -105,7 +105,8 @@ impl Results {
         }
         if !self.failed.is_empty() {
             text += "\nNot measured:\n";
-            self.failed.iter().for_each(|why| text += &format!("  {why}\n"));
+            // The whole account went to standard error when it happened.
+            self.failed.iter().filter_map(|why| why.lines().next()).for_each(|why| text += &format!("  {why}\n"));
         }
         text.truncate(text.trim_end().len());
         text
