@@ -1,6 +1,7 @@
 //! Parses arguments, loads settings, runs.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use branch_server::{Deps, routes};
@@ -43,8 +44,18 @@ fn after_help() -> String {
     )
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match start(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain in one line: what failed, why, and what to do.
+            eprintln!("branch-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
         println!("{}", serde_json::to_string_pretty(&routes::openapi::document())?);
         return Ok(());

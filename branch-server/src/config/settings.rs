@@ -228,7 +228,7 @@ fn sync(inputs: inputs::Sync) -> Result<SyncSettings, ConfigError> {
         poll: seconds(inputs.poll_seconds, "sync.poll_seconds", 60.0)?,
         pass: seconds(inputs.pass_seconds, "sync.pass_seconds", 2.0)?,
         retry: seconds(inputs.retry_seconds, "sync.retry_seconds", 2.0)?,
-        retry_max: seconds(inputs.retry_max_seconds, "sync.retry_max_seconds", 60.0)?,
+        retry_max: seconds(inputs.retry_max_seconds, "sync.retry_max_seconds", 30.0)?,
     })
 }
 

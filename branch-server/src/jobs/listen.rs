@@ -13,12 +13,11 @@ pub async fn run(app: Arc<App>) {
     let settings = &app.settings.sync;
     let mut backoff = Backoff::new(settings.retry, settings.retry_max);
     while !app.shutdown.is_stopping() {
-        let heard = tokio::select! {
-            () = app.shutdown.stopped() => return,
-            heard = listen(&app, &mut backoff) => heard,
-        };
+        let Some(heard) = super::unless_stopped(&app, listen(&app, &mut backoff)).await else { return };
         match heard {
-            Ok(()) | Err(UpstreamError::NotEnrolled) => {}
+            Ok(()) => {}
+            // Enrolling is another job's work, and nothing that gets better by waiting longer.
+            Err(UpstreamError::NotEnrolled) => backoff.reset(),
             Err(error) => tracing::debug!(error = %chain(&error), "head office's event stream broke"),
         }
         if !super::rest(&app, None, backoff.next()).await {

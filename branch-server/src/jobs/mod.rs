@@ -38,3 +38,11 @@ async fn rest(app: &App, call: Option<&Notify>, at_most: Duration) -> bool {
         () = called => !app.shutdown.is_stopping(),
     }
 }
+
+/// What `work` came to; none if the program stopped first. `work` must be such that it may be dropped at any await.
+async fn unless_stopped<T>(app: &App, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = app.shutdown.stopped() => None,
+        done = work => Some(done),
+    }
+}

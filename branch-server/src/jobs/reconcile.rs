@@ -14,7 +14,8 @@ pub async fn run(app: Arc<App>) {
     let mut backoff = Backoff::new(settings.retry, settings.retry_max);
     let mut runner = Runner::new(app.clone());
     loop {
-        let wait = match runner.pass().await {
+        let Some(passed) = super::unless_stopped(&app, runner.pass()).await else { return };
+        let wait = match passed {
             Ok(_) => {
                 backoff.reset();
                 settings.pass

@@ -20,7 +20,8 @@ pub async fn run(app: Arc<App>) {
     let mut backoff = Backoff::new(settings.retry, settings.retry_max);
     let mut limit = MAX_BATCH;
     loop {
-        let delivered = deliver(&app.pool, &*app.head_office, limit).await;
+        let delivery = deliver(&app.pool, &*app.head_office, limit);
+        let Some(delivered) = super::unless_stopped(&app, delivery).await else { return };
         let go_on = match delivered {
             Ok(Delivery::Nothing) => {
                 limit = MAX_BATCH;
@@ -31,10 +32,11 @@ pub async fn run(app: Arc<App>) {
                 limit = next_limit(&app, delivery, limit);
                 !app.shutdown.is_stopping()
             }
+            Err(RelayError::Upstream(UpstreamError::NotEnrolled)) => {
+                super::rest(&app, Some(&app.signals.relay), settings.retry).await
+            }
             Err(error) => {
-                if !matches!(error, RelayError::Upstream(UpstreamError::NotEnrolled)) {
-                    tracing::warn!(error = %chain(&error), attempt = backoff.failures() + 1, "reports wait");
-                }
+                tracing::warn!(error = %chain(&error), attempt = backoff.failures() + 1, "reports wait");
                 // Not woken by new reports: they would only knock at a closed door.
                 super::rest(&app, None, backoff.next()).await
             }

@@ -42,7 +42,13 @@ pub async fn run(app: Arc<App>) {
     let settings = app.settings.sync.clone();
     let mut backoff = Backoff::new(settings.retry, settings.retry_max);
     loop {
-        let wait = match once(&app).await {
+        // Enrolling is not broken off: the join token would be used up and the identity lost.
+        let asked = match app.head_office.branch() {
+            Some(_) => super::unless_stopped(&app, once(&app)).await,
+            None => Some(once(&app).await),
+        };
+        let Some(asked) = asked else { return };
+        let wait = match asked {
             Ok(()) => {
                 backoff.reset();
                 // From three quarters of the interval to the whole.

@@ -276,7 +276,7 @@ pub fn decide(seen: Seen<'_>, retention: TimeDelta, now: DateTime<Utc>) -> Vec<A
     let over = |since: DateTime<Utc>| now.signed_duration_since(since) >= retention;
     let mut actions: Vec<Action> = foreign.iter().copied().map(Action::Release).collect();
     for k in known.iter().filter(|k| !named.contains_key(&k.artifact()) || k.stage == Stage::Dropping) {
-        retire(k, &over, &mut actions);
+        retire(k, &over, now, &mut actions);
     }
     for stray in &disk.strays {
         let known = named.contains_key(&stray.artifact) || by_digest.contains_key(&stray.artifact);
@@ -315,7 +315,7 @@ fn keep(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>, actions: &mu
 }
 
 /// What becomes of a record that no plan names, or whose removal began.
-fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, actions: &mut Vec<Action>) {
+fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, now: DateTime<Utc>, actions: &mut Vec<Action>) {
     if k.stage == Stage::Dropping || k.unnamed_since.is_some_and(over) {
         return actions.push(Action::Drop(k.artifact()));
     }
@@ -323,7 +323,9 @@ fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, actions: &mut Vec<Act
         actions.push(Action::Unname(k.artifact()));
     }
     match (k.stage, k.engine) {
-        (Stage::Held, InEngine::Absent) => actions.push(Action::Seed(k.artifact())),
+        (Stage::Held, InEngine::Absent) if k.retry_after.is_none_or(|until| until <= now) => {
+            actions.push(Action::Seed(k.artifact()));
+        }
         (Stage::Wanted | Stage::Described | Stage::Listed, InEngine::Present) => {
             actions.push(Action::Stop(k.artifact()))
         }

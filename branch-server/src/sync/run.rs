@@ -154,7 +154,7 @@ impl Runner {
         };
         let client = connection(&self.app.pool).await?;
         let Some(record) = artifacts::read(&client, artifact).await? else { return Ok(()) };
-        if matches!(action, Action::Fetch(_)) {
+        if matches!(action, Action::Fetch(_) | Action::Seed(_)) {
             let until = self.rest(artifact);
             artifacts::rest(&client, artifact, until).await?;
         }

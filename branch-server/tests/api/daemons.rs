@@ -112,7 +112,8 @@ impl Daemons {
                 .header("X-Transmission-Session-Id", session)
                 .body(body)
         };
-        let first = ask(String::new()).send().await.unwrap();
+        // Not up yet.
+        let Ok(first) = ask(String::new()).send().await else { return Vec::new() };
         let session = first.headers()["x-transmission-session-id"].to_str().unwrap().to_owned();
         let answer: serde_json::Value = ask(session).send().await.unwrap().json().await.unwrap();
         let trackers = answer["arguments"]["torrents"][0]["trackers"].as_array().cloned().unwrap_or_default();
