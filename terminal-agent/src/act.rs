@@ -7,7 +7,7 @@ mod write;
 use std::time::Duration;
 
 use artifact::{PayloadId, ReadBackError, read_back};
-use bootslot::BootState;
+use bootslot::{BootError, BootState};
 use fleet_types::Digest;
 
 use crate::config::Settings;
@@ -72,6 +72,7 @@ pub async fn act(
     let update = match (&action, journal.state.update()) {
         (Action::Move(event), _) => return Outcome::Event(event.clone()),
         (Action::Wait { .. }, _) => return Outcome::Done,
+        (Action::ReadBoot, _) => return read_boot(ports),
         (Action::WriteBoot(state), _) => return write_boot(ports, state),
         (Action::RepairBoot(state), _) => return repair_boot(ports, state),
         (Action::Restart, _) => return restart(ports, session).await,
@@ -87,6 +88,14 @@ pub async fn act(
         Action::ReadBack => check_slot(ports, session, &update).await,
         Action::BeginActivation => begin_activation(ports).await,
         _ => Outcome::Done,
+    }
+}
+
+fn read_boot(ports: &Ports) -> Outcome {
+    match ports.boot.read() {
+        // An unusable block is repaired, once the next observation has seen it.
+        Ok(_) | Err(BootError::Block { .. }) => Outcome::Done,
+        Err(error) => Outcome::bounded("boot-state-unreadable", chain(&error), Then::Later),
     }
 }
 

@@ -103,11 +103,11 @@ impl Agent {
                 self.note_waiting(why.clone())?;
                 return Ok(*time);
             }
-            Action::AddTorrent => {
+            Action::Prepare => {
                 self.note_held()?;
-                self.settings.limits.engine_poll
+                Duration::ZERO
             }
-            Action::Verify => self.settings.limits.engine_poll,
+            Action::AddTorrent | Action::Verify => self.settings.limits.engine_poll,
             _ => Duration::ZERO,
         };
         tracing::debug!(?action, state = self.journal().state.name(), "acting");
@@ -242,7 +242,8 @@ impl Agent {
         Ok(())
     }
 
-    /// An artifact is written down before the engine gets it, so that it is always known what to remove.
+    /// An artifact is written down before anything of it reaches the disk or the engine, so that it is always known
+    /// what to remove.
     fn note_held(&mut self) -> Result<(), AgentError> {
         let Some(update) = self.journal().state.update() else { return Ok(()) };
         let artifact = update.artifact.sha256;

@@ -19,6 +19,8 @@ use crate::wanted::Wanted;
 pub enum Action {
     /// Record that something happened; nothing outside changes.
     Move(Event),
+    /// Read the bootloader's state again: it could not be read, and that is only borne for so long.
+    ReadBoot,
     /// Write the bootloader's state.
     WriteBoot(BootState),
     /// Make a fresh boot block in place of the unusable one.
@@ -142,7 +144,7 @@ fn settle(running: Slot, seen: &Observed, limits: &Limits) -> Option<Action> {
             },
         }),
         BootSeen::Invalid(_) => Some(Action::RepairBoot(BootState::settled(running))),
-        BootSeen::Unknown(why) => Some(wait_for(limits.idle_poll, "boot-state-unknown", why)),
+        BootSeen::Unknown(_) => Some(Action::ReadBoot),
     }
 }
 
@@ -260,7 +262,7 @@ fn activate(update: &Update, intent: &Intent, running: Slot, seen: &Observed, li
             }
         }
         BootSeen::Invalid(_) => Action::RepairBoot(BootState::settled(running)),
-        BootSeen::Unknown(why) => wait_for(limits.idle_poll, "boot-state-unknown", why),
+        BootSeen::Unknown(_) => Action::ReadBoot,
     }
 }
 
@@ -299,7 +301,7 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
         }
         BootSeen::Is(_) => fail("boot-state-changed", "somebody else changed the boot state meanwhile", Then::Later),
         BootSeen::Invalid(_) => Action::RepairBoot(BootState::settled(running)),
-        BootSeen::Unknown(why) => wait_for(limits.idle_poll, "boot-state-unknown", why),
+        BootSeen::Unknown(_) => Action::ReadBoot,
     }
 }
 

@@ -1,0 +1,118 @@
+//! Small releases: an image that says its version, its artifact, manifest and torrent, all by the real crates.
+
+use std::io::Write;
+use std::sync::Mutex;
+
+use artifact::{EncodeOptions, FileRange, PayloadId, encode};
+use fleet_types::{Digest, Version};
+use sha2::{Digest as _, Sha256};
+use swarm::{Torrent, create};
+use wire::v1::plan::{ArtifactRef, PayloadRef, Step};
+
+pub const TRACKER: &str = "http://10.1.0.1:6969/announce";
+pub const FOREIGN_TRACKER: &str = "http://192.0.2.9:6969/announce";
+
+#[derive(Clone)]
+pub struct TestRelease {
+    pub version: Version,
+    pub image: Vec<u8>,
+    pub payload: PayloadRef,
+    pub artifact: ArtifactRef,
+    pub artifact_bytes: Vec<u8>,
+    pub index: Vec<u8>,
+    pub manifest: Vec<u8>,
+    pub torrent: Torrent,
+}
+
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest::new(Sha256::digest(bytes).into())
+}
+
+/// Bytes that do not compress, different for each seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let block = |n: u64| Sha256::digest([seed.to_le_bytes(), n.to_le_bytes()].concat());
+    let mut bytes: Vec<u8> = (0..length.div_ceil(32) as u64).flat_map(block).collect();
+    bytes.truncate(length);
+    bytes
+}
+
+impl TestRelease {
+    pub fn new(version: &str) -> Self {
+        Self::with(version, "", "")
+    }
+
+    /// With another manifest (lines after the head) and a flavour, so that two of one version differ.
+    pub fn with(version: &str, head: &str, flavour: &str) -> Self {
+        let seed = version.bytes().chain(flavour.bytes()).fold(7u64, |s, b| s.wrapping_mul(31).wrapping_add(b.into()));
+        let mut image = format!("IMAGE_VERSION={version}\n").into_bytes();
+        image.extend(noise(seed, 300_000));
+        // A segment of zeros in the middle, and a last one that is not whole.
+        image[131_072..196_608].fill(0);
+        Self::of_image(version, head, image)
+    }
+
+    pub fn of_image(version: &str, head: &str, image: Vec<u8>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = tempfile::tempfile().unwrap();
+        source.write_all(&image).unwrap();
+        let id = PayloadId { sha256: digest(&image), length: image.len() as u64 };
+        let source = FileRange::new(source, 0, id.length);
+        let options = EncodeOptions { segment_size: 65_536, level: 3, workers: 1 };
+        let out = dir.path().join("artifact");
+        let work = dir.path().join("work");
+        let encoded = encode(&source, id, &work, &out, &options, &|_| {}, &|| false).unwrap();
+        let bytes = std::fs::read(&out).unwrap();
+        let name = format!("{}.seg", encoded.sha256);
+        let torrent = create(&out, &name, Some(16_384), &mut |_| {}).unwrap().torrent;
+        let manifest = format!(
+            "format = 1\nproduct = \"kiosk\"\nversion = \"{version}\"\nnotes = \"test\"\n{head}\n[[payload]]\n\
+             name = \"rootfs\"\nkind = \"slot-image\"\ncompatible = [\"kiosk\"]\nfile = \"payloads/rootfs.img\"\n\
+             size = {}\nsha256 = \"{}\"\n",
+            id.length, id.sha256
+        )
+        .into_bytes();
+        Self {
+            version: version.parse().unwrap(),
+            payload: PayloadRef { name: "rootfs".into(), sha256: id.sha256, length: id.length },
+            artifact: ArtifactRef {
+                sha256: encoded.sha256,
+                length: bytes.len() as u64,
+                index_sha256: encoded.index_sha256,
+                index_length: encoded.index_length,
+                info_hash: torrent.info_hash(),
+            },
+            index: bytes[..encoded.index_length as usize].to_vec(),
+            artifact_bytes: bytes,
+            image,
+            manifest,
+            torrent,
+        }
+    }
+
+    pub fn step(&self) -> Step {
+        Step {
+            terminals: vec!["till-1".parse().unwrap()],
+            product: "kiosk".parse().unwrap(),
+            version: self.version.clone(),
+            manifest: digest(&self.manifest),
+            payload: self.payload.clone(),
+            artifact: self.artifact.clone(),
+            downgrade: false,
+        }
+    }
+}
+
+/// Encoding costs time: the two releases that most tests use are made once.
+pub fn v1() -> TestRelease {
+    cached(0, "1.0.0")
+}
+
+pub fn v2() -> TestRelease {
+    cached(1, "2.0.0")
+}
+
+fn cached(place: usize, version: &str) -> TestRelease {
+    static MADE: Mutex<[Option<TestRelease>; 2]> = Mutex::new([None, None]);
+    let mut made = MADE.lock().unwrap();
+    made[place].get_or_insert_with(|| TestRelease::new(version)).clone()
+}

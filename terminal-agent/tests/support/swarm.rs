@@ -1,0 +1,183 @@
+//! An engine that fetches a few pieces at each look, in an order of its own, as transmission-daemon would show it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleet_types::InfoHash;
+use swarm::{Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
+
+use super::release::TRACKER;
+use super::world::{Inner, Port, World};
+
+pub struct FakeTorrent {
+    torrent: Torrent,
+    folder: PathBuf,
+    content: Vec<u8>,
+    held: Vec<bool>,
+}
+
+impl FakeTorrent {
+    fn path(&self, complete: bool) -> PathBuf {
+        self.folder.join(if complete {
+            self.torrent.name().to_owned()
+        } else {
+            format!("{}.part", self.torrent.name())
+        })
+    }
+
+    fn complete(&self) -> bool {
+        self.held.iter().all(|h| *h)
+    }
+
+    /// Some more pieces arrive: every third first, so that nothing depends on their order.
+    fn fetch(&mut self, pieces: usize, corrupt: Option<u64>) {
+        if self.complete() {
+            return;
+        }
+        let count = self.held.len();
+        let order = (0..3).flat_map(|first| (first..count).step_by(3));
+        let wanted: Vec<usize> = order.filter(|p| !self.held[*p]).take(pieces).collect();
+        let size = self.torrent.piece_length() as usize;
+        let file = File::options().create(true).truncate(false).write(true).open(self.path(false)).unwrap();
+        for piece in wanted {
+            let range = piece * size..((piece + 1) * size).min(self.content.len());
+            file.write_all_at(&self.content[range.clone()], range.start as u64).unwrap();
+            self.held[piece] = true;
+        }
+        if self.complete() {
+            if let Some(at) = corrupt {
+                file.write_all_at(&[self.content[at as usize] ^ 0x55], at).unwrap();
+            }
+            std::fs::rename(self.path(false), self.path(true)).unwrap();
+        }
+    }
+
+    /// Hashes the file again: what is wrong in it is missing from now on.
+    fn verify(&mut self) {
+        let size = self.torrent.piece_length() as usize;
+        let Ok(bytes) = std::fs::read(self.path(true)) else { return };
+        for (piece, held) in self.held.iter_mut().enumerate() {
+            let range = piece * size..((piece + 1) * size).min(self.content.len());
+            *held = bytes.get(range.clone()) == Some(&self.content[range]);
+        }
+        if !self.complete() {
+            std::fs::rename(self.path(true), self.path(false)).unwrap();
+        }
+    }
+}
+
+pub struct FakeSwarm(pub Arc<World>);
+
+impl FakeSwarm {
+    fn call<T>(&self, port: Port, effect: impl FnOnce(&mut Inner) -> T) -> Result<T, EngineError> {
+        self.0.kill.point();
+        if self.0.fails(port) {
+            let source = std::io::Error::other("told to fail").into();
+            return Err(EngineError::Unreachable { url: "http://127.0.0.1:9091".into(), source });
+        }
+        let result = effect(&mut self.0.lock());
+        self.0.kill.point();
+        Ok(result)
+    }
+}
+
+#[async_trait]
+impl Engine for FakeSwarm {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        Ok(EngineInfo { name: "fake".into(), version: "0".into() })
+    }
+
+    async fn add(&self, torrent: &[u8], folder: &Path) -> Result<InfoHash, EngineError> {
+        let torrent = Torrent::parse(torrent).unwrap();
+        assert_eq!(torrent.tiers(), [[TRACKER.to_owned()]], "a terminal announces to its own branch only");
+        self.call(Port::SwarmAdd, |world| {
+            let hash = torrent.info_hash();
+            let release = world.releases.iter().find(|r| r.artifact.info_hash == hash).expect("an unknown torrent");
+            let content = release.artifact_bytes.clone();
+            let held = vec![false; torrent.piece_count() as usize];
+            let added = FakeTorrent { torrent, folder: folder.to_owned(), content, held };
+            let added = world.torrents.entry(hash).or_insert(added);
+            // Content that is there already is verified and kept.
+            if added.path(true).exists() {
+                added.held.fill(true);
+                added.verify();
+            }
+            hash
+        })
+    }
+
+    async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError> {
+        self.call(Port::SwarmStatus, |world| {
+            let (pieces, corrupt) = (world.pieces_a_look, world.corrupt_next);
+            let torrent = world.torrents.get_mut(hash)?;
+            torrent.fetch(pieces, corrupt);
+            let (complete, total) = (torrent.complete(), torrent.content.len() as u64);
+            if complete && pieces > 0 {
+                world.corrupt_next = None;
+            }
+            Some(TorrentStatus {
+                have_bytes: if complete { total } else { 0 },
+                total_bytes: total,
+                complete,
+                verifying: false,
+                running: true,
+                rate_down: 0,
+                rate_up: 0,
+                sent_bytes: 0,
+                received_bytes: 0,
+                corrupt_bytes: 0,
+                peers: 1,
+                trouble: None,
+            })
+        })
+    }
+
+    async fn pieces(&self, hash: &InfoHash) -> Result<Option<PieceSet>, EngineError> {
+        self.call(Port::SwarmPieces, |world| {
+            let torrent = world.torrents.get(hash)?;
+            let mut bits = vec![0u8; torrent.held.len().div_ceil(8)];
+            for (piece, _) in torrent.held.iter().enumerate().filter(|(_, held)| **held) {
+                bits[piece / 8] |= 0x80 >> (piece % 8);
+            }
+            let lengths = (u64::from(torrent.torrent.piece_length()), torrent.content.len() as u64);
+            Some(PieceSet::new(bits, lengths.0, lengths.1).unwrap())
+        })
+    }
+
+    async fn peers(&self, _: &InfoHash) -> Result<Vec<Peer>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self) -> Result<Vec<InfoHash>, EngineError> {
+        Ok(self.0.lock().torrents.keys().copied().collect())
+    }
+
+    async fn announce(&self, _: &InfoHash) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn set_limits(&self, _: Limits) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError> {
+        self.call(Port::SwarmVerify, |world| {
+            world.verifies += 1;
+            world.torrents.get_mut(hash).expect("verified before it was added").verify();
+        })
+    }
+
+    async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {
+        self.call(Port::SwarmRemove, |world| {
+            if let Some(torrent) = world.torrents.remove(hash)
+                && delete_data
+            {
+                let _ = std::fs::remove_file(torrent.path(true));
+                let _ = std::fs::remove_file(torrent.path(false));
+            }
+        })
+    }
+}
