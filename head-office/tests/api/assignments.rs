@@ -1,0 +1,106 @@
+use serde_json::json;
+use service_kit::server::Role;
+use wire::v1::fleet::{Branch, PlanIssued};
+use wire::v1::plan::Plan;
+use wire::v1::reports::Report;
+use wire::v1::sync::Sync;
+use wire::{Code, PLAN_PAYLOAD_TYPE};
+
+use crate::refusal;
+use crate::support::{Office, published};
+
+fn assign(branch: &str, version: &str) -> serde_json::Value {
+    json!({ "branch": branch, "product": "kiosk", "version": version })
+}
+
+fn open(sync: &Sync) -> Plan {
+    sync.plan.as_ref().unwrap().open(PLAN_PAYLOAD_TYPE).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_becomes_a_plan_that_the_branch_gets() {
+    let office = Office::start().await;
+    let artifact = published(&office, "kiosk", "2.0.0", "k1").await;
+    let branch = office.branch("north", "k1", &["till-1", "till-2"]).await;
+    let operator = office.as_role(Role::Operator);
+    let issued: PlanIssued = operator.post("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    assert_eq!(issued.terminals.iter().map(|t| t.as_str()).collect::<Vec<_>>(), ["till-1", "till-2"]);
+    let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
+    let plan = open(&sync);
+    assert_eq!((plan.serial, plan.branch.as_str(), plan.steps.len()), (issued.serial, "north", 1));
+    assert_eq!(plan.steps[0].artifact, artifact);
+    assert_eq!(sync.available, [artifact.sha256]);
+    let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
+    assert_eq!((shown.plan_serial, shown.terminals, shown.confirmed), (Some(plan.serial), 2, 0));
+    assert_eq!(shown.assignments[0].version.to_string(), "2.0.0");
+    assert_eq!(shown.artifacts[0].artifact, artifact.sha256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_assignment_again_issues_nothing_and_a_new_terminal_does() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let mut branch = office.branch("north", "k1", &["till-1"]).await;
+    let operator = office.as_role(Role::Operator);
+    let first: PlanIssued = operator.post("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    let second: PlanIssued = operator.post("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    assert_eq!(first, second);
+    branch.seen("till-1", "k1").await;
+    assert_eq!(open(&branch.client.get("/v1/sync").await.unwrap()).serial, first.serial);
+    branch.seen("till-2", "k1").await;
+    let plan = open(&branch.client.get("/v1/sync").await.unwrap());
+    assert!(plan.serial > first.serial);
+    assert_eq!(plan.steps[0].terminals.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_without_terminals_gets_its_plan_with_the_first_one() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let mut branch = office.branch("north", "k1", &[]).await;
+    let issued: PlanIssued = office.admin().post("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    assert_eq!((issued.serial, issued.terminals.len()), (0, 0));
+    assert_eq!(branch.client.get::<Sync>("/v1/sync").await.unwrap().plan, None);
+    branch.seen("till-1", "k1").await;
+    assert_eq!(open(&branch.client.get("/v1/sync").await.unwrap()).steps[0].terminals.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_there_is_refused_and_changes_nothing() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let branch = office.branch("north", "k9", &["till-1"]).await;
+    let admin = office.admin();
+    let post = async |body| refusal(admin.post::<_, PlanIssued>("/v1/assignments", &body).await);
+    assert_eq!(post(assign("north", "2.0.0")).await, Code::NothingToInstall);
+    assert_eq!(post(assign("north", "3.0.0")).await, Code::NotPublished);
+    assert_eq!(post(assign("nowhere", "2.0.0")).await, Code::NotFound);
+    assert_eq!(post(assign("north", "two")).await, Code::BadField);
+    assert_eq!(branch.client.get::<Sync>("/v1/sync").await.unwrap().plan, None);
+    let shown: Branch = admin.get("/v1/branches/north").await.unwrap();
+    assert!(shown.assignments.is_empty());
+    for (client, code) in [(office.as_role(Role::Viewer), Code::Forbidden), (office.stranger(), Code::Unauthenticated)] {
+        let answer = client.post::<_, PlanIssued>("/v1/assignments", &assign("north", "2.0.0")).await;
+        assert_eq!(refusal(answer), code);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_must_be_asked_for() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let mut branch = office.branch("north", "k1", &["till-1"]).await;
+    branch
+        .report(Report::Running {
+            terminal: "till-1".parse().unwrap(),
+            slot: fleet_types::Slot::A,
+            version: "3.0.0".parse().unwrap(),
+        })
+        .await;
+    let answer = office.admin().post::<_, PlanIssued>("/v1/assignments", &assign("north", "2.0.0")).await;
+    assert_eq!(refusal(answer), Code::BadField);
+    let mut body = assign("north", "2.0.0");
+    body["downgrade"] = true.into();
+    office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    assert!(open(&branch.client.get("/v1/sync").await.unwrap()).steps[0].downgrade);
+}

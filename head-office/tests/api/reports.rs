@@ -1,0 +1,166 @@
+use chrono::TimeDelta;
+use fleet_types::{Slot, UpdateState};
+use serde_json::json;
+use uuid::Uuid;
+use wire::Code;
+use wire::v1::fleet::{Branch, PlanIssued, Terminal};
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Reason, Report, UpdateReport};
+
+use crate::refusal;
+use crate::support::{Office, begin, count, facts, published};
+
+fn numbered(seq: u64, report: Report) -> Numbered {
+    Numbered { seq, at: begin() + TimeDelta::seconds(seq as i64), report }
+}
+
+fn seen(seq: u64) -> Numbered {
+    numbered(seq, Report::TerminalSeen { facts: facts("till-1", "k1") })
+}
+
+fn update(seq: u64, from: Option<UpdateState>, state: UpdateState, done: u64) -> Numbered {
+    let reason =
+        (state == UpdateState::RolledBack).then(|| Reason::new("unhealthy", "The till program did not start."));
+    let update = UpdateReport {
+        serial: 7,
+        product: "kiosk".parse().unwrap(),
+        version: "2.0.0".parse().unwrap(),
+        payload: service_kit::token::hash("kiosk 2.0.0 payload"),
+        from,
+        state,
+        segments_done: done,
+        segments_total: 10,
+        reason,
+    };
+    numbered(seq, Report::Update { terminal: "till-1".parse().unwrap(), update })
+}
+
+async fn send(branch: &crate::support::Branch, epoch: Uuid, reports: Vec<Numbered>) -> Acknowledged {
+    branch.client.post("/v1/reports", &Batch { epoch, reports }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_and_every_move_of_it_are_kept() {
+    use UpdateState::{Assigned, Fetching, Installing, RolledBack};
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    let running =
+        Report::Running { terminal: "till-1".parse().unwrap(), slot: Slot::A, version: "1.0.0".parse().unwrap() };
+    let reports = vec![
+        seen(1),
+        numbered(2, running),
+        update(3, None, Assigned, 0),
+        update(4, Some(Assigned), Fetching, 1),
+        update(5, Some(Fetching), Fetching, 6),
+        update(6, Some(Fetching), Installing, 10),
+    ];
+    assert_eq!(send(&branch, epoch, reports).await.through, 6);
+    let terminal: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
+    assert_eq!((terminal.slot, terminal.version), (Some(Slot::A), Some("1.0.0".parse().unwrap())));
+    let stands = terminal.update.unwrap();
+    assert_eq!((stands.state, stands.segments_done, stands.since), (Installing, 10, begin() + TimeDelta::seconds(6)));
+    let moves: Vec<_> = stands.history.iter().map(|m| (m.from, m.to)).collect();
+    assert_eq!(moves, [(None, Assigned), (Some(Assigned), Fetching), (Some(Fetching), Installing)]);
+
+    send(&branch, epoch, vec![update(7, Some(Installing), RolledBack, 10)]).await;
+    let all: Vec<Terminal> = office.admin().get("/v1/terminals").await.unwrap();
+    let stands = all[0].update.clone().unwrap();
+    assert_eq!(stands.reason.unwrap().code, "unhealthy");
+    assert_eq!(stands.history.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_report_counts_once_however_often_it_comes() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    let first = vec![seen(1), update(2, None, UpdateState::Assigned, 0)];
+    for _ in 0..3 {
+        assert_eq!(send(&branch, epoch, first.clone()).await.through, 2);
+    }
+    // Overlapping with what is stored; and many at once.
+    let overlap = vec![
+        update(2, None, UpdateState::Assigned, 0),
+        update(3, Some(UpdateState::Assigned), UpdateState::Fetching, 1),
+    ];
+    let batches = (0..4).map(|_| send(&branch, epoch, overlap.clone()));
+    for answer in futures_util::future::join_all(batches).await {
+        assert_eq!(answer.through, 3);
+    }
+    let pool = office.pool().await;
+    assert_eq!(count(&pool, "SELECT count(*) FROM moves").await, 2);
+    assert_eq!(count(&pool, "SELECT count(*) FROM updates").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_refused_and_says_where_to_go_on() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    send(&branch, epoch, vec![seen(1)]).await;
+    let post = async |epoch, reports| {
+        refusal(branch.client.post::<_, Acknowledged>("/v1/reports", &Batch { epoch, reports }).await)
+    };
+    assert_eq!(post(epoch, vec![seen(3)]).await, Code::ReportOutOfOrder);
+    assert_eq!(post(epoch, vec![seen(2), seen(4)]).await, Code::BadField);
+    assert_eq!(post(epoch, vec![seen(0)]).await, Code::BadField);
+    assert_eq!(post(Uuid::new_v4(), vec![seen(2)]).await, Code::ReportOutOfOrder);
+    assert_eq!(post(epoch, (2..=202).map(seen).collect()).await, Code::TooLarge);
+    // A branch that lost its journal begins anew under another name; its old reports still count as stored.
+    assert_eq!(send(&branch, Uuid::new_v4(), vec![seen(1)]).await.through, 1);
+    assert_eq!(send(&branch, epoch, vec![seen(1), seen(2)]).await.through, 2);
+    assert_eq!(
+        refusal(office.machine(None).post::<_, Acknowledged>("/v1/reports", &json!({})).await),
+        Code::Unauthenticated
+    );
+    assert_eq!(refusal(branch.client.post::<_, Acknowledged>("/v1/reports", &json!({})).await), Code::BadField);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_about_nobody_and_of_inventions_block_nothing() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let invented = Report::Artifact {
+        artifact: service_kit::token::hash("invented"),
+        have_bytes: u64::MAX,
+        complete: true,
+        trouble: Some("nul \0 and \u{1b}[31m escape".into()),
+    };
+    let reports = vec![update(1, None, UpdateState::Assigned, 0), numbered(2, invented), seen(3)];
+    assert_eq!(send(&branch, Uuid::new_v4(), reports).await.through, 3);
+    assert_eq!(count(&office.pool().await, "SELECT count(*) FROM branch_artifacts").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_characters_and_long_reasons_do_no_harm() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let mut bad = update(2, None, UpdateState::Failed, 0);
+    if let Report::Update { update, .. } = &mut bad.report {
+        update.reason = Some(Reason { code: "c\0".repeat(1000), text: "\0ж".repeat(5000) });
+    }
+    send(&branch, Uuid::new_v4(), vec![seen(1), bad]).await;
+    let terminal: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
+    let reason = terminal.update.unwrap().reason.unwrap();
+    assert!(reason.code.len() <= 64 && reason.text.len() <= wire::MAX_REASON_LEN, "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_confirmed_counts_and_progress_of_the_branch_is_shown() {
+    let office = Office::start().await;
+    let artifact = published(&office, "kiosk", "2.0.0", "k1").await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    send(&branch, epoch, vec![seen(1)]).await;
+    let body = json!({ "branch": "north", "product": "kiosk", "version": "2.0.0" });
+    office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    let held =
+        Report::Artifact { artifact: artifact.sha256, have_bytes: 400, complete: false, trouble: Some("slow".into()) };
+    send(&branch, epoch, vec![numbered(2, held), update(3, None, UpdateState::Trying, 10)]).await;
+    let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
+    assert_eq!((shown.confirmed, shown.artifacts[0].have_bytes), (0, 400));
+    assert_eq!(shown.artifacts[0].trouble.as_deref(), Some("slow"));
+    send(&branch, epoch, vec![update(4, Some(UpdateState::Trying), UpdateState::Confirmed, 10)]).await;
+    let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
+    assert_eq!(shown.confirmed, 1);
+}

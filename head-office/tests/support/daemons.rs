@@ -1,0 +1,105 @@
+//! The real transmission-daemon and opentracker on loopback. Loopback suffices here: no peers are needed.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use head_office::config::Settings;
+use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
+use swarm::{DaemonOptions, DaemonRole, Reload, daemon_settings, write_daemon_settings};
+use tempfile::TempDir;
+use test_kit::{Daemon, free_port};
+
+/// A folder that the daemons' users may look into.
+pub fn open_dir() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("filial-office-").tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// Both daemons; they end when this is dropped.
+pub struct Daemons {
+    pub engine: Daemon,
+    pub tracker: Daemon,
+    pub dir: TempDir,
+    rpc_port: u16,
+    tracker_port: u16,
+}
+
+impl Daemons {
+    pub fn start() -> Self {
+        let dir = open_dir();
+        let (rpc_port, tracker_port) = (free_port(), free_port());
+        for folder in ["config", "content", "tracker"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let options = DaemonOptions {
+            rpc_port,
+            rpc_password: "secret".into(),
+            peer_port: free_port(),
+            bind_address: Ipv4Addr::LOCALHOST,
+            download_dir: dir.path().join("content"),
+            ..DaemonOptions::default()
+        };
+        let config = dir.path().join("config");
+        write_daemon_settings(&config, &daemon_settings(DaemonRole::HeadOffice, &options)).unwrap();
+        let engine = start_engine(&dir);
+        let list = dir.path().join("tracker/access-list");
+        std::fs::write(&list, "").unwrap();
+        let conf = TrackerConf {
+            role: TrackerRole::HeadOffice,
+            listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, tracker_port)],
+            access_list: list,
+            user: "nobody".into(),
+        };
+        let path = dir.path().join("tracker/conf");
+        std::fs::write(&path, render_conf(&conf).unwrap()).unwrap();
+        let log = dir.path().join("tracker.log");
+        let tracker = Daemon::start("opentracker", &["-f", path.to_str().unwrap()], &log).unwrap();
+        let daemons = Self { engine, tracker, dir, rpc_port, tracker_port };
+        std::fs::write(daemons.pid_file(), format!("{}\n", daemons.tracker.id())).unwrap();
+        daemons
+    }
+
+    /// Ends the BitTorrent daemon, takes its memory of torrents and starts it again.
+    pub fn restart_engine_without_memory(&mut self) {
+        self.engine.kill();
+        let _ = std::fs::remove_dir_all(self.dir.path().join("config/torrents"));
+        let _ = std::fs::remove_dir_all(self.dir.path().join("config/resume"));
+        self.engine = start_engine(&self.dir);
+    }
+
+    pub fn rpc_url(&self) -> String {
+        format!("http://127.0.0.1:{}/transmission/rpc", self.rpc_port)
+    }
+
+    pub fn announce_url(&self) -> String {
+        format!("http://127.0.0.1:{}/announce", self.tracker_port)
+    }
+
+    pub fn access_list(&self) -> PathBuf {
+        self.dir.path().join("tracker/access-list")
+    }
+
+    pub fn pid_file(&self) -> PathBuf {
+        self.dir.path().join("tracker/pid")
+    }
+
+    /// Makes a head office use these.
+    pub fn into_settings(&self, settings: &mut Settings) {
+        settings.engine.url = self.rpc_url();
+        settings.engine.user = "filial".into();
+        settings.engine.password = "secret".into();
+        settings.tracker.announce_url = self.announce_url();
+        settings.tracker.access_list.announce_url = self.announce_url();
+        settings.tracker.access_list.path = self.access_list();
+        settings.tracker.access_list.reload = Reload::PidFile(self.pid_file());
+        settings.tracker.access_list.deadline = super::PATIENCE;
+    }
+}
+
+fn start_engine(dir: &TempDir) -> Daemon {
+    let config = dir.path().join("config");
+    let log = dir.path().join("engine.log");
+    Daemon::start("transmission-daemon", &["-f", "-g", config.to_str().unwrap()], &log).unwrap()
+}

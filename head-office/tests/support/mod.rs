@@ -1,0 +1,272 @@
+//! A head office for a test: real PostgreSQL, real listeners on free ports, and on request real daemons.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test support")]
+
+pub mod archive;
+pub mod daemons;
+pub mod tus;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use artifact::EncodeOptions;
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{BranchName, ReleaseState};
+use head_office::config::{EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings};
+use head_office::{Deps, start};
+use reqwest::Method;
+use service_kit::client::{JsonClient, Timeouts};
+use service_kit::database::{DatabaseSettings, Pool, RunnerSettings, connect, connection};
+use service_kit::server::{OperatorTokens, Role};
+use service_kit::telemetry::TelemetrySettings;
+use service_kit::{FixedClock, Secret, Shutdown};
+use swarm::{AccessListSettings, Engine, Reload, TransmissionEngine, TransmissionSettings};
+use tempfile::TempDir;
+use test_kit::{TestDatabase, free_port, wait_for};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+use wire::v1::fleet::BranchAdded;
+use wire::v1::releases::Release;
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
+use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One token for each role of people.
+pub const TOKENS: [(Role, &str); 4] = [
+    (Role::Viewer, "viewer-token"),
+    (Role::Operator, "operator-token"),
+    (Role::ReleaseManager, "manager-token"),
+    (Role::Admin, "admin-token"),
+];
+
+pub fn token_of(role: Role) -> &'static str {
+    TOKENS.iter().find(|(r, _)| *r == role).unwrap().1
+}
+
+/// A database with head office's schema.
+pub async fn database() -> TestDatabase {
+    TestDatabase::from_template("head_office", async |url| {
+        let pool = pool(&url).await;
+        head_office::db::migrate(&pool).await.unwrap();
+        pool.close();
+    })
+    .await
+}
+
+pub async fn pool(url: &str) -> Pool {
+    let settings = DatabaseSettings { pool_size: 4, ..DatabaseSettings::new(url) };
+    connect(&settings, &Shutdown::new()).await.unwrap()
+}
+
+/// A time to begin at: any, but the same in every run.
+pub fn begin() -> DateTime<Utc> {
+    "2030-01-01T08:00:00Z".parse().unwrap()
+}
+
+pub struct Office {
+    pub dir: TempDir,
+    pub database: TestDatabase,
+    pub settings: Settings,
+    pub clock: Arc<FixedClock>,
+    pub operators: SocketAddr,
+    pub machines: SocketAddr,
+    shutdown: Shutdown,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Office {
+    /// Without daemons: whatever needs them fails and is tried again.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With settings of its own.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = daemons::open_dir();
+        let database = database().await;
+        let mut settings = settings(dir.path(), &database.url());
+        change(&mut settings);
+        let clock = Arc::new(FixedClock::new(begin()));
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut office = Self {
+            dir,
+            database,
+            settings,
+            clock,
+            operators: nowhere,
+            machines: nowhere,
+            shutdown: Shutdown::new(),
+            running: None,
+        };
+        office.resume().await;
+        office
+    }
+
+    /// Starts again after [`Office::stop`], on other ports.
+    pub async fn resume(&mut self) {
+        self.shutdown = Shutdown::new();
+        let engine: Arc<dyn Engine> = Arc::new(TransmissionEngine::new(self.settings.engine.clone()).unwrap());
+        let jobs = RunnerSettings {
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(200),
+            ..RunnerSettings::default()
+        };
+        let deps = Deps { clock: self.clock.clone(), engine, jobs };
+        let running = start(self.settings.clone(), deps, self.shutdown.clone()).await.unwrap();
+        (self.operators, self.machines) = (running.operators(), running.machines());
+        self.running = Some(tokio::spawn(async move { running.run().await.unwrap() }));
+    }
+
+    pub async fn stop(&mut self) {
+        self.shutdown.stop();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    pub async fn pool(&self) -> Pool {
+        pool(&self.database.url()).await
+    }
+
+    /// As a person with this role.
+    pub fn as_role(&self, role: Role) -> JsonClient {
+        client(self.operators, Some(token_of(role)))
+    }
+
+    pub fn admin(&self) -> JsonClient {
+        self.as_role(Role::Admin)
+    }
+
+    /// At the operators' listener without a token.
+    pub fn stranger(&self) -> JsonClient {
+        client(self.operators, None)
+    }
+
+    /// At the machines' listener with this token or none.
+    pub fn machine(&self, token: Option<&str>) -> JsonClient {
+        client(self.machines, token)
+    }
+
+    pub async fn add_branch(&self, name: &str) -> BranchAdded {
+        self.admin().post("/v1/branches", &serde_json::json!({ "name": name })).await.unwrap()
+    }
+
+    /// Adds a branch, enrols its server and gives it terminals of one model.
+    pub async fn branch(&self, name: &str, model: &str, terminals: &[&str]) -> Branch {
+        let added = self.add_branch(name).await;
+        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
+        let answer: EnrolResponse = self.machine(None).post("/v1/enrol", &enrol).await.unwrap();
+        let client = self.machine(Some(&answer.token));
+        let mut branch = Branch { name: answer.branch, token: answer.token, client, epoch: Uuid::new_v4(), seq: 0 };
+        for terminal in terminals {
+            branch.seen(terminal, model).await;
+        }
+        branch
+    }
+
+    pub async fn release(&self, id: Uuid) -> Release {
+        self.admin().get(&format!("/v1/releases/{id}")).await.unwrap()
+    }
+
+    pub async fn wait_for_state(&self, id: Uuid, wanted: ReleaseState) -> Release {
+        wait_for(&format!("release {id} to be {wanted}"), PATIENCE, async || {
+            let release = self.release(id).await;
+            if release.state == wanted { Ok(release) } else { Err(format!("{release:?}")) }
+        })
+        .await
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+    }
+}
+
+/// A branch server, as far as head office sees it.
+pub struct Branch {
+    pub name: BranchName,
+    pub token: String,
+    pub client: JsonClient,
+    pub epoch: Uuid,
+    pub seq: u64,
+}
+
+impl Branch {
+    pub async fn seen(&mut self, terminal: &str, model: &str) {
+        self.report(Report::TerminalSeen { facts: facts(terminal, model) }).await;
+    }
+
+    pub async fn report(&mut self, report: Report) {
+        self.seq += 1;
+        let batch = Batch { epoch: self.epoch, reports: vec![Numbered { seq: self.seq, at: begin(), report }] };
+        let answer: Acknowledged = self.client.post("/v1/reports", &batch).await.unwrap();
+        assert_eq!(answer.through, self.seq);
+    }
+}
+
+pub fn facts(terminal: &str, model: &str) -> TerminalFacts {
+    TerminalFacts {
+        name: terminal.parse().unwrap(),
+        model: model.parse().unwrap(),
+        slot_bytes: 64 << 20,
+        data_bytes: 1 << 30,
+        agent_version: "0.1.0".into(),
+    }
+}
+
+pub fn client(address: SocketAddr, token: Option<&str>) -> JsonClient {
+    JsonClient::new(&format!("http://{address}"), token.map(Secret::new), Timeouts::default()).unwrap()
+}
+
+/// The status of a bare request.
+pub async fn status_of(client: &JsonClient, method: Method, path: &str) -> u16 {
+    client.request(method, path).send().await.unwrap().status().as_u16()
+}
+
+pub fn settings(dir: &Path, database: &str) -> Settings {
+    let entries: Vec<_> = TOKENS.iter().map(|(role, token)| (role.as_str(), *role, *token)).collect();
+    let nowhere = free_port();
+    let announce_url = format!("http://127.0.0.1:{nowhere}/announce");
+    Settings {
+        operators_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        operators: OperatorTokens::from_clear(&entries),
+        machines_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        database: DatabaseSettings::new(database),
+        store: StoreSettings { folder: dir.join("store"), state_folder: dir.join("state") },
+        encode: EncodeSettings { options: EncodeOptions { segment_size: 64 << 10, level: 1, workers: 1 } },
+        engine: TransmissionSettings {
+            url: format!("http://127.0.0.1:{nowhere}/transmission/rpc"),
+            user: String::new(),
+            password: String::new(),
+            timeout: Duration::from_secs(5),
+        },
+        tracker: TrackerSettings {
+            announce_url: announce_url.clone(),
+            access_list: AccessListSettings {
+                path: dir.join("access-list"),
+                reload: Reload::Watcher,
+                announce_url,
+                deadline: Duration::from_millis(100),
+            },
+        },
+        plan: PlanSettings { life: TimeDelta::days(30) },
+        join_token_life: TimeDelta::hours(72),
+        uploads: UploadSettings { max_bytes: 64 << 20, reserve_bytes: 0, abandon_after: TimeDelta::days(7) },
+        policy: release::Policy::default(),
+        telemetry: TelemetrySettings::default(),
+    }
+}
+
+/// Puts a release into the database as if it had been published, with one image for `model`.
+pub async fn published(office: &Office, product: &str, version: &str, model: &str) -> wire::v1::plan::ArtifactRef {
+    archive::insert_published(&office.pool().await, product, version, model).await
+}
+
+/// One number out of the database, for what no route shows.
+pub async fn count(pool: &Pool, sql: &str) -> i64 {
+    connection(pool).await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
+}
