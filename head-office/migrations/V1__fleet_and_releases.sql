@@ -16,7 +16,9 @@ CREATE TABLE releases (
     approved_by     text,
     approved_reason text,
     created_at      timestamptz NOT NULL,
-    changed_at      timestamptz NOT NULL
+    changed_at      timestamptz NOT NULL,
+    -- When its upload was last asked for or written to.
+    touched_at      timestamptz NOT NULL
 );
 CREATE INDEX releases_newest ON releases (created_at DESC, id);
 CREATE INDEX releases_by_manifest ON releases (manifest_sha256);

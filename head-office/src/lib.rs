@@ -104,6 +104,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         streams: routes::Streams::default(),
         shutdown: shutdown.clone(),
     });
+    jobs::remove_unknown_archives(&app).await?;
     let bound = bind(vec![
         listener("operators", operators, &app, app::configure_operators),
         listener("machines", machines, &app, app::configure_machines),

@@ -1,5 +1,7 @@
 //! Table `releases`.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, ProductName, ReleaseState, Version};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
@@ -10,8 +12,11 @@ use wire::v1::releases::{Progress, Report};
 use super::{get, json, signed, text, text_opt, to_json, unsigned};
 
 service_kit::statements! {
-    INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at)
-        VALUES ($1, 'uploading', $2, $3, $4, $5, $5)";
+    INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at,
+        touched_at) VALUES ($1, 'uploading', $2, $3, $4, $5, $5, $5)";
+    TOUCH = "UPDATE releases SET touched_at = $2 WHERE id = $1";
+    UNTOUCHED_SINCE = "SELECT id FROM releases WHERE state = 'uploading' AND touched_at < $1 ORDER BY id";
+    ALL_IDS = "SELECT id FROM releases";
     SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
         created_at, changed_at FROM releases WHERE id = $1";
     SELECT_FOR_UPDATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
@@ -241,4 +246,28 @@ pub async fn manifest<C: GenericClient>(c: &C, sha256: &Digest) -> Result<Option
 pub async fn count_by_state<C: GenericClient>(c: &C) -> Result<Vec<(ReleaseState, i64)>, DatabaseError> {
     let rows = query(c, COUNT_BY_STATE, &[]).await?;
     rows.iter().map(|row| Ok((text(row, "state")?, get(row, "count")?))).collect()
+}
+
+/// Somebody works on the upload.
+///
+/// # Errors
+/// As every statement.
+pub async fn touch<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<(), DatabaseError> {
+    execute(c, TOUCH, &[&id, &now]).await.map(drop)
+}
+
+/// Uploads on which nobody worked since `before`.
+///
+/// # Errors
+/// As every statement.
+pub async fn untouched_since<C: GenericClient>(c: &C, before: DateTime<Utc>) -> Result<Vec<Uuid>, DatabaseError> {
+    query(c, UNTOUCHED_SINCE, &[&before]).await?.iter().map(|row| get(row, "id")).collect()
+}
+
+/// The ids of all releases.
+///
+/// # Errors
+/// As every statement.
+pub async fn all_ids<C: GenericClient>(c: &C) -> Result<HashSet<Uuid>, DatabaseError> {
+    query(c, ALL_IDS, &[]).await?.iter().map(|row| get(row, "id")).collect()
 }

@@ -39,73 +39,100 @@ pub async fn keep_house(app: Arc<App>, shutdown: Shutdown) {
 /// The database failed.
 pub async fn once(app: &App) -> Result<(), MoveError> {
     let now = app.clock.now();
-    let arriving = {
+    let (arriving, abandoned) = {
         let client = connection(&app.pool).await?;
         outbox::prune(&client, now - EVENTS_KEPT).await?;
         jobs::prune(&client, now - JOBS_KEPT).await?;
-        db::releases::in_state(&client, ReleaseState::Uploading).await?
+        let arriving = db::releases::in_state(&client, ReleaseState::Uploading).await?;
+        (arriving, db::releases::untouched_since(&client, now - app.settings.uploads.abandon_after).await?)
     };
     for release in &arriving {
-        settle_upload(app, release, now).await?;
-    }
-    remove_leftovers(app).await?;
-    Ok(())
-}
-
-/// An upload whose last byte arrived before a crash goes on; one to which nothing comes any more is given up.
-async fn settle_upload(app: &App, release: &ReleaseRow, now: DateTime<Utc>) -> Result<(), MoveError> {
-    let path = app.store.upload(release.id);
-    let complete = uploads::durable_length(path.clone()).await.is_ok_and(|l| l == release.archive_bytes);
-    let touched = tokio::fs::metadata(&path).await.ok().and_then(|m| m.modified().ok()).map(DateTime::<Utc>::from);
-    let abandoned = touched.unwrap_or(release.created) + app.settings.uploads.abandon_after < now;
-    if !complete && !abandoned {
-        return Ok(());
-    }
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    if complete {
-        upload_complete(&transaction, release.id, now).await?;
-    } else if let Some(row) = db::releases::lock(&transaction, release.id).await? {
-        let reason = "The upload was given up: nothing came for too long. Upload the archive again.";
-        advance(&transaction, &row, ReleaseState::Withdrawn, Some(reason), now).await?;
-    }
-    commit(transaction).await?;
-    if !complete {
-        remove_archive(app, release.id).await;
-    }
-    Ok(())
-}
-
-async fn remove_leftovers(app: &App) -> Result<(), DatabaseError> {
-    let mut needed = HashSet::new();
-    {
-        let client = connection(&app.pool).await?;
-        for state in ReleaseState::ALL {
-            if needs_archive(*state) {
-                needed.extend(db::releases::in_state(&client, *state).await?.into_iter().map(|r| r.id));
-            }
+        let held = uploads::durable_length(app.store.upload(release.id)).await;
+        if held.is_ok_and(|length| length == release.archive_bytes) {
+            go_on(app, release.id, now).await?;
+        } else if abandoned.contains(&release.id) {
+            give_up(app, release, now).await?;
         }
     }
-    let Ok(mut files) = tokio::fs::read_dir(app.store.uploads()).await else { return Ok(()) };
-    while let Ok(Some(file)) = files.next_entry().await {
-        let id = file.path().file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<Uuid>().ok());
-        // An upload is created file first: leave a young file without a row alone.
-        let old = file.metadata().await.ok().and_then(|m| m.modified().ok()).map(DateTime::<Utc>::from);
-        let old = old.is_some_and(|t| t + TimeDelta::hours(1) < app.clock.now());
-        if let Some(id) = id.filter(|id| old && !needed.contains(id)) {
+    for state in [ReleaseState::Rejected, ReleaseState::Published, ReleaseState::Withdrawn] {
+        remove_archives_of(app, state).await?;
+    }
+    Ok(())
+}
+
+/// Removes archives that no release knows: an upload is created file first, and the process ended in between. Only at
+/// start, before anybody can create one.
+///
+/// # Errors
+/// The database failed.
+pub async fn remove_unknown_archives(app: &App) -> Result<(), DatabaseError> {
+    let known = {
+        let client = connection(&app.pool).await?;
+        db::releases::all_ids(&client).await?
+    };
+    for id in archives(app).await {
+        if !known.contains(&id) {
             remove_archive(app, id).await;
         }
     }
     Ok(())
 }
 
-const fn needs_archive(state: ReleaseState) -> bool {
-    match state {
-        ReleaseState::Uploading
-        | ReleaseState::Validating
-        | ReleaseState::AwaitingSignature
-        | ReleaseState::Approved
-        | ReleaseState::Publishing => true,
-        ReleaseState::Rejected | ReleaseState::Published | ReleaseState::Withdrawn => false,
+/// An upload whose last byte arrived before a crash goes on.
+async fn go_on(app: &App, id: Uuid, now: DateTime<Utc>) -> Result<(), MoveError> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    upload_complete(&transaction, id, now).await?;
+    Ok(commit(transaction).await?)
+}
+
+/// An upload on which nobody works any more is given up.
+async fn give_up(app: &App, release: &ReleaseRow, now: DateTime<Utc>) -> Result<(), MoveError> {
+    let path = app.store.upload(release.id);
+    let end = uploads::length(&path).await;
+    // Whoever writes right now has the lock; with it in hand nobody does.
+    let writer = match uploads::Writer::open(path, end, release.archive_bytes).await {
+        Ok(writer) => Some(writer),
+        Err(uploads::UploadError::Gone) => None,
+        Err(_) => return Ok(()),
+    };
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if let Some(row) = db::releases::lock(&transaction, release.id).await?
+        && row.state == ReleaseState::Uploading
+    {
+        let reason = "The upload was given up: nobody worked on it for too long. Upload the archive again.";
+        advance(&transaction, &row, ReleaseState::Withdrawn, Some(reason), now).await?;
     }
+    commit(transaction).await?;
+    drop(writer);
+    remove_archive(app, release.id).await;
+    Ok(())
+}
+
+/// What a crash between a release's end and the removal of its archive left.
+async fn remove_archives_of(app: &App, state: ReleaseState) -> Result<(), DatabaseError> {
+    let archives = archives(app).await;
+    if archives.is_empty() {
+        return Ok(());
+    }
+    let ended = {
+        let client = connection(&app.pool).await?;
+        db::releases::in_state(&client, state).await?
+    };
+    for release in ended.iter().filter(|r| archives.contains(&r.id)) {
+        remove_archive(app, release.id).await;
+    }
+    Ok(())
+}
+
+/// The releases whose archives lie in the store.
+async fn archives(app: &App) -> HashSet<Uuid> {
+    let mut found = HashSet::new();
+    let Ok(mut files) = tokio::fs::read_dir(app.store.uploads()).await else { return found };
+    while let Ok(Some(file)) = files.next_entry().await {
+        let path = file.path();
+        found.extend(path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<Uuid>().ok()));
+    }
+    found
 }

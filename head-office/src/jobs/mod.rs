@@ -14,7 +14,7 @@ use service_kit::database::{JobError, JobHandler};
 use crate::app::App;
 use crate::releases::MoveError;
 
-pub use housekeeping::keep_house;
+pub use housekeeping::{keep_house, remove_unknown_archives};
 pub use meter::{Meter, measured};
 pub use reconcile::reconcile;
 

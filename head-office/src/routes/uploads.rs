@@ -150,7 +150,9 @@ pub async fn patch(
         let detail = format!("The archive has arrived; the release is {}.", release.state);
         return Err(ApiError::new(Code::WrongState, detail, "Ask for the release's state."));
     }
+    touch(&app, *id).await?;
     let end = receive(&app, &release, offset, body).await?;
+    touch(&app, *id).await?;
     if end == release.archive_bytes {
         complete(&app, *id).await?;
     }
@@ -190,6 +192,11 @@ async fn complete(app: &App, id: Uuid) -> ApiResult<()> {
     let transaction = begin(&mut client).await?;
     upload_complete(&transaction, id, app.clock.now()).await.map_err(not_moved)?;
     Ok(commit(transaction).await?)
+}
+
+async fn touch(app: &App, id: Uuid) -> ApiResult<()> {
+    let client = connection(&app.pool).await?;
+    Ok(db::releases::touch(&client, id, app.clock.now()).await?)
 }
 
 async fn find(app: &App, id: Uuid) -> ApiResult<ReleaseRow> {

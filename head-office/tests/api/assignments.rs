@@ -79,7 +79,8 @@ async fn what_cannot_run_there_is_refused_and_changes_nothing() {
     assert_eq!(branch.client.get::<Sync>("/v1/sync").await.unwrap().plan, None);
     let shown: Branch = admin.get("/v1/branches/north").await.unwrap();
     assert!(shown.assignments.is_empty());
-    for (client, code) in [(office.as_role(Role::Viewer), Code::Forbidden), (office.stranger(), Code::Unauthenticated)] {
+    for (client, code) in [(office.as_role(Role::Viewer), Code::Forbidden), (office.stranger(), Code::Unauthenticated)]
+    {
         let answer = client.post::<_, PlanIssued>("/v1/assignments", &assign("north", "2.0.0")).await;
         assert_eq!(refusal(answer), code);
     }

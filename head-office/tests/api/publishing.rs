@@ -36,8 +36,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     let artifact = release.payloads[0].artifact.clone().unwrap();
 
     // Listed, seeded from the store, complete.
-    let list = std::fs::read_to_string(daemons.access_list()).unwrap();
-    assert_eq!(list, format!("{}\n", artifact.info_hash));
+    assert_eq!(daemons.listed(), [artifact.info_hash.to_string()]);
     let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
     let status = engine.status(&artifact.info_hash).await.unwrap().unwrap();
     assert!(status.complete && status.total_bytes == artifact.length, "{status:?}");
@@ -96,7 +95,7 @@ async fn a_daemon_that_forgot_everything_is_given_it_again_at_the_next_start() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert_eq!(std::fs::read_to_string(daemons.access_list()).unwrap(), format!("{hash}\n"));
+    assert_eq!(daemons.listed(), [hash.to_string()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

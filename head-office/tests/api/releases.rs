@@ -102,7 +102,7 @@ async fn waiting_for_approval(office: &Office) -> Uuid {
     let id = Uuid::new_v4();
     let client = connection(&office.pool().await).await.unwrap();
     let sql = "INSERT INTO releases (id, state, file_name, archive_bytes, product, version, created_by, created_at,
-        changed_at) VALUES ($1, 'awaiting-signature', 'a.upd', 10, 'kiosk', '1.0.0', 'test', $2, $2)";
+        changed_at, touched_at) VALUES ($1, 'awaiting-signature', 'a.upd', 10, 'kiosk', '1.0.0', 'test', $2, $2, $2)";
     client.execute(sql, &[&id, &crate::support::begin()]).await.unwrap();
     id
 }
@@ -130,7 +130,7 @@ async fn warnings_are_accepted_by_name_and_with_a_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn releases_are_listed_newest_first() {
     let office = Office::start().await;
-    published(&office, "kiosk", "1.0.0", "k1").await;
+    published(&office, "kiosk", "0.9.0", "k1").await;
     let id = waiting_for_approval(&office).await;
     let viewer = office.as_role(Role::Viewer);
     let all: Vec<Release> = viewer.get("/v1/releases").await.unwrap();

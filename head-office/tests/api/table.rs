@@ -70,7 +70,7 @@ async fn every_route_refuses_whoever_its_role_does_not_name() {
 async fn what_is_not_in_the_table_does_not_exist() {
     let office = Office::start().await;
     for client in [office.stranger(), office.admin(), office.machine(None)] {
-        for path in ["/", "/v1", "/v1/uploads/", "/v1/releases/../branches", "/admin", "/v1/%2e%2e"] {
+        for path in ["/", "/v1", "/v1/uploads/", "/admin", "/v1/releases/a/b/c"] {
             let answered = client.request(Method::GET, path).send().await.unwrap();
             assert!([404, 405].contains(&answered.status().as_u16()), "{path}: {}", answered.status());
         }

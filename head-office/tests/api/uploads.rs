@@ -205,6 +205,25 @@ async fn an_upload_whose_last_answer_was_lost_goes_on_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_on_which_nobody_works_is_given_up_and_one_that_goes_on_is_not() {
+    let mut office = Office::start().await;
+    let manager = office.as_role(Role::ReleaseManager);
+    let (left, kept) = (create(&manager, 1000).await, create(&manager, 1000).await);
+    office.clock.advance(chrono::TimeDelta::days(6));
+    assert_eq!(patch(&manager, kept, 0, &[1; 10]).await.status(), 204);
+    office.clock.advance(chrono::TimeDelta::days(2));
+    // A file that no release knows: the process ended between the file and its row.
+    let unknown = office.dir.path().join(format!("store/uploads/{}.upd", Uuid::new_v4()));
+    std::fs::File::create(&unknown).unwrap();
+    office.stop().await;
+    office.resume().await;
+    let release = office.wait_for_state(left, ReleaseState::Withdrawn).await;
+    assert!(release.reason.unwrap().contains("given up"));
+    assert_eq!(offset(&office.as_role(Role::ReleaseManager), kept).await, 10);
+    assert!(!unknown.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn file_names_lose_what_could_harm_a_screen() {
     let office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);

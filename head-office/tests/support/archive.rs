@@ -83,7 +83,8 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
     let client = connection(pool).await.unwrap();
     let manifest: Digest = digest("manifest");
     let sql = "INSERT INTO releases (id, state, file_name, archive_bytes, product, version, manifest, manifest_sha256,
-        created_by, created_at, changed_at) VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6)";
+        created_by, created_at, changed_at, touched_at)
+        VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6, $6)";
     let text = b"format = 1\n".as_slice();
     client.execute(sql, &[&id, &product, &version, &text, &manifest.to_string(), &now]).await.unwrap();
     let sql = "INSERT INTO artifacts (sha256, length, index_sha256, index_length, info_hash, torrent, payload_sha256,

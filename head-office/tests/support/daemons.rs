@@ -81,6 +81,12 @@ impl Daemons {
         self.dir.path().join("tracker/access-list")
     }
 
+    /// The hashes in the access list.
+    pub fn listed(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.access_list()).unwrap();
+        text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect()
+    }
+
     pub fn pid_file(&self) -> PathBuf {
         self.dir.path().join("tracker/pid")
     }
