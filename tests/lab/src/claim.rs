@@ -51,10 +51,12 @@ pub struct Found {
 }
 
 impl Claim {
-    /// Takes a free index, having removed what labs left whose owner is gone.
-    pub(crate) fn take(folder: &Path) -> Result<Self, LabError> {
+    /// Takes a free index, having removed what labs left whose owner is gone, and an empty run folder: the wanted one,
+    /// or with a number behind its name while another lab runs there.
+    pub(crate) fn take(wanted: &Path) -> Result<Self, LabError> {
         let guard = guard()?;
         clean_locked()?;
+        let folder = free_folder(wanted)?;
         for index in 0..MAX_LABS {
             let prefix = format!("fl{index:02x}");
             let lock = Path::new(LOCKS).join(format!("{prefix}.lock"));
@@ -62,11 +64,12 @@ impl Claim {
                 continue;
             }
             let temp = std::env::temp_dir().join(format!("filial-lab-{prefix}"));
-            let record = Record { owner: Identity::own(), prefix, folder: folder.to_owned(), temp };
+            let record = Record { owner: Identity::own(), prefix, folder: folder.clone(), temp };
             write_record(&lock, &record)?;
             // Leftovers of a lab whose lock was lost, as after a crash of the machine's /run.
             remove_everything(&record)?;
             std::fs::create_dir_all(&record.temp).map_err(LabError::file("create", &record.temp))?;
+            empty(&folder)?;
             drop(guard);
             let index = u8::try_from(index).unwrap_or(u8::MAX);
             return Ok(Self { index, record, lock });
@@ -82,6 +85,11 @@ impl Claim {
     /// Every namespace and interface of the lab begins with this and a hyphen.
     pub(crate) fn prefix(&self) -> &str {
         &self.record.prefix
+    }
+
+    /// The run folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.record.folder
     }
 
     /// A folder for what other users must reach, removed with the lab.
@@ -162,6 +170,23 @@ fn records() -> Result<Vec<(PathBuf, Record)>, LabError> {
     locks.retain(|p| p.extension().is_some_and(|e| e == "lock"));
     locks.sort();
     Ok(locks.into_iter().filter_map(|lock| Some((lock.clone(), read_record(&lock)?))).collect())
+}
+
+fn free_folder(wanted: &Path) -> Result<PathBuf, LabError> {
+    let taken: Vec<PathBuf> = records()?.into_iter().map(|(_, record)| record.folder).collect();
+    let name = wanted.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let numbered = (2..).map(|n| wanted.with_file_name(format!("{name}-{n}")));
+    let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+    Ok(names.find(|folder| !taken.contains(folder)).unwrap_or_else(|| wanted.to_owned()))
+}
+
+fn empty(folder: &Path) -> Result<(), LabError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(LabError::file("empty", folder)(e)),
+        _ => {}
+    }
+    let logs = folder.join("logs");
+    std::fs::create_dir_all(&logs).map_err(LabError::file("create", &logs))
 }
 
 fn read_record(lock: &Path) -> Option<Record> {

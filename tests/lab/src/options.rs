@@ -64,7 +64,7 @@ pub struct ExtraConfig {
 /// What a lab is to look like. [`LabOptions::new`] gives the demo's; change what a test needs.
 #[derive(Clone)]
 pub struct LabOptions {
-    /// Its run folder is `target/lab/NAME`.
+    /// Its run folder is `target/lab/NAME`, or with a number behind it while another lab runs there.
     pub name: String,
     /// The image in slot A of every terminal.
     pub image: PathBuf,
@@ -146,7 +146,7 @@ impl LabOptions {
         Self { wan, ..self }
     }
 
-    /// The run folder.
+    /// The run folder that is asked for.
     pub fn folder(&self) -> PathBuf {
         source_root().join("target/lab").join(&self.name)
     }

@@ -1,7 +1,7 @@
 //! How a lab comes up: networks, daemons, head office, branches, terminals; each waited for by its own sign of life.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,12 +41,7 @@ const COMES_UP: Duration = Duration::from_secs(90);
 pub(crate) async fn start(options: LabOptions) -> Result<Lab, LabError> {
     check_machine(&options)?;
     let whole = Instant::now();
-    let folder = options.folder();
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(LabError::file("empty", &folder))?;
-    }
-    create_dir(&folder.join("logs"))?;
-    let mut lab = lay_out(options, folder).await?;
+    let mut lab = lay_out(options).await?;
     let clusters = lab.prepare_disks().await?;
     lab.start_daemons(&clusters).await?;
     lab.start_head_office(&clusters[0]).await?;
@@ -85,12 +80,13 @@ fn undertaker(options: &LabOptions) -> Result<std::process::Child, LabError> {
 }
 
 /// Networks, folders and names; nothing runs yet.
-async fn lay_out(options: LabOptions, folder: PathBuf) -> Result<Lab, LabError> {
+async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
     let begun = Instant::now();
     let (claim, undertaker) = {
-        let (folder, options) = (folder.clone(), options.clone());
-        blocking("claim a lab", move || Ok((Claim::take(&folder)?, undertaker(&options)?))).await?
+        let options = options.clone();
+        blocking("claim a lab", move || Ok((Claim::take(&options.folder())?, undertaker(&options)?))).await?
     };
+    let folder = claim.folder().to_owned();
     let net = Arc::new(Net::new(claim.prefix(), claim.index()));
     let head_office = Site {
         place: Place::HeadOffice,
@@ -299,9 +295,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let image = small_image(temp.path(), &SmallImage::new("1.0.0")).unwrap();
         let options = LabOptions::new("unit-daemons", image).unwrap().sized(1, 1);
-        let folder = options.folder();
-        create_dir(&folder.join("logs")).unwrap();
-        let mut lab = lay_out(options, folder).await.unwrap();
+        let mut lab = lay_out(options).await.unwrap();
         let prefix = lab.claim.prefix().to_owned();
         let clusters = lab.prepare_disks().await.unwrap();
         lab.start_daemons(&clusters).await.unwrap();

@@ -252,7 +252,8 @@ fn announce_namespaces(lab: &Lab, screen: &Screen) {
         let place = lab::Place::Terminal(terminal.clone());
         if let Ok(namespace) = lab.namespace(&place) {
             screen.line(&format!("inside {terminal}   ip netns exec {namespace} bash"));
-            screen.line(&format!("break something         {} fault --help", program(lab, "lab")));
+            let name = lab.folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            screen.line(&format!("break something         {} fault --name {name} --help", program(lab, "lab")));
         }
     }
 }
