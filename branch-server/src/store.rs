@@ -84,7 +84,7 @@ impl Store {
         let free_bytes = match rustix::fs::statvfs(&self.folder) {
             Ok(stat) => Some(stat.f_bavail.saturating_mul(stat.f_frsize)),
             Err(error) => {
-                tracing::warn!(folder = %self.folder.display(), %error, "the room in the store cannot be learned");
+                tracing::debug!(folder = %self.folder.display(), %error, "the room in the store cannot be learned");
                 None
             }
         };

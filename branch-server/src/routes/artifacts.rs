@@ -4,11 +4,12 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use fleet_types::Digest;
-use service_kit::database::connection;
+use service_kit::database::{Connection, DatabaseError, connection};
 use wire::Code;
+use wire::v1::plan::Plan;
 
 use crate::app::App;
-use crate::db::{artifacts, manifests};
+use crate::db::{artifacts, manifests, plan};
 use crate::error::ApiError;
 use crate::sync::describe::lan_torrent;
 use crate::sync::plan::Stage;
@@ -17,14 +18,29 @@ fn digest(text: &str) -> Result<Digest, ApiError> {
     text.parse().map_err(|e| ApiError::bad_field("sha256", e))
 }
 
+/// The plan names it, but it is not here yet: said so, and not that it does not exist.
+fn not_yet(what: &str) -> ApiError {
+    let detail = format!("{what} is planned, but cannot be fetched here yet.");
+    ApiError::new(Code::NotHeldYet, detail, "Wait for the next event and ask /v1/sync again.")
+}
+
+async fn planned(client: &Connection) -> Result<Option<Plan>, DatabaseError> {
+    plan::read(client).await?.map(|stored| stored.open()).transpose()
+}
+
 /// The bytes if terminals may have them.
-fn offered(found: Option<(Stage, Option<Vec<u8>>)>, artifact: &Digest) -> Result<Vec<u8>, ApiError> {
+async fn offered(
+    client: &Connection,
+    found: Option<(Stage, Option<Vec<u8>>)>,
+    artifact: &Digest,
+) -> Result<Vec<u8>, ApiError> {
+    let what = format!("Artifact {artifact}");
     match found {
         Some((stage, Some(bytes))) if stage.is_available() => Ok(bytes),
-        Some((Stage::Dropping, _)) | None => Err(ApiError::not_found(format!("artifact {artifact}"))),
-        Some(_) => {
-            let detail = format!("Artifact {artifact} is planned, but cannot be fetched here yet.");
-            Err(ApiError::new(Code::NotHeldYet, detail, "Wait for the next event and ask /v1/sync again."))
+        Some((stage, _)) if stage != Stage::Dropping => Err(not_yet(&what)),
+        _ => {
+            let named = planned(client).await?.is_some_and(|p| p.steps.iter().any(|s| s.artifact.sha256 == *artifact));
+            Err(if named { not_yet(&what) } else { ApiError::not_found(format!("artifact {artifact}")) })
         }
     }
 }
@@ -41,8 +57,9 @@ fn offered(found: Option<(Stage, Option<Vec<u8>>)>, artifact: &Digest) -> Result
     ))]
 pub async fn index(app: Data<App>, sha256: Path<String>) -> Result<HttpResponse, ApiError> {
     let artifact = digest(&sha256)?;
-    let found = artifacts::index(&connection(&app.pool).await?, &artifact).await?;
-    let bytes = offered(found, &artifact)?;
+    let client = connection(&app.pool).await?;
+    let found = artifacts::index(&client, &artifact).await?;
+    let bytes = offered(&client, found, &artifact).await?;
     Ok(HttpResponse::Ok().content_type("application/octet-stream").body(bytes))
 }
 
@@ -58,8 +75,9 @@ pub async fn index(app: Data<App>, sha256: Path<String>) -> Result<HttpResponse,
     ))]
 pub async fn torrent(app: Data<App>, sha256: Path<String>) -> Result<HttpResponse, ApiError> {
     let artifact = digest(&sha256)?;
-    let found = artifacts::torrent(&connection(&app.pool).await?, &artifact).await?;
-    let wan = offered(found, &artifact)?;
+    let client = connection(&app.pool).await?;
+    let found = artifacts::torrent(&client, &artifact).await?;
+    let wan = offered(&client, found, &artifact).await?;
     let lan = lan_torrent(&wan, &app.settings.tracker.lan_announce_url).map_err(ApiError::internal)?;
     Ok(HttpResponse::Ok().content_type("application/x-bittorrent").body(lan))
 }
@@ -71,11 +89,19 @@ pub async fn torrent(app: Data<App>, sha256: Path<String>) -> Result<HttpRespons
         (status = 200, description = "`release.toml`", body = String, content_type = "application/toml"),
         (status = 401, description = "`unauthenticated`", body = wire::Problem),
         (status = 404, description = "`not-found`", body = wire::Problem),
+        (status = 409, description = "`not-held-yet`", body = wire::Problem),
         (status = 422, description = "`bad-field`: no digest", body = wire::Problem),
     ))]
 pub async fn manifest(app: Data<App>, sha256: Path<String>) -> Result<HttpResponse, ApiError> {
     let manifest = digest(&sha256)?;
-    let found = manifests::read(&connection(&app.pool).await?, &manifest).await?;
-    let bytes = found.ok_or_else(|| ApiError::not_found(format!("manifest {manifest}")))?;
-    Ok(HttpResponse::Ok().content_type("application/toml").body(bytes))
+    let client = connection(&app.pool).await?;
+    if let Some(bytes) = manifests::read(&client, &manifest).await? {
+        return Ok(HttpResponse::Ok().content_type("application/toml").body(bytes));
+    }
+    let named = planned(&client).await?.is_some_and(|p| p.steps.iter().any(|s| s.manifest == manifest));
+    Err(if named {
+        not_yet(&format!("Manifest {manifest}"))
+    } else {
+        ApiError::not_found(format!("manifest {manifest}"))
+    })
 }

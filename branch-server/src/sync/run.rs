@@ -55,13 +55,15 @@ pub struct Runner {
     /// Artifacts and manifests that could not be fetched: how often, and until when they rest.
     retries: BTreeMap<Digest, (Backoff, DateTime<Utc>)>,
     progress: Progress,
+    /// Whether the room in the store could be learned the last time: said when it changes, not at every pass.
+    room_known: bool,
 }
 
 impl Runner {
     /// For this program.
     pub fn new(app: Arc<App>) -> Self {
         let progress = Progress::new(app.clone());
-        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress }
+        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress, room_known: true }
     }
 
     /// Looks, decides, acts; what was decided.
@@ -91,6 +93,9 @@ impl Runner {
         let (store, names) = (self.app.store.clone(), BTreeSet::from_iter(records.keys().copied()));
         let disk = tokio::task::spawn_blocking(move || store.disk(|artifact| names.contains(artifact))).await;
         let disk = disk.unwrap_or(plan::Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
+        if std::mem::replace(&mut self.room_known, disk.free_bytes.is_some()) != disk.free_bytes.is_some() {
+            tracing::warn!(folder = %self.app.store.folder().display(), known = self.room_known, "room in the store");
+        }
         if let Err(error) = self.relist(&client).await {
             tracing::warn!(error = %chain(&error), "the tracker's access list could not be brought up to date");
         }

@@ -64,7 +64,28 @@ async fn before_the_tracker_accepts_it_and_while_it_is_dropped_it_is_not_offered
     set(&branch, &fixture, Stage::Described, Stage::Listed).await;
     assert_eq!(branch.ask(&path, &token).await.status(), StatusCode::OK);
     set(&branch, &fixture, Stage::Listed, Stage::Dropping).await;
+    assert_refused(branch.ask(&path, &token).await, Code::NotHeldYet).await;
+    // Once the plan has stopped naming it, it does not exist.
+    branch.head_office.with(|s| s.plan = Some(seal(&Plan { steps: Vec::new(), ..plan(8) })));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
     assert_refused(branch.ask(&path, &token).await, Code::NotFound).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_planned_and_not_here_yet_is_not_said_to_be_missing() {
+    let fixture = Fixture::new(1);
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    branch.head_office.with(|s| s.plan = Some(seal(&Plan { steps: vec![fixture.step.clone()], ..plan(7) })));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    let sha256 = fixture.step.artifact.sha256;
+    for path in [
+        wire::v1::paths::artifact_index(&sha256),
+        wire::v1::paths::artifact_torrent(&sha256),
+        wire::v1::paths::manifest(&fixture.step.manifest),
+    ] {
+        assert_refused(branch.ask(&path, &token).await, Code::NotHeldYet).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
