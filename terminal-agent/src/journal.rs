@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::durable::{self, DurableError};
 use uuid::Uuid;
 use wire::v1::reports::Reason;
+use wire::v1::sync::TerminalFacts;
 
 use crate::reports::Reports;
 use crate::state::{State, Then, Update, Verdict};
@@ -173,6 +174,9 @@ pub struct Journal {
     pub floor: u64,
     /// What was last announced as running.
     pub announced: Option<Announced>,
+    /// What the branch was last told of this terminal.
+    #[serde(default)]
+    pub facts: Option<TerminalFacts>,
     /// The artifacts that the engine was given.
     pub artifacts: BTreeMap<Digest, Held>,
     /// The time of the last write outside a trial: a trial in which the clock shows less has no sane clock.
@@ -193,6 +197,7 @@ impl Journal {
             memory: Memory::default(),
             floor: 0,
             announced: None,
+            facts: None,
             artifacts: BTreeMap::new(),
             newest: now,
             reports: Reports::new(epoch),

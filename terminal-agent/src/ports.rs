@@ -112,7 +112,7 @@ pub trait Branch: Send + Sync {
     /// Whether it answers at all.
     async fn healthy(&self) -> Result<(), ClientError>;
 
-    /// Holds the event stream and wakes somebody for each "look again". Returns when the stream ends.
+    /// Holds the event stream and wakes somebody when it begins and for each "look again". Returns when it ends.
     async fn listen(&self, wake: &Notify) -> Result<(), ClientError>;
 }
 

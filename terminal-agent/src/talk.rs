@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fleet_types::Digest;
+use fleet_types::{Digest, Slot};
 use rand::random;
 use service_kit::Secret;
 use service_kit::client::ClientError;
@@ -79,8 +79,15 @@ impl Agent {
         let terminal = self.settings.identity.name.clone();
         let now = self.ports.clock.now();
         tracing::info!(%slot, version = %announced.version, "running");
+        // What was never told is told when enrolling.
+        let told = self.keeper.journal().facts.as_ref();
+        let facts = self.facts().ok().filter(|facts| told.is_some_and(|told| told != facts));
         self.keeper.change(now, |journal| {
             let version = announced.version.clone();
+            if let Some(facts) = facts {
+                journal.reports.push(now, Report::TerminalSeen { facts: facts.clone() });
+                journal.facts = Some(facts);
+            }
             journal.reports.push(now, Report::Running { terminal, slot, version });
             journal.announced = Some(announced);
         })?;
@@ -135,29 +142,33 @@ impl Agent {
         }
     }
 
+    /// What this terminal says of itself.
+    fn facts(&self) -> Result<TerminalFacts, String> {
+        let identity = &self.settings.identity;
+        let length = |slot| self.ports.disks.length(slot).map_err(|e| chain(&e));
+        let room = self.ports.host.room(&self.settings.paths.data_dir).map_err(|e| chain(&e))?;
+        Ok(TerminalFacts {
+            name: identity.name.clone(),
+            model: identity.model.clone(),
+            slot_bytes: length(Slot::A)?.min(length(Slot::B)?),
+            data_bytes: room.total,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
     async fn enrol(&mut self) -> Result<(), String> {
         let settings = &self.settings;
         let join_token = read_secret_file(&settings.branch.join_token_file).map_err(|e| chain(&e))?;
-        let lengths = fleet_types::Slot::ALL.map(|slot| self.ports.disks.length(slot));
-        let [a, b] = lengths.map(|length| length.map_err(|e| chain(&e)));
-        let room = self.ports.host.room(&settings.paths.data_dir).map_err(|e| chain(&e))?;
-        let request = EnrolRequest {
-            join_token: join_token.expose().to_owned(),
-            terminal: Some(TerminalFacts {
-                name: settings.identity.name.clone(),
-                model: settings.identity.model.clone(),
-                slot_bytes: a?.min(b?),
-                data_bytes: room.total,
-                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            }),
-        };
+        let facts = self.facts()?;
+        let request = EnrolRequest { join_token: join_token.expose().to_owned(), terminal: Some(facts.clone()) };
         let response = self.ports.branch.enrol(&request).await.map_err(|e| chain(&e))?;
         let identity = Identity { branch: response.branch, token: Secret::new(response.token) };
         identity.save(&settings.paths.identity()).map_err(|e| chain(&e))?;
         tracing::info!(branch = %identity.branch, "enrolled");
         self.ports.branch.authenticate(identity.token.clone());
         self.talk.me = Some(identity.me(settings));
-        Ok(())
+        let now = self.ports.clock.now();
+        self.keeper.change(now, |journal| journal.facts = Some(facts)).map_err(|e| chain(&e))
     }
 
     /// Accepts a plan, or keeps the one that was accepted before.

@@ -203,3 +203,16 @@ fn the_token_is_kept_for_its_owner_only_and_used_after_a_restart() {
     std::fs::remove_file(rig.world.path("join-token")).expect("the join token");
     rig.until("confirmed");
 }
+
+#[test]
+fn what_changed_of_the_terminal_is_told_after_the_next_boot() {
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.until("confirmed");
+    rig.turns(3);
+    let told = |rig: &Rig| rig.world.told_facts();
+    assert!(told(&rig).is_empty(), "nothing changed since it enrolled");
+    rig.world.lock().fake_slot_length = Some(350_000);
+    rig.cut(support::Cut::Power);
+    rig.turns(5);
+    assert_eq!(told(&rig), [350_000]);
+}

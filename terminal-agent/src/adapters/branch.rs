@@ -102,6 +102,8 @@ impl Branch for HttpBranch {
         let client = self.client();
         let opening = client.events(paths::EVENTS, None, STREAM_IDLE);
         let mut events = self.within(self.request, paths::EVENTS, opening).await?;
+        // What was said while nobody listened is lost: look once.
+        wake.notify_one();
         while events.next().await?.is_some() {
             wake.notify_one();
         }

@@ -274,6 +274,15 @@ impl World {
         self.lock().reports.iter().filter_map(moves).collect()
     }
 
+    /// The slot sizes that were told after enrolling.
+    pub fn told_facts(&self) -> Vec<u64> {
+        let facts = |n: &Numbered| match &n.report {
+            Report::TerminalSeen { facts } => Some(facts.slot_bytes),
+            _ => None,
+        };
+        self.lock().reports.iter().filter_map(facts).collect()
+    }
+
     /// The last moves end with these states.
     pub fn assert_reported(&self, ends: &[UpdateState]) {
         let states: Vec<UpdateState> = self.moves().into_iter().map(|(_, to)| to).collect();
