@@ -1,0 +1,143 @@
+//! The route table and the client, over real sockets.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Json};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use service_kit::client::{ClientError, JsonClient, Timeouts};
+use service_kit::server::{
+    ApiError, Caller, Check, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, bind, configure,
+    health_routes, sse,
+};
+use service_kit::{Secret, Shutdown};
+use wire::Code;
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+struct Echo {
+    n: u32,
+}
+
+async fn echo(caller: Caller, body: Json<Echo>) -> Result<Json<Echo>, ApiError> {
+    assert_eq!(caller.name, "ann");
+    match body.n {
+        0 => Err(ApiError::internal(std::io::Error::other("a secret cause"))),
+        n => Ok(Json(Echo { n })),
+    }
+}
+
+async fn events() -> actix_web::HttpResponse {
+    let three = futures_util::stream::iter(1..=3).map(|id| ServerEvent { id, data: format!("line\n{id}") });
+    sse(three.chain(futures_util::stream::pending()), Shutdown::new())
+}
+
+async fn large() -> String {
+    "x".repeat(100_000)
+}
+
+/// Not extracted by any guarded route: there to prove that the table is all there is.
+async fn forgotten(_: Caller) -> &'static str {
+    "let in"
+}
+
+fn routes() -> Vec<Route> {
+    let own = vec![
+        Route::post("/echo", Role::Operator, || web::to(echo)),
+        Route::get("/events", Role::Viewer, || web::to(events)),
+        Route::get("/large", Role::Public, || web::to(large)),
+        Route::get("/forgotten", Role::Public, || web::to(forgotten)),
+    ];
+    [own, health_routes()].concat()
+}
+
+async fn start(readiness: Readiness) -> (SocketAddr, Shutdown) {
+    let tokens = OperatorTokens::from_clear(&[("ann", Role::Admin, "a"), ("vic", Role::Viewer, "v")]);
+    let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
+    let shared = metrics.clone();
+    let bound = bind(vec![Listener {
+        name: "test",
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        configure: Arc::new(move |config| {
+            config.app_data(web::Data::new(readiness.clone())).app_data(web::Data::new(shared.clone()));
+            configure(config, &routes(), Arc::new(tokens.clone()));
+        }),
+        metrics,
+    }])
+    .unwrap();
+    let address = bound.addresses()[0];
+    tokio::spawn(bound.run(shutdown.clone()));
+    (address, shutdown)
+}
+
+fn client(address: SocketAddr, token: Option<&str>) -> JsonClient {
+    JsonClient::new(&format!("http://{address}/"), token.map(Secret::new), Timeouts::default()).unwrap()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {
+    result.unwrap_err().code().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_are_let_in_by_role_and_errors_are_problems() {
+    let (address, _shutdown) = start(Readiness::default()).await;
+    let ann = client(address, Some("a"));
+    assert_eq!(ann.post::<_, Echo>("/echo", &Echo { n: 7 }).await.unwrap(), Echo { n: 7 });
+    assert_eq!(code(client(address, None).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Unauthenticated);
+    assert_eq!(code(client(address, Some("b")).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Unauthenticated);
+    assert_eq!(code(client(address, Some("v")).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Forbidden);
+    assert_eq!(code(ann.post::<_, Echo>("/echo", &serde_json::json!({ "n": "x" })).await), Code::BadField);
+    assert_eq!(code(ann.get::<Echo>("/echo").await), Code::MethodNotAllowed);
+    assert_eq!(code(ann.get::<Echo>("/nothing").await), Code::NotFound);
+    assert_eq!(code(ann.get::<Echo>("/forgotten").await), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_defect_tells_the_caller_a_request_id_and_not_its_cause() {
+    let (address, _shutdown) = start(Readiness::default()).await;
+    let Err(ClientError::Refused(problem)) = client(address, Some("a")).post::<_, Echo>("/echo", &Echo { n: 0 }).await
+    else {
+        panic!("a defect was not reported as one")
+    };
+    assert_eq!(problem.code, Code::Internal);
+    assert!(problem.request_id.is_some() && !format!("{problem:?}").contains("secret cause"), "{problem:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_bounds_what_it_reads_and_names_who_does_not_answer() {
+    let (address, shutdown) = start(Readiness::default()).await;
+    let client = client(address, None);
+    assert_eq!(client.get_bytes("/large", 100_000).await.unwrap().len(), 100_000);
+    let error = client.get_bytes("/large", 99_999).await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { max: 99_999, .. }) && !error.is_transient());
+    assert!(matches!(client.get::<Echo>("/large").await, Err(ClientError::BadAnswer { .. })));
+    shutdown.stop();
+    let nobody = JsonClient::new("http://127.0.0.1:1", None, Timeouts::default()).unwrap();
+    let error = nobody.get::<Echo>("/echo").await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("http://127.0.0.1:1/echo"), "{error}");
+    assert!(JsonClient::new("ftp://x", None, Timeouts::default()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_arrive_and_silence_is_noticed() {
+    let (address, _shutdown) = start(Readiness::default()).await;
+    let mut stream = client(address, Some("v")).events("/events", None, Duration::from_millis(500)).await.unwrap();
+    for n in 1..=3 {
+        let event = stream.next().await.unwrap().unwrap();
+        assert_eq!((event.id, event.data), (Some(n.to_string()), format!("line {n}")));
+    }
+    assert!(matches!(stream.next().await, Err(ClientError::Silent { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_names_everything_that_is_missing() {
+    let missing = |name: &'static str| Check::new(name, move || async move { Err(format!("start {name}")) });
+    let present = Check::new("disk", || async { Ok(()) });
+    let (address, _shutdown) = start(Readiness(vec![missing("database"), present, missing("engine")])).await;
+    let Err(ClientError::Refused(problem)) = client(address, None).get::<Echo>("/readyz").await else {
+        panic!("not ready was not refused")
+    };
+    assert_eq!(problem.detail, "database: start database; engine: start engine");
+}
