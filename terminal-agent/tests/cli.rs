@@ -1,0 +1,73 @@
+//! The program as people start it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Output;
+
+use support::Rig;
+use support::release::{v1, v2};
+use terminal_agent::config::{Inputs, Settings};
+
+const DEFAULTS: &str = include_str!("../dist/terminal-agent.toml");
+
+#[expect(clippy::disallowed_methods, reason = "the program itself is tested")]
+fn agent(arguments: &[&str], config: &Path) -> Output {
+    let program = env!("CARGO_BIN_EXE_terminal-agent");
+    std::process::Command::new(program).arg("--config").arg(config).args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_default_configuration_can_be_used_as_it_is_and_with_every_key_set() {
+    let every = DEFAULTS.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => key,
+        _ => line,
+    });
+    let every = every.collect::<Vec<_>>().join("\n");
+    let used = |text: &str| {
+        let inputs: Inputs = toml::from_str(text).unwrap();
+        Settings::try_from(inputs).unwrap()
+    };
+    // A key that is shown commented out shows its default.
+    assert_eq!(format!("{:#?}", used(DEFAULTS)), format!("{:#?}", used(&every)));
+    assert!(
+        every.lines().filter(|l| !l.starts_with('#')).count()
+            > DEFAULTS.lines().filter(|l| !l.starts_with('#')).count() + 20
+    );
+}
+
+#[test]
+fn check_config_says_what_is_wrong_and_what_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("agent.toml");
+    std::fs::File::create(&config).unwrap();
+    let out = agent(&["check-config"], &config);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("branch.url: is missing; write for example"), "{said}");
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/terminal-agent.toml");
+    let out = agent(&["check-config"], &default);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn status_shows_the_journal() {
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.until("confirmed");
+    let over = tempfile::tempdir().unwrap();
+    let config = over.path().join("agent.toml");
+    let state_dir = rig.settings.paths.state_dir.display();
+    let text = format!("{DEFAULTS}\n")
+        .replace("#state_dir = \"/var/lib/terminal-agent\"", &format!("state_dir = \"{state_dir}\""));
+    std::io::Write::write_all(&mut std::fs::File::create(&config).unwrap(), text.as_bytes()).unwrap();
+    let out = agent(&["status", "--json"], &config);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&json["state"], &json["version"], &json["target"]),
+        (&"confirmed".into(), &"2.0.0".into(), &"B".into())
+    );
+    let out = agent(&["status"], &config);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("confirmed since") && text.contains("kiosk 2.0.0 into slot B"), "{text}");
+}
