@@ -209,12 +209,7 @@ fn transmission(
         download_dir: downloads.to_owned(),
         ..DaemonOptions::default()
     };
-    let mut settings = daemon_settings(role, &options);
-    if bind_address.is_unspecified() {
-        // transmission-daemon 3.00 sends announces from its IPv6 address if only that one is set, and then reaches no
-        // IPv4 tracker.
-        settings["bind-address-ipv6"] = "::".into();
-    }
+    let settings = daemon_settings(role, &options);
     let settings = format!("{settings:#}\n");
     // Not swarm's own writer: it looks for a running daemon on loopback, and ours is another namespace's.
     write_secret(&config.join("settings.json"), &settings)?;

@@ -118,10 +118,12 @@ fn peers(options: &DaemonOptions) -> Value {
         Encryption::Preferred => 1,
         Encryption::Required => 2,
     };
+    // opentracker knows IPv4 only, so nobody would find us on IPv6. But 3.00 announces from its IPv6 address if only
+    // that one is set, and then reaches no IPv4 tracker: with no address of our own, it must have none at all.
+    let ipv6 = if options.bind_address.is_unspecified() { "::" } else { "::1" };
     json!({
         "bind-address-ipv4": options.bind_address.to_string(),
-        // opentracker knows IPv4 only, so nobody would find us here.
-        "bind-address-ipv6": "::1",
+        "bind-address-ipv6": ipv6,
         "peer-port": options.peer_port,
         "peer-port-random-on-start": false,
         "port-forwarding-enabled": false,
@@ -247,6 +249,15 @@ mod tests {
         let cache = |role| daemon_settings(role, &DaemonOptions::default())["cache-size-mb"].as_u64();
         assert_eq!(cache(DaemonRole::Terminal), Some(0));
         assert!(cache(DaemonRole::Branch) >= Some(32) && cache(DaemonRole::HeadOffice) >= Some(32));
+    }
+
+    #[test]
+    fn a_daemon_without_an_address_of_its_own_announces_over_ipv4() {
+        let of = |bind_address| {
+            let options = DaemonOptions { bind_address, ..DaemonOptions::default() };
+            daemon_settings(DaemonRole::Branch, &options)["bind-address-ipv6"].clone()
+        };
+        assert_eq!((of(Ipv4Addr::UNSPECIFIED), of(Ipv4Addr::new(10, 0, 0, 7))), ("::".into(), "::1".into()));
     }
 
     #[test]
