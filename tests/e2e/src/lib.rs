@@ -24,6 +24,9 @@ engine_poll_seconds = 0.5
 progress_seconds = 0.5
 retry_min_seconds = 0.2
 retry_max_seconds = 2.0
+
+[retry]
+wait_seconds = 2.0
 ";
 
 /// Timing of a branch server that is watched by a test.

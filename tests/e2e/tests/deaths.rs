@@ -4,7 +4,7 @@ use std::path::Path;
 
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, is, quick, segments, version};
 use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState};
-use lab::{Lab, Part, Rate, ReleaseSpec};
+use lab::{Lab, Part, Place, Rate, ReleaseSpec};
 
 /// 14 segments: enough for a middle.
 const NOISE: usize = 56_000_000;
@@ -102,18 +102,23 @@ async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> an
 
     in_the_middle(&lab, &terminal).await?;
     let block = lab.env_path(&terminal)?;
-    let whole = std::fs::read(&block)?;
-    // What a dying flash does: the block is there, and it is no block.
-    spoil(&block, whole.len())?;
+    let before = std::fs::read(&block)?;
+    let read_only = ReadOnly::make(&lab, &terminal, &block).await?;
+    lab.wait_terminal(&terminal, "to be activating, or to have given up", PATIENCE, |t| {
+        is(t, &version("2.0.0"), UpdateState::Activating) || is(t, &version("2.0.0"), UpdateState::Failed)
+    })
+    .await?;
     let ended = lab
         .wait_terminal(&terminal, "to give up without a boot variable", PATIENCE, |t| {
             is(t, &version("2.0.0"), UpdateState::Failed)
         })
         .await?;
+    let reason = ended.update.as_ref().and_then(|u| u.reason.clone()).unwrap();
+    println!("head office has the reason: {} ({})", reason.text, reason.code);
     assert!(!ever_was(&ended, UpdateState::Trying), "{:?}", ended.update);
+    assert_eq!(std::fs::read(&block)?, before, "the block was written after all");
     assert_eq!(lab.boots(&terminal)?.len(), 1, "it was booted again");
-    let reason = ended.update.and_then(|u| u.reason).unwrap();
-    assert!(reason.text.contains("environment"), "{}", reason.text);
+    read_only.undo(&lab, &terminal).await?;
     lab.stop().await?;
     Ok(())
 }
@@ -138,9 +143,27 @@ fn written_offset(slot: &Path) -> anyhow::Result<u64> {
     Ok((number * SEGMENT + SEGMENT / 2) as u64)
 }
 
-fn spoil(block: &Path, length: usize) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(block)?;
-    file.write_all(&vec![0xff; length])?;
+/// A file that even root cannot write, as a medium that has died: a read-only mount of it over itself.
+struct ReadOnly(String);
+
+impl ReadOnly {
+    async fn make(lab: &Lab, terminal: &TerminalRef, file: &Path) -> anyhow::Result<Self> {
+        let path = file.display().to_string();
+        // In the machine's own mount namespace: agents see the files of the whole machine.
+        let script = format!("mount --bind '{path}' '{path}' && mount -o remount,ro,bind '{path}'");
+        nsenter(lab, terminal, &script).await?;
+        Ok(Self(path))
+    }
+
+    async fn undo(self, lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<()> {
+        nsenter(lab, terminal, &format!("umount '{}'", self.0)).await
+    }
+}
+
+/// Runs a script where the terminal's agent sees its files: `ip netns exec` gives it a mount namespace of its own,
+/// which ends with it, and so does what is mounted there.
+async fn nsenter(lab: &Lab, terminal: &TerminalRef, script: &str) -> anyhow::Result<()> {
+    let pid = lab.pid(&Part::agent(terminal))?.to_string();
+    lab.run_in(&Place::Terminal(terminal.clone()), "nsenter", &["-t", &pid, "-m", "sh", "-c", script]).await?;
     Ok(())
 }
