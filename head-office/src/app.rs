@@ -10,6 +10,7 @@ use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 
 use crate::config::Settings;
+use crate::metrics::Counters;
 use crate::routes::{self, BranchTokens, Streams};
 use crate::store::Store;
 use crate::tracker::Tracker;
@@ -32,6 +33,8 @@ pub struct App {
     pub store: Store,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
+    /// What is counted.
+    pub counters: Counters,
     /// Open event streams.
     pub streams: Streams,
     /// When to stop.

@@ -11,6 +11,7 @@ pub mod db;
 mod error;
 mod fleet;
 pub mod jobs;
+mod metrics;
 mod releases;
 pub mod rollout;
 mod routes;
@@ -92,6 +93,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let access_list = AccessList::new(settings.tracker.access_list.clone())?;
     let runner = Runner { pool: pool.clone(), clock: deps.clock.clone(), owner: store.instance(), settings: deps.jobs };
     let (operators, machines) = (settings.operators_listen, settings.machines_listen);
+    let metrics = Metrics::new();
     let app = Arc::new(app::App {
         settings,
         pool,
@@ -100,7 +102,8 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         engine: deps.engine,
         tracker: tracker::Tracker::new(access_list),
         store,
-        metrics: Metrics::new(),
+        counters: metrics::Counters::registered(&metrics),
+        metrics,
         streams: routes::Streams::default(),
         shutdown: shutdown.clone(),
     });

@@ -30,6 +30,11 @@ impl Meter {
         self.done.store(done, Ordering::Relaxed);
     }
 
+    /// How much an earlier run had done.
+    pub fn resumed(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
+    }
+
     /// Whether to stop.
     pub fn is_cancelled(&self) -> bool {
         self.stop.is_cancelled()
@@ -90,7 +95,7 @@ async fn store(context: &JobContext, release: Uuid, progress: &Progress) -> Resu
 
 fn estimate(step: &str, meter: &Meter, total: u64, elapsed: Duration) -> Progress {
     let done = meter.done.load(Ordering::Relaxed).min(total);
-    let fresh = done.saturating_sub(meter.resumed.load(Ordering::Relaxed));
+    let fresh = done.saturating_sub(meter.resumed());
     // A first guess from nothing would be wild.
     let known = fresh > 0 && elapsed >= Duration::from_secs(1);
     let seconds_left = known.then(|| {

@@ -74,6 +74,7 @@ impl JobHandler for Publish {
     }
 
     async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
+        self.0.counters.attempt_failed(PUBLISH);
         let Ok(id) = subject(context) else { return Ok(()) };
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
@@ -119,9 +120,11 @@ impl Publish {
         let options = self.0.settings.encode.options;
         let encoded = measured(context, id, "encoding", row.payload.length, move |meter| {
             let progress = |p: artifact::EncodeProgress| meter.set(p.done, p.resumed);
-            publish::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled())
+            let encoded = publish::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled());
+            encoded.map(|encoded| (encoded, meter.resumed()))
         });
-        let encoded = encoded.await?.map_err(failure)?;
+        let (encoded, resumed) = encoded.await?.map_err(failure)?;
+        tracing::info!(release = %id, payload = row.payload.name, artifact = %encoded.sha256, resumed, "encoded");
         context.check()?;
 
         let (store, payload) = (self.0.store.clone(), row.payload.sha256);

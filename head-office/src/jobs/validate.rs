@@ -53,6 +53,7 @@ impl JobHandler for Validate {
     }
 
     async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
+        self.0.counters.attempt_failed(VALIDATE);
         let Ok(id) = subject(context) else { return Ok(()) };
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;

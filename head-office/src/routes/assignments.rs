@@ -44,6 +44,9 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     }
     let newest = db::plans::newest(&transaction, branch).await?;
     commit(transaction).await?;
+    if outcome.issued.is_some() {
+        app.counters.plan_issued();
+    }
     tracing::info!(%branch, %product, %version, by = caller.name, "assigned");
     Ok(Json(PlanIssued {
         branch: branch.clone(),

@@ -43,10 +43,14 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     if through > stored {
         db::reports::advance(&transaction, branch, epoch, through).await?;
     }
+    let mut issued = false;
     if fleet_changed {
-        apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+        issued = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?.issued.is_some();
     }
     commit(transaction).await?;
+    if issued {
+        app.counters.plan_issued();
+    }
     Ok(Json(Acknowledged { through }))
 }
 

@@ -20,8 +20,11 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let mut newest = db::plans::newest(&client, branch).await?;
     if newest.as_ref().is_some_and(|plan| needs_new_life(plan, now)) {
         let transaction = begin(&mut client).await?;
-        apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+        let outcome = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
         commit(transaction).await?;
+        if outcome.issued.is_some() {
+            app.counters.plan_issued();
+        }
         newest = db::plans::newest(&client, branch).await?;
     }
     let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new() })) };

@@ -152,6 +152,7 @@ pub async fn patch(
     }
     touch(&app, *id).await?;
     let end = receive(&app, &release, offset, body).await?;
+    app.counters.uploaded(end - offset);
     touch(&app, *id).await?;
     if end == release.archive_bytes {
         complete(&app, *id).await?;

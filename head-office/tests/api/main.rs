@@ -1,5 +1,5 @@
 //! The routes of head office over real listeners and a real PostgreSQL: one file per resource, as in `src/routes`.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests write plain files")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -27,7 +27,7 @@ async fn publish(office: &Office, recipe: &Recipe<'_>) -> Release {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     let daemons = Daemons::start();
-    let office = Office::with(|settings| daemons.into_settings(settings)).await;
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
     let branch = office.branch("north", "kiosk-x86", &["till-1"]).await;
     let release = publish(&office, &Recipe::default()).await;
     assert!(release.report.unwrap().findings.iter().all(|f| f.verdict == wire::v1::releases::Verdict::Pass));
@@ -66,7 +66,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
         index.decode(segment.number, &file[begin..begin + segment.frame_length as usize], &mut out).unwrap();
         decoded.extend(out);
     }
-    assert!(decoded == image(300_000, true));
+    assert!(decoded == image(300_000, true, 0xff));
 
     // Nothing else is left.
     for folder in ["uploads", "work"] {
@@ -81,7 +81,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_forgot_everything_is_given_it_again_at_the_next_start() {
     let mut daemons = Daemons::start();
-    let mut office = Office::with(|settings| daemons.into_settings(settings)).await;
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
     office.branch("north", "kiosk-x86", &["till-1"]).await;
     let release = publish(&office, &Recipe::default()).await;
     let hash = release.payloads[0].artifact.as_ref().unwrap().info_hash;
@@ -101,7 +101,7 @@ async fn a_daemon_that_forgot_everything_is_given_it_again_at_the_next_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_payload_in_two_releases_is_one_artifact() {
     let daemons = Daemons::start();
-    let office = Office::with(|settings| daemons.into_settings(settings)).await;
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
     office.branch("north", "kiosk-x86", &["till-1"]).await;
     let first = publish(&office, &Recipe::default()).await;
     let second = publish(&office, &Recipe { version: "1.1.0", ..Recipe::default() }).await;

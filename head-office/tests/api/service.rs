@@ -25,7 +25,7 @@ async fn it_is_healthy_while_it_runs_and_ready_only_with_its_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_with_a_real_daemon() {
     let daemons = Daemons::start();
-    let office = Office::with(|settings| daemons.into_settings(settings)).await;
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
     test_kit::wait_for("head office to be ready", PATIENCE, async || {
         match status_of(&office.stranger(), Method::GET, "/readyz").await {
             200 => Ok(()),
@@ -44,6 +44,10 @@ async fn metrics_count_requests_by_pattern() {
     let line = "filial_http_requests_total{method=\"GET\",path=\"/v1/branches/{branch}\",status=\"404\"} 1";
     assert!(text.contains(line), "{text}");
     assert!(!text.contains("invented"), "{text}");
+    let readme = include_str!("../../README.md");
+    for name in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next()) {
+        assert!(readme.contains(&format!("`{name}_total`")), "README.md does not explain {name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

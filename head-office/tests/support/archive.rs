@@ -16,6 +16,8 @@ pub struct Recipe<'a> {
     /// Length of the image.
     pub length: usize,
     pub image_is_sound: bool,
+    /// Bits of each byte that vary: fewer compress better, and more slowly.
+    pub bits: u8,
 }
 
 impl Default for Recipe<'_> {
@@ -27,6 +29,7 @@ impl Default for Recipe<'_> {
             notes: "First.",
             length: 300_000,
             image_is_sound: true,
+            bits: 0xff,
         }
     }
 }
@@ -44,8 +47,9 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// An image that begins with a squashfs superblock of its own length.
-pub fn image(length: usize, sound: bool) -> Vec<u8> {
+pub fn image(length: usize, sound: bool, bits: u8) -> Vec<u8> {
     let mut image = noise(length, length as u64);
+    image.iter_mut().for_each(|b| *b &= bits);
     image[..4].copy_from_slice(if sound { b"hsqs" } else { b"nope" });
     image[28..30].copy_from_slice(&4u16.to_le_bytes());
     image[40..48].copy_from_slice(&(length as u64).to_le_bytes());
@@ -54,10 +58,10 @@ pub fn image(length: usize, sound: bool) -> Vec<u8> {
 
 /// Packs an archive in `dir`.
 pub fn pack(dir: &Path, recipe: &Recipe<'_>) -> PathBuf {
-    let Recipe { product, version, model, notes, length, image_is_sound } = *recipe;
+    let Recipe { product, version, model, notes, length, image_is_sound, bits } = *recipe;
     let source = dir.join(format!("{product}-{version}"));
     std::fs::create_dir_all(source.join("payloads")).unwrap();
-    std::fs::write(source.join("payloads/rootfs.img"), image(length, image_is_sound)).unwrap();
+    std::fs::write(source.join("payloads/rootfs.img"), image(length, image_is_sound, bits)).unwrap();
     let manifest = format!(
         "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"{notes}\"\n\n[[payload]]\n\
          name = \"rootfs\"\nkind = \"slot-image\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\n"

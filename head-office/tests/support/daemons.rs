@@ -19,8 +19,8 @@ pub fn open_dir() -> TempDir {
 
 /// Both daemons; they end when this is dropped.
 pub struct Daemons {
-    pub engine: Daemon,
-    pub tracker: Daemon,
+    pub engine: Option<Daemon>,
+    pub tracker: Option<Daemon>,
     pub dir: TempDir,
     rpc_port: u16,
     tracker_port: u16,
@@ -28,6 +28,14 @@ pub struct Daemons {
 
 impl Daemons {
     pub fn start() -> Self {
+        let mut daemons = Self::prepare();
+        daemons.start_tracker();
+        daemons.start_engine();
+        daemons
+    }
+
+    /// With everything in its place and nothing started.
+    pub fn prepare() -> Self {
         let dir = open_dir();
         let (rpc_port, tracker_port) = (free_port(), free_port());
         for folder in ["config", "content", "tracker"] {
@@ -43,7 +51,6 @@ impl Daemons {
         };
         let config = dir.path().join("config");
         write_daemon_settings(&config, &daemon_settings(DaemonRole::HeadOffice, &options)).unwrap();
-        let engine = start_engine(&dir);
         let list = dir.path().join("tracker/access-list");
         std::fs::write(&list, "").unwrap();
         let conf = TrackerConf {
@@ -52,21 +59,29 @@ impl Daemons {
             access_list: list,
             user: "nobody".into(),
         };
-        let path = dir.path().join("tracker/conf");
-        std::fs::write(&path, render_conf(&conf).unwrap()).unwrap();
-        let log = dir.path().join("tracker.log");
-        let tracker = Daemon::start("opentracker", &["-f", path.to_str().unwrap()], &log).unwrap();
-        let daemons = Self { engine, tracker, dir, rpc_port, tracker_port };
-        std::fs::write(daemons.pid_file(), format!("{}\n", daemons.tracker.id())).unwrap();
-        daemons
+        std::fs::write(dir.path().join("tracker/conf"), render_conf(&conf).unwrap()).unwrap();
+        Self { engine: None, tracker: None, dir, rpc_port, tracker_port }
+    }
+
+    pub fn start_tracker(&mut self) {
+        let (conf, log) = (self.dir.path().join("tracker/conf"), self.dir.path().join("tracker.log"));
+        let tracker = Daemon::start("opentracker", &["-f", conf.to_str().unwrap()], &log).unwrap();
+        std::fs::write(self.pid_file(), format!("{}\n", tracker.id())).unwrap();
+        self.tracker = Some(tracker);
+    }
+
+    pub fn start_engine(&mut self) {
+        let (config, log) = (self.dir.path().join("config"), self.dir.path().join("engine.log"));
+        let engine = Daemon::start("transmission-daemon", &["-f", "-g", config.to_str().unwrap()], &log).unwrap();
+        self.engine = Some(engine);
     }
 
     /// Ends the BitTorrent daemon, takes its memory of torrents and starts it again.
     pub fn restart_engine_without_memory(&mut self) {
-        self.engine.kill();
+        self.engine = None;
         let _ = std::fs::remove_dir_all(self.dir.path().join("config/torrents"));
         let _ = std::fs::remove_dir_all(self.dir.path().join("config/resume"));
-        self.engine = start_engine(&self.dir);
+        self.start_engine();
     }
 
     pub fn rpc_url(&self) -> String {
@@ -92,7 +107,7 @@ impl Daemons {
     }
 
     /// Makes a head office use these.
-    pub fn into_settings(&self, settings: &mut Settings) {
+    pub fn apply_to(&self, settings: &mut Settings) {
         settings.engine.url = self.rpc_url();
         settings.engine.user = "filial".into();
         settings.engine.password = "secret".into();
@@ -102,10 +117,4 @@ impl Daemons {
         settings.tracker.access_list.reload = Reload::PidFile(self.pid_file());
         settings.tracker.access_list.deadline = super::PATIENCE;
     }
-}
-
-fn start_engine(dir: &TempDir) -> Daemon {
-    let config = dir.path().join("config");
-    let log = dir.path().join("engine.log");
-    Daemon::start("transmission-daemon", &["-f", "-g", config.to_str().unwrap()], &log).unwrap()
 }

@@ -1,0 +1,237 @@
+//! The real program, killed with SIGKILL in the middle of things and started again.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests start programs and write plain files")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+
+use artifact::{EncodeOptions, FileRange, PayloadId};
+use fleet_types::ReleaseState;
+use reqwest::Method;
+use service_kit::client::JsonClient;
+use service_kit::server::Role;
+use service_kit::token;
+use support::archive::{Recipe, pack};
+use support::daemons::Daemons;
+use support::{PATIENCE, TOKENS, facts, status_of, token_of, tus};
+use swarm::{Engine, TransmissionEngine, TransmissionSettings};
+use tempfile::TempDir;
+use test_kit::{Cluster, Daemon, free_port, wait_for};
+use uuid::Uuid;
+use wire::v1::releases::Release;
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
+use wire::v1::sync::{EnrolRequest, EnrolResponse};
+
+const PAYLOAD: usize = 12_000_000;
+const SEGMENT: u32 = 65_536;
+const LEVEL: i32 = 19;
+
+struct Program {
+    dir: TempDir,
+    running: Option<Daemon>,
+    operators: JsonClient,
+    machines: JsonClient,
+}
+
+impl Program {
+    fn new(database: &str, daemons: &Daemons) -> Self {
+        let dir = support::daemons::open_dir();
+        let (operators, machines) = (free_port(), free_port());
+        let tokens: String = TOKENS
+            .iter()
+            .map(|(r, t)| {
+                format!("[[token]]\nname = \"{0}\"\nrole = \"{0}\"\nsha256 = \"{1}\"\n", r.as_str(), token::hash(t))
+            })
+            .collect();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (tokens, password) = (file("tokens.toml", &tokens), file("password", "secret\n"));
+        let config = format!(
+            "[operators]\nlisten = \"127.0.0.1:{operators}\"\ntokens_file = {tokens:?}\n\
+             [machines]\nlisten = \"127.0.0.1:{machines}\"\n[database]\nurl = \"{database}\"\n\
+             [store]\nfolder = {:?}\n[encoding]\nlevel = {LEVEL}\nworkers = 1\nsegment_bytes = {SEGMENT}\n\
+             [engine.transmission]\nurl = \"{}\"\nuser = \"filial\"\npassword_file = {password:?}\n\
+             [tracker]\nannounce_url = \"{}\"\naccess_list = {:?}\npid_file = {:?}\nconfirm_deadline_seconds = 2\n",
+            dir.path().join("store"),
+            daemons.rpc_url(),
+            daemons.announce_url(),
+            daemons.access_list(),
+            daemons.pid_file(),
+        );
+        file("config.toml", &config);
+        let at = |port: u16, token| support::client(([127, 0, 0, 1], port).into(), token);
+        Self { dir, running: None, operators: at(operators, Some(token_of(Role::Admin))), machines: at(machines, None) }
+    }
+
+    fn launch(&mut self) {
+        let config = self.dir.path().join("config.toml");
+        let arguments = ["--config", config.to_str().unwrap()];
+        let log = self.dir.path().join("log");
+        self.running = Some(Daemon::start(env!("CARGO_BIN_EXE_head-office"), &arguments, &log).unwrap());
+    }
+
+    /// SIGKILL, then again from the start.
+    async fn kill_and_restart(&mut self) {
+        self.running = None;
+        self.launch();
+        self.wait_until_it_answers().await;
+    }
+
+    async fn wait_until_it_answers(&self) {
+        wait_for("head office to answer", PATIENCE, async || {
+            match self.operators.request(Method::GET, "/healthz").send().await {
+                Ok(answer) if answer.status() == 200 => Ok(()),
+                _ => Err(self.log()),
+            }
+        })
+        .await;
+    }
+
+    async fn wait_for_release(&self, what: &str, id: Uuid, is_so: impl Fn(&Release) -> bool) -> Release {
+        wait_for(what, PATIENCE, async || match self.operators.get::<Release>(&format!("/v1/releases/{id}")).await {
+            Ok(release) if is_so(&release) => Ok(release),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        })
+        .await
+    }
+
+    fn log(&self) -> String {
+        self.running.as_ref().map(Daemon::log).unwrap_or_default()
+    }
+
+    /// One terminal, so that the rules know its model.
+    async fn enrol(&self) {
+        let body = serde_json::json!({ "name": "north" });
+        let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
+        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
+        let answer: EnrolResponse = self.machines.post("/v1/enrol", &enrol).await.unwrap();
+        let branch = self.machines.with_token(service_kit::Secret::new(answer.token));
+        let report = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
+        let reports = vec![Numbered { seq: 1, at: support::begin(), report }];
+        branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch: Uuid::new_v4(), reports }).await.unwrap();
+    }
+}
+
+fn step(release: &Release) -> &str {
+    release.progress.as_ref().map_or("", |p| p.step.as_str())
+}
+
+/// The artifact that nobody interrupted.
+fn undisturbed(dir: &Path, image: &Path, payload: PayloadId) -> artifact::Encoded {
+    let options = EncodeOptions { segment_size: SEGMENT, level: LEVEL, workers: 2 };
+    let source = FileRange::whole(std::fs::File::open(image).unwrap()).unwrap();
+    artifact::encode(&source, payload, &dir.join("work"), &dir.join("out.seg"), &options, &|_| {}, &|| false).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact() {
+    let mut cluster = Cluster::start().unwrap();
+    let mut daemons = Daemons::prepare();
+    let mut program = Program::new(&cluster.url("postgres"), &daemons);
+    // PostgreSQL is down at first.
+    cluster.stop();
+    program.launch();
+    cluster.resume().unwrap();
+    program.wait_until_it_answers().await;
+    program.enrol().await;
+    let file = pack(program.dir.path(), &Recipe { length: PAYLOAD, bits: 0x1f, ..Recipe::default() });
+    let bytes = std::fs::read(&file).unwrap();
+
+    // In the middle of the upload: what was acknowledged is there.
+    let id = tus::create(&program.operators, bytes.len()).await;
+    let (first, rest) = bytes.split_at(5_000_000);
+    assert_eq!(tus::patch(&program.operators, id, 0, first).await.status(), 204);
+    program.kill_and_restart().await;
+    assert_eq!(tus::offset(&program.operators, id).await, 5_000_000);
+    assert_eq!(tus::patch(&program.operators, id, 5_000_000, rest).await.status(), 204);
+
+    // In the middle of encoding: what was encoded is not encoded again.
+    let encoding =
+        |from: u64| move |r: &Release| r.progress.as_ref().is_some_and(|p| p.step == "encoding" && p.done > from);
+    let release = program.wait_for_release("some segments", id, encoding(2_000_000)).await;
+    let before = release.progress.unwrap().done;
+    program.kill_and_restart().await;
+    let log = wait_for("the encoder's account", PATIENCE, async || {
+        let log = program.log();
+        if log.contains("encoded") && log.contains("resumed") { Ok(log) } else { Err(log) }
+    })
+    .await;
+    let words = log.split_once("resumed").unwrap().1.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let resumed: u64 = words.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    assert!(resumed >= before && resumed < PAYLOAD as u64, "{before} were encoded, {resumed} were kept");
+
+    // The tracker is away: it cannot go beyond listing. Nobody is told of the release.
+    program.wait_for_release("listing", id, |r| step(r) == "listing" && r.reason.is_some()).await;
+    program.kill_and_restart().await;
+    daemons.start_tracker();
+
+    // The daemon is away: it cannot go beyond seeding.
+    let release = program.wait_for_release("seeding", id, |r| step(r) == "seeding" && r.reason.is_some()).await;
+    let reason = release.reason.unwrap();
+    assert!(reason.contains("no BitTorrent daemon answers"), "{reason}");
+    program.kill_and_restart().await;
+    daemons.start_engine();
+    let release = program.wait_for_release("the release", id, |r| r.state == ReleaseState::Published).await;
+
+    let made = release.payloads[0].artifact.clone().unwrap();
+    let payload = PayloadId { sha256: release.payloads[0].payload.sha256, length: PAYLOAD as u64 };
+    let image = program.dir.path().join("kiosk-1.0.0/payloads/rootfs.img");
+    let dir = tempfile::tempdir().unwrap();
+    let expected = undisturbed(dir.path(), &image, payload);
+    assert_eq!((made.sha256, made.index_sha256), (expected.sha256, expected.index_sha256));
+    let stored = program.dir.path().join("store/artifacts").join(made.file_name());
+    assert!(std::fs::read(stored).unwrap() == std::fs::read(dir.path().join("out.seg")).unwrap());
+    assert_eq!(daemons.listed(), [made.info_hash.to_string()]);
+    let engine = TransmissionEngine::new(TransmissionSettings {
+        url: daemons.rpc_url(),
+        user: "filial".into(),
+        password: "secret".into(),
+        timeout: PATIENCE,
+    });
+    assert!(engine.unwrap().status(&made.info_hash).await.unwrap().unwrap().complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_it_says_so_and_recovers_by_itself() {
+    let mut cluster = Cluster::start().unwrap();
+    let daemons = Daemons::prepare();
+    let mut program = Program::new(&cluster.url("postgres"), &daemons);
+    program.launch();
+    program.wait_until_it_answers().await;
+    cluster.stop();
+    wait_for("the refusal", PATIENCE, async || match program.operators.get::<Vec<Release>>("/v1/releases").await {
+        Err(error) if error.code() == Some(wire::Code::DatabaseUnavailable) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(status_of(&program.operators, Method::GET, "/healthz").await, 200);
+    assert_eq!(status_of(&program.operators, Method::GET, "/readyz").await, 503);
+    cluster.resume().unwrap();
+    wait_for("an answer again", PATIENCE, async || {
+        program.operators.get::<Vec<Release>>("/v1/releases").await.map(|_| ()).map_err(|e| e.to_string())
+    })
+    .await;
+    program.enrol().await;
+}
+
+#[test]
+fn the_program_explains_itself() {
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (ok, out, _) = run(&["--help"]);
+    assert!(ok && out.contains("[engine.transmission]") && out.contains("FILIAL_HEAD_OFFICE__"), "{out}");
+    let (ok, out, _) = run(&["openapi"]);
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(ok && document["paths"]["/v1/assignments"]["post"].is_object());
+    let (ok, _, err) = run(&["--config", "/nonexistent.toml"]);
+    assert!(!ok && err.contains("/nonexistent.toml"), "{err}");
+    let (ok, _, err) = run(&[]);
+    assert!(!ok && err.contains("operators.tokens_file"), "{err}");
+}
