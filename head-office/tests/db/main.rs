@@ -1,5 +1,4 @@
 //! Every statement of head office against the migrated schema.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;
