@@ -183,6 +183,12 @@ impl Office {
 impl Drop for Office {
     fn drop(&mut self) {
         self.shutdown.stop();
+        let Some(running) = self.running.take() else { return };
+        // Its background work must not write into a folder that is being removed.
+        tokio::task::block_in_place(|| {
+            let ended = async { tokio::time::timeout(Duration::from_secs(5), running).await.map(drop) };
+            let _ = tokio::runtime::Handle::current().block_on(ended);
+        });
     }
 }
 
