@@ -44,12 +44,13 @@ unit: build
 
 demo-once: build images
 	target/debug/lab demo --once --report target/demo.json
+	tests/checks/report.py target/demo.json
 
 e2e: build images
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --test-threads 1
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e)'
 
 e2e-full: build images
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --test-threads 1 --run-ignored all
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --run-ignored all
 
 bench: build images
 	@target/debug/bench $(ARGS)

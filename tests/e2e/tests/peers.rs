@@ -45,8 +45,9 @@ async fn a_foreign_client_completes_and_an_unlisted_hash_is_refused() -> anyhow:
     all_confirmed(&lab, "2.0.0").await?;
     let artifact = release.payloads[0].artifact.clone().unwrap();
 
-    // A terminal's own torrent file is all that the stranger gets.
-    let torrent_file = find(&lab.data_path(&lab.terminals()[0])?, "torrent")?;
+    // A terminal's own torrent file, as its daemon keeps it, is all that the stranger gets.
+    let data = lab.data_path(&lab.terminals()[0])?;
+    let torrent_file = find(data.parent().unwrap_or(&data), "torrent")?;
     let torrent = swarm::Torrent::parse(&std::fs::read(&torrent_file)?)?;
     assert_eq!(torrent.info_hash(), artifact.info_hash);
     let stranger = lab.stranger(&branch).await?;
