@@ -195,11 +195,11 @@ fn readiness(app: &Arc<App>) -> Readiness {
     Readiness(vec![
         Check::new("database", move || {
             let app = database.clone();
-            async move { ping(&app.pool).await.map_err(|e| crate::error::chain(&e)) }
+            async move { ping(&app.pool).await.map_err(|e| service_kit::edge::chain(&e)) }
         }),
         Check::new("engine", move || {
             let app = engine.clone();
-            async move { app.engine.info().await.map(drop).map_err(|e| crate::error::chain(&e)) }
+            async move { app.engine.info().await.map(drop).map_err(|e| service_kit::edge::chain(&e)) }
         }),
     ])
 }

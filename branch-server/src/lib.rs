@@ -44,7 +44,7 @@ use upstream::{HeadOffice, HttpHeadOffice, JoinTokenError, UpstreamError};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file that settings name.
-    #[error(transparent)]
+    #[error("a file that the settings name cannot be used")]
     Config(#[from] ConfigError),
     /// A folder cannot be made.
     #[error("the folder {} cannot be made: see who owns its parent", path.display())]
@@ -97,7 +97,7 @@ impl Deps {
         )?;
         Ok(Self {
             clock: Arc::new(SystemClock),
-            engine: Arc::new(TransmissionEngine::new(settings.transmission())?),
+            engine: Arc::new(TransmissionEngine::new(settings.engine.clone())?),
             head_office: Arc::new(head_office),
         })
     }

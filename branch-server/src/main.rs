@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use branch_server::{Deps, routes};
 use clap::{Args, Parser, Subcommand};
-use service_kit::{Shutdown, config, telemetry};
+use service_kit::{Shutdown, config, edge, telemetry};
 
 /// The branch server of Filial: mirrors what head office plans, seeds it to the terminals, relays their reports.
 #[derive(Parser)]
@@ -22,7 +22,7 @@ struct Arguments {
 struct Run {
     /// A TOML file, or a folder of them; may be repeated, later ones win. $FILIAL_BRANCH_SERVER__SECTION__KEY wins
     /// over all.
-    #[arg(long, value_name = "FILE_OR_DIR", required = true)]
+    #[arg(long, value_name = "FILE_OR_DIR", default_value = "/etc/filial/branch-server/branch-server.toml")]
     config: Vec<PathBuf>,
     /// Load and check the configuration, then stop.
     #[arg(long)]
@@ -39,19 +39,16 @@ fn after_help() -> String {
     format!(
         "Example of a configuration:\n\n{}\nFirst start: put the join token that `filial branch add NAME` printed at \
          head office into\nhead_office.join_token_file. The token for terminals is made in \
-         terminals.join_token_file.",
-        EXAMPLE.lines().map(|line| format!("  {line}\n")).collect::<String>()
+         terminals.join_token_file.\n\n{}",
+        EXAMPLE.lines().map(|line| format!("  {line}\n")).collect::<String>(),
+        edge::EXIT_CODES
     )
 }
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The whole chain in one line: what failed, why, and what to do.
-            eprintln!("branch-server: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
 }
 

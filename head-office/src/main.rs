@@ -1,23 +1,23 @@
 //! The program `head-office`: arguments, settings, then [`head_office::run`].
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
-use head_office::config::{EXAMPLE, Inputs, Settings};
+use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
-use service_kit::{Shutdown, SystemClock, config, telemetry};
+use service_kit::{Shutdown, SystemClock, config, edge, telemetry};
 use swarm::TransmissionEngine;
 
 /// Head office of Filial: takes releases in, publishes them, and tells each branch what to run.
 #[derive(Parser)]
-#[command(version, after_long_help = help())]
+#[command(version, after_long_help = after_help())]
 struct Arguments {
-    /// A configuration file, or a folder whose *.toml are read in the order of their names. Later ones win; the
-    /// environment FILIAL_HEAD_OFFICE__SECTION__KEY wins over all.
-    #[arg(long, value_name = "FILE_OR_DIR")]
+    /// A TOML file, or a folder whose *.toml are read in the order of their names; may be repeated, later ones win.
+    /// $FILIAL_HEAD_OFFICE__SECTION__KEY wins over all.
+    #[arg(long, value_name = "FILE_OR_DIR", default_value = "/etc/filial/head-office/head-office.toml", global = true)]
     config: Vec<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -31,20 +31,26 @@ enum Command {
     Check,
 }
 
-fn help() -> String {
-    format!("A complete configuration:\n\n{EXAMPLE}")
+fn after_help() -> String {
+    format!("{}\n\nA complete configuration:\n\n{EXAMPLE}", edge::EXIT_CODES)
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match start(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => edge::report(PROGRAM, error.as_ref()),
+    }
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
         println!("{}", serde_json::to_string_pretty(&head_office::api::document())?);
         return Ok(());
     }
-    let inputs: Inputs = config::load("head-office", &arguments.config)?;
-    let settings = Settings::try_from(inputs).context("head-office --help shows a complete configuration")?;
+    let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
+    let settings = Settings::try_from(inputs)?;
     if let Some(Command::Check) = arguments.command {
-        println!("the configuration is complete");
+        println!("The configuration is in order.");
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;

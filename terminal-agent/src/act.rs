@@ -9,11 +9,12 @@ use std::time::Duration;
 use artifact::{PayloadId, ReadBackError, read_back};
 use bootslot::{BootError, BootState};
 use fleet_types::Digest;
+use service_kit::edge::chain;
 
 use crate::config::Settings;
 use crate::decide::Action;
 use crate::journal::Journal;
-use crate::ports::{Ports, chain};
+use crate::ports::Ports;
 use crate::session::{Files, Refused, Session};
 use crate::state::{Event, Intent, State, Then, Update, Verdict};
 

@@ -77,7 +77,7 @@ impl Agent {
     pub async fn turn(&mut self) -> Duration {
         let turn = self.try_turn().await;
         let pause = turn.unwrap_or_else(|error| {
-            tracing::error!(error = crate::ports::chain(&error), "the turn was not completed");
+            tracing::error!(error = service_kit::edge::chain(&error), "the turn was not completed");
             self.settings.timing.retry_max.min(Duration::from_secs(10))
         });
         let until_talk = self.talk.next(self.ports.clock.uptime(), &self.journal().reports);

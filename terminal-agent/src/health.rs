@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use service_kit::edge::chain;
 use wire::v1::reports::Reason;
 
 use crate::observe::Known;
-use crate::ports::{DropInEnd, DropInResult, Ports, chain};
+use crate::ports::{DropInEnd, DropInResult, Ports};
 use crate::state::{TrialBoot, Update};
 
 /// What one check says.

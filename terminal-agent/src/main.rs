@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use service_kit::{Shutdown, config, telemetry};
-use terminal_agent::config::{Inputs, Settings};
+use service_kit::{Shutdown, config, edge, telemetry};
+use terminal_agent::config::{Inputs, PROGRAM, Settings};
 use terminal_agent::{adapters, status};
 
 /// Fetches updates from the branch server into the slot that does not run, tries them, and confirms or goes back.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = edge::EXIT_CODES)]
 struct Arguments {
     /// A TOML file, or a folder of them; later ones win.
     #[arg(long, value_name = "FILE_OR_DIR", default_value = "/etc/terminal-agent/terminal-agent.toml", global = true)]
@@ -35,18 +35,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match start(arguments) {
+    match start(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("terminal-agent: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
-    let inputs: Inputs = config::load("terminal-agent", &arguments.config)?;
+    let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(settings),

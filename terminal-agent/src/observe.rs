@@ -7,6 +7,7 @@ use std::time::Duration;
 use bootslot::{BootError, BootState, running_slot};
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot};
+use service_kit::edge::chain;
 use wire::v1::reports::Reason;
 
 use crate::config::Settings;
@@ -14,7 +15,7 @@ use crate::decide::{Action, Limits};
 use crate::health::{self, Health};
 use crate::journal::Journal;
 pub use crate::journal::Trouble;
-use crate::ports::{Ports, chain};
+use crate::ports::Ports;
 use crate::session::{Refused, Session};
 use crate::state::{State, Update, Verdict};
 use crate::wanted::{Me, Running, Wanted, wanted};

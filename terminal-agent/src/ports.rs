@@ -62,14 +62,6 @@ impl PortError {
     }
 }
 
-/// An error with all its causes on one line, for reasons that people read.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    let mut parts: Vec<String> = causes.map(ToString::to_string).collect();
-    parts.dedup();
-    parts.join(": ")
-}
-
 /// The slots' disks.
 pub trait Disks: Send + Sync {
     /// Opens the disk of a slot for writing. Only ever asked for the slot that does not run.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use artifact::{Applier, Index, PayloadId};
 use fleet_types::{Digest, Slot};
+use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
 use swarm::Torrent;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 
 use crate::config::Settings;
-use crate::ports::chain;
 use crate::state::Update;
 
 /// A segment whose bytes were here and did not check.

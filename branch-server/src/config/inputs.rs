@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::Secret;
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, TransmissionInputs};
 use service_kit::telemetry::TelemetryInputs;
 
 /// All sections.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inputs {
-    pub(super) operators: Operators,
-    pub(super) machines: Machines,
-    pub(super) database: Database,
-    pub(super) state: State,
+    pub(super) operators: OperatorsInputs,
+    pub(super) machines: MachinesInputs,
+    pub(super) database: DatabaseInputs,
+    pub(super) state: FolderInputs,
     pub(super) head_office: HeadOffice,
     pub(super) terminals: Terminals,
     pub(super) store: Store,
@@ -22,33 +22,6 @@ pub struct Inputs {
     pub(super) sync: Sync,
     pub(super) relay: Relay,
     pub(super) telemetry: TelemetryInputs,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Operators {
-    pub listen: Option<String>,
-    pub tokens_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Machines {
-    pub listen: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Database {
-    pub url: Option<Secret>,
-    pub password_file: Option<PathBuf>,
-    pub pool_size: Option<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct State {
-    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,16 +49,7 @@ pub(super) struct Store {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Engine {
-    pub transmission: Transmission,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Transmission {
-    pub url: Option<String>,
-    pub user: Option<String>,
-    pub password_file: Option<PathBuf>,
-    pub timeout_seconds: Option<f64>,
+    pub transmission: TransmissionInputs,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,8 +6,8 @@ mod settings;
 
 pub use inputs::Inputs;
 pub use settings::{
-    EngineSettings, HeadOfficeSettings, OperatorSettings, RelaySettings, Settings, StoreSettings, SyncSettings,
-    TerminalSettings, TrackerSettings,
+    HeadOfficeSettings, OperatorSettings, RelaySettings, Settings, StoreSettings, SyncSettings, TerminalSettings,
+    TrackerSettings,
 };
 
 /// The name under which the environment is read: `FILIAL_BRANCH_SERVER__SECTION__KEY`.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use service_kit::Secret;
-use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::config::check::{absolute, address, http_url, seconds};
+use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Artifacts on disk.
     pub store: StoreSettings,
     /// The BitTorrent daemon.
-    pub engine: EngineSettings,
+    pub engine: TransmissionSettings,
     /// The branch's tracker.
     pub tracker: TrackerSettings,
     /// How artifacts and plans are kept in step.
@@ -80,19 +80,6 @@ pub struct StoreSettings {
     pub retention: TimeDelta,
 }
 
-/// The BitTorrent daemon.
-#[derive(Debug, Clone)]
-pub struct EngineSettings {
-    /// Its RPC address.
-    pub url: String,
-    /// Its RPC user.
-    pub user: String,
-    /// Its RPC password.
-    pub password: Secret,
-    /// How long a call may take.
-    pub timeout: Duration,
-}
-
 /// The branch's tracker.
 #[derive(Debug, Clone)]
 pub struct TrackerSettings {
@@ -129,16 +116,6 @@ pub struct RelaySettings {
 }
 
 impl Settings {
-    /// The engine's settings as its client takes them.
-    pub fn transmission(&self) -> TransmissionSettings {
-        TransmissionSettings {
-            url: self.engine.url.clone(),
-            user: self.engine.user.clone(),
-            password: self.engine.password.expose().to_owned(),
-            timeout: self.engine.timeout,
-        }
-    }
-
     /// The tracker's settings as its access list takes them.
     pub fn access_list(&self) -> AccessListSettings {
         AccessListSettings {
@@ -155,66 +132,14 @@ impl Settings {
     }
 }
 
-fn need<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
-    value.ok_or_else(|| ConfigError::missing(key, example))
-}
-
-fn address(value: Option<String>, key: &str, example: &str) -> Result<SocketAddr, ConfigError> {
-    let text = need(value, key, example)?;
-    text.parse()
-        .map_err(|_| ConfigError::bad(key, format!("{text:?} is no address and port; write for example: {example}")))
-}
-
-fn http_url(value: Option<String>, key: &str, example: &str) -> Result<String, ConfigError> {
-    let text = need(value, key, example)?;
-    // It ends up in torrent files: no white space, no control characters, no endless text.
-    let sound = text.starts_with("http://") && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic());
-    let why = || format!("{text:?} is no http:// address; write for example: {example}");
-    if sound { Ok(text) } else { Err(ConfigError::bad(key, why())) }
-}
-
-fn seconds(value: Option<f64>, key: &str, default: f64) -> Result<Duration, ConfigError> {
-    let seconds = value.unwrap_or(default);
-    if !(0.05..=86_400.0).contains(&seconds) {
-        return Err(ConfigError::bad(key, format!("{seconds} is out of range; write seconds from 0.05 to 86400")));
-    }
-    Ok(Duration::from_secs_f64(seconds))
-}
-
-fn absolute(value: Option<PathBuf>, key: &str, example: &str) -> Result<PathBuf, ConfigError> {
-    let path = need(value, key, example)?;
-    if path.is_absolute() {
-        return Ok(path);
-    }
-    Err(ConfigError::bad(key, format!("{} is not absolute; write for example: {example}", path.display())))
-}
-
-fn database(inputs: inputs::Database) -> Result<DatabaseSettings, ConfigError> {
-    let url = need(inputs.url, "database.url", "\"postgresql://filial-branch@/filial_branch?host=/run/postgresql\"")?;
-    let mut settings = DatabaseSettings::new(url.expose());
-    settings.password = inputs.password_file.as_deref().map(read_secret_file).transpose()?;
-    if let Some(size) = inputs.pool_size {
-        if !(2..=256).contains(&size) {
-            return Err(ConfigError::bad("database.pool_size", format!("{size} is out of range; write 2 to 256")));
-        }
-        settings.pool_size = size;
-    }
-    Ok(settings)
-}
-
-fn engine(inputs: inputs::Transmission) -> Result<EngineSettings, ConfigError> {
-    let url = "\"http://127.0.0.1:9091/transmission/rpc\"";
-    let file = "\"/etc/filial/branch-server/transmission-password\"";
-    Ok(EngineSettings {
-        url: http_url(inputs.url, "engine.transmission.url", url)?,
-        user: need(inputs.user, "engine.transmission.user", "\"filial\"")?,
-        password: read_secret_file(&absolute(inputs.password_file, "engine.transmission.password_file", file)?)?,
-        timeout: seconds(inputs.timeout_seconds, "engine.transmission.timeout_seconds", 10.0)?,
-    })
+fn engine(inputs: TransmissionInputs) -> Result<TransmissionSettings, ConfigError> {
+    let access = inputs.check("/etc/filial/branch-server/transmission-password")?;
+    let password = access.password()?.expose().to_owned();
+    Ok(TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout })
 }
 
 fn tracker(inputs: inputs::Tracker) -> Result<TrackerSettings, ConfigError> {
-    let (url, list) = ("\"http://192.168.10.2:6969/announce\"", "\"/var/lib/filial/tracker/access-list\"");
+    let (url, list) = ("http://192.168.10.2:6969/announce", "/var/lib/filial/tracker/access-list");
     Ok(TrackerSettings {
         lan_announce_url: http_url(inputs.lan_announce_url, "tracker.lan_announce_url", url)?,
         access_list: absolute(inputs.access_list, "tracker.access_list", list)?,
@@ -240,34 +165,34 @@ impl TryFrom<Inputs> for Settings {
         let Inputs { operators, machines, state, head_office, terminals, store, relay, .. } = inputs;
         Ok(Self {
             operators: OperatorSettings {
-                listen: address(operators.listen, "operators.listen", "\"127.0.0.1:7003\"")?,
+                listen: address(operators.listen, "operators.listen", "127.0.0.1:7003")?,
                 tokens_file: absolute(
                     operators.tokens_file,
                     "operators.tokens_file",
-                    "\"/etc/filial/branch-server/tokens.toml\"",
+                    "/etc/filial/branch-server/tokens.toml",
                 )?,
             },
-            machines_listen: address(machines.listen, "machines.listen", "\"192.168.10.2:7004\"")?,
-            database: database(inputs.database)?,
-            state_folder: absolute(state.folder, "state.folder", "\"/var/lib/filial/branch-server\"")?,
+            machines_listen: address(machines.listen, "machines.listen", "192.168.10.2:7004")?,
+            database: inputs.database.check("postgresql://filial-branch@/filial_branch?host=/run/postgresql")?,
+            state_folder: absolute(state.folder, "state.folder", "/var/lib/filial/branch-server")?,
             head_office: HeadOfficeSettings {
-                url: http_url(head_office.url, "head_office.url", "\"http://head-office.example:7002\"")?,
+                url: http_url(head_office.url, "head_office.url", "http://head-office.example:7002")?,
                 join_token_file: absolute(
                     head_office.join_token_file,
                     "head_office.join_token_file",
-                    "\"/etc/filial/branch-server/join-token\"",
+                    "/etc/filial/branch-server/join-token",
                 )?,
             },
             terminals: TerminalSettings {
                 join_token_file: absolute(
                     terminals.join_token_file,
                     "terminals.join_token_file",
-                    "\"/etc/filial/branch-server/terminals-join-token\"",
+                    "/etc/filial/branch-server/terminals-join-token",
                 )?,
                 max: terminals.max.unwrap_or(10_000),
             },
             store: StoreSettings {
-                folder: absolute(store.folder, "store.folder", "\"/var/lib/filial/store\"")?,
+                folder: absolute(store.folder, "store.folder", "/var/lib/filial/store")?,
                 budget_bytes: store.budget_bytes,
                 retention: TimeDelta::hours(store.retention_hours.unwrap_or(72).into()),
             },
@@ -308,7 +233,7 @@ mod tests {
     fn the_example_of_the_help_works() {
         let settings = example(str::to_owned).unwrap();
         assert_eq!(settings.store.retention, TimeDelta::days(3));
-        assert_eq!(settings.engine.password.expose(), "hunter2");
+        assert_eq!(settings.engine.password, "hunter2");
         assert_eq!(settings.tracker.reload, Reload::Watcher);
         assert!(!format!("{settings:?}").contains("hunter2"), "a secret reached the log");
     }

@@ -8,9 +8,9 @@ use service_kit::database::{DatabaseError, connection, outbox};
 
 use crate::app::App;
 use crate::db::{artifacts, plan, site, terminals};
-use crate::error::chain;
 use crate::relay;
 use crate::sync::plan::Stage;
+use service_kit::edge::chain;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use service_kit::retry::Backoff;
 
 use crate::app::App;
-use crate::error::chain;
 use crate::upstream::UpstreamError;
+use service_kit::edge::chain;
 
 /// Listens again and again.
 pub async fn run(app: Arc<App>) {

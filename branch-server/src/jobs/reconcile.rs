@@ -5,8 +5,8 @@ use std::sync::Arc;
 use service_kit::retry::Backoff;
 
 use crate::app::App;
-use crate::error::chain;
 use crate::sync::run::Runner;
+use service_kit::edge::chain;
 
 /// Makes passes until the program stops.
 pub async fn run(app: Arc<App>) {

@@ -7,9 +7,9 @@ use service_kit::retry::Backoff;
 use wire::v1::reports::MAX_BATCH;
 
 use crate::app::App;
-use crate::error::chain;
 use crate::relay::{Delivery, RelayError, deliver};
 use crate::upstream::UpstreamError;
+use service_kit::edge::chain;
 
 /// How long to wait without a call: bounds what a lost one costs.
 const IDLE: Duration = Duration::from_secs(10);

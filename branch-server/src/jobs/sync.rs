@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, connection};
+use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use wire::v1::sync::Sync as Offer;
 
 use crate::app::App;
 use crate::db::{self, plan, site};
-use crate::error::{chain, presentable};
+use crate::error::presentable;
 use crate::sync::accept::{self, Kept, Refusal};
 use crate::sync::run::call_terminals;
 use crate::upstream::UpstreamError;

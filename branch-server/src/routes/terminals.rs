@@ -4,6 +4,7 @@ use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 use service_kit::database::{DatabaseError, connection, outbox};
+use service_kit::edge::chain;
 use service_kit::server::{Caller, ServerEvent, sse};
 use tokio::sync::watch;
 use wire::v1::reports::{Acknowledged, Batch};
@@ -11,7 +12,7 @@ use wire::v1::sync::{Event, Sync};
 
 use crate::app::{App, StreamPermit, TERMINALS};
 use crate::db::{artifacts, manifests, plan, terminals};
-use crate::error::{ApiError, chain};
+use crate::error::ApiError;
 use crate::intake;
 use crate::sync::plan::available;
 

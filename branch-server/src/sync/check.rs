@@ -10,13 +10,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use fleet_types::Digest;
 use service_kit::database::connection;
+use service_kit::edge::chain;
 use service_kit::retry::bound_after;
 use wire::v1::reports::Report;
 
 use super::run::ActionError;
 use crate::app::App;
 use crate::db::{self, artifacts};
-use crate::error::{chain, presentable};
+use crate::error::presentable;
 use crate::relay;
 use crate::store::StoreError;
 

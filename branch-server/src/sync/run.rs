@@ -16,8 +16,8 @@ use super::progress::{Progress, in_the_way};
 use super::{check, describe};
 use crate::app::{App, TERMINALS};
 use crate::db::{self, artifacts, manifests};
-use crate::error::chain;
 use crate::store::StoreError;
+use service_kit::edge::chain;
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]

@@ -249,7 +249,7 @@ async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
 }
 
 fn engine(settings: &Settings) -> TransmissionEngine {
-    TransmissionEngine::new(settings.transmission()).unwrap()
+    TransmissionEngine::new(settings.engine.clone()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

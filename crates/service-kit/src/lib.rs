@@ -1,5 +1,5 @@
 //! What every program of Filial is made of: settings in three stages, telemetry, the clock, durable files, retries,
-//! shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
+//! errors as text, shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
 //! PostgreSQL, jobs with leases and the outbox of events.
 //!
 //! This crate must never know a business rule, a product of Filial or a particular program: nothing here names
@@ -13,6 +13,7 @@ pub mod config;
 #[path = "db/mod.rs"]
 pub mod database;
 pub mod durable;
+pub mod edge;
 pub mod retry;
 mod secret;
 #[cfg(feature = "server")]

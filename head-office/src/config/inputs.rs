@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::Secret;
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, TransmissionInputs};
 use service_kit::telemetry::TelemetryInputs;
 
 /// All sections.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inputs {
-    pub(super) operators: Operators,
-    pub(super) machines: Machines,
-    pub(super) database: Database,
-    pub(super) state: State,
-    pub(super) store: Store,
+    pub(super) operators: OperatorsInputs,
+    pub(super) machines: MachinesInputs,
+    pub(super) database: DatabaseInputs,
+    pub(super) state: FolderInputs,
+    pub(super) store: FolderInputs,
     pub(super) encoding: Encoding,
     pub(super) engine: Engine,
     pub(super) tracker: Tracker,
@@ -23,39 +23,6 @@ pub struct Inputs {
     pub(super) uploads: Uploads,
     pub(super) policy: PolicySection,
     pub(super) telemetry: TelemetryInputs,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Operators {
-    pub listen: Option<String>,
-    pub tokens_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Machines {
-    pub listen: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Database {
-    pub url: Option<Secret>,
-    pub password_file: Option<PathBuf>,
-    pub pool_size: Option<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct State {
-    pub folder: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Store {
-    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,16 +36,7 @@ pub(super) struct Encoding {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Engine {
-    pub transmission: Transmission,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Transmission {
-    pub url: Option<String>,
-    pub user: Option<String>,
-    pub password_file: Option<PathBuf>,
-    pub timeout_seconds: Option<f64>,
+    pub transmission: TransmissionInputs,
 }
 
 #[derive(Debug, Default, Deserialize)]

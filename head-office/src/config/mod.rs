@@ -7,5 +7,8 @@ mod settings;
 pub use inputs::Inputs;
 pub use settings::{EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings};
 
+/// The name under which the environment is read: `FILIAL_HEAD_OFFICE__SECTION__KEY`.
+pub const PROGRAM: &str = "head-office";
+
 /// A complete example, for `--help` and the package.
 pub const EXAMPLE: &str = include_str!("example.toml");

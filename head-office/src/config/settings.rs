@@ -1,21 +1,20 @@
 //! What holds: checked once, complete.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use artifact::EncodeOptions;
 use chrono::TimeDelta;
 use release::Policy;
-use service_kit::Secret;
-use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::config::check::{absolute, address, http_url, seconds, within};
+use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
 use service_kit::server::OperatorTokens;
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
 use super::Inputs;
-use super::inputs::{Branches, Database, Encoding, Engine, Plan, Tracker, Uploads};
+use super::inputs::{Branches, Encoding, Plan, Tracker, Uploads};
 
 /// Everything that head office is told.
 #[derive(Debug, Clone)]
@@ -96,23 +95,23 @@ impl TryFrom<Inputs> for Settings {
 
     /// Reads the files that the inputs name. Blocking.
     fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
-        let tokens_file =
-            required(inputs.operators.tokens_file, "operators.tokens_file", "\"/etc/filial/tokens.toml\"")?;
+        let tokens = "/etc/filial/head-office/tokens.toml";
+        let tokens_file = absolute(inputs.operators.tokens_file, "operators.tokens_file", tokens)?;
         let policy = match &inputs.policy.file {
             Some(file) => service_kit::config::read_toml(file)?,
             None => Policy::default(),
         };
-        let folder =
-            absolute(required(inputs.store.folder, "store.folder", "\"/var/lib/filial/store\"")?, "store.folder")?;
+        let folder = absolute(inputs.store.folder, "store.folder", "/var/lib/filial/store")?;
         let state_folder = inputs.state.folder.unwrap_or_else(|| folder.clone());
+        let state_folder = absolute(Some(state_folder), "state.folder", "/var/lib/filial/head-office")?;
         Ok(Self {
             operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
             operators: OperatorTokens::read(&tokens_file)?,
             machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
-            database: database(inputs.database)?,
+            database: inputs.database.check("postgresql://filial@/filial?host=/run/postgresql")?,
             store: StoreSettings { folder, state_folder },
             encode: encode(&inputs.encoding)?,
-            engine: engine(inputs.engine)?,
+            engine: engine(inputs.engine.transmission)?,
             tracker: tracker(inputs.tracker)?,
             plan: plan(&inputs.plan)?,
             join_token_life: join_token_life(&inputs.branches)?,
@@ -121,47 +120,6 @@ impl TryFrom<Inputs> for Settings {
             telemetry: inputs.telemetry.into(),
         })
     }
-}
-
-fn required<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
-    value.ok_or_else(|| ConfigError::missing(key, &format!("{} = {example}", key.rsplit('.').next().unwrap_or(key))))
-}
-
-fn address(value: Option<String>, key: &str, example: &str) -> Result<SocketAddr, ConfigError> {
-    let text = required(value, key, &format!("{example:?}"))?;
-    text.parse().map_err(|_| ConfigError::bad(key, format!("{text:?} is no address and port such as {example}")))
-}
-
-fn absolute(path: PathBuf, key: &str) -> Result<PathBuf, ConfigError> {
-    // The BitTorrent daemon has another working folder.
-    if path.is_absolute() { Ok(path) } else { Err(ConfigError::bad(key, "must be an absolute path")) }
-}
-
-fn secret(file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
-    file.map(read_secret_file).transpose()
-}
-
-fn seconds(value: Option<f64>, default: f64, key: &str) -> Result<Duration, ConfigError> {
-    let given = value.unwrap_or(default);
-    let valid = Duration::try_from_secs_f64(given).ok().filter(|d| !d.is_zero() && d.as_secs() <= 86_400);
-    valid.ok_or_else(|| ConfigError::bad(key, format!("{given} is no number of seconds above 0 and up to a day")))
-}
-
-fn within<T: PartialOrd + std::fmt::Display + Copy>(given: T, low: T, high: T, key: &str) -> Result<T, ConfigError> {
-    if given >= low && given <= high {
-        Ok(given)
-    } else {
-        Err(ConfigError::bad(key, format!("{given} is not within {low} to {high}")))
-    }
-}
-
-fn database(inputs: Database) -> Result<DatabaseSettings, ConfigError> {
-    let url = required(inputs.url, "database.url", "\"postgresql://filial@/filial?host=/run/postgresql\"")?;
-    Ok(DatabaseSettings {
-        url,
-        password: secret(inputs.password_file.as_deref())?,
-        pool_size: within(inputs.pool_size.unwrap_or(16), 4, 200, "database.pool_size")?,
-    })
 }
 
 fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
@@ -180,27 +138,20 @@ fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
     })
 }
 
-fn engine(inputs: Engine) -> Result<TransmissionSettings, ConfigError> {
-    let inputs = inputs.transmission;
-    let url = required(inputs.url, "engine.transmission.url", "\"http://127.0.0.1:9091/transmission/rpc\"")?;
-    let password = secret(inputs.password_file.as_deref())?;
-    Ok(TransmissionSettings {
-        url,
-        user: inputs.user.unwrap_or_default(),
-        password: password.map(|p| p.expose().to_owned()).unwrap_or_default(),
-        timeout: seconds(inputs.timeout_seconds, 15.0, "engine.transmission.timeout_seconds")?,
-    })
+fn engine(inputs: TransmissionInputs) -> Result<TransmissionSettings, ConfigError> {
+    let access = inputs.check("/etc/filial/head-office/transmission-password")?;
+    let password = access.password()?.expose().to_owned();
+    Ok(TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout })
 }
 
 fn tracker(inputs: Tracker) -> Result<TrackerSettings, ConfigError> {
-    let announce_url =
-        required(inputs.announce_url, "tracker.announce_url", "\"http://head-office.example:6969/announce\"")?;
-    let path = required(inputs.access_list, "tracker.access_list", "\"/var/lib/filial/tracker/access-list\"")?;
+    let (url, list) = ("http://head-office.example:6969/announce", "/var/lib/filial/tracker/access-list");
+    let announce_url = http_url(inputs.announce_url, "tracker.announce_url", url)?;
     let access_list = AccessListSettings {
-        path: absolute(path, "tracker.access_list")?,
+        path: absolute(inputs.access_list, "tracker.access_list", list)?,
         reload: inputs.pid_file.map_or(Reload::Watcher, Reload::PidFile),
         announce_url: announce_url.clone(),
-        deadline: seconds(inputs.confirm_deadline_seconds, 20.0, "tracker.confirm_deadline_seconds")?,
+        deadline: seconds(inputs.confirm_deadline_seconds, "tracker.confirm_deadline_seconds", 20.0)?,
     };
     Ok(TrackerSettings { announce_url, access_list })
 }

@@ -221,17 +221,23 @@ async fn without_postgresql_it_says_so_and_recovers_by_itself() {
 #[test]
 fn the_program_explains_itself() {
     let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).args(arguments).output().unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_head-office"))
+            .args(arguments)
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (ok, out, _) = run(&["--help"]);
-    assert!(ok && out.contains("[engine.transmission]") && out.contains("FILIAL_HEAD_OFFICE__"), "{out}");
-    let (ok, out, _) = run(&["openapi"]);
+    let (code, out, _) = run(&["--help"]);
+    assert!(code == Some(0) && out.contains("[engine.transmission]") && out.contains("FILIAL_HEAD_OFFICE__"), "{out}");
+    assert!(out.contains("[default: /etc/filial/head-office/head-office.toml]"), "{out}");
+    let (code, out, _) = run(&["openapi"]);
     let document: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert!(ok && document["paths"]["/v1/assignments"]["post"].is_object());
-    let (ok, _, err) = run(&["--config", "/nonexistent.toml"]);
-    assert!(!ok && err.contains("/nonexistent.toml"), "{err}");
-    let (ok, _, err) = run(&[]);
-    assert!(!ok && err.contains("operators.tokens_file"), "{err}");
+    assert!(code == Some(0) && document["paths"]["/v1/assignments"]["post"].is_object());
+    let (code, _, err) = run(&["--config", "/nonexistent.toml"]);
+    assert!(code == Some(2) && err.contains("/nonexistent.toml"), "{err}");
+    let (code, _, err) = run(&["check", "--config", "/dev/null"]);
+    assert!(code == Some(2) && err.contains("operators.tokens_file"), "{err}");
+    assert_eq!(err.lines().count(), 1, "no backtrace, no Debug: {err}");
 }

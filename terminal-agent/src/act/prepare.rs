@@ -7,6 +7,7 @@ use fleet_types::{Digest, Version};
 use release::{Manifest, PayloadKind};
 use service_kit::client::ClientError;
 use service_kit::durable;
+use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
 use swarm::Torrent;
 use wire::Code;
@@ -15,7 +16,7 @@ use wire::v1::plan::ArtifactRef;
 use super::Outcome;
 use crate::config::Settings;
 use crate::journal::Journal;
-use crate::ports::{Ports, chain};
+use crate::ports::Ports;
 use crate::session::{Files, Session, check_index};
 use crate::state::{Event, State, Then, Update};
 

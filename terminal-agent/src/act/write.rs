@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::{Applier, ApplyError};
+use service_kit::edge::chain;
 
 use super::Outcome;
 use crate::config::Settings;
-use crate::ports::{Disks, Ports, chain};
+use crate::ports::{Disks, Ports};
 use crate::session::{Refused, Session};
 use crate::state::{Event, Then, Update};
 

@@ -11,7 +11,7 @@ mod process;
 use std::sync::Arc;
 
 use bootslot::GrubEnv;
-use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::config::ConfigError;
 use swarm::{EngineError, TransmissionEngine, TransmissionSettings};
 
 pub use branch::HttpBranch;
@@ -28,7 +28,7 @@ use crate::ports::Ports;
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// A file that the settings name.
-    #[error(transparent)]
+    #[error("a file that the settings name cannot be used")]
     Config(#[from] ConfigError),
     /// The engine's settings.
     #[error(transparent)]
@@ -43,12 +43,10 @@ pub enum SetUpError {
 /// # Errors
 /// A secret cannot be read, or an address is none.
 pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
-    let engine = TransmissionEngine::new(TransmissionSettings {
-        url: settings.engine.url.clone(),
-        user: settings.engine.user.clone(),
-        password: read_secret_file(&settings.engine.password_file)?.expose().to_owned(),
-        timeout: settings.engine.timeout,
-    })?;
+    let access = settings.engine.access.clone();
+    let password = access.password()?.expose().to_owned();
+    let engine = TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout };
+    let engine = TransmissionEngine::new(engine)?;
     Ok(Ports {
         disks: Arc::new(SlotDisks::new(settings.slots.clone())),
         boot: Arc::new(GrubEnv::new(&settings.grub_environment)),

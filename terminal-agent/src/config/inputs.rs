@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use service_kit::config::TransmissionInputs;
 use service_kit::telemetry::TelemetryInputs;
 
 /// The whole configuration as written.
@@ -45,8 +46,7 @@ section!(Paths {
 });
 section!(Slot { device: PathBuf, root: String });
 section!(Boot { grub_environment: PathBuf, trial_attempts: u8 });
-section!(Engine { transmission: Transmission, download_dir: PathBuf });
-section!(Transmission { url: String, user: String, password_file: PathBuf, timeout_seconds: f64 });
+section!(Engine { transmission: TransmissionInputs, download_dir: PathBuf });
 section!(Power { reboot_command: Vec<String>, });
 section!(Health { failed_units: bool });
 section!(Timing {

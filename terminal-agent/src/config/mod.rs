@@ -7,3 +7,6 @@ pub use inputs::Inputs;
 pub use settings::{
     BranchSettings, EngineSettings, IdentitySettings, PathSettings, Settings, SlotSetting, SlotSettings, Timing,
 };
+
+/// The name under which the environment is read: `FILIAL_TERMINAL_AGENT__SECTION__KEY`.
+pub const PROGRAM: &str = "terminal-agent";

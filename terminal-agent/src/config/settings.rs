@@ -6,12 +6,16 @@ use std::time::Duration;
 use bootslot::{MAX_ATTEMPTS, SlotRoots};
 use chrono::TimeDelta;
 use fleet_types::{ModelName, TerminalName};
-use service_kit::config::ConfigError;
+use service_kit::config::check::{absolute, http_url, required, seconds, within};
+use service_kit::config::{ConfigError, TransmissionAccess, TransmissionInputs};
 use service_kit::telemetry::TelemetrySettings;
 
 use super::inputs::{self, Inputs};
 use crate::decide::Limits;
 use crate::wanted::RetryPolicy;
+
+/// Longest span in seconds: a year.
+const YEAR: f64 = 31_536_000.0;
 
 /// The agent's settings.
 #[derive(Debug, Clone)]
@@ -139,14 +143,8 @@ impl SlotSettings {
 /// The BitTorrent daemon.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
-    /// Its RPC.
-    pub url: String,
-    /// The RPC's user.
-    pub user: String,
-    /// A file with the RPC's password.
-    pub password_file: PathBuf,
-    /// How long an answer may take.
-    pub timeout: Duration,
+    /// Its RPC. The password's file is read only by the agent that runs.
+    pub access: TransmissionAccess,
     /// Where it keeps artifacts; this user reads them there.
     pub download_dir: PathBuf,
 }
@@ -176,7 +174,6 @@ impl TryFrom<Inputs> for Settings {
     fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
         let timing = timing(&inputs.timing)?;
         let limits = limits(&inputs)?;
-        let hours = inputs.retention.hours.unwrap_or(72.0);
         let settings = Self {
             branch: branch(inputs.branch)?,
             identity: IdentitySettings {
@@ -185,16 +182,20 @@ impl TryFrom<Inputs> for Settings {
             },
             paths: paths(inputs.paths),
             slots: SlotSettings { a: slot("a", inputs.slots.a)?, b: slot("b", inputs.slots.b)? },
-            grub_environment: needed(inputs.boot.grub_environment, "boot.grub_environment", "\"/boot/efi/grubenv\"")?,
+            grub_environment: required(
+                inputs.boot.grub_environment,
+                "boot.grub_environment",
+                "/boot/efi/filial/grubenv",
+            )?,
             engine: engine(inputs.engine)?,
             reboot_command: inputs.power.reboot_command.unwrap_or_else(|| vec!["systemctl".into(), "reboot".into()]),
             failed_units: inputs.health.failed_units.unwrap_or(true),
             timing,
             limits,
-            retention: delta("retention.hours", hours * 3600.0)?,
+            retention: delta(inputs.retention.hours.unwrap_or(72.0), 3600.0, "retention.hours")?,
             retry: RetryPolicy {
                 attempts: inputs.retry.attempts.unwrap_or(3),
-                wait: delta("retry.wait_seconds", inputs.retry.wait_seconds.unwrap_or(3600.0))?,
+                wait: delta(inputs.retry.wait_seconds.unwrap_or(3600.0), 1.0, "retry.wait_seconds")?,
             },
             telemetry: inputs.telemetry.into(),
         };
@@ -219,7 +220,7 @@ impl Settings {
         if self.reboot_command.is_empty() {
             return Err(ConfigError::bad(
                 "power.reboot_command",
-                "is empty; write for example [\"systemctl\", \"reboot\"]",
+                "is empty; write for example: reboot_command = [\"systemctl\", \"reboot\"]",
             ));
         }
         if self.limits.branch_wait > self.limits.trial_deadline {
@@ -229,24 +230,18 @@ impl Settings {
     }
 }
 
-fn needed<T>(value: Option<T>, key: &str, example: &str) -> Result<T, ConfigError> {
-    value.ok_or_else(|| ConfigError::missing(key, &format!("{} = {example}", key.rsplit('.').next().unwrap_or(key))))
-}
-
 fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
     key: &str,
     example: &str,
     value: Option<String>,
 ) -> Result<T, ConfigError> {
-    let value = needed(value, key, &format!("{example:?}"))?;
+    let value = required(value, key, example)?;
     value.parse().map_err(|e: T::Err| ConfigError::bad(key, e.to_string()))
 }
 
 fn branch(branch: inputs::Branch) -> Result<BranchSettings, ConfigError> {
-    let url = needed(branch.url, "branch.url", "\"http://10.1.0.1:7004\"")?;
-    let Some(host) = host_of(&url) else {
-        return Err(ConfigError::bad("branch.url", format!("{url:?} is no address such as http://10.1.0.1:7004")));
-    };
+    let url = http_url(branch.url, "branch.url", "http://10.1.0.1:7004")?;
+    let host = host_of(&url).ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
     Ok(BranchSettings {
         join_token_file: branch.join_token_file.unwrap_or_else(|| "/etc/terminal-agent/join-token".into()),
         tracker_host: branch.tracker_host.unwrap_or(host),
@@ -267,72 +262,64 @@ fn paths(paths: inputs::Paths) -> PathSettings {
 }
 
 fn slot(letter: &str, slot: inputs::Slot) -> Result<SlotSetting, ConfigError> {
-    let example = |what: &str| format!("\"{what}slot-{letter}\"");
+    let example = |what: &str| format!("{what}slot-{letter}");
     Ok(SlotSetting {
-        device: needed(slot.device, &format!("slots.{letter}.device"), &example("/dev/disk/by-partlabel/"))?,
-        root: needed(slot.root, &format!("slots.{letter}.root"), &example("PARTLABEL="))?,
+        device: required(slot.device, &format!("slots.{letter}.device"), &example("/dev/disk/by-partlabel/"))?,
+        root: required(slot.root, &format!("slots.{letter}.root"), &example("PARTLABEL="))?,
     })
 }
 
 fn engine(engine: inputs::Engine) -> Result<EngineSettings, ConfigError> {
-    let transmission = engine.transmission.unwrap_or_default();
-    let download_dir = engine.download_dir.unwrap_or_else(|| "/var/lib/terminal-agent/artifacts".into());
-    if !download_dir.is_absolute() {
-        return Err(ConfigError::bad("engine.download_dir", "must be an absolute path: the daemon has another folder"));
-    }
+    let given = engine.transmission.unwrap_or_default();
+    let password_file = "/etc/terminal-agent/rpc-password";
+    let inputs = TransmissionInputs {
+        url: given.url.or_else(|| Some("http://127.0.0.1:9091/transmission/rpc".into())),
+        user: given.user.or_else(|| Some("filial".into())),
+        password_file: given.password_file.or_else(|| Some(password_file.into())),
+        timeout_seconds: given.timeout_seconds.or(Some(10.0)),
+    };
+    let folder = "/var/lib/terminal-agent/artifacts";
+    let download_dir = engine.download_dir.unwrap_or_else(|| folder.into());
     Ok(EngineSettings {
-        url: transmission.url.unwrap_or_else(|| "http://127.0.0.1:9091/transmission/rpc".into()),
-        user: transmission.user.unwrap_or_else(|| "filial".into()),
-        password_file: transmission.password_file.unwrap_or_else(|| "/etc/terminal-agent/rpc-password".into()),
-        timeout: seconds("engine.transmission.timeout_seconds", transmission.timeout_seconds, 10.0)?,
-        download_dir,
+        access: inputs.check(password_file)?,
+        download_dir: absolute(Some(download_dir), "engine.download_dir", folder)?,
     })
 }
 
 fn timing(timing: &inputs::Timing) -> Result<Timing, ConfigError> {
     Ok(Timing {
-        poll: seconds("timing.poll_seconds", timing.poll_seconds, 60.0)?,
-        event_spread: seconds("timing.event_spread_seconds", timing.event_spread_seconds, 2.0)?,
-        progress: seconds("timing.progress_seconds", timing.progress_seconds, 5.0)?,
-        retry_min: seconds("timing.retry_min_seconds", timing.retry_min_seconds, 1.0)?,
-        retry_max: seconds("timing.retry_max_seconds", timing.retry_max_seconds, 60.0)?,
-        request: seconds("timing.request_seconds", timing.request_seconds, 15.0)?,
-        drop_in: seconds("timing.drop_in_seconds", timing.drop_in_seconds, 60.0)?,
+        poll: seconds(timing.poll_seconds, "timing.poll_seconds", 60.0)?,
+        event_spread: seconds(timing.event_spread_seconds, "timing.event_spread_seconds", 2.0)?,
+        progress: seconds(timing.progress_seconds, "timing.progress_seconds", 5.0)?,
+        retry_min: seconds(timing.retry_min_seconds, "timing.retry_min_seconds", 1.0)?,
+        retry_max: seconds(timing.retry_max_seconds, "timing.retry_max_seconds", 60.0)?,
+        request: seconds(timing.request_seconds, "timing.request_seconds", 15.0)?,
+        drop_in: seconds(timing.drop_in_seconds, "timing.drop_in_seconds", 60.0)?,
     })
 }
 
 fn limits(inputs: &Inputs) -> Result<Limits, ConfigError> {
     let timing = &inputs.timing;
-    let trial_attempts = inputs.boot.trial_attempts.unwrap_or(3);
-    if !(1..=MAX_ATTEMPTS).contains(&trial_attempts) {
-        return Err(ConfigError::bad("boot.trial_attempts", format!("must be 1 to {MAX_ATTEMPTS}")));
-    }
-    let deadline = seconds("timing.trial_deadline_seconds", timing.trial_deadline_seconds, 900.0)?;
+    let attempts = inputs.boot.trial_attempts.unwrap_or(3);
+    let trial_attempts = within(attempts, 1, MAX_ATTEMPTS, "boot.trial_attempts")?;
+    let deadline = seconds(timing.trial_deadline_seconds, "timing.trial_deadline_seconds", 900.0)?;
     Ok(Limits {
         attempts: 8,
         trial_attempts,
         restarts: 3,
-        restart_patience: seconds("timing.restart_patience_seconds", timing.restart_patience_seconds, 300.0)?,
+        restart_patience: seconds(timing.restart_patience_seconds, "timing.restart_patience_seconds", 300.0)?,
         verifies: 3,
         batch: 8,
-        idle_poll: seconds("timing.poll_seconds", timing.poll_seconds, 60.0)?,
-        engine_poll: seconds("timing.engine_poll_seconds", timing.engine_poll_seconds, 1.0)?,
-        health_poll: seconds("timing.health_poll_seconds", timing.health_poll_seconds, 5.0)?,
-        branch_wait: seconds("timing.branch_wait_seconds", timing.branch_wait_seconds, 600.0)?,
+        idle_poll: seconds(timing.poll_seconds, "timing.poll_seconds", 60.0)?,
+        engine_poll: seconds(timing.engine_poll_seconds, "timing.engine_poll_seconds", 1.0)?,
+        health_poll: seconds(timing.health_poll_seconds, "timing.health_poll_seconds", 5.0)?,
+        branch_wait: seconds(timing.branch_wait_seconds, "timing.branch_wait_seconds", 600.0)?,
         trial_deadline: deadline,
     })
 }
 
-/// A positive time of at most a year.
-fn seconds(key: &str, value: Option<f64>, default: f64) -> Result<Duration, ConfigError> {
-    let value = value.unwrap_or(default);
-    if !(value > 0.0 && value <= 31_536_000.0) {
-        return Err(ConfigError::bad(key, format!("{value} is no time between 0 and a year, in seconds")));
-    }
-    Ok(Duration::from_secs_f64(value))
-}
-
-fn delta(key: &str, value: f64) -> Result<TimeDelta, ConfigError> {
-    let time = seconds(key, Some(value), value)?;
-    TimeDelta::from_std(time).map_err(|e| ConfigError::bad(key, e.to_string()))
+/// A span that is counted on the wall clock: in units of `unit` seconds, up to a year.
+fn delta(value: f64, unit: f64, key: &str) -> Result<TimeDelta, ConfigError> {
+    let given = within(value, 0.01, YEAR / unit, key)?;
+    TimeDelta::from_std(Duration::from_secs_f64(given * unit)).map_err(|e| ConfigError::bad(key, e.to_string()))
 }

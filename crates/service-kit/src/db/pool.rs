@@ -7,6 +7,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use tokio_postgres::NoTls;
 
 use super::DatabaseError;
+use crate::edge::chain;
 use crate::retry::Backoff;
 use crate::{Secret, Shutdown};
 
@@ -27,7 +28,7 @@ impl DatabaseSettings {
         Self { url: Secret::new(url), password: None, pool_size: 16 }
     }
 
-    pub(super) fn config(&self) -> Result<tokio_postgres::Config, DatabaseError> {
+    pub(crate) fn config(&self) -> Result<tokio_postgres::Config, DatabaseError> {
         let mut config = tokio_postgres::Config::from_str(self.url.expose()).map_err(DatabaseError::Url)?;
         if let Some(password) = &self.password {
             config.password(password.expose());
@@ -88,17 +89,6 @@ pub async fn ping(pool: &Pool) -> Result<(), DatabaseError> {
         .await
         .map(drop)
         .map_err(|source| DatabaseError::Statement { statement: "ping", source })
-}
-
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Begins a transaction; dropped without [`commit`], it is undone.

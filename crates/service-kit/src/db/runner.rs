@@ -49,7 +49,7 @@ pub enum JobError {
 
 impl From<DatabaseError> for JobError {
     fn from(error: DatabaseError) -> Self {
-        Self::Retry(super::pool::chain(&error))
+        Self::Retry(crate::edge::chain(&error))
     }
 }
 
@@ -166,7 +166,7 @@ impl Runner {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(kind = handler.kind(), error = %super::pool::chain(&error), "jobs cannot be claimed");
+                    tracing::warn!(kind = handler.kind(), error = %crate::edge::chain(&error), "jobs cannot be claimed");
                     shutdown.wait(backoff.next()).await;
                 }
             }
@@ -218,7 +218,7 @@ impl Runner {
                     return;
                 }
                 // The lease may still hold: the handler's next write to the job decides.
-                Err(error) => tracing::warn!(error = %super::pool::chain(&error), "lease not renewed"),
+                Err(error) => tracing::warn!(error = %crate::edge::chain(&error), "lease not renewed"),
             }
         }
     }

@@ -92,7 +92,7 @@ pub async fn prepare_all<C: GenericClient>(c: &C, lists: &[&[Statement]]) -> Vec
     let mut complaints = Vec::new();
     for statement in lists.iter().copied().flatten() {
         if let Err(error) = c.prepare(statement.sql).await {
-            complaints.push(format!("{}: {}", statement.name, super::pool::chain(&error)));
+            complaints.push(format!("{}: {}", statement.name, crate::edge::chain(&error)));
         }
     }
     complaints

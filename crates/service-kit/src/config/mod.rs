@@ -1,5 +1,9 @@
 //! Configuration in three named stages: fragments (files and environment) → inputs (what was said, all optional)
-//! → settings (what holds). This module is the first stage; a program's `Inputs` and `Settings` are the others.
+//! → settings (what holds). This module is the first stage; a program's `Inputs` and `Settings` are the others, made of
+//! the sections that several programs have and of the checks in [`check`].
+
+pub mod check;
+mod sections;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,12 +13,19 @@ use toml::{Table, Value};
 
 use crate::Secret;
 
+#[cfg(feature = "database")]
+pub use sections::DatabaseInputs;
+pub use sections::{FolderInputs, MachinesInputs, OperatorsInputs, TransmissionAccess, TransmissionInputs};
+
 /// Largest configuration or secret file in bytes.
 pub const MAX_FILE: u64 = 1024 * 1024;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// Where the configuration should be, there is nothing.
+    #[error("there is no configuration at {}: write one there, or name another with --config", .0.display())]
+    Absent(PathBuf),
     /// A file or folder cannot be read.
     #[error("cannot read {}: check that it exists and who may read it", .path.display())]
     Read {
@@ -150,7 +161,11 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let error = |source| ConfigError::Read { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(error)?.is_dir() {
+    let metadata = match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(ConfigError::Absent(path.to_owned())),
+        other => other.map_err(error)?,
+    };
+    if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();

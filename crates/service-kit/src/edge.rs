@@ -1,0 +1,95 @@
+//! Where errors become text: on one line for a log or a reason, on several for people when a program ends.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::telemetry::TelemetryError;
+
+/// Exit code: it failed.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code: the arguments or the configuration cannot be used. Trying again does not help.
+pub const EXIT_USAGE: u8 = 2;
+
+/// The exit codes, for `--help`.
+pub const EXIT_CODES: &str = "Exit codes:
+  0  ended as it was asked to
+  1  failed; standard error says why
+  2  the arguments or the configuration cannot be used";
+
+/// An error and its causes on one line. A cause that repeats what was said already is left out.
+pub fn chain(error: &dyn Error) -> String {
+    texts(error).join(": ")
+}
+
+/// Says on standard error why `program` ends, each cause on a line of its own, and gives the exit code.
+pub fn report(program: &str, error: &(dyn Error + 'static)) -> ExitCode {
+    eprint!("{}", told(program, error));
+    ExitCode::from(exit_code(error))
+}
+
+fn told(program: &str, error: &dyn Error) -> String {
+    let mut texts = texts(error).into_iter();
+    let mut told = format!("{program}: {}\n", texts.next().unwrap_or_default());
+    for cause in texts {
+        // Parsers answer with a drawing of several lines: it stays together, under its first.
+        let cause = cause.trim_end().replace('\n', "\n         ");
+        // Writing to a String cannot fail.
+        let _ = writeln!(told, "  cause: {cause}");
+    }
+    told
+}
+
+fn exit_code(error: &(dyn Error + 'static)) -> u8 {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if e.is::<ConfigError>() || matches!(e.downcast_ref(), Some(TelemetryError::Filter { .. })) {
+            return EXIT_USAGE;
+        }
+        next = e.source();
+    }
+    EXIT_FAILURE
+}
+
+/// What the error and its causes say, from the outermost.
+fn texts(error: &dyn Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+        }
+        next = cause.source();
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer<E: Error + 'static>(#[source] E);
+
+    #[test]
+    fn the_chain_says_everything_once() {
+        assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
+        assert_eq!(chain(&Outer(std::io::Error::other("outer"))), "outer");
+    }
+
+    #[test]
+    fn each_cause_has_a_line_and_a_drawing_stays_together() {
+        let error = Outer(Outer(std::io::Error::other("first\nsecond\n")));
+        assert_eq!(told("program", &error), "program: outer\n  cause: first\n         second\n");
+    }
+
+    #[test]
+    fn a_configuration_is_told_from_a_failure_wherever_it_stands() {
+        assert_eq!(exit_code(&Outer(ConfigError::bad("a.b", "is bad"))), EXIT_USAGE);
+        assert_eq!(exit_code(&ConfigError::bad("a.b", "is bad")), EXIT_USAGE);
+        assert_eq!(exit_code(&Outer(std::io::Error::other("inner"))), EXIT_FAILURE);
+    }
+}
