@@ -10,7 +10,8 @@ SHELL := /bin/sh
 CARGO := cargo
 ARGS ?=
 export CARGO_TERM_COLOR ?= auto
-export CARGO_INCREMENTAL ?= 1
+# A build from nothing is quicker without what only the next one would use.
+export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
 .PHONY: help setup build images demo test lint unit demo-once e2e e2e-full bench
 

@@ -6,6 +6,7 @@ pub mod archive;
 pub mod daemons;
 pub mod tus;
 
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -122,9 +123,14 @@ impl Office {
 
     pub async fn stop(&mut self) {
         self.shutdown.stop();
-        if let Some(running) = self.running.take() {
-            running.await.unwrap();
-        }
+        let Some(running) = self.running.take() else { return };
+        running.await.unwrap();
+        // A process lets go of its store as it ends; here worker threads may hold on to it for a moment longer.
+        let lock = self.settings.store.state_folder.join("lock");
+        wait_for("the store to be let go of", PATIENCE, async || {
+            File::open(&lock).map_err(TryLockError::Error)?.try_lock()
+        })
+        .await;
     }
 
     pub async fn pool(&self) -> Pool {
