@@ -22,7 +22,7 @@ struct Echo {
 }
 
 async fn echo(caller: Caller, body: Json<Echo>) -> Result<Json<Echo>, ApiError> {
-    assert_eq!(caller.name, "ann");
+    assert_eq!(caller.name, "desk");
     match body.n {
         0 => Err(ApiError::internal(std::io::Error::other("a secret cause"))),
         n => Ok(Json(Echo { n })),
@@ -54,7 +54,7 @@ fn routes() -> Vec<Route> {
 }
 
 async fn start(readiness: Readiness) -> (SocketAddr, Shutdown) {
-    let tokens = OperatorTokens::from_clear(&[("ann", Role::Admin, "a"), ("vic", Role::Viewer, "v")]);
+    let tokens = OperatorTokens::from_clear(&[("desk", Role::Admin, "a"), ("watch", Role::Viewer, "v")]);
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
     let shared = metrics.clone();
     let bound = bind(vec![Listener {
@@ -83,15 +83,15 @@ fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_are_let_in_by_role_and_errors_are_problems() {
     let (address, _shutdown) = start(Readiness::default()).await;
-    let ann = client(address, Some("a"));
-    assert_eq!(ann.post::<_, Echo>("/echo", &Echo { n: 7 }).await.unwrap(), Echo { n: 7 });
+    let desk = client(address, Some("a"));
+    assert_eq!(desk.post::<_, Echo>("/echo", &Echo { n: 7 }).await.unwrap(), Echo { n: 7 });
     assert_eq!(code(client(address, None).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Unauthenticated);
     assert_eq!(code(client(address, Some("b")).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Unauthenticated);
     assert_eq!(code(client(address, Some("v")).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Forbidden);
-    assert_eq!(code(ann.post::<_, Echo>("/echo", &serde_json::json!({ "n": "x" })).await), Code::BadField);
-    assert_eq!(code(ann.get::<Echo>("/echo").await), Code::MethodNotAllowed);
-    assert_eq!(code(ann.get::<Echo>("/nothing").await), Code::NotFound);
-    assert_eq!(code(ann.get::<Echo>("/forgotten").await), Code::Unauthenticated);
+    assert_eq!(code(desk.post::<_, Echo>("/echo", &serde_json::json!({ "n": "x" })).await), Code::BadField);
+    assert_eq!(code(desk.get::<Echo>("/echo").await), Code::MethodNotAllowed);
+    assert_eq!(code(desk.get::<Echo>("/nothing").await), Code::NotFound);
+    assert_eq!(code(desk.get::<Echo>("/forgotten").await), Code::Unauthenticated);
 }
 
 #[tokio::test(flavor = "multi_thread")]

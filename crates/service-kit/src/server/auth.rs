@@ -110,9 +110,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_known_by_its_hash() {
-        let text = format!("[[token]]\nname = \"ann\"\nrole = \"admin\"\nsha256 = \"{}\"", token::hash("secret"));
+        let text = format!("[[token]]\nname = \"desk\"\nrole = \"admin\"\nsha256 = \"{}\"", token::hash("secret"));
         let tokens = read(&text).unwrap();
-        assert_eq!(tokens.authenticate("secret").await.unwrap(), Some(Caller::operator("ann", Role::Admin)));
+        assert_eq!(tokens.authenticate("secret").await.unwrap(), Some(Caller::operator("desk", Role::Admin)));
         assert_eq!(tokens.authenticate("other").await.unwrap(), None);
     }
 
