@@ -93,19 +93,10 @@ def check_filial(arguments, command):
     if not binary.exists():
         yield "README.md names filial commands, but target/debug/filial is not built: run 'make build' first"
         return
-    verbs = []
-    for word in arguments:
-        if not re.fullmatch(r"[a-z-]+", word) or word.startswith("-"):
-            break
-        verbs.append(word)
-    while verbs:
-        done = subprocess.run([binary, *verbs, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        if done.returncode == 0:
-            return
-        if len(verbs) <= 1:
-            yield f"README.md: '{command}' does not exist"
-            return
-        verbs.pop()
+    # Everything before --help is parsed first: an unknown verb or option fails, with its right neighbours or without.
+    done = subprocess.run([binary, *arguments, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        yield f"README.md: '{command}' does not exist"
 
 
 def main():

@@ -35,6 +35,7 @@ async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Res
     let mut options = quick("office-killed", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?;
     // Slow enough to be caught in the middle: noise takes level 19 a few seconds a segment.
     options.encode_level = 19;
+    options.wan = Rate::mbit(25);
     let lab = Lab::start(options).await?;
     let spec = ReleaseSpec::new("2.0.0", images.healthy("2.0.0", NOISE)?)?;
     lab.pack_and_upload(&spec).await?;
@@ -54,9 +55,17 @@ async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Res
     let release = lab.wait_published(&spec.version, PATIENCE).await?;
     assert!(release.payloads.iter().all(|p| p.artifact.is_some()));
 
-    // Once more while the branch is being told and fetches.
+    // Once more in the middle of the branch's transfer.
     lab.assign_all(&spec.version).await?;
+    let (have, length) = lab
+        .wait("the branch to be in the middle of fetching", PATIENCE, async || {
+            let artifacts = lab.api().branches().await?.remove(0).artifacts;
+            let middle = artifacts.iter().find(|a| !a.complete && a.have_bytes * 20 >= a.length);
+            Ok(middle.filter(|a| a.have_bytes * 20 <= a.length * 19).map(|a| (a.have_bytes, a.length)))
+        })
+        .await?;
     lab.kill(&office).await?;
+    println!("killed head office when its branch had {have} of {length} bytes");
     lab.start_part(&office)?;
     all_confirmed(&lab, "2.0.0").await?;
     lab.stop().await?;
