@@ -80,6 +80,21 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable(e) => e.code(),
+            Self::Format(_) => "plan-format",
+            Self::WrongBranch { .. } => "plan-wrong-branch",
+            Self::Older { .. } => "plan-older",
+            Self::Changed(_) => "plan-changed",
+            Self::Expired { .. } => "plan-expired",
+            Self::Unsound { .. } => "plan-unsound",
+        }
+    }
+}
+
 /// Judges the plan that head office offers to `branch`, which follows `kept`.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use fleet_types::Digest;
+use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe;
 
 use crate::{MAX_SEGMENT_SIZE, MAX_SEGMENTS, MIN_SEGMENT_SIZE, PayloadId, sha256};
@@ -46,6 +47,8 @@ pub enum IndexError {
     Unsupported {
         /// Which field of the header.
         field: &'static str,
+        /// The code for that field.
+        code: &'static str,
         /// Its value.
         found: u64,
     },
@@ -102,6 +105,26 @@ pub enum IndexError {
     /// A segment of zeros does not have the digest of zeros.
     #[error("segment {0} is marked as zeros and has another digest; fetch the index again")]
     ZeroDigest(u64),
+}
+
+impl IndexError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "index-unreadable",
+            Self::Length { .. } => "index-length",
+            Self::Magic => "index-magic",
+            Self::Unsupported { code, .. } => code,
+            Self::Reserved => "index-reserved",
+            Self::SegmentSize(_) => "index-segment-size",
+            Self::TooManySegments { .. } => "index-too-many-segments",
+            Self::SegmentCount { .. } => "index-segment-count",
+            Self::OtherPayload { .. } => "index-other-payload",
+            Self::FrameOffset { .. } => "index-frame-offset",
+            Self::FrameLength { .. } => "index-frame-length",
+            Self::ZeroDigest(_) => "index-zero-digest",
+        }
+    }
 }
 
 /// One segment of a payload: where its frame is in the artifact, where its bytes go, and their digest.
@@ -291,11 +314,11 @@ impl Header {
         if take::<8>(bytes)? != MAGIC {
             return Err(IndexError::Magic);
         }
-        supported("format", u64::from(u16::from_le_bytes(take(bytes)?)), FORMAT.into())?;
+        supported("format", "index-format", u64::from(u16::from_le_bytes(take(bytes)?)), FORMAT.into())?;
         let [kind, codec, level] = take(bytes)?;
         // The base of a delta has its place in the header already; reading deltas comes with making them.
-        supported("kind", kind.into(), KIND_FULL.into())?;
-        supported("codec", codec.into(), CODEC_ZSTD.into())?;
+        supported("kind", "index-kind", kind.into(), KIND_FULL.into())?;
+        supported("codec", "index-codec", codec.into(), CODEC_ZSTD.into())?;
         zero(take::<3>(bytes)?)?;
         let segment_size = u32::from_le_bytes(take(bytes)?);
         zero(take::<4>(bytes)?)?;
@@ -350,7 +373,16 @@ impl Zeros {
         if let Some((_, digest)) = self.0.iter().find(|(known, _)| *known == length) {
             return *digest;
         }
-        let digest = sha256(&vec![0; length as usize]);
+        // In pieces: a table of one line must not make its reader allocate a whole segment.
+        const PIECE: [u8; 4096] = [0; 4096];
+        let mut hash = Sha256::new();
+        let mut left = length as usize;
+        while left > 0 {
+            let piece = left.min(PIECE.len());
+            hash.update(&PIECE[..piece]);
+            left -= piece;
+        }
+        let digest = Digest::new(hash.finalize().into());
         self.0.push((length, digest));
         digest
     }
@@ -367,6 +399,6 @@ fn zero<const N: usize>(reserved: [u8; N]) -> Result<(), IndexError> {
     if reserved == [0; N] { Ok(()) } else { Err(IndexError::Reserved) }
 }
 
-fn supported(field: &'static str, found: u64, known: u64) -> Result<(), IndexError> {
-    if found == known { Ok(()) } else { Err(IndexError::Unsupported { field, found }) }
+fn supported(field: &'static str, code: &'static str, found: u64, known: u64) -> Result<(), IndexError> {
+    if found == known { Ok(()) } else { Err(IndexError::Unsupported { field, code, found }) }
 }

@@ -56,9 +56,9 @@ fn each_lie_in_header_or_table_has_its_own_error() {
     let sample = sample();
     let parse = |at: usize, with: &[u8]| Index::read_from(&mut &*patched(sample, at, with)).unwrap_err();
     assert!(matches!(parse(0, b"F"), IndexError::Magic));
-    assert!(matches!(parse(8, &[2]), IndexError::Unsupported { field: "format", found: 2 }));
-    assert!(matches!(parse(10, &[2]), IndexError::Unsupported { field: "kind", found: 2 }));
-    assert!(matches!(parse(11, &[0]), IndexError::Unsupported { field: "codec", found: 0 }));
+    assert!(matches!(parse(8, &[2]), IndexError::Unsupported { field: "format", found: 2, .. }));
+    assert!(matches!(parse(10, &[2]), IndexError::Unsupported { field: "kind", found: 2, .. }));
+    assert!(matches!(parse(11, &[0]), IndexError::Unsupported { field: "codec", found: 0, .. }));
     for reserved in [13, 20, 64, 72, 103, 112, 127, 128 + 12] {
         assert!(matches!(parse(reserved, &[1]), IndexError::Reserved), "byte {reserved}");
     }

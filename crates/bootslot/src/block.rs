@@ -54,6 +54,30 @@ pub enum BlockError {
     Full,
 }
 
+impl BlockError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Length(_) => "block-length",
+            Self::Signature => "block-signature",
+            Self::CutOff => "block-cut-off",
+            Self::Line(_) => "block-line",
+            Self::Missing(_) => "block-variable-missing",
+            Self::Twice(_) => "block-variable-twice",
+            Self::Value { .. } => "block-variable-value",
+            Self::Full => "block-full",
+        }
+    }
+}
+
+/// Reads the state out of the bytes of an environment block, as [`crate::GrubEnv`] does with its file.
+///
+/// # Errors
+/// They are not a block, or not one with a state.
+pub fn read_block(bytes: &[u8]) -> Result<BootState, BlockError> {
+    Block::parse(bytes)?.state()
+}
+
 /// A block taken apart. Lines that are not ours are kept byte for byte and in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {

@@ -30,6 +30,17 @@ pub enum RunningSlotError {
     SameRoots(String),
 }
 
+impl RunningSlotError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoRoot => "cmdline-no-root",
+            Self::UnknownRoot { .. } => "cmdline-unknown-root",
+            Self::SameRoots(_) => "cmdline-same-roots",
+        }
+    }
+}
+
 /// The slot whose root stands on the kernel command line. As for the kernel, the last `root=` counts, and nothing
 /// after ` -- ` (that belongs to init).
 ///

@@ -12,7 +12,7 @@ mod state;
 use std::io;
 use std::path::PathBuf;
 
-pub use block::{BLOCK_SIZE, BlockError};
+pub use block::{BLOCK_SIZE, BlockError, read_block};
 pub use cmdline::{RunningSlotError, SlotRoots, running_slot};
 pub use grub::GrubEnv;
 pub use state::{BootState, EditError, MAX_ATTEMPTS, Trial};

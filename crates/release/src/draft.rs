@@ -53,6 +53,7 @@ impl Draft {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let text = std::str::from_utf8(bytes).map_err(|_| ManifestError::NotUtf8)?;
         let not_schema = |e: toml::de::Error| ManifestError::NotSchema {
+            toml: text.parse::<toml::Table>().is_ok(),
             line: e
                 .span()
                 .map_or(1, |s| text.as_bytes()[..s.start.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1),

@@ -1,5 +1,7 @@
 //! What one pass over an archive can find wrong with it, each under the rule that it breaks.
 
+use std::fmt;
+
 use crate::manifest::MANIFEST_NAME;
 use crate::path::UnsafePath;
 
@@ -8,12 +10,39 @@ pub(crate) const ARCHIVE_SHAPE: &str = "archive-shape";
 /// The rule on paths.
 pub(crate) const PATHS_SAFE: &str = "paths-safe";
 
+/// One way in which a header or an extension record can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    /// Its stable code.
+    pub code: &'static str,
+    /// The rest of the sentence that begins with what is wrong.
+    pub says: &'static str,
+}
+
+impl Why {
+    pub(crate) const fn new(code: &'static str, says: &'static str) -> Self {
+        Self { code, says }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.says)
+    }
+}
+
 /// Something that an archive must not have, be or lack. What an archive calls things is quoted and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// Not one byte.
     #[error("the archive is empty")]
     Empty,
+    /// Another container, or a tar inside a compression.
+    #[error("the archive is {with}, not a plain tar")]
+    Compressed {
+        /// What it is.
+        with: &'static str,
+    },
     /// It ends in the middle of something.
     #[error("the archive ends after {at} bytes, in the middle of {inside}")]
     Truncated {
@@ -34,7 +63,7 @@ pub enum Flaw {
         /// Offset in the archive.
         at: u64,
         /// What is wrong with it.
-        why: &'static str,
+        why: Why,
     },
     /// A GNU long name or PAX record that cannot be used.
     #[error("the extension record at byte {at} {why}")]
@@ -42,7 +71,7 @@ pub enum Flaw {
         /// Offset in the archive.
         at: u64,
         /// What is wrong with it.
-        why: &'static str,
+        why: Why,
     },
     /// A GNU long name or PAX record over the limit.
     #[error("the extension record at byte {at} has {bytes} bytes; at most {limit} are read")]
@@ -91,6 +120,8 @@ pub enum Flaw {
         path: String,
         /// What it is.
         kind: &'static str,
+        /// The code for such a kind.
+        code: &'static str,
     },
     /// The same path twice.
     #[error("the member {path} is there twice")]
@@ -126,11 +157,36 @@ impl Flaw {
         }
     }
 
+    /// Its stable code, in kebab case: for programs, and for people who look for it in the manual.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "archive-empty",
+            Self::Compressed { .. } => "archive-compressed",
+            Self::Truncated { .. } => "archive-truncated",
+            Self::NoEnd { .. } => "archive-no-end",
+            Self::BadHeader { why, .. } | Self::BadExtension { why, .. } => why.code,
+            Self::LongExtension { .. } => "extension-too-long",
+            Self::TooLong { .. } => "archive-too-long",
+            Self::TooManyMembers { .. } => "archive-too-many-members",
+            Self::Trailing { .. } => "archive-trailing-data",
+            Self::LongFill { .. } => "archive-long-fill",
+            Self::NotFirst { .. } => "manifest-not-first",
+            Self::Kind { code, .. } => code,
+            Self::Duplicate { .. } => "member-duplicate",
+            Self::Unknown { .. } => "member-unknown",
+            Self::Missing { .. } => "member-missing",
+            Self::Path(why) => why.code(),
+        }
+    }
+
     /// What to do about it.
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Empty | Self::Truncated { .. } | Self::NoEnd { .. } => {
                 "Pack it again with `filial release pack`, or repeat the copy that was cut off."
+            }
+            Self::Compressed { .. } => {
+                "Unpack it and pack it again with `filial release pack`, which does not compress."
             }
             Self::BadHeader { .. } | Self::BadExtension { .. } | Self::LongExtension { .. } => {
                 "The file is damaged or not an uncompressed tar: pack it again with `filial release pack`."

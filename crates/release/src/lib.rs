@@ -20,7 +20,7 @@ mod rules;
 mod scan;
 
 pub use facts::{Facts, SmallestSlot};
-pub use flaw::Flaw;
+pub use flaw::{Flaw, Why};
 pub use image::{FileSystem, Image};
 pub use limits::Limits;
 pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload, PayloadKind, PayloadName, PayloadNameError};

@@ -41,6 +41,8 @@ pub enum ManifestError {
     /// Not TOML, or not this schema.
     #[error("release.toml, line {line}: {why}")]
     NotSchema {
+        /// Whether it is TOML at all.
+        toml: bool,
         /// The line, from 1.
         line: usize,
         /// What the parser says.
@@ -70,8 +72,30 @@ pub enum ManifestError {
     #[error("release.toml cannot be written: {0}")]
     Unwritable(String),
     /// Parts that do not go together.
-    #[error("{0}")]
-    Contradiction(String),
+    #[error("{why}")]
+    Contradiction {
+        /// Which of them.
+        code: &'static str,
+        /// What does not go together.
+        why: String,
+    },
+}
+
+impl ManifestError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "manifest-too-long",
+            Self::NotUtf8 => "manifest-not-utf8",
+            Self::NotSchema { toml: false, .. } => "manifest-not-toml",
+            Self::NotSchema { toml: true, .. } => "manifest-schema",
+            Self::Format(_) => "manifest-format",
+            Self::Missing { .. } => "payload-not-filled-in",
+            Self::Path { why, .. } => why.code(),
+            Self::Unwritable(_) => "manifest-unwritable",
+            Self::Contradiction { code, .. } => code,
+        }
+    }
 }
 
 /// Why a payload's name was refused.
@@ -220,25 +244,36 @@ impl Manifest {
     }
 
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
-        let no = |why: String| Err(ManifestError::Contradiction(why));
+        let no = |code, why: String| Err(ManifestError::Contradiction { code, why });
         if self.payloads.is_empty() || self.payloads.len() > MAX_PAYLOADS {
-            return no(format!("release.toml has {} payloads; 1 to {MAX_PAYLOADS} are allowed", self.payloads.len()));
+            return no(
+                "payload-count",
+                format!("release.toml has {} payloads; 1 to {MAX_PAYLOADS} are allowed", self.payloads.len()),
+            );
         }
         if self.notes.chars().count() > MAX_NOTES {
-            return no(format!("the notes have more than {MAX_NOTES} characters"));
+            return no("notes-too-long", format!("the notes have more than {MAX_NOTES} characters"));
+        }
+        if let Some(c) = self.notes.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return no("notes-control", format!("the notes have the control character U+{:04X} in them", u32::from(c)));
         }
         let (mut names, mut files, mut models) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for payload in &self.payloads {
             payload.check()?;
             if !names.insert(&payload.name) {
-                return no(format!("there are two payloads {}", payload.name));
+                return no("payload-name-twice", format!("there are two payloads {}", payload.name));
             }
-            if !files.insert(&payload.file) {
-                return no(format!("two payloads have the file {}", payload.file));
+            // Where a payload is unpacked, upper and lower case may be one.
+            if !files.insert(payload.file.as_str().to_lowercase()) {
+                return no("payload-file-twice", format!("two payloads have the file {}", payload.file));
+            }
+            if let Some(other) = self.payloads.iter().find(|other| payload.file.is_above(&other.file)) {
+                let why = format!("{} cannot be a file and the folder of {}", payload.file, other.file);
+                return no("payload-file-within", why);
             }
             let slot_image = payload.kind == PayloadKind::SlotImage;
             if let Some(model) = payload.compatible.iter().find(|m| slot_image && !models.insert(*m)) {
-                return no(format!("model {model} stands twice among the slot images"));
+                return no("model-twice", format!("model {model} stands twice among the slot images"));
             }
         }
         Ok(())
@@ -247,31 +282,36 @@ impl Manifest {
 
 impl Payload {
     fn check(&self) -> Result<(), ManifestError> {
-        let no = |why: String| Err(ManifestError::Contradiction(format!("payload {}: {why}", self.name)));
+        let no = |code, why: String| {
+            Err(ManifestError::Contradiction { code, why: format!("payload {}: {why}", self.name) })
+        };
         if self.file.as_str() == MANIFEST_NAME {
-            return no(format!("its file cannot be {MANIFEST_NAME}"));
+            return no("payload-file-manifest", format!("its file cannot be {MANIFEST_NAME}"));
         }
         if self.size == 0 {
-            return no("its size is 0".into());
+            return no("payload-size-zero", "its size is 0".into());
         }
         if self.compatible.len() > MAX_MODELS {
-            return no(format!("more than {MAX_MODELS} models in compatible"));
+            return no("models-too-many", format!("more than {MAX_MODELS} models in compatible"));
         }
         if self.kind == PayloadKind::SlotImage && self.compatible.is_empty() {
-            return no("a slot image needs at least one model in compatible".into());
+            return no("models-missing", "a slot image needs at least one model in compatible".into());
         }
         let commands = [("run", &self.run), ("restart", &self.restart), ("health", &self.health)];
         for (field, words) in commands {
             if !words.is_empty() && self.kind != PayloadKind::Package {
-                return no(format!("only a package has {field}"));
+                return no("command-misplaced", format!("only a package has {field}"));
             }
             let bad = |w: &String| w.is_empty() || w.len() > MAX_WORD_LEN || w.contains('\0');
             if words.len() > MAX_WORDS || words.iter().any(bad) {
-                return no(format!("{field} takes at most {MAX_WORDS} words of 1 to {MAX_WORD_LEN} bytes"));
+                return no(
+                    "command-words",
+                    format!("{field} takes at most {MAX_WORDS} words of 1 to {MAX_WORD_LEN} bytes"),
+                );
             }
         }
         if self.kind == PayloadKind::Package && self.run.is_empty() {
-            return no("a package needs run, the command that installs it".into());
+            return no("command-missing", "a package needs run, the command that installs it".into());
         }
         Ok(())
     }

@@ -26,9 +26,30 @@ pub enum UnsafePath {
     /// Has a component that is empty, `.` or `..`.
     #[error("the path {0} has a component that is empty, \".\" or \"..\"")]
     Component(String),
-    /// Has a control character or a backslash.
-    #[error("the path {0} has a control character or a backslash in it")]
+    /// Has a control character, one that is not seen or changes the direction of text, or a backslash.
+    #[error("the path {0} has a control character, an invisible one or a backslash in it")]
     Character(String),
+}
+
+impl UnsafePath {
+    /// Its stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "path-empty",
+            Self::TooLong(_) => "path-too-long",
+            Self::NotUtf8(_) => "path-not-utf8",
+            Self::Absolute(_) => "path-absolute",
+            Self::Component(_) => "path-component",
+            Self::Character(_) => "path-character",
+        }
+    }
+}
+
+/// Characters that are not seen where they stand, or make text read in another order than it has: two names that look
+/// alike could be two, and a name could look like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The path of a member, relative to the archive's root: it cannot lead out of a folder, and prints on one line.
@@ -73,7 +94,7 @@ impl FromStr for MemberPath {
         if s.starts_with('/') {
             return Err(UnsafePath::Absolute(shown()));
         }
-        if s.chars().any(|c| c.is_control() || c == '\\') {
+        if s.chars().any(|c| c.is_control() || c == '\\' || is_invisible(c)) {
             return Err(UnsafePath::Character(shown()));
         }
         if s.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -136,6 +157,8 @@ mod tests {
             "a\\b",
             "a\nb",
             "a\0",
+            "a\u{202e}gmi.b",
+            "a\u{200b}",
             &"x".repeat(256),
         ] {
             assert!(bad.parse::<MemberPath>().is_err(), "{bad:?} was accepted");

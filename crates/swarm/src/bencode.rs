@@ -16,8 +16,25 @@ const MAX_VALUES: usize = 400_000;
 pub struct BencodeError {
     /// Offset of the offending byte.
     pub at: usize,
+    /// Its stable code.
+    pub(crate) code: &'static str,
     /// What is wrong there.
     pub problem: &'static str,
+}
+
+impl BencodeError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// Checks that `input` is one value in its canonical form, within the bounds of torrent files.
+///
+/// # Errors
+/// It is not.
+pub fn check(input: &[u8]) -> Result<(), BencodeError> {
+    parse(input).map(drop)
 }
 
 /// A value and where it stands in the input.
@@ -83,7 +100,7 @@ impl<'a> Node<'a> {
 pub(crate) fn parse(input: &[u8]) -> Result<Node<'_>, BencodeError> {
     let mut reader = Reader { input, at: 0, left: MAX_VALUES };
     let node = reader.value(0)?;
-    if reader.at == input.len() { Ok(node) } else { Err(reader.problem("bytes after the end")) }
+    if reader.at == input.len() { Ok(node) } else { Err(reader.problem("bencode-trailing", "bytes after the end")) }
 }
 
 struct Reader<'a> {
@@ -93,19 +110,20 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn problem(&self, problem: &'static str) -> BencodeError {
-        BencodeError { at: self.at, problem }
+    fn problem(&self, code: &'static str, problem: &'static str) -> BencodeError {
+        BencodeError { at: self.at, code, problem }
     }
 
     fn peek(&self) -> Result<u8, BencodeError> {
-        self.input.get(self.at).copied().ok_or_else(|| self.problem("the input ends early"))
+        self.input.get(self.at).copied().ok_or_else(|| self.problem("bencode-cut-off", "the input ends early"))
     }
 
     fn value(&mut self, depth: usize) -> Result<Node<'a>, BencodeError> {
         if depth > MAX_DEPTH {
-            return Err(self.problem("nested too deeply"));
+            return Err(self.problem("bencode-too-deep", "nested too deeply"));
         }
-        self.left = self.left.checked_sub(1).ok_or_else(|| self.problem("too many values"))?;
+        self.left =
+            self.left.checked_sub(1).ok_or_else(|| self.problem("bencode-too-many-values", "too many values"))?;
         let start = self.at;
         let value = match self.peek()? {
             b'i' => {
@@ -115,7 +133,7 @@ impl<'a> Reader<'a> {
             b'l' => Value::List(self.list(depth)?),
             b'd' => Value::Dict(self.dict(depth)?),
             b'0'..=b'9' => Value::Bytes(self.string()?),
-            _ => return Err(self.problem("not the start of a value")),
+            _ => return Err(self.problem("bencode-value", "not the start of a value")),
         };
         Ok(Node { value, span: start..self.at })
     }
@@ -137,7 +155,11 @@ impl<'a> Reader<'a> {
             let key_at = self.at;
             let key = self.string()?;
             if entries.last().is_some_and(|(last, _)| *last >= key) {
-                return Err(BencodeError { at: key_at, problem: "dictionary keys repeat or are out of order" });
+                return Err(BencodeError {
+                    at: key_at,
+                    code: "bencode-keys",
+                    problem: "dictionary keys repeat or are out of order",
+                });
             }
             entries.push((key, self.value(depth + 1)?));
         }
@@ -147,11 +169,18 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<&'a [u8], BencodeError> {
         if !self.peek()?.is_ascii_digit() {
-            return Err(self.problem("expected a string"));
+            return Err(self.problem("bencode-key", "expected a string"));
         }
-        let length = usize::try_from(self.number(b':')?).map_err(|_| self.problem("a string's length is too large"))?;
-        let end = self.at.checked_add(length).ok_or_else(|| self.problem("a string's length is too large"))?;
-        let bytes = self.input.get(self.at..end).ok_or_else(|| self.problem("a string ends after the input"))?;
+        let length = usize::try_from(self.number(b':')?)
+            .map_err(|_| self.problem("bencode-string-length", "a string's length is too large"))?;
+        let end = self
+            .at
+            .checked_add(length)
+            .ok_or_else(|| self.problem("bencode-string-length", "a string's length is too large"))?;
+        let bytes = self
+            .input
+            .get(self.at..end)
+            .ok_or_else(|| self.problem("bencode-string-length", "a string ends after the input"))?;
         self.at = end;
         Ok(bytes)
     }
@@ -162,11 +191,11 @@ impl<'a> Reader<'a> {
         while self.peek()? != end {
             // 19 digits and a sign hold every i64.
             if self.at - start >= 20 {
-                return Err(self.problem("a number is too long"));
+                return Err(self.problem("bencode-number", "a number is too long"));
             }
             self.at += 1;
         }
-        let wrong = BencodeError { at: start, problem: "not a canonical number" };
+        let wrong = BencodeError { at: start, code: "bencode-number", problem: "not a canonical number" };
         let text = self.input.get(start..self.at).and_then(|b| std::str::from_utf8(b).ok()).ok_or(wrong)?;
         let number: i64 = text.parse().map_err(|_| wrong)?;
         if number.to_string() != text {

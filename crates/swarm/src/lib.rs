@@ -16,6 +16,7 @@ pub mod torrent;
 pub mod tracker;
 mod transmission;
 
+pub use bencode::{BencodeError, check as check_bencode};
 pub use engine::{Engine, EngineError, EngineInfo, Limits, Peer, TorrentStatus};
 pub use pieces::{PieceSet, PieceSetError};
 pub use torrent::{Created, Torrent, TorrentError, Verified, create, create_any, piece_length_for};

@@ -205,11 +205,16 @@ pub enum TorrentError {
     #[error("this is not a torrent file: its bencode is broken")]
     Bencode(#[from] BencodeError),
     /// Bencode, and no torrent.
-    #[error("this torrent file cannot be used: {0}")]
-    Invalid(&'static str),
+    #[error("this torrent file cannot be used: {why}")]
+    Invalid {
+        /// Its stable code.
+        code: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A name that is no name of a file.
     #[error(
-        "`{name}` cannot be the name of a file in a torrent: use a plain name in UTF-8 without `/`, at most 255 bytes"
+        "`{name}` cannot be the name of a file in a torrent: use a plain name in UTF-8 without `/` or characters that are not seen, at most 255 bytes"
     )]
     Name {
         /// The name, shortened and with what cannot be printed replaced.
@@ -256,14 +261,46 @@ pub enum TorrentError {
     },
 }
 
+impl TorrentError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "torrent-too-large",
+            Self::Bencode(e) => e.code(),
+            Self::Invalid { code, .. } => code,
+            Self::Name { .. } => "torrent-name",
+            Self::PieceLength(_) => "torrent-piece-length",
+            Self::Empty { .. } => "content-empty",
+            Self::Kind { .. } => "content-kind",
+            Self::Changed { .. } => "content-changed",
+            Self::TooManyFiles { .. } => "content-too-many-files",
+            Self::Read { .. } => "content-unreadable",
+        }
+    }
+}
+
 /// Text of a stranger for an error message: short and printable.
 fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Whether `name` can be one component of a path on every system that reads torrents.
 fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 255 && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+    !name.is_empty()
+        && name.len() <= 255
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| matches!(c, '/' | '\\') || c.is_control() || is_invisible(c))
+}
+
+/// Characters that are not seen, or make text read in another order than it has.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -11,12 +11,21 @@ pub const PLAN_PAYLOAD_TYPE: &str = "application/vnd.filial.plan.v1+json";
 /// Largest payload that is decoded, in bytes. A plan for 1,000 terminals is about 1 MB.
 pub const MAX_PAYLOAD: usize = 4 * 1024 * 1024;
 
+/// Longest envelope that [`Envelope::parse`] reads, in bytes: its payload in base64, its signatures, and room.
+pub const MAX_ENVELOPE: usize = MAX_PAYLOAD / 3 * 4 + 64 * 1024;
+
 /// Most signatures that an envelope may carry.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// Why an envelope was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
+    /// More bytes than any envelope has.
+    #[error("the envelope has {0} bytes, at most {MAX_ENVELOPE} are read")]
+    TooLong(usize),
+    /// Not an envelope.
+    #[error("this is not an envelope")]
+    NotEnvelope(#[source] serde_json::Error),
     /// It holds a statement of another type.
     #[error("the envelope holds {found:?}, expected {expected:?}")]
     WrongType {
@@ -37,6 +46,21 @@ pub enum EnvelopeError {
     /// The payload is not the statement that its type promises.
     #[error("the envelope's payload is not the statement its type promises")]
     NotStatement(#[source] serde_json::Error),
+}
+
+impl EnvelopeError {
+    /// Its stable code, in kebab case.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong(_) => "envelope-too-long",
+            Self::NotEnvelope(_) => "envelope-form",
+            Self::WrongType { .. } => "envelope-type",
+            Self::TooLarge(_) => "envelope-payload-too-large",
+            Self::TooManySignatures(_) => "envelope-too-many-signatures",
+            Self::NotBase64(_) => "envelope-base64",
+            Self::NotStatement(_) => "envelope-statement",
+        }
+    }
 }
 
 /// A statement and its signatures. The payload's bytes are kept as they were signed.
@@ -61,6 +85,17 @@ pub struct Signature {
 }
 
 impl Envelope {
+    /// Reads an envelope. Nothing is checked but its form; [`Envelope::open`] does the rest.
+    ///
+    /// # Errors
+    /// Too long, or not an envelope's JSON. A key that is there twice is refused, one that is not known passed over.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        if bytes.len() > MAX_ENVELOPE {
+            return Err(EnvelopeError::TooLong(bytes.len()));
+        }
+        serde_json::from_slice(bytes).map_err(EnvelopeError::NotEnvelope)
+    }
+
     /// Wraps `statement` without a signature.
     ///
     /// # Errors

@@ -105,8 +105,11 @@ fn manifest_of<'a>(path: &Path, found: &'a Scan) -> Result<(&'a Manifest, fleet_
         Failure::said(sentence, "`filial release validate` says all that is wrong with it.")
     };
     match &found.manifest {
-        Some(read) => read.parsed.as_ref().map(|m| (m, read.sha256)).map_err(|e| no(e.to_string())),
-        None => Err(no(found.flaws.first().map_or_else(|| "it has no manifest".to_owned(), ToString::to_string))),
+        Some(read) => read.parsed.as_ref().map(|m| (m, read.sha256)).map_err(|e| no(format!("{e} [{}]", e.code()))),
+        None => Err(no(found
+            .flaws
+            .first()
+            .map_or_else(|| "it has no manifest".to_owned(), |flaw| format!("{flaw} [{}]", flaw.code())))),
     }
 }
 

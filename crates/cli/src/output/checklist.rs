@@ -1,6 +1,6 @@
 //! The checklist of a release as people read it.
 
-use wire::v1::releases::{Report, Verdict};
+use wire::v1::releases::{Finding, Report, Verdict};
 
 use super::plain;
 
@@ -12,10 +12,18 @@ pub(crate) fn checklist(report: &Report) -> String {
         let mark = mark(finding.verdict);
         out.push_str(&format!("{mark} {:<widest$}  {}\n", plain(&finding.id), plain(&finding.cause)));
         if !finding.remedy.is_empty() {
-            out.push_str(&format!("  {:<widest$}  → {}\n", "", plain(&finding.remedy)));
+            out.push_str(&format!("  {:<widest$}  → {}{}\n", "", plain(&finding.remedy), code(finding)));
         }
     }
     out
+}
+
+/// The code of what was found, where it says more than the rule's name.
+fn code(finding: &Finding) -> String {
+    match &finding.code {
+        Some(code) if *code != finding.id => format!(" [{}]", plain(code)),
+        _ => String::new(),
+    }
 }
 
 /// How many rules answered what, such as `9 rules: 6 pass, 3 unknown`.
@@ -41,13 +49,13 @@ const fn mark(verdict: Verdict) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::v1::releases::Finding;
 
     #[test]
     fn verdicts_have_marks_and_remedies_follow() {
         let finding = |id: &str, verdict, remedy: &str| Finding {
             id: id.into(),
             verdict,
+            code: (verdict == Verdict::Fail).then(|| "slot-small".into()),
             cause: "Because\x1b[2J.".into(),
             remedy: remedy.into(),
         };
@@ -60,7 +68,7 @@ mod tests {
         };
         assert_eq!(
             checklist(&report),
-            "✓ digests  Because [2J.\n✗ fits     Because [2J.\n           → Shrink it.\n\
+            "✓ digests  Because [2J.\n✗ fits     Because [2J.\n           → Shrink it. [slot-small]\n\
              ? x        Because [2J.\n           → Ask.\n"
         );
         assert_eq!(summary(&report), "3 rules: 1 pass, 1 unknown, 1 fail");

@@ -8,9 +8,9 @@ use super::{Case, Judgement, first_of, plural};
 /// What breaks `rule` in the archive, as sentences, and the first one's remedy.
 fn broken(case: &Case<'_>, rule: &str) -> Option<Judgement> {
     let flaws: Vec<&Flaw> = case.scan.flaws.iter().filter(|f| f.rule() == rule).collect();
-    let remedy = flaws.first()?.remedy();
+    let first = flaws.first()?;
     let sentences: Vec<String> = flaws.iter().map(|f| capital(&f.to_string())).collect();
-    Some(Judgement::fail(first_of(&sentences), remedy))
+    Some(Judgement::fail(first_of(&sentences), first.remedy()).code(first.code()))
 }
 
 pub(super) fn shape(case: &Case<'_>) -> Judgement {
@@ -41,14 +41,15 @@ pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {
         return Judgement::fail(
             "There is no release.toml at the archive's beginning.",
             "Pack with `filial release pack`, which puts it there.",
-        );
+        )
+        .code("manifest-missing");
     };
     match &manifest.parsed {
         Ok(m) => {
             let payloads = plural(m.payloads.len(), "payload", "payloads");
             Judgement::pass(format!("{} {}, {payloads}.", m.product, m.version))
         }
-        Err(e) => Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e)),
+        Err(e) => Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e)).code(e.code()),
     }
 }
 
@@ -59,7 +60,7 @@ fn remedy_of(e: &ManifestError) -> &'static str {
         ManifestError::Format(_) => "Write format = 1, or update this program.",
         ManifestError::Missing { .. } => "Pack with `filial release pack`, which fills in size and sha256.",
         ManifestError::Path { .. } => "Give the payload's file a short relative path without \"..\".",
-        ManifestError::NotSchema { .. } | ManifestError::Contradiction(_) | ManifestError::Unwritable(_) => {
+        ManifestError::NotSchema { .. } | ManifestError::Contradiction { .. } | ManifestError::Unwritable(_) => {
             "Correct release.toml and pack again with `filial release pack`."
         }
     }
@@ -70,7 +71,7 @@ pub(super) fn paths_safe(case: &Case<'_>) -> Judgement {
         return fail;
     }
     if let Some(Err(e @ ManifestError::Path { .. })) = case.scan.manifest.as_ref().map(|m| &m.parsed) {
-        return Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e));
+        return Judgement::fail(format!("{}.", capital(&e.to_string())), remedy_of(e)).code(e.code());
     }
     if !case.scan.complete {
         return Judgement::unknown(

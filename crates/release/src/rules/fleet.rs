@@ -21,7 +21,8 @@ pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
         return Judgement::fail(
             format!("{product} {version} was published before."),
             "Give the release a new version; a published one never changes.",
-        );
+        )
+        .code("version-published");
     }
     match published.iter().max() {
         None => Judgement::pass(format!("{product} has no published version yet.")),

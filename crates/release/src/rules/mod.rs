@@ -24,19 +24,25 @@ pub(crate) struct Judgement {
     verdict: Verdict,
     cause: String,
     remedy: String,
+    code: Option<&'static str>,
 }
 
 impl Judgement {
     pub(crate) fn pass(cause: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Pass, cause: cause.into(), remedy: String::new() }
+        Self { verdict: Verdict::Pass, cause: cause.into(), remedy: String::new(), code: None }
     }
 
     pub(crate) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, cause: cause.into(), remedy: remedy.into() }
+        Self { verdict: Verdict::Fail, cause: cause.into(), remedy: remedy.into(), code: None }
     }
 
     pub(crate) fn unknown(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Unknown, cause: cause.into(), remedy: remedy.into() }
+        Self { verdict: Verdict::Unknown, cause: cause.into(), remedy: remedy.into(), code: None }
+    }
+
+    /// With the code of what was found, where one rule can be broken in several ways.
+    pub(crate) fn code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
     }
 
     /// Nothing to judge, because the manifest could not be read.
@@ -57,8 +63,9 @@ pub struct Rule {
 impl Rule {
     /// Judges one archive.
     pub fn judge(&self, scan: &Scan, facts: &Facts, policy: &Policy) -> Finding {
-        let Judgement { verdict, cause, remedy } = (self.judge)(&Case { scan, facts, policy });
-        Finding { id: self.id.to_owned(), verdict, cause, remedy }
+        let Judgement { verdict, cause, remedy, code } = (self.judge)(&Case { scan, facts, policy });
+        let code = code.or((verdict == Verdict::Fail).then_some(self.id)).map(str::to_owned);
+        Finding { id: self.id.to_owned(), verdict, code, cause, remedy }
     }
 }
 

@@ -10,18 +10,14 @@ pub(super) fn digests(case: &Case<'_>) -> Judgement {
     let wrong = |(payload, member): (&Payload, Option<&Member>)| {
         let member = member?;
         if member.length != payload.size {
-            return Some(format!(
-                "{} has {} bytes, and release.toml says {}",
-                payload.file, member.length, payload.size
+            return Some((
+                "payload-length",
+                format!("{} has {} bytes, and release.toml says {}", payload.file, member.length, payload.size),
             ));
         }
         (member.sha256 != payload.sha256).then(|| {
-            format!(
-                "{} has SHA-256 {}…, and release.toml says {}…",
-                payload.file,
-                member.sha256.short(),
-                payload.sha256.short()
-            )
+            let (found, stated) = (member.sha256.short(), payload.sha256.short());
+            ("payload-digest", format!("{} has SHA-256 {found}…, and release.toml says {stated}…", payload.file))
         })
     };
     judge(
@@ -39,16 +35,18 @@ pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
     let wrong = |(payload, member): (&Payload, Option<&Member>)| {
         let member = member?;
         let Some(image) = member.image else {
-            return Some(format!("{} is no file system that is known here", payload.file));
+            return Some(("image-unknown", format!("{} is no file system that is known here", payload.file)));
         };
         if !allowed.contains(&image.file_system) {
-            return Some(format!("{} is {}; allowed are {}", payload.file, image.file_system, names()));
+            let why = format!("{} is {}; allowed are {}", payload.file, image.file_system, names());
+            return Some(("image-not-allowed", why));
         }
         if image.bytes == 0 || image.bytes > member.length {
-            return Some(format!(
+            let why = format!(
                 "{} says of itself that it is a {} of {} bytes, but the file has {}",
                 payload.file, image.file_system, image.bytes, member.length
-            ));
+            );
+            return Some(("image-length", why));
         }
         None
     };
@@ -64,7 +62,7 @@ pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
 fn judge(
     case: &Case<'_>,
     concerns: impl Fn(&Payload) -> bool,
-    wrong: impl Fn((&Payload, Option<&Member>)) -> Option<String>,
+    wrong: impl Fn((&Payload, Option<&Member>)) -> Option<(&'static str, String)>,
     remedy: &str,
     praise: impl Fn(usize) -> String,
 ) -> Judgement {
@@ -72,9 +70,9 @@ fn judge(
         return Judgement::no_manifest();
     }
     let concerned: Vec<_> = case.scan.payloads().filter(|(p, _)| concerns(p)).collect();
-    let sentences: Vec<String> = concerned.iter().filter_map(|pair| wrong(*pair)).collect();
-    if !sentences.is_empty() {
-        return Judgement::fail(first_of(&sentences), remedy);
+    let (codes, sentences): (Vec<_>, Vec<String>) = concerned.iter().filter_map(|pair| wrong(*pair)).unzip();
+    if let Some(code) = codes.first() {
+        return Judgement::fail(first_of(&sentences), remedy).code(code);
     }
     if let Some((payload, _)) = concerned.iter().find(|(_, member)| member.is_none()) {
         return Judgement::unknown(

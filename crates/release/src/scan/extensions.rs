@@ -2,7 +2,7 @@
 
 use tar::{EntryType, Header};
 
-use crate::flaw::Flaw;
+use crate::flaw::{Flaw, Why};
 
 use super::reader::entry_size;
 
@@ -11,6 +11,8 @@ use super::reader::entry_size;
 pub(crate) struct Extensions {
     long_name: Option<Vec<u8>>,
     pax: Option<Pax>,
+    /// A link's target, which is read over.
+    target: bool,
     at: u64,
 }
 
@@ -32,73 +34,109 @@ impl Extensions {
         self.at = at;
         match kind {
             // Names the target of a link, and links are refused by themselves.
-            EntryType::GNULongLink => Ok(()),
+            EntryType::GNULongLink if self.target => {
+                Err(bad(Why::new("extension-second-name", "is a second target for one link")))
+            }
+            EntryType::GNULongLink => {
+                self.target = true;
+                Ok(())
+            }
             EntryType::GNULongName => {
-                let end = body.iter().position(|b| *b == 0).unwrap_or(body.len());
-                let name = body[..end].to_vec();
-                self.long_name.replace(name).map_or(Ok(()), |_| Err(bad("is a second name for one member")))
+                let name = until_zero(&body).ok_or(bad(TWO_NAMES))?.to_vec();
+                self.long_name
+                    .replace(name)
+                    .map_or(Ok(()), |_| Err(bad(Why::new("extension-second-name", "is a second name for one member"))))
             }
             EntryType::XHeader => {
                 let pax = parse(&body).map_err(bad)?;
-                self.pax.replace(pax).map_or(Ok(()), |_| Err(bad("is a second PAX header for one member")))
+                self.pax.replace(pax).map_or(Ok(()), |_| {
+                    Err(bad(Why::new("extension-second-pax", "is a second PAX header for one member")))
+                })
             }
             _ => match parse(&body).map_err(bad)? {
                 Pax { path: None, size: None } => Ok(()),
-                _ => Err(bad("gives one name or size to every member")),
+                _ => Err(bad(Why::new("extension-global", "gives one name or size to every member"))),
             },
         }
     }
 
     /// Whether nothing was taken in since the last member.
     pub(crate) fn is_empty(&self) -> bool {
-        self.long_name.is_none() && self.pax.is_none()
+        self.long_name.is_none() && self.pax.is_none() && !self.target
     }
 
     /// Name and size of the member that follows, and the offset of `header` was `at`. Leaves nothing behind.
     pub(crate) fn resolve(&mut self, header: &Header, at: u64) -> Result<(Vec<u8>, u64), Flaw> {
-        let Self { long_name, pax, at: record } = std::mem::take(self);
+        let Self { long_name, pax, target: _, at: record } = std::mem::take(self);
         let pax = pax.unwrap_or_default();
-        let stated = entry_size(header).ok_or(Flaw::BadHeader { at, why: "its size cannot be read" })?;
+        let stated = entry_size(header)
+            .ok_or(Flaw::BadHeader { at, why: Why::new("header-size", "its size cannot be read") })?;
         let name = match (long_name, pax.path) {
             (Some(_), Some(_)) => {
-                return Err(Flaw::BadExtension { at: record, why: "is a second name for one member" });
+                return Err(Flaw::BadExtension {
+                    at: record,
+                    why: Why::new("extension-second-name", "is a second name for one member"),
+                });
             }
             (Some(name), None) | (None, Some(name)) => name,
-            (None, None) => header.path_bytes().into_owned(),
+            (None, None) => {
+                let fields = header.as_ustar().map(|h| &h.prefix[..]).into_iter().chain([&header.as_old().name[..]]);
+                if fields.into_iter().any(|field| until_zero(field).is_none()) {
+                    return Err(Flaw::BadHeader { at, why: TWO_NAMES });
+                }
+                header.path_bytes().into_owned()
+            }
         };
         // Programs differ in which of two sizes they believe. Where octal has no room, writers put 0 or a cut number.
         match pax.size {
-            Some(size) if size != stated && size < 1 << 33 => {
-                Err(Flaw::BadExtension { at: record, why: "gives another size than the header after it" })
-            }
+            Some(size) if size != stated && size < 1 << 33 => Err(Flaw::BadExtension {
+                at: record,
+                why: Why::new("extension-other-size", "gives another size than the header after it"),
+            }),
             Some(size) => Ok((name, size)),
             None => Ok((name, stated)),
         }
     }
 }
 
+/// A name is read to its first zero; what stands behind that, only another program would see.
+const TWO_NAMES: Why = Why::new("header-name", "has a name that goes on after its end");
+
+/// The bytes before the first zero; `None` if there is something else than zeros behind it.
+fn until_zero(field: &[u8]) -> Option<&[u8]> {
+    let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
+    let (name, rest) = field.split_at(end);
+    rest.iter().all(|b| *b == 0).then_some(name)
+}
+
 /// PAX records: `LENGTH KEY=VALUE\n`, the length counting the whole record in decimal.
-fn parse(mut body: &[u8]) -> Result<Pax, &'static str> {
+fn parse(mut body: &[u8]) -> Result<Pax, Why> {
     let mut pax = Pax::default();
     while !body.is_empty() {
-        let space = body.iter().take(20).position(|b| *b == b' ').ok_or("has a line without a length")?;
-        let length = decimal(&body[..space]).ok_or("has a line without a length")?;
-        let length = usize::try_from(length).map_err(|_| "has a line that is longer than itself")?;
+        let space = body
+            .iter()
+            .take(20)
+            .position(|b| *b == b' ')
+            .ok_or(Why::new("extension-line-length", "has a line without a length"))?;
+        let length = decimal(&body[..space]).ok_or(Why::new("extension-line-length", "has a line without a length"))?;
+        let length = usize::try_from(length)
+            .map_err(|_| Why::new("extension-line-length", "has a line that is longer than itself"))?;
         if length <= space + 1 || length > body.len() || body[length - 1] != b'\n' {
-            return Err("has a line whose length is wrong");
+            return Err(Why::new("extension-line-length", "has a line whose length is wrong"));
         }
         let line = &body[space + 1..length - 1];
         body = &body[length..];
-        let equals = line.iter().position(|b| *b == b'=').ok_or("has a line without \"=\"")?;
+        let equals =
+            line.iter().position(|b| *b == b'=').ok_or(Why::new("extension-line", "has a line without \"=\""))?;
         let (key, value) = (&line[..equals], &line[equals + 1..]);
         match key {
             b"path" if pax.path.is_none() => pax.path = Some(value.to_vec()),
             b"size" if pax.size.is_none() => {
-                pax.size = Some(decimal(value).ok_or("has a size that is no number")?);
+                pax.size = Some(decimal(value).ok_or(Why::new("extension-size", "has a size that is no number"))?);
             }
-            b"path" | b"size" => return Err("says the same thing twice"),
-            b"hdrcharset" => return Err("changes the character set"),
-            _ if key.starts_with(b"GNU.sparse.") => return Err("makes a sparse file"),
+            b"path" | b"size" => return Err(Why::new("extension-twice", "says the same thing twice")),
+            b"hdrcharset" => return Err(Why::new("extension-charset", "changes the character set")),
+            _ if key.starts_with(b"GNU.sparse.") => return Err(Why::new("extension-sparse", "makes a sparse file")),
             // Times, owners, comments and attributes: nothing here depends on them.
             _ => {}
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use crate::flaw::Flaw;
+use crate::flaw::{Flaw, Why};
 use crate::image::{HEAD_LEN, Image};
 use crate::limits::Limits;
 use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload};
@@ -136,7 +136,9 @@ impl<R: Read> Pass<'_, R> {
             let at = self.blocks.at();
             let Some(header) = self.blocks.header()? else {
                 if !extensions.is_empty() {
-                    return Err(Flaw::BadExtension { at, why: "belongs to no member" }.into());
+                    return Err(
+                        Flaw::BadExtension { at, why: Why::new("extension-orphan", "belongs to no member") }.into()
+                    );
                 }
                 self.blocks.end()?;
                 self.scan.complete = true;
@@ -160,7 +162,8 @@ impl<R: Read> Pass<'_, R> {
     }
 
     fn extension(&mut self, header: &Header, at: u64) -> Result<Vec<u8>, Stop> {
-        let bytes = reader::entry_size(header).ok_or(Flaw::BadHeader { at, why: "its size cannot be read" })?;
+        let bytes = reader::entry_size(header)
+            .ok_or(Flaw::BadHeader { at, why: Why::new("header-size", "its size cannot be read") })?;
         let limit = self.limits.max_extension_bytes;
         if bytes > limit {
             return Err(Flaw::LongExtension { at, bytes, limit }.into());
@@ -200,7 +203,8 @@ impl<R: Read> Pass<'_, R> {
             }
             (_, EntryType::Regular) => self.blocks.body(size, &shown, |_| {}),
             (_, kind) => {
-                self.note(Flaw::Kind { path: shown.clone(), kind: describe(kind) });
+                let (kind_name, code) = describe(kind);
+                self.note(Flaw::Kind { path: shown.clone(), kind: kind_name, code });
                 // Links and devices have no content, whatever their size says; others do.
                 let size = if has_content(kind) { size } else { 0 };
                 self.blocks.body(size, &shown, |_| {})
@@ -268,14 +272,14 @@ fn has_content(kind: EntryType) -> bool {
     !matches!(kind, EntryType::Link | EntryType::Symlink | EntryType::Char | EntryType::Block | EntryType::Fifo)
 }
 
-fn describe(kind: EntryType) -> &'static str {
+fn describe(kind: EntryType) -> (&'static str, &'static str) {
     match kind {
-        EntryType::Link => "hard link",
-        EntryType::Symlink => "symbolic link",
-        EntryType::Char | EntryType::Block => "device",
-        EntryType::Fifo => "named pipe",
-        EntryType::GNUSparse => "sparse file",
-        EntryType::Directory => "folder with content",
-        _ => "member of a kind that is not read here",
+        EntryType::Link => ("hard link", "member-hard-link"),
+        EntryType::Symlink => ("symbolic link", "member-symbolic-link"),
+        EntryType::Char | EntryType::Block => ("device", "member-device"),
+        EntryType::Fifo => ("named pipe", "member-named-pipe"),
+        EntryType::GNUSparse => ("sparse file", "member-sparse"),
+        EntryType::Directory => ("folder with content", "member-folder-content"),
+        _ => ("member of a kind that is not read here", "member-kind"),
     }
 }

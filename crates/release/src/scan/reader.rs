@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-use crate::flaw::Flaw;
+use crate::flaw::{Flaw, Why};
 use crate::limits::Limits;
 
 /// Length of a tar block in bytes (POSIX.1-2017, pax, "ustar Interchange Format").
@@ -70,7 +70,10 @@ impl<'a, R: Read> Blocks<'a, R> {
         let sum: u64 =
             bytes.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
         if number(&bytes[148..156]) != Some(sum) {
-            return Err(Flaw::BadHeader { at: start, why: "its checksum is wrong" }.into());
+            if let Some(with) = packed_as(bytes).filter(|_| start == 0) {
+                return Err(Flaw::Compressed { with }.into());
+            }
+            return Err(Flaw::BadHeader { at: start, why: Why::new("header-checksum", "its checksum is wrong") }.into());
         }
         Ok(Some(header))
     }
@@ -149,6 +152,19 @@ impl<'a, R: Read> Blocks<'a, R> {
         (self.progress)(self.at);
         Ok(filled)
     }
+}
+
+/// What people upload instead of a tar, by its first bytes.
+fn packed_as(head: &[u8]) -> Option<&'static str> {
+    const KNOWN: [(&[u8], &str); 6] = [
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"\xfd7zXZ\0", "compressed with xz"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+        (b"BZh", "compressed with bzip2"),
+        (b"PK\x03\x04", "a zip"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z"),
+    ];
+    KNOWN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what)
 }
 
 /// The size that a header states: octal, or GNU's base-256 (first bit set) for 8 GiB and more.

@@ -14,17 +14,23 @@ use crate::bencode::{self, Node};
 const MAX_TRACKERS: usize = 64;
 const MAX_TRACKER_LEN: usize = 2048;
 
+const fn invalid(code: &'static str, why: &'static str) -> TorrentError {
+    TorrentError::Invalid { code, why }
+}
+
 pub(super) fn parse(bytes: &[u8]) -> Result<Torrent, TorrentError> {
     if bytes.len() > MAX_TORRENT_LEN {
         return Err(TorrentError::TooLarge { length: bytes.len() as u64 });
     }
     let root = bencode::parse(bytes)?;
     if !root.is_dict() {
-        return Err(TorrentError::Invalid("it is not a dictionary"));
+        return Err(invalid("torrent-not-dictionary", "it is not a dictionary"));
     }
-    let info =
-        root.get("info").filter(|info| info.is_dict()).ok_or(TorrentError::Invalid("it has no info dictionary"))?;
-    let original = bytes.get(info.span.clone()).ok_or(TorrentError::Invalid("it has no info dictionary"))?;
+    let info = root
+        .get("info")
+        .filter(|info| info.is_dict())
+        .ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
+    let original = bytes.get(info.span.clone()).ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
     let mut torrent = from_info(info, original)?;
     torrent.tiers = tiers(&root)?;
     Ok(torrent)
@@ -33,25 +39,25 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Torrent, TorrentError> {
 /// Checks the info dictionary `info`, which stands as `original` in the file.
 pub(super) fn from_info(info: &Node<'_>, original: &[u8]) -> Result<Torrent, TorrentError> {
     if info.get("meta version").is_some_and(|v| v.integer() != Some(1)) {
-        return Err(TorrentError::Invalid("it is of BitTorrent version 2; version 1 is needed"));
+        return Err(invalid("torrent-version-2", "it is of BitTorrent version 2; version 1 is needed"));
     }
     let piece_length = info
         .get("piece length")
         .and_then(Node::integer)
         .and_then(|n| u32::try_from(n).ok())
         .filter(|n| n.is_power_of_two() && (MIN_PIECE_LENGTH..=MAX_FOREIGN_PIECE_LENGTH).contains(n))
-        .ok_or(TorrentError::Invalid("its piece length is missing, no power of two, or out of range"))?;
-    let name = plain_name(info.get("name").ok_or(TorrentError::Invalid("it has no name"))?)?;
+        .ok_or(invalid("torrent-piece-length", "its piece length is missing, no power of two, or out of range"))?;
+    let name = plain_name(info.get("name").ok_or(invalid("torrent-no-name", "it has no name"))?)?;
     let (files, folder) = content(info)?;
     let length = files
         .iter()
         .try_fold(0u64, |sum, file| sum.checked_add(file.length))
         .filter(|length| (1..=i64::MAX as u64).contains(length))
-        .ok_or(TorrentError::Invalid("the length of its content is zero or impossible"))?;
-    let hashes = info.get("pieces").and_then(Node::bytes).ok_or(TorrentError::Invalid("it has no pieces"))?;
+        .ok_or(invalid("torrent-length", "the length of its content is zero or impossible"))?;
+    let hashes = info.get("pieces").and_then(Node::bytes).ok_or(invalid("torrent-no-pieces", "it has no pieces"))?;
     let (pieces, rest) = hashes.as_chunks::<20>();
     if !rest.is_empty() || pieces.len() as u64 != length.div_ceil(u64::from(piece_length)) {
-        return Err(TorrentError::Invalid("the number of its pieces does not follow from its length"));
+        return Err(invalid("torrent-piece-count", "the number of its pieces does not follow from its length"));
     }
     Ok(Torrent {
         info: original.to_vec(),
@@ -72,22 +78,22 @@ fn content(info: &Node<'_>) -> Result<(Vec<TorrentFile>, bool), TorrentError> {
     match (info.get("length"), info.get("files")) {
         (Some(length), None) => Ok((vec![TorrentFile { path: Vec::new(), length: file_length(Some(length))? }], false)),
         (None, Some(files)) => {
-            let files = files.list().ok_or(TorrentError::Invalid("its files are no list"))?;
+            let files = files.list().ok_or(invalid("torrent-files", "its files are no list"))?;
             if files.is_empty() || files.len() > MAX_FILES {
-                return Err(TorrentError::Invalid("it has no files, or too many"));
+                return Err(invalid("torrent-file-count", "it has no files, or too many"));
             }
             let files: Vec<_> = files.iter().map(file).collect::<Result<_, _>>()?;
             distinct(&files)?;
             Ok((files, true))
         }
-        _ => Err(TorrentError::Invalid("it must have either a length or files")),
+        _ => Err(invalid("torrent-length-or-files", "it must have either a length or files")),
     }
 }
 
 fn file(node: &Node<'_>) -> Result<TorrentFile, TorrentError> {
-    let path = node.get("path").and_then(Node::list).ok_or(TorrentError::Invalid("a file has no path"))?;
+    let path = node.get("path").and_then(Node::list).ok_or(invalid("torrent-file-path", "a file has no path"))?;
     if path.is_empty() || path.len() > 64 {
-        return Err(TorrentError::Invalid("a file's path is empty or too deep"));
+        return Err(invalid("torrent-file-path", "a file's path is empty or too deep"));
     }
     let path = path.iter().map(plain_name).collect::<Result<_, _>>()?;
     Ok(TorrentFile { path, length: file_length(node.get("length"))? })
@@ -96,7 +102,7 @@ fn file(node: &Node<'_>) -> Result<TorrentFile, TorrentError> {
 fn file_length(node: Option<&Node<'_>>) -> Result<u64, TorrentError> {
     node.and_then(Node::integer)
         .and_then(|n| u64::try_from(n).ok())
-        .ok_or(TorrentError::Invalid("a file's length is missing or negative"))
+        .ok_or(invalid("torrent-file-length", "a file's length is missing or negative"))
 }
 
 fn plain_name(node: &Node<'_>) -> Result<String, TorrentError> {
@@ -112,7 +118,10 @@ fn distinct(files: &[TorrentFile]) -> Result<(), TorrentError> {
     let within =
         |file: &TorrentFile| (1..file.path.len()).any(|n| file.path.get(..n).is_some_and(|p| paths.contains(p)));
     if paths.len() != files.len() || files.iter().any(within) {
-        return Err(TorrentError::Invalid("two of its files have the same path, or one is the folder of another"));
+        return Err(invalid(
+            "torrent-same-path",
+            "two of its files have the same path, or one is the folder of another",
+        ));
     }
     Ok(())
 }
@@ -125,7 +134,7 @@ fn tiers(root: &Node<'_>) -> Result<Vec<Vec<String>>, TorrentError> {
         node.text()
             .filter(|url| count <= MAX_TRACKERS && url.len() <= MAX_TRACKER_LEN && !url.contains(char::is_control))
             .map(str::to_owned)
-            .ok_or(TorrentError::Invalid("a tracker's address is no text or too long, or there are too many"))
+            .ok_or(invalid("torrent-trackers", "a tracker's address is no text or too long, or there are too many"))
     };
     let listed = root.get("announce-list").and_then(Node::list).unwrap_or_default();
     let mut tiers = Vec::new();

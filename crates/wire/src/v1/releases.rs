@@ -48,6 +48,9 @@ pub struct Finding {
     pub id: String,
     /// Its verdict.
     pub verdict: Verdict,
+    /// What was found, as a stable code such as `archive-truncated`; of several things the first. Only on `fail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// What was found, one sentence.
     pub cause: String,
     /// What to do; empty on `pass`.
