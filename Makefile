@@ -4,7 +4,7 @@
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
 #
-# Parts of them: setup, build, images, lint, unit, e2e. Longer: e2e-full, bench.
+# Parts of them: setup, build, images, lint, unit, e2e. Longer: e2e-full, bench, fuzz.
 
 SHELL := /bin/sh
 CARGO := cargo
@@ -13,7 +13,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full bench
+.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full bench fuzz
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -55,3 +55,6 @@ e2e-full: build images
 
 bench: build images
 	@target/debug/bench $(ARGS)
+
+fuzz: build
+	@target/debug/fuzz run $(ARGS)

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
-use swarm::torrent::{MAX_PIECE_LENGTH, lan_tiers};
+use swarm::torrent::lan_tiers;
 use swarm::{Torrent, TorrentError};
 
 use super::plan::Wanted;
@@ -130,22 +130,15 @@ fn check_torrent(wanted: &Wanted, bytes: &[u8]) -> Result<Torrent, DescribeError
         Ok(torrent) => torrent,
         Err(source) => return Err(DescribeError::Torrent { artifact, source }),
     };
-    let why = if torrent.info_hash() != wanted.artifact.info_hash {
-        format!("its info hash is {}, the plan says {}", torrent.info_hash(), wanted.artifact.info_hash)
-    } else if torrent.is_folder() || torrent.name() != wanted.artifact.file_name() {
-        "it is not of one file under the artifact's name".to_owned()
-    } else if torrent.length() != wanted.artifact.length {
-        format!("it is of {} bytes, the plan says {}", torrent.length(), wanted.artifact.length)
-    } else if !torrent.is_private() {
-        "it is not private, so peers could be anywhere".to_owned()
-    } else if torrent.piece_length() > MAX_PIECE_LENGTH {
-        format!("its pieces have {} bytes, at most {MAX_PIECE_LENGTH} are possible", torrent.piece_length())
-    } else if !torrent.tiers().iter().flatten().any(|url| url.starts_with("http://")) {
-        "it names no HTTP tracker".to_owned()
-    } else {
-        return Ok(torrent);
-    };
-    Err(DescribeError::OtherTorrent { artifact, why })
+    let (found, planned) = (torrent.info_hash(), wanted.artifact.info_hash);
+    if found != planned {
+        let why = format!("its info hash is {found}, the plan says {planned}");
+        return Err(DescribeError::OtherTorrent { artifact, why });
+    }
+    match torrent.check_carries(&wanted.artifact.file_name(), wanted.artifact.length) {
+        Ok(()) => Ok(torrent),
+        Err(why) => Err(DescribeError::OtherTorrent { artifact, why: why.to_string() }),
+    }
 }
 
 /// The torrent for this server's own engine: head office's trackers first, then the branch's, so that one torrent

@@ -91,6 +91,31 @@ impl Torrent {
         parse::parse(bytes)
     }
 
+    /// Checks that this is a torrent as head office makes them for an artifact: one file of that name and length,
+    /// private, in pieces that terminals can bear, with a tracker.
+    ///
+    /// # Errors
+    /// [`TorrentError::Invalid`], saying which of these it is not.
+    pub fn check_carries(&self, file_name: &str, length: u64) -> Result<(), TorrentError> {
+        let invalid = |code, why| Err(TorrentError::Invalid { code, why });
+        if self.folder || self.name != file_name {
+            return invalid("torrent-other-file", "it is not of one file under the artifact's name");
+        }
+        if self.length != length {
+            return invalid("torrent-other-length", "it is of another length than the artifact");
+        }
+        if !self.private {
+            return invalid("torrent-not-private", "it is not private, so peers could be anywhere");
+        }
+        if self.piece_length > MAX_PIECE_LENGTH {
+            return invalid("torrent-long-pieces", "its pieces are longer than head office makes them");
+        }
+        if !self.tiers.iter().flatten().any(|url| url.starts_with("http://")) {
+            return invalid("torrent-no-tracker", "it names no HTTP tracker");
+        }
+        Ok(())
+    }
+
     /// What names the swarm: SHA-1 over the bytes of the info dictionary.
     pub fn info_hash(&self) -> InfoHash {
         self.hash

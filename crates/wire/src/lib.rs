@@ -8,7 +8,7 @@ mod dsse;
 pub mod v1;
 
 pub use code::{Code, Problem};
-pub use dsse::{Envelope, EnvelopeError, PLAN_PAYLOAD_TYPE, Signature};
+pub use dsse::{Envelope, EnvelopeError, MAX_ENVELOPE, PLAN_PAYLOAD_TYPE, Signature};
 
 /// Longest `reason` text in bytes that any listener accepts; longer ones are cut by the sender.
 pub const MAX_REASON_LEN: usize = 1024;

@@ -47,7 +47,7 @@ fn small(path: &Path) -> Result<String, PortError> {
 }
 
 /// The value of `name` in an os-release file (os-release(5)): plain or in quotes; the last assignment counts.
-fn os_release_value(text: &str, name: &str) -> Option<String> {
+pub fn os_release_value(text: &str, name: &str) -> Option<String> {
     let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
     values.next_back().map(|value| value.trim().trim_matches(['"', '\'']).to_owned())
 }

@@ -18,7 +18,7 @@ pub use branch::HttpBranch;
 pub use clock::MachineClock;
 pub use disks::SlotDisks;
 pub use drop_ins::HealthFolder;
-pub use host::Machine;
+pub use host::{Machine, os_release_value};
 pub use power::RebootCommand;
 
 use crate::config::Settings;

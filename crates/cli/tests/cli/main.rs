@@ -5,6 +5,8 @@ mod fake;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod hostile_archives;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod local;

@@ -32,7 +32,7 @@ pub(super) fn shape(case: &Case<'_>) -> Judgement {
 
 pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {
     let Some(manifest) = &case.scan.manifest else {
-        if case.scan.flaws.iter().all(Flaw::ends_the_pass) {
+        if !case.scan.complete && case.scan.flaws.iter().all(Flaw::ends_the_pass) {
             return Judgement::unknown(
                 "The archive could not be read as far as its manifest.",
                 "Settle archive-shape first.",

@@ -13,7 +13,7 @@ use wire::{Code, Problem};
 
 use crate::Secret;
 
-pub use sse::{EventStream, SseEvent};
+pub use sse::{EventStream, SseEvent, read_events};
 
 /// Largest JSON answer that is read, in bytes. A plan for 1,000 terminals is about 1 MB.
 pub const MAX_JSON: usize = 32 * 1024 * 1024;

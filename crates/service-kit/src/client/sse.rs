@@ -59,6 +59,12 @@ impl EventStream {
     }
 }
 
+/// The events in what arrived; `None` if one of them is larger than is accepted. How the bytes are cut does not matter.
+pub fn read_events<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<SseEvent>> {
+    let mut parser = Parser::default();
+    chunks.into_iter().all(|chunk| parser.feed(chunk)).then(|| parser.ready.into())
+}
+
 /// Cuts bytes into events. Lines end with LF or CRLF; a lone CR is not used by our servers.
 #[derive(Default)]
 struct Parser {
@@ -75,7 +81,7 @@ impl Parser {
         for &byte in bytes {
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.line);
-                self.end_of_line(String::from_utf8_lossy(&line).trim_end_matches('\r'));
+                self.end_of_line(&line);
             } else {
                 self.line.push(byte);
                 self.size += 1;
@@ -87,7 +93,10 @@ impl Parser {
         true
     }
 
-    fn end_of_line(&mut self, line: &str) {
+    fn end_of_line(&mut self, line: &[u8]) {
+        // What counted against the bound; as text, broken bytes would be longer and give more back than they took.
+        let counted = line.len();
+        let line = &*String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         if line.is_empty() {
             self.size = 0;
             let mut event = std::mem::take(&mut self.current);
@@ -102,7 +111,7 @@ impl Parser {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             // A comment only keeps the connection alive, and must not count against the next event.
-            "" => self.size = self.size.saturating_sub(line.len()),
+            "" => self.size = self.size.saturating_sub(counted),
             "id" => self.current.id = Some(value.to_owned()),
             "event" => value.clone_into(&mut self.current.event),
             "data" => self.data.push(value.to_owned()),
@@ -135,8 +144,12 @@ mod tests {
         assert!(!parser.feed(&vec![b'x'; MAX_EVENT + 1]));
         let mut parser = Parser::default();
         for _ in 0..MAX_EVENT {
-            assert!(parser.feed(b": keep\n"));
+            assert!(parser.feed(b": keep\r\n"));
         }
+        // Comments of broken bytes buy no room for data.
+        let mut parser = Parser::default();
+        let chunk = [b"data:".as_slice(), &[b'x'; 1000], b"\n:", &[0xff; 1000], b"\n"].concat();
+        assert!((0..200).any(|_| !parser.feed(&chunk)));
     }
 
     proptest! {
