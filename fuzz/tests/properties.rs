@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn a_torrent_of_any_content_is_read_back_and_a_changed_one_is_another(
+    fn a_torrent_of_any_content_is_read_back_and_other_content_is_another_torrent(
         content in prop::collection::vec(any::<u8>(), 1..200_000), at in any::<prop::sample::Index>(), bit in 0..8u8,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -90,16 +90,18 @@ proptest! {
         let mut changed = file.clone();
         changed[at.index(file.len())] ^= 1 << bit;
         if let Ok(other) = Torrent::parse(&changed) {
-            prop_assert!(other.info_hash() != read.info_hash() || other.tiers() != read.tiers());
+            // Under one hash there is one content, whatever stands around it.
+            let content = |t: &Torrent| (t.name().to_owned(), t.length(), t.piece_length(), t.is_private());
+            prop_assert!(other.info_hash() != read.info_hash() || content(&other) == content(&read));
         }
     }
 
     #[test]
     fn segments_come_out_as_they_went_in_in_any_order(
-        seed in any::<u64>(), length in 1..300_000usize, order in any::<u64>(),
+        seed in any::<u64>(), length in 1..300_000usize, order in any::<u32>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let payload: Vec<u8> = (0..length).map(|i| if i / 70_000 % 2 == 0 { 0 } else { (i as u64 * (seed | 1) >> 7) as u8 }).collect();
+        let payload: Vec<u8> = (0..length).map(|i| if i / 70_000 % 2 == 0 { 0 } else { ((i as u64).wrapping_mul(seed | 1) >> 7) as u8 }).collect();
         let (source, work, out) = (dir.path().join("payload"), dir.path().join("work"), dir.path().join("artifact"));
         put(&source, &payload);
         std::fs::create_dir(&work).unwrap();
@@ -114,7 +116,7 @@ proptest! {
         let (mut frame, mut segment) = (Vec::new(), Vec::new());
         let count = index.segments().len() as u64;
         for i in 0..count {
-            let s = index.segment((i + order) % count).unwrap();
+            let s = index.segment((i + u64::from(order)) % count).unwrap();
             s.read_frame(&file, &mut frame).unwrap();
             index.decode(s.number, &frame, &mut segment).unwrap();
             back[s.payload_offset as usize..][..segment.len()].copy_from_slice(&segment);

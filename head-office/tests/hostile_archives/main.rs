@@ -114,7 +114,7 @@ async fn every_hostile_archive_is_rejected_under_its_code_and_nothing_of_it_stay
         if file.bytes.is_empty() {
             // Not even begun.
             let begin = request(&manager, reqwest::Method::POST, "/v1/uploads").header("Upload-Length", 0);
-            assert_eq!(begin.send().await.unwrap().status(), 400, "{}", file.name);
+            assert_eq!(begin.send().await.unwrap().status(), 422, "{}", file.name);
             before.holds(&office, &pool, file.name, Uuid::nil()).await;
             continue;
         }
