@@ -61,19 +61,6 @@ pub enum SegmentError {
     },
 }
 
-impl SegmentError {
-    /// Its stable code, in kebab case.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unknown { .. } => "segment-unknown",
-            Self::FrameLength { .. } => "segment-frame-length",
-            Self::Shape { .. } => "segment-shape",
-            Self::Decode { .. } => "segment-damaged",
-            Self::Digest { .. } => "segment-digest",
-        }
-    }
-}
-
 impl Index {
     /// Decodes the frame of segment `number` into `out`, which is overwritten, and checks it. For a segment of zeros
     /// the frame is empty. On an error `out` is empty: bytes that were not checked are never handed on.

@@ -107,26 +107,6 @@ pub enum IndexError {
     ZeroDigest(u64),
 }
 
-impl IndexError {
-    /// Its stable code, in kebab case.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Read(_) => "index-unreadable",
-            Self::Length { .. } => "index-length",
-            Self::Magic => "index-magic",
-            Self::Unsupported { code, .. } => code,
-            Self::Reserved => "index-reserved",
-            Self::SegmentSize(_) => "index-segment-size",
-            Self::TooManySegments { .. } => "index-too-many-segments",
-            Self::SegmentCount { .. } => "index-segment-count",
-            Self::OtherPayload { .. } => "index-other-payload",
-            Self::FrameOffset { .. } => "index-frame-offset",
-            Self::FrameLength { .. } => "index-frame-length",
-            Self::ZeroDigest(_) => "index-zero-digest",
-        }
-    }
-}
-
 /// One segment of a payload: where its frame is in the artifact, where its bytes go, and their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {

@@ -27,6 +27,7 @@
 //! ```
 
 mod apply;
+mod codes;
 mod decode;
 mod disk;
 mod encode;
