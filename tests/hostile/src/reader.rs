@@ -68,7 +68,8 @@ impl Reader {
 fn archive(bytes: &[u8]) -> Vec<String> {
     let Ok(scan) = scan(bytes, &Limits::default(), &mut |_| {}) else { return vec!["unreadable".into()] };
     let slots = MODEL.parse().map(|model| BTreeMap::from([(model, SmallestSlot::new(64 << 20))]));
-    let facts = Facts { models: slots.ok(), published: Some(Vec::new()), ..Facts::unknown() };
+    let mut facts = Facts::unknown();
+    (facts.models, facts.published) = (slots.ok(), Some(Vec::new()));
     let findings = evaluate(&scan, &facts, &Policy::default()).findings;
     findings.into_iter().filter(|f| f.verdict == Verdict::Fail).filter_map(|f| f.code).collect()
 }
