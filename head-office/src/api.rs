@@ -17,6 +17,7 @@ use crate::routes;
         routes::uploads::create,
         routes::uploads::head,
         routes::uploads::patch,
+        routes::uploads::cancel,
         routes::releases::list,
         routes::releases::show,
         routes::releases::approve,

@@ -11,6 +11,7 @@ use swarm::Engine;
 
 use crate::config::Settings;
 use crate::metrics::Counters;
+use crate::releases::claims::Claims;
 use crate::routes::{self, BranchTokens, Streams};
 use crate::store::Store;
 use crate::tracker::Tracker;
@@ -31,6 +32,8 @@ pub struct App {
     pub tracker: Tracker,
     /// The folders.
     pub store: Store,
+    /// Who writes which upload.
+    pub claims: Claims,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
     /// What is counted.

@@ -23,21 +23,36 @@ pub fn not_moved(error: MoveError) -> ApiError {
 
 impl From<UploadError> for ApiError {
     fn from(error: UploadError) -> Self {
-        let text = format!("{error}.");
+        let text = capital(format!("{error}."));
         match error {
-            UploadError::Busy => {
-                Self::new(Code::UploadBusy, text, "Wait a moment, ask for the offset, continue there.")
-            }
+            UploadError::Busy => Self::new(
+                Code::UploadBusy,
+                text,
+                "Wait until it is done, or cancel the upload; a request of the same operator is taken over at once.",
+            ),
+            UploadError::TakenOver => Self::new(
+                Code::UploadTakenOver,
+                text,
+                "What arrived is kept. See that only one program sends this archive, then ask for the offset.",
+            ),
             UploadError::WrongOffset { .. } => {
-                Self::new(Code::OffsetMismatch, text, "Continue at the upload's offset.")
+                Self::new(Code::OffsetMismatch, text, "Ask for the upload's offset and continue there.")
             }
             UploadError::TooLong { .. } => Self::new(Code::TooLarge, text, "Create an upload of the right length."),
-            UploadError::DiskFull { .. } => {
-                Self::new(Code::DiskFull, text, "Free space on head office's store, then continue the upload.")
-                    .because(error)
+            UploadError::DiskFull { .. } | UploadError::Reserve { .. } => {
+                let remedy = "Free space on head office's store, then continue the upload: what arrived is kept.";
+                Self::new(Code::DiskFull, text, remedy).because(error)
             }
             UploadError::Gone => Self::new(Code::NotFound, text, "Begin the upload again."),
             UploadError::Io { .. } | UploadError::Worker(_) => Self::internal(error),
         }
     }
+}
+
+/// A sentence begins with a capital letter.
+fn capital(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
 }

@@ -102,6 +102,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         engine: deps.engine,
         tracker: tracker::Tracker::new(access_list),
         store,
+        claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
         streams: routes::Streams::default(),

@@ -115,6 +115,12 @@ pub(crate) enum ReleaseCommand {
         #[arg(long, value_name = "N", default_value_t = 10)]
         retries: u32,
     },
+    /// Cancel an upload that is not complete; what arrived of it is removed
+    #[command(after_help = "Example:\n  filial release cancel kiosk-2.4.0.upd")]
+    Cancel {
+        /// The update archive whose upload was begun here, or the release's id
+        upload: String,
+    },
     /// List releases, newest first
     #[command(after_help = "Example:\n  filial release list")]
     List,

@@ -84,6 +84,10 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
                 "See that it runs there, or name another address by --server or FILIAL_SERVER.".to_owned()
             }
+            Self::UploadStopped { source, .. } if matches!(**source, Self::Client(ClientError::Refused(_))) => {
+                format!("{} The same command again goes on from there.", source.remedy())
+            }
+            Self::UploadStopped { source, .. } if matches!(**source, Self::Said { .. }) => source.remedy(),
             Self::UploadStopped { .. } => "Give the same command again: it goes on from there.".to_owned(),
             Self::Said { remedy, .. } => remedy.clone(),
             _ => String::new(),
@@ -108,6 +112,11 @@ impl Failure {
 
     /// The innermost cause, if it says more than the sentence.
     fn cause(&self) -> Option<String> {
+        if let Self::UploadStopped { source, .. } = self
+            && matches!(**source, Self::Client(ClientError::Refused(_)) | Self::Said { .. })
+        {
+            return Some(source.sentence());
+        }
         let mut deepest = self.source()?;
         while let Some(next) = deepest.source() {
             deepest = next;
@@ -160,6 +169,16 @@ mod tests {
         let problem = Problem::new(Code::Unauthenticated, "No token.", "Send one.");
         let failure = Failure::from(ClientError::Refused(Box::new(problem)));
         assert!(failure.remedy().contains("--token-file"));
+    }
+
+    #[test]
+    fn an_upload_that_was_refused_says_why_and_how_it_goes_on() {
+        let problem = Problem::new(Code::DiskFull, "The disk is full.", "Free space there.");
+        let source = Box::new(Failure::from(ClientError::Refused(Box::new(problem))));
+        let failure = Failure::UploadStopped { done: 5, total: 10, source };
+        assert_eq!(failure.cause().as_deref(), Some("The disk is full."));
+        assert_eq!(failure.remedy(), "Free space there. The same command again goes on from there.");
+        assert_eq!(failure.code().as_deref(), Some("disk-full"));
     }
 
     #[test]

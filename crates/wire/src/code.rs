@@ -60,6 +60,10 @@ codes! {
     OffsetMismatch = "offset-mismatch", 409, "The chunk does not begin where the upload ends";
     /// Another request is writing this upload.
     UploadBusy = "upload-busy", 423, "Another request is writing this upload";
+    /// A newer request of the same operator writes this upload.
+    UploadTakenOver = "upload-taken-over", 409, "A newer request has taken this upload over";
+    /// An upload that was cancelled, or on which nobody worked for too long.
+    UploadGone = "upload-gone", 410, "The upload has ended";
     /// An upload chunk with another media type than tus prescribes.
     UnsupportedMediaType = "unsupported-media-type", 415, "The media type is not supported";
     /// A tus version that is not spoken here.

@@ -15,6 +15,7 @@ service_kit::statements! {
     INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at,
         touched_at) VALUES ($1, 'uploading', $2, $3, $4, $5, $5, $5)";
     TOUCH = "UPDATE releases SET touched_at = $2 WHERE id = $1";
+    TOUCHED = "SELECT touched_at FROM releases WHERE id = $1";
     UNTOUCHED_SINCE = "SELECT id FROM releases WHERE state = 'uploading' AND touched_at < $1 ORDER BY id";
     ALL_IDS = "SELECT id FROM releases";
     SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
@@ -254,6 +255,14 @@ pub async fn count_by_state<C: GenericClient>(c: &C) -> Result<Vec<(ReleaseState
 /// As every statement.
 pub async fn touch<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<(), DatabaseError> {
     execute(c, TOUCH, &[&id, &now]).await.map(drop)
+}
+
+/// When somebody last worked on the upload.
+///
+/// # Errors
+/// As every statement.
+pub async fn touched<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<DateTime<Utc>>, DatabaseError> {
+    query_opt(c, TOUCHED, &[&id]).await?.as_ref().map(|row| get(row, "touched_at")).transpose()
 }
 
 /// Uploads on which nobody worked since `before`.

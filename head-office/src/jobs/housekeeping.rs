@@ -15,7 +15,7 @@ use super::validate::remove_archive;
 use crate::app::App;
 use crate::db;
 use crate::db::releases::ReleaseRow;
-use crate::releases::{MoveError, advance, upload_complete, uploads};
+use crate::releases::{MoveError, ending, upload_complete, uploads};
 
 const EVERY: Duration = Duration::from_secs(600);
 /// How long events can be replayed.
@@ -88,25 +88,15 @@ async fn go_on(app: &App, id: Uuid, now: DateTime<Utc>) -> Result<(), MoveError>
 
 /// An upload on which nobody works any more is given up.
 async fn give_up(app: &App, release: &ReleaseRow, now: DateTime<Utc>) -> Result<(), MoveError> {
-    let path = app.store.upload(release.id);
-    let end = uploads::length(&path).await;
-    // Whoever writes right now has the lock; with it in hand nobody does.
-    let writer = match uploads::Writer::open(path, end, release.archive_bytes).await {
-        Ok(writer) => Some(writer),
-        Err(uploads::UploadError::Gone) => None,
-        Err(_) => return Ok(()),
+    // Whoever works on it right now holds the claim; with it in hand nobody does, or begins to.
+    let Some(claim) = app.claims.claim_if_free(release.id).await else { return Ok(()) };
+    let expires = {
+        let client = connection(&app.pool).await?;
+        ending::expires(app, &client, release.id).await?
     };
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    if let Some(row) = db::releases::lock(&transaction, release.id).await?
-        && row.state == ReleaseState::Uploading
-    {
-        let reason = "The upload was given up: nobody worked on it for too long. Upload the archive again.";
-        advance(&transaction, &row, ReleaseState::Withdrawn, Some(reason), now).await?;
+    if expires <= now {
+        ending::end(app, claim, release.id, ending::LEFT).await?;
     }
-    commit(transaction).await?;
-    drop(writer);
-    remove_archive(app, release.id).await;
     Ok(())
 }
 

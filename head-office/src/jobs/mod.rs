@@ -39,6 +39,20 @@ pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Whether a full disk is the cause of an error.
+pub(crate) fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 fn moved(error: MoveError) -> JobError {
     match error {
         MoveError::Database(error) => error.into(),

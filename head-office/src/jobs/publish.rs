@@ -16,7 +16,7 @@ use wire::v1::plan::ArtifactRef;
 
 use super::meter::announce;
 use super::validate::remove_archive;
-use super::{measured, moved, sentence, subject};
+use super::{is_disk_full, measured, moved, sentence, subject};
 use crate::app::App;
 use crate::db;
 use crate::db::payloads::PayloadRow;
@@ -123,7 +123,7 @@ impl Publish {
             let encoded = publish::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled());
             encoded.map(|encoded| (encoded, meter.resumed()))
         });
-        let (encoded, resumed) = encoded.await?.map_err(failure)?;
+        let (encoded, resumed) = encoded.await?.map_err(|e| failure(&self.0, e))?;
         tracing::info!(release = %id, payload = row.payload.name, artifact = %encoded.sha256, resumed, "encoded");
         context.check()?;
 
@@ -133,7 +133,7 @@ impl Publish {
             publish::place(&store, &payload, &hashed.artifact)?;
             Ok(hashed)
         });
-        let Hashed { artifact, torrent } = hashed.await?.map_err(failure)?;
+        let Hashed { artifact, torrent } = hashed.await?.map_err(|e| failure(&self.0, e))?;
 
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
@@ -228,10 +228,18 @@ fn refused(error: EngineError) -> JobError {
     JobError::Retry(format!("{}.", sentence(&error)))
 }
 
-fn failure(error: PublishError) -> JobError {
+fn failure(app: &App, error: PublishError) -> JobError {
     if error.is_cancelled() {
         return JobError::Interrupted;
     }
     let text = format!("{}.", sentence(&error));
+    if is_disk_full(&error) {
+        let free = app.store.free_bytes().unwrap_or(0);
+        return JobError::Retry(format!(
+            "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing goes on by \
+             itself, and what is done is kept. {text}",
+            app.store.folder().display()
+        ));
+    }
     if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{measured, moved, sentence, subject};
 use crate::app::App;
 use crate::db;
-use crate::releases::{VALIDATE, advance, ingest};
+use crate::releases::{VALIDATE, advance, ingest, uploads};
 
 pub(super) struct Validate(pub(super) Arc<App>);
 
@@ -71,13 +71,7 @@ impl JobHandler for Validate {
     }
 }
 
-/// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
+/// Removes a release's archive once nobody needs it any more.
 pub(super) async fn remove_archive(app: &App, id: Uuid) {
-    let path = app.store.upload(id);
-    match tokio::fs::remove_file(&path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = %path.display(), %error, "an archive is left over");
-        }
-        _ => {}
-    }
+    uploads::remove(&app.store.upload(id)).await;
 }

@@ -1,6 +1,9 @@
-//! Releases at head office: [`uploads`] (files that grow durably), [`ingest`] (one pass, then the rules), [`publish`]
+//! Releases at head office: [`uploads`] (files that grow durably), [`claims`] (who may write them), [`ending`] (uploads
+//! that never become whole), [`ingest`] (one pass, then the rules), [`publish`]
 //! (encode, list, seed, show), and how a release moves from state to state.
 
+pub mod claims;
+pub mod ending;
 pub mod ingest;
 pub mod publish;
 pub mod uploads;

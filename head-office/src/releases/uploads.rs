@@ -1,7 +1,7 @@
 //! Files that grow: the offset of an upload is the durable length of its file, and nothing else.
 //!
-//! A handler may be dropped at any await. So the file, with the lock on it, always belongs to whoever writes: a
-//! blocking task that was begun ends its write and only then lets the lock go, and bytes that wait in the buffer of a
+//! A handler may be dropped at any await. So the file, with the claim on it, always belongs to whoever writes: a
+//! blocking task that was begun ends its write and only then lets the claim go, and bytes that wait in the buffer of a
 //! dropped writer are still written.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use service_kit::durable;
+
+use super::claims::Claim;
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 20;
@@ -20,6 +22,9 @@ pub enum UploadError {
     /// Another request writes it.
     #[error("another request is writing this upload")]
     Busy,
+    /// A newer request of the same operator writes it now.
+    #[error("a newer request has taken this upload over")]
+    TakenOver,
     /// The chunk does not begin where the file ends.
     #[error("the chunk begins at {given}, the upload ends at {found}")]
     WrongOffset {
@@ -42,6 +47,16 @@ pub enum UploadError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// The disk has room, but that is to stay free.
+    #[error("the disk of {} has {free} bytes left, and {reserve} of them are kept free", .path.display())]
+    Reserve {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that uploads leave free.
+        reserve: u64,
     },
     /// The file is not there any more.
     #[error("the upload is not there any more")]
@@ -104,7 +119,28 @@ pub async fn length(path: &Path) -> u64 {
     tokio::fs::metadata(path).await.map_or(0, |m| m.len())
 }
 
-/// Writes one chunk of an upload. Holds the upload's lock until it and all its writes are gone.
+/// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
+pub async fn remove(path: &Path) {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), %error, "an archive is left over");
+        }
+        _ => {}
+    }
+}
+
+/// What a chunk must keep to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Where it begins.
+    pub offset: u64,
+    /// The announced length of the whole upload.
+    pub length: u64,
+    /// Bytes of the disk that stay free.
+    pub reserve: u64,
+}
+
+/// Writes one chunk of an upload. Holds the claim on it until it and all its writes are gone.
 #[derive(Debug)]
 pub struct Writer {
     target: Option<Target>,
@@ -116,28 +152,32 @@ struct Target {
     path: PathBuf,
     /// Where the next write goes.
     end: u64,
-    /// The announced length of the whole.
-    length: u64,
+    /// How much of that is known to be on the disk.
+    synced: u64,
+    bounds: Bounds,
     buffer: Vec<u8>,
+    _claim: Claim,
 }
 
 impl Writer {
-    /// Takes the lock and begins at `offset`, which must be where the file ends.
+    /// Begins at an offset which must be where the file ends.
     ///
     /// # Errors
     /// Somebody writes, the offset is another, or the file cannot be used.
-    pub async fn open(path: PathBuf, offset: u64, length: u64) -> Result<Self, UploadError> {
+    pub async fn open(path: PathBuf, bounds: Bounds, claim: Claim) -> Result<Self, UploadError> {
         blocking(move || {
             let file = OpenOptions::new().write(true).open(&path).map_err(|e| UploadError::io(&path, e))?;
+            // The claim keeps this process's requests apart; the lock keeps out what is left of one that is ending.
             file.try_lock().map_err(|e| match e {
                 TryLockError::WouldBlock => UploadError::Busy,
                 TryLockError::Error(e) => UploadError::io(&path, e),
             })?;
             let found = file.metadata().map_err(|e| UploadError::io(&path, e))?.len();
-            if found != offset {
-                return Err(UploadError::WrongOffset { given: offset, found });
+            if found != bounds.offset {
+                return Err(UploadError::WrongOffset { given: bounds.offset, found });
             }
-            let target = Target { file, path, end: found, length, buffer: Vec::new() };
+            file.sync_data().map_err(|e| UploadError::io(&path, e))?;
+            let target = Target { file, path, end: found, synced: found, bounds, buffer: Vec::new(), _claim: claim };
             Ok(Self { target: Some(target) })
         })
         .await
@@ -149,25 +189,26 @@ impl Writer {
     /// They go beyond the announced length, or cannot be written. What came before stays.
     pub async fn push(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         let Some(target) = self.target.as_mut() else { return Err(UploadError::Gone) };
-        if target.end + (target.buffer.len() + bytes.len()) as u64 > target.length {
-            return Err(UploadError::TooLong { length: target.length });
+        let length = target.bounds.length;
+        if target.end + (target.buffer.len() + bytes.len()) as u64 > length {
+            return Err(UploadError::TooLong { length });
         }
         target.buffer.extend_from_slice(bytes);
         if target.buffer.len() >= BUFFER { self.write(false).await } else { Ok(()) }
     }
 
-    /// Writes and syncs what is left; where the file ends now.
+    /// Writes and syncs what is left; where the file ends now. The claim stays until this is dropped.
     ///
     /// # Errors
     /// It cannot be written or synced.
-    pub async fn finish(mut self) -> Result<u64, UploadError> {
+    pub async fn flush(&mut self) -> Result<u64, UploadError> {
         self.write(true).await?;
         Ok(self.target.as_ref().map_or(0, |t| t.end))
     }
 
     async fn write(&mut self, sync: bool) -> Result<(), UploadError> {
         let Some(mut target) = self.target.take() else { return Err(UploadError::Gone) };
-        // The target moves into the task and back: if this future is dropped, the task still ends, then unlocks.
+        // The target moves into the task and back: if this future is dropped, the task still ends, then lets go.
         let (target, result) = tokio::task::spawn_blocking(move || {
             let result = target.write(sync);
             (target, result)
@@ -196,12 +237,54 @@ impl Drop for Writer {
 }
 
 impl Target {
+    /// Writes the buffer as far as it goes. What could not be written is forgotten: the client sends it again.
     fn write(&mut self, sync: bool) -> Result<(), UploadError> {
-        let failed = |e| UploadError::io(&self.path, e);
-        self.file.write_all_at(&self.buffer, self.end).map_err(failed)?;
-        self.end += self.buffer.len() as u64;
+        let written = self.leave_reserve().and_then(|()| self.write_buffer());
         self.buffer.clear();
-        if sync { self.file.sync_data().map_err(failed) } else { Ok(()) }
+        let synced = if sync || written.is_err() { self.sync() } else { Ok(()) };
+        written.and(synced)
+    }
+
+    fn leave_reserve(&self) -> Result<(), UploadError> {
+        let reserve = self.bounds.reserve;
+        if reserve == 0 || self.buffer.is_empty() {
+            return Ok(());
+        }
+        let stat = rustix::fs::fstatvfs(&self.file).map_err(|e| UploadError::io(&self.path, e.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < reserve.saturating_add(self.buffer.len() as u64) {
+            return Err(UploadError::Reserve { path: self.path.clone(), free, reserve });
+        }
+        Ok(())
+    }
+
+    fn write_buffer(&mut self) -> Result<(), UploadError> {
+        let mut rest = self.buffer.as_slice();
+        while !rest.is_empty() {
+            match self.file.write_at(rest, self.end) {
+                Ok(0) => return Err(UploadError::io(&self.path, io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    self.end += written as u64;
+                    rest = &rest[written..];
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(UploadError::io(&self.path, e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), UploadError> {
+        let Err(source) = self.file.sync_data() else {
+            self.synced = self.end;
+            return Ok(());
+        };
+        // The kernel tells of a failed write once and may drop its pages: only what it confirmed before still counts.
+        if let Err(error) = self.file.set_len(self.synced) {
+            tracing::error!(file = %self.path.display(), %error, "what may not be on the disk could not be cut off");
+        }
+        self.end = self.synced;
+        Err(UploadError::io(&self.path, source))
     }
 }
 
@@ -213,9 +296,11 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::claims::Claims;
     use super::*;
     use std::time::Duration;
     use test_kit::wait_for;
+    use uuid::Uuid;
 
     async fn fresh() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -224,40 +309,56 @@ mod tests {
         (dir, path)
     }
 
+    async fn open(path: &Path, offset: u64, length: u64) -> Result<Writer, UploadError> {
+        let claim = Claims::default().claim(Uuid::new_v4(), "ann").await.unwrap();
+        Writer::open(path.to_owned(), Bounds { offset, length, reserve: 0 }, claim).await
+    }
+
     #[tokio::test]
     async fn two_at_once_do_not_mix() {
         let (_dir, path) = fresh().await;
-        let first = Writer::open(path.clone(), 0, 10).await.unwrap();
-        assert!(matches!(Writer::open(path.clone(), 0, 10).await, Err(UploadError::Busy)));
+        let first = open(&path, 0, 10).await.unwrap();
+        assert!(matches!(open(&path, 0, 10).await, Err(UploadError::Busy)));
         drop(first);
-        Writer::open(path, 0, 10).await.unwrap();
+        open(&path, 0, 10).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_dropped_writer_keeps_what_arrived_and_lets_the_lock_go() {
         let (_dir, path) = fresh().await;
-        let mut writer = Writer::open(path.clone(), 0, 10).await.unwrap();
+        let mut writer = open(&path, 0, 10).await.unwrap();
         writer.push(b"hello").await.unwrap();
         drop(writer);
-        let next =
-            wait_for("the lock to be free", Duration::from_secs(10), async || Writer::open(path.clone(), 5, 10).await)
-                .await;
-        assert_eq!(next.finish().await.unwrap(), 5);
+        let mut next =
+            wait_for("the lock to be free", Duration::from_secs(10), async || open(&path, 5, 10).await).await;
+        assert_eq!(next.flush().await.unwrap(), 5);
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
     }
 
     #[tokio::test]
     async fn nothing_beyond_the_announced_length_is_kept() {
         let (_dir, path) = fresh().await;
-        let mut writer = Writer::open(path.clone(), 0, 4).await.unwrap();
+        let mut writer = open(&path, 0, 4).await.unwrap();
         assert!(matches!(writer.push(b"hello").await, Err(UploadError::TooLong { length: 4 })));
-        assert_eq!(writer.finish().await.unwrap(), 0);
+        assert_eq!(writer.flush().await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_to_stay_free_stays_free() {
+        let (_dir, path) = fresh().await;
+        let claim = Claims::default().claim(Uuid::new_v4(), "ann").await.unwrap();
+        let bounds = Bounds { offset: 0, length: 10, reserve: u64::MAX / 2 };
+        let mut writer = Writer::open(path.clone(), bounds, claim).await.unwrap();
+        writer.push(b"hello").await.unwrap();
+        assert!(matches!(writer.flush().await, Err(UploadError::Reserve { reserve, .. }) if reserve == u64::MAX / 2));
+        assert_eq!(writer.flush().await.unwrap(), 0, "what was refused is not written later");
+        assert_eq!(length(&path).await, 0);
     }
 
     #[tokio::test]
     async fn a_chunk_must_begin_where_the_file_ends() {
         let (_dir, path) = fresh().await;
-        let error = Writer::open(path.clone(), 3, 10).await.unwrap_err();
+        let error = open(&path, 3, 10).await.unwrap_err();
         assert!(matches!(error, UploadError::WrongOffset { given: 3, found: 0 }));
         assert_eq!(durable_length(path).await.unwrap(), 0);
         assert!(matches!(durable_length("/nonexistent/a".into()).await, Err(UploadError::Gone)));

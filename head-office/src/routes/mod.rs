@@ -29,6 +29,7 @@ pub fn operators() -> Vec<Route> {
         Route::post("/v1/uploads", ReleaseManager, || web::to(uploads::create)),
         Route::new(Method::HEAD, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::head)),
         Route::new(Method::PATCH, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::patch)),
+        Route::new(Method::DELETE, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::cancel)),
         Route::get("/v1/releases", Viewer, || web::to(releases::list)),
         Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),
         Route::post("/v1/releases/{id}/approve", ReleaseManager, || web::to(releases::approve)),

@@ -18,6 +18,7 @@ mod sync;
 mod table;
 mod terminals;
 mod uploads;
+mod uploads_end;
 
 use service_kit::client::ClientError;
 use wire::Code;

@@ -4,127 +4,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::Path;
-
-use artifact::{EncodeOptions, FileRange, PayloadId};
+use artifact::PayloadId;
 use fleet_types::ReleaseState;
 use reqwest::Method;
-use service_kit::client::JsonClient;
-use service_kit::server::Role;
-use service_kit::token;
 use support::archive::{Recipe, pack};
 use support::daemons::Daemons;
-use support::{PATIENCE, TOKENS, facts, status_of, token_of, tus};
+use support::program::{LEVEL, Program, SEGMENT};
+use support::{PATIENCE, status_of, tus};
 use swarm::{Engine, TransmissionEngine, TransmissionSettings};
-use tempfile::TempDir;
-use test_kit::{Cluster, Daemon, free_port, wait_for};
-use uuid::Uuid;
+use test_kit::{Cluster, wait_for};
 use wire::v1::releases::Release;
-use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
-use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 const PAYLOAD: usize = 12_000_000;
-const SEGMENT: u32 = 65_536;
-const LEVEL: i32 = 19;
-
-struct Program {
-    dir: TempDir,
-    running: Option<Daemon>,
-    operators: JsonClient,
-    machines: JsonClient,
-}
-
-impl Program {
-    fn new(database: &str, daemons: &Daemons) -> Self {
-        let dir = support::daemons::open_dir();
-        let (operators, machines) = (free_port(), free_port());
-        let tokens: String = TOKENS
-            .iter()
-            .map(|(r, t)| {
-                format!("[[token]]\nname = \"{0}\"\nrole = \"{0}\"\nsha256 = \"{1}\"\n", r.as_str(), token::hash(t))
-            })
-            .collect();
-        let file = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let (tokens, password) = (file("tokens.toml", &tokens), file("password", "secret\n"));
-        let config = format!(
-            "[operators]\nlisten = \"127.0.0.1:{operators}\"\ntokens_file = {tokens:?}\n\
-             [machines]\nlisten = \"127.0.0.1:{machines}\"\n[database]\nurl = \"{database}\"\n\
-             [store]\nfolder = {:?}\n[encoding]\nlevel = {LEVEL}\nworkers = 1\nsegment_bytes = {SEGMENT}\n\
-             [engine.transmission]\nurl = \"{}\"\nuser = \"filial\"\npassword_file = {password:?}\n\
-             [tracker]\nannounce_url = \"{}\"\naccess_list = {:?}\npid_file = {:?}\nconfirm_deadline_seconds = 2\n",
-            dir.path().join("store"),
-            daemons.rpc_url(),
-            daemons.announce_url(),
-            daemons.access_list(),
-            daemons.pid_file(),
-        );
-        file("config.toml", &config);
-        let at = |port: u16, token| support::client(([127, 0, 0, 1], port).into(), token);
-        Self { dir, running: None, operators: at(operators, Some(token_of(Role::Admin))), machines: at(machines, None) }
-    }
-
-    fn launch(&mut self) {
-        let config = self.dir.path().join("config.toml");
-        let arguments = ["--config", config.to_str().unwrap()];
-        let log = self.dir.path().join("log");
-        self.running = Some(Daemon::start(env!("CARGO_BIN_EXE_head-office"), &arguments, &log).unwrap());
-    }
-
-    /// SIGKILL, then again from the start.
-    async fn kill_and_restart(&mut self) {
-        self.running = None;
-        self.launch();
-        self.wait_until_it_answers().await;
-    }
-
-    async fn wait_until_it_answers(&self) {
-        wait_for("head office to answer", PATIENCE, async || {
-            match self.operators.request(Method::GET, "/healthz").send().await {
-                Ok(answer) if answer.status() == 200 => Ok(()),
-                _ => Err(self.log()),
-            }
-        })
-        .await;
-    }
-
-    async fn wait_for_release(&self, what: &str, id: Uuid, is_so: impl Fn(&Release) -> bool) -> Release {
-        wait_for(what, PATIENCE, async || match self.operators.get::<Release>(&format!("/v1/releases/{id}")).await {
-            Ok(release) if is_so(&release) => Ok(release),
-            other => Err(format!("{other:?}\n{}", self.log())),
-        })
-        .await
-    }
-
-    fn log(&self) -> String {
-        self.running.as_ref().map(Daemon::log).unwrap_or_default()
-    }
-
-    /// One terminal, so that the rules know its model.
-    async fn enrol(&self) {
-        let body = serde_json::json!({ "name": "north" });
-        let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
-        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
-        let answer: EnrolResponse = self.machines.post("/v1/enrol", &enrol).await.unwrap();
-        let branch = self.machines.with_token(service_kit::Secret::new(answer.token));
-        let report = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
-        let reports = vec![Numbered { seq: 1, at: support::begin(), report }];
-        branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch: Uuid::new_v4(), reports }).await.unwrap();
-    }
-}
 
 fn step(release: &Release) -> &str {
     release.progress.as_ref().map_or("", |p| p.step.as_str())
-}
-
-/// The artifact that nobody interrupted.
-fn undisturbed(dir: &Path, image: &Path, payload: PayloadId) -> artifact::Encoded {
-    let options = EncodeOptions { segment_size: SEGMENT, level: LEVEL, workers: 2 };
-    let source = FileRange::whole(std::fs::File::open(image).unwrap()).unwrap();
-    artifact::encode(&source, payload, &dir.join("work"), &dir.join("out.seg"), &options, &|_| {}, &|| false).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +75,7 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
     let payload = PayloadId { sha256: release.payloads[0].payload.sha256, length: PAYLOAD as u64 };
     let image = program.dir.path().join("kiosk-1.0.0/payloads/rootfs.img");
     let dir = tempfile::tempdir().unwrap();
-    let expected = undisturbed(dir.path(), &image, payload);
+    let expected = support::program::undisturbed(dir.path(), &image, payload);
     assert_eq!((made.sha256, made.index_sha256), (expected.sha256, expected.index_sha256));
     let stored = program.dir.path().join("store/artifacts").join(made.file_name());
     assert!(std::fs::read(stored).unwrap() == std::fs::read(dir.path().join("out.seg")).unwrap());

@@ -4,6 +4,8 @@
 
 pub mod archive;
 pub mod daemons;
+pub mod disk;
+pub mod program;
 pub mod tus;
 
 use std::fs::{File, TryLockError};

@@ -26,6 +26,7 @@ pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failur
         ReleaseCommand::Inspect { file } => inspect(global, &file),
         ReleaseCommand::Validate { file, policy } => validate(global, &file, policy.as_deref()),
         ReleaseCommand::Upload { file, wait, retries } => upload::run(global, &file, wait, retries),
+        ReleaseCommand::Cancel { upload } => upload::cancel(global, &upload),
         ReleaseCommand::List => releases::list(global),
         ReleaseCommand::Show { release } => releases::show(global, &release),
         ReleaseCommand::Approve { release, reason } => releases::approve(global, &release, reason),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_types::ReleaseState;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service_kit::client::JsonClient;
 use service_kit::retry::Backoff;
 use uuid::Uuid;
@@ -22,6 +22,11 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
     let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let line = ProgressBar::with_draw_target(None, target);
+    // A bar of its own shows no message.
+    let line = match ProgressStyle::with_template("{wide_msg}") {
+        Ok(style) => line.with_style(style),
+        Err(_) => line,
+    };
     let mut backoff = Backoff::new(INTERVAL, Duration::from_secs(30));
     let mut shown = false;
     loop {

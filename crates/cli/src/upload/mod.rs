@@ -12,11 +12,14 @@ use std::path::Path;
 use fleet_types::Digest;
 use service_kit::client::JsonClient;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+use wire::Code;
+use wire::v1::paths;
 
 use crate::args::Global;
 use crate::commands::called;
 use crate::failure::Failure;
-use crate::output::{answer, progress};
+use crate::output::{answer, plain, progress};
 use crate::server::{block_on, connect};
 
 use memory::{Memory, Upload};
@@ -34,7 +37,7 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
     let archive = look_at(path, global.json)?;
     let memory = Memory::of(global, server.base_url(), &archive.sha256);
     block_on(async {
-        let upload = begin(&server, &archive, &memory).await?;
+        let upload = begin(&server, &archive, &memory, global.json).await?;
         send::send(&server, &archive, &upload, retries, global.json).await?;
         memory.forget();
         let id = upload.release()?;
@@ -46,6 +49,49 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
             format!("{} is uploaded as {id} and {}.\n`filial release show {id}` has its checklist.", called(r), r.state)
         })
     })
+}
+
+/// Cancels the upload of the archive `which`, or the one with that id.
+pub(crate) fn cancel(global: &Global, which: &str) -> Result<(), Failure> {
+    let server = connect(global)?;
+    if let Ok(id) = which.parse::<Uuid>() {
+        let upload = Upload::at(&format!("{}/{id}", paths::UPLOADS), "")?;
+        return block_on(end(global, &server, &upload));
+    }
+    let archive = look_at(Path::new(which), global.json)?;
+    let memory = Memory::of(global, server.base_url(), &archive.sha256);
+    let upload = memory.recall(archive.length).ok_or_else(|| {
+        Failure::said(
+            format!("No upload of {} to this server is remembered here", archive.path.display()),
+            "`filial release list` shows the ids of uploads under way; give that one's.",
+        )
+    })?;
+    block_on(async {
+        end(global, &server, &upload).await?;
+        memory.forget();
+        Ok(())
+    })
+}
+
+async fn end(global: &Global, server: &JsonClient, upload: &Upload) -> Result<(), Failure> {
+    match tus::terminate(server, upload).await {
+        // It had ended before, or the answer to an earlier try was lost: what was asked for is so.
+        Err(e) if e.code() == Some(Code::UploadGone) => {}
+        other => other?,
+    }
+    let release = crate::commands::fetch(server, upload.release()?).await?;
+    answer(global.json, &release, |r| {
+        format!("{} is {}. {}", called(r), r.state, plain(r.reason.as_deref().unwrap_or_default()))
+    })
+}
+
+/// Why head office has the upload no more, in its own words if it has any.
+async fn why_gone(server: &JsonClient, upload: &Upload) -> String {
+    let release = match upload.release() {
+        Ok(id) => crate::commands::fetch(server, id).await.ok(),
+        Err(_) => None,
+    };
+    release.and_then(|r| r.reason).map_or_else(|| "Head office knows it no more.".to_owned(), |reason| plain(&reason))
 }
 
 /// Length and digest: the digest says later whether a half-done upload was of this very archive.
@@ -76,11 +122,17 @@ fn look_at(path: &Path, quiet: bool) -> Result<Archive<'_>, Failure> {
 }
 
 /// The upload that an earlier call left behind, if head office still has it; else a new one.
-async fn begin(server: &JsonClient, archive: &Archive<'_>, memory: &Memory) -> Result<Upload, Failure> {
+async fn begin(server: &JsonClient, archive: &Archive<'_>, memory: &Memory, quiet: bool) -> Result<Upload, Failure> {
     if let Some(upload) = memory.recall(archive.length) {
         match tus::offset(server, &upload).await {
             Ok(_) => return Ok(upload),
-            Err(e) if tus::is_gone(&e) => memory.forget(),
+            Err(e) if tus::is_gone(&e) => {
+                if !quiet {
+                    let why = why_gone(server, &upload).await;
+                    eprintln!("filial: the upload that was begun before has ended, so it begins anew: {why}");
+                }
+                memory.forget();
+            }
             Err(e) => return Err(e.into()),
         }
     }

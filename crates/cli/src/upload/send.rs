@@ -7,11 +7,16 @@ use service_kit::client::JsonClient;
 use service_kit::retry::Backoff;
 use tokio::time::Instant;
 
+use wire::Code;
+
 use crate::failure::Failure;
 use crate::output::progress;
 
 use super::memory::Upload;
-use super::{Archive, tus};
+use super::{Archive, tus, why_gone};
+
+/// How often another request may take the upload over. Once may be a late one of our own; more often is somebody else.
+const TAKEN_OVER: u32 = 3;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -49,6 +54,7 @@ pub(crate) async fn send(
     // The highest offset that head office has stated: failures count anew whenever it rises.
     let mut held = 0;
     let mut position = None;
+    let mut taken_over = 0;
     loop {
         let begun = Instant::now();
         let step = step(server, archive, upload, position, chunk, &bar).await;
@@ -69,9 +75,29 @@ pub(crate) async fn send(
                 }
                 position = Some(offset);
             }
+            Err(Failure::Client(e)) if tus::is_gone(&e) => {
+                bar.abandon();
+                let why = why_gone(server, upload).await;
+                return Err(Failure::said(
+                    format!("The upload has ended at head office: {why}"),
+                    "Give the same command again to upload the archive anew.",
+                ));
+            }
+            Err(Failure::Client(e)) if e.code() == Some(Code::UploadTakenOver) && taken_over == TAKEN_OVER => {
+                bar.abandon();
+                return Err(Failure::said(
+                    "Another program with the same token uploads this archive and keeps taking over",
+                    "Let one of them go on alone; this one can be given again at any time.",
+                ));
+            }
             Err(Failure::Client(e)) if tus::is_worth_retrying(&e) && backoff.failures() < retries => {
+                taken_over += u32::from(e.code() == Some(Code::UploadTakenOver));
                 position = None;
-                bar.set_message("(the link dropped; trying again)");
+                bar.set_message(match e.code() {
+                    None => "(the link dropped; trying again)",
+                    Some(Code::UploadBusy) => "(somebody else is uploading it; trying again)",
+                    Some(_) => "(head office cannot go on just now; trying again)",
+                });
                 tokio::time::sleep(backoff.next()).await;
             }
             Err(failure) => {

@@ -1,4 +1,4 @@
-//! The three requests of tus 1.0 (tus.io, core protocol and creation extension).
+//! The four requests of tus 1.0 (tus.io, core protocol, creation and termination).
 
 use std::io::SeekFrom;
 use std::path::Path;
@@ -42,6 +42,12 @@ pub(crate) async fn offset(server: &JsonClient, upload: &Upload) -> Result<u64, 
     let request = server.request(Method::HEAD, upload.path()).header(RESUMABLE, VERSION);
     let response = server.send(request, upload.path()).await?;
     offset_of(&response)
+}
+
+/// Cancels an upload.
+pub(crate) async fn terminate(server: &JsonClient, upload: &Upload) -> Result<(), ClientError> {
+    let request = server.request(Method::DELETE, upload.path()).header(RESUMABLE, VERSION);
+    server.send(request, upload.path()).await.map(drop)
 }
 
 /// Sends `length` bytes of the file `path` from `offset`; answers with the offset after them.

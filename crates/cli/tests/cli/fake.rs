@@ -21,6 +21,10 @@ pub struct State {
     pub drops: Vec<usize>,
     /// Uploads begun here are forgotten.
     pub forgetful: bool,
+    /// Uploads begun here were cancelled.
+    pub cancelled: bool,
+    /// They are cancelled within the next chunk.
+    pub cancel_next: bool,
     /// Answers by `METHOD PATH`; of several, each once, and the last for ever.
     pub answers: BTreeMap<String, Vec<(u16, Value)>>,
     /// The body of the last request that was not a chunk.
@@ -78,10 +82,11 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
     let tus = path == format!("/v1/uploads/{ID}");
     let (status, extra, body) = match method.as_str() {
         "POST" if path == "/v1/uploads" => {
-            state.forgetful = false;
+            (state.forgetful, state.cancelled) = (false, false);
             (201, format!("Location: /v1/uploads/{ID}\r\n"), String::new())
         }
         "HEAD" if tus && state.forgetful => (404, String::new(), String::new()),
+        "HEAD" if tus && state.cancelled => (410, String::new(), String::new()),
         "HEAD" if tus => (200, format!("Upload-Offset: {}\r\n", state.received.len()), String::new()),
         "PATCH" if tus => {
             assert_eq!(state.headers["content-type"], "application/offset+octet-stream");
@@ -89,6 +94,13 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
             let drop_after = if state.drops.is_empty() { None } else { Some(state.drops.remove(0)) };
             let mut chunk = vec![0; drop_after.unwrap_or(length).min(length)];
             reader.read_exact(&mut chunk).ok()?;
+            if state.cancel_next {
+                (state.cancelled, state.cancel_next) = (true, false);
+                let problem = wire::Problem::new(wire::Code::UploadGone, "Cancelled by ann.", "Begin anew.");
+                let body = serde_json::to_string(&problem).unwrap();
+                let mut out = stream;
+                return write!(out, "HTTP/1.1 410 X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok();
+            }
             state.received.extend(chunk);
             if drop_after.is_some() {
                 return None;

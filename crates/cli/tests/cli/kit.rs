@@ -20,6 +20,14 @@ pub fn filial(folder: &Path, args: &[&str]) -> Output {
     command(folder, args).output().unwrap()
 }
 
+/// A command line on a screen of its own.
+#[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
+pub fn in_a_terminal(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new("script");
+    command.env_clear().env("XDG_STATE_HOME", folder.join("state")).env("TERM", "xterm").env("SHELL", "/bin/sh");
+    command.current_dir(folder).args(["--quiet", "--return", "--command", line, "/dev/null"]).output().unwrap()
+}
+
 pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }

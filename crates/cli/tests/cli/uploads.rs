@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fake::{Fake, ID, State};
-use super::kit::{code, filial, json as run_json, packed, stderr, stdout};
+use super::kit::{code, filial, in_a_terminal, json as run_json, packed, stderr, stdout};
 
 fn release(state: &str, report: bool) -> Value {
     let findings = json!({ "findings": [
@@ -128,4 +128,83 @@ fn a_release_that_waits_for_a_person_is_not_called_done() {
     let output = filial(dir.path(), &["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd", "--wait"]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("filial release approve"), "{}", stderr(&output));
+}
+
+fn cancelled() -> Value {
+    let mut release = release("withdrawn", false);
+    release["reason"] = json!("The upload was cancelled by ann.");
+    release
+}
+
+#[test]
+fn an_upload_is_cancelled_by_its_archive_or_its_id() {
+    let dir = packed();
+    let office = office(&["validating"], State { drops: vec![1_000_000], ..State::default() });
+    let upload = ["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd", "--retries", "0"];
+    assert_eq!(code(&filial(dir.path(), &upload)), 3);
+    {
+        let mut state = office.state.lock().unwrap();
+        state.answers.insert(format!("DELETE /v1/uploads/{ID}"), vec![(204, Value::Null)]);
+        state.answers.insert(format!("GET /v1/releases/{ID}"), vec![(200, cancelled())]);
+    }
+    for which in ["kiosk-2.4.0.upd", ID] {
+        let output = filial(dir.path(), &["--server", &office.url, "release", "cancel", which]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("withdrawn. The upload was cancelled by ann."), "{}", stdout(&output));
+        assert_eq!(remembered(&dir), 0);
+    }
+    let output = filial(dir.path(), &["--server", &office.url, "release", "cancel", "kiosk-2.4.0.upd"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("filial release list"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_upload_that_was_cancelled_begins_anew_and_says_so() {
+    let dir = packed();
+    let office = office(&["validating"], State { drops: vec![1_000_000], ..State::default() });
+    let args = ["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd", "--retries", "0"];
+    assert_eq!(code(&filial(dir.path(), &args)), 3);
+    {
+        let mut state = office.state.lock().unwrap();
+        state.cancelled = true;
+        state.received.clear();
+        state
+            .answers
+            .insert(format!("GET /v1/releases/{ID}"), vec![(200, cancelled()), (200, release("validating", false))]);
+    }
+    let output = filial(dir.path(), &args);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("begins anew: The upload was cancelled by ann."), "{}", stderr(&output));
+    assert!(office.state.lock().unwrap().received == archive(&dir), "the archive did not arrive as it was");
+}
+
+#[test]
+fn an_upload_that_is_cancelled_while_it_is_sent_stops_with_the_reason() {
+    let dir = packed();
+    let office = office(&["validating"], State { cancel_next: true, ..State::default() });
+    office.state.lock().unwrap().answers.insert(format!("GET /v1/releases/{ID}"), vec![(200, cancelled())]);
+    let output = filial(dir.path(), &["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd"]);
+    assert_eq!(code(&output), 1);
+    let told = stderr(&output);
+    assert!(told.contains("ended at head office: The upload was cancelled by ann."), "{told}");
+    assert!(told.contains("upload the archive anew"), "{told}");
+}
+
+#[test]
+fn waiting_shows_on_a_screen_how_far_validation_is() {
+    let dir = packed();
+    let mut validating = release("validating", false);
+    validating["progress"] =
+        json!({ "step": "validating", "done": 5, "total": 10, "unit": "bytes", "seconds_left": 7 });
+    let office = office(&["published"], State::default());
+    office.state.lock().unwrap().answers.insert(
+        format!("GET /v1/releases/{ID}"),
+        vec![(200, validating.clone()), (200, validating), (200, release("published", true))],
+    );
+    let line =
+        format!("{} --server {} release upload kiosk-2.4.0.upd --wait", env!("CARGO_BIN_EXE_filial"), office.url);
+    let output = in_a_terminal(dir.path(), &line);
+    let told = stdout(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(told.contains("kiosk 2.4.0 is validating") && told.contains("50 %") && told.contains("7 s left"), "{told}");
 }

@@ -1,0 +1,54 @@
+//! Uploads that end before their archive is whole: cancelled by somebody, or left by everybody.
+
+use chrono::{DateTime, Utc};
+use fleet_types::ReleaseState;
+use service_kit::database::{DatabaseError, GenericClient, begin, commit, connection};
+use uuid::Uuid;
+
+use super::claims::Claim;
+use super::{MoveError, advance, uploads};
+use crate::app::App;
+use crate::db;
+use crate::db::releases::ReleaseRow;
+
+/// Why an upload was left: the reason that its release gets.
+pub const LEFT: &str = "The upload was given up: nobody worked on it for too long. Upload the archive again.";
+
+/// The reason of a release whose upload was cancelled.
+pub fn cancelled_by(operator: &str) -> String {
+    format!("The upload was cancelled by {operator}. Upload the archive again if it is wanted after all.")
+}
+
+/// Whether a release is one whose archive never arrived whole.
+pub fn has_ended(release: &ReleaseRow) -> bool {
+    release.state == ReleaseState::Withdrawn && release.report.is_none()
+}
+
+/// When the upload is given up, unless somebody works on it before.
+///
+/// # Errors
+/// The database failed.
+pub async fn expires<C: GenericClient>(app: &App, c: &C, id: Uuid) -> Result<DateTime<Utc>, DatabaseError> {
+    let touched = db::releases::touched(c, id).await?;
+    Ok(touched.unwrap_or_else(|| app.clock.now()) + app.settings.uploads.abandon_after)
+}
+
+/// Withdraws a release whose archive is still arriving and removes what arrived. If the last byte came first, nothing
+/// is done. The claim keeps everybody from writing meanwhile.
+///
+/// # Errors
+/// The database failed.
+pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str) -> Result<(), MoveError> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
+    if release.state != ReleaseState::Uploading {
+        return Ok(());
+    }
+    advance(&transaction, &release, ReleaseState::Withdrawn, Some(reason), app.clock.now()).await?;
+    commit(transaction).await?;
+    // A crash before this leaves the file to housekeeping.
+    uploads::remove(&app.store.upload(id)).await;
+    drop(claim);
+    Ok(())
+}

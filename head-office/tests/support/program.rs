@@ -1,0 +1,148 @@
+//! The real program, to be killed, frozen and started again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use artifact::{EncodeOptions, FileRange, PayloadId};
+use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use service_kit::client::JsonClient;
+use service_kit::server::Role;
+use service_kit::token;
+use tempfile::TempDir;
+use test_kit::{Daemon, free_port, wait_for};
+use uuid::Uuid;
+use wire::v1::releases::Release;
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
+use wire::v1::sync::{EnrolRequest, EnrolResponse};
+
+use super::daemons::Daemons;
+use super::{PATIENCE, TOKENS, facts, token_of};
+
+pub const SEGMENT: u32 = 65_536;
+pub const LEVEL: i32 = 19;
+
+/// Head office as operators run it: its own process, its own configuration file.
+pub struct Program {
+    pub dir: TempDir,
+    pub store: PathBuf,
+    pub address: SocketAddr,
+    pub running: Option<Daemon>,
+    pub operators: JsonClient,
+    pub machines: JsonClient,
+}
+
+impl Program {
+    pub fn new(database: &str, daemons: &Daemons) -> Self {
+        Self::with(database, daemons, None, 1 << 20)
+    }
+
+    /// With its store somewhere else, and with so many bytes of the disk that uploads leave free.
+    pub fn with(database: &str, daemons: &Daemons, store: Option<&Path>, reserve: u64) -> Self {
+        let dir = super::daemons::open_dir();
+        let store = store.map_or_else(|| dir.path().join("store"), Path::to_owned);
+        let (operators, machines) = (free_port(), free_port());
+        let tokens: String = TOKENS
+            .iter()
+            .map(|(r, t)| {
+                format!("[[token]]\nname = \"{0}\"\nrole = \"{0}\"\nsha256 = \"{1}\"\n", r.as_str(), token::hash(t))
+            })
+            .collect();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (tokens, password) = (file("tokens.toml", &tokens), file("password", "secret\n"));
+        let config = format!(
+            "[operators]\nlisten = \"127.0.0.1:{operators}\"\ntokens_file = {tokens:?}\n\
+             [machines]\nlisten = \"127.0.0.1:{machines}\"\n[database]\nurl = \"{database}\"\n\
+             [store]\nfolder = {store:?}\n[state]\nfolder = {:?}\n[uploads]\nreserve_bytes = {reserve}\n\
+             [encoding]\nlevel = {LEVEL}\nworkers = 1\nsegment_bytes = {SEGMENT}\n\
+             [engine.transmission]\nurl = \"{}\"\nuser = \"filial\"\npassword_file = {password:?}\n\
+             [tracker]\nannounce_url = \"{}\"\naccess_list = {:?}\npid_file = {:?}\nconfirm_deadline_seconds = 2\n",
+            dir.path().join("state"),
+            daemons.rpc_url(),
+            daemons.announce_url(),
+            daemons.access_list(),
+            daemons.pid_file(),
+        );
+        file("config.toml", &config);
+        let at = |port: u16, token| super::client(([127, 0, 0, 1], port).into(), token);
+        let address = ([127, 0, 0, 1], operators).into();
+        Self {
+            dir,
+            store,
+            address,
+            running: None,
+            operators: at(operators, Some(token_of(Role::Admin))),
+            machines: at(machines, None),
+        }
+    }
+
+    pub fn launch(&mut self) {
+        let config = self.dir.path().join("config.toml");
+        let arguments = ["--config", config.to_str().unwrap()];
+        let log = self.dir.path().join("log");
+        self.running = Some(Daemon::start(env!("CARGO_BIN_EXE_head-office"), &arguments, &log).unwrap());
+    }
+
+    /// SIGKILL, then again from the start.
+    pub async fn kill_and_restart(&mut self) {
+        self.running = None;
+        self.launch();
+        self.wait_until_it_answers().await;
+    }
+
+    pub async fn wait_until_it_answers(&self) {
+        wait_for("head office to answer", PATIENCE, async || {
+            match self.operators.request(Method::GET, "/healthz").send().await {
+                Ok(answer) if answer.status() == 200 => Ok(()),
+                _ => Err(self.log()),
+            }
+        })
+        .await;
+    }
+
+    pub async fn wait_for_release(&self, what: &str, id: Uuid, is_so: impl Fn(&Release) -> bool) -> Release {
+        wait_for(what, PATIENCE, async || match self.operators.get::<Release>(&format!("/v1/releases/{id}")).await {
+            Ok(release) if is_so(&release) => Ok(release),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        })
+        .await
+    }
+
+    pub fn log(&self) -> String {
+        self.running.as_ref().map(Daemon::log).unwrap_or_default()
+    }
+
+    /// One terminal, so that the rules know its model.
+    pub async fn enrol(&self) {
+        let body = serde_json::json!({ "name": "north" });
+        let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
+        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
+        let answer: EnrolResponse = self.machines.post("/v1/enrol", &enrol).await.unwrap();
+        let branch = self.machines.with_token(service_kit::Secret::new(answer.token));
+        let report = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
+        let reports = vec![Numbered { seq: 1, at: super::begin(), report }];
+        branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch: Uuid::new_v4(), reports }).await.unwrap();
+    }
+
+    /// What lies in the store of an upload.
+    pub fn stored(&self, id: Uuid) -> Vec<u8> {
+        std::fs::read(self.store.join(format!("uploads/{id}.upd"))).unwrap()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.running.as_ref().unwrap().id()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+}
+
+/// The artifact that nobody interrupted.
+pub fn undisturbed(dir: &Path, image: &Path, payload: PayloadId) -> artifact::Encoded {
+    let options = EncodeOptions { segment_size: SEGMENT, level: LEVEL, workers: 2 };
+    let source = FileRange::whole(std::fs::File::open(image).unwrap()).unwrap();
+    artifact::encode(&source, payload, &dir.join("work"), &dir.join("out.seg"), &options, &|_| {}, &|| false).unwrap()
+}
