@@ -17,53 +17,54 @@ async fn ask(client: &JsonClient, method: Method, id: Uuid) -> Response {
     request(client, method, &format!("/v1/uploads/{id}")).send().await.unwrap()
 }
 
-/// A chunk of which half is sent, and which the server has begun to write: nobody else gets in.
-async fn silent_writer(office: &Office, id: Uuid, bytes: &[u8], sent: usize) -> tokio::net::TcpStream {
-    let stream = half_sent(office.operators, token_of(Role::ReleaseManager), id, 0, bytes, sent).await;
-    let admin = office.admin();
-    // At an offset where nothing else could be refused.
-    wait_for("another operator to be refused", PATIENCE, async || {
-        match problem(patch(&admin, id, 9_999, &bytes[9_999..]).await).await {
-            Code::UploadBusy => Ok(()),
-            other => Err(other),
-        }
+const LENGTH: usize = 2_000_000;
+const SENT: usize = 1_200_000;
+
+/// An upload and a chunk of it that stops in its middle and keeps silent, with the server writing it.
+async fn silent_writer(office: &Office, bytes: &[u8]) -> (Uuid, tokio::net::TcpStream) {
+    let id = create(&office.as_role(Role::ReleaseManager), bytes.len()).await;
+    let stream = half_sent(office.operators, token_of(Role::ReleaseManager), id, 0, bytes, SENT).await;
+    wait_for("the first part to be written", PATIENCE, async || match office.release(id).await.received_bytes {
+        0 => Err("nothing was written"),
+        _ => Ok(()),
     })
     .await;
-    stream
+    (id, stream)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_connection_gives_way_to_its_operators_next_request_and_keeps_its_bytes() {
     let office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);
-    let bytes = noise(500_000, 2);
-    let id = create(&manager, bytes.len()).await;
-    let mut silent = silent_writer(&office, id, &bytes, 100_000).await;
-    // Another operator may look and gets in nobody's way.
-    assert_eq!(offset(&office.admin(), id).await, 0, "nothing is durable yet");
+    let bytes = noise(LENGTH, 2);
+    let (id, mut silent) = silent_writer(&office, &bytes).await;
+    // Another operator may look, and gets in nobody's way.
+    let seen = offset(&office.admin(), id).await;
+    assert_eq!(problem(patch(&office.admin(), id, seen, &bytes[seen as usize..]).await).await, Code::UploadBusy);
     let at = offset(&manager, id).await;
-    assert!((1..=100_000).contains(&at), "{at}");
+    assert!(at >= seen && seen > 0 && at <= SENT as u64, "{at} after {seen}");
     let stored = std::fs::read(office.dir.path().join(format!("store/uploads/{id}.upd"))).unwrap();
     assert!(stored == bytes[..at as usize]);
     let mut told = Vec::new();
     let read = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut told);
-    tokio::time::timeout(PATIENCE, read).await.expect("the older request is ended").unwrap();
+    let _ = tokio::time::timeout(PATIENCE, read).await.expect("the older request is ended");
     let told = String::from_utf8(told).unwrap();
     assert!(told.starts_with("HTTP/1.1 409") && told.contains("upload-taken-over"), "{told}");
     assert!(told.to_lowercase().contains(&format!("upload-offset: {at}\r\n")), "{told}");
     assert_eq!(patch(&manager, id, at, &bytes[at as usize..]).await.status(), 204);
-    assert_eq!(office.wait_for_state(id, ReleaseState::Rejected).await.received_bytes, 500_000);
+    assert_eq!(office.wait_for_state(id, ReleaseState::Rejected).await.received_bytes, LENGTH as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_takes_a_silent_one_over_without_asking_first() {
+async fn a_chunk_takes_a_silent_one_over_as_well() {
     let office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);
-    let bytes = noise(500_000, 4);
-    let id = create(&manager, bytes.len()).await;
-    let silent = silent_writer(&office, id, &bytes, 0).await;
-    assert_eq!(patch(&manager, id, 0, &bytes).await.status(), 204);
-    drop(silent);
+    let bytes = noise(LENGTH, 4);
+    let (id, _silent) = silent_writer(&office, &bytes).await;
+    // It cannot know the offset, but it is not told to wait.
+    assert_eq!(problem(patch(&manager, id, 1, &bytes[1..]).await).await, Code::OffsetMismatch);
+    let at = offset(&office.admin(), id).await;
+    assert_eq!(patch(&office.admin(), id, at, &bytes[at as usize..]).await.status(), 204, "nobody holds it any more");
     office.wait_for_state(id, ReleaseState::Rejected).await;
 }
 
@@ -92,12 +93,11 @@ async fn a_cancelled_upload_is_withdrawn_with_a_reason_and_leaves_nothing() {
 async fn an_upload_is_cancelled_from_under_whoever_writes_it() {
     let office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);
-    let bytes = noise(500_000, 6);
-    let id = create(&manager, bytes.len()).await;
-    let mut writing = silent_writer(&office, id, &bytes, 100_000).await;
+    let bytes = noise(LENGTH, 6);
+    let (id, mut writing) = silent_writer(&office, &bytes).await;
     // By somebody else, too: who may upload may cancel.
     assert_eq!(ask(&office.admin(), Method::DELETE, id).await.status(), 204);
-    let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &bytes[100_000..]).await;
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &bytes[SENT..]).await;
     let mut told = Vec::new();
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut writing, &mut told).await;
     assert!(!String::from_utf8_lossy(&told).contains("204"), "a cancelled chunk was called stored");

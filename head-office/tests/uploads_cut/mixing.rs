@@ -50,11 +50,11 @@ async fn uploads_at_once_and_connections_that_fight_over_one_never_mix() {
     program.launch();
     program.wait_until_it_answers().await;
     program.enrol().await;
-    let archive = |version, length| {
-        let recipe = Recipe { version, length, ..Recipe::default() };
+    let archive = |product, length| {
+        let recipe = Recipe { product, length, ..Recipe::default() };
         std::fs::read(pack(program.dir.path(), &recipe)).unwrap()
     };
-    let (one, two) = (archive("1.0.0", 3_000_000), archive("2.0.0", 2_500_000));
+    let (one, two) = (archive("kiosk", 3_000_000), archive("till", 2_500_000));
     // Each of the two who fight sends bytes that the other would never send there.
     let ours = noise(4_000_000, 3);
     let theirs: Vec<u8> = ours.iter().map(|b| !b).collect();

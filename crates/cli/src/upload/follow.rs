@@ -60,9 +60,12 @@ const fn is_end(state: ReleaseState) -> bool {
 }
 
 fn now(release: &Release) -> String {
-    let progress = release.progress.as_ref().map(picture::progress).unwrap_or_default();
     let reason = plain(release.reason.as_deref().unwrap_or_default());
-    format!("{} is {}  {progress} {reason}", called(release), release.state)
+    // One line of a screen: what matters first.
+    match &release.progress {
+        Some(progress) => format!("{}: {}  {reason}", called(release), picture::progress(progress)),
+        None => format!("{} is {}  {reason}", called(release), release.state),
+    }
 }
 
 fn end(release: &Release, json: bool) -> Result<(), Failure> {

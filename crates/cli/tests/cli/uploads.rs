@@ -206,5 +206,5 @@ fn waiting_shows_on_a_screen_how_far_validation_is() {
     let output = in_a_terminal(dir.path(), &line);
     let told = stdout(&output);
     assert_eq!(code(&output), 0, "{told}");
-    assert!(told.contains("kiosk 2.4.0 is validating") && told.contains("50 %") && told.contains("7 s left"), "{told}");
+    assert!(told.contains("kiosk 2.4.0: validating") && told.contains("50 %") && told.contains("7 s left"), "{told}");
 }
