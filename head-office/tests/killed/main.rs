@@ -9,7 +9,7 @@ use fleet_types::ReleaseState;
 use reqwest::Method;
 use support::archive::{Recipe, pack};
 use support::daemons::Daemons;
-use support::program::{LEVEL, Program, SEGMENT};
+use support::program::Program;
 use support::{PATIENCE, status_of, tus};
 use swarm::{Engine, TransmissionEngine, TransmissionSettings};
 use test_kit::{Cluster, wait_for};

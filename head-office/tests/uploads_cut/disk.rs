@@ -120,7 +120,7 @@ async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_no
     let release = program.wait_for_release("a reason that names the disk", id, says_so).await;
     assert_eq!(release.state, fleet_types::ReleaseState::Publishing);
     // Again and again, without giving up and without harm.
-    let again = |r: &Release| r.reason.as_ref().is_some_and(|t| t.contains("Attempt 3"));
+    let again = |r: &Release| r.reason.as_ref().is_some_and(|t| t.contains("Attempt 2"));
     program.wait_for_release("another attempt", id, again).await;
     assert!(program.stored(id) == bytes, "the archive was harmed");
 
