@@ -215,6 +215,7 @@ fn remove_everything(record: &Record) -> Result<(), LabError> {
         // Gone already when its other end's namespace went.
         let _ = Tool::new("ip").args(["link", "delete", &link]).output()?;
     }
+    crate::volumes::unmount_all(&record.prefix)?;
     match std::fs::remove_dir_all(&record.temp) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LabError::file("remove", &record.temp)(e)),
         _ => Ok(()),

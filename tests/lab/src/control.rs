@@ -22,10 +22,16 @@ parts                      every part and its state
 kill|end|start|restart P   a part: head-office, head-office:postgres, branch-1, branch-1:transmission,
 pause|resume P             branch-1:opentracker, branch-1/till-1 (its agent), branch-1/till-1:transmission …
 power-cycle T              pull a terminal's plug and plug it in again
-cut-wan|restore-wan B      a branch's WAN link
-wan-rate B RATE            its rate, both ways, such as 5mbit
+cut-wan|restore-wan B      a branch's WAN link; restored at the rate that the lab began with
+slow-wan B RATE            its rate, both ways, such as 500kbit
 lan-rate B RATE            the rate at which the branch server sends into its LAN
-cut|restore T              a terminal's link
+cut-terminal T             a terminal's link
+restore-terminal T         the same
+fill-disk|free-disk P      all room on a place's disk (head-office, branch-1, branch-1/till-1) or on a database's
+                           volume (branch-1:postgres); for a lab with limited disks
+clock P SECONDS            a place's clock so much ahead, or behind (-3600); for a lab whose clocks can be set
+empty-daemon P             its transmission-daemon forgets every torrent
+empty-store B              every artifact of a branch is removed
 env T                      a terminal's boot environment, and its boots so far
 corrupt FILE OFFSET        flip one byte of a file: a slot, an artifact, a journal";
 
@@ -81,7 +87,11 @@ fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
     text.parse().map_err(|e: T::Err| LabError::Options(e.to_string()))
 }
 
-async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
+/// Carries out one order, as `lab fault` gives it.
+///
+/// # Errors
+/// There is no such order, or it could not be carried out.
+pub async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
     let words: Vec<&str> = order.split_whitespace().collect();
     let branch = |text: &str| named::<BranchName>(text);
     match words[..] {
@@ -93,10 +103,15 @@ async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
         ["power-cycle", terminal] => lab.power_cycle(&named(terminal)?).await?,
         ["cut-wan", name] => lab.cut_wan(&branch(name)?)?,
         ["restore-wan", name] => lab.restore_wan(&branch(name)?)?,
-        ["wan-rate", name, rate] => lab.set_wan_rate(&branch(name)?, named::<Rate>(rate)?)?,
+        ["slow-wan", name, rate] => lab.set_wan_rate(&branch(name)?, named::<Rate>(rate)?)?,
         ["lan-rate", name, rate] => lab.set_lan_rate(&branch(name)?, named::<Rate>(rate)?)?,
-        ["cut", terminal] => lab.cut_terminal(&named(terminal)?)?,
-        ["restore", terminal] => lab.restore_terminal(&named(terminal)?)?,
+        ["cut-terminal", terminal] => lab.cut_terminal(&named(terminal)?)?,
+        ["restore-terminal", terminal] => lab.restore_terminal(&named(terminal)?)?,
+        ["fill-disk", part] => lab.fill_disk(&part.parse()?)?,
+        ["free-disk", part] => lab.free_disk(&part.parse()?)?,
+        ["clock", place, seconds] => lab.set_clock(&place.parse()?, named(seconds)?)?,
+        ["empty-daemon", place] => lab.empty_daemon(&place.parse()?).await?,
+        ["empty-store", name] => lab.empty_store(&branch(name)?).await?,
         ["corrupt", file, offset] => lab.corrupt(Path::new(file), named(offset)?)?,
         _ => return Err(LabError::Options(format!("there is no such order; these are:\n{FAULTS}"))),
     }

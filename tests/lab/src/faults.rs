@@ -10,8 +10,9 @@ use crate::exec::{Tool, blocking};
 use crate::lab::{Lab, PATIENCE};
 use crate::machine::flip_byte;
 use crate::net::Net;
-use crate::part::Part;
+use crate::part::{Part, Place, Role};
 use crate::rate::Rate;
+use crate::volumes;
 
 /// Somebody on a branch's LAN who is not of the fleet.
 #[derive(Debug, Clone)]
@@ -106,11 +107,12 @@ impl Lab {
         self.net.plug_wan(self.site(branch)?.number, false)
     }
 
-    /// Restores a branch's WAN link.
+    /// Restores a branch's WAN link, at the rate that the lab began with.
     ///
     /// # Errors
     /// There is no such branch.
     pub fn restore_wan(&self, branch: &BranchName) -> Result<(), LabError> {
+        self.net.set_wan_rate(self.site(branch)?.number, self.options.wan)?;
         self.net.plug_wan(self.site(branch)?.number, true)
     }
 
@@ -148,6 +150,83 @@ impl Lab {
         self.net.plug_terminal(t.branch, t.number, true)
     }
 
+    /// The file system of a place's data, or of its database.
+    fn volume(&self, part: &Part) -> Result<std::path::PathBuf, LabError> {
+        let unlimited = || LabError::Options("this lab's disks cannot be filled: start it with `disks`".into());
+        self.options.disks.ok_or_else(unlimited)?;
+        let site = match &part.place {
+            Place::Terminal(t) => return Ok(self.terminal(t)?.machine.data()),
+            Place::HeadOffice => &self.head_office,
+            Place::Branch(b) => self.site(b)?,
+        };
+        Ok(if part.role == Role::Postgres { site.database() } else { site.disk() })
+    }
+
+    /// Takes all the room on a place's disk, or on its database's volume. A database may end of that.
+    ///
+    /// # Errors
+    /// There is no such place, or the lab's disks are not limited.
+    pub fn fill_disk(&self, part: &Part) -> Result<(), LabError> {
+        let volume = self.volume(part)?;
+        if part.role == Role::Postgres {
+            self.processes.excuse(part, true)?;
+        }
+        volumes::fill(&volume)
+    }
+
+    /// Gives the room back, and starts the database again if it ended, as its service manager does.
+    ///
+    /// # Errors
+    /// There is no such place, or the lab's disks are not limited.
+    pub fn free_disk(&self, part: &Part) -> Result<(), LabError> {
+        volumes::free(&self.volume(part)?)?;
+        if part.role == Role::Postgres {
+            self.processes.excuse(part, false)?;
+            self.start_part(part)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the clock of a place so many seconds ahead or behind, while its programs run.
+    ///
+    /// # Errors
+    /// The lab's clocks cannot be set.
+    pub fn set_clock(&self, place: &Place, seconds: i64) -> Result<(), LabError> {
+        self.namespace(place)?;
+        self.processes.clocks()?.set(place, seconds)
+    }
+
+    /// Lets a place's transmission-daemon forget every torrent, as when its folder is lost; what it fetched stays.
+    ///
+    /// # Errors
+    /// There is no such place, or its daemon cannot be started again.
+    pub async fn empty_daemon(&self, place: &Place) -> Result<(), LabError> {
+        let part = place.part(Role::Transmission);
+        self.kill(&part).await?;
+        let disk = match place {
+            Place::Terminal(t) => self.terminal(t)?.machine.data(),
+            Place::HeadOffice => self.head_office.disk(),
+            Place::Branch(b) => self.site(b)?.disk(),
+        };
+        for folder in ["torrents", "resume"] {
+            let _ = std::fs::remove_dir_all(disk.join("transmission").join(folder));
+        }
+        self.start_part(&part)
+    }
+
+    /// Removes every artifact from a branch's store, complete or not, behind its daemon's back.
+    ///
+    /// # Errors
+    /// There is no such branch, or a file cannot be removed.
+    pub async fn empty_store(&self, branch: &BranchName) -> Result<(), LabError> {
+        let (part, store) = (Part::branch_transmission(branch), self.site(branch)?.store());
+        self.kill(&part).await?;
+        for entry in std::fs::read_dir(&store).map_err(LabError::file("read", &store))?.flatten() {
+            std::fs::remove_file(entry.path()).map_err(LabError::file("remove", entry.path()))?;
+        }
+        self.start_part(&part)
+    }
+
     /// Flips every bit of one byte of a file: a slot, an artifact, a journal.
     ///
     /// # Errors
@@ -179,7 +258,7 @@ impl Lab {
     ///
     /// # Errors
     /// There is no such place, or the program ends badly.
-    pub async fn run_in(&self, place: &crate::Place, program: &str, args: &[&str]) -> Result<String, LabError> {
+    pub async fn run_in(&self, place: &Place, program: &str, args: &[&str]) -> Result<String, LabError> {
         Tool::in_namespace(&self.namespace(place)?, program).args(args).run_async().await
     }
 }

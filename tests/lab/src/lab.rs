@@ -19,6 +19,7 @@ use crate::process::{PartState, Processes};
 use crate::releases::Shipped;
 use crate::sites::Site;
 use crate::terminal::Terminal;
+use crate::volumes;
 
 /// How long a part may take to end when it is asked to.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
@@ -68,8 +69,28 @@ impl Lab {
                 ended?;
             }
         }
+        let left = self.leave();
         self.remove_bulk();
-        self.claim.release()
+        left
+    }
+
+    /// Frees the lab's place on this machine. What limited disks held that explains a failure stays in its place.
+    fn leave(&self) -> Result<(), LabError> {
+        let kept = |path: &Path| path.with_file_name("kept");
+        let volumes: Vec<PathBuf> = self.data_volumes().filter(|_| self.options.disks.is_some()).collect();
+        volumes.iter().for_each(|path| volumes::keep_evidence(path, &kept(path)));
+        self.claim.release()?;
+        for path in volumes.iter().filter(|path| kept(path).exists()) {
+            let _ = std::fs::remove_dir(path);
+            let _ = std::fs::rename(kept(path), path);
+        }
+        Ok(())
+    }
+
+    /// The disks of servers and the data partitions of terminals.
+    fn data_volumes(&self) -> impl Iterator<Item = PathBuf> {
+        let sites = self.branches.iter().map(|(_, site)| site).chain([&self.head_office]).map(Site::disk);
+        sites.chain(self.terminals.values().map(|t| t.machine.data()))
     }
 
     /// What it was asked to be.
@@ -285,7 +306,7 @@ impl Drop for Lab {
         self.processes.close();
         self.net.close();
         // The claim says so itself if it cannot; here, so that it comes before the undertaker's end.
-        let _ = self.claim.release();
+        let _ = self.leave();
         self.remove_bulk();
         if let Some(mut undertaker) = self.undertaker.take() {
             // Its input ends here; with nothing left to do it ends at once.

@@ -12,6 +12,7 @@
 
 mod api;
 mod claim;
+mod clocks;
 mod control;
 mod error;
 mod exec;
@@ -32,11 +33,12 @@ mod rollout;
 mod sites;
 mod start;
 mod terminal;
+mod volumes;
 mod waiting;
 
 pub use api::Api;
 pub use claim::{Found, clean, found, undertake};
-pub use control::{FAULTS, order, serve};
+pub use control::{FAULTS, obey, order, serve};
 pub use error::LabError;
 pub use faults::Stranger;
 pub use images::{SmallImage, build_debian_images, debian_image, image_version, small_image, source_root};
@@ -50,3 +52,4 @@ pub use rate::{ParseRateError, Rate};
 pub use releases::{ReleaseSpec, Shipped};
 pub use report::{BranchFigures, Report, Run, Seconds, TerminalFigures, Transition};
 pub use rollout::Glimpse;
+pub use volumes::DiskSizes;

@@ -10,6 +10,7 @@ use crate::error::LabError;
 use crate::images::source_root;
 use crate::net::{MAX_BRANCHES, MAX_TERMINALS};
 use crate::rate::Rate;
+use crate::volumes::DiskSizes;
 
 /// Which BitTorrent engine the programs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +91,10 @@ pub struct LabOptions {
     pub extra: ExtraConfig,
     /// Where the programs are; beside the lab's own executable if not said.
     pub programs: Option<PathBuf>,
+    /// Disks of limited size, which can be filled; as large as the machine's if not said.
+    pub disks: Option<DiskSizes>,
+    /// Clocks that can be set.
+    pub clocks: bool,
     /// Keep slots, stores and databases when the lab ends. Logs and configuration always stay.
     pub keep: bool,
     /// Hears what happens.
@@ -129,6 +134,8 @@ impl LabOptions {
             product: "kiosk".parse().map_err(named)?,
             extra: ExtraConfig::default(),
             programs: None,
+            disks: None,
+            clocks: false,
             keep: false,
             listener: None,
         })

@@ -125,17 +125,26 @@ impl fmt::Display for Part {
     }
 }
 
+impl FromStr for Place {
+    type Err = LabError;
+
+    fn from_str(s: &str) -> Result<Self, LabError> {
+        let unknown = || LabError::NoSuchPart(s.chars().take(80).collect());
+        Ok(match s {
+            "head-office" => Self::HeadOffice,
+            p if p.contains('/') => Self::Terminal(p.parse().map_err(|_| unknown())?),
+            p => Self::Branch(p.parse().map_err(|_| unknown())?),
+        })
+    }
+}
+
 impl FromStr for Part {
     type Err = LabError;
 
     fn from_str(s: &str) -> Result<Self, LabError> {
         let unknown = || LabError::NoSuchPart(s.chars().take(80).collect());
         let (place, role) = s.split_once(':').map_or((s, None), |(p, r)| (p, Some(r)));
-        let place = match place {
-            "head-office" => Place::HeadOffice,
-            p if p.contains('/') => Place::Terminal(p.parse().map_err(|_| unknown())?),
-            p => Place::Branch(p.parse().map_err(|_| unknown())?),
-        };
+        let place = place.parse().map_err(|_| unknown())?;
         let role = match role {
             None => Role::Program,
             Some("postgres") => Role::Postgres,

@@ -83,7 +83,8 @@ impl Postgres {
         write(&data.join("pg_hba.conf"), hba)?;
         let settings = format!(
             "\nlisten_addresses = '127.0.0.1'\nport = 5432\nunix_socket_directories = '{}'\nshared_buffers = 24MB\n\
-             max_connections = 40\nfsync = off\nlogging_collector = off\n",
+             max_connections = 40\nfsync = off\nmax_wal_size = 64MB\nmin_wal_size = 32MB\n\
+             logging_collector = off\n",
             cluster.folder.display()
         );
         append(&data.join("postgresql.conf"), &settings)?;

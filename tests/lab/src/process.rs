@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::watch;
 
+use crate::clocks::Clocks;
 use crate::error::LabError;
 use crate::exec::{Tool, tail_file};
 use crate::part::Part;
@@ -91,6 +92,8 @@ struct Process {
 #[derive(Debug, Clone)]
 pub(crate) struct Processes {
     logs: PathBuf,
+    /// The places' clocks, if they can be set.
+    clocks: Option<Clocks>,
     all: Arc<Mutex<All>>,
 }
 
@@ -102,8 +105,14 @@ struct All {
 }
 
 impl Processes {
-    pub(crate) fn new(logs: &Path) -> Self {
-        Self { logs: logs.to_owned(), all: Arc::default() }
+    pub(crate) fn new(logs: &Path, clocks: Option<Clocks>) -> Self {
+        Self { logs: logs.to_owned(), clocks, all: Arc::default() }
+    }
+
+    /// The places' clocks.
+    pub(crate) fn clocks(&self) -> Result<&Clocks, LabError> {
+        let fixed = || LabError::Options("this lab's clocks cannot be set: start it with `clocks`".into());
+        self.clocks.as_ref().ok_or_else(fixed)
     }
 
     /// Lets nothing more be started, so that what is ended stays ended.
@@ -116,13 +125,23 @@ impl Processes {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a part. Its log is appended to, so that restarts stay in one file.
+    /// Starts a part, unless it runs. Its log is appended to, so that restarts stay in one file.
     pub(crate) fn start(&self, part: &Part, recipe: Recipe) -> Result<(), LabError> {
         let log = self.logs.join(part.log_name());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
         let file = file.map_err(LabError::file("open", &log))?;
         let second = file.try_clone().map_err(LabError::file("open", &log))?;
-        let mut tool = Tool::in_namespace(&recipe.namespace, &recipe.program).args(&recipe.args);
+        let clocked = match &self.clocks {
+            Some(clocks) => clocks.wrap(part, &recipe.program, &recipe.args)?,
+            None => None,
+        };
+        let mut tool = match clocked {
+            None => Tool::in_namespace(&recipe.namespace, &recipe.program).args(&recipe.args),
+            Some((words, environment)) => {
+                let tool = Tool::in_namespace(&recipe.namespace, "sh").args(words);
+                environment.into_iter().fold(tool, |tool, (key, value)| tool.env(key, value))
+            }
+        };
         for (key, value) in &recipe.env {
             tool = tool.env(key, value);
         }
@@ -132,6 +151,10 @@ impl Processes {
         let mut all = self.lock();
         if all.closed {
             return Err(LabError::Options("the lab is ending".into()));
+        }
+        // Two that want it to run (a fault that is lifted, a terminal that comes up) get one process.
+        if all.parts.get(part).is_some_and(|p| p.ended.borrow().is_none()) {
+            return Ok(());
         }
         let spawn = |source| LabError::Spawn { command: recipe.program.display().to_string(), source };
         let mut child = command.spawn().map_err(spawn)?;
@@ -226,6 +249,15 @@ impl Processes {
 
     pub(crate) fn log(&self, part: &Part) -> Result<PathBuf, LabError> {
         self.with(part, |p| p.log.clone())
+    }
+
+    /// Whether the end of this part, should it come, is the lab's doing. What ended already stays as it is.
+    pub(crate) fn excuse(&self, part: &Part, excused: bool) -> Result<(), LabError> {
+        self.with(part, |p| {
+            if p.ended.borrow().is_none() {
+                p.ending = excused;
+            }
+        })
     }
 
     /// Every part that was ever started.

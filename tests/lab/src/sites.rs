@@ -45,8 +45,22 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), LabError> {
 }
 
 impl Site {
+    /// The disk: everything that the site's programs and daemons write, but for the database.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.folder.join("disk")
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
-        self.folder.join("store")
+        self.disk().join("store")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.disk().join("state")
+    }
+
+    /// The database's volume.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.temp.join("database")
     }
 
     pub(crate) fn operators_port(&self) -> u16 {
@@ -98,7 +112,7 @@ impl Site {
         let role = if self.number == 0 { DaemonRole::HeadOffice } else { DaemonRole::Branch };
         // A branch's daemon is in both swarms, on both of its networks.
         let bind = if self.number == 0 { Net::head_office_wan_address() } else { Ipv4Addr::UNSPECIFIED };
-        transmission(&self.namespace, &self.folder, &self.store(), role, bind)
+        transmission(&self.namespace, &self.folder, &self.disk(), &self.store(), role, bind)
     }
 
     /// opentracker with the configuration that the packages ship.
@@ -152,7 +166,7 @@ impl Site {
 
     /// What both servers' configurations begin with.
     fn common(&self, cluster: &Cluster) -> Result<String, LabError> {
-        create_dir(&self.folder.join("state"))?;
+        create_dir(&self.state())?;
         write_secret(&self.folder.join("database-password"), &format!("{}\n", cluster.password))?;
         let url = format!("postgresql://{}@/{}?host={}", cluster.user, cluster.database, cluster.folder.display());
         Ok(format!(
@@ -164,7 +178,7 @@ impl Site {
             self.machines_address(),
             self.operators_port() + 1,
             self.folder.join("database-password"),
-            self.folder.join("state"),
+            self.state(),
             self.store(),
             engine_section(&self.folder),
         ))
@@ -193,11 +207,12 @@ fn engine_section(folder: &Path) -> String {
 fn transmission(
     namespace: &str,
     folder: &Path,
+    disk: &Path,
     downloads: &Path,
     role: DaemonRole,
     bind_address: Ipv4Addr,
 ) -> Result<Recipe, LabError> {
-    let config = folder.join("transmission");
+    let config = disk.join("transmission");
     create_dir(&config)?;
     create_dir(downloads)?;
     let rpc_password = hex::encode(rand::random::<[u8; 16]>());
@@ -222,7 +237,7 @@ fn transmission(
 
 /// A terminal's daemon.
 pub(crate) fn terminal_transmission(machine: &Machine, namespace: &str, address: Ipv4Addr) -> Result<Recipe, LabError> {
-    transmission(namespace, &machine.folder, &machine.downloads(), DaemonRole::Terminal, address)
+    transmission(namespace, &machine.folder, &machine.data(), &machine.downloads(), DaemonRole::Terminal, address)
 }
 
 /// A terminal's agent, with the configuration that a person who sets terminals up would write.

@@ -10,6 +10,7 @@ use fleet_types::{BranchName, Slot, TerminalRef};
 
 use crate::api::Api;
 use crate::claim::Claim;
+use crate::clocks::Clocks;
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
 use crate::lab::Lab;
@@ -21,6 +22,7 @@ use crate::postgres::{Cluster, Postgres};
 use crate::process::Processes;
 use crate::sites::{Site, create_dir, write_secret};
 use crate::terminal::{Terminal, supervise};
+use crate::volumes;
 
 const TOOLS: [&str; 11] = [
     "ip",
@@ -99,7 +101,10 @@ async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
     let token = hex::encode(rand::random::<[u8; 24]>());
     let lab = Lab {
         api: Api::new(head_office.operators_url(), token)?,
-        processes: Processes::new(&folder.join("logs")),
+        processes: Processes::new(
+            &folder.join("logs"),
+            if options.clocks { Some(Clocks::new(&folder.join("clocks"))?) } else { None },
+        ),
         branches: branches(&options, &net, &folder, &claim)?,
         terminals: BTreeMap::new(),
         shipped: Mutex::default(),
@@ -163,6 +168,7 @@ impl Lab {
     async fn prepare_disks(&mut self) -> Result<Vec<Cluster>, LabError> {
         let begun = Instant::now();
         let machines = self.machines()?;
+        self.mount_disks()?;
         let (image, slot_bytes) = (self.options.image.clone(), self.slot_bytes()?);
         let provision = blocking("provision the terminals", move || {
             machines.iter().try_for_each(|m| m.machine.provision(&image, slot_bytes))
@@ -173,6 +179,17 @@ impl Lab {
         self.options
             .tell_done(format!("disks: {} databases, slots of {} MB", clusters.len(), slot_bytes / 1_000_000), begun);
         Ok(clusters)
+    }
+
+    /// Limited disks, if they are to be: one a server, one a database, one a terminal's data partition.
+    fn mount_disks(&self) -> Result<(), LabError> {
+        let Some(sizes) = &self.options.disks else { return Ok(()) };
+        let mount = |path: &Path, bytes| volumes::mount(self.claim.prefix(), path, bytes);
+        for site in self.sites() {
+            mount(&site.disk(), if site.number == 0 { sizes.head_office } else { sizes.branch })?;
+            mount(&site.database(), sizes.database)?;
+        }
+        self.terminals.values().try_for_each(|t| mount(&t.machine.data(), sizes.terminal))
     }
 
     fn slot_bytes(&self) -> Result<u64, LabError> {
@@ -207,7 +224,8 @@ impl Lab {
             create_dir(&site.folder)?;
             create_dir(&site.temp)?;
             let name = if site.number == 0 { "head_office" } else { "branch_server" };
-            clusters.push(postgres.create(&template, &site.temp.join("postgres"), name).await?);
+            create_dir(&site.database())?;
+            clusters.push(postgres.create(&template, &site.database().join("postgres"), name).await?);
         }
         Ok(clusters)
     }
