@@ -1,6 +1,7 @@
 //! `lab`: the whole stack on this machine. See the crate's documentation for what it does and how it ends.
 
 mod demo;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Bring a release out, visibly: the tiers come up, a release goes out, every terminal confirms it.
     Demo(demo::DemoArguments),
+    /// Faults by chance while releases go out; then everything must come to rest where it should.
+    Soak(soak::SoakArguments),
     /// Break something of a running demo, or mend it.
     #[command(after_help = lab::FAULTS)]
     Fault {
@@ -40,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Soak(arguments) => soak::run(arguments),
         Command::Fault { name, order } => fault(&name, &order),
         Command::List => list(),
         Command::Clean => lab::clean().map_err(Into::into),

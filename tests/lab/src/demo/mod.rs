@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<()> {
 }
 
 /// Ends when somebody wants this process to end.
-async fn interrupted() -> anyhow::Result<()> {
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     tokio::select! {
         done = tokio::signal::ctrl_c() => done.context("cannot wait for Ctrl-C"),
