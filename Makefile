@@ -4,7 +4,8 @@
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
 #
-# Parts of them: setup, build, images, lint, unit, e2e. Longer: e2e-full, bench, fuzz.
+# Parts of them: setup, build, images, lint, unit, e2e, soak-minute. Longer: e2e-full, bench, fuzz,
+#   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
 CARGO := cargo
@@ -13,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full bench fuzz
+.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full soak soak-minute bench fuzz
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -31,7 +32,7 @@ demo: build images
 	@target/debug/lab demo $(ARGS)
 
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once e2e
+	@tests/checks/suites.sh setup build lint unit images demo-once e2e soak-minute
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -52,6 +53,12 @@ e2e: build images
 
 e2e-full: build images
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --run-ignored all
+
+soak: build
+	@target/debug/lab soak $(ARGS)
+
+soak-minute: build
+	target/debug/lab soak --minutes 1 --seed 1 --name soak-minute --report target/soak-minute.json
 
 bench: build images
 	@target/debug/bench $(ARGS)

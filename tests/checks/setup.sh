@@ -10,7 +10,7 @@ set -eu
 # The real parts; the lab's network and images; the build; the checks.
 packages="
 postgresql transmission-daemon opentracker aria2
-iproute2 nftables procps util-linux mmdebstrap debian-archive-keyring squashfs-tools grub-common
+iproute2 nftables procps util-linux faketime mmdebstrap debian-archive-keyring squashfs-tools grub-common
 gcc libc6-dev make pkg-config ca-certificates curl
 git python3 shellcheck zstd
 "

@@ -77,7 +77,9 @@ impl Lab {
     /// Frees the lab's place on this machine. What limited disks held that explains a failure stays in its place.
     fn leave(&self) -> Result<(), LabError> {
         let kept = |path: &Path| path.with_file_name("kept");
-        let volumes: Vec<PathBuf> = self.data_volumes().filter(|_| self.options.disks.is_some()).collect();
+        // None any more when this was done before.
+        let mut volumes = volumes::mounted(self.claim.prefix())?;
+        volumes.retain(|path| path.starts_with(&self.folder));
         volumes.iter().for_each(|path| volumes::keep_evidence(path, &kept(path)));
         self.claim.release()?;
         for path in volumes.iter().filter(|path| kept(path).exists()) {
@@ -85,12 +87,6 @@ impl Lab {
             let _ = std::fs::rename(kept(path), path);
         }
         Ok(())
-    }
-
-    /// The disks of servers and the data partitions of terminals.
-    fn data_volumes(&self) -> impl Iterator<Item = PathBuf> {
-        let sites = self.branches.iter().map(|(_, site)| site).chain([&self.head_office]).map(Site::disk);
-        sites.chain(self.terminals.values().map(|t| t.machine.data()))
     }
 
     /// What it was asked to be.

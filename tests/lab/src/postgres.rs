@@ -83,7 +83,7 @@ impl Postgres {
         write(&data.join("pg_hba.conf"), hba)?;
         let settings = format!(
             "\nlisten_addresses = '127.0.0.1'\nport = 5432\nunix_socket_directories = '{}'\nshared_buffers = 24MB\n\
-             max_connections = 40\nfsync = off\nmax_wal_size = 64MB\nmin_wal_size = 32MB\n\
+             max_connections = 40\nfsync = off\ndynamic_shared_memory_type = mmap\nmax_wal_size = 64MB\nmin_wal_size = 32MB\n\
              logging_collector = off\n",
             cluster.folder.display()
         );

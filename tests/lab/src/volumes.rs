@@ -52,7 +52,8 @@ pub(crate) fn unmount_all(prefix: &str) -> Result<(), LabError> {
     Ok(())
 }
 
-fn mounted(prefix: &str) -> Result<Vec<PathBuf>, LabError> {
+/// Where the disks of the lab with this prefix are.
+pub(crate) fn mounted(prefix: &str) -> Result<Vec<PathBuf>, LabError> {
     let list = "/proc/self/mountinfo";
     let text = std::fs::read_to_string(list).map_err(LabError::file("read", list))?;
     Ok(text.lines().filter_map(|line| mount_point(line, &source(prefix))).collect())

@@ -33,7 +33,7 @@ const BRANCH: &str = "[sync]\npoll_seconds = 5.0\npass_seconds = 0.5\nretry_seco
                       [relay]\nprogress_seconds = 0.5\n\n[store]\nretention_hours = 0\n";
 const HEAD_OFFICE: &str = "[uploads]\nreserve_bytes = 8388608\n";
 const DISKS: DiskSizes =
-    DiskSizes { head_office: 512 << 20, branch: 192 << 20, database: 192 << 20, terminal: 96 << 20 };
+    DiskSizes { head_office: 512 << 20, branch: 416 << 20, database: 192 << 20, terminal: 96 << 20 };
 const SLOT: u64 = 24 << 20;
 
 /// Options of `lab soak`.

@@ -51,7 +51,8 @@ impl<'a> Operator<'a> {
     pub(super) async fn work(&mut self, until: Instant) {
         while Instant::now() < until {
             match self.dice.below(10) {
-                0..4 if self.next < MOST => {
+                // Without a release there is nothing to assign.
+                chance if self.next == 2 || (chance < 4 && self.next < MOST) => {
                     let left = until.saturating_duration_since(Instant::now());
                     // What is not through when the time is over goes on by itself; nobody waits for it.
                     if let Err(e) = self.release(left).await {
