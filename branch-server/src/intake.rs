@@ -71,7 +71,7 @@ async fn apply(
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
         // Refused by `check`.
-        Report::Artifact { .. } => terminals::heard(tx, terminal, now).await,
+        Report::Artifact { .. } | Report::Store { .. } => terminals::heard(tx, terminal, now).await,
     }
 }
 
@@ -126,8 +126,8 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
             check_update(update)?;
             terminal
         }
-        Report::Artifact { .. } => {
-            return Err(ApiError::bad_field("kind", "artifact is reported by branch servers, not by terminals"));
+        Report::Artifact { .. } | Report::Store { .. } => {
+            return Err(ApiError::bad_field("kind", "that is reported by branch servers, not by terminals"));
         }
     };
     if about == terminal {
@@ -227,6 +227,8 @@ mod tests {
         assert_eq!(code(vec![(1, other)]), Some(Code::Forbidden));
         let artifact = Report::Artifact { artifact: [1; 32].into(), have_bytes: 1, complete: true, trouble: None };
         assert_eq!(code(vec![(1, artifact)]), Some(Code::BadField));
+        let store = Report::Store { capacity_bytes: 1, free_bytes: 1, held_bytes: 0 };
+        assert_eq!(code(vec![(1, store)]), Some(Code::BadField));
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn subject(report: &Report) -> String {
         Report::Running { terminal, .. } => format!("running/{terminal}"),
         Report::Update { terminal, .. } => format!("update/{terminal}"),
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
+        Report::Store { .. } => "store".to_owned(),
     }
 }
 
@@ -65,6 +66,8 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             Report::Artifact { artifact, complete, trouble, .. },
             Report::Artifact { artifact: artifact2, complete: complete2, trouble: trouble2, .. },
         ) if (artifact, complete, trouble) == (artifact2, complete2, trouble2) => (at, new.clone()),
+        // Only the newest room counts.
+        (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         (Report::TerminalSeen { facts }, Report::TerminalSeen { facts: facts2 }) if facts.name == facts2.name => {
             (at, new.clone())
         }
@@ -219,6 +222,13 @@ mod tests {
         use UpdateState::{Assigned, Fetching, Installing};
         let waiting = waits(update(Fetching, Some(Assigned), 10));
         assert_eq!(fold(&waiting, at(9), &update(Installing, Some(Fetching), 10)), None);
+    }
+
+    #[test]
+    fn of_the_room_in_the_store_only_the_newest_waits() {
+        let store = |free_bytes| Report::Store { capacity_bytes: 9, free_bytes, held_bytes: 0 };
+        let folded = fold(&waits(store(5)), at(9), &store(4)).unwrap();
+        assert_eq!(folded, Numbered { seq: 4, at: at(9), report: store(4) });
     }
 
     #[test]

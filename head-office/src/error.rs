@@ -2,6 +2,7 @@
 
 use service_kit::server::ApiError;
 use wire::Code;
+use wire::v1::releases::Finding;
 
 use crate::releases::MoveError;
 use crate::releases::uploads::UploadError;
@@ -19,6 +20,11 @@ pub fn not_moved(error: MoveError) -> ApiError {
         ),
         MoveError::Database(error) => error.into(),
     }
+}
+
+/// A release that a freeze keeps back, as a refusal.
+pub fn frozen(finding: Finding) -> ApiError {
+    ApiError::new(Code::Frozen, finding.cause, finding.remedy)
 }
 
 impl From<UploadError> for ApiError {

@@ -4,6 +4,7 @@
 //! It must never publish what a rule failed or could not judge, never tell a branch of an artifact before it is listed
 //! and seeded, and never keep in memory alone what anybody relies on: every process of it may be killed at any instant.
 
+mod adapters;
 pub mod api;
 pub mod app;
 pub mod config;

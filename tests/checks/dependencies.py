@@ -21,6 +21,7 @@ TWICE = {
     "getrandom": "ring (under transmission-rpc's TLS) is on 0.2, rand and uuid on 0.4",
     "http": "actix-web 4 is on http 0.2, hyper and reqwest on 1",
     "syn": "derive macros are moving from syn 2 to 3; build time only",
+    "winnow": "cron is on 0.6, toml on 1; cron's newer versions bring phf, rand and winnow twice",
     "windows-sys": "not built on this platform",
 }
 

@@ -4,6 +4,7 @@ pub mod housekeeping;
 pub mod listen;
 pub mod reconcile;
 pub mod relay;
+pub mod room;
 pub mod sync;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub fn spawn(app: &Arc<App>) -> JoinSet<()> {
     jobs.spawn(reconcile::run(app.clone()));
     jobs.spawn(relay::run(app.clone()));
     jobs.spawn(housekeeping::run(app.clone()));
+    jobs.spawn(room::run(app.clone()));
     jobs
 }
 

@@ -5,4 +5,5 @@ pub mod check;
 pub mod describe;
 pub mod plan;
 pub mod progress;
+pub mod room;
 pub mod run;

@@ -11,6 +11,7 @@ mod head_office;
 mod plans;
 mod relay;
 mod reports;
+mod room;
 mod statements;
 mod support;
 mod sync;

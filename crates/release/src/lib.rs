@@ -8,8 +8,10 @@
 //! something in order that it could not check: that is `unknown`.
 
 mod draft;
+mod external;
 mod facts;
 mod flaw;
+mod freeze;
 mod image;
 mod limits;
 mod manifest;
@@ -19,16 +21,20 @@ mod policy;
 mod rules;
 mod scan;
 
-pub use facts::{Facts, SmallestSlot};
+pub use external::External;
+pub use facts::{
+    BranchStore, Facts, PreviousRelease, PublishedStep, Running, RunningVersion, SmallestSlot, StoreRoom,
+};
 pub use flaw::{Flaw, Why};
+pub use freeze::{FreezePeriod, Starts, UtcOffset};
 pub use image::{FileSystem, Image};
 pub use limits::Limits;
 pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload, PayloadKind, PayloadName, PayloadNameError};
 pub use pack::{PackError, Packed, archive_name, pack};
 pub use path::{MemberPath, UnsafePath};
 pub use policy::{
-    ArchiveShapePolicy, DeclaredModel, FitsSlotPolicy, ImageMagicPolicy, NotesPresentPolicy, Policy, PolicyError,
-    VersionNewerPolicy,
+    ArchiveShapePolicy, BranchSpacePolicy, DeclaredModel, ExternalPolicy, FitsSlotPolicy, FreezeCalendarPolicy,
+    ImageMagicPolicy, NotesPresentPolicy, Policy, PolicyError, SizeGrowthPolicy, VersionNewerPolicy,
 };
-pub use rules::{RULES, Rule, evaluate};
+pub use rules::{FREEZE_CALENDAR, RULES, Rule, evaluate, freeze};
 pub use scan::{ManifestRead, Member, Scan, inspect, scan};

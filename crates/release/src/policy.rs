@@ -5,8 +5,14 @@ use std::collections::BTreeMap;
 use fleet_types::ModelName;
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::{FreezePeriod, UtcOffset};
 use crate::image::FileSystem;
 use crate::limits::Limits;
+
+/// Most freezes of a calendar.
+const MAX_PERIODS: usize = 100;
+/// Most words of the shop's own command.
+const MAX_WORDS: usize = 64;
 
 /// Why a policy was refused.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,17 @@ pub struct Policy {
     /// Parameters of `notes-present`.
     #[serde(rename = "notes-present")]
     pub notes_present: NotesPresentPolicy,
+    /// Parameters of `branch-space`.
+    #[serde(rename = "branch-space")]
+    pub branch_space: BranchSpacePolicy,
+    /// Parameters of `size-growth`.
+    #[serde(rename = "size-growth")]
+    pub size_growth: SizeGrowthPolicy,
+    /// Parameters of `freeze-calendar`.
+    #[serde(rename = "freeze-calendar")]
+    pub freeze_calendar: FreezeCalendarPolicy,
+    /// Parameters of `external`.
+    pub external: ExternalPolicy,
     /// Models that the shop declares beside those of enrolled terminals, for releases that come before them.
     pub models: BTreeMap<ModelName, DeclaredModel>,
 }
@@ -106,6 +123,67 @@ impl Default for NotesPresentPolicy {
     }
 }
 
+/// Parameters of `branch-space`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BranchSpacePolicy {
+    /// How large an artifact is expected to be, in per cent of its payload: its true size is known only once it is
+    /// encoded. 1 to 1,000.
+    pub artifact_percent: u32,
+}
+
+impl Default for BranchSpacePolicy {
+    fn default() -> Self {
+        // Incompressible payloads, such as a compressed squashfs, stay as large as they are.
+        Self { artifact_percent: 100 }
+    }
+}
+
+/// Parameters of `size-growth`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SizeGrowthPolicy {
+    /// Warn if the payloads are larger than so many per cent of the previous release's. 1 to 100,000.
+    pub warn_above_percent: u32,
+}
+
+impl Default for SizeGrowthPolicy {
+    fn default() -> Self {
+        Self { warn_above_percent: 200 }
+    }
+}
+
+/// Parameters of `freeze-calendar`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FreezeCalendarPolicy {
+    /// The offset from UTC in which the periods are written; summer time is not known.
+    pub utc_offset: UtcOffset,
+    /// The freezes.
+    #[serde(rename = "period")]
+    pub periods: Vec<FreezePeriod>,
+}
+
+/// Parameters of `external`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExternalPolicy {
+    /// The program, by its absolute path, and its arguments. Empty: there is none, and the rule passes.
+    pub command: Vec<String>,
+    /// Who runs it: a name of `/etc/passwd`, never root.
+    pub user: String,
+    /// How long it may take, in seconds. 1 to 600.
+    pub timeout_seconds: u32,
+    /// Most bytes of its answer. 1 to 1,048,576.
+    pub max_output_bytes: u32,
+}
+
+impl Default for ExternalPolicy {
+    fn default() -> Self {
+        Self { command: Vec::new(), user: "nobody".to_owned(), timeout_seconds: 30, max_output_bytes: 64 * 1024 }
+    }
+}
+
 /// A model that the shop declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +198,47 @@ impl Policy {
     /// # Errors
     /// It is not TOML, or has a setting that is unknown or of the wrong type.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        toml::from_str(text).map_err(|e: toml::de::Error| PolicyError { why: e.to_string().trim_end().to_owned() })
+        let policy: Self = toml::from_str(text)
+            .map_err(|e: toml::de::Error| PolicyError { why: e.to_string().trim_end().to_owned() })?;
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Checks what the types do not: values within their bounds.
+    ///
+    /// # Errors
+    /// A value is out of its bounds.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let within = |value: u32, low: u32, high: u32, key: &str| {
+            let why = || format!("{key} = {value} is not within {low} to {high}");
+            if (low..=high).contains(&value) { Ok(()) } else { Err(PolicyError { why: why() }) }
+        };
+        within(self.branch_space.artifact_percent, 1, 1000, "[branch-space] artifact_percent")?;
+        within(self.size_growth.warn_above_percent, 1, 100_000, "[size-growth] warn_above_percent")?;
+        let ExternalPolicy { command, user, timeout_seconds, max_output_bytes } = &self.external;
+        within(*timeout_seconds, 1, 600, "[external] timeout_seconds")?;
+        within(*max_output_bytes, 1, 1 << 20, "[external] max_output_bytes")?;
+        let refuse = |why: &str| Err(PolicyError { why: why.to_owned() });
+        if command.first().is_some_and(|program| !program.starts_with('/')) {
+            return refuse("[external] command must begin with the absolute path of a program");
+        }
+        if command.iter().any(|word| word.contains('\0')) || command.len() > MAX_WORDS {
+            return refuse("[external] command may have at most 64 words, none with a NUL");
+        }
+        if user.is_empty() || ["root", "0"].contains(&user.as_str()) {
+            return refuse("[external] user must be somebody other than root");
+        }
+        let periods = &self.freeze_calendar.periods;
+        if periods.len() > MAX_PERIODS {
+            return refuse("[freeze-calendar] may have at most 100 periods");
+        }
+        for period in periods {
+            within(period.lasts_hours, 1, 366 * 24, "[freeze-calendar] lasts_hours")?;
+            if period.reason.trim().is_empty() || period.reason.len() > 200 || period.reason.contains(char::is_control) {
+                return refuse("[freeze-calendar] reason must be one line of 1 to 200 bytes");
+            }
+        }
+        Ok(())
     }
 
     /// The bounds to scan an archive under.
@@ -154,6 +272,23 @@ mod tests {
         assert_eq!(policy.limits().max_members, 5);
         assert_eq!(policy.image_magic.file_systems, [FileSystem::Erofs]);
         assert_eq!(policy.models.len(), 1);
+        let period = |line: &str| format!("[[freeze-calendar.period]]\nreason = \"Trade.\"\n{line}\n");
+        for bad in [
+            period("starts = \"0 0 18 24 12 *\"\nlasts_hours = 0"),
+            period("starts = \"0 0 18 24 13 *\"\nlasts_hours = 1"),
+            period("starts = \"Christmas\"\nlasts_hours = 1"),
+            period("starts = \"0 0 18 24 12 *\"\nlasts_hours = 1").replace("Trade.", " "),
+            "[freeze-calendar]\nutc_offset = \"Moscow\"\n".to_owned(),
+            "[external]\ncommand = [\"check\"]\n".to_owned(),
+            "[external]\nuser = \"root\"\n".to_owned(),
+            "[external]\ntimeout_seconds = 0\n".to_owned(),
+            "[external]\nmax_output_bytes = 1048577\n".to_owned(),
+            "[branch-space]\nartifact_percent = 0\n".to_owned(),
+            "[size-growth]\nwarn_above_percent = 0\n".to_owned(),
+        ] {
+            let message = Policy::parse(&bad).expect_err(&bad).to_string();
+            assert!(message.contains("policy.toml"), "{message}");
+        }
         for bad in ["[no-such-rule]\n", "[fits-slot]\nheadrom_bytes = 1\n", "[models]\nKIOSK = { slot_bytes = 1 }\n"] {
             let message = Policy::parse(bad).unwrap_err().to_string();
             assert!(message.contains("policy.toml"), "{message}");

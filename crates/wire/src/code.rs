@@ -72,6 +72,8 @@ codes! {
     NotPublished = "not-published", 409, "The release is not published";
     /// The release has no payload for any terminal of the branch.
     NothingToInstall = "nothing-to-install", 409, "The release does not fit any terminal there";
+    /// A freeze of the calendar is in force.
+    Frozen = "frozen", 409, "A freeze is in force";
     /// An artifact is known but not yet held here.
     NotHeldYet = "not-held-yet", 409, "Not held here yet";
     /// A report whose sequence number is out of order.

@@ -97,10 +97,11 @@ impl TryFrom<Inputs> for Settings {
     fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
         let tokens = "/etc/filial/head-office/tokens.toml";
         let tokens_file = absolute(inputs.operators.tokens_file, "operators.tokens_file", tokens)?;
-        let policy = match &inputs.policy.file {
+        let policy: Policy = match &inputs.policy.file {
             Some(file) => service_kit::config::read_toml(file)?,
             None => Policy::default(),
         };
+        policy.check().map_err(|e| ConfigError::bad("policy.file", e.to_string()))?;
         let folder = absolute(inputs.store.folder, "store.folder", "/var/lib/filial/store")?;
         let state_folder = inputs.state.folder.unwrap_or_else(|| folder.clone());
         let state_folder = absolute(Some(state_folder), "state.folder", "/var/lib/filial/head-office")?;

@@ -4,7 +4,9 @@
 
 pub mod artifacts;
 pub mod assignments;
+pub mod branch_stores;
 pub mod branches;
+pub mod facts;
 pub mod payloads;
 pub mod plans;
 pub mod releases;
@@ -26,7 +28,9 @@ mod embedded {
 pub const STATEMENTS: &[&[Statement]] = &[
     artifacts::STATEMENTS,
     assignments::STATEMENTS,
+    branch_stores::STATEMENTS,
     branches::STATEMENTS,
+    facts::STATEMENTS,
     jobs::STATEMENTS,
     outbox::STATEMENTS,
     payloads::STATEMENTS,

@@ -34,6 +34,7 @@ service_kit::statements! {
     SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1";
     SET_JUDGED = "UPDATE releases SET product = $2, version = $3, manifest = $4, manifest_sha256 = $5, report = $6
         WHERE id = $1";
+    SET_REPORT = "UPDATE releases SET report = $2 WHERE id = $1";
     SET_APPROVED = "UPDATE releases SET approved_by = $2, approved_reason = $3 WHERE id = $1";
     LOCK_PRODUCT = "SELECT pg_advisory_xact_lock(7001, hashtext($1))";
     TAKEN_VERSIONS = "SELECT version FROM releases WHERE product = $1
@@ -206,6 +207,15 @@ pub async fn set_judged<C: GenericClient>(c: &C, id: Uuid, judged: &Judged<'_>) 
     let digest = judged.manifest_sha256.map(|d| d.to_string());
     let report = to_json(judged.report, "report")?;
     execute(c, SET_JUDGED, &[&id, &product, &version, &judged.manifest, &digest, &report]).await.map(drop)
+}
+
+/// Replaces the checklist.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_report<C: GenericClient>(c: &C, id: Uuid, report: &Report) -> Result<(), DatabaseError> {
+    let report = to_json(report, "report")?;
+    execute(c, SET_REPORT, &[&id, &report]).await.map(drop)
 }
 
 /// Records who accepted the warnings and why.

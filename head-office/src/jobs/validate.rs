@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet_types::ReleaseState;
+use release::{External, Policy, Scan};
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use uuid::Uuid;
 
 use super::{measured, moved, sentence, subject};
+use crate::adapters;
 use crate::app::App;
 use crate::db;
 use crate::releases::{VALIDATE, advance, ingest, uploads};
@@ -40,13 +42,14 @@ impl JobHandler for Validate {
             io::ErrorKind::NotFound => JobError::GiveUp("The archive is gone from the store; upload it again.".into()),
             _ => JobError::Retry(format!("The archive {} cannot be read: {e}.", path.display())),
         })?;
+        let policy = &self.0.settings.policy;
+        let external = external(context, &scan, policy).await?;
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
         let now = context.clock.now();
-        let report = ingest::judge(&transaction, id, &scan, &self.0.settings.policy, now).await.map_err(moved)?;
+        let judged = ingest::judge(&transaction, id, &scan, external, policy, now).await.map_err(moved)?;
         commit(transaction).await?;
-        let rejected = report.is_some_and(|r| r.verdict() > wire::v1::releases::Verdict::Warn);
-        if rejected {
+        if judged == Some(ReleaseState::Rejected) {
             remove_archive(&self.0, id).await;
         }
         Ok(())
@@ -71,7 +74,18 @@ impl JobHandler for Validate {
     }
 }
 
-/// Removes a release's archive once nobody needs it any more.
+/// What the shop's own command says of the manifest; none if there is no command or no manifest. Before the transaction:
+/// it takes its time, and nothing is held meanwhile.
+async fn external(context: &JobContext, scan: &Scan, policy: &Policy) -> Result<Option<External>, JobError> {
+    let Some(manifest) = scan.manifest().filter(|_| !policy.external.command.is_empty()) else { return Ok(None) };
+    let manifest = serde_json::to_vec(manifest).map_err(|e| JobError::GiveUp(format!("The manifest as JSON: {e}.")))?;
+    tokio::select! {
+        answer = adapters::external::ask(&policy.external, manifest) => Ok(Some(answer)),
+        () = context.cancelled.cancelled() => Err(JobError::Interrupted),
+    }
+}
+
+/// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
 pub(super) async fn remove_archive(app: &App, id: Uuid) {
     uploads::remove(&app.store.upload(id)).await;
 }

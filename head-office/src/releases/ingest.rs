@@ -1,19 +1,18 @@
 //! From an archive to a checklist: one streaming pass, then the rules with what the database knows of the fleet.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
-use release::{Facts, Policy, Scan, SmallestSlot};
+use release::{External, FREEZE_CALENDAR, Policy, Scan};
 use service_kit::database::{DatabaseError, GenericClient};
 use uuid::Uuid;
 use wire::v1::plan::PayloadRef;
 use wire::v1::releases::{Report, Verdict};
 
-use super::{MoveError, advance};
+use super::{MoveError, advance, facts};
 use crate::db;
 use crate::db::payloads::NewPayload;
 use crate::db::releases::Judged;
@@ -43,7 +42,8 @@ impl Read for Cancellable<'_> {
     }
 }
 
-/// Judges what was read and moves the release from `validating` on, in the transaction `c`. Judged already: nothing.
+/// Judges what was read, with what became of the shop's own command, and moves the release from `validating` on, in the
+/// transaction `c`. The state it is in then; judged already: none.
 ///
 /// # Errors
 /// The database failed.
@@ -51,9 +51,10 @@ pub async fn judge<C: GenericClient>(
     c: &C,
     id: Uuid,
     scan: &Scan,
+    external: Option<External>,
     policy: &Policy,
     now: DateTime<Utc>,
-) -> Result<Option<Report>, MoveError> {
+) -> Result<Option<ReleaseState>, MoveError> {
     let Some(release) = db::releases::lock(c, id).await? else { return Ok(None) };
     if release.state != ReleaseState::Validating {
         return Ok(None);
@@ -63,7 +64,7 @@ pub async fn judge<C: GenericClient>(
         // Two archives of one version judged at once would both find it free.
         db::releases::lock_product(c, &manifest.product).await?;
     }
-    let report = release::evaluate(scan, &facts(c, scan).await?, policy);
+    let report = release::evaluate(scan, &facts::gather(c, scan, external, now).await?, policy);
     let read = scan.manifest.as_ref();
     let judged = Judged {
         product: manifest.map(|m| &m.product),
@@ -78,15 +79,25 @@ pub async fn judge<C: GenericClient>(
         store_payloads(c, id, scan).await?;
     }
     advance(c, &release, to, reason.as_deref(), now).await?;
-    Ok(Some(report))
+    Ok(Some(to))
 }
 
-/// Where a report leads, and the sentence that says why.
+/// Where a report leads, and the sentence that says why. A freeze passes by itself: what fails for no other reason
+/// waits for somebody who approves it afterwards.
 fn verdict(report: &Report) -> (ReleaseState, Option<String>) {
     let named = |verdict: Verdict| {
         let ids: Vec<&str> = report.findings.iter().filter(|f| f.verdict == verdict).map(|f| f.id.as_str()).collect();
         ids.join(", ")
     };
+    let unsettled = report.findings.iter().filter(|f| f.verdict > Verdict::Warn);
+    if report.verdict() == Verdict::Fail && unsettled.clone().all(|f| f.id == FREEZE_CALENDAR) {
+        let remedy = unsettled.map(|f| f.remedy.as_str()).collect::<Vec<_>>().join(" ");
+        let warnings = match named(Verdict::Warn) {
+            ids if ids.is_empty() => String::new(),
+            ids => format!(" Warnings to be accepted: {ids}."),
+        };
+        return (ReleaseState::AwaitingSignature, Some(format!("{remedy}{warnings}")));
+    }
     match report.verdict() {
         Verdict::Pass => (ReleaseState::Approved, None),
         Verdict::Warn => {
@@ -97,19 +108,6 @@ fn verdict(report: &Report) -> (ReleaseState, Option<String>) {
         }
         Verdict::Fail => (ReleaseState::Rejected, Some(format!("Rules that failed: {}.", named(Verdict::Fail)))),
     }
-}
-
-async fn facts<C: GenericClient>(c: &C, scan: &Scan) -> Result<Facts, DatabaseError> {
-    let smallest = db::terminals::smallest_slots(c).await?;
-    let models: BTreeMap<_, _> = smallest
-        .into_iter()
-        .map(|(model, bytes, terminal)| (model, SmallestSlot { bytes, terminal: Some(terminal) }))
-        .collect();
-    let published = match scan.manifest() {
-        Some(manifest) => Some(db::releases::taken_versions(c, &manifest.product).await?),
-        None => None,
-    };
-    Ok(Facts { models: Some(models), published })
 }
 
 async fn store_payloads<C: GenericClient>(c: &C, id: Uuid, scan: &Scan) -> Result<(), DatabaseError> {

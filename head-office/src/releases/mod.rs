@@ -4,6 +4,8 @@
 
 pub mod claims;
 pub mod ending;
+mod facts;
+mod freeze;
 pub mod ingest;
 pub mod publish;
 pub mod uploads;
@@ -18,6 +20,7 @@ use uuid::Uuid;
 use crate::db;
 use crate::db::releases::ReleaseRow;
 
+pub use freeze::settle_freeze;
 pub use view::{view, view_all};
 
 /// The audience of what operators' consoles want to know.

@@ -10,8 +10,8 @@ use wire::{Code, Problem};
 
 use crate::app::App;
 use crate::db;
-use crate::error::{ApiResult, not_moved};
-use crate::releases::{advance, view, view_all};
+use crate::error::{ApiResult, frozen, not_moved};
+use crate::releases::{advance, settle_freeze, view, view_all};
 
 /// Most releases in one answer.
 const MAX_RELEASES: i64 = 500;
@@ -42,7 +42,7 @@ pub async fn show(app: Data<App>, id: Path<Uuid>) -> ApiResult<Json<Release>> {
 #[utoipa::path(post, path = "/v1/releases/{id}/approve", tag = "releases", params(("id" = Uuid, Path)),
     request_body = Approve, responses(
     (status = 200, description = "The release, approved", body = Release),
-    (status = 409, description = "It does not wait for this", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It does not wait for this, or a freeze is in force", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "No reason was given", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<Approve>) -> ApiResult<Json<Release>> {
@@ -59,7 +59,9 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
         let detail = format!("The release is {} and waits for nobody's approval.", release.state);
         return Err(ApiError::new(Code::WrongState, detail, "Only a release in awaiting-signature can be approved."));
     }
-    advance(&transaction, &release, ReleaseState::Approved, None, app.clock.now()).await.map_err(not_moved)?;
+    let now = app.clock.now();
+    settle_freeze(&transaction, &release, &app.settings.policy, now).await?.map_err(frozen)?;
+    advance(&transaction, &release, ReleaseState::Approved, None, now).await.map_err(not_moved)?;
     db::releases::set_approved(&transaction, *id, &caller.name, &reason).await?;
     commit(transaction).await?;
     tracing::info!(release = %id, by = caller.name, reason, "warnings accepted");

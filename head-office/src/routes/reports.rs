@@ -10,6 +10,7 @@ use wire::{Code, clip_reason};
 
 use crate::app::App;
 use crate::db;
+use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
 use crate::error::ApiResult;
 use crate::rollout::apply;
@@ -104,6 +105,10 @@ async fn store<C: GenericClient>(
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
                 db::branches::set_artifact(c, &held, now).await?;
             }
+        }
+        Report::Store { capacity_bytes, free_bytes, held_bytes } => {
+            let room = Room { capacity: capacity_bytes, free: free_bytes, held: held_bytes };
+            db::branch_stores::set(c, branch, room, now).await?;
         }
     }
     Ok(false)

@@ -21,7 +21,7 @@ async fn only_published_artifacts_are_answered_and_only_to_those_who_may() {
     assert_eq!(status_of(&branch.client, Method::GET, "/v1/artifacts/ABC/index").await, 400);
     let manifest = service_kit::token::hash("kiosk 1.0.0 manifest");
     let bytes = branch.client.get_bytes(&paths::manifest(&manifest), 1000).await.unwrap();
-    assert_eq!(&bytes[..], b"format = 1\n");
+    assert!(bytes.starts_with(b"format = 1\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

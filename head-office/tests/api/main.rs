@@ -9,6 +9,7 @@ mod assignments;
 mod branches;
 mod enrol;
 mod events;
+mod judging;
 mod publishing;
 mod releases;
 mod reports;

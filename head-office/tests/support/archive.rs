@@ -13,6 +13,8 @@ pub struct Recipe<'a> {
     pub version: &'a str,
     pub model: &'a str,
     pub notes: &'a str,
+    /// What must be installed; empty for nothing.
+    pub requires: &'a str,
     /// Length of the image.
     pub length: usize,
     pub image_is_sound: bool,
@@ -27,6 +29,7 @@ impl Default for Recipe<'_> {
             version: "1.0.0",
             model: "kiosk-x86",
             notes: "First.",
+            requires: "",
             length: 300_000,
             image_is_sound: true,
             bits: 0xff,
@@ -58,12 +61,13 @@ pub fn image(length: usize, sound: bool, bits: u8) -> Vec<u8> {
 
 /// Packs an archive in `dir`.
 pub fn pack(dir: &Path, recipe: &Recipe<'_>) -> PathBuf {
-    let Recipe { product, version, model, notes, length, image_is_sound, bits } = *recipe;
+    let Recipe { product, version, model, notes, requires, length, image_is_sound, bits } = *recipe;
     let source = dir.join(format!("{product}-{version}"));
     std::fs::create_dir_all(source.join("payloads")).unwrap();
     std::fs::write(source.join("payloads/rootfs.img"), image(length, image_is_sound, bits)).unwrap();
+    let requires = if requires.is_empty() { String::new() } else { format!("requires = \"{requires}\"\n") };
     let manifest = format!(
-        "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"{notes}\"\n\n[[payload]]\n\
+        "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"{notes}\"\n{requires}\n[[payload]]\n\
          name = \"rootfs\"\nkind = \"slot-image\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\n"
     );
     std::fs::write(source.join("release.toml"), manifest).unwrap();
@@ -89,7 +93,12 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
     let sql = "INSERT INTO releases (id, state, file_name, archive_bytes, product, version, manifest, manifest_sha256,
         created_by, created_at, changed_at, touched_at)
         VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6, $6)";
-    let text = b"format = 1\n".as_slice();
+    let text = format!(
+        "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"First.\"\n[[payload]]\nname = \"rootfs\"\n\
+         kind = \"slot-image\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\nsize = 300000\nsha256 = \"{}\"\n",
+        digest("payload")
+    );
+    let text = text.as_bytes();
     client.execute(sql, &[&id, &product, &version, &text, &manifest.to_string(), &now]).await.unwrap();
     let sql = "INSERT INTO artifacts (sha256, length, index_sha256, index_length, info_hash, torrent, payload_sha256,
         created_at) VALUES ($1, $2, $3, $4, $5, '', $6, $7)";
@@ -97,7 +106,7 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
     let (index, hash) = (artifact.index_sha256.to_string(), artifact.info_hash.to_string());
     client.execute(sql, &[&sha256, &1000i64, &index, &100i64, &hash, &payload, &now]).await.unwrap();
     let sql = "INSERT INTO payloads (release_id, position, name, kind, compatible, archive_offset, length, sha256,
-        artifact_sha256) VALUES ($1, 0, 'rootfs', 'slot-image', $2, 512, 4000, $3, $4)";
+        artifact_sha256) VALUES ($1, 0, 'rootfs', 'slot-image', $2, 512, 300000, $3, $4)";
     client.execute(sql, &[&id, &vec![model], &payload, &sha256]).await.unwrap();
     artifact
 }

@@ -169,6 +169,7 @@ impl Office {
         let answer: EnrolResponse = self.machine(None).post("/v1/enrol", &enrol).await.unwrap();
         let client = self.machine(Some(&answer.token));
         let mut branch = Branch { name: answer.branch, token: answer.token, client, epoch: Uuid::new_v4(), seq: 0 };
+        branch.store(1 << 30, 1 << 30).await;
         for terminal in terminals {
             branch.seen(terminal, model).await;
         }
@@ -212,6 +213,17 @@ pub struct Branch {
 impl Branch {
     pub async fn seen(&mut self, terminal: &str, model: &str) {
         self.report(Report::TerminalSeen { facts: facts(terminal, model) }).await;
+    }
+
+    /// The room in its store, in bytes.
+    pub async fn store(&mut self, capacity_bytes: u64, free_bytes: u64) {
+        self.report(Report::Store { capacity_bytes, free_bytes, held_bytes: 0 }).await;
+    }
+
+    /// What a terminal runs.
+    pub async fn runs(&mut self, terminal: &str, version: &str) {
+        let (terminal, version) = (terminal.parse().unwrap(), version.parse().unwrap());
+        self.report(Report::Running { terminal, slot: fleet_types::Slot::A, version }).await;
     }
 
     pub async fn report(&mut self, report: Report) {

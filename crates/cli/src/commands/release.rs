@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use release::{Facts, Limits, Manifest, Packed, Policy, Scan, evaluate};
 use serde_json::json;
+use service_kit::{Clock as _, SystemClock};
 use wire::v1::releases::Verdict;
 
 use crate::args::{Global, ReleaseCommand};
@@ -120,7 +121,7 @@ fn validate(global: &Global, path: &Path, policy: Option<&Path>) -> Result<(), F
     let bar = progress::bytes("checking", length, global.json);
     let found = release::scan(file, &policy.limits(), &mut |at| bar.set_position(at));
     bar.finish_and_clear();
-    let report = evaluate(&found.map_err(Failure::read(path))?, &Facts::unknown(), &policy);
+    let report = evaluate(&found.map_err(Failure::read(path))?, &Facts::at(SystemClock.now()), &policy);
     answer(global.json, &report, |report| format!("{}\n{}", checklist(report), summary(report)))?;
     if report.verdict() == Verdict::Fail {
         return Err(Failure::rejected(format!("{} breaks a rule", path.display())));

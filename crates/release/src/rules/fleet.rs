@@ -7,9 +7,7 @@ use fleet_types::ModelName;
 use crate::facts::SmallestSlot;
 use crate::manifest::Manifest;
 
-use super::{Case, Judgement, first_of, plural};
-
-const ELSEWHERE: &str = "Head office judges this when the archive is uploaded.";
+use super::{Case, ELSEWHERE, Judgement, first_of, list, plural};
 
 pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
@@ -60,16 +58,6 @@ fn wanted_models(manifest: &Manifest) -> BTreeSet<&ModelName> {
     manifest.payloads.iter().flat_map(|p| &p.compatible).collect()
 }
 
-fn list<'a>(names: impl IntoIterator<Item = &'a ModelName>) -> String {
-    const SHOWN: usize = 8;
-    let names: Vec<&str> = names.into_iter().map(ModelName::as_str).collect();
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
-        _ => names.join(", "),
-    }
-}
-
 pub(super) fn compatible_known(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let Some(models) = known_models(case) else {
@@ -80,11 +68,11 @@ pub(super) fn compatible_known(case: &Case<'_>) -> Judgement {
     if strange.is_empty() {
         return Judgement::pass(match wanted.len() {
             0 => "No payload is bound to a model.".to_owned(),
-            n => format!("The fleet has {}: {}.", plural(n, "model", "models"), list(wanted)),
+            n => format!("The fleet has {}: {}.", plural(n, "model", "models"), list(&wanted, n)),
         });
     }
     Judgement::fail(
-        format!("The fleet has no model {}; it has: {}.", list(strange), list(models.keys())),
+        format!("The fleet has no model {}; it has: {}.", list(&strange, strange.len()), list(models.keys(), models.len())),
         "Correct `compatible` in release.toml, enrol a terminal of that model, or declare it under [models] in policy.toml.",
     )
 }

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use release::{Facts, Limits, Manifest, Policy, Scan, SmallestSlot, evaluate, scan};
+use release::{
+    BranchStore, Facts, Limits, Manifest, Policy, PreviousRelease, Running, RunningVersion, Scan, SmallestSlot, StoreRoom,
+    evaluate, scan,
+};
 use tar::Header;
 use tempfile::TempDir;
 use wire::v1::releases::{Finding, Verdict};
@@ -71,6 +74,30 @@ pub fn fleet() -> Facts {
     Facts {
         models: Some([("kiosk-x86-64".parse().unwrap(), slot)].into()),
         published: Some(vec!["2.3.0".parse().unwrap(), "2.2.0".parse().unwrap()]),
+        now: Some("2030-01-01T08:00:00Z".parse().unwrap()),
+        running: Some(Running { versions: vec![runs(Some("2.3.0"), &["north/till-1"])], beyond: 0 }),
+        steps: Some(Vec::new()),
+        branches: Some(vec![store("north", Some((20_000, 10_000)))]),
+        previous: Some(Some(PreviousRelease { version: "2.3.0".parse().unwrap(), bytes: 8000 })),
+        external: None,
+    }
+}
+
+/// Terminals that run the same.
+pub fn runs(version: Option<&str>, terminals: &[&str]) -> RunningVersion {
+    RunningVersion {
+        version: version.map(|v| v.parse().unwrap()),
+        terminals: terminals.len() as u64,
+        some: terminals.iter().take(8).map(|t| t.parse().unwrap()).collect(),
+    }
+}
+
+/// A branch with a terminal for [`good`], and what its store holds in all and now.
+pub fn store(branch: &str, room: Option<(u64, u64)>) -> BranchStore {
+    BranchStore {
+        branch: branch.parse().unwrap(),
+        models: vec!["kiosk-x86-64".parse().unwrap()],
+        room: room.map(|(capacity_bytes, free_bytes)| StoreRoom { capacity_bytes, free_bytes }),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The archive from outside: packed, read, judged; hostile ones, and those of the ordinary `tar`.
 
 #[cfg(test)]
+mod circumstances;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod kit;
@@ -14,3 +16,5 @@ mod ordinary_tar;
 mod packing;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod total;

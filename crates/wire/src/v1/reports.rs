@@ -74,6 +74,15 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trouble: Option<String>,
     },
+    /// The room in the branch server's store.
+    Store {
+        /// What artifacts may take in all, in bytes.
+        capacity_bytes: u64,
+        /// What a new artifact may take now, in bytes.
+        free_bytes: u64,
+        /// What the artifacts there take, in bytes.
+        held_bytes: u64,
+    },
 }
 
 /// Where an update stands.

@@ -1,0 +1,98 @@
+//! The answer of the shop's own command. Whoever runs it hands its output over; reading that is pure.
+
+use serde::Deserialize;
+use wire::v1::releases::Verdict;
+
+/// Longest cause or remedy that is taken from a command, in characters.
+const MAX_TEXT: usize = 300;
+
+/// What became of the shop's own command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum External {
+    /// It answered.
+    Answered {
+        /// Its verdict.
+        verdict: Verdict,
+        /// Why, one sentence.
+        cause: String,
+        /// What to do; empty on `pass`.
+        remedy: String,
+    },
+    /// It did not answer as it should: never a pass.
+    Failed {
+        /// Why, one sentence.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    verdict: Verdict,
+    #[serde(default)]
+    cause: String,
+    #[serde(default)]
+    remedy: String,
+}
+
+impl External {
+    /// It failed because of `why`; what a stranger's program put into it is made harmless.
+    pub fn failed(why: impl AsRef<str>) -> Self {
+        Self::Failed { why: clean(why.as_ref()) }
+    }
+
+    /// What the command wrote to its standard output before it ended well:
+    /// `{"verdict": "pass" | "warn" | "unknown" | "fail", "cause": "…", "remedy": "…"}`.
+    pub fn read(output: &[u8]) -> Self {
+        let answer: Answer = match serde_json::from_slice(output) {
+            Ok(answer) => answer,
+            Err(e) => return Self::failed(format!("The command's answer is not the JSON that is asked for: {e}.")),
+        };
+        let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+        let cause = or(clean(&answer.cause), "The command gives no cause.");
+        let remedy = match answer.verdict {
+            Verdict::Pass => String::new(),
+            _ => or(clean(&answer.remedy), "Ask whoever keeps the command under [external] of policy.toml."),
+        };
+        Self::Answered { verdict: answer.verdict, cause, remedy }
+    }
+}
+
+/// Text that a screen and a database can take, in one line.
+fn clean(text: &str) -> String {
+    let spaced = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let text: String = spaced.filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read() {
+        let answered = |verdict, cause: &str, remedy: &str| External::Answered {
+            verdict,
+            cause: cause.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        for (output, expected) in [
+            (r#"{"verdict":"pass"}"#, answered(Verdict::Pass, "The command gives no cause.", "")),
+            (r#" {"verdict":"pass","cause":"Fine.","remedy":"x"} "#, answered(Verdict::Pass, "Fine.", "")),
+            (r#"{"verdict":"fail","cause":"No.","remedy":"Do."}"#, answered(Verdict::Fail, "No.", "Do.")),
+            (r#"{"verdict":"warn","cause":"a\nb\u0000","remedy":"Do."}"#, answered(Verdict::Warn, "a b", "Do.")),
+        ] {
+            assert_eq!(External::read(output.as_bytes()), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_a_failure() {
+        for output in ["", "pass", "{}", r#"{"verdict":"PASS"}"#, r#"{"verdict":"pass"}{"verdict":"fail"}"#, "[1]"] {
+            assert!(matches!(External::read(output.as_bytes()), External::Failed { .. }), "{output}");
+        }
+        assert!(matches!(External::read(b"\xff\xfe"), External::Failed { .. }));
+        let External::Failed { why } = External::failed("x\u{1b}[31m\n".repeat(1000)) else { unreachable!() };
+        assert!(why.len() <= MAX_TEXT && !why.contains(['\u{1b}', '\n']), "{why}");
+    }
+}
