@@ -48,9 +48,8 @@ pub async fn once(app: &App, told: &mut Told) -> Result<(), DatabaseError> {
     let disk = disk.unwrap_or(Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
     let Some(room) = StoreRoom::of(&records, &disk) else { return Ok(()) };
     let now = app.clock.now();
-    let is_due = |(at, last): &(DateTime<Utc>, StoreRoom)| {
-        now.signed_duration_since(*at).abs() >= REST && room.differs(last)
-    };
+    let is_due =
+        |(at, last): &(DateTime<Utc>, StoreRoom)| now.signed_duration_since(*at).abs() >= REST && room.differs(last);
     if told.as_ref().is_some_and(|told| !is_due(told)) {
         return Ok(());
     }

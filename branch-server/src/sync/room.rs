@@ -76,8 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_spoken_for() {
-        let records =
-            [record(Stage::Held, 100, 100), record(Stage::Listed, 50, 20), record(Stage::Wanted, 1000, 0)];
+        let records = [record(Stage::Held, 100, 100), record(Stage::Listed, 50, 20), record(Stage::Wanted, 1000, 0)];
         let room = |disk: &Disk| StoreRoom::of(&records, disk).map(|r| (r.capacity, r.free, r.held));
         assert_eq!(room(&disk(Some(500), None)), Some((620, 470, 120)));
         assert_eq!(room(&disk(Some(500), Some(200))), Some((200, 50, 120)));

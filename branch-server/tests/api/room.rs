@@ -28,10 +28,8 @@ async fn waiting(branch: &Branch) -> u64 {
 async fn a_start_tells_what_room_there_is() {
     let branch = Branch::enrolled().await;
     branch.start_jobs();
-    let found = wait_for("a report of the store", PATIENCE, async || {
-        stores(&branch).first().copied().ok_or("none came")
-    })
-    .await;
+    let found =
+        wait_for("a report of the store", PATIENCE, async || stores(&branch).first().copied().ok_or("none came")).await;
     assert!(found.0 >= found.1 && found.0 > 0, "{found:?}");
 }
 

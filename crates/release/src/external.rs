@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use wire::v1::releases::Verdict;
 
-/// Longest cause or remedy that is taken from a command, in characters.
-const MAX_TEXT: usize = 300;
+use crate::path::is_invisible;
+
+/// Longest cause or remedy that is taken from a command, in bytes.
+const MAX_TEXT: usize = 600;
 
 /// What became of the shop's own command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +62,16 @@ impl External {
 
 /// Text that a screen and a database can take, in one line.
 fn clean(text: &str) -> String {
-    let spaced = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let text: String = spaced.filter(|c| !c.is_control()).take(MAX_TEXT).collect();
-    text.trim().to_owned()
+    let mut clean = String::new();
+    for c in text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
+        if clean.len() + c.len_utf8() > MAX_TEXT {
+            break;
+        }
+        if !c.is_control() && !is_invisible(c) {
+            clean.push(c);
+        }
+    }
+    clean.trim().to_owned()
 }
 
 #[cfg(test)]

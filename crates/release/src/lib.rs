@@ -22,9 +22,7 @@ mod rules;
 mod scan;
 
 pub use external::External;
-pub use facts::{
-    BranchStore, Facts, PreviousRelease, PublishedStep, Running, RunningVersion, SmallestSlot, StoreRoom,
-};
+pub use facts::{BranchStore, Facts, PreviousRelease, PublishedStep, Running, RunningVersion, SmallestSlot, StoreRoom};
 pub use flaw::{Flaw, Why};
 pub use freeze::{FreezePeriod, Starts, UtcOffset};
 pub use image::{FileSystem, Image};

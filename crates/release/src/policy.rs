@@ -234,7 +234,8 @@ impl Policy {
         }
         for period in periods {
             within(period.lasts_hours, 1, 366 * 24, "[freeze-calendar] lasts_hours")?;
-            if period.reason.trim().is_empty() || period.reason.len() > 200 || period.reason.contains(char::is_control) {
+            if period.reason.trim().is_empty() || period.reason.len() > 200 || period.reason.contains(char::is_control)
+            {
                 return refuse("[freeze-calendar] reason must be one line of 1 to 200 bytes");
             }
         }

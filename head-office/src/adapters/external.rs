@@ -26,7 +26,9 @@ enum Failure {
     NoUser(String),
     #[error("The user {0} is root, who must not run it.")]
     Root(String),
-    #[error("Head office does not run as root, so it cannot become {0}; name the user as whom it runs, or run it as root.")]
+    #[error(
+        "Head office does not run as root, so it cannot become {0}; name the user as whom it runs, or run it as root."
+    )]
     NotAllowed(String),
     #[error("It cannot be started: {0}.")]
     Start(io::Error),
@@ -198,7 +200,8 @@ mod tests {
     fn a_user_is_found_by_name_and_is_never_root() {
         let passwd = "root:x:0:0::/:/bin/sh\ntoor:x:0:5::/:/bin/sh\nnobody:x:65534:65533:a:/:/bin/false\nodd:x:y:1\n";
         assert_eq!(user(passwd, "nobody").unwrap(), (65534, 65533));
-        for (name, says) in [("root", "root"), ("toor", "root"), ("odd", "no user odd"), ("x", "no user x"), ("", "no user")]
+        for (name, says) in
+            [("root", "root"), ("toor", "root"), ("odd", "no user odd"), ("x", "no user x"), ("", "no user")]
         {
             let failure = user(passwd, name).unwrap_err().to_string();
             assert!(failure.contains(says), "{name}: {failure}");

@@ -210,6 +210,23 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_a_policy_is_one_and_shows_every_rule() {
+        let text = include_str!("../../policy.example.toml");
+        let policy = Policy::parse(text).unwrap();
+        for rule in release::RULES {
+            assert!(text.contains(rule.id), "{} is not explained", rule.id);
+        }
+        // Apart from what the file itself calls an example it is the default.
+        let Policy { freeze_calendar, external, models, .. } = Policy::default();
+        let external = release::ExternalPolicy { command: policy.external.command.clone(), ..external };
+        let periods = policy.freeze_calendar.periods.clone();
+        let freeze_calendar = release::FreezeCalendarPolicy { periods, ..freeze_calendar };
+        assert!(models.is_empty() && policy.models.len() == 1);
+        let models = policy.models.clone();
+        assert_eq!(policy, Policy { freeze_calendar, external, models, ..Policy::default() });
+    }
+
+    #[test]
     fn a_missing_setting_is_named_with_an_example() {
         let error = settings(&EXAMPLE.replace("listen = \"127.0.0.1:7001\"", "")).unwrap_err().to_string();
         assert!(error.contains("operators.listen") && error.contains("127.0.0.1:7001"), "{error}");

@@ -51,10 +51,7 @@ pub async fn gather<C: GenericClient>(
 }
 
 /// What the published releases demand. One whose manifest cannot be read is no step.
-async fn steps<C: GenericClient>(
-    c: &C,
-    published: &[(Uuid, Version)],
-) -> Result<Vec<PublishedStep>, DatabaseError> {
+async fn steps<C: GenericClient>(c: &C, published: &[(Uuid, Version)]) -> Result<Vec<PublishedStep>, DatabaseError> {
     let mut steps = Vec::new();
     for (id, version) in published.iter().take(MAX_STEPS) {
         let manifest = db::facts::manifest(c, *id).await?;

@@ -35,7 +35,11 @@ async fn with_policy(policy: &str) -> Office {
     office
 }
 
-async fn approve(office: &Office, id: Uuid, body: serde_json::Value) -> Result<Release, service_kit::client::ClientError> {
+async fn approve(
+    office: &Office,
+    id: Uuid,
+    body: serde_json::Value,
+) -> Result<Release, service_kit::client::ClientError> {
     office.as_role(Role::ReleaseManager).post(&format!("/v1/releases/{id}/approve"), &body).await
 }
 
@@ -56,7 +60,8 @@ async fn a_release_that_grew_waits_until_somebody_accepts_it_with_a_reason() {
     let release = approve(&office, id, json!({ "reason": "New product films." })).await.unwrap();
     assert!([ReleaseState::Approved, ReleaseState::Publishing].contains(&release.state), "{release:?}");
     let client = connection(&office.pool().await).await.unwrap();
-    let row = client.query_one("SELECT approved_by, approved_reason FROM releases WHERE id = $1", &[&id]).await.unwrap();
+    let row =
+        client.query_one("SELECT approved_by, approved_reason FROM releases WHERE id = $1", &[&id]).await.unwrap();
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("release-manager", "New product films."));
 }
 
@@ -201,7 +206,11 @@ async fn a_command_that_does_not_answer_as_it_should_never_passes() {
         ("garbage", "head -c 100 /dev/urandom", "not the JSON"),
         ("silent", "", "not the JSON"),
         ("talker", "yes '{\"verdict\":\"pass\"}'", "more than 500 bytes"),
-        ("bad-end", "echo '{\"verdict\":\"pass\"}'; echo no licence >&2; exit 3", "exit status: 3, and said: no licence"),
+        (
+            "bad-end",
+            "echo '{\"verdict\":\"pass\"}'; echo no licence >&2; exit 3",
+            "exit status: 3, and said: no licence",
+        ),
         ("killed", "echo '{\"verdict\":\"pass\"}'; kill -9 $$", "signal: 9"),
     ] {
         let found = external(dir.path(), name, text, 30).await;

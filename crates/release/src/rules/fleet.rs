@@ -72,7 +72,11 @@ pub(super) fn compatible_known(case: &Case<'_>) -> Judgement {
         });
     }
     Judgement::fail(
-        format!("The fleet has no model {}; it has: {}.", list(&strange, strange.len()), list(models.keys(), models.len())),
+        format!(
+            "The fleet has no model {}; it has: {}.",
+            list(&strange, strange.len()),
+            list(models.keys(), models.len())
+        ),
         "Correct `compatible` in release.toml, enrol a terminal of that model, or declare it under [models] in policy.toml.",
     )
 }

@@ -37,7 +37,8 @@ fn says(facts: &Facts, policy: &Policy, rule: &str, verdict: Verdict, says: &[&s
 fn upgrade_path_direct() {
     // The release is 2.4.0 and requires >=2.2.0.
     let path = |versions| running(versions, Vec::new());
-    let check = |facts: &Facts, verdict, parts: &[&str]| says(facts, &Policy::default(), "upgrade-path", verdict, parts);
+    let check =
+        |facts: &Facts, verdict, parts: &[&str]| says(facts, &Policy::default(), "upgrade-path", verdict, parts);
     check(&path(Vec::new()), Pass, &[]);
     check(&path(vec![runs(Some("2.2.0"), &["north/a"]), runs(Some("2.3.9"), &["north/b"])]), Pass, &["all terminals"]);
     check(&path(vec![runs(Some("2.4.0"), &["north/a"]), runs(Some("3.0.0"), &["north/b"])]), Pass, &[]);
@@ -108,10 +109,8 @@ fn branch_space() {
 
 #[test]
 fn size_growth() {
-    let previous = |bytes| Facts {
-        previous: Some(Some(PreviousRelease { version: "2.3.0".parse().unwrap(), bytes })),
-        ..fleet()
-    };
+    let previous =
+        |bytes| Facts { previous: Some(Some(PreviousRelease { version: "2.3.0".parse().unwrap(), bytes })), ..fleet() };
     for (bytes, text, verdict, part) in [
         (4500, "", Pass, "200 % of the 4500 of 2.3.0"),
         (4499, "", Warn, "the policy allows 200 %"),
@@ -143,7 +142,10 @@ fn freeze_calendar() {
     says(&Facts { now: None, ..fleet() }, &calendar, "freeze-calendar", Unknown, &[]);
     let now = "2030-12-24T15:00:00Z".parse().unwrap();
     assert_eq!(release::freeze(&calendar, now).verdict, Fail, "as approval asks");
-    assert_eq!(release::freeze(&calendar, now), judge(&good(), &at("2030-12-24T15:00:00Z"), &calendar, "freeze-calendar"));
+    assert_eq!(
+        release::freeze(&calendar, now),
+        judge(&good(), &at("2030-12-24T15:00:00Z"), &calendar, "freeze-calendar")
+    );
 }
 
 #[test]

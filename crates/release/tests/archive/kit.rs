@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use release::{
-    BranchStore, Facts, Limits, Manifest, Policy, PreviousRelease, Running, RunningVersion, Scan, SmallestSlot, StoreRoom,
-    evaluate, scan,
+    BranchStore, Facts, Limits, Manifest, Policy, PreviousRelease, Running, RunningVersion, Scan, SmallestSlot,
+    StoreRoom, evaluate, scan,
 };
 use tar::Header;
 use tempfile::TempDir;

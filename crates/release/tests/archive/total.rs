@@ -38,7 +38,8 @@ fn steps() -> impl Strategy<Value = Vec<PublishedStep>> {
 }
 
 fn branches() -> impl Strategy<Value = Vec<BranchStore>> {
-    let room = (any::<u64>(), any::<u64>()).prop_map(|(capacity_bytes, free_bytes)| StoreRoom { capacity_bytes, free_bytes });
+    let room =
+        (any::<u64>(), any::<u64>()).prop_map(|(capacity_bytes, free_bytes)| StoreRoom { capacity_bytes, free_bytes });
     let branch = ("[a-z]{1,32}", proptest::collection::vec(model(), 0..3), option::of(room))
         .prop_map(|(branch, models, room)| BranchStore { branch: branch.parse().unwrap(), models, room });
     proptest::collection::vec(branch, 0..20)
@@ -49,7 +50,9 @@ fn external() -> impl Strategy<Value = External> {
         ".{0,400}".prop_map(External::failed),
         proptest::collection::vec(any::<u8>(), 0..50).prop_map(|bytes| External::read(&bytes)),
         ("(pass|warn|fail|unknown)", ".{0,400}").prop_map(|(verdict, text)| {
-            External::read(serde_json::json!({ "verdict": verdict, "cause": text, "remedy": text }).to_string().as_bytes())
+            External::read(
+                serde_json::json!({ "verdict": verdict, "cause": text, "remedy": text }).to_string().as_bytes(),
+            )
         }),
     ]
 }
@@ -75,7 +78,8 @@ fn facts() -> impl Strategy<Value = Facts> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let starts = prop_oneof!["(0|\\*|5-9) (0|\\*) (0|\\*) (1|31|\\*) (2|\\*) (Fri|\\*)", Just("0 0 18 24 12 * 2020".to_owned())];
+    let starts =
+        prop_oneof!["(0|\\*|5-9) (0|\\*) (0|\\*) (1|31|\\*) (2|\\*) (Fri|\\*)", Just("0 0 18 24 12 * 2020".to_owned())];
     (starts, 1..8784u32, -12..14i32, any::<bool>(), 1..1000u32).prop_map(|(starts, hours, offset, command, percent)| {
         let command = if command { "[\"/bin/true\"]" } else { "[]" };
         Policy::parse(&format!(
