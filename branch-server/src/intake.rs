@@ -1,7 +1,7 @@
 //! Reports of terminals: each counts exactly once. What a batch says is stored, and queued for head office, in the
 //! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, Transaction, connection};
 use wire::Code;
@@ -18,6 +18,12 @@ const MAX_AGENT_VERSION: usize = 64;
 
 /// Longest code of a reason, in bytes.
 const MAX_REASON_CODE: usize = 64;
+
+/// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
+const FIRST_YEAR: i32 = 1970;
+
+/// See `FIRST_YEAR`.
+const LAST_YEAR: i32 = 9999;
 
 /// Largest number that a terminal may name: what the database holds.
 const MAX_NUMBER: u64 = i64::MAX as u64;
@@ -53,6 +59,10 @@ pub async fn store(app: &App, terminal: &TerminalName, batch: &Batch) -> Result<
         relay::queue(&tx, numbered.at, &numbered.report).await?;
     }
     let through = fresh.last().map_or(before, |last| last.seq);
+    if batch.reports.is_empty() {
+        // No numbering begins with nothing.
+        return Ok(Acknowledged { through });
+    }
     report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
     db::commit(tx).await?;
     app.metrics.reports_stored.inc_by(fresh.len() as u64);
@@ -71,7 +81,7 @@ async fn apply(
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
         // Refused by `check`.
-        Report::Artifact { .. } | Report::Store { .. } => terminals::heard(tx, terminal, now).await,
+        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } => terminals::heard(tx, terminal, now).await,
     }
 }
 
@@ -101,7 +111,7 @@ async fn apply_update(
 fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
     if batch.reports.len() > MAX_BATCH {
         let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", batch.reports.len());
-        return Err(ApiError::new(Code::TooLarge, detail, "Send them in several batches."));
+        return Err(ApiError::new(Code::BatchTooLong, detail, "Send them in several batches."));
     }
     for (numbered, before) in batch.reports.iter().zip(std::iter::once(None).chain(batch.reports.iter().map(Some))) {
         if numbered.seq == 0 || numbered.seq > MAX_NUMBER {
@@ -109,6 +119,10 @@ fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
         }
         if before.is_some_and(|before| numbered.seq != before.seq + 1) {
             return Err(ApiError::bad_field("seq", format!("{} does not follow the one before", numbered.seq)));
+        }
+        if !(FIRST_YEAR..=LAST_YEAR).contains(&numbered.at.year()) {
+            let why = format!("report {} is of the year {}", numbered.seq, numbered.at.year());
+            return Err(ApiError::bad_field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
         }
         check_report(terminal, &numbered.report)?;
     }
@@ -129,12 +143,15 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::Artifact { .. } | Report::Store { .. } => {
             return Err(ApiError::bad_field("kind", "that is reported by branch servers, not by terminals"));
         }
+        Report::PlanRefused { .. } => {
+            return Err(ApiError::bad_field("kind", "plan-refused is reported by branch servers, not by terminals"));
+        }
     };
     if about == terminal {
         return Ok(());
     }
     let detail = format!("Terminal {terminal} may not report about {about}.");
-    Err(ApiError::new(Code::Forbidden, detail, "Report about yourself only."))
+    Err(ApiError::new(Code::NotYourself, detail, "Report about yourself only."))
 }
 
 /// Whether facts of a terminal can be kept.
@@ -217,14 +234,14 @@ mod tests {
         assert_eq!(code(vec![(7, ok()), (9, ok())]), Some(Code::BadField));
         assert_eq!(code(vec![(7, ok()), (7, ok())]), Some(Code::BadField));
         assert_eq!(code(vec![(u64::MAX, ok())]), Some(Code::BadField));
-        assert_eq!(code((1..=MAX_BATCH as u64 + 1).map(|n| (n, ok())).collect()), Some(Code::TooLarge));
+        assert_eq!(code((1..=MAX_BATCH as u64 + 1).map(|n| (n, ok())).collect()), Some(Code::BatchTooLong));
     }
 
     #[test]
     fn a_terminal_speaks_for_itself_only() {
         let other =
             Report::Running { terminal: "till-2".parse().unwrap(), slot: Slot::A, version: Version::new(1, 0, 0) };
-        assert_eq!(code(vec![(1, other)]), Some(Code::Forbidden));
+        assert_eq!(code(vec![(1, other)]), Some(Code::NotYourself));
         let artifact = Report::Artifact { artifact: [1; 32].into(), have_bytes: 1, complete: true, trouble: None };
         assert_eq!(code(vec![(1, artifact)]), Some(Code::BadField));
         let store = Report::Store { capacity_bytes: 1, free_bytes: 1, held_bytes: 0 };

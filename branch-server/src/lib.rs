@@ -146,12 +146,14 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             address: app.settings.operators.listen,
             configure: Arc::new(move |config| app::configure_operators(&operators, config)),
             metrics: app.http_metrics.clone(),
+            limits: app.settings.limits,
         },
         Listener {
             name: "machines",
             address: app.settings.machines_listen,
             configure: Arc::new(move |config| app::configure_machines(&machines, config)),
             metrics: app.http_metrics.clone(),
+            limits: app.settings.limits,
         },
     ]
 }

@@ -56,6 +56,7 @@ fn subject(report: &Report) -> String {
         Report::Update { terminal, .. } => format!("update/{terminal}"),
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
         Report::Store { .. } => "store".to_owned(),
+        Report::PlanRefused { .. } => "plan".to_owned(),
     }
 }
 
@@ -68,6 +69,8 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         ) if (artifact, complete, trouble) == (artifact2, complete2, trouble2) => (at, new.clone()),
         // Only the newest room counts.
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
+        // Only the newest counts.
+        (Report::PlanRefused { .. }, Report::PlanRefused { .. }) => (at, new.clone()),
         (Report::TerminalSeen { facts }, Report::TerminalSeen { facts: facts2 }) if facts.name == facts2.name => {
             (at, new.clone())
         }
@@ -150,7 +153,7 @@ async fn refused(pool: &Pool, batch: &Batch, error: UpstreamError) -> Result<Del
             renumber(pool, None).await?;
             Ok(Delivery::Renumbered)
         }
-        Some(Code::BadRequest | Code::BadField | Code::TooLarge) => {
+        Some(code) if code.is_about_content() => {
             let [only] = &batch.reports[..] else { return Ok(Delivery::OneByOne) };
             // Every later report would wait behind it for ever: confirmations matter more than one line.
             tracing::error!(%error, report = ?only, "head office does not take a report: set aside");

@@ -164,6 +164,7 @@ async fn branch(
         enrolled: true,
         last_heard: site.last_contact,
         plan_serial: plan.map(|p| p.serial),
+        plan_refused: site.plan_refused.clone(),
         assignments,
         artifacts,
         terminals,

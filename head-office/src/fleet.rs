@@ -27,6 +27,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
     let assignments = db::assignments::of_branches(c, &names).await?;
     let plans = db::plans::newest_of(c, &names).await?;
     let held = db::branches::artifacts(c, &names).await?;
+    let refusals = db::plan_refusals::of(c, &names).await?;
     let stands = db::updates::stands(c, &names).await?;
     let counts = db::terminals::count(c, &names).await?;
     Ok(rows
@@ -38,6 +39,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
                 enrolled: row.enrolled.is_some(),
                 last_heard: row.last_heard,
                 plan_serial: plan.map(|p| p.serial),
+                plan_refused: refusals.iter().find(|(name, _)| own(name)).map(|(_, why)| why.clone()),
                 assignments: assignments
                     .iter()
                     .filter(|a| own(&a.branch))

@@ -126,8 +126,8 @@ fn listener(
     app: &Arc<app::App>,
     configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
 ) -> Listener {
-    let (metrics, app) = (app.metrics.clone(), app.clone());
-    Listener { name, address, configure: Arc::new(move |config| configure(config, &app)), metrics }
+    let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits, app.clone());
+    Listener { name, address, configure: Arc::new(move |config| configure(config, &app)), metrics, limits }
 }
 
 impl Running {

@@ -238,7 +238,7 @@ impl Agent {
                 tracing::warn!("the branch server lost the thread of the reports: they are numbered anew");
                 self.keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), false))?;
             }
-            Some(Code::BadRequest | Code::BadField | Code::TooLarge) if single => {
+            Some(code) if single && code.is_about_content() => {
                 tracing::error!(error = chain(error), "the branch server will never take this report: it is dropped");
                 self.keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), true))?;
             }

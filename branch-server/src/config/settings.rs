@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use service_kit::config::check::{absolute, address, http_url, seconds};
+use service_kit::config::check::{absolute, address, http_url, seconds, within};
 use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
+use service_kit::server::Limits;
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub operators: OperatorSettings,
     /// Where terminals come in.
     pub machines_listen: SocketAddr,
+    /// What callers of both may take.
+    pub limits: Limits,
     /// PostgreSQL.
     pub database: DatabaseSettings,
     /// A folder that only this program reads, for its own identity.
@@ -104,6 +107,8 @@ pub struct SyncSettings {
     pub retry: Duration,
     /// See `retry`.
     pub retry_max: Duration,
+    /// Most artifacts that arrive at the same time, in the order of the plan.
+    pub fetch_at_once: usize,
 }
 
 /// Reports upwards.
@@ -154,6 +159,7 @@ fn sync(inputs: inputs::Sync) -> Result<SyncSettings, ConfigError> {
         pass: seconds(inputs.pass_seconds, "sync.pass_seconds", 2.0)?,
         retry: seconds(inputs.retry_seconds, "sync.retry_seconds", 2.0)?,
         retry_max: seconds(inputs.retry_max_seconds, "sync.retry_max_seconds", 30.0)?,
+        fetch_at_once: within(inputs.fetch_at_once.unwrap_or(2), 1, 1000, "sync.fetch_at_once")?,
     })
 }
 
@@ -172,6 +178,7 @@ impl TryFrom<Inputs> for Settings {
                     "/etc/filial/branch-server/tokens.toml",
                 )?,
             },
+            limits: inputs.requests.check()?,
             machines_listen: address(machines.listen, "machines.listen", "192.168.10.2:7004")?,
             database: inputs.database.check("postgresql://filial-branch@/filial_branch?host=/run/postgresql")?,
             state_folder: absolute(state.folder, "state.folder", "/var/lib/filial/branch-server")?,

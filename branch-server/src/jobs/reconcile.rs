@@ -17,11 +17,19 @@ pub async fn run(app: Arc<App>) {
         let Some(passed) = super::unless_stopped(&app, runner.pass()).await else { return };
         let wait = match passed {
             Ok(_) => {
+                if backoff.failures() > 0 {
+                    tracing::info!(attempts = backoff.failures(), "the artifacts can be looked at again");
+                }
                 backoff.reset();
                 settings.pass
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the artifacts could not be looked at");
+                // Said once, not at every pass.
+                if backoff.failures() == 0 {
+                    tracing::warn!(error = %chain(&error), "the artifacts cannot be looked at; trying again");
+                } else {
+                    tracing::debug!(error = %chain(&error), "the artifacts still cannot be looked at");
+                }
                 backoff.next()
             }
         };

@@ -36,7 +36,12 @@ pub async fn run(app: Arc<App>) {
                 super::rest(&app, Some(&app.signals.relay), settings.retry).await
             }
             Err(error) => {
-                tracing::warn!(error = %chain(&error), attempt = backoff.failures() + 1, "reports wait");
+                // Said once, not at every try.
+                if backoff.failures() == 0 {
+                    tracing::warn!(error = %chain(&error), "reports wait for head office");
+                } else {
+                    tracing::debug!(error = %chain(&error), attempt = backoff.failures() + 1, "reports wait");
+                }
                 // Not woken by new reports: they would only knock at a closed door.
                 super::rest(&app, None, backoff.next()).await
             }

@@ -7,12 +7,17 @@ use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
+use wire::v1::plan::Plan;
+use wire::v1::reports::Report;
 use wire::v1::sync::Sync as Offer;
+use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::app::App;
-use crate::db::{self, plan, site};
+use crate::db::{self, artifacts, plan, site};
 use crate::error::presentable;
+use crate::relay;
 use crate::sync::accept::{self, Kept, Refusal};
+use crate::sync::plan::Stage;
 use crate::sync::run::call_terminals;
 use crate::upstream::UpstreamError;
 
@@ -51,15 +56,24 @@ pub async fn run(app: Arc<App>) {
         let Some(asked) = asked else { return };
         let wait = match asked {
             Ok(()) => {
+                if backoff.failures() > 0 {
+                    tracing::info!(attempts = backoff.failures(), "head office answers again");
+                    announce_again(&app).await;
+                }
                 backoff.reset();
                 // From three quarters of the interval to the whole.
                 settings.poll - Backoff::new(settings.poll / 4, settings.poll / 4).next()
             }
             Err(error) => {
                 let text = presentable(&chain(&error));
-                tracing::warn!(error = %text, attempt = backoff.failures() + 1, "head office could not be asked");
+                // Said once, not at every try; people see it under /v1/status.
+                if backoff.failures() == 0 {
+                    tracing::warn!(error = %text, "head office cannot be asked; trying again");
+                } else {
+                    tracing::debug!(error = %text, attempt = backoff.failures() + 1, "head office cannot be asked");
+                }
                 if let Err(error) = record_trouble(&app, &text).await {
-                    tracing::warn!(error = %chain(&error), "and that could not be recorded");
+                    tracing::debug!(error = %chain(&error), "and that could not be recorded");
                 }
                 backoff.next()
             }
@@ -106,18 +120,33 @@ async fn identify(app: &App) -> Result<BranchName, SyncError> {
     Err(SyncError::OtherBranch { given: branch, here })
 }
 
+/// The link is back: what is still arriving tells its trackers now, and not when their interval is over.
+async fn announce_again(app: &App) {
+    let records = match connection(&app.pool).await {
+        Ok(client) => artifacts::all(&client).await,
+        Err(error) => Err(error),
+    };
+    let arriving = records.unwrap_or_default().into_iter().filter(|r| r.stage == Stage::Listed);
+    for record in arriving.filter(|r| r.unnamed_since.is_none()) {
+        let artifact = &record.wanted.artifact;
+        if let Err(error) = app.engine.announce(&artifact.info_hash).await {
+            tracing::debug!(artifact = %artifact.sha256.short(), error = %chain(&error), "not announced again");
+        }
+    }
+}
+
 /// Keeps what is offered, or says why not.
 async fn consider(app: &App, branch: &BranchName, offer: Offer) -> Result<(), DatabaseError> {
     let now = app.clock.now();
     let mut client = connection(&app.pool).await?;
     let kept = plan::read(&client).await?.map(|p| Kept { serial: p.serial, envelope: p.envelope });
     // Head office has none yet, or none any more: the branch follows what it has.
-    let Some(offered) = offer.plan else { return site::set_plan_refused(&client, None).await.map(drop) };
+    let Some(offered) = offer.plan else { return note_refusal(app, None, None).await.map(drop) };
     match accept::judge(&offered, branch, kept.as_ref(), now) {
-        Ok(accept::Offer::Unchanged) => site::set_plan_refused(&client, None).await.map(drop),
+        Ok(accept::Offer::Unchanged) => note_refusal(app, None, None).await.map(drop),
         Ok(accept::Offer::Accepted(accepted)) => {
+            note_refusal(app, None, None).await?;
             let tx = db::begin(&mut client).await?;
-            site::set_plan_refused(&tx, None).await?;
             plan::replace(&tx, &accepted, &offered, now).await?;
             call_terminals(&tx, now).await?;
             db::commit(tx).await?;
@@ -125,18 +154,33 @@ async fn consider(app: &App, branch: &BranchName, offer: Offer) -> Result<(), Da
             app.signals.pass.notify_one();
             Ok(())
         }
-        Err(refusal) => refuse(app, &refusal).await,
+        Err(refusal) => refuse(app, &offered, &refusal).await,
     }
 }
 
-async fn refuse(app: &App, refusal: &Refusal) -> Result<(), DatabaseError> {
+async fn refuse(app: &App, offered: &Envelope, refusal: &Refusal) -> Result<(), DatabaseError> {
     let text = presentable(&chain(refusal));
+    let serial = offered.open::<Plan>(PLAN_PAYLOAD_TYPE).ok().map(|plan| plan.serial);
     // Said once, not at every poll.
-    if site::set_plan_refused(&connection(&app.pool).await?, Some(&text)).await? {
+    if note_refusal(app, serial, Some(&text)).await? {
         tracing::error!(reason = %text, "plan refused");
         app.metrics.plans_refused.inc();
     }
     Ok(())
+}
+
+/// Keeps why the offered plan is refused, or that none is, and reports it upwards if that is news.
+async fn note_refusal(app: &App, serial: Option<u64>, why: Option<&str>) -> Result<bool, DatabaseError> {
+    let mut client = connection(&app.pool).await?;
+    let tx = db::begin(&mut client).await?;
+    let news = site::set_plan_refused(&tx, why).await?;
+    if news {
+        let report = Report::PlanRefused { serial, reason: why.map(str::to_owned) };
+        relay::queue(&tx, app.clock.now(), &report).await?;
+    }
+    db::commit(tx).await?;
+    app.signals.relay.notify_one();
+    Ok(news)
 }
 
 async fn record_trouble(app: &App, text: &str) -> Result<(), DatabaseError> {

@@ -19,7 +19,7 @@ use crate::{intake, relay};
     (status = 200, description = "The identity", body = EnrolResponse),
     (status = 403, description = "`join-refused`: the join token is not this branch's", body = wire::Problem),
     (status = 422, description = "`bad-field`: facts are missing or out of range", body = wire::Problem),
-    (status = 429, description = "`too-many`: the branch has as many terminals as its settings allow", body = wire::Problem),
+    (status = 429, description = "`too-many-terminals`, as its settings allow; `too-many`: too many refused tries", body = wire::Problem),
     (status = 503, description = "`not-ready`: this branch server has not enrolled itself", body = wire::Problem),
 ))]
 pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> Result<Json<EnrolResponse>, ApiError> {
@@ -41,7 +41,11 @@ pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> Result<Json<Enro
     let known = terminals::read(&tx, &facts.name).await?;
     if known.is_none() && terminals::count(&tx).await? >= app.settings.terminals.max {
         let detail = format!("This branch has {} terminals, as many as it may.", app.settings.terminals.max);
-        return Err(ApiError::new(Code::TooMany, detail, "Raise terminals.max in the branch server's configuration."));
+        return Err(ApiError::new(
+            Code::TooManyTerminals,
+            detail,
+            "Raise terminals.max in the branch server's configuration.",
+        ));
     }
     let bearer = token::generate("terminal");
     let now = app.clock.now();

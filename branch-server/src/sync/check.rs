@@ -32,6 +32,11 @@ const LONGEST_REST: Duration = Duration::from_secs(3600);
 pub struct Checks(Mutex<BTreeSet<Digest>>);
 
 impl Checks {
+    /// Whether the file is being read.
+    pub fn is_running(&self, artifact: &Digest) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(artifact)
+    }
+
     fn begin(&self, artifact: Digest) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(artifact)
     }

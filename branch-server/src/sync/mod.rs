@@ -1,6 +1,7 @@
 //! Keeping in step with head office: accept its plan, decide what that means for the artifacts here, do it.
 
 pub mod accept;
+pub mod action;
 pub mod check;
 pub mod describe;
 pub mod plan;

@@ -1,11 +1,12 @@
 //! Decides what to fetch, seed and drop. Pure: no clock, no I/O, no async; [`super::run`] does exactly what comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, ProductName, Version};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+
+pub use super::action::{Action, Waiting};
 
 /// An artifact that the plan names, with what is needed to describe it to terminals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,19 @@ pub struct Known {
     pub unnamed_since: Option<DateTime<Utc>>,
     /// Until when a failed one rests.
     pub retry_after: Option<DateTime<Utc>>,
+    /// It arrives no further, for a reason that is known.
+    pub stalled: bool,
+    /// A terminal fetches it from here, or it is being read.
+    pub in_use: bool,
+}
+
+/// What the settings say about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How long an artifact stays after the last plan stopped naming it. One that is in use stays up to twice as long.
+    pub retention: TimeDelta,
+    /// Most artifacts that arrive at the same time. One that is stalled holds up no other.
+    pub fetch_at_once: usize,
 }
 
 impl Known {
@@ -154,105 +168,6 @@ pub struct Disk {
 /// Kept free on the store's disk whatever the plan says, in bytes: the database and the log live there too.
 pub const RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// A plan names it again: its retention stops.
-    Name(Digest),
-    /// No plan names it any more: its retention starts now.
-    Unname(Digest),
-    /// Another release of the same artifact is planned now: record its title and manifest.
-    Retitle(Wanted),
-    /// The plan describes it otherwise than when it was recorded (another torrent or index): begin with the description
-    /// again, keep its data.
-    Redescribe(Wanted),
-    /// A manifest that the plan names besides those that came with descriptions: bring it here.
-    Manifest(Digest),
-    /// Bring it here: describe, list, add to the engine, as far as that is not done yet.
-    Fetch(Wanted),
-    /// It is in the engine: see how far, and check the whole when it is complete.
-    Watch(Digest),
-    /// It is complete here but the engine does not have it: add it again.
-    Seed(Digest),
-    /// It is unfinished and no longer named: take it out of the engine, keep what is there.
-    Stop(Digest),
-    /// Its retention is over (or its removal was interrupted): remove it.
-    Drop(Digest),
-    /// The engine has a torrent that no record knows, such as after a restored database: take it out, keep its data.
-    Release(InfoHash),
-    /// A file that no record knows has outlived the retention: remove it.
-    Sweep(Digest),
-    /// Nothing can be done about it now.
-    Wait {
-        /// Which artifact.
-        wanted: Wanted,
-        /// Why.
-        why: Waiting,
-    },
-}
-
-/// Why an artifact waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waiting {
-    /// The store has no room.
-    NoRoom {
-        /// Bytes that it needs.
-        needs: u64,
-        /// Bytes that there are.
-        room: u64,
-    },
-    /// It could not be learned how much room there is.
-    RoomUnknown,
-    /// The engine does not answer.
-    EngineUnknown,
-    /// It failed and rests.
-    Resting {
-        /// Until then.
-        until: DateTime<Utc>,
-    },
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRoom { needs, room } => write!(
-                f,
-                "The store has {room} bytes of room and this needs {needs}: enlarge its disk or budget, or wait until \
-                 older artifacts have outlived their retention."
-            ),
-            Self::RoomUnknown => f.write_str(
-                "How much room the store has cannot be learned: see that its folder exists and is readable.",
-            ),
-            Self::EngineUnknown => {
-                f.write_str("The BitTorrent daemon does not answer: see that it runs and takes our password.")
-            }
-            Self::Resting { until } => {
-                write!(f, "The last attempt failed; the next one is made at {}.", until.to_rfc3339())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(a) => write!(f, "name {}", a.short()),
-            Self::Unname(a) => write!(f, "unname {}", a.short()),
-            Self::Retitle(w) => write!(f, "retitle {}", w.artifact.sha256.short()),
-            Self::Redescribe(w) => write!(f, "redescribe {}", w.artifact.sha256.short()),
-            Self::Manifest(m) => write!(f, "manifest {}", m.short()),
-            Self::Fetch(w) => write!(f, "fetch {}", w.artifact.sha256.short()),
-            Self::Watch(a) => write!(f, "watch {}", a.short()),
-            Self::Seed(a) => write!(f, "seed {}", a.short()),
-            Self::Stop(a) => write!(f, "stop {}", a.short()),
-            Self::Drop(a) => write!(f, "drop {}", a.short()),
-            Self::Release(hash) => write!(f, "release {}", hash.short()),
-            Self::Sweep(a) => write!(f, "sweep {}", a.short()),
-            Self::Wait { wanted, why } => write!(f, "wait {}: {why}", wanted.artifact.sha256.short()),
-        }
-    }
-}
-
 /// What a pass sees.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -269,22 +184,26 @@ pub struct Seen<'a> {
 }
 
 /// What to do now, in the order in which to do it: room is made before it is used.
-pub fn decide(seen: Seen<'_>, retention: TimeDelta, now: DateTime<Utc>) -> Vec<Action> {
+pub fn decide(seen: Seen<'_>, rules: Rules, now: DateTime<Utc>) -> Vec<Action> {
     let Seen { wanted, known, missing, foreign, disk } = seen;
     let named: BTreeMap<Digest, &Wanted> = wanted.iter().map(|w| (w.artifact.sha256, w)).collect();
     let by_digest: BTreeMap<Digest, &Known> = known.iter().map(|k| (k.artifact(), k)).collect();
-    let over = |since: DateTime<Utc>| now.signed_duration_since(since) >= retention;
+    let over = |since: DateTime<Utc>, times: i32| now.signed_duration_since(since) >= rules.retention * times;
     let mut actions: Vec<Action> = foreign.iter().copied().map(Action::Release).collect();
-    for k in known.iter().filter(|k| !named.contains_key(&k.artifact()) || k.stage == Stage::Dropping) {
+    let gone = |k: &&Known| !named.contains_key(&k.artifact()) || k.stage == Stage::Dropping;
+    let mut unnamed: Vec<&Known> = known.iter().filter(gone).collect();
+    // Least recently wanted first: a stop in the middle has then removed the right ones.
+    unnamed.sort_by_key(|k| k.unnamed_since);
+    for k in unnamed {
         retire(k, &over, now, &mut actions);
     }
     for stray in &disk.strays {
         let known = named.contains_key(&stray.artifact) || by_digest.contains_key(&stray.artifact);
-        if !known && over(stray.modified) {
+        if !known && over(stray.modified, 1) {
             actions.push(Action::Sweep(stray.artifact));
         }
     }
-    let mut room = Room::new(known, disk);
+    let mut room = Room::new(known, disk, rules.fetch_at_once);
     for w in wanted {
         match by_digest.get(&w.artifact.sha256) {
             // Its removal began: it comes back as a new one on the next pass, after the removal is finished.
@@ -315,8 +234,8 @@ fn keep(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>, actions: &mu
 }
 
 /// What becomes of a record that no plan names, or whose removal began.
-fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>) -> bool, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-    if k.stage == Stage::Dropping || k.unnamed_since.is_some_and(over) {
+fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>, i32) -> bool, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+    if k.stage == Stage::Dropping || k.unnamed_since.is_some_and(|since| over(since, if k.in_use { 2 } else { 1 })) {
         return actions.push(Action::Drop(k.artifact()));
     }
     if k.unnamed_since.is_none() {
@@ -355,10 +274,12 @@ struct Room {
     free: Option<u64>,
     budget: Option<u64>,
     strays: BTreeMap<Digest, u64>,
+    arriving: usize,
+    at_once: usize,
 }
 
 impl Room {
-    fn new(known: &[Known], disk: &Disk) -> Self {
+    fn new(known: &[Known], disk: &Disk, at_once: usize) -> Self {
         let started = || known.iter().filter(|k| !matches!(k.stage, Stage::Wanted | Stage::Described));
         // Files are sparse while they arrive: what others still have to write is spoken for.
         let arriving = |k: &&Known| k.stage == Stage::Listed && k.unnamed_since.is_none();
@@ -368,6 +289,8 @@ impl Room {
             free: disk.free_bytes.map(|free| free.saturating_sub(promised).saturating_sub(RESERVE_BYTES)),
             budget: disk.budget_bytes.map(|budget| budget.saturating_sub(taken)),
             strays: disk.strays.iter().map(|s| (s.artifact, s.bytes)).collect(),
+            arriving: started().filter(arriving).filter(|k| !k.stalled).count(),
+            at_once,
         }
     }
 
@@ -384,6 +307,10 @@ impl Room {
             let (needs, room) = if short_of_budget { (w.artifact.length, budget) } else { (needs, free) };
             return wait(Waiting::NoRoom { needs, room });
         }
+        if self.arriving >= self.at_once {
+            return wait(Waiting::Turn { others: self.arriving });
+        }
+        self.arriving += 1;
         self.free = Some(free - needs);
         self.budget = self.budget.map(|b| b - w.artifact.length);
         Action::Fetch(w.clone())

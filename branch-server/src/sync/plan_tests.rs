@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const GIB: u64 = 1 << 30;
+const RULES: Rules = Rules { retention: TimeDelta::days(3), fetch_at_once: 2 };
 
 fn digest(n: u8) -> Digest {
     Digest::new([n; 32])
@@ -35,7 +36,16 @@ fn want(n: u8, length: u64) -> Wanted {
 }
 
 fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
-    Known { wanted: want(n, GIB), stage, have_bytes: 0, engine, unnamed_since: None, retry_after: None }
+    Known {
+        wanted: want(n, GIB),
+        stage,
+        have_bytes: 0,
+        engine,
+        unnamed_since: None,
+        retry_after: None,
+        stalled: false,
+        in_use: false,
+    }
 }
 
 fn roomy() -> Disk {
@@ -44,7 +54,7 @@ fn roomy() -> Disk {
 
 fn act(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<Action> {
     let (missing, foreign) = (BTreeMap::new(), BTreeSet::new());
-    decide(Seen { wanted, known, missing: &missing, foreign: &foreign, disk }, days(3), now())
+    decide(Seen { wanted, known, missing: &missing, foreign: &foreign, disk }, RULES, now())
 }
 
 fn verb(action: &Action) -> String {
@@ -92,6 +102,37 @@ fn what_the_plan_stops_naming_is_kept_for_the_retention_and_then_dropped() {
     assert!(run(&[], &[k.clone()], &roomy()).is_empty(), "one second too early");
     k.unnamed_since = Some(now() - days(3));
     assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
+}
+
+#[test]
+fn the_least_recently_wanted_goes_first() {
+    let kept = |n, age| Known { unnamed_since: Some(now() - days(age)), ..know(n, Stage::Held, InEngine::Present) };
+    assert_eq!(
+        run(&[], &[kept(1, 4), kept(2, 9), kept(3, 2), kept(4, 5)], &roomy()),
+        ["drop 02020202", "drop 04040404", "drop 01010101"]
+    );
+}
+
+#[test]
+fn what_a_terminal_or_a_check_reads_stays_but_not_for_ever() {
+    let mut k = Known { in_use: true, ..know(1, Stage::Held, InEngine::Present) };
+    k.unnamed_since = Some(now() - days(5));
+    assert!(run(&[], &[k.clone()], &roomy()).is_empty());
+    k.unnamed_since = Some(now() - days(6));
+    assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
+}
+
+#[test]
+fn so_many_arrive_at_once_in_the_order_of_the_plan_and_a_stalled_one_holds_up_nobody() {
+    let wanted: Vec<Wanted> = (1..=4).map(|n| want(n, GIB)).collect();
+    assert_eq!(run(&wanted, &[], &roomy()), ["fetch 01010101", "fetch 02020202", "wait 03030303", "wait 04040404"]);
+    let arriving = |n| know(n, Stage::Listed, InEngine::Present);
+    let two = [arriving(3), Known { stalled: true, ..arriving(4) }];
+    assert_eq!(run(&wanted, &two, &roomy()), ["fetch 01010101", "wait 02020202", "watch 03030303", "watch 04040404"]);
+    let held = know(1, Stage::Held, InEngine::Present);
+    assert_eq!(run(&wanted, &[held], &roomy())[..3], ["watch 01010101", "fetch 02020202", "fetch 03030303"]);
+    let why = Waiting::Turn { others: 2 };
+    assert!(act(&wanted, &[], &roomy()).contains(&Action::Wait { wanted: want(4, GIB), why }));
 }
 
 #[test]
@@ -182,7 +223,7 @@ fn a_torrent_that_no_record_knows_is_taken_out_of_the_engine() {
     let foreign = BTreeSet::from([[9; 20].into()]);
     let (disk, missing) = (roomy(), BTreeMap::new());
     let seen = Seen { wanted: &[], known: &[], missing: &missing, foreign: &foreign, disk: &disk };
-    assert_eq!(decide(seen, days(3), now()), [Action::Release([9; 20].into())]);
+    assert_eq!(decide(seen, RULES, now()), [Action::Release([9; 20].into())]);
 }
 
 #[test]
@@ -209,7 +250,7 @@ fn a_manifest_is_fetched_by_itself_only_if_no_description_brings_it() {
     let verbs = |stage| {
         let (wanted, known) = ([want(1, GIB)], [know(1, stage, InEngine::Present)]);
         let seen = Seen { wanted: &wanted, known: &known, missing: &missing, foreign: &foreign, disk: &disk };
-        decide(seen, days(3), now()).iter().map(verb).collect::<Vec<_>>()
+        decide(seen, RULES, now()).iter().map(verb).collect::<Vec<_>>()
     };
     assert_eq!(verbs(Stage::Wanted), ["fetch 01010101"]);
     assert_eq!(verbs(Stage::Held), ["watch 01010101", "manifest c9c9c9c9"]);

@@ -11,7 +11,7 @@ use service_kit::retry::Backoff;
 use swarm::{AccessListError, EngineError, TorrentError};
 use wire::v1::sync::Event;
 
-use super::plan::{self, Action, InEngine, Known, Seen, Stage, Waiting, Wanted};
+use super::plan::{self, Action, InEngine, Known, Rules, Seen, Stage, Waiting, Wanted};
 use super::progress::{Progress, in_the_way};
 use super::{check, describe};
 use crate::app::{App, TERMINALS};
@@ -87,7 +87,10 @@ impl Runner {
                 None
             }
         };
-        let known: Vec<Known> = records.values().map(|r| seen(r, torrents.as_ref())).collect();
+        let mut known: Vec<Known> = records.values().map(|r| seen(r, torrents.as_ref())).collect();
+        for k in known.iter_mut().filter(|k| k.unnamed_since.is_some()) {
+            k.in_use = self.is_in_use(&k.wanted.artifact).await;
+        }
         let ours: BTreeSet<InfoHash> = records.values().map(|r| r.wanted.artifact.info_hash).collect();
         let foreign = torrents.unwrap_or_default().difference(&ours).copied().collect();
         let (store, names) = (self.app.store.clone(), BTreeSet::from_iter(records.keys().copied()));
@@ -102,7 +105,9 @@ impl Runner {
         drop(client);
         let now = self.app.clock.now();
         let seen = Seen { wanted: &wanted, known: &known, missing: &missing, foreign: &foreign, disk: &disk };
-        let actions = plan::decide(seen, self.app.settings.store.retention, now);
+        let settings = &self.app.settings;
+        let rules = Rules { retention: settings.store.retention, fetch_at_once: settings.sync.fetch_at_once };
+        let actions = plan::decide(seen, rules, now);
         for action in &actions {
             if self.app.shutdown.is_stopping() {
                 break;
@@ -176,6 +181,13 @@ impl Runner {
         *until
     }
 
+    /// Whether somebody reads its file: a check of ours, or a peer that has not all of it.
+    async fn is_in_use(&self, artifact: &wire::v1::plan::ArtifactRef) -> bool {
+        let fetching = |peers: Vec<swarm::Peer>| peers.iter().any(|peer| peer.progress < 1.0);
+        self.app.checks.is_running(&artifact.sha256)
+            || self.app.engine.peers(&artifact.info_hash).await.is_ok_and(fetching)
+    }
+
     async fn set_unnamed(&self, artifact: &Digest, since: Option<DateTime<Utc>>) -> Result<(), ActionError> {
         Ok(artifacts::set_unnamed_since(&connection(&self.app.pool).await?, artifact, since).await?)
     }
@@ -234,7 +246,8 @@ impl Runner {
         }
         self.add(Some(&record)).await?;
         self.retries.remove(&artifact.sha256);
-        Ok(())
+        // What it waited for before is over.
+        Ok(self.progress.note(&record, record.have_bytes, false, None).await?)
     }
 
     /// Lets the tracker accept it; from then on it is offered to terminals, which are told to look.
@@ -252,7 +265,10 @@ impl Runner {
     /// Writes the tracker's access list out of the database, if that says something new.
     async fn relist(&mut self, client: &Connection) -> Result<(), ActionError> {
         let hashes = artifacts::listed(client).await?;
-        if self.listed.as_ref() != Some(&hashes) {
+        let tracker = self.app.tracker.clone();
+        // The file may have been lost behind our back.
+        let on_disk = tokio::task::spawn_blocking(move || tracker.read()).await.map_err(ActionError::Task)?;
+        if self.listed.as_ref() != Some(&hashes) || on_disk.is_ok_and(|there| there != hashes) {
             self.app.tracker.replace(&hashes).await?;
             self.listed = Some(hashes);
         }
@@ -377,5 +393,7 @@ fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Kn
         },
         unnamed_since: record.unnamed_since,
         retry_after: record.retry_after,
+        stalled: record.trouble.is_some(),
+        in_use: false,
     }
 }

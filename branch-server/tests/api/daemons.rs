@@ -28,17 +28,17 @@ use crate::plans::{plan, seal};
 use crate::support::{Branch, Options, PATIENCE, open_dir, write};
 
 /// Both daemons in one folder.
-struct Daemons {
-    dir: TempDir,
-    engine: Option<Daemon>,
-    tracker: Option<Daemon>,
+pub struct Daemons {
+    pub dir: TempDir,
+    pub engine: Option<Daemon>,
+    pub tracker: Option<Daemon>,
     rpc_port: u16,
     peer_port: u16,
     tracker_port: u16,
 }
 
 impl Daemons {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let (dir, tracker_port) = (open_dir(), free_port());
         write(&dir.path().join("access.list"), "");
         std::fs::create_dir(dir.path().join("config")).unwrap();
@@ -49,11 +49,11 @@ impl Daemons {
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn start_engine(&mut self) {
+    pub fn start_engine(&mut self) {
         self.engine = None;
         let options = DaemonOptions {
             rpc_port: self.rpc_port,
@@ -69,7 +69,7 @@ impl Daemons {
             Some(Daemon::start("transmission-daemon", &["-f", "-g", &config], &self.path("engine.log")).unwrap());
     }
 
-    fn start_tracker(&mut self) {
+    pub fn start_tracker(&mut self) {
         self.tracker = None;
         let conf = TrackerConf {
             role: TrackerRole::Branch,
@@ -89,7 +89,7 @@ impl Daemons {
         format!("http://127.0.0.1:{}/announce", self.tracker_port)
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         Options {
             engine_url: format!("http://127.0.0.1:{}/transmission/rpc", self.rpc_port),
             tracker_url: self.lan(),
@@ -123,7 +123,7 @@ impl Daemons {
 }
 
 /// Serves everything of `fixture` and a plan that names it.
-fn publish(head_office: &HeadOfficeDouble, serial: u64, fixtures: &[&Fixture]) {
+pub fn publish(head_office: &HeadOfficeDouble, serial: u64, fixtures: &[&Fixture]) {
     for f in fixtures {
         let sha256 = f.step.artifact.sha256;
         head_office.serve(paths::artifact_index(&sha256), f.index.clone());
@@ -135,12 +135,12 @@ fn publish(head_office: &HeadOfficeDouble, serial: u64, fixtures: &[&Fixture]) {
     head_office.call();
 }
 
-async fn stage(branch: &Branch, fixture: &Fixture) -> Option<Stage> {
+pub async fn stage(branch: &Branch, fixture: &Fixture) -> Option<Stage> {
     let client = connection(&branch.app.pool).await.unwrap();
     artifacts::read(&client, &fixture.step.artifact.sha256).await.unwrap().map(|r| r.stage)
 }
 
-async fn wait_for_stage(branch: &Branch, fixture: &Fixture, expected: Option<Stage>) {
+pub async fn wait_for_stage(branch: &Branch, fixture: &Fixture, expected: Option<Stage>) {
     wait_for(&format!("{expected:?}"), PATIENCE, async || match stage(branch, fixture).await {
         found if found == expected => Ok(()),
         found => Err(format!("{found:?}; {}", branch.status().await["branches"][0]["artifacts"])),
@@ -148,12 +148,12 @@ async fn wait_for_stage(branch: &Branch, fixture: &Fixture, expected: Option<Sta
     .await;
 }
 
-fn store(branch: &Branch, fixture: &Fixture) -> PathBuf {
+pub fn store(branch: &Branch, fixture: &Fixture) -> PathBuf {
     branch.app.store.path(&fixture.step.artifact.sha256)
 }
 
 /// Reports about the artifact that reached head office.
-fn told(branch: &Branch, fixture: &Fixture) -> Vec<(bool, Option<String>)> {
+pub fn told(branch: &Branch, fixture: &Fixture) -> Vec<(bool, Option<String>)> {
     let about = fixture.step.artifact.sha256;
     branch.head_office.with(|s| {
         let artifacts = s.counted.iter().filter_map(|n| match &n.report {
@@ -248,7 +248,7 @@ async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held));
 }
 
-fn engine(settings: &Settings) -> TransmissionEngine {
+pub fn engine(settings: &Settings) -> TransmissionEngine {
     TransmissionEngine::new(settings.engine.clone()).unwrap()
 }
 

@@ -14,4 +14,5 @@ mod reports;
 mod room;
 mod statements;
 mod support;
+mod survival;
 mod sync;

@@ -6,6 +6,7 @@ use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
 use test_kit::wait_for;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
+use wire::v1::reports::Report;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::head_office::Mood;
@@ -65,6 +66,34 @@ async fn the_newest_plan_stays_and_a_refused_one_says_why() {
     offer(&branch, &plan(9)).await;
     assert_eq!(kept(&branch).await, Some(9));
     assert_eq!(branch.status().await["head_office"].get("plan_refused"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
+    let branch = Branch::enrolled().await;
+    offer(&branch, &plan(7)).await;
+    let deliver = async || {
+        while branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap()
+            != branch_server::relay::Delivery::Nothing
+        {}
+        branch.head_office.with(|s| {
+            let refusals = s.counted.iter().filter_map(|n| match &n.report {
+                Report::PlanRefused { serial, reason } => Some((*serial, reason.clone())),
+                _ => None,
+            });
+            refusals.collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(deliver().await, [], "nothing was refused");
+    for _ in 0..3 {
+        offer(&branch, &plan(6)).await;
+    }
+    let told = deliver().await;
+    assert!(matches!(&told[..], [(Some(6), Some(why))] if why.contains("older than plan 7")), "{told:?}");
+    offer(&branch, &Plan { format: 9, ..plan(8) }).await;
+    assert!(matches!(&deliver().await[1..], [(Some(8), Some(why))] if why.contains("format 9")));
+    offer(&branch, &plan(9)).await;
+    assert_eq!(deliver().await[2..], [(None, None)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,8 @@ pub struct Options {
     pub access_list: Option<std::path::PathBuf>,
     pub pid_file: Option<std::path::PathBuf>,
     pub clock: Arc<dyn Clock>,
+    /// How long a request may take to arrive.
+    pub request_seconds: f64,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             access_list: None,
             pid_file: None,
             clock: Arc::new(SystemClock),
+            request_seconds: 30.0,
         }
     }
 }
@@ -111,7 +114,7 @@ fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Optio
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
-         [relay]\nprogress_seconds = 0.1\n",
+         [relay]\nprogress_seconds = 0.1\n[requests]\ntimeout_seconds = {}\n",
         path("tokens.toml"),
         path("state"),
         path("join"),
@@ -121,6 +124,7 @@ fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Optio
         path("password"),
         options.tracker_url,
         pid_file.unwrap_or_default(),
+        options.request_seconds,
     );
     let file = dir.join("branch-server.toml");
     write(&file, text);
@@ -169,6 +173,12 @@ impl Branch {
         self.app.pool.close();
         let Self { database, dir, head_office, .. } = self;
         Self::start_with(options, database, dir, head_office).await
+    }
+
+    /// Where its database is.
+    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
+    pub fn database_url(&self) -> String {
+        self.database.url()
     }
 
     /// Starts the background jobs; they end with the branch server.

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::server::{
-    ApiError, Caller, Check, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, bind, configure,
-    health_routes, sse,
+    ApiError, Caller, Check, Limits, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, bind,
+    configure, health_routes, sse,
 };
 use service_kit::{Secret, Shutdown};
 use wire::Code;
@@ -65,6 +65,7 @@ async fn start(readiness: Readiness) -> (SocketAddr, Shutdown) {
             configure(config, &routes(), Arc::new(tokens.clone()));
         }),
         metrics,
+        limits: Limits::default(),
     }])
     .unwrap();
     let address = bound.addresses()[0];

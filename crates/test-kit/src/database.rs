@@ -57,6 +57,17 @@ impl TestDatabase {
         Self { name, parameters, _cluster: cluster }
     }
 
+    /// An empty database in a cluster of the test's own, which the test may stop and resume.
+    ///
+    /// # Panics
+    /// PostgreSQL refuses.
+    pub async fn in_cluster(cluster: &Cluster) -> Self {
+        let (parameters, name) = (cluster.parameters(), fresh_name());
+        let admin = connect(&format!("{parameters} dbname=postgres")).await;
+        run(&admin, &format!("CREATE DATABASE {name}")).await;
+        Self { name, parameters, _cluster: None }
+    }
+
     /// The connection string.
     pub fn url(&self) -> String {
         format!("{} dbname={}", self.parameters, self.name)

@@ -7,12 +7,16 @@ mod cluster;
 mod daemon;
 mod database;
 mod proxy;
+mod raw;
 mod slots;
+mod snapshot;
 mod wait;
 
 pub use cluster::{Cluster, ClusterError, PG_BIN, SHARED_CLUSTER};
 pub use daemon::{Daemon, free_port};
 pub use database::TestDatabase;
 pub use proxy::FaultProxy;
+pub use raw::{RawAnswer, RawRequest};
 pub use slots::FileSlots;
+pub use snapshot::{Snapshot, snapshot};
 pub use wait::{wait_for, wait_for_blocking};

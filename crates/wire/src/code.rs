@@ -36,16 +36,32 @@ macro_rules! codes {
 }
 
 codes! {
+    /// What came is not HTTP/1.1, or says two things about its own length.
+    MalformedHttp = "malformed-http", 400, "This is not HTTP";
+    /// The request's line and headers are longer, or more, than any listener reads.
+    HeaderTooLarge = "header-too-large", 431, "The request's head is too large";
+    /// The request did not arrive in time.
+    Timeout = "timeout", 408, "The request did not arrive in time";
+    /// The body is not JSON.
+    NotJson = "not-json", 400, "The body is not JSON";
+    /// The body is nested deeper than any message is.
+    JsonTooDeep = "json-too-deep", 400, "The JSON is nested too deeply";
     /// The request's body or parameters cannot be read.
     BadRequest = "bad-request", 400, "The request cannot be read";
     /// A field has a value that is not allowed.
     BadField = "bad-field", 422, "A field is not valid";
     /// The body is larger than this route takes.
     TooLarge = "too-large", 413, "The request is too large";
+    /// A batch has more reports than one request may bring.
+    BatchTooLong = "batch-too-long", 413, "The batch is too long";
     /// No token, or one that nobody issued.
     Unauthenticated = "unauthenticated", 401, "Who are you?";
     /// The caller's role does not reach this far.
     Forbidden = "forbidden", 403, "Not allowed";
+    /// A machine speaks about, or in the name of, another one.
+    NotYourself = "not-yourself", 403, "Only about yourself";
+    /// No plan of the calling branch names it.
+    NotInYourPlan = "not-in-your-plan", 403, "Not in your plan";
     /// A join token that is unknown, used or expired.
     JoinRefused = "join-refused", 403, "The join token is not accepted";
     /// Nothing by that name.
@@ -78,6 +94,10 @@ codes! {
     NotHeldYet = "not-held-yet", 409, "Not held here yet";
     /// A report whose sequence number is out of order.
     ReportOutOfOrder = "report-out-of-order", 409, "A report is missing before this one";
+    /// The branch has as many terminals as it may.
+    TooManyTerminals = "too-many-terminals", 429, "The branch has as many terminals as it may";
+    /// The caller has as many event streams open as it may.
+    TooManyStreams = "too-many-streams", 429, "Too many event streams";
     /// More requests than this caller may make now.
     TooMany = "too-many", 429, "Too many at once";
     /// The disk has no room for this.
@@ -90,6 +110,23 @@ codes! {
     NotReady = "not-ready", 503, "Not ready";
     /// A defect on our side; the log has it under the request id.
     Internal = "internal", 500, "Something broke on our side";
+}
+
+impl Code {
+    /// Whether what was sent is at fault, so that it is refused however often it is sent again.
+    pub const fn is_about_content(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest
+                | Self::BadField
+                | Self::NotJson
+                | Self::JsonTooDeep
+                | Self::TooLarge
+                | Self::BatchTooLong
+                | Self::NotYourself
+                | Self::TooManyTerminals
+        )
+    }
 }
 
 impl fmt::Display for Code {

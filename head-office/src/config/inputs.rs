@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, TransmissionInputs};
+use service_kit::config::{
+    DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, RequestsInputs, TransmissionInputs,
+};
 use service_kit::telemetry::TelemetryInputs;
 
 /// All sections.
@@ -12,6 +14,7 @@ use service_kit::telemetry::TelemetryInputs;
 pub struct Inputs {
     pub(super) operators: OperatorsInputs,
     pub(super) machines: MachinesInputs,
+    pub(super) requests: RequestsInputs,
     pub(super) database: DatabaseInputs,
     pub(super) state: FolderInputs,
     pub(super) store: FolderInputs,

@@ -9,7 +9,7 @@ use release::Policy;
 use service_kit::config::check::{absolute, address, http_url, seconds, within};
 use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
-use service_kit::server::OperatorTokens;
+use service_kit::server::{Limits, OperatorTokens};
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
@@ -25,6 +25,8 @@ pub struct Settings {
     pub operators: OperatorTokens,
     /// Where branch servers connect.
     pub machines_listen: SocketAddr,
+    /// What callers of both may take.
+    pub limits: Limits,
     /// PostgreSQL.
     pub database: DatabaseSettings,
     /// Folders.
@@ -108,6 +110,7 @@ impl TryFrom<Inputs> for Settings {
         Ok(Self {
             operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
             operators: OperatorTokens::read(&tokens_file)?,
+            limits: inputs.requests.check()?,
             machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
             database: inputs.database.check("postgresql://filial@/filial?host=/run/postgresql")?,
             store: StoreSettings { folder, state_folder },

@@ -8,6 +8,7 @@ pub mod branch_stores;
 pub mod branches;
 pub mod facts;
 pub mod payloads;
+pub mod plan_refusals;
 pub mod plans;
 pub mod releases;
 pub mod reports;
@@ -34,6 +35,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     jobs::STATEMENTS,
     outbox::STATEMENTS,
     payloads::STATEMENTS,
+    plan_refusals::STATEMENTS,
     plans::STATEMENTS,
     releases::STATEMENTS,
     reports::STATEMENTS,

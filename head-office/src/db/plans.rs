@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use wire::Envelope;
 use wire::v1::plan::{Plan, Step};
@@ -14,6 +14,7 @@ service_kit::statements! {
     NEWEST = "SELECT branch, serial, issued, expires, steps FROM plans WHERE branch = $1 ORDER BY serial DESC LIMIT 1";
     NEWEST_OF = "SELECT DISTINCT ON (branch) branch, serial, issued, expires, steps FROM plans WHERE branch = ANY($1)
         ORDER BY branch, serial DESC";
+    NAMING = "SELECT count(*) AS count FROM plans WHERE branch = $1 AND expires > $2 AND steps @> $3";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
 
@@ -79,4 +80,18 @@ pub async fn envelope<C: GenericClient>(
 ) -> Result<Option<Envelope>, DatabaseError> {
     let row = query_opt(c, ENVELOPE, &[&branch.as_str(), &signed(serial)]).await?;
     Ok(row.as_ref().map(|row| json(row, "envelope")).transpose()?.flatten())
+}
+
+/// Whether a plan of the branch that has not expired has a step with `part`, such as `{"manifest": "…"}`.
+///
+/// # Errors
+/// As every statement.
+pub async fn names<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    part: serde_json::Value,
+    now: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    let steps = serde_json::Value::Array(vec![part]);
+    Ok(unsigned(&query_one(c, NAMING, &[&branch.as_str(), &now, &steps]).await?, "count")? > 0)
 }

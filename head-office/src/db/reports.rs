@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, GenericClient, execute, query_one};
+use service_kit::database::{DatabaseError, GenericClient, execute, query_one, query_opt};
 use uuid::Uuid;
 
 use super::{signed, unsigned};
@@ -11,11 +11,21 @@ use super::{signed, unsigned};
 const KEPT_EPOCHS: i64 = 20;
 
 service_kit::statements! {
+    THROUGH = "SELECT through FROM report_epochs WHERE branch = $1 AND epoch = $2";
     OPEN = "INSERT INTO report_epochs (branch, epoch, through, heard_at) VALUES ($1, $2, 0, $3)
         ON CONFLICT (branch, epoch) DO UPDATE SET heard_at = $3 RETURNING through";
     ADVANCE = "UPDATE report_epochs SET through = $3 WHERE branch = $1 AND epoch = $2";
     FORGET = "DELETE FROM report_epochs WHERE branch = $1 AND epoch NOT IN
         (SELECT epoch FROM report_epochs WHERE branch = $1 ORDER BY heard_at DESC LIMIT $2)";
+}
+
+/// How far this numbering is stored; 0 if it never began.
+///
+/// # Errors
+/// As every statement.
+pub async fn through<C: GenericClient>(c: &C, branch: &BranchName, epoch: Uuid) -> Result<u64, DatabaseError> {
+    let row = query_opt(c, THROUGH, &[&branch.as_str(), &epoch]).await?;
+    row.map_or(Ok(0), |row| unsigned(&row, "through"))
 }
 
 /// How far this numbering is stored; the row is held until the transaction ends, so that two deliveries of one batch

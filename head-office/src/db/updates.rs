@@ -15,12 +15,18 @@ use super::{get, signed, text, text_opt, unsigned};
 /// Most moves of one update that are kept and shown. An honest update makes about eight.
 const MAX_MOVES: i64 = 100;
 
+/// Most updates of one terminal that are kept.
+const MAX_UPDATES: i64 = 200;
+
 service_kit::statements! {
     NEWEST_FOR_UPDATE = "SELECT id, version, payload_sha256, state FROM updates
         WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
     INSERT = "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
             segments_total, reason_code, reason_text, since)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id";
+    // A branch must not fill the table with inventions.
+    FORGET = "DELETE FROM updates WHERE branch = $1 AND terminal = $2 AND id NOT IN
+        (SELECT id FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT $3)";
     ADVANCE = "UPDATE updates SET serial = $2, segments_done = $4, segments_total = $5, reason_code = $6,
             reason_text = $7, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
     ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text)
@@ -114,6 +120,7 @@ pub async fn record<C: GenericClient>(
     } else {
         let rest: [&(dyn ToSql + Sync); 9] = [&serial, &version, &payload, &state, &done, &total, &code, &words, &at];
         let row = query_one(c, INSERT, &[&names[..], &rest[..]].concat()).await?;
+        execute(c, FORGET, &[&branch.as_str(), &terminal.as_str(), &MAX_UPDATES]).await?;
         (get(&row, "id")?, true)
     };
     if moved {

@@ -6,11 +6,12 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Data, Path};
 use fleet_types::Digest;
-use service_kit::database::connection;
-use service_kit::server::ApiError;
+use serde_json::json;
+use service_kit::database::{GenericClient, connection};
+use service_kit::server::{ApiError, Caller};
 use swarm::{Torrent, torrent};
-use wire::Problem;
 use wire::v1::plan::ArtifactRef;
+use wire::{Code, Problem};
 
 use crate::app::App;
 use crate::db;
@@ -21,8 +22,8 @@ use crate::error::ApiResult;
     (status = 200, description = "The index", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 404, description = "No published artifact", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn index(app: Data<App>, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
-    let artifact = find(&app, &sha256).await?;
+pub async fn index(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
+    let artifact = find(&app, &caller, &sha256).await?;
     let path = app.store.artifact(&artifact);
     let read = move || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -42,8 +43,8 @@ pub async fn index(app: Data<App>, sha256: Path<Digest>) -> ApiResult<HttpRespon
     (status = 200, description = "The torrent", body = Vec<u8>, content_type = "application/x-bittorrent"),
     (status = 404, description = "No published artifact", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn torrent(app: Data<App>, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
-    let artifact = find(&app, &sha256).await?;
+pub async fn torrent(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
+    let artifact = find(&app, &caller, &sha256).await?;
     let client = connection(&app.pool).await?;
     let stored = db::artifacts::torrent(&client, &artifact.sha256).await?;
     let stored = stored.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {sha256}")))?;
@@ -53,17 +54,38 @@ pub async fn torrent(app: Data<App>, sha256: Path<Digest>) -> ApiResult<HttpResp
 }
 
 /// The manifest of a published release, byte for byte.
-pub async fn manifest(app: Data<App>, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
+pub async fn manifest(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let client = connection(&app.pool).await?;
     let manifest = db::releases::manifest(&client, &sha256).await?;
     let manifest = manifest.ok_or_else(|| ApiError::not_found(format_args!("published manifest {sha256}")))?;
+    refuse_unplanned(&client, &app, &caller, "Manifest", &sha256, json!({ "manifest": *sha256 })).await?;
     Ok(immutable("application/toml", manifest))
 }
 
-async fn find(app: &App, sha256: &Digest) -> ApiResult<ArtifactRef> {
+async fn find(app: &App, caller: &Caller, sha256: &Digest) -> ApiResult<ArtifactRef> {
     let client = connection(&app.pool).await?;
     let found = db::artifacts::find_published(&client, sha256).await?;
-    found.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))
+    let found = found.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))?;
+    let part = json!({ "artifact": { "sha256": sha256 } });
+    refuse_unplanned(&client, app, caller, "Artifact", sha256, part).await?;
+    Ok(found)
+}
+
+/// A branch gets what a plan of its own names. People may look at everything.
+async fn refuse_unplanned<C: GenericClient>(
+    c: &C,
+    app: &App,
+    caller: &Caller,
+    what: &str,
+    sha256: &Digest,
+    part: serde_json::Value,
+) -> ApiResult<()> {
+    let Some(branch) = &caller.branch else { return Ok(()) };
+    if db::plans::names(c, branch, part, app.clock.now()).await? {
+        return Ok(());
+    }
+    let detail = format!("{what} {sha256} is in no plan of branch {branch}.");
+    Err(ApiError::new(Code::NotInYourPlan, detail, "Ask /v1/sync for the plan, and for nothing that it does not name."))
 }
 
 fn immutable(media_type: &'static str, bytes: Vec<u8>) -> HttpResponse {

@@ -28,7 +28,7 @@ pub fn operators() -> Vec<Route> {
         Route::new(Method::OPTIONS, "/v1/uploads", Public, || web::to(uploads::options)),
         Route::post("/v1/uploads", ReleaseManager, || web::to(uploads::create)),
         Route::new(Method::HEAD, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::head)),
-        Route::new(Method::PATCH, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::patch)),
+        Route::new(Method::PATCH, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::patch)).with_long_body(),
         Route::new(Method::DELETE, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::cancel)),
         Route::get("/v1/releases", Viewer, || web::to(releases::list)),
         Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),

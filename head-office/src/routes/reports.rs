@@ -1,9 +1,9 @@
 //! Reports of branches: numbered, stored in a transaction, each counts once.
 
 use actix_web::web::{Data, Json};
-use chrono::{DateTime, Utc};
-use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, GenericClient, begin, commit, connection};
+use chrono::{DateTime, Datelike, Utc};
+use fleet_types::{BranchName, TerminalName};
+use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Reason, Report};
 use wire::{Code, clip_reason};
@@ -13,10 +13,14 @@ use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
 use crate::error::ApiResult;
-use crate::rollout::apply;
+use crate::rollout::apply::{self, MAX_TERMINALS};
 
 /// Longest code of a reason, in characters.
 const MAX_CODE: usize = 64;
+/// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
+const FIRST_YEAR: i32 = 1970;
+/// See `FIRST_YEAR`.
+const LAST_YEAR: i32 = 9999;
 /// Longest version text of an agent, in characters.
 const MAX_AGENT_VERSION: usize = 64;
 
@@ -30,6 +34,10 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     let now = app.clock.now();
     // Held until the commit: a repeated delivery waits here and then finds its reports stored.
     db::branches::lock(&transaction, branch).await?;
+    if reports.is_empty() {
+        // Nothing to store, and no numbering begins with nothing.
+        return Ok(Json(Acknowledged { through: db::reports::through(&transaction, branch, epoch).await? }));
+    }
     let stored = db::reports::open(&transaction, branch, epoch, now).await?;
     if let Some(first) = reports.first().filter(|r| r.seq > stored + 1) {
         let detail = format!("Report {} came, {} is the next.", first.seq, stored + 1);
@@ -58,7 +66,11 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
 fn check_shape(reports: &[Numbered]) -> ApiResult<()> {
     if reports.len() > MAX_BATCH {
         let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", reports.len());
-        return Err(ApiError::new(Code::TooLarge, detail, "Send them in several requests."));
+        return Err(ApiError::new(Code::BatchTooLong, detail, "Send them in several requests."));
+    }
+    if let Some(odd) = reports.iter().find(|r| !(FIRST_YEAR..=LAST_YEAR).contains(&r.at.year())) {
+        let why = format!("report {} is of the year {}", odd.seq, odd.at.year());
+        return Err(ApiError::bad_field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
     }
     let gap = reports.windows(2).any(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
     if gap || reports.first().is_some_and(|r| r.seq == 0) {
@@ -73,12 +85,13 @@ async fn store<C: GenericClient>(
     branch: &BranchName,
     numbered: Numbered,
     now: DateTime<Utc>,
-) -> Result<bool, DatabaseError> {
+) -> ApiResult<bool> {
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
     match report {
         Report::TerminalSeen { mut facts } => {
             facts.agent_version = clean(&facts.agent_version, MAX_AGENT_VERSION);
+            refuse_one_too_many(c, branch, &facts.name).await?;
             db::terminals::upsert(c, branch, &facts, now).await?;
             return Ok(true);
         }
@@ -110,8 +123,26 @@ async fn store<C: GenericClient>(
             let room = Room { capacity: capacity_bytes, free: free_bytes, held: held_bytes };
             db::branch_stores::set(c, branch, room, now).await?;
         }
+        Report::PlanRefused { serial, reason: Some(reason) } => {
+            let reason = clean(clip_reason(&reason), wire::MAX_REASON_LEN);
+            tracing::warn!(%branch, serial, reason, "the branch refuses its plan");
+            db::plan_refusals::set(c, branch, serial, &reason, at).await?;
+        }
+        Report::PlanRefused { reason: None, .. } => db::plan_refusals::clear(c, branch).await?,
     }
     Ok(false)
+}
+
+/// A branch must not fill the table with inventions.
+async fn refuse_one_too_many<C: GenericClient>(c: &C, branch: &BranchName, terminal: &TerminalName) -> ApiResult<()> {
+    let count = db::terminals::count(c, &[branch.as_str()]).await?.first().map_or(0, |(_, count)| *count);
+    if i64::try_from(count).is_ok_and(|count| count < MAX_TERMINALS)
+        || db::terminals::find(c, branch, terminal).await?.is_some()
+    {
+        return Ok(());
+    }
+    let detail = format!("Branch {branch} has {count} terminals, as many as a branch may; {terminal} is one more.");
+    Err(ApiError::new(Code::TooManyTerminals, detail, "Divide the branch; each part has a branch server of its own."))
 }
 
 /// Text that PostgreSQL and a person's screen can take.

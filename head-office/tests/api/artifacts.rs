@@ -8,7 +8,10 @@ async fn only_published_artifacts_are_answered_and_only_to_those_who_may() {
     let office = Office::start().await;
     let artifact = published(&office, "kiosk", "1.0.0", "k1").await;
     let unknown = service_kit::token::hash("unknown");
-    let branch = office.branch("north", "k1", &[]).await;
+    let branch = office.branch("north", "k1", &["till-1"]).await;
+    let east = office.branch("east", "k1", &[]).await;
+    let body = serde_json::json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
+    office.admin().post::<_, wire::v1::fleet::PlanIssued>("/v1/assignments", &body).await.unwrap();
     for client in [office.admin(), branch.client.clone()] {
         for path in [paths::artifact_index(&unknown), paths::artifact_torrent(&unknown)] {
             assert_eq!(status_of(&client, Method::GET, &path).await, 404);
@@ -22,6 +25,8 @@ async fn only_published_artifacts_are_answered_and_only_to_those_who_may() {
     let manifest = service_kit::token::hash("kiosk 1.0.0 manifest");
     let bytes = branch.client.get_bytes(&paths::manifest(&manifest), 1000).await.unwrap();
     assert!(bytes.starts_with(b"format = 1\n"));
+    let not_in_its_plan = east.client.get_bytes(&paths::manifest(&manifest), 1000).await;
+    assert_eq!(crate::refusal(not_in_its_plan), wire::Code::NotInYourPlan);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,7 +86,7 @@ async fn streams_of_one_branch_are_bounded_and_shutdown_ends_them() {
         open.push(stream(&branch.client, None).await);
     }
     let ninth = branch.client.events("/v1/events", None, PATIENCE).await.map(|_| ());
-    assert_eq!(refusal(ninth), Code::TooMany);
+    assert_eq!(refusal(ninth), Code::TooManyStreams);
     assert_eq!(
         refusal(office.machine(None).events("/v1/events", None, PATIENCE).await.map(|_| ())),
         Code::Unauthenticated

@@ -105,7 +105,7 @@ async fn a_gap_is_refused_and_says_where_to_go_on() {
     assert_eq!(post(epoch, vec![seen(2), seen(4)]).await, Code::BadField);
     assert_eq!(post(epoch, vec![seen(0)]).await, Code::BadField);
     assert_eq!(post(Uuid::new_v4(), vec![seen(2)]).await, Code::ReportOutOfOrder);
-    assert_eq!(post(epoch, (2..=202).map(seen).collect()).await, Code::TooLarge);
+    assert_eq!(post(epoch, (2..=202).map(seen).collect()).await, Code::BatchTooLong);
     // A branch that lost its journal begins anew under another name; its old reports still count as stored.
     assert_eq!(send(&branch, Uuid::new_v4(), vec![seen(1)]).await.through, 1);
     assert_eq!(send(&branch, epoch, vec![seen(1), seen(2)]).await.through, 2);
@@ -163,4 +163,19 @@ async fn only_confirmed_counts_and_progress_of_the_branch_is_shown() {
     send(&branch, epoch, vec![update(4, Some(UpdateState::Trying), UpdateState::Confirmed, 10)]).await;
     let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
     assert_eq!(shown.confirmed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_a_branch_refuses_is_shown_until_it_refuses_nothing() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    let refused = |why: Option<String>| Report::PlanRefused { serial: why.as_ref().map(|_| 7), reason: why };
+    let shown = async || office.admin().get::<Branch>("/v1/branches/north").await.unwrap().plan_refused;
+    send(&branch, epoch, vec![numbered(1, refused(Some("Plan 7 expired.".into())))]).await;
+    assert_eq!(shown().await.as_deref(), Some("Plan 7 expired."));
+    send(&branch, epoch, vec![numbered(2, refused(Some("\u{1b}[2J".to_owned() + &"x".repeat(5000))))]).await;
+    assert!(shown().await.is_some_and(|why| why.len() <= wire::MAX_REASON_LEN && !why.contains('\u{1b}')));
+    send(&branch, epoch, vec![numbered(3, refused(None))]).await;
+    assert_eq!(shown().await, None);
 }

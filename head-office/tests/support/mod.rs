@@ -22,7 +22,7 @@ use head_office::{Deps, start};
 use reqwest::Method;
 use service_kit::client::{JsonClient, Timeouts};
 use service_kit::database::{DatabaseSettings, Pool, RunnerSettings, connect, connection};
-use service_kit::server::{OperatorTokens, Role};
+use service_kit::server::{Limits, OperatorTokens, Role};
 use service_kit::telemetry::TelemetrySettings;
 use service_kit::{FixedClock, Secret, Shutdown};
 use swarm::{AccessListSettings, Engine, Reload, TransmissionEngine, TransmissionSettings};
@@ -261,6 +261,7 @@ pub fn settings(dir: &Path, database: &str) -> Settings {
         operators_listen: (Ipv4Addr::LOCALHOST, 0).into(),
         operators: OperatorTokens::from_clear(&entries),
         machines_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        limits: Limits::default(),
         database: DatabaseSettings::new(database),
         store: StoreSettings { folder: dir.join("store"), state_folder: dir.join("state") },
         encode: EncodeSettings { options: EncodeOptions { segment_size: 64 << 10, level: 1, workers: 1 } },

@@ -85,6 +85,9 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         ("plan", or_dash(b.plan_serial.as_ref())),
         ("terminals", format!("{}, of which {} confirmed", b.terminals, b.confirmed)),
     ]);
+    if let Some(why) = &b.plan_refused {
+        out.push_str(&format!("refuses the newest plan: {}\n", plain(why)));
+    }
     if !b.assignments.is_empty() {
         let rows: Vec<_> = b.assignments.iter().map(|a| [a.product.to_string(), a.version.to_string()]).collect();
         out.push('\n');

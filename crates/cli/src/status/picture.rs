@@ -70,8 +70,13 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
     let heard = if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() };
     let confirmed = format!("{} of {}", b.confirmed, b.terminals);
     let name = b.name.to_string();
+    let refuses = b.plan_refused.as_ref().map(|why| {
+        let why = format!("refuses the newest plan: {}", plain(why));
+        [String::new(), String::new(), why, String::new(), String::new()]
+    });
     if b.artifacts.is_empty() {
-        return vec![[name, heard, "-".to_owned(), "-".to_owned(), confirmed]];
+        let first = [name, heard, "-".to_owned(), "-".to_owned(), confirmed];
+        return std::iter::once(first).chain(refuses).collect();
     }
     let row = |(i, a): (usize, &wire::v1::fleet::BranchArtifact)| {
         let trouble = a.trouble.as_deref().map(|t| format!("  {}", plain(t))).unwrap_or_default();
@@ -83,7 +88,7 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
             [String::new(), String::new(), of, held, String::new()]
         }
     };
-    b.artifacts.iter().enumerate().map(row).collect()
+    b.artifacts.iter().enumerate().map(row).chain(refuses).collect()
 }
 
 fn terminal(t: &Terminal) -> [String; 7] {

@@ -15,6 +15,8 @@ use crate::Secret;
 
 #[cfg(feature = "database")]
 pub use sections::DatabaseInputs;
+#[cfg(feature = "server")]
+pub use sections::RequestsInputs;
 pub use sections::{FolderInputs, MachinesInputs, OperatorsInputs, TransmissionAccess, TransmissionInputs};
 
 /// Largest configuration or secret file in bytes.

@@ -26,6 +26,28 @@ pub struct MachinesInputs {
     pub listen: Option<String>,
 }
 
+/// `[requests]`: what callers of any listener may take.
+#[cfg(feature = "server")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestsInputs {
+    /// How long the head of a request, and then its body, may take to arrive.
+    pub timeout_seconds: Option<f64>,
+}
+
+#[cfg(feature = "server")]
+impl RequestsInputs {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// A value cannot be used.
+    pub fn check(self) -> Result<crate::server::Limits, ConfigError> {
+        let default = crate::server::Limits::default();
+        let key = "requests.timeout_seconds";
+        Ok(crate::server::Limits { request: check::seconds(self.timeout_seconds, key, default.request.as_secs_f64())? })
+    }
+}
+
 /// A section that names a folder and nothing else, such as `[state]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -55,13 +55,20 @@ pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
         match ping(&pool).await {
-            Ok(()) => return Ok(pool),
+            Ok(()) => {
+                if backoff.failures() > 0 {
+                    tracing::info!(attempts = backoff.failures(), "PostgreSQL answers");
+                }
+                return Ok(pool);
+            }
             Err(error) => {
+                // Said once: hours of the same line would hide everything else.
+                if backoff.failures() == 0 {
+                    tracing::warn!(error = %chain(&error), "PostgreSQL does not answer; trying again until it does");
+                } else {
+                    tracing::debug!(error = %chain(&error), attempt = backoff.failures(), "and it still does not");
+                }
                 let wait = backoff.next();
-                tracing::warn!(
-                    error = %chain(&error), attempt = backoff.failures(),
-                    "PostgreSQL does not answer; trying again"
-                );
                 if !shutdown.wait(wait).await {
                     return Err(DatabaseError::Stopped);
                 }

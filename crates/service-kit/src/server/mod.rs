@@ -1,15 +1,18 @@
 //! The HTTP server: a route table as data, callers with roles, problem+json, health, metrics, events.
 
 mod auth;
+mod bounds;
 mod error;
 mod metrics;
 mod role;
 mod route;
 mod serve;
 mod service_routes;
+mod socket;
 mod sse;
 
 pub use auth::{Authenticator, Nobody, OperatorTokens};
+pub use bounds::{JOIN_TRIES, Limits, Throttle};
 pub use error::ApiError;
 pub use metrics::Metrics;
 pub use role::{Caller, Role};

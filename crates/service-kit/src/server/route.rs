@@ -1,17 +1,22 @@
 //! The route table as data: every route with its role beside it. What is not in the table does not exist.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
-use actix_web::http::header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::error::{JsonPayloadError, PayloadError};
+use actix_web::http::header::{ALLOW, AUTHORIZATION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use wire::Code;
 
+use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
 use super::{ApiError, Authenticator, Caller, Role};
 use crate::token::MAX_TOKEN_LEN;
 
@@ -29,22 +34,30 @@ pub struct Route {
     pub role: Role,
     /// Makes the handler: `|| web::get().to(list)` without a method guard of its own, so `|| web::to(list)`.
     pub handler: fn() -> actix_web::Route,
+    /// Whether the body may take as long as it likes: the handler itself gives up a silent one.
+    pub long_body: bool,
 }
 
 impl Route {
     /// A GET route.
     pub const fn get(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
-        Self { method: Method::GET, path, role, handler }
+        Self::new(Method::GET, path, role, handler)
     }
 
     /// A POST route.
     pub const fn post(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
-        Self { method: Method::POST, path, role, handler }
+        Self::new(Method::POST, path, role, handler)
     }
 
     /// A route of any method.
     pub const fn new(method: Method, path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
-        Self { method, path, role, handler }
+        Self { method, path, role, handler, long_body: false }
+    }
+
+    /// The same with a body that may take long; the handler must give up one that is silent.
+    #[must_use]
+    pub fn with_long_body(self) -> Self {
+        Self { long_body: true, ..self }
     }
 }
 
@@ -94,6 +107,7 @@ fn resource(
     >,
 > {
     let mut resource = web::resource(path);
+    let long_body = routes.iter().any(|r| r.long_body);
     let allow = routes.iter().map(|r| r.method.as_str()).collect::<Vec<_>>().join(", ");
     let roles: Arc<[(Method, Role)]> = routes.iter().map(|r| (r.method.clone(), r.role)).collect();
     for route in routes {
@@ -106,15 +120,16 @@ fn resource(
         }))
         .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
             let (roles, authenticator) = (roles.clone(), authenticator.clone());
-            async move { guard(request, next, &roles, &*authenticator).await }
+            async move { guard(request, next, &roles, &*authenticator, long_body).await }
         }))
 }
 
 async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<BoxBody>,
     roles: &[(Method, Role)],
     authenticator: &dyn Authenticator,
+    long_body: bool,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let needed = roles.iter().find(|(method, _)| method == request.method()).map(|(_, role)| *role);
     // A method that is not in the table goes on to the 405, which tells no more than the table's paths.
@@ -128,7 +143,35 @@ async fn guard(
             Err(error) => return Ok(request.into_response(error.error_response())),
         }
     }
-    next.call(request).await
+    if !long_body {
+        let limits = request.app_data::<Limits>().copied().unwrap_or_default();
+        bound_body(&mut request, limits.request);
+    }
+    match request.app_data::<Throttle>().cloned().zip(request.peer_addr()) {
+        Some((throttle, peer)) if needed == Some(Role::JoinToken) => join(request, next, &throttle, peer.ip()).await,
+        _ => next.call(request).await,
+    }
+}
+
+/// A try at a join token: refused ones are counted, and too many of them are not looked at.
+async fn join(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+    throttle: &Throttle,
+    peer: IpAddr,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    if let Some(wait) = throttle.must_wait(peer, Instant::now()) {
+        let seconds = wait.as_secs().max(1);
+        let detail = format!("More than {JOIN_TRIES} join tokens from {peer} were refused.");
+        let error = ApiError::new(Code::TooMany, detail, format!("Wait {seconds} s, then try the right join token."))
+            .with_header(RETRY_AFTER, HeaderValue::from(seconds));
+        return Ok(request.into_response(error.error_response()));
+    }
+    let response = next.call(request).await?;
+    if response.status() == StatusCode::FORBIDDEN {
+        throttle.refused(peer, Instant::now());
+    }
+    Ok(response)
 }
 
 async fn admit(request: &HttpRequest, needed: Role, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
@@ -136,9 +179,13 @@ async fn admit(request: &HttpRequest, needed: Role, authenticator: &dyn Authenti
         ApiError::new(Code::Unauthenticated, detail, "Send the header Authorization: Bearer TOKEN with a valid token.")
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     };
-    let Some(header) = request.headers().get(AUTHORIZATION) else {
+    let mut given = request.headers().get_all(AUTHORIZATION);
+    let Some(header) = given.next() else {
         return Err(stranger("The request carries no token."));
     };
+    if given.next().is_some() {
+        return Err(stranger("The request carries more than one token."));
+    }
     let bearer = header.to_str().ok().and_then(|h| h.strip_prefix("Bearer ")).map(str::trim);
     let Some(bearer) = bearer.filter(|b| !b.is_empty() && b.len() <= MAX_TOKEN_LEN) else {
         return Err(stranger("The Authorization header is not a bearer token."));
@@ -161,21 +208,49 @@ async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(Code::NotFound, format!("There is nothing at {path}."), "See /openapi.json for what there is."))
 }
 
-fn json_error(error: &actix_web::error::JsonPayloadError) -> ApiError {
-    use actix_web::error::JsonPayloadError as E;
+fn json_error(error: &JsonPayloadError) -> ApiError {
+    use JsonPayloadError as E;
     match error {
         E::Overflow { .. } | E::OverflowKnownLength { .. } => {
-            ApiError::new(Code::TooLarge, "The body is larger than this route takes.", "Send less at once.")
+            let detail = format!("The body is larger than the {MAX_JSON_BODY} bytes that this route takes.");
+            ApiError::new(Code::TooLarge, detail, "Send less at once.")
         }
+        E::ContentType => ApiError::new(
+            Code::UnsupportedMediaType,
+            "The body is not said to be JSON.",
+            "Set the header Content-Type: application/json.",
+        ),
         // A value of the wrong kind inside well-formed JSON is a field's fault, not the body's.
         E::Deserialize(e) if e.is_data() => {
-            ApiError::new(Code::BadField, format!("The body has a wrong field: {e}."), "Correct the field.")
+            ApiError::new(Code::BadField, format!("The body has a wrong field: {}.", short(e)), "Correct the field.")
         }
-        e => ApiError::new(Code::BadRequest, format!("The body cannot be read: {e}."), "Send JSON as documented."),
+        // The parser has no other way of saying it.
+        E::Deserialize(e) if e.to_string().starts_with("recursion limit exceeded") => {
+            let detail = format!("The body is nested deeper than any message: {}.", short(e));
+            ApiError::new(Code::JsonTooDeep, detail, "Send JSON as /openapi.json describes it.")
+        }
+        E::Payload(PayloadError::Io(e)) if e.kind() == io::ErrorKind::TimedOut => ApiError::new(
+            Code::Timeout,
+            "The body did not arrive in time.",
+            "Send the whole body at once, or over a faster line.",
+        ),
+        E::Payload(e) => {
+            let detail = format!("The body did not arrive whole: {}.", short(e));
+            ApiError::new(Code::BadRequest, detail, "Send the whole body, as long as its header says.")
+        }
+        e => {
+            let detail = format!("The body is not JSON: {}.", short(e));
+            ApiError::new(Code::NotJson, detail, "Send JSON as /openapi.json describes it.")
+        }
     }
 }
 
+/// Messages of parsers repeat what they were given: only the beginning of it is said back.
+fn short(error: &impl std::fmt::Display) -> String {
+    error.to_string().chars().take(300).collect()
+}
+
 fn unreadable(what: &str, error: &impl std::fmt::Display) -> ApiError {
-    let text: String = error.to_string().chars().take(300).collect();
-    ApiError::new(Code::BadRequest, format!("The {what} cannot be read: {text}."), "See /openapi.json.")
+    let detail = format!("The {what} cannot be read: {}.", short(error));
+    ApiError::new(Code::BadRequest, detail, "See /openapi.json for what it may be.")
 }

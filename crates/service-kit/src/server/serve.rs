@@ -1,19 +1,26 @@
 //! Several listeners in one process.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::App;
 use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
-use actix_web::{App, HttpServer};
 use tracing::Instrument;
 
+use super::bounds::{Limits, Throttle};
 use super::error::REQUEST_ID;
 use super::metrics::Metrics;
+use super::socket::Socket;
 use crate::Shutdown;
 
 /// The header that carries a request's id between programs.
@@ -33,6 +40,8 @@ pub struct Listener {
     pub configure: Configure,
     /// Where its requests are counted.
     pub metrics: Metrics,
+    /// What its callers may take.
+    pub limits: Limits,
 }
 
 /// Why the listeners could not start or stopped.
@@ -47,17 +56,19 @@ pub enum ServeError {
         address: SocketAddr,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A listener stopped with an error.
     #[error("a listener stopped")]
-    Run(#[source] std::io::Error),
+    Run(#[source] io::Error),
 }
 
 /// Listeners that hold their addresses but do not answer before [`Bound::run`] is polled.
 pub struct Bound {
     servers: Vec<Server>,
     addresses: Vec<SocketAddr>,
+    /// Tells idle connections to close.
+    closing: Shutdown,
 }
 
 /// Takes the addresses of all `listeners`.
@@ -65,29 +76,53 @@ pub struct Bound {
 /// # Errors
 /// An address cannot be taken.
 pub fn bind(listeners: Vec<Listener>) -> Result<Bound, ServeError> {
-    let (mut servers, mut addresses) = (Vec::new(), Vec::new());
-    for Listener { name, address, configure, metrics } in listeners {
-        let server = HttpServer::new(move || {
-            let (configure, metrics) = (configure.clone(), metrics.clone());
-            App::new()
-                .wrap(from_fn(move |request, next| observe(request, next, metrics.clone())))
-                .configure(move |config| configure(config))
-        })
+    let (mut servers, mut addresses, closing) = (Vec::new(), Vec::new(), Shutdown::new());
+    for listener in listeners {
+        let (name, address) = (listener.name, listener.address);
+        let (server, bound) =
+            listen(listener, &closing).map_err(|source| ServeError::Bind { name, address, source })?;
+        tracing::info!(listener = name, address = %bound, "listening");
+        addresses.push(bound);
+        servers.push(server);
+    }
+    Ok(Bound { servers, addresses, closing })
+}
+
+/// One server. As `actix_web::HttpServer` builds it, but over [`Socket`]s.
+fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketAddr)> {
+    let Listener { name, address, configure, metrics, limits } = listener;
+    let (throttle, closing) = (Throttle::default(), closing.clone());
+    let socket = TcpListener::bind(address)?;
+    let bound = socket.local_addr()?;
+    let server = Server::build()
         .workers(2)
         .disable_signals()
         .shutdown_timeout(5)
-        .client_request_timeout(Duration::from_secs(30))
-        .keep_alive(Duration::from_secs(75))
-        .max_connections(10_000)
-        .bind(address)
-        .map_err(|source| ServeError::Bind { name, address, source })?;
-        for bound in server.addrs() {
-            tracing::info!(listener = name, address = %bound, "listening");
-            addresses.push(bound);
-        }
-        servers.push(server.run());
-    }
-    Ok(Bound { servers, addresses })
+        .max_concurrent_connections(10_000)
+        .listen(name, socket, move || {
+            let (configure, metrics, closing) = (configure.clone(), metrics.clone(), closing.clone());
+            let app = App::new()
+                .app_data(limits)
+                .app_data(throttle.clone())
+                .wrap(from_fn(move |request, next| observe(request, next, metrics.clone())))
+                .configure(move |config| configure(config));
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let closing = closing.clone();
+                    async move { closing.stopped().await }
+                })
+                .keep_alive(Duration::from_secs(75))
+                .client_request_timeout(limits.request)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .h1(map_config(app.into_factory().map_err(actix_web::Error::from), |()| AppConfig::default()));
+            fn_service(async |io: TcpStream| {
+                let peer = io.peer_addr().ok();
+                Ok((Socket::new(io), peer))
+            })
+            .and_then(http)
+        })?
+        .run();
+    Ok((server, bound))
 }
 
 impl Bound {
@@ -102,8 +137,10 @@ impl Bound {
     /// A listener broke.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), ServeError> {
         let handles: Vec<_> = self.servers.iter().map(Server::handle).collect();
+        let closing = self.closing;
         let stopper = async move {
             shutdown.stopped().await;
+            closing.stop();
             futures_util::future::join_all(handles.iter().map(|h| h.stop(true))).await;
         };
         let servers = futures_util::future::try_join_all(self.servers);

@@ -8,6 +8,7 @@ use super::reports::Reason;
 
 /// Add a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AddBranch {
     /// Its name.
     pub name: BranchName,
@@ -41,6 +42,9 @@ pub struct Branch {
     pub last_heard: Option<DateTime<Utc>>,
     /// Serial of its newest plan.
     pub plan_serial: Option<u64>,
+    /// Why its server does not follow the newest plan that it was offered, if it refused one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_refused: Option<String>,
     /// What it is assigned, a product each.
     pub assignments: Vec<Assigned>,
     /// How far its server is with each artifact of the plan.
@@ -143,6 +147,7 @@ pub struct Move {
 
 /// This branch shall run this release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Assign {
     /// The branch.
     pub branch: BranchName,

@@ -133,6 +133,7 @@ pub struct Progress {
 
 /// An operator accepts a release's warnings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Approve {
     /// Why the warnings are acceptable.
     pub reason: String,

@@ -83,6 +83,15 @@ pub enum Report {
         /// What the artifacts there take, in bytes.
         held_bytes: u64,
     },
+    /// Whether the branch server refuses the plan that head office offers. Only changes are reported.
+    PlanRefused {
+        /// The serial of the refused plan; none if it could not even be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        serial: Option<u64>,
+        /// Why, as one sentence; none when nothing is refused any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
 }
 
 /// Where an update stands.

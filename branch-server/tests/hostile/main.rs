@@ -1,0 +1,128 @@
+//! Requests that nobody means well with, from within the branch. Each is refused with its own code, a sentence that
+//! names what is wrong and a remedy; afterwards every table and every file is as before.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cases;
+#[allow(dead_code, reason = "shared with the tests of the routes")]
+#[path = "../api/fixture.rs"]
+mod fixture;
+#[allow(dead_code, reason = "shared with the tests of the routes")]
+#[path = "../api/head_office.rs"]
+mod head_office;
+#[allow(dead_code, reason = "shared with the tests of the routes")]
+#[path = "../api/support.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use test_kit::{RawAnswer, RawRequest, Snapshot, snapshot};
+use wire::v1::plan::Plan;
+use wire::{Code, Envelope, PLAN_PAYLOAD_TYPE, Problem};
+
+use crate::fixture::Fixture;
+use crate::support::{Branch, Options};
+
+/// One request and the refusal that it must get.
+struct Case {
+    name: &'static str,
+    to: SocketAddr,
+    request: RawRequest,
+    code: Code,
+    /// What the sentence must name.
+    says: String,
+}
+
+/// A branch with as many terminals as it may have and a plan of which nothing is here yet.
+struct World {
+    branch: Branch,
+    till: String,
+    planned: Fixture,
+}
+
+impl World {
+    async fn start(options: Options) -> Self {
+        let branch = Branch::start(options).await;
+        let planned = Fixture::new(1);
+        let (issued, name) = ("2030-01-01T08:00:00Z".parse().unwrap(), "north".parse().unwrap());
+        let steps = vec![planned.step.clone()];
+        let plan = Plan {
+            format: 1,
+            branch: name,
+            serial: 7,
+            issued,
+            expires: "2040-01-01T08:00:00Z".parse().unwrap(),
+            steps,
+        };
+        branch.head_office.with(|s| s.plan = Some(Envelope::unsigned(PLAN_PAYLOAD_TYPE, &plan).unwrap()));
+        branch_server::jobs::sync::once(&branch.app).await.unwrap();
+        let till = branch.enrol("till-1").await;
+        for n in 2..=5 {
+            branch.enrol(&format!("till-{n}")).await;
+        }
+        Self { branch, till, planned }
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let settings = &self.branch.app.settings;
+        snapshot(
+            self.branch.database_url().as_str(),
+            &["last_heard"],
+            &[&settings.store.folder, &settings.state_folder],
+        )
+        .await
+    }
+
+    /// Sends the cases one after the other and compares before and after; the codes that came back.
+    async fn run(&self, cases: Vec<Case>) -> BTreeSet<&'static str> {
+        let mut codes = BTreeSet::new();
+        let mut before = self.snapshot().await;
+        for case in cases {
+            case.judge(&case.request.send(case.to).await);
+            codes.insert(case.code.as_str());
+            let after = self.snapshot().await;
+            assert_eq!(before, after, "{} left something behind", case.name);
+            before = after;
+        }
+        codes
+    }
+}
+
+impl Case {
+    fn judge(&self, answer: &RawAnswer) {
+        let (name, text) = (self.name, String::from_utf8_lossy(&answer.body));
+        let problem: Problem =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {} {e}: {text}", answer.status));
+        assert_eq!(problem.code, self.code, "{name}: {text}");
+        assert_eq!((answer.status, problem.status), (self.code.status(), self.code.status()), "{name}: {text}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}: {}", answer.headers);
+        assert!(problem.detail.contains(&self.says), "{name}: {:?} is not named: {text}", self.says);
+        assert!(problem.detail.len() < 1000 && problem.remedy.len() > 10, "{name}: {text}");
+        assert!(problem.request_id.is_some(), "{name}: {text}");
+        assert_eq!(answer.header("x-request-id"), problem.request_id.as_deref(), "{name}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_hostile_requests_and_more_change_nothing() {
+    let world = World::start(Options::default()).await;
+    let cases = cases::all(&world);
+    let count = cases.len();
+    let codes = world.run(cases).await;
+    println!("{count} hostile requests at the branch server, {} codes: {codes:?}", codes.len());
+    assert!(count >= 20, "{count}");
+    assert!(codes.len() >= 14, "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_is_given_up() {
+    let world = World::start(Options { request_seconds: 0.3, ..Options::default() }).await;
+    let half = ["Content-Length: 1000", cases::JSON];
+    let to = world.branch.machines;
+    let case = |name, request, says: &str| Case { name, to, request, code: Code::Timeout, says: says.to_owned() };
+    let slow = vec![
+        case("half a body", cases::request(None, "POST /v1/enrol", &half, "{"), "body did not arrive in time"),
+        case("half a head", RawRequest::bytes("GET /v1/sync HTTP/1.1\r\nHo"), "head of the request did not arrive"),
+    ];
+    world.run(slow).await;
+}

@@ -1,0 +1,143 @@
+//! A head office in the middle of its life, and what a hostile request and its refusal consist of.
+
+use std::net::SocketAddr;
+
+use chrono::TimeDelta;
+use head_office::Settings;
+use service_kit::server::Role;
+use test_kit::{RawAnswer, RawRequest, Snapshot, snapshot};
+use uuid::Uuid;
+use wire::v1::fleet::PlanIssued;
+use wire::v1::plan::ArtifactRef;
+use wire::{Code, Problem};
+
+use crate::support::{Office, published, token_of, tus};
+
+/// When somebody was last heard: every authenticated request may change that.
+const PASSING: [&str; 4] = ["last_heard", "heard_at", "touched_at", "changed_at"];
+
+/// Which listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    People,
+    Machines,
+}
+
+/// One request and the refusal that it must get.
+pub struct Case {
+    pub name: &'static str,
+    pub to: Side,
+    pub request: RawRequest,
+    pub code: Code,
+    /// What the sentence must name.
+    pub says: String,
+}
+
+impl Case {
+    pub fn new(name: &'static str, to: Side, request: RawRequest, code: Code, says: impl Into<String>) -> Self {
+        Self { name, to, request, code, says: says.into() }
+    }
+
+    /// The refusal is one: status, code, media type, sentence, remedy, id.
+    pub fn judge(&self, answer: &RawAnswer) {
+        let (name, text) = (self.name, String::from_utf8_lossy(&answer.body));
+        let problem: Problem =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {} {e}: {text}", answer.status));
+        assert_eq!(problem.code, self.code, "{name}: {text}");
+        assert_eq!((answer.status, problem.status), (self.code.status(), self.code.status()), "{name}: {text}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}: {}", answer.headers);
+        assert!(problem.detail.contains(&self.says), "{name}: {:?} is not named: {text}", self.says);
+        assert!(problem.detail.len() < 1000 && problem.remedy.len() > 10, "{name}: {text}");
+        assert_eq!(answer.header("x-request-id"), problem.request_id.as_deref(), "{name}: {text}");
+        assert!(problem.request_id.is_some(), "{name}: {text}");
+    }
+}
+
+pub struct World {
+    pub office: Office,
+    /// The bearer tokens of two branches.
+    pub north: String,
+    pub east: String,
+    /// Join tokens: used by a branch, of a branch that waited too long.
+    pub used: String,
+    pub expired: String,
+    /// Assigned to north, and published without being assigned.
+    pub planned: ArtifactRef,
+    pub unplanned: ArtifactRef,
+    /// An upload of 1,000 bytes of which 10 came.
+    pub upload: Uuid,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let office = Office::with(change).await;
+        let planned = published(&office, "kiosk", "1.0.0", "k1").await;
+        let unplanned = published(&office, "kiosk", "2.0.0", "k9").await;
+        let expired = office.add_branch("late").await.join_token;
+        office.clock.advance(TimeDelta::hours(73));
+        let added = office.add_branch("south").await;
+        let enrol = wire::v1::sync::EnrolRequest { join_token: added.join_token.clone(), terminal: None };
+        office.machine(None).post::<_, wire::v1::sync::EnrolResponse>("/v1/enrol", &enrol).await.unwrap();
+        let north = office.branch("north", "k1", &["till-1"]).await;
+        let east = office.branch("east", "k1", &["till-1"]).await;
+        let body = serde_json::json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
+        office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+        let manager = office.as_role(Role::ReleaseManager);
+        let upload = tus::create(&manager, 1000).await;
+        assert_eq!(tus::patch(&manager, upload, 0, &[7; 10]).await.status(), 204);
+        let (north, east, used) = (north.token, east.token, added.join_token);
+        Self { office, north, east, used, expired, planned, unplanned, upload }
+    }
+
+    pub fn address(&self, side: Side) -> SocketAddr {
+        match side {
+            Side::People => self.office.operators,
+            Side::Machines => self.office.machines,
+        }
+    }
+
+    pub async fn snapshot(&self) -> Snapshot {
+        let folders = [&*self.office.settings.store.folder, &self.office.settings.store.state_folder];
+        snapshot(&self.office.database.url(), &PASSING, &folders).await
+    }
+
+    /// A case of a person with the role, at the operators' listener.
+    pub fn people(
+        &self,
+        name: &'static str,
+        role: Role,
+        line: &str,
+        headers: &[&str],
+        body: impl AsRef<[u8]>,
+        code: Code,
+        says: impl Into<String>,
+    ) -> Case {
+        Case::new(name, Side::People, request(Some(token_of(role)), line, headers, body), code, says)
+    }
+
+    /// A case of branch north, at the machines' listener.
+    pub fn north(
+        &self,
+        name: &'static str,
+        line: &str,
+        headers: &[&str],
+        body: impl AsRef<[u8]>,
+        code: Code,
+        says: impl Into<String>,
+    ) -> Case {
+        Case::new(name, Side::Machines, request(Some(&self.north), line, headers, body), code, says)
+    }
+}
+
+pub const JSON: &str = "Content-Type: application/json";
+
+/// A request with a token or none.
+pub fn request(token: Option<&str>, line: &str, headers: &[&str], body: impl AsRef<[u8]>) -> RawRequest {
+    let token = token.map(|t| format!("Authorization: Bearer {t}"));
+    let headers: Vec<String> = headers.iter().map(|h| (*h).to_owned()).chain(token).collect();
+    RawRequest::new(line, &headers, body)
+}
