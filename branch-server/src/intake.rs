@@ -81,7 +81,9 @@ async fn apply(
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
         // Refused by `check`.
-        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } => terminals::heard(tx, terminal, now).await,
+        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } => {
+            terminals::heard(tx, terminal, now).await
+        }
     }
 }
 

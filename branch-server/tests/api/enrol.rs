@@ -62,7 +62,7 @@ async fn bad_input_has_its_codes() {
         json!({ "join_token": JOIN, "terminal": terminal }).to_string()
     };
     for (body, code) in [
-        ("{".to_owned(), Code::BadRequest),
+        ("{".to_owned(), Code::NotJson),
         (json!({ "join_token": JOIN }).to_string(), Code::BadField),
         (with("name", json!("../etc")), Code::BadField),
         (with("model", json!("")), Code::BadField),
@@ -86,7 +86,7 @@ async fn a_branch_takes_as_many_terminals_as_its_settings_say() {
         branch.enrol(&format!("till-{n}")).await;
     }
     let body = json!({ "join_token": JOIN, "terminal": facts("till-6") });
-    assert_refused(branch.post("/v1/enrol", None, body.to_string()).await, Code::TooMany).await;
+    assert_refused(branch.post("/v1/enrol", None, body.to_string()).await, Code::TooManyTerminals).await;
     // One that is known already may come again.
     branch.enrol("till-5").await;
 }

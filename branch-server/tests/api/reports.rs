@@ -161,7 +161,7 @@ async fn a_terminal_may_only_report_about_itself() {
         Report::TerminalSeen { facts: facts("till-2") },
     ] {
         let response = send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![other])).await;
-        assert_refused(response, Code::Forbidden).await;
+        assert_refused(response, Code::NotYourself).await;
     }
 }
 
@@ -186,7 +186,7 @@ async fn strangers_and_bad_input_are_refused() {
     let one = serde_json::to_string(&batch(Uuid::new_v4(), 1, vec![running("till-1")])).unwrap();
     assert_refused(branch.post("/v1/reports", None, one.clone()).await, Code::Unauthenticated).await;
     assert_refused(branch.post("/v1/reports", Some(VIEWER), one).await, Code::Unauthenticated).await;
-    assert_refused(branch.post("/v1/reports", Some(&token), "[").await, Code::BadRequest).await;
+    assert_refused(branch.post("/v1/reports", Some(&token), "[").await, Code::NotJson).await;
     let many = batch(Uuid::new_v4(), 1, vec![running("till-1"); 201]);
     assert_refused(send(&branch, &token, &many).await, Code::TooLarge).await;
     let mut bad = moved("till-1", None, UpdateState::Failed, 0);

@@ -116,7 +116,7 @@ async fn twenty_hostile_requests_and_more_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_request_is_given_up() {
-    let world = World::start(Options { request_seconds: 0.3, ..Options::default() }).await;
+    let world = World::start(Options { request_seconds: 2.0, ..Options::default() }).await;
     let half = ["Content-Length: 1000", cases::JSON];
     let to = world.branch.machines;
     let case = |name, request, says: &str| Case { name, to, request, code: Code::Timeout, says: says.to_owned() };

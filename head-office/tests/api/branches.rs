@@ -48,7 +48,7 @@ async fn names_that_are_none_are_refused_with_a_code() {
     }
     let not_json = office.admin().request(Method::POST, "/v1/branches").header("Content-Type", "application/json");
     let problem: wire::Problem = not_json.body("{").send().await.unwrap().json().await.unwrap();
-    assert_eq!(problem.code, Code::BadRequest);
+    assert_eq!(problem.code, Code::NotJson);
     let huge = json!({ "name": "a".repeat(2 << 20) });
     assert_eq!(refusal(office.admin().post::<_, BranchAdded>("/v1/branches", &huge).await), Code::TooLarge);
 }

@@ -40,7 +40,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         post("half of it", "{\"branch\": \"north\"", Code::NotJson, "EOF"),
         post("NaN", "{\"branch\": NaN}", Code::NotJson, "line 1"),
         post("not UTF-8", "\u{fffd}", Code::NotJson, "line 1"),
-        post("deep", &deep, Code::BadField, "branch"),
+        post("deep", &deep, Code::BadField, "sequence"),
         post("a million numbers", &numbers, Code::TooLarge, "1048576"),
         post(
             "a key twice",

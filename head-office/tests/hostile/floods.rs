@@ -17,7 +17,7 @@ use crate::world::{Case, JSON, Side, World, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_does_not_come_is_given_up() {
-    let world = World::with(|s| s.limits.request = Duration::from_millis(300)).await;
+    let world = World::with(|s| s.limits.request = Duration::from_secs(2)).await;
     let half = ["Content-Length: 1000", JSON];
     let slow = [
         ("half a body", request(None, "POST /v1/enrol", &half, "{"), "body did not arrive in time"),
@@ -31,7 +31,7 @@ async fn a_request_that_does_not_come_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_drips_is_given_up_although_it_never_stops() {
-    let world = World::with(|s| s.limits.request = Duration::from_millis(300)).await;
+    let world = World::with(|s| s.limits.request = Duration::from_secs(2)).await;
     let before = world.snapshot().await;
     let mut stream = TcpStream::connect(world.address(Side::Machines)).await.unwrap();
     let head = format!("POST /v1/enrol HTTP/1.1\r\nHost: test\r\n{JSON}\r\nContent-Length: 1000000\r\n\r\n");

@@ -238,10 +238,12 @@ fn json_error(error: &JsonPayloadError) -> ApiError {
             let detail = format!("The body did not arrive whole: {}.", short(e));
             ApiError::new(Code::BadRequest, detail, "Send the whole body, as long as its header says.")
         }
-        e => {
+        E::Deserialize(e) => {
             let detail = format!("The body is not JSON: {}.", short(e));
             ApiError::new(Code::NotJson, detail, "Send JSON as /openapi.json describes it.")
         }
+        // The library may come to know more.
+        e => unreadable("body", e),
     }
 }
 
