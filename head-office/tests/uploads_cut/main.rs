@@ -1,5 +1,5 @@
 //! Uploads to the real program: cut by FIN and RST at random bytes, killed, fought over, frozen, on a full disk.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests start programs and write plain files")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;
