@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use branch_server::{Deps, routes};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
 
 /// The branch server of Filial: mirrors what head office plans, seeds it to the terminals, relays their reports.
@@ -31,6 +32,8 @@ struct Run {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Manual(Manual),
     /// Print the API's description (OpenAPI 3.1, JSON).
     Openapi,
 }
@@ -56,6 +59,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
         println!("{}", serde_json::to_string_pretty(&routes::openapi::document())?);
         return Ok(());
+    }
+    if let Some(Command::Manual(manual)) = arguments.command {
+        return Ok(manual.run(Arguments::command())?);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
     let settings = Settings::try_from(inputs)?;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
+use service_kit::manual::Manual;
 use service_kit::{Shutdown, SystemClock, config, edge, telemetry};
 use swarm::TransmissionEngine;
 
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Manual(Manual),
     /// Prints the OpenAPI document of the operators' listener.
     Openapi,
     /// Reads the configuration, says what is wrong with it, and ends.
@@ -46,6 +49,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
         println!("{}", serde_json::to_string_pretty(&head_office::api::document())?);
         return Ok(());
+    }
+    if let Some(Command::Manual(manual)) = arguments.command {
+        return Ok(manual.run(Arguments::command())?);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;

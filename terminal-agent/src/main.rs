@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
 use terminal_agent::config::{Inputs, PROGRAM, Settings};
 use terminal_agent::{adapters, status};
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Manual(Manual),
     /// Run until told to stop (the default).
     Run,
     /// Show what the journal says.
@@ -42,10 +45,14 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
+    let command = arguments.command.unwrap_or(Command::Run);
+    if let Command::Manual(manual) = command {
+        return Ok(manual.run(Arguments::command())?);
+    }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run(settings),
+    match command {
+        Command::Manual(_) | Command::Run => run(settings),
         Command::Status { json } => show(&settings, json),
         Command::CheckConfig => {
             println!("The configuration of terminal {} can be used.", settings.identity.name);

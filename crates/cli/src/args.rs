@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use fleet_types::{BranchName, ProductName, TerminalRef, Version};
+use service_kit::manual::Manual;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     /// Show releases, branches and terminals in one picture
     #[command(after_help = "Example:\n  filial status --watch\n  filial status --watch --json | jq .")]
     Status(StatusArgs),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(Debug, Subcommand)]

@@ -46,5 +46,8 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Assign(assign) => commands::fleet::assign(&global, assign),
         Command::Torrent(command) => commands::torrent::run(&global, command),
         Command::Status(options) => status::run(&global, options),
+        Command::Manual(manual) => {
+            manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a folder that can be written."))
+        }
     }
 }

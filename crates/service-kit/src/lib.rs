@@ -14,6 +14,7 @@ pub mod config;
 pub mod database;
 pub mod durable;
 pub mod edge;
+pub mod manual;
 pub mod retry;
 mod secret;
 #[cfg(feature = "server")]

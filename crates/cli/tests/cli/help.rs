@@ -19,7 +19,7 @@ fn every_command_has_an_example_in_its_help() {
     let command = filial::command();
     command.clone().debug_assert();
     check("filial", &command);
-    assert_eq!(command.get_subcommands().count(), 6);
+    assert_eq!(command.get_subcommands().count(), 8);
 }
 
 #[test]
@@ -70,4 +70,48 @@ fn wrong_arguments_exit_2_and_say_what_is_wrong() {
         assert_eq!(code(&output), 2, "{args:?}");
         assert!(stderr(&output).contains(says), "{args:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    fn pages(command: &clap::Command, prefix: &str, found: &mut Vec<String>) {
+        let name = if prefix.is_empty() { command.get_name().to_owned() } else { format!("{prefix}-{}", command.get_name()) };
+        for sub in command.get_subcommands() {
+            pages(sub, &name, found);
+        }
+        found.push(name);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    assert_eq!(code(&filial(dir.path(), &["man", folder.to_str().unwrap()])), 0);
+    let mut expected = Vec::new();
+    pages(&filial::command(), "", &mut expected);
+    assert!(expected.len() > 20, "{expected:?}");
+    for name in expected {
+        let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS") && page.contains("Example:"), "{name}:\n{page}");
+    }
+    let taken = dir.path().join("taken");
+    std::fs::write(&taken, "").unwrap();
+    let refused = filial(dir.path(), &["man", taken.to_str().unwrap()]);
+    assert_eq!(code(&refused), 1);
+    assert!(stderr(&refused).contains("taken"), "{}", stderr(&refused));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the shell that reads the script is a process")]
+fn completions_are_a_script_that_the_shell_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(stdout(&filial(dir.path(), &["completions", shell])).contains("filial"), "{shell}");
+    }
+    let script = dir.path().join("filial.bash");
+    std::fs::write(&script, stdout(&filial(dir.path(), &["completions", "bash"]))).unwrap();
+    let complete = format!(
+        ". {} && COMP_WORDS=(filial rel) COMP_CWORD=1 && _filial filial rel filial && echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let output = std::process::Command::new("bash").args(["--norc", "-c", &complete]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "release", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(code(&filial(dir.path(), &["completions", "tcsh"])), 2);
 }
