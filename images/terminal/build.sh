@@ -7,13 +7,15 @@
 # Prints the path of each image, one a line. Everything is kept in target/images, keyed by a hash of its recipe:
 # the package tree (slow, once), and each image (about a second). NAME.squashfs is always the newest of that name.
 #
-# The mirror is the host's own: whatever /etc/apt says for its release. No host is named here.
+# The mirror is the host's own (images/host-apt.sh).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FILIAL_IMAGES_CACHE:-$here/../../target/images}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
+# shellcheck source=images/host-apt.sh
+. "$here/../host-apt.sh"
 
 # Every time inside an image is this one: 1 January 2025, UTC.
 epoch=1735689600
@@ -41,23 +43,6 @@ flock 9
 # A hash over the names and contents of files, in an order that no locale can change.
 hash_files() {
     (cd "$1" && shift && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) | sha256sum | cut -c1-16
-}
-
-# The host's apt sources of the suites $@, as one-line entries. Both formats of apt are read.
-host_sources() {
-    local files=()
-    [[ -e /etc/apt/sources.list ]] && files+=(/etc/apt/sources.list)
-    local file
-    for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-        [[ -e $file ]] && files+=("$file")
-    done
-    ((${#files[@]})) || return 0
-    awk -v suites="$*" -f "$here/apt-sources.awk" "${files[@]}" | LC_ALL=C sort -u
-}
-
-# How the host reaches its mirror (proxies, lenient dates of a frozen mirror): the same for the image's apt.
-host_apt_options() {
-    apt-config dump | grep -E '^Acquire::(http|https|Check-Valid-Until|Check-Date|Retries|ForceIPv)[: ]' || true
 }
 
 # Make the package tree $1 (a tar) from the suites that follow.
@@ -119,7 +104,7 @@ build_version() {
     local suites=() pocket
     for pocket in $SUITES; do suites+=("${codename}${pocket#base}"); done
     local tree_key tree
-    tree_key=$(printf '%s %s %s\n' "$(hash_files "$here" strip-tree.sh apt-sources.awk)" "$epoch" "${suites[*]}" |
+    tree_key=$(printf '%s %s %s\n' "$(hash_files "$here" strip-tree.sh)-$(hash_files "$here/.." apt-sources.awk)" "$epoch" "${suites[*]}" |
         sha256sum | cut -c1-16)
     tree=$cache/tree-$TREE-$tree_key.tar
     local key

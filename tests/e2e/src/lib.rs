@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fleet_types::{TerminalRef, UpdateState, Version};
-use lab::{Lab, LabOptions, ReleaseSpec, SmallImage, small_image};
+use lab::{Lab, LabOptions, Part, ReleaseSpec, SmallImage, small_image};
 use serde_json::Value;
 use wire::v1::fleet::Terminal;
 
@@ -141,4 +141,16 @@ pub fn events(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<Vec<Value>> {
     let path = lab.data_path(terminal)?.join("agent/events.jsonl");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The most memory that a part's process ever held: `VmHWM` in bytes (proc(5)).
+///
+/// # Errors
+/// The part does not run.
+pub fn peak_memory(lab: &Lab, part: &Part) -> anyhow::Result<u64> {
+    let path = format!("/proc/{}/status", lab.pid(part)?);
+    let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).with_context(|| format!("no VmHWM in {path}"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("VmHWM:{line}"))?;
+    Ok(kib * 1024)
 }
