@@ -88,6 +88,20 @@ async fn a_lease_holds_until_it_expires_and_the_loser_can_write_nothing() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_outcome_was_lost_takes_its_own_job_again_without_waiting_for_the_lease() {
+    let (_database, pool) = database().await;
+    let (c, owner) = (connection(&pool).await.unwrap(), Uuid::new_v4());
+    jobs::enqueue(&c, "wash", "car", &json!({}), now()).await.unwrap();
+    let job = claim(&c, owner, now()).await.unwrap();
+    // PostgreSQL was away when the failure was to be stored.
+    assert_eq!(claim(&c, Uuid::new_v4(), now()).await, None);
+    let again = claim(&c, owner, now()).await.unwrap();
+    assert_eq!((again.id, again.attempts), (job.id, 2));
+    assert!(jobs::finish(&c, job.id, owner, now()).await.unwrap());
+    assert_eq!(claim(&c, owner, now()).await, None);
+}
+
+#[tokio::test]
 async fn a_failed_job_waits_and_keeps_its_reason_and_a_released_one_does_not() {
     let (_database, pool) = database().await;
     let (c, owner) = (connection(&pool).await.unwrap(), Uuid::new_v4());

@@ -17,7 +17,7 @@ crate::statements! {
     WAKE = "SELECT pg_notify('filial', 'jobs')";
     CLAIM = "UPDATE jobs SET lease_owner = $1, lease_until = $2, attempts = attempts + 1
         WHERE id = (SELECT id FROM jobs WHERE done_at IS NULL AND kind = ANY($3) AND not_before <= $4
-                      AND (lease_until IS NULL OR lease_until <= $4)
+                      AND (lease_until IS NULL OR lease_until <= $4 OR lease_owner = $1)
                     ORDER BY not_before, id FOR UPDATE SKIP LOCKED LIMIT 1)
         RETURNING id, kind, subject, state, attempts, failure";
     RENEW = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND lease_owner = $2 AND done_at IS NULL";
@@ -95,7 +95,9 @@ pub async fn enqueue<C: GenericClient>(
     Ok(new)
 }
 
-/// Takes the oldest due job of one of `kinds` until `until`. Skips what others hold.
+/// Takes the oldest due job of one of `kinds` until `until`. Skips what others hold. What `owner` itself holds is taken
+/// again: a worker does one job of a kind at a time, so one that asks has lost what it held, such as when PostgreSQL was
+/// away while the outcome was to be stored.
 ///
 /// # Errors
 /// As every statement.
