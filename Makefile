@@ -48,11 +48,16 @@ demo-once: build images
 	target/debug/lab demo --once --report target/demo.json
 	tests/checks/report.py target/demo.json
 
+# The kill matrix is among them: a third of it by chance, or all. The same again: FILIAL_KILL_SEED=… make e2e.
 e2e: build images
+	rm -rf target/kill-matrix
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e)'
+	tests/checks/kill_matrix.py --cells 56
 
 e2e-full: build images
+	rm -rf target/kill-matrix
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --run-ignored all
+	tests/checks/kill_matrix.py --cells 140
 
 soak: build
 	@target/debug/lab soak $(ARGS)

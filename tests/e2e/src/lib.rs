@@ -4,6 +4,10 @@
 //! each starts a lab of its own and leaves nothing behind. This crate must never reach into a program: it uses the
 //! lab, the programs' APIs and the files that they leave.
 
+pub mod phases;
+pub mod promise;
+pub mod table;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -215,11 +215,16 @@ impl Processes {
             p.ending = true;
             (p.identity, p.ended.clone())
         })?;
-        for process in identity.tree() {
+        let tree = identity.tree();
+        for process in &tree {
             process.signal(Signal::KILL);
         }
         // The task that waits for it cannot outlive the kill by much; an error means that it is gone already.
         let _ = ended.wait_for(Option::is_some).await;
+        // What it started is gone a moment later: a database does not start while an old backend has its memory.
+        while tree.iter().any(|p| p.is_alive()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         Ok(())
     }
 

@@ -16,8 +16,8 @@ use crate::postgres::Cluster;
 use crate::process::{Recipe, write};
 
 const TRACKER_PORT: u16 = 6969;
-const RPC_USER: &str = "filial";
-const RPC_URL: &str = "http://127.0.0.1:9091/transmission/rpc";
+pub(crate) const RPC_USER: &str = "filial";
+pub(crate) const RPC_URL: &str = "http://127.0.0.1:9091/transmission/rpc";
 
 /// One of the two kinds of servers: its folders and namespace.
 #[derive(Debug, Clone)]
@@ -86,11 +86,11 @@ impl Site {
         if self.number == 0 { Net::head_office_wan_address() } else { Net::branch_lan_address(self.number) }
     }
 
-    fn tracker_folder(&self) -> PathBuf {
+    pub(crate) fn tracker_folder(&self) -> PathBuf {
         self.temp.join("tracker")
     }
 
-    fn announce_url(&self) -> String {
+    pub(crate) fn announce_url(&self) -> String {
         format!("http://{}:{TRACKER_PORT}/announce", self.machines_address())
     }
 

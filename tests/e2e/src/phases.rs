@@ -1,0 +1,476 @@
+//! The phases of a release's way, and hitting one exactly: the part that drives the phase is frozen, its durable state
+//! is read while it stands still, and only if that is the wanted phase is it the moment to strike. Else it goes on for
+//! a few milliseconds and is frozen again. Short phases are held open by what surrounds the program: a tracker or a
+//! daemon that stands still, a row that somebody holds.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState, Version};
+use lab::{Held, Lab, Part, PartState, Place, Recorded, Role};
+
+/// How long a phase may take to come: a deadline, never a measure.
+const COMES: Duration = Duration::from_secs(240);
+/// How long what is started again may take to answer.
+const COMES_UP: Duration = Duration::from_secs(90);
+/// How much a part may compute between two looks when the phase is near. By the clock a part on a busy machine may not
+/// have run at all, or for long.
+const STEP: Duration = Duration::from_micros(1500);
+/// How long a part goes on between two looks: at most when the phase is near, else in any case.
+const LONGEST_STEP: Duration = Duration::from_millis(20);
+const STRIDE: Duration = Duration::from_millis(40);
+
+/// A phase of a release's way from the operator to a confirmed terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The archive arrives.
+    Uploading,
+    /// It is read and judged.
+    Validating,
+    /// A payload is encoded.
+    Encoding,
+    /// What was encoded is hashed.
+    Hashing,
+    /// The access list names the torrent, and the tracker has not said that it accepts it.
+    Listing,
+    /// The tracker accepts it, and head office has not heard of it.
+    Accepted,
+    /// Head office asks the daemon to seed, which has not got the torrent.
+    Seeding,
+    /// The daemon has verified and seeds, and head office has not noticed.
+    Verified,
+    /// All that is left is the transaction that shows the release to branches.
+    Showing,
+    /// Segments are written to the slot while they arrive.
+    Fetching,
+    /// The slot is read back.
+    Installing,
+    /// The trial is being set.
+    Activating,
+    /// The new slot runs on trial.
+    Trying,
+    /// The new slot is the default, and head office has not heard of it.
+    Confirming,
+}
+
+impl Phase {
+    /// In order.
+    pub const ALL: [Self; 14] = [
+        Self::Uploading,
+        Self::Validating,
+        Self::Encoding,
+        Self::Hashing,
+        Self::Listing,
+        Self::Accepted,
+        Self::Seeding,
+        Self::Verified,
+        Self::Showing,
+        Self::Fetching,
+        Self::Installing,
+        Self::Activating,
+        Self::Trying,
+        Self::Confirming,
+    ];
+
+    /// The phases until a release is published.
+    pub const PUBLISHING: std::ops::Range<usize> = 0..9;
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Validating => "validating",
+            Self::Encoding => "encoding",
+            Self::Hashing => "hashing",
+            Self::Listing => "listing",
+            Self::Accepted => "accepted",
+            Self::Seeding => "seeding",
+            Self::Verified => "verified",
+            Self::Showing => "showing",
+            Self::Fetching => "fetching",
+            Self::Installing => "installing",
+            Self::Activating => "activating",
+            Self::Trying => "trying",
+            Self::Confirming => "confirming",
+        }
+    }
+
+    /// What is made to stand still so that the phase does not pass: never what drives it.
+    fn gate(self) -> Option<Part> {
+        match self {
+            Self::Listing | Self::Accepted => Some(Place::HeadOffice.part(Role::Opentracker)),
+            Self::Seeding => Some(Place::HeadOffice.part(Role::Transmission)),
+            // What it has not heard, it hears later.
+            Self::Confirming => Some(Part::head_office()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a look at a frozen part found.
+enum Look {
+    /// The phase, and what proves it.
+    Here(String),
+    /// It comes soon.
+    Near,
+    /// It comes later.
+    Far,
+}
+
+/// Leads one release through its phases in one lab and strikes where it is told to.
+pub struct Director<'a> {
+    lab: &'a Lab,
+    terminal: TerminalRef,
+    version: Version,
+    target: Slot,
+    /// Stands still for the phase at hand.
+    gate: Option<Part>,
+    /// The release's row, held for [`Phase::Showing`].
+    held: Option<Held>,
+}
+
+impl<'a> Director<'a> {
+    /// For `version`, whose way ends on `terminal` in slot `target`.
+    pub fn new(lab: &'a Lab, terminal: TerminalRef, version: Version, target: Slot) -> Self {
+        Self { lab, terminal, version, target, gate: None, held: None }
+    }
+
+    /// What drives a phase.
+    pub fn driver(&self, phase: Phase) -> Part {
+        if phase < Phase::Fetching { Part::head_office() } else { Part::agent(&self.terminal) }
+    }
+
+    /// Sets what holds the phase open. Before the phase before it is left.
+    ///
+    /// # Errors
+    /// The gate cannot be started.
+    pub fn arrange(&mut self, phase: Phase) -> anyhow::Result<()> {
+        let wanted = phase.gate();
+        if self.gate != wanted {
+            self.close()?;
+        }
+        if let Some(gate) = wanted {
+            self.lab.start_paused(&gate)?;
+            self.gate = Some(gate);
+        }
+        Ok(())
+    }
+
+    /// What stood still for a phase goes on, or is started if it was killed.
+    fn close(&mut self) -> anyhow::Result<()> {
+        let Some(gate) = self.gate.take() else { return Ok(()) };
+        match self.lab.state(&gate)? {
+            PartState::Stopped => self.lab.resume(&gate)?,
+            _ => self.lab.start_part(&gate)?,
+        }
+        Ok(())
+    }
+
+    /// Steps what drives the phase until its durable state says that it is there; it stands still then. What proves it.
+    ///
+    /// # Errors
+    /// The phase passed unseen or does not come in time, or a part ended by itself.
+    pub async fn catch(&mut self, phase: Phase) -> anyhow::Result<String> {
+        let (driver, begun) = (self.driver(phase), Instant::now());
+        loop {
+            self.lab.check_parts()?;
+            let mut near = false;
+            if begun.elapsed() > COMES {
+                bail!("{phase} did not come in {:.0?}\n{}", begun.elapsed(), self.lab.describe().await);
+            }
+            // Not running: the machine restarts, or the service manager brings it back.
+            if self.lab.freeze(&driver).await.is_ok() {
+                match self.look(phase).await.with_context(|| format!("look for {phase}"))? {
+                    Look::Here(evidence) => return Ok(evidence),
+                    Look::Near => near = true,
+                    Look::Far => {}
+                }
+                if near {
+                    self.lab.run_for(&driver, STEP, LONGEST_STEP).await.ok();
+                    continue;
+                }
+                self.lab.thaw(&driver).ok();
+            }
+            tokio::time::sleep(STRIDE).await;
+        }
+    }
+
+    /// Kills the victim while the driver stands still. Nothing goes on before [`Director::go_on`].
+    ///
+    /// # Errors
+    /// There is no such part.
+    pub async fn strike(&mut self, phase: Phase, victim: &Part) -> anyhow::Result<()> {
+        let frozen = self.lab.state(&self.driver(phase))?;
+        ensure!(frozen == PartState::Running, "{} is {frozen} before the strike", self.driver(phase));
+        Ok(self.lab.kill(victim).await?)
+    }
+
+    /// Everything around goes on, and head office stays as it is: so that what it left can be judged.
+    ///
+    /// # Errors
+    /// The gate does not run.
+    pub fn open(&mut self) -> anyhow::Result<()> {
+        self.held = None;
+        self.open_gate()
+    }
+
+    /// Everything goes on: the gate for `next` is set, what was killed is started as its service manager would.
+    ///
+    /// # Errors
+    /// Something cannot be started.
+    pub fn go_on(&mut self, phase: Phase, victim: &Part, next: Option<Phase>) -> anyhow::Result<()> {
+        self.held = None;
+        match next {
+            Some(next) => self.arrange(next)?,
+            None => self.close()?,
+        }
+        let driver = self.driver(phase);
+        if *victim != driver {
+            self.lab.thaw(&driver)?;
+        }
+        if self.lab.state(victim)? == PartState::Killed {
+            self.lab.start_part(victim)?;
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, phase: Phase) -> anyhow::Result<Look> {
+        if phase < Phase::Fetching {
+            // Without its database head office gets nowhere either; the look is repeated.
+            let Ok(Some(recorded)) = self.lab.recorded().await else { return Ok(Look::Near) };
+            match recorded.state {
+                ReleaseState::Rejected | ReleaseState::Withdrawn | ReleaseState::AwaitingSignature => {
+                    self.lab.thaw(&Part::head_office())?;
+                    bail!("the release is {}: {:?}", recorded.state, self.lab.release(&self.version).await);
+                }
+                _ => {}
+            }
+            return self.look_at_office(phase, &recorded).await;
+        }
+        self.look_at_agent(phase).await
+    }
+
+    async fn look_at_office(&mut self, phase: Phase, r: &Recorded) -> anyhow::Result<Look> {
+        let step = r.progress.as_ref().map_or("", |p| p.step.as_str());
+        let stage = r.stage.as_deref().unwrap_or("");
+        let publishing = |s: &str| r.state == ReleaseState::Publishing && stage == s;
+        let passed = |by: ReleaseState| ensure_not_passed(phase, r.state, by);
+        match phase {
+            Phase::Uploading => {
+                passed(ReleaseState::Validating)?;
+                let length = length(&self.uploaded(r)?);
+                Ok(in_the_middle(length, r.archive_bytes, "bytes of the archive").unwrap_or(Look::Near))
+            }
+            Phase::Validating => {
+                passed(ReleaseState::Approved)?;
+                if r.state != ReleaseState::Validating {
+                    return Ok(Look::Near);
+                }
+                let at = self.lab.position(&Part::head_office(), &self.uploaded(r)?)?.unwrap_or(0);
+                Ok(in_the_middle(at, r.archive_bytes, "bytes read").unwrap_or(Look::Near))
+            }
+            Phase::Encoding => {
+                passed(ReleaseState::Published)?;
+                let (encoding, frames) = (step == "encoding", self.largest_work_file()?);
+                let middle = in_the_middle(frames, r.payload_bytes, "bytes of frames, the job in encoding");
+                Ok(middle.filter(|_| encoding).unwrap_or(Look::Near))
+            }
+            Phase::Hashing => {
+                passed(ReleaseState::Published)?;
+                let at = self.hashed()?;
+                let middle = in_the_middle(at, r.payload_bytes, "bytes hashed, the job in hashing");
+                Ok(middle.filter(|_| step == "hashing").unwrap_or(Look::Near))
+            }
+            Phase::Listing | Phase::Accepted => {
+                passed(ReleaseState::Published)?;
+                let list = std::fs::read_to_string(self.lab.access_list(&Place::HeadOffice)?).unwrap_or_default();
+                let listed = r.hashes.first().filter(|h| list.contains(&h.to_string()));
+                let Some(hash) = listed.filter(|_| publishing("listing") && step == "listing") else {
+                    return Ok(Look::Far);
+                };
+                if phase == Phase::Listing {
+                    return Ok(Look::Here("stage listing; the list names the torrent, nobody answered".into()));
+                }
+                self.open_gate()?;
+                let what = "the tracker to accept the torrent";
+                let hash = *hash;
+                self.lab
+                    .wait(what, COMES_UP, async || Ok(self.lab.accepts(&Place::HeadOffice, hash).await?.then_some(())))
+                    .await?;
+                Ok(Look::Here("stage listing; the tracker accepts the torrent".into()))
+            }
+            Phase::Seeding => {
+                passed(ReleaseState::Published)?;
+                let here = publishing("seeding") && step == "seeding";
+                let evidence = || "stage seeding; the daemon has not taken the torrent".to_owned();
+                Ok(if here { Look::Here(evidence()) } else { Look::Far })
+            }
+            Phase::Verified | Phase::Showing => {
+                self.look_at_seed(phase, r, publishing("seeding") && step == "seeding").await
+            }
+            _ => bail!("{phase} is not head office's"),
+        }
+    }
+
+    async fn look_at_seed(&mut self, phase: Phase, r: &Recorded, seeding: bool) -> anyhow::Result<Look> {
+        ensure_not_passed(phase, r.state, ReleaseState::Published)?;
+        let showing = r.state == ReleaseState::Publishing && r.stage.as_deref() == Some("showing");
+        if phase == Phase::Showing && showing {
+            return Ok(Look::Here("stage showing; the release is still publishing".into()));
+        }
+        ensure!(!(phase == Phase::Verified && showing), "verified was passed: the job is showing");
+        let (true, Some(hash)) = (seeding, r.hashes.first()) else { return Ok(Look::Far) };
+        let verified = async || {
+            let torrents = self.lab.torrents(&Place::HeadOffice).await?;
+            let found = torrents.into_iter().find(|(h, _)| h == hash);
+            // Not there: then there is nothing to wait for.
+            Ok(found.map_or(Some(None), |(_, s)| (s.complete && !s.verifying).then_some(Some(s.total_bytes))))
+        };
+        let Some(bytes) = self.lab.wait("the daemon to verify", COMES_UP, verified).await? else {
+            return Ok(Look::Near);
+        };
+        if phase == Phase::Verified {
+            return Ok(Look::Here(format!("stage seeding; the daemon has verified {bytes} bytes")));
+        }
+        if self.held.is_none() {
+            // Not now: then at the next look.
+            self.held = self.lab.hold_release(r.id).await.ok();
+        }
+        // Held, it cannot pass.
+        Ok(if self.held.is_some() { Look::Far } else { Look::Near })
+    }
+
+    async fn look_at_agent(&self, phase: Phase) -> anyhow::Result<Look> {
+        let (lab, terminal) = (self.lab, &self.terminal);
+        let j = lab.journaled(terminal)?;
+        let state = if j.version.as_deref() == Some(&self.version.to_string()) { j.state.as_str() } else { "" };
+        ensure!(!matches!(state, "failed" | "rolled-back" | "withdrawn"), "the update is {state}");
+        let order = ["assigned", "fetching", "installing", "ready", "activating", "trying", "confirmed"];
+        let at = order.iter().position(|s| *s == state);
+        let wanted = match phase {
+            Phase::Fetching => 1,
+            Phase::Installing => 2,
+            Phase::Activating => 4,
+            Phase::Trying | Phase::Confirming => 5,
+            _ => bail!("{phase} is not the agent's"),
+        };
+        let last = if phase == Phase::Confirming { 6 } else { wanted };
+        ensure!(at.is_none_or(|at| at <= last), "{phase} was passed: the journal says {state}");
+        let far = || {
+            if at.is_some_and(|at| at + 2 >= wanted && (at > 1 || j.done + 3 > j.total)) {
+                Look::Near
+            } else {
+                Look::Far
+            }
+        };
+        if at.is_none_or(|at| at < wanted) {
+            return Ok(far());
+        }
+        let env = || lab.read_env(terminal);
+        Ok(match phase {
+            Phase::Fetching => {
+                let unit = format!("segments written, the branch has {}", self.at_the_branch().await);
+                in_the_middle(j.done, j.total, &unit).unwrap_or(Look::Far)
+            }
+            Phase::Installing => {
+                Look::Here(format!("journal: installing, all {} segments written", self.segments().await?))
+            }
+            // Before the restart is asked for: afterwards the machine goes down by itself.
+            Phase::Activating if j.restarts == 0 => {
+                let trial =
+                    env()?.trial.map_or_else(|| "no trial set yet".into(), |s| format!("slot {s} set on trial"));
+                Look::Here(format!("journal: activating, {trial}"))
+            }
+            Phase::Activating => bail!("activating was passed: the restart was asked for"),
+            Phase::Trying => {
+                let env = env()?;
+                ensure!(env.trial == Some(self.target), "trying was passed: {env:?}");
+                Look::Here(format!("journal: trying; slot {} on trial, {} left", self.target, env.trial_left))
+            }
+            _ => {
+                if env()?.default != self.target {
+                    return Ok(Look::Near);
+                }
+                let known = lab.updated(terminal).await?;
+                ensure!(known != Some(UpdateState::Confirmed), "confirming was passed: head office knows");
+                let known = known.map_or("nothing", UpdateState::as_str);
+                Look::Here(format!("journal: {state}; slot {} is the default, head office knows {known}", self.target))
+            }
+        })
+    }
+
+    fn open_gate(&mut self) -> anyhow::Result<()> {
+        if let Some(gate) = self.gate.take() {
+            self.lab.resume(&gate)?;
+        }
+        Ok(())
+    }
+
+    fn uploaded(&self, r: &Recorded) -> anyhow::Result<std::path::PathBuf> {
+        Ok(self.lab.store(None)?.join("uploads").join(format!("{}.upd", r.id)))
+    }
+
+    /// The longest file that an encoder has begun, by what was written to it.
+    fn largest_work_file(&self) -> anyhow::Result<u64> {
+        let mut longest = 0;
+        for folder in std::fs::read_dir(self.lab.store(None)?.join("work"))?.flatten() {
+            let Ok(files) = std::fs::read_dir(folder.path()) else { continue };
+            longest = files.flatten().map(|f| length(&f.path())).chain([longest]).max().unwrap_or(0);
+        }
+        Ok(longest)
+    }
+
+    /// How far head office has read the encoded file.
+    fn hashed(&self) -> anyhow::Result<u64> {
+        let mut at = 0;
+        for file in std::fs::read_dir(self.lab.store(None)?.join("work"))?.flatten() {
+            if file.path().extension().is_some_and(|e| e == "seg") {
+                at = self.lab.position(&Part::head_office(), &file.path())?.unwrap_or(0).max(at);
+            }
+        }
+        Ok(at)
+    }
+
+    async fn segments(&self) -> anyhow::Result<u64> {
+        Ok(self.lab.shipped(&self.version).map_or(0, |s| s.length.div_ceil(4 << 20)))
+    }
+
+    /// How much of the artifact the branch's daemon holds.
+    async fn at_the_branch(&self) -> String {
+        let torrents = self.lab.torrents(&Place::Branch(self.terminal.branch.clone())).await;
+        let newest = torrents.ok().and_then(|t| t.into_iter().next_back());
+        newest.map_or_else(|| "nothing".into(), |(_, s)| format!("{} of {} bytes", s.have_bytes, s.total_bytes))
+    }
+}
+
+fn length(path: &std::path::Path) -> u64 {
+    path.metadata().map_or(0, |m| m.len())
+}
+
+/// Between 5 and 95 % of it.
+fn in_the_middle(done: u64, total: u64, unit: &str) -> Option<Look> {
+    let middle = done > 0 && done * 20 >= total && done * 20 <= total * 19;
+    middle.then(|| Look::Here(format!("{done} of {total} {unit}")))
+}
+
+fn ensure_not_passed(phase: Phase, state: ReleaseState, by: ReleaseState) -> anyhow::Result<()> {
+    let order = |s: ReleaseState| {
+        let states = [
+            ReleaseState::Uploading,
+            ReleaseState::Validating,
+            ReleaseState::Approved,
+            ReleaseState::Publishing,
+            ReleaseState::Published,
+        ];
+        states.iter().position(|o| *o == s)
+    };
+    ensure!(order(state) < order(by), "{phase} was passed: the release is {state}");
+    Ok(())
+}
