@@ -90,11 +90,7 @@ impl Deps {
     /// # Errors
     /// An address cannot be used, or the identity cannot be read.
     pub fn real(settings: &Settings) -> Result<Self, RunError> {
-        let head_office = HttpHeadOffice::new(
-            &settings.head_office.url,
-            settings.identity_file(),
-            settings.head_office.join_token_file.clone(),
-        )?;
+        let head_office = HttpHeadOffice::new(&settings.head_office, settings.identity_file())?;
         Ok(Self {
             clock: Arc::new(SystemClock),
             engine: Arc::new(TransmissionEngine::new(settings.engine.clone())?),

@@ -19,11 +19,10 @@ use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync as Offer};
 
+use crate::config::HeadOfficeSettings;
+
 /// Largest manifest in bytes that is fetched.
 pub const MAX_MANIFEST: usize = 1024 * 1024;
-
-/// How long an event stream may be silent: head office says that it is alive every 15 s.
-const SILENCE: Duration = Duration::from_secs(50);
 
 /// Why head office did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -123,20 +122,25 @@ pub struct HttpHeadOffice {
     identity: Mutex<Option<Identity>>,
     identity_file: PathBuf,
     join_token_file: PathBuf,
+    /// How long an event stream may be silent.
+    silence: Duration,
 }
 
 impl HttpHeadOffice {
-    /// Head office at `url`, with the identity of `identity_file` if that exists. Blocking.
+    /// Head office by its settings, with the identity of `identity_file` if that exists. Blocking.
     ///
     /// # Errors
     /// The address is none, or the identity is there and cannot be read.
-    pub fn new(url: &str, identity_file: PathBuf, join_token_file: PathBuf) -> Result<Self, UpstreamError> {
-        let client = JsonClient::new(url, None, Timeouts::default())?;
+    pub fn new(settings: &HeadOfficeSettings, identity_file: PathBuf) -> Result<Self, UpstreamError> {
+        let defaults = Timeouts::default();
+        let timeouts = Timeouts { total: settings.request, idle: defaults.idle.min(settings.request), ..defaults };
+        let client = JsonClient::new(&settings.url, None, timeouts)?;
+        let (join_token_file, silence) = (settings.join_token_file.clone(), settings.silence);
         let identity = match identity_file.try_exists() {
             Ok(false) => None,
             _ => Some(read_toml(&identity_file).map_err(UpstreamError::ReadIdentity)?),
         };
-        Ok(Self { client, identity: Mutex::new(identity), identity_file, join_token_file })
+        Ok(Self { client, identity: Mutex::new(identity), identity_file, join_token_file, silence })
     }
 
     fn identity(&self) -> Option<Identity> {
@@ -203,7 +207,8 @@ impl HeadOffice for HttpHeadOffice {
     }
 
     async fn calls(&self) -> Result<Box<dyn Calls>, UpstreamError> {
-        let stream = self.authorised()?.events(paths::EVENTS, None, SILENCE).await.map_err(|e| self.explained(e))?;
+        let stream =
+            self.authorised()?.events(paths::EVENTS, None, self.silence).await.map_err(|e| self.explained(e))?;
         Ok(Box::new(stream))
     }
 }

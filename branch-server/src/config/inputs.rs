@@ -32,6 +32,8 @@ pub struct Inputs {
 pub(super) struct HeadOffice {
     pub url: Option<String>,
     pub join_token_file: Option<PathBuf>,
+    pub request_seconds: Option<f64>,
+    pub silence_seconds: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -61,6 +61,10 @@ pub struct HeadOfficeSettings {
     pub url: String,
     /// The file with the join token that `filial branch add` printed. Needed only to enrol.
     pub join_token_file: PathBuf,
+    /// How long a request may take.
+    pub request: Duration,
+    /// How long its event stream may be silent; it says that it is alive every 15 s.
+    pub silence: Duration,
 }
 
 /// The terminals of this branch.
@@ -189,6 +193,8 @@ impl TryFrom<Inputs> for Settings {
                     "head_office.join_token_file",
                     "/etc/filial/branch-server/join-token",
                 )?,
+                request: seconds(head_office.request_seconds, "head_office.request_seconds", 60.0)?,
+                silence: seconds(head_office.silence_seconds, "head_office.silence_seconds", 50.0)?,
             },
             terminals: TerminalSettings {
                 join_token_file: absolute(

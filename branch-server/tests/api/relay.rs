@@ -135,12 +135,13 @@ async fn reports_outlive_a_restart_while_head_office_is_away() {
 async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     let (branch, token) = with_three().await;
     let proxy = FaultProxy::start(branch.head_office.address).await.unwrap();
-    let head_office = branch_server::upstream::HttpHeadOffice::new(
-        &format!("http://{}", proxy.address()),
-        branch.dir.path().join("state/identity.toml"),
-        branch.dir.path().join("join"),
-    )
-    .unwrap();
+    let settings = branch_server::config::HeadOfficeSettings {
+        url: format!("http://{}", proxy.address()),
+        join_token_file: branch.dir.path().join("join"),
+        ..branch.app.settings.head_office.clone()
+    };
+    let identity = branch.dir.path().join("state/identity.toml");
+    let head_office = branch_server::upstream::HttpHeadOffice::new(&settings, identity).unwrap();
     let (epoch, mut next) = (Uuid::new_v4(), 1);
     for cut in [1, 50, 150, 200, 300, 400, 600, 900, 1500] {
         let reports = vec![running("till-1")];
