@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, Utc};
 use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, Transaction, connection};
 use wire::Code;
-use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Report, UpdateReport};
+use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, Numbered, Report, UpdateReport};
 use wire::v1::sync::TerminalFacts;
 
 use crate::app::App;
@@ -80,8 +80,8 @@ async fn apply(
         Report::TerminalSeen { facts } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
-        // Refused by `check`.
-        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } => {
+        // Refused by `check`; a bad peer is for head office, which gets it by the queue.
+        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } | Report::BadPeer { .. } => {
             terminals::heard(tx, terminal, now).await
         }
     }
@@ -141,6 +141,16 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::Update { terminal, update } => {
             check_update(update)?;
             terminal
+        }
+        Report::BadPeer { terminal: Some(terminal), addresses, wasted_bytes, .. } => {
+            if addresses.len() > MAX_ADDRESSES || *wasted_bytes > MAX_NUMBER {
+                let why = format!("must be at most {MAX_ADDRESSES} addresses and a possible number");
+                return Err(ApiError::bad_field("addresses, wasted_bytes", why));
+            }
+            terminal
+        }
+        Report::BadPeer { terminal: None, .. } => {
+            return Err(ApiError::bad_field("terminal", "a terminal names itself"));
         }
         Report::Artifact { .. } | Report::Store { .. } => {
             return Err(ApiError::bad_field("kind", "that is reported by branch servers, not by terminals"));
@@ -248,6 +258,18 @@ mod tests {
         assert_eq!(code(vec![(1, artifact)]), Some(Code::BadField));
         let store = Report::Store { capacity_bytes: 1, free_bytes: 1, held_bytes: 0 };
         assert_eq!(code(vec![(1, store)]), Some(Code::BadField));
+        let bad_peer = |terminal: Option<&str>, addresses: usize, wasted_bytes| Report::BadPeer {
+            terminal: terminal.map(|t| t.parse().unwrap()),
+            artifact: [1; 32].into(),
+            addresses: vec![[10, 0, 0, 9].into(); addresses],
+            wasted_bytes,
+            certain: false,
+        };
+        assert_eq!(code(vec![(1, bad_peer(Some("till-1"), MAX_ADDRESSES, 1))]), None);
+        assert_eq!(code(vec![(1, bad_peer(Some("till-1"), MAX_ADDRESSES + 1, 1))]), Some(Code::BadField));
+        assert_eq!(code(vec![(1, bad_peer(Some("till-1"), 1, u64::MAX))]), Some(Code::BadField));
+        assert_eq!(code(vec![(1, bad_peer(Some("till-2"), 1, 1))]), Some(Code::NotYourself));
+        assert_eq!(code(vec![(1, bad_peer(None, 1, 1))]), Some(Code::BadField));
     }
 
     #[test]

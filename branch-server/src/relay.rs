@@ -57,6 +57,10 @@ fn subject(report: &Report) -> String {
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
         Report::Store { .. } => "store".to_owned(),
         Report::PlanRefused { .. } => "plan".to_owned(),
+        Report::BadPeer { terminal, artifact, .. } => {
+            let who = terminal.as_ref().map_or_else(|| "branch".to_owned(), ToString::to_string);
+            format!("bad-peer/{who}/{artifact}")
+        }
     }
 }
 
@@ -83,6 +87,21 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             let mut update = update.clone();
             update.from = old.from;
             (waiting.at, Report::Update { terminal: terminal.clone(), update })
+        }
+        // The same again, while head office is away: one report, with the bytes of both.
+        (
+            Report::BadPeer { terminal, artifact, addresses, wasted_bytes, certain },
+            Report::BadPeer {
+                terminal: terminal2,
+                artifact: artifact2,
+                addresses: addresses2,
+                wasted_bytes: more,
+                certain: certain2,
+            },
+        ) if (terminal, artifact, addresses, certain) == (terminal2, artifact2, addresses2, certain2) => {
+            let (terminal, artifact, addresses) = (terminal.clone(), *artifact, addresses.clone());
+            let wasted_bytes = wasted_bytes.saturating_add(*more);
+            (waiting.at, Report::BadPeer { terminal, artifact, addresses, wasted_bytes, certain: *certain })
         }
         _ => return None,
     };
@@ -251,5 +270,19 @@ mod tests {
         assert_eq!(fold(&waiting, at(9), &artifact(6, false, Some("stuck"))), None);
         assert_eq!(fold(&waiting, at(9), &artifact(6, true, None)), None);
         assert_eq!(fold(&waiting, at(9), &update(UpdateState::Assigned, None, 0)), None);
+    }
+
+    #[test]
+    fn the_same_bad_peer_again_is_one_report_with_the_bytes_of_both() {
+        let bad = |address: u8, wasted_bytes| Report::BadPeer {
+            terminal: Some("till-1".parse().unwrap()),
+            artifact: [1; 32].into(),
+            addresses: vec![[10, 0, 0, address].into()],
+            wasted_bytes,
+            certain: true,
+        };
+        let waiting = Numbered { seq: 3, at: at(1), report: bad(9, 5) };
+        assert_eq!(fold(&waiting, at(2), &bad(9, 7)).unwrap().report, bad(9, 12));
+        assert_eq!(fold(&waiting, at(2), &bad(8, 7)), None, "another address is another report");
     }
 }

@@ -111,7 +111,7 @@ pub async fn status(client: &impl GenericClient, now: DateTime<Utc>) -> Result<B
     }
     let (reports_waiting, reports_oldest) = relay::waiting(client).await?;
     Ok(BranchStatus {
-        status: Status { now, releases: Vec::new(), branches, terminals },
+        status: Status { now, releases: Vec::new(), branches, terminals, incidents: Vec::new() },
         head_office: HeadOfficeStatus {
             enrolled: site.branch.is_some(),
             reachable: site.last_contact.is_some() && site.trouble.is_none(),

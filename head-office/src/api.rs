@@ -28,6 +28,7 @@ use crate::routes;
         routes::terminals::show,
         routes::assignments::assign,
         routes::status::status,
+        routes::incidents::list,
         routes::artifacts::index,
         routes::artifacts::torrent,
     ),

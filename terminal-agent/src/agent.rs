@@ -89,6 +89,7 @@ impl Agent {
         self.talk_if_due().await?;
         let me = self.talk.me.clone();
         let seen = observe(&self.ports, &self.settings, self.keeper.journal(), me.as_ref(), &mut self.session).await;
+        self.report_bad_data()?;
         let uptime = self.ports.clock.uptime();
         let action = decide(&self.keeper.journal().state, &seen, &self.settings.limits, uptime);
         let pause = self.perform(action).await?;

@@ -18,6 +18,7 @@ pub mod health;
 mod identity;
 pub mod journal;
 pub mod observe;
+mod peers;
 pub mod ports;
 mod reports;
 mod session;

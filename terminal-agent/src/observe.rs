@@ -15,6 +15,7 @@ use crate::decide::{Action, Limits};
 use crate::health::{self, Health};
 use crate::journal::Journal;
 pub use crate::journal::Trouble;
+use crate::peers;
 use crate::ports::Ports;
 use crate::session::{Refused, Session};
 use crate::state::{State, Update, Verdict};
@@ -160,7 +161,7 @@ pub async fn observe(
             session.load(settings, update);
             seen.work = work(session);
             if seen.work.is_some_and(|w| w.done < w.total) {
-                seen.transfer = transfer(ports, update, session, uptime).await;
+                seen.transfer = transfer(ports, settings, update, session, uptime).await;
             }
         }
         State::Trying { update, boot, .. }
@@ -235,7 +236,13 @@ fn work(session: &Session) -> Option<WorkSeen> {
     Some(WorkSeen { done: applier.done() - applier.pending(), total: applier.total() })
 }
 
-async fn transfer(ports: &Ports, update: &Update, session: &mut Session, uptime: Duration) -> Known<Option<Transfer>> {
+async fn transfer(
+    ports: &Ports,
+    settings: &Settings,
+    update: &Update,
+    session: &mut Session,
+    uptime: Duration,
+) -> Known<Option<Transfer>> {
     let hash = &update.artifact.info_hash;
     let status = match ports.swarm.status(hash).await {
         Ok(Some(status)) => status,
@@ -247,6 +254,9 @@ async fn transfer(ports: &Ports, update: &Update, session: &mut Session, uptime:
         Ok(None) => return Known::Is(None),
         Err(error) => return Known::Unknown(chain(&error)),
     };
+    if peers::watch(ports, settings, update, &status, session, uptime).await {
+        return Known::Is(None);
+    }
     session.complete = status.complete;
     let Some(applier) = session.work.as_ref().and_then(|w| w.applier.as_ref()) else {
         return Known::Unknown("the segments are being written".into());

@@ -9,7 +9,7 @@ use artifact::{Applier, Index, PayloadId};
 use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
-use swarm::Torrent;
+use swarm::{BadData, Guard, Stalls, Torrent};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 
 use crate::config::Settings;
@@ -52,6 +52,12 @@ pub struct Session {
     pub complete: bool,
     /// Segments that did not check.
     pub refused: BTreeMap<u64, Refused>,
+    /// What is known of the peers.
+    pub guard: Guard,
+    /// How long the torrent has been getting nowhere.
+    pub stalls: Stalls,
+    /// Bad data of this artifact, to be reported.
+    pub bad_data: Option<(Digest, BadData)>,
 }
 
 impl Session {

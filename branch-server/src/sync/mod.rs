@@ -4,6 +4,7 @@ pub mod accept;
 pub mod action;
 pub mod check;
 pub mod describe;
+pub mod peers;
 pub mod plan;
 pub mod progress;
 pub mod room;

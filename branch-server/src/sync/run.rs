@@ -11,6 +11,7 @@ use service_kit::retry::Backoff;
 use swarm::{AccessListError, EngineError, TorrentError};
 use wire::v1::sync::Event;
 
+use super::peers::Peers;
 use super::plan::{self, Action, InEngine, Known, Rules, Seen, Stage, Waiting, Wanted};
 use super::progress::{Progress, in_the_way};
 use super::{check, describe};
@@ -55,6 +56,7 @@ pub struct Runner {
     /// Artifacts and manifests that could not be fetched: how often, and until when they rest.
     retries: BTreeMap<Digest, (Backoff, DateTime<Utc>)>,
     progress: Progress,
+    peers: Peers,
     /// Whether the room in the store could be learned the last time: said when it changes, not at every pass.
     room_known: bool,
 }
@@ -62,8 +64,8 @@ pub struct Runner {
 impl Runner {
     /// For this program.
     pub fn new(app: Arc<App>) -> Self {
-        let progress = Progress::new(app.clone());
-        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress, room_known: true }
+        let (progress, peers) = (Progress::new(app.clone()), Peers::new(app.clone()));
+        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress, peers, room_known: true }
     }
 
     /// Looks, decides, acts; what was decided.
@@ -301,12 +303,18 @@ impl Runner {
             self.add(Some(record)).await?;
         }
         match (record.stage, status.complete) {
-            (Stage::Held, true) => Ok(self.progress.note(record, artifact.length, true, None).await?),
+            (Stage::Held, true) => {
+                self.peers.wait_for_peers(record, &status).await;
+                Ok(self.progress.note(record, artifact.length, true, None).await?)
+            }
             (_, true) => {
                 check::start(&self.app, record);
                 Ok(())
             }
             (_, false) => {
+                if self.peers.watch(record, &status).await? {
+                    return Ok(());
+                }
                 let client = connection(&self.app.pool).await?;
                 let damaged = artifacts::set_stage(&client, &artifact.sha256, Stage::Held, Stage::Listed).await?;
                 drop(client);

@@ -69,6 +69,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  filial torrent create ./photos --tracker http://10.0.0.1:6969/announce"
     )]
     Torrent(TorrentCommand),
+    /// List bad data that arrived at branches and terminals, and who may have sent it
+    #[command(after_help = "Example:\n  filial incidents --limit 20")]
+    Incidents(IncidentsArgs),
     /// Show releases, branches and terminals in one picture
     #[command(after_help = "Example:\n  filial status --watch\n  filial status --watch --json | jq .")]
     Status(StatusArgs),
@@ -230,6 +233,16 @@ pub(crate) enum TorrentCommand {
         /// The file or folder
         path: PathBuf,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct IncidentsArgs {
+    /// How many, newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub(crate) limit: u64,
+    /// Only those older than the one with this number, as the page before says
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -45,6 +45,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Terminal(command) => commands::fleet::terminal(&global, command),
         Command::Assign(assign) => commands::fleet::assign(&global, assign),
         Command::Torrent(command) => commands::torrent::run(&global, command),
+        Command::Incidents(options) => commands::incidents::run(&global, &options),
         Command::Status(options) => status::run(&global, options),
         Command::Manual(manual) => {
             manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a folder that can be written."))

@@ -1,7 +1,8 @@
 //! What the programs ask of a BitTorrent client.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ pub trait Engine: Send + Sync {
     /// Hashes the content on disk again. Returns at once; see [`TorrentStatus::verifying`].
     async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError>;
 
+    /// Refuses these addresses and no others from now on, for every torrent: nobody there is connected to any more.
+    /// Connections that there are stay until their torrent is announced or added anew. Survives the client's restart.
+    async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError>;
+
     /// Forgets a torrent, and deletes its content if told so. Idempotent.
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError>;
 }
@@ -58,12 +63,14 @@ pub struct EngineInfo {
 }
 
 /// How one torrent is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TorrentStatus {
     /// Bytes of pieces that are held and whose hash was checked. While `verifying`, not yet checked again.
     pub have_bytes: u64,
     /// Bytes of the whole content.
     pub total_bytes: u64,
+    /// Bytes of a piece.
+    pub piece_length: u64,
     /// Everything is held and verified, and no verification is running.
     pub complete: bool,
     /// The content on disk is being hashed, or waits for it.

@@ -7,6 +7,7 @@ pub mod assignments;
 pub mod branch_stores;
 pub mod branches;
 pub mod facts;
+pub mod incidents;
 pub mod payloads;
 pub mod plan_refusals;
 pub mod plans;
@@ -32,6 +33,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
     facts::STATEMENTS,
+    incidents::STATEMENTS,
     jobs::STATEMENTS,
     outbox::STATEMENTS,
     payloads::STATEMENTS,

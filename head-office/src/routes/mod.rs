@@ -7,6 +7,7 @@ mod authentication;
 pub mod branches;
 pub mod enrol;
 pub mod events;
+pub mod incidents;
 pub mod releases;
 pub mod reports;
 pub mod status;
@@ -39,6 +40,7 @@ pub fn operators() -> Vec<Route> {
         Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
         Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
+        Route::get("/v1/incidents", Viewer, || web::to(incidents::list)),
         Route::get("/v1/status", Viewer, || web::to(status::status)),
         Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
         Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),

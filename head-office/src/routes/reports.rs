@@ -5,13 +5,14 @@ use chrono::{DateTime, Datelike, Utc};
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
-use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Reason, Report};
+use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, Numbered, Reason, Report};
 use wire::{Code, clip_reason};
 
 use crate::app::App;
 use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
+use crate::db::incidents::NewIncident;
 use crate::error::ApiResult;
 use crate::rollout::apply::{self, MAX_TERMINALS};
 
@@ -129,6 +130,14 @@ async fn store<C: GenericClient>(
             db::plan_refusals::set(c, branch, serial, &reason, at).await?;
         }
         Report::PlanRefused { reason: None, .. } => db::plan_refusals::clear(c, branch).await?,
+        Report::BadPeer { terminal, artifact, mut addresses, wasted_bytes, certain } => {
+            addresses.truncate(MAX_ADDRESSES);
+            if db::artifacts::find_published(c, &artifact).await?.is_some() {
+                let incident = NewIncident { terminal, artifact, addresses, wasted_bytes, certain, at };
+                tracing::warn!(%branch, ?incident, "bad data arrived there");
+                db::incidents::insert(c, branch, &incident).await?;
+            }
+        }
     }
     Ok(false)
 }

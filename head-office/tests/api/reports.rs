@@ -4,7 +4,9 @@ use serde_json::json;
 use uuid::Uuid;
 use wire::Code;
 use wire::v1::fleet::{Branch, PlanIssued, Terminal};
-use wire::v1::reports::{Acknowledged, Batch, Numbered, Reason, Report, UpdateReport};
+use wire::v1::incidents::Incidents;
+use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, Numbered, Reason, Report, UpdateReport};
+use wire::v1::status::Status;
 
 use crate::refusal;
 use crate::support::{Office, begin, count, facts, published};
@@ -178,4 +180,50 @@ async fn a_plan_that_a_branch_refuses_is_shown_until_it_refuses_nothing() {
     assert!(shown().await.is_some_and(|why| why.len() <= wire::MAX_REASON_LEN && !why.contains('\u{1b}')));
     send(&branch, epoch, vec![numbered(3, refused(None))]).await;
     assert_eq!(shown().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_peers_are_incidents_newest_first_and_bounded() {
+    let office = Office::start().await;
+    let artifact = published(&office, "kiosk", "2.0.0", "k1").await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let bad = |seq: u64, artifact, terminal: Option<&str>, addresses: usize| {
+        let report = Report::BadPeer {
+            terminal: terminal.map(|t| t.parse().unwrap()),
+            artifact,
+            addresses: vec![[10, 0, 0, 9].into(); addresses],
+            wasted_bytes: seq,
+            certain: false,
+        };
+        numbered(seq, report)
+    };
+    let invented = service_kit::token::hash("invented");
+    let epoch = Uuid::new_v4();
+    let reports = vec![
+        bad(1, artifact.sha256, Some("till-1"), 1),
+        bad(2, artifact.sha256, None, 1000),
+        bad(3, invented, None, 1),
+    ];
+    assert_eq!(send(&branch, epoch, reports).await.through, 3);
+
+    let page: Incidents = office.admin().get("/v1/incidents").await.unwrap();
+    let told: Vec<_> =
+        page.incidents.iter().map(|i| (i.wasted_bytes, i.addresses.len(), i.terminal.is_some())).collect();
+    assert_eq!(told, [(2, MAX_ADDRESSES, false), (1, 1, true)], "newest first, bounded, without inventions");
+    assert_eq!(page.next, None);
+    let status: Status = office.admin().get("/v1/status").await.unwrap();
+    assert_eq!(status.incidents, page.incidents);
+
+    let first: Incidents = office.admin().get("/v1/incidents?limit=1").await.unwrap();
+    let second: Incidents =
+        office.admin().get(&format!("/v1/incidents?limit=1&before={}", first.next.unwrap())).await.unwrap();
+    assert_eq!([first.incidents, second.incidents].concat(), page.incidents);
+    assert_eq!(second.next, None);
+    assert_eq!(refusal(office.admin().get::<Incidents>("/v1/incidents?limit=201").await), Code::BadField);
+
+    for batch in 0..6 {
+        let seqs = 4 + batch * 200..204 + batch * 200;
+        send(&branch, epoch, seqs.map(|seq| bad(seq, artifact.sha256, None, 1)).collect()).await;
+    }
+    assert_eq!(count(&office.pool().await, "SELECT count(*) FROM incidents").await, 1000);
 }

@@ -60,6 +60,11 @@ pub struct BranchSettings {
 }
 
 impl BranchSettings {
+    /// The hosts of the branch server: of its machine listener and its tracker.
+    pub fn hosts(&self) -> impl Iterator<Item = String> + use<> {
+        [host_of(&self.url), Some(self.tracker_host.clone())].into_iter().flatten()
+    }
+
     /// Whether this tracker is the branch's own.
     pub fn is_own_tracker(&self, tracker: &str) -> bool {
         host_of(tracker).is_some_and(|host| host == self.tracker_host)

@@ -1,6 +1,8 @@
 //! An engine that fetches a few pieces at each look, in an order of its own, as transmission-daemon would show it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,15 +124,9 @@ impl Engine for FakeSwarm {
                 have_bytes: if complete { total } else { 0 },
                 total_bytes: total,
                 complete,
-                verifying: false,
                 running: true,
-                rate_down: 0,
-                rate_up: 0,
-                sent_bytes: 0,
-                received_bytes: 0,
-                corrupt_bytes: 0,
                 peers: 1,
-                trouble: None,
+                ..TorrentStatus::default()
             })
         })
     }
@@ -168,6 +164,10 @@ impl Engine for FakeSwarm {
             world.verifies += 1;
             world.torrents.get_mut(hash).expect("verified before it was added").verify();
         })
+    }
+
+    async fn refuse(&self, _: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
+        Ok(())
     }
 
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {

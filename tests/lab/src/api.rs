@@ -53,6 +53,15 @@ impl Api {
         self.call("GET", &url, self.client.get(&url)).await
     }
 
+    /// GET a path as it is.
+    ///
+    /// # Errors
+    /// It cannot be reached or refuses.
+    pub async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, LabError> {
+        let url = format!("{}{path}", self.base);
+        self.ask("GET", &url, self.client.get(&url)).await
+    }
+
     /// POST JSON to a path.
     ///
     /// # Errors
@@ -68,6 +77,12 @@ impl Api {
         url: &str,
         request: RequestBuilder,
     ) -> Result<T, LabError> {
+        let body = self.ask(method, url, request).await?;
+        let fail = |why: String| LabError::Api { method, url: url.to_owned(), why };
+        serde_json::from_slice(&body).map_err(|e| fail(format!("the answer is not what it should be: {e}")))
+    }
+
+    async fn ask(&self, method: &'static str, url: &str, request: RequestBuilder) -> Result<Vec<u8>, LabError> {
         let fail = |why: String| LabError::Api { method, url: url.to_owned(), why };
         let answer = request.bearer_auth(&self.token).send().await.map_err(|e| fail(chain(&e)))?;
         let status = answer.status();
@@ -76,7 +91,7 @@ impl Api {
             let text: String = String::from_utf8_lossy(&body).chars().take(1000).collect();
             return Err(fail(format!("{status}: {text}")));
         }
-        serde_json::from_slice(&body).map_err(|e| fail(format!("the answer is not what it should be: {e}")))
+        Ok(body.to_vec())
     }
 
     /// Whether the program says that it is ready.

@@ -33,6 +33,9 @@ clock P SECONDS            a place's clock so much ahead, or behind (-3600); for
 empty-daemon P             its transmission-daemon forgets every torrent
 empty-store B              every artifact of a branch is removed
 env T                      a terminal's boot environment, and its boots so far
+poison B                   a stranger on a branch's LAN who serves garbage for the newest release
+lie-tracker B LIE          a lying tracker in the place of the branch's: ghosts, wrong-ports, absurd-intervals,
+restore-tracker B          failure, truncated, huge, silent; and the branch's own again
 corrupt FILE OFFSET        flip one byte of a file: a slot, an artifact, a journal";
 
 fn socket(folder: &Path) -> PathBuf {
@@ -112,6 +115,9 @@ pub async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
         ["clock", place, seconds] => lab.set_clock(&place.parse()?, named(seconds)?)?,
         ["empty-daemon", place] => lab.empty_daemon(&place.parse()?).await?,
         ["empty-store", name] => lab.empty_store(&branch(name)?).await?,
+        ["poison", name] => return poison(lab, &branch(name)?).await,
+        ["lie-tracker", name, lie] => lab.lie_tracker(&branch(name)?, lie.parse()?).await?,
+        ["restore-tracker", name] => lab.restore_tracker(&branch(name)?).await?,
         ["corrupt", file, offset] => lab.corrupt(Path::new(file), named(offset)?)?,
         _ => return Err(LabError::Options(format!("there is no such order; these are:\n{FAULTS}"))),
     }
@@ -132,4 +138,14 @@ async fn part_order(lab: &Lab, verb: &str, part: &Part) -> Result<(), LabError> 
 fn environment(lab: &Lab, terminal: &TerminalRef) -> Result<String, LabError> {
     let boots: Vec<String> = lab.boots(terminal)?.iter().map(ToString::to_string).collect();
     Ok(format!("{:?}\n{}", lab.read_env(terminal)?, boots.join("\n")))
+}
+
+async fn poison(lab: &Lab, branch: &BranchName) -> Result<String, LabError> {
+    let mut releases = lab.api().releases().await?;
+    releases.sort_by_key(|r| r.created);
+    let mut artifacts = releases.iter().rev().flat_map(|r| &r.payloads).filter_map(|p| p.artifact.as_ref());
+    let artifact = artifacts.next().ok_or_else(|| LabError::Options("nothing was published yet".into()))?;
+    let peer = lab.poisoner(branch, artifact).await?;
+    peer.serve(lab).await?;
+    Ok(format!("{} at {} serves garbage", peer.part, peer.address()))
 }

@@ -69,6 +69,26 @@ impl Tool {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs it to its end on a thread where it may block, with `input` on its standard input.
+    pub(crate) async fn run_fed(mut self, input: String) -> Result<String, LabError> {
+        let command = self.line();
+        self.0.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        blocking(command.clone(), move || {
+            let spawn = |source| LabError::Spawn { command: command.clone(), source };
+            let mut child = self.0.spawn().map_err(spawn)?;
+            if let Some(mut stdin) = child.stdin.take() {
+                // One that ends without reading says why itself.
+                let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+            }
+            let output = child.wait_with_output().map_err(spawn)?;
+            if !output.status.success() {
+                return Err(failed(command.clone(), &output));
+            }
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        })
+        .await
+    }
+
     /// Runs it to its end on a thread where it may block.
     pub(crate) async fn run_async(self) -> Result<String, LabError> {
         let command = self.line();

@@ -35,6 +35,14 @@ enum Command {
     List,
     /// Remove what labs left that ended badly; running ones are not touched.
     Clean,
+    /// Lie to whoever announces. `lab fault lie-tracker` starts one.
+    #[command(hide = true)]
+    FalseTracker {
+        /// Where to listen.
+        listen: std::net::SocketAddrV4,
+        /// The lie.
+        lie: lab::Lie,
+    },
     /// Wait for the end of standard input, then clean. Every lab starts one of these.
     #[command(hide = true)]
     Undertaker,
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
         Command::Fault { name, order } => fault(&name, &order),
         Command::List => list(),
         Command::Clean => lab::clean().map_err(Into::into),
+        Command::FalseTracker { listen, lie } => lab::tell_lies(listen, lie).map_err(Into::into),
         Command::Undertaker => lab::undertake(std::io::stdin()).map_err(Into::into),
     };
     match done {

@@ -15,7 +15,7 @@ use crate::part::Place;
 use crate::postgres::Cluster;
 use crate::process::{Recipe, write};
 
-const TRACKER_PORT: u16 = 6969;
+pub(crate) const TRACKER_PORT: u16 = 6969;
 pub(crate) const RPC_USER: &str = "filial";
 pub(crate) const RPC_URL: &str = "http://127.0.0.1:9091/transmission/rpc";
 
@@ -127,9 +127,15 @@ impl Site {
         let path = folder.join("opentracker.conf");
         let rendered = render_conf(&conf).map_err(|e| LabError::Content { path: path.clone(), why: e.to_string() })?;
         write(&path, rendered)?;
-        let mut recipe = Recipe::new(&self.namespace, "opentracker").args([Path::new("-f"), path.as_path()]);
-        recipe.pid_file = Some(folder.join("opentracker.pid"));
-        Ok(recipe)
+        Ok(self.opentracker_again())
+    }
+
+    /// opentracker with the configuration that it has, and the list that its server wrote since.
+    pub(crate) fn opentracker_again(&self) -> Recipe {
+        let folder = self.tracker_folder();
+        let recipe =
+            Recipe::new(&self.namespace, "opentracker").args([Path::new("-f"), &folder.join("opentracker.conf")]);
+        Recipe { pid_file: Some(folder.join("opentracker.pid")), ..recipe }
     }
 
     /// Head office's configuration.
@@ -204,7 +210,7 @@ fn engine_section(folder: &Path) -> String {
 }
 
 /// transmission-daemon with the settings that the packages ship, bound to its machine's address.
-fn transmission(
+pub(crate) fn transmission(
     namespace: &str,
     folder: &Path,
     disk: &Path,

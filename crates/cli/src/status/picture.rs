@@ -8,6 +8,7 @@ use wire::v1::reports::Reason;
 use wire::v1::status::Status;
 
 use crate::commands::called;
+use crate::commands::incidents::row as incident;
 use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent, span};
 use crate::output::{plain, table};
 
@@ -26,6 +27,8 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     section(&mut out, table(["BRANCH", "HEARD", "ARTIFACT", "HELD", "CONFIRMED"], &branches), branches.is_empty());
     let heading = ["TERMINAL", "SLOT", "RUNS", "UPDATE", "STATE", "SEGMENTS", ""];
     section(&mut out, table(heading, &terminals), terminals.is_empty());
+    let incidents: Vec<_> = status.incidents.iter().map(|i| incident(i, status.now)).collect();
+    section(&mut out, table(["BAD DATA", "AT", "ARTIFACT", "THROWN AWAY", "FROM"], &incidents), incidents.is_empty());
     if out.is_empty() {
         out.push_str("Nothing yet: no release, no branch, no terminal.\n");
     }

@@ -1,6 +1,7 @@
 //! The [`Engine`] over transmission-daemon's RPC.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use transmission_rpc::types::{
     TorrentGetField as Field, TorrentStatus as RpcStatus, TrackerStat,
 };
 
-use super::TransmissionSettings;
 use super::rpc::Rpc;
+use super::{TransmissionSettings, refused};
 use crate::{Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
 
 /// How often to look whether the daemon has stopped a torrent. It does that on a pulse of half a second.
@@ -92,6 +93,27 @@ impl TransmissionEngine {
         tokio::spawn(work).await.unwrap_or_else(|_| Err(self.rpc.protocol(operation, "the task was cut off")))
     }
 
+    /// The daemon takes a list of refused addresses from a web server only: one is there for as long as it asks.
+    async fn set_refused(&self, list: Option<String>) -> Result<(), EngineError> {
+        let enabled = list.is_some();
+        let mut served = None;
+        let mut args = SessionSetArgs { blocklist_enabled: Some(enabled), ..SessionSetArgs::default() };
+        if let Some(list) = list {
+            let server = refused::serve(list).await.map_err(|e| self.rpc.refused("blocklist-update", e.to_string()))?;
+            args.blocklist_url = Some(server.url.clone());
+            served = Some(server);
+        }
+        let mut client = self.rpc.client();
+        let result = client.session_set(args).await;
+        self.rpc.settle("session-set", client, result).await?;
+        if served.is_some() {
+            let mut client = self.rpc.client();
+            let result = client.blocklist_update().await;
+            self.rpc.settle("blocklist-update", client, result).await?;
+        }
+        Ok(())
+    }
+
     /// Stops and starts a torrent: starting announces at once, while `torrent-reannounce` is ignored without a word
     /// until the tracker's minimum interval is over. A start that arrives before the stop was carried out is lost
     /// and the torrent would stay stopped, so the stop is waited for.
@@ -155,6 +177,7 @@ impl Engine for TransmissionEngine {
         const FIELDS: &[Field] = &[
             Field::HaveValid,
             Field::TotalSize,
+            Field::PieceSize,
             Field::Status,
             Field::RateDownload,
             Field::RateUpload,
@@ -230,6 +253,11 @@ impl Engine for TransmissionEngine {
         self.act("torrent-verify", TorrentAction::Verify, hash).await
     }
 
+    async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
+        let (engine, list) = (self.clone(), refused::list(addresses));
+        self.to_its_end("blocklist-update", async move { engine.set_refused(list).await }).await
+    }
+
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {
         let mut client = self.rpc.client();
         let result = client.torrent_remove(vec![id(hash)], delete_data).await;
@@ -267,6 +295,7 @@ fn status(torrent: RpcTorrent) -> TorrentStatus {
     TorrentStatus {
         have_bytes,
         total_bytes,
+        piece_length: torrent.piece_size.unwrap_or(0),
         complete: !verifying && total_bytes > 0 && have_bytes >= total_bytes,
         verifying,
         running: torrent.status != Some(RpcStatus::Stopped),

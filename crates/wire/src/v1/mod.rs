@@ -4,6 +4,7 @@
 //! [`reports`]; terminals speak to their branch server with [`sync`] (the same plan, verbatim) and [`reports`].
 
 pub mod fleet;
+pub mod incidents;
 pub mod paths;
 pub mod plan;
 pub mod releases;

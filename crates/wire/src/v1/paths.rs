@@ -12,6 +12,8 @@ pub const BRANCHES: &str = "/v1/branches";
 pub const TERMINALS: &str = "/v1/terminals";
 /// Assignments (operators of head office).
 pub const ASSIGNMENTS: &str = "/v1/assignments";
+/// Bad data that arrived somewhere, newest first (operators of head office).
+pub const INCIDENTS: &str = "/v1/incidents";
 /// One picture of everything (operators, both tiers).
 pub const STATUS: &str = "/v1/status";
 /// Exchange a join token for an identity (machines, both tiers).

@@ -1,6 +1,8 @@
 //! Reports upwards. A sender numbers its reports from 1 without gaps and repeats them until they are
 //! acknowledged, so that each counts exactly once.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,9 @@ use super::sync::TerminalFacts;
 
 /// Most reports in one request.
 pub const MAX_BATCH: usize = 200;
+
+/// Most addresses in one report of a bad peer.
+pub const MAX_ADDRESSES: usize = 64;
 
 /// Some reports, in order.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -91,6 +96,22 @@ pub enum Report {
         /// Why, as one sentence; none when nothing is refused any more.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// Bad data arrived and was thrown away (terminal, relayed by its branch; or the branch server itself).
+    BadPeer {
+        /// Which terminal; none: the branch server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terminal: Option<TerminalName>,
+        /// Of which artifact.
+        artifact: Digest,
+        /// Who sent it: one of these, the likeliest first; at most [`MAX_ADDRESSES`]. The honest source stands among
+        /// them if it sent at the time. Empty: nobody was seen sending.
+        #[schema(value_type = Vec<String>)]
+        addresses: Vec<IpAddr>,
+        /// Bytes thrown away since the last such report.
+        wasted_bytes: u64,
+        /// It was the first address.
+        certain: bool,
     },
 }
 

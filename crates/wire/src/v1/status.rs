@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Branch, Terminal};
+use super::incidents::Incident;
 use super::releases::Release;
 
 /// What is going on.
@@ -17,4 +18,7 @@ pub struct Status {
     pub branches: Vec<Branch>,
     /// Terminals by branch and name, at most 10,000.
     pub terminals: Vec<Terminal>,
+    /// Bad data that arrived somewhere, newest first, at most 5; all of it is at `/v1/incidents`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<Incident>,
 }

@@ -1,0 +1,280 @@
+//! Keeps who serves garbage away from a client, without ever keeping away the source that it lives from.
+//!
+//! transmission-daemon bans whoever contributed to five bad pieces. That throws a stranger out, and may throw out the
+//! honest source as well, which contributes to the same pieces: then an update would stand still. So at five bad pieces
+//! every other candidate is refused for a while, and the torrent is added anew, which clears strikes and bans; from
+//! then on at each bad piece. Refusing an innocent neighbour costs some exchange; the source alone is enough.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use fleet_types::InfoHash;
+
+use crate::blame::{BadData, Blame, Look, MAX_CANDIDATES};
+use crate::{Engine, EngineError, TorrentStatus};
+
+/// How long one of several candidates is refused.
+const SUSPECT: Duration = Duration::from_secs(900);
+/// How long one is refused that it certainly was. Not for ever: addresses are given to other machines.
+const CULPRIT: Duration = Duration::from_secs(24 * 3600);
+/// Most addresses that are refused at once.
+const MAX_BLOCKED: usize = 256;
+/// Most torrents that are remembered.
+const MAX_TORRENTS: usize = 256;
+/// Most reports about one torrent within [`REPORT_SPAN`]. What happens beyond is added to the next one.
+const MAX_REPORTS: usize = 6;
+const REPORT_SPAN: Duration = Duration::from_secs(3600);
+/// Bad pieces after which transmission-daemon bans whoever contributed to each of them.
+const BAN_PIECES: u64 = 5;
+
+#[derive(Debug, Default)]
+struct Watched {
+    blame: Blame,
+    /// Bytes thrown away since the torrent was last added.
+    wasted: u64,
+    /// It went so far before: no patience any more.
+    alert: bool,
+    /// The torrent is to be added anew.
+    renew: bool,
+    /// Happened and not reported yet.
+    owed: Option<BadData>,
+    reported: VecDeque<Duration>,
+    looked: Duration,
+}
+
+/// What is known of the peers of one client. Losing it costs some pieces and nothing else.
+#[derive(Debug, Default)]
+pub struct Guard {
+    torrents: BTreeMap<InfoHash, Watched>,
+    /// Until when each is refused.
+    blocked: BTreeMap<IpAddr, Duration>,
+    /// What the client was told to refuse; none: it is not known, as after a start.
+    applied: Option<BTreeSet<IpAddr>>,
+}
+
+/// One torrent, as it was just looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch<'a> {
+    /// Which.
+    pub hash: &'a InfoHash,
+    /// What the client says of it.
+    pub status: &'a TorrentStatus,
+    /// Addresses that are never refused: where the torrent comes from. Empty: not known, and nobody is refused.
+    pub sources: &'a BTreeSet<IpAddr>,
+    /// When, as time since some fixed moment.
+    pub at: Duration,
+}
+
+/// What came of a look.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// To be reported.
+    pub report: Option<BadData>,
+    /// The torrent was removed from the client, its content kept: add it again.
+    pub removed: bool,
+}
+
+impl Guard {
+    /// Takes a look, and refuses whom it must; what is to be reported. To be called at every look at a torrent that is
+    /// being fetched. What the client does not do now is tried again at the next call.
+    ///
+    /// # Errors
+    /// The client does not say who is connected.
+    pub async fn watch(&mut self, engine: &dyn Engine, watch: Watch<'_>) -> Result<Outcome, EngineError> {
+        let peers = engine.peers(watch.hash).await?;
+        let look = Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers: &peers };
+        self.look(watch.hash, &look, watch.status.piece_length, watch.sources);
+        let report = self.due(watch.hash, watch.at);
+        let removed = self.enforce(engine, watch.hash, watch.at).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, hash = %watch.hash, "who serves bad data could not be refused yet");
+            false
+        });
+        Ok(Outcome { report, removed })
+    }
+
+    async fn enforce(&mut self, engine: &dyn Engine, hash: &InfoHash, at: Duration) -> Result<bool, EngineError> {
+        let wanted = self.refused(at);
+        // After a start it is not known whom an earlier run refused.
+        if self.applied.as_ref() != Some(&wanted) {
+            engine.refuse(&wanted).await?;
+            if !wanted.is_empty() {
+                tracing::warn!(addresses = ?wanted, "bad data came from one of these: they are refused for a while");
+            }
+            self.applied = Some(wanted);
+        }
+        let Some(watched) = self.torrents.get_mut(hash).filter(|w| w.renew) else { return Ok(false) };
+        engine.remove(hash, false).await?;
+        watched.renew = false;
+        watched.wasted = 0;
+        Ok(true)
+    }
+
+    /// The pure part: what a look changes.
+    fn look(&mut self, hash: &InfoHash, look: &Look<'_>, piece_length: u64, sources: &BTreeSet<IpAddr>) {
+        self.make_room(hash);
+        let watched = self.torrents.entry(*hash).or_default();
+        watched.looked = look.at;
+        let Some(bad) = watched.blame.look(look) else { return };
+        watched.wasted = watched.wasted.saturating_add(bad.wasted_bytes);
+        if watched.alert || watched.wasted >= BAN_PIECES * piece_length.max(1) {
+            watched.alert = true;
+            watched.renew = true;
+            let until = look.at + if bad.certain { CULPRIT } else { SUSPECT };
+            // Without a source to spare, nobody is refused: it might be the source.
+            let others = bad.candidates.iter().filter(|a| !sources.is_empty() && !sources.contains(a) && a.is_ipv4());
+            for address in others {
+                if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(address) {
+                    let entry = self.blocked.entry(*address).or_insert(until);
+                    *entry = (*entry).max(until);
+                }
+            }
+        }
+        watched.owed = Some(match watched.owed.take() {
+            None => bad,
+            Some(owed) => merge(owed, bad),
+        });
+    }
+
+    fn make_room(&mut self, hash: &InfoHash) {
+        if self.torrents.len() >= MAX_TORRENTS
+            && !self.torrents.contains_key(hash)
+            && let Some(oldest) = self.torrents.iter().min_by_key(|(_, w)| w.looked).map(|(hash, _)| *hash)
+        {
+            self.torrents.remove(&oldest);
+        }
+    }
+
+    /// Who is refused now.
+    fn refused(&mut self, at: Duration) -> BTreeSet<IpAddr> {
+        self.blocked.retain(|_, until| at < *until);
+        self.blocked.keys().copied().collect()
+    }
+
+    /// What is owed and may be reported now.
+    fn due(&mut self, hash: &InfoHash, at: Duration) -> Option<BadData> {
+        let watched = self.torrents.get_mut(hash)?;
+        watched.reported.retain(|told| at.saturating_sub(*told) < REPORT_SPAN);
+        if watched.owed.is_none() || watched.reported.len() >= MAX_REPORTS {
+            return None;
+        }
+        watched.reported.push_back(at);
+        watched.owed.take()
+    }
+}
+
+/// Two events as one.
+fn merge(before: BadData, after: BadData) -> BadData {
+    let wasted_bytes = before.wasted_bytes.saturating_add(after.wasted_bytes);
+    let (certain, mut candidates) = (after.certain, after.candidates);
+    if !certain {
+        let further: Vec<IpAddr> = before.candidates.into_iter().filter(|a| !candidates.contains(a)).collect();
+        candidates.extend(further);
+        candidates.truncate(MAX_CANDIDATES);
+    }
+    BadData { wasted_bytes, candidates, certain }
+}
+
+/// The host of an address such as `http://10.0.0.1:6969/announce`.
+pub fn host_of(url: &str) -> Option<String> {
+    reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
+}
+
+/// The addresses of hosts, by name or number; what cannot be resolved is left out.
+pub async fn addresses_of(hosts: impl IntoIterator<Item = String>) -> BTreeSet<IpAddr> {
+    let mut addresses = BTreeSet::new();
+    for host in hosts {
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        match tokio::net::lookup_host((bare, 0)).await {
+            Ok(found) => addresses.extend(found.take(MAX_CANDIDATES).map(|a| a.ip().to_canonical())),
+            Err(error) => tracing::debug!(%error, host, "not resolved"),
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Peer;
+    use proptest::prelude::*;
+
+    const PIECE: u64 = 1 << 18;
+    const SOURCE: u8 = 1;
+
+    fn ip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn hash() -> InfoHash {
+        InfoHash::new([7; 20])
+    }
+
+    fn look(guard: &mut Guard, at: u64, corrupt_bytes: u64, senders: &[u8], sources: &[u8]) {
+        let peer = |last: &u8| Peer {
+            address: std::net::SocketAddr::from(([10, 0, 0, *last], 51_413)),
+            client: String::new(),
+            progress: 1.0,
+            rate_down: 1,
+            rate_up: 0,
+        };
+        let peers: Vec<Peer> = senders.iter().map(peer).collect();
+        let look = Look { at: Duration::from_secs(at), corrupt_bytes, peers: &peers };
+        guard.look(&hash(), &look, PIECE, &sources.iter().map(|n| ip(*n)).collect());
+    }
+
+    fn refused(guard: &mut Guard, at: u64) -> Vec<IpAddr> {
+        guard.refused(Duration::from_secs(at)).into_iter().collect()
+    }
+
+    #[test]
+    fn five_bad_pieces_refuse_everybody_but_the_source_for_a_while() {
+        let mut guard = Guard::default();
+        look(&mut guard, 0, 0, &[SOURCE, 8, 9], &[SOURCE]);
+        look(&mut guard, 1, 4 * PIECE, &[SOURCE, 8, 9], &[SOURCE]);
+        assert!(refused(&mut guard, 1).is_empty(), "the client deals with a few itself");
+        look(&mut guard, 2, 5 * PIECE, &[SOURCE, 8], &[SOURCE]);
+        assert_eq!(refused(&mut guard, 2), [ip(8), ip(9)]);
+        assert!(guard.torrents[&hash()].renew);
+        assert!(refused(&mut guard, 2 + SUSPECT.as_secs()).is_empty(), "addresses are given to other machines");
+        // Once it came so far, one piece is enough; the torrent counts from nothing.
+        look(&mut guard, 3000, 0, &[SOURCE, 7], &[SOURCE]);
+        look(&mut guard, 3001, PIECE, &[SOURCE, 7], &[SOURCE]);
+        assert_eq!(refused(&mut guard, 3001), [ip(7)]);
+    }
+
+    #[test]
+    fn reports_are_rationed_and_lose_no_bytes() {
+        let (mut guard, mut told, mut reports) = (Guard::default(), 0, 0);
+        look(&mut guard, 0, 0, &[9], &[]);
+        for at in 1..3600 {
+            look(&mut guard, at, at * PIECE, &[9], &[]);
+            if let Some(bad) = guard.due(&hash(), Duration::from_secs(at)) {
+                reports += 1;
+                told += bad.wasted_bytes;
+            }
+        }
+        assert_eq!(reports, MAX_REPORTS);
+        let last = guard.due(&hash(), Duration::from_secs(3600 + 1)).unwrap();
+        assert_eq!(told + last.wasted_bytes, 3599 * PIECE);
+        assert!(refused(&mut guard, 3600).is_empty(), "without a known source nobody is refused");
+    }
+
+    proptest! {
+        /// Whoever sends whatever: the source is never refused, and everything remembered has a bound.
+        #[test]
+        fn the_source_is_never_refused(
+            looks in prop::collection::vec((0u64..2000, prop::collection::vec(any::<u8>(), 0..80), 0u64..8), 1..40)
+        ) {
+            let (mut guard, mut at, mut corrupt) = (Guard::default(), 0, 0);
+            for (pause, senders, pieces) in looks {
+                at += pause;
+                corrupt += pieces * PIECE;
+                look(&mut guard, at, corrupt, &senders, &[SOURCE]);
+                let refused = refused(&mut guard, at);
+                prop_assert!(!refused.contains(&ip(SOURCE)));
+                prop_assert!(refused.len() <= MAX_BLOCKED);
+            }
+        }
+    }
+}
