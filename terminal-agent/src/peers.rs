@@ -31,7 +31,7 @@ pub(crate) async fn watch(
     // The branch server is never refused: whoever spoils its pieces, the update comes from there.
     let sources = match status.corrupt_bytes {
         0 => Default::default(),
-        _ => addresses_of(settings.branch.hosts()).await,
+        _ => addresses_of(settings.branch.hosts().collect()).await,
     };
     match session.guard.watch(&*ports.swarm, Watch { hash, status, sources: &sources, at: uptime }).await {
         Ok(outcome) => {

@@ -66,7 +66,8 @@ impl Peers {
         let mut urls: Vec<String> = torrent.map(|t| t.tiers().concat()).unwrap_or_default();
         urls.retain(|url| *url != self.app.settings.tracker.lan_announce_url);
         urls.push(self.app.settings.head_office.url.clone());
-        Ok(addresses_of(urls.iter().filter_map(|url| host_of(url))).await)
+        let hosts = urls.iter().filter_map(|url| host_of(url)).collect();
+        Ok(addresses_of(hosts).await)
     }
 
     async fn report(&self, artifact: &Digest, bad: BadData) -> Result<(), DatabaseError> {

@@ -181,7 +181,7 @@ pub fn host_of(url: &str) -> Option<String> {
 }
 
 /// The addresses of hosts, by name or number; what cannot be resolved is left out.
-pub async fn addresses_of(hosts: impl IntoIterator<Item = String>) -> BTreeSet<IpAddr> {
+pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
     let mut addresses = BTreeSet::new();
     for host in hosts {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();

@@ -53,7 +53,7 @@ impl DaemonRpc {
     /// As [`Self::call`].
     pub async fn torrent(&self, hash: &str, fields: &[&str]) -> Result<Value, LabError> {
         let mut answer = self.call("torrent-get", json!({ "ids": [hash], "fields": fields })).await?;
-        Ok(answer["torrents"][0].take())
+        Ok(answer["torrents"].get_mut(0).map_or(Value::Null, Value::take))
     }
 }
 
