@@ -111,7 +111,14 @@ pub async fn status(client: &impl GenericClient, now: DateTime<Utc>) -> Result<B
     }
     let (reports_waiting, reports_oldest) = relay::waiting(client).await?;
     Ok(BranchStatus {
-        status: Status { now, releases: Vec::new(), branches, terminals, incidents: Vec::new() },
+        status: Status {
+            now,
+            releases: Vec::new(),
+            branches,
+            terminals,
+            incidents: Vec::new(),
+            left_out: Default::default(),
+        },
         head_office: HeadOfficeStatus {
             enrolled: site.branch.is_some(),
             reachable: site.last_contact.is_some() && site.trouble.is_none(),

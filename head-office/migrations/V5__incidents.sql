@@ -1,7 +1,7 @@
 -- Bad data that arrived somewhere: one row a report, the newest thousand of a branch. Times by the reporter's clock.
 CREATE TABLE incidents (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    branch       text        NOT NULL REFERENCES branches (name),
+    branch       text        NOT NULL REFERENCES branches (name) ON DELETE CASCADE,
     -- Null: the branch server itself.
     terminal     text,
     artifact     text        NOT NULL,

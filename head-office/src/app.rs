@@ -38,6 +38,8 @@ pub struct App {
     pub metrics: Metrics,
     /// What is counted.
     pub counters: Counters,
+    /// Something may be due to be put away.
+    pub retire: tokio::sync::Notify,
     /// Open event streams.
     pub streams: Streams,
     /// When to stop.

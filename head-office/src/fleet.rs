@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal};
@@ -11,12 +12,7 @@ use crate::db::branches::{BranchRow, HeldRow};
 use crate::db::plans::PlanRow;
 use crate::db::terminals::TerminalRow;
 use crate::db::updates::{StandRow, UpdateRow};
-
-/// Most branches in one answer.
-pub const MAX_BRANCHES: i64 = 1000;
-
-/// Most terminals in one answer.
-pub const MAX_TERMINALS: i64 = 10_000;
+use crate::rollout::apply;
 
 /// Some branches, in the order given.
 ///
@@ -24,30 +20,37 @@ pub const MAX_TERMINALS: i64 = 10_000;
 /// The database failed.
 pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<Vec<Branch>, DatabaseError> {
     let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
-    let assignments = db::assignments::of_branches(c, &names).await?;
+    let mut assignments: HashMap<BranchName, Vec<Assigned>> = HashMap::new();
+    for row in db::assignments::of_branches(c, &names).await? {
+        assignments.entry(row.branch).or_default().push(Assigned { product: row.product, version: row.version });
+    }
     let plans = db::plans::newest_of(c, &names).await?;
-    let held = db::branches::artifacts(c, &names).await?;
-    let refusals = db::plan_refusals::of(c, &names).await?;
-    let stands = db::updates::stands(c, &names).await?;
-    let counts = db::terminals::count(c, &names).await?;
+    let plans: HashMap<BranchName, PlanRow> = plans.into_iter().map(|p| (p.branch.clone(), p)).collect();
+    let mut held: HashMap<BranchName, Vec<HeldRow>> = HashMap::new();
+    for row in db::branches::artifacts(c, &names).await? {
+        held.entry(row.branch.clone()).or_default().push(row);
+    }
+    let mut stands: HashMap<BranchName, Vec<StandRow>> = HashMap::new();
+    for row in db::updates::stands(c, &names).await? {
+        stands.entry(row.branch.clone()).or_default().push(row);
+    }
+    let counts: HashMap<BranchName, u64> = db::terminals::count(c, &names).await?.into_iter().collect();
+    let mut refusals: HashMap<BranchName, String> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
     Ok(rows
         .into_iter()
         .map(|row| {
-            let plan = plans.iter().find(|p| p.branch == row.name);
-            let own = |branch: &BranchName| *branch == row.name;
+            let plan = plans.get(&row.name);
+            let held = held.get(&row.name).map_or(&[][..], Vec::as_slice);
+            let stands = stands.get(&row.name).map_or(&[][..], Vec::as_slice);
             Branch {
                 enrolled: row.enrolled.is_some(),
                 last_heard: row.last_heard,
                 plan_serial: plan.map(|p| p.serial),
-                plan_refused: refusals.iter().find(|(name, _)| own(name)).map(|(_, why)| why.clone()),
-                assignments: assignments
-                    .iter()
-                    .filter(|a| own(&a.branch))
-                    .map(|a| Assigned { product: a.product.clone(), version: a.version.clone() })
-                    .collect(),
-                artifacts: plan.map(|p| artifacts(p, &held)).unwrap_or_default(),
-                terminals: counts.iter().find(|(name, _)| own(name)).map_or(0, |(_, n)| *n),
-                confirmed: plan.map_or(0, |p| confirmed(p, &stands)),
+                plan_refused: refusals.remove(&row.name),
+                assignments: assignments.remove(&row.name).unwrap_or_default(),
+                artifacts: plan.map(|p| artifacts(p, held)).unwrap_or_default(),
+                terminals: counts.get(&row.name).copied().unwrap_or_default(),
+                confirmed: plan.map_or(0, |p| confirmed(p, stands)),
                 name: row.name,
             }
         })
@@ -59,9 +62,9 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
 /// # Errors
 /// The database failed.
 pub async fn terminals<C: GenericClient>(c: &C, rows: Vec<TerminalRow>) -> Result<Vec<Terminal>, DatabaseError> {
-    let mut names: Vec<&str> = rows.iter().map(|r| r.branch.as_str()).collect();
-    names.dedup();
-    let updates = db::updates::newest_of(c, &names).await?;
+    let branches: Vec<&str> = rows.iter().map(|r| r.branch.as_str()).collect();
+    let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
+    let updates = db::updates::newest_of(c, &branches, &names).await?;
     let updates = db::updates::with_history(c, updates).await?;
     let mut updates: HashMap<_, _> = updates.into_iter().map(|u| ((u.branch.clone(), u.terminal.clone()), u)).collect();
     Ok(rows
@@ -71,6 +74,32 @@ pub async fn terminals<C: GenericClient>(c: &C, rows: Vec<TerminalRow>) -> Resul
             terminal(row, update)
         })
         .collect())
+}
+
+/// Removes a branch that the transaction `c` holds, with everything known of it; how many terminals it had. Its server's
+/// next request is told so.
+///
+/// # Errors
+/// The database failed.
+pub async fn forget<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<u64, DatabaseError> {
+    if let Some(plan) = db::plans::newest(c, branch).await? {
+        let named: Vec<_> = plan.steps.iter().map(|step| step.artifact.sha256).collect();
+        db::artifacts::named_until(c, &named, now).await?;
+    }
+    // Whoever follows its events looks again, and is refused.
+    apply::wake(c, &[apply::audience(branch)], now).await?;
+    db::assignments::remove_of_branch(c, branch).await?;
+    db::plans::remove_of_branch(c, branch).await?;
+    db::reports::remove_of_branch(c, branch).await?;
+    db::updates::remove_of_branch(c, branch).await?;
+    let terminals = db::terminals::remove_of_branch(c, branch).await?;
+    db::branches::remove(c, branch, by, now).await?;
+    Ok(terminals)
 }
 
 /// One terminal with its newest update.
@@ -103,7 +132,7 @@ fn artifacts(plan: &PlanRow, held: &[HeldRow]) -> Vec<BranchArtifact> {
         if artifacts.iter().any(|a| a.artifact == step.artifact.sha256) {
             continue;
         }
-        let held = held.iter().find(|h| h.branch == plan.branch && h.artifact == step.artifact.sha256);
+        let held = held.iter().find(|h| h.artifact == step.artifact.sha256);
         artifacts.push(BranchArtifact {
             artifact: step.artifact.sha256,
             product: step.product.clone(),
@@ -121,7 +150,7 @@ fn artifacts(plan: &PlanRow, held: &[HeldRow]) -> Vec<BranchArtifact> {
 fn confirmed(plan: &PlanRow, stands: &[StandRow]) -> u64 {
     let done: HashSet<_> = stands
         .iter()
-        .filter(|s| s.branch == plan.branch && s.state == UpdateState::Confirmed)
+        .filter(|s| s.state == UpdateState::Confirmed)
         .map(|s| (&s.terminal, &s.product, s.payload))
         .collect();
     let mut all_done = BTreeMap::new();

@@ -7,10 +7,12 @@
 mod adapters;
 pub mod api;
 pub mod app;
+mod budget;
 pub mod config;
 pub mod db;
 mod error;
 mod fleet;
+mod holds;
 pub mod jobs;
 mod metrics;
 mod releases;
@@ -106,16 +108,19 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
+        retire: tokio::sync::Notify::new(),
         streams: routes::Streams::default(),
         shutdown: shutdown.clone(),
     });
     jobs::remove_unknown_archives(&app).await?;
+    jobs::take_stock(&app).await?;
     let bound = bind(vec![
         listener("operators", operators, &app, app::configure_operators),
         listener("machines", machines, &app, app::configure_machines),
     ])?;
     let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
     tasks.push(tokio::spawn(jobs::reconcile(app.clone(), shutdown.clone())));
+    tasks.push(tokio::spawn(jobs::retain(app.clone(), shutdown.clone())));
     tasks.push(tokio::spawn(jobs::keep_house(app, shutdown.clone())));
     Ok(Running { bound, tasks, shutdown })
 }

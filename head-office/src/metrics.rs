@@ -1,9 +1,17 @@
 //! What head office counts, beside its HTTP requests. The README has the list.
 
+use std::sync::atomic::AtomicU64;
+
+use chrono::{DateTime, Utc};
+use fleet_types::ReleaseState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use service_kit::database::{DatabaseError, GenericClient};
 use service_kit::server::Metrics;
+
+use crate::db;
 
 /// The label of a kind of job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -11,18 +19,78 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Freshness {
+    heard: &'static str,
+}
+
+type Number = Gauge<u64, AtomicU64>;
+
+/// What there is now: looked up by housekeeping's side, not with each question for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    releases: Family<State, Number>,
+    artifacts_seeded: Number,
+    artifact_bytes: Number,
+    archive_bytes: Number,
+    branches: Family<Freshness, Number>,
+}
+
+impl Gauges {
+    fn registered(metrics: &Metrics) -> Self {
+        let this = Self::default();
+        metrics.register("releases", "Releases by state", this.releases.clone());
+        metrics.register("artifacts_seeded", "Artifacts that are to be seeded", this.artifacts_seeded.clone());
+        metrics.register("store_artifact_bytes", "Bytes of the artifacts in the store", this.artifact_bytes.clone());
+        let help = "Bytes of the archives that are in the store or promised room there";
+        metrics.register("store_archive_bytes", help, this.archive_bytes.clone());
+        let help = "Branches by when their servers were last heard";
+        metrics.register("branches", help, this.branches.clone());
+        this
+    }
+
+    /// Looks all of them up.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn refresh<C: GenericClient>(&self, c: &C, now: DateTime<Utc>) -> Result<(), DatabaseError> {
+        let counts = db::releases::count_by_state(c).await?;
+        for state in ReleaseState::ALL {
+            let count = counts.iter().find(|(s, _)| s == state).map_or(0, |(_, n)| u64::try_from(*n).unwrap_or(0));
+            self.releases.get_or_create(&State { state: state.as_str() }).set(count);
+        }
+        self.artifacts_seeded.set(db::artifacts::count_seeded(c).await?);
+        let (artifacts, archives) = db::artifacts::store_use(c).await?;
+        self.artifact_bytes.set(artifacts);
+        self.archive_bytes.set(archives);
+        for (heard, count) in db::branches::count_by_freshness(c, now).await? {
+            self.branches.get_or_create(&Freshness { heard }).set(count);
+        }
+        Ok(())
+    }
+}
+
 /// The counters. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     upload_bytes: Counter,
+    attempts: Family<Kind, Counter>,
     failed_attempts: Family<Kind, Counter>,
     plans: Counter,
+    /// What there is now.
+    pub gauges: Gauges,
 }
 
 impl Counters {
     /// Counters that `metrics` shows.
     pub fn registered(metrics: &Metrics) -> Self {
-        let this = Self::default();
+        let this = Self { gauges: Gauges::registered(metrics), ..Self::default() };
+        metrics.register("job_attempts", "Attempts of background jobs that began", this.attempts.clone());
         metrics.register("upload_bytes", "Bytes of archives stored durably", this.upload_bytes.clone());
         let help = "Attempts of background jobs that failed";
         metrics.register("job_attempts_failed", help, this.failed_attempts.clone());
@@ -33,6 +101,11 @@ impl Counters {
     /// So many bytes of an archive were stored.
     pub fn uploaded(&self, bytes: u64) {
         self.upload_bytes.inc_by(bytes);
+    }
+
+    /// An attempt of a job began.
+    pub fn attempt_began(&self, kind: &'static str) {
+        self.attempts.get_or_create(&Kind { kind }).inc();
     }
 
     /// An attempt of a job failed.

@@ -4,6 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fleet_types::Digest;
 use service_kit::durable::{self, DurableError};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
 
 use crate::config::StoreSettings;
+use crate::holds::Holds;
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +48,9 @@ pub enum StoreError {
 pub struct Store {
     folder: PathBuf,
     instance: Uuid,
+    holds: Holds,
     // Held open for its lock: two processes must not encode into the same folders.
-    _claim: std::sync::Arc<File>,
+    _claim: Arc<File>,
 }
 
 impl Store {
@@ -63,12 +66,17 @@ impl Store {
             std::fs::create_dir_all(path).map_err(|source| StoreError::Folder { path: path.clone(), source })?;
         }
         let (instance, claim) = claim(&settings.state_folder)?;
-        Ok(Self { folder, instance, _claim: std::sync::Arc::new(claim) })
+        Ok(Self { folder, instance, holds: Holds::default(), _claim: Arc::new(claim) })
     }
 
     /// The name under which this instance holds leases; the same after a restart, so that it finds its own again.
     pub fn instance(&self) -> Uuid {
         self.instance
+    }
+
+    /// Who uses which artifact.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// The folder of all.
@@ -148,7 +156,9 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path) -> Result<Store, StoreError> {
-        Store::open(&StoreSettings { folder: folder.to_owned(), state_folder: folder.join("state") })
+        let (seed_for, budget_bytes) = (chrono::TimeDelta::days(3), None);
+        let state_folder = folder.join("state");
+        Store::open(&StoreSettings { folder: folder.to_owned(), state_folder, seed_for, budget_bytes })
     }
 
     #[test]

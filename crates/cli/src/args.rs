@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// Pack, check, upload and look at releases
     #[command(subcommand, after_help = "Example:\n  filial release validate kiosk-2.4.0.upd")]
     Release(ReleaseCommand),
-    /// Look at branches and add one
+    /// Look at branches, add and remove them
     #[command(subcommand, after_help = "Example:\n  filial branch list")]
     Branch(BranchCommand),
     /// Look at terminals
@@ -63,6 +63,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  filial assign north kiosk 2.4.0\n  filial assign north kiosk 2.3.0 --downgrade"
     )]
     Assign(AssignArgs),
+    /// End an assignment: the branch's plan no longer names the product
+    #[command(after_help = "Example:\n  filial unassign north kiosk")]
+    Unassign(UnassignArgs),
     /// Make, read and check torrent files of any file or folder; needs no server
     #[command(
         subcommand,
@@ -145,6 +148,17 @@ pub(crate) enum ReleaseCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Take a release back: no branch runs it from now on, and its version may be uploaded again
+    ///
+    /// Branches that have it assigned get a plan without it; terminals that tried it already keep it.
+    #[command(after_help = "Example:\n  filial release withdraw kiosk/2.4.0 --reason \"Receipts print twice\"")]
+    Withdraw {
+        /// Its id, or PRODUCT/VERSION
+        release: String,
+        /// Why it is taken back; kept with the release
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,6 +180,15 @@ pub(crate) enum BranchCommand {
         /// Write the join token into this file, readable by its owner only, instead of printing it
         #[arg(long, value_name = "FILE")]
         join_token_file: Option<PathBuf>,
+    },
+    /// Remove a branch with its terminals and their history; its server is refused from now on
+    #[command(after_help = "Example:\n  filial branch remove north")]
+    Remove {
+        /// Its name
+        branch: BranchName,
+        /// Also if terminals of it were heard within the last 24 hours
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -197,6 +220,14 @@ pub(crate) struct AssignArgs {
     /// Allow a version below the one that runs there
     #[arg(long)]
     pub(crate) downgrade: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct UnassignArgs {
+    /// The branch
+    pub(crate) branch: BranchName,
+    /// The product
+    pub(crate) product: ProductName,
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,6 +44,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Branch(command) => commands::fleet::branch(&global, command),
         Command::Terminal(command) => commands::fleet::terminal(&global, command),
         Command::Assign(assign) => commands::fleet::assign(&global, assign),
+        Command::Unassign(unassign) => commands::fleet::unassign(&global, unassign),
         Command::Torrent(command) => commands::torrent::run(&global, command),
         Command::Incidents(options) => commands::incidents::run(&global, &options),
         Command::Status(options) => status::run(&global, options),

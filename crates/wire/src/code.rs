@@ -84,6 +84,10 @@ codes! {
     UnsupportedMediaType = "unsupported-media-type", 415, "The media type is not supported";
     /// A tus version that is not spoken here.
     UnsupportedVersion = "unsupported-version", 412, "The protocol version is not supported";
+    /// A branch whose terminals were heard a short while ago.
+    BranchInUse = "branch-in-use", 409, "The branch is in use";
+    /// The branch that this identity belonged to was removed.
+    BranchRemoved = "branch-removed", 403, "The branch was removed";
     /// The release that an assignment names is not published.
     NotPublished = "not-published", 409, "The release is not published";
     /// The release has no payload for any terminal of the branch.

@@ -17,7 +17,7 @@ pub struct Inputs {
     pub(super) requests: RequestsInputs,
     pub(super) database: DatabaseInputs,
     pub(super) state: FolderInputs,
-    pub(super) store: FolderInputs,
+    pub(super) store: Store,
     pub(super) encoding: Encoding,
     pub(super) engine: Engine,
     pub(super) tracker: Tracker,
@@ -26,6 +26,14 @@ pub struct Inputs {
     pub(super) uploads: Uploads,
     pub(super) policy: PolicySection,
     pub(super) telemetry: TelemetryInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub folder: Option<PathBuf>,
+    pub seed_days: Option<u32>,
+    pub budget_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -56,6 +56,10 @@ pub struct StoreSettings {
     pub folder: PathBuf,
     /// Holds what names this instance.
     pub state_folder: PathBuf,
+    /// How long an artifact of a withdrawn release is seeded after the last plan that named it was replaced.
+    pub seed_for: TimeDelta,
+    /// Most bytes that archives and artifacts may take together; none is only bounded by the disk.
+    pub budget_bytes: Option<u64>,
 }
 
 /// How artifacts are encoded.
@@ -107,13 +111,15 @@ impl TryFrom<Inputs> for Settings {
         let folder = absolute(inputs.store.folder, "store.folder", "/var/lib/filial/store")?;
         let state_folder = inputs.state.folder.unwrap_or_else(|| folder.clone());
         let state_folder = absolute(Some(state_folder), "state.folder", "/var/lib/filial/head-office")?;
+        let seed_days = within(inputs.store.seed_days.unwrap_or(3), 0, 3650, "store.seed_days")?;
+        let seed_for = TimeDelta::days(i64::from(seed_days));
         Ok(Self {
             operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
             operators: OperatorTokens::read(&tokens_file)?,
             limits: inputs.requests.check()?,
             machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
             database: inputs.database.check("postgresql://filial@/filial?host=/run/postgresql")?,
-            store: StoreSettings { folder, state_folder },
+            store: StoreSettings { folder, state_folder, seed_for, budget_bytes: inputs.store.budget_bytes },
             encode: encode(&inputs.encoding)?,
             engine: engine(inputs.engine.transmission)?,
             tracker: tracker(inputs.tracker)?,

@@ -12,6 +12,9 @@ service_kit::statements! {
     SET = "INSERT INTO assignments (branch, product, release_id, downgrade, assigned_by, assigned_at)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (branch, product)
         DO UPDATE SET release_id = $3, downgrade = $4, assigned_by = $5, assigned_at = $6";
+    REMOVE = "DELETE FROM assignments WHERE branch = $1 AND product = $2";
+    REMOVE_OF_RELEASE = "DELETE FROM assignments WHERE release_id = $1 RETURNING branch";
+    REMOVE_OF_BRANCH = "DELETE FROM assignments WHERE branch = $1";
     OF_BRANCHES = "SELECT a.branch, a.product, a.release_id, a.downgrade, a.assigned_at, r.version, r.manifest_sha256
         FROM assignments a JOIN releases r ON r.id = a.release_id
         WHERE a.branch = ANY($1) AND r.state = 'published' ORDER BY a.branch, a.product";
@@ -62,6 +65,37 @@ pub async fn set<C: GenericClient>(
     now: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
     execute(c, SET, &[&branch.as_str(), &product.as_str(), &release, &downgrade, &by, &now]).await.map(drop)
+}
+
+/// From now on nothing is said about what `branch` runs of `product`. False if nothing was.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    product: &ProductName,
+) -> Result<bool, DatabaseError> {
+    Ok(execute(c, REMOVE, &[&branch.as_str(), &product.as_str()]).await? == 1)
+}
+
+/// Ends every assignment of a release; the branches that had one, by name.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_release<C: GenericClient>(c: &C, release: Uuid) -> Result<Vec<BranchName>, DatabaseError> {
+    let rows = query(c, REMOVE_OF_RELEASE, &[&release]).await?;
+    let mut branches: Vec<BranchName> = rows.iter().map(|row| text(row, "branch")).collect::<Result<_, _>>()?;
+    branches.sort();
+    Ok(branches)
+}
+
+/// Ends every assignment of a branch.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await.map(drop)
 }
 
 /// The assignments of some branches, by branch and product.

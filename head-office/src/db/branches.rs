@@ -1,8 +1,8 @@
 //! Table `branches`, and what branches hold (`branch_artifacts`).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest};
-use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 
 use super::{get, signed, text, unsigned};
@@ -19,9 +19,21 @@ service_kit::statements! {
     HEARD = "UPDATE branches SET last_heard = $2
         WHERE name = $1 AND (last_heard IS NULL OR last_heard < $2::timestamptz - interval '5 seconds')";
     SELECT = "SELECT name, enrolled_at, last_heard FROM branches WHERE name = $1";
+    // In order of names: of two transactions that hold many branches each, one waits for the other and not both.
+    LOCK_ALL = "SELECT name FROM branches WHERE name = ANY($1) ORDER BY name FOR UPDATE";
+    REMOVE = "DELETE FROM branches WHERE name = $1 RETURNING token_sha256";
+    REMOVE_ARTIFACTS = "DELETE FROM branch_artifacts WHERE branch = $1";
+    REMEMBER_REMOVED = "INSERT INTO removed_branches (token_sha256, name, removed_by, removed_at)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (token_sha256) DO NOTHING";
+    REMOVED_BY_TOKEN = "SELECT name, removed_at FROM removed_branches WHERE token_sha256 = $1";
     // Holds the branch until the transaction ends: its plans are made one after the other.
     LOCK = "SELECT name FROM branches WHERE name = $1 FOR UPDATE";
-    ALL = "SELECT name, enrolled_at, last_heard FROM branches ORDER BY name LIMIT $1";
+    ALL = "SELECT name, enrolled_at, last_heard FROM branches WHERE name > $1 ORDER BY name LIMIT $2";
+    COUNT_BY_FRESHNESS = "SELECT count(*) FILTER (WHERE last_heard > $1) AS within_5_minutes,
+        count(*) FILTER (WHERE last_heard <= $1 AND last_heard > $2) AS within_1_day,
+        count(*) FILTER (WHERE last_heard <= $2) AS longer_ago,
+        count(*) FILTER (WHERE last_heard IS NULL) AS never FROM branches";
+    COUNT = "SELECT count(*) FROM branches";
     SET_ARTIFACT = "INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (branch, artifact)
         DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6";
@@ -121,12 +133,77 @@ pub async fn lock<C: GenericClient>(c: &C, name: &BranchName) -> Result<bool, Da
     Ok(query_opt(c, LOCK, &[&name.as_str()]).await?.is_some())
 }
 
-/// Branches by name, at most `limit`.
+/// Holds some branches until the transaction ends.
 ///
 /// # Errors
 /// As every statement.
-pub async fn all<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<BranchRow>, DatabaseError> {
-    query(c, ALL, &[&limit]).await?.iter().map(from_row).collect()
+pub async fn lock_all<C: GenericClient>(c: &C, names: &[&str]) -> Result<(), DatabaseError> {
+    query(c, LOCK_ALL, &[&names]).await.map(drop)
+}
+
+/// Forgets a branch that nothing refers to any more, and remembers that its server's identity is void.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove<C: GenericClient>(
+    c: &C,
+    name: &BranchName,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_ARTIFACTS, &[&name.as_str()]).await?;
+    let row = query_opt(c, REMOVE, &[&name.as_str()]).await?;
+    let token: Option<String> = row.as_ref().map(|row| get(row, "token_sha256")).transpose()?.flatten();
+    if let Some(token) = token {
+        execute(c, REMEMBER_REMOVED, &[&token, &name.as_str(), &by, &now]).await?;
+    }
+    Ok(())
+}
+
+/// The removed branch whose token this was, and when it was removed.
+///
+/// # Errors
+/// As every statement.
+pub async fn removed_by_token<C: GenericClient>(
+    c: &C,
+    token: &Digest,
+) -> Result<Option<(BranchName, DateTime<Utc>)>, DatabaseError> {
+    let row = query_opt(c, REMOVED_BY_TOKEN, &[&token.to_string()]).await?;
+    row.as_ref().map(|row| Ok((text(row, "name")?, get(row, "removed_at")?))).transpose()
+}
+
+/// The `limit` next branches after `after` by name; from the first on for an empty `after`.
+///
+/// # Errors
+/// As every statement.
+pub async fn all<C: GenericClient>(c: &C, after: &str, limit: i64) -> Result<Vec<BranchRow>, DatabaseError> {
+    query(c, ALL, &[&after, &limit]).await?.iter().map(from_row).collect()
+}
+
+/// How many branches were heard within the last five minutes, the last day, longer ago, and never.
+///
+/// # Errors
+/// As every statement.
+pub async fn count_by_freshness<C: GenericClient>(
+    c: &C,
+    now: DateTime<Utc>,
+) -> Result<[(&'static str, u64); 4], DatabaseError> {
+    let (minutes, day) = (now - TimeDelta::minutes(5), now - TimeDelta::days(1));
+    let row = query_one(c, COUNT_BY_FRESHNESS, &[&minutes, &day]).await?;
+    Ok([
+        ("within-5-minutes", unsigned(&row, "within_5_minutes")?),
+        ("within-1-day", unsigned(&row, "within_1_day")?),
+        ("longer-ago", unsigned(&row, "longer_ago")?),
+        ("never", unsigned(&row, "never")?),
+    ])
+}
+
+/// How many there are.
+///
+/// # Errors
+/// As every statement.
+pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(c, COUNT, &[]).await?, "count")
 }
 
 /// Stores what a branch holds of an artifact.

@@ -1,5 +1,7 @@
 //! Table `payloads`.
 
+use std::collections::HashSet;
+
 use fleet_types::{Digest, ModelName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
@@ -15,6 +17,8 @@ service_kit::statements! {
             p.artifact_sha256, a.length AS artifact_length, a.index_sha256, a.index_length, a.info_hash
         FROM payloads p LEFT JOIN artifacts a ON a.sha256 = p.artifact_sha256
         WHERE p.release_id = ANY($1) ORDER BY p.release_id, p.position";
+    TO_ENCODE = "SELECT DISTINCT p.sha256 FROM payloads p JOIN releases r ON r.id = p.release_id
+        WHERE p.sha256 = ANY($1) AND r.state IN ('approved', 'publishing')";
     SET_ARTIFACT = "UPDATE payloads SET artifact_sha256 = $3 WHERE release_id = $1 AND name = $2";
 }
 
@@ -64,6 +68,15 @@ pub async fn insert<C: GenericClient>(c: &C, release: Uuid, new: &NewPayload<'_>
 /// As every statement.
 pub async fn of_releases<C: GenericClient>(c: &C, releases: &[Uuid]) -> Result<Vec<PayloadRow>, DatabaseError> {
     query(c, OF_RELEASES, &[&releases]).await?.iter().map(from_row).collect()
+}
+
+/// Those of `payloads` that a release on its way to be published has.
+///
+/// # Errors
+/// As every statement.
+pub async fn to_encode<C: GenericClient>(c: &C, payloads: &[Digest]) -> Result<HashSet<Digest>, DatabaseError> {
+    let payloads: Vec<String> = payloads.iter().map(ToString::to_string).collect();
+    query(c, TO_ENCODE, &[&payloads]).await?.iter().map(|row| text(row, "sha256")).collect()
 }
 
 /// The payload's artifact lies in the store.

@@ -10,11 +10,14 @@ use wire::v1::plan::{Plan, Step};
 use super::{get, json, signed, text, to_json, unsigned};
 
 service_kit::statements! {
-    INSERT = "INSERT INTO plans (branch, serial, issued, expires, steps, envelope) VALUES ($1, $2, $3, $4, $5, $6)";
+    INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, envelope)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[], $6::jsonb[])";
+    REMOVE_OF_BRANCH = "DELETE FROM plans WHERE branch = $1";
     NEWEST = "SELECT branch, serial, issued, expires, steps FROM plans WHERE branch = $1 ORDER BY serial DESC LIMIT 1";
-    NEWEST_OF = "SELECT DISTINCT ON (branch) branch, serial, issued, expires, steps FROM plans WHERE branch = ANY($1)
-        ORDER BY branch, serial DESC";
     NAMING = "SELECT count(*) AS count FROM plans WHERE branch = $1 AND expires > $2 AND steps @> $3";
+    // One look into the index for each branch, however many plans it ever had.
+    NEWEST_OF = "SELECT p.branch, p.serial, p.issued, p.expires, p.steps FROM unnest($1::text[]) AS b (name)
+        CROSS JOIN LATERAL (SELECT * FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
 
@@ -43,14 +46,26 @@ fn from_row(row: &Row) -> Result<PlanRow, DatabaseError> {
     })
 }
 
-/// Adds a plan with its envelope.
+/// Adds plans with their envelopes, in one statement.
 ///
 /// # Errors
 /// As every statement.
-pub async fn insert<C: GenericClient>(c: &C, plan: &Plan, envelope: &Envelope) -> Result<(), DatabaseError> {
-    let (steps, envelope) = (to_json(&plan.steps, "steps")?, to_json(envelope, "envelope")?);
-    let (branch, serial) = (plan.branch.as_str(), signed(plan.serial));
-    execute(c, INSERT, &[&branch, &serial, &plan.issued, &plan.expires, &steps, &envelope]).await.map(drop)
+pub async fn insert_all<C: GenericClient>(c: &C, plans: &[(Plan, Envelope)]) -> Result<(), DatabaseError> {
+    let branches: Vec<&str> = plans.iter().map(|(p, _)| p.branch.as_str()).collect();
+    let serials: Vec<i64> = plans.iter().map(|(p, _)| signed(p.serial)).collect();
+    let issued: Vec<_> = plans.iter().map(|(p, _)| p.issued).collect();
+    let expires: Vec<_> = plans.iter().map(|(p, _)| p.expires).collect();
+    let steps: Vec<_> = plans.iter().map(|(p, _)| to_json(&p.steps, "steps")).collect::<Result<_, _>>()?;
+    let envelopes: Vec<_> = plans.iter().map(|(_, e)| to_json(e, "envelope")).collect::<Result<_, _>>()?;
+    execute(c, INSERT_ALL, &[&branches, &serials, &issued, &expires, &steps, &envelopes]).await.map(drop)
+}
+
+/// Forgets every plan of a branch.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await.map(drop)
 }
 
 /// The newest plan of a branch.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, ProductName, ReleaseState, Version};
-use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::releases::{Progress, Report};
@@ -16,26 +16,34 @@ service_kit::statements! {
         touched_at) VALUES ($1, 'uploading', $2, $3, $4, $5, $5, $5)";
     TOUCH = "UPDATE releases SET touched_at = $2 WHERE id = $1";
     TOUCHED = "SELECT touched_at FROM releases WHERE id = $1";
-    UNTOUCHED_SINCE = "SELECT id FROM releases WHERE state = 'uploading' AND touched_at < $1 ORDER BY id";
-    ALL_IDS = "SELECT id FROM releases";
+    KNOWN = "SELECT id FROM releases WHERE id = ANY($1)";
     SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
         created_at, changed_at FROM releases WHERE id = $1";
     SELECT_FOR_UPDATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
         progress, created_at, changed_at FROM releases WHERE id = $1 FOR UPDATE";
     NEWEST = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
-        created_at, changed_at FROM releases ORDER BY created_at DESC, id LIMIT $1";
-    IN_STATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
-        created_at, changed_at FROM releases WHERE state = $1 ORDER BY created_at, id";
+        created_at, changed_at FROM releases WHERE (created_at, id) < ($1, $2)
+        ORDER BY created_at DESC, id DESC LIMIT $3";
+    NEWEST_OF_VERSION = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+        created_at, changed_at FROM releases
+        WHERE product = $4 AND version = $5 AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    PLACE = "SELECT created_at FROM releases WHERE id = $1";
+    COUNT = "SELECT count(*) FROM releases";
+    UPLOADING = "SELECT id, archive_bytes, touched_at < $1 AS abandoned FROM releases WHERE state = 'uploading'
+        ORDER BY id LIMIT $2";
+    ENDED = "SELECT id FROM releases WHERE id = ANY($1) AND state IN ('rejected', 'published', 'withdrawn')";
     PUBLISHED = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
-        progress, created_at, changed_at FROM releases WHERE state = 'published' AND product = $1 AND version = $2";
+        progress, created_at, changed_at FROM releases WHERE state = 'published' AND product = $1 AND version = $2
+        FOR SHARE";
     SET_STATE = "UPDATE releases SET state = $3, reason = $4, progress = NULL, changed_at = $5
         WHERE id = $1 AND state = $2";
     SET_REASON = "UPDATE releases SET reason = $2 WHERE id = $1";
-    SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1";
+    SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1 AND state IN ('validating', 'publishing')";
     SET_JUDGED = "UPDATE releases SET product = $2, version = $3, manifest = $4, manifest_sha256 = $5, report = $6
         WHERE id = $1";
     SET_REPORT = "UPDATE releases SET report = $2 WHERE id = $1";
     SET_APPROVED = "UPDATE releases SET approved_by = $2, approved_reason = $3 WHERE id = $1";
+    SET_WITHDRAWN_BY = "UPDATE releases SET withdrawn_by = $2 WHERE id = $1";
     LOCK_PRODUCT = "SELECT pg_advisory_xact_lock(7001, hashtext($1))";
     TAKEN_VERSIONS = "SELECT version FROM releases WHERE product = $1
         AND state IN ('awaiting-signature', 'approved', 'publishing', 'published')";
@@ -126,23 +134,96 @@ pub async fn lock<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<ReleaseRow
     query_opt(c, SELECT_FOR_UPDATE, &[&id]).await?.as_ref().map(ReleaseRow::from_row).transpose()
 }
 
-/// The newest `limit`, newest first.
+/// Where a page begins: after this release in the order of lists. The start of all without one.
+#[derive(Debug, Clone, Copy)]
+pub struct After(DateTime<Utc>, Uuid);
+
+impl Default for After {
+    fn default() -> Self {
+        Self(DateTime::from_timestamp(253_370_764_800, 0).unwrap_or(DateTime::UNIX_EPOCH), Uuid::max())
+    }
+}
+
+/// The place of a release in the order of lists; none if there is no such release.
 ///
 /// # Errors
 /// As every statement.
-pub async fn newest<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<ReleaseRow>, DatabaseError> {
-    query(c, NEWEST, &[&limit]).await?.iter().map(ReleaseRow::from_row).collect()
+pub async fn place<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<After>, DatabaseError> {
+    let row = query_opt(c, PLACE, &[&id]).await?;
+    row.as_ref().map(|row| Ok(After(get(row, "created_at")?, id))).transpose()
 }
 
-/// All in `state`, oldest first.
+/// The `limit` next after `after`, newest first.
 ///
 /// # Errors
 /// As every statement.
-pub async fn in_state<C: GenericClient>(c: &C, state: ReleaseState) -> Result<Vec<ReleaseRow>, DatabaseError> {
-    query(c, IN_STATE, &[&state.as_str()]).await?.iter().map(ReleaseRow::from_row).collect()
+pub async fn newest<C: GenericClient>(c: &C, after: After, limit: i64) -> Result<Vec<ReleaseRow>, DatabaseError> {
+    query(c, NEWEST, &[&after.0, &after.1, &limit]).await?.iter().map(ReleaseRow::from_row).collect()
 }
 
-/// The published release of this version, if there is one.
+/// [`newest`] of one version of one product: it may have been uploaded several times.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest_of_version<C: GenericClient>(
+    c: &C,
+    product: &ProductName,
+    version: &Version,
+    after: After,
+    limit: i64,
+) -> Result<Vec<ReleaseRow>, DatabaseError> {
+    let (product, version) = (product.as_str(), version.to_string());
+    let rows = query(c, NEWEST_OF_VERSION, &[&after.0, &after.1, &limit, &product, &version]).await?;
+    rows.iter().map(ReleaseRow::from_row).collect()
+}
+
+/// How many there are.
+///
+/// # Errors
+/// As every statement.
+pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(c, COUNT, &[]).await?, "count")
+}
+
+/// An upload that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadRow {
+    /// Its release.
+    pub id: Uuid,
+    /// Length of the archive.
+    pub archive_bytes: u64,
+    /// Whether nobody worked on it for too long.
+    pub abandoned: bool,
+}
+
+/// Uploads that have not ended, at most `limit`; abandoned are those on which nobody worked since `before`.
+///
+/// # Errors
+/// As every statement.
+pub async fn uploading<C: GenericClient>(
+    c: &C,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<UploadRow>, DatabaseError> {
+    let rows = query(c, UPLOADING, &[&before, &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let archive_bytes = unsigned(row, "archive_bytes")?;
+            Ok(UploadRow { id: get(row, "id")?, archive_bytes, abandoned: get(row, "abandoned")? })
+        })
+        .collect()
+}
+
+/// Those of `ids` whose archives nobody needs any more.
+///
+/// # Errors
+/// As every statement.
+pub async fn ended<C: GenericClient>(c: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, DatabaseError> {
+    query(c, ENDED, &[&ids]).await?.iter().map(|row| get(row, "id")).collect()
+}
+
+/// The published release of this version, if there is one. It stays published until the transaction ends; take it
+/// before any branch, as withdrawing does.
 ///
 /// # Errors
 /// As every statement.
@@ -178,13 +259,17 @@ pub async fn set_reason<C: GenericClient>(c: &C, id: Uuid, reason: Option<&str>)
     execute(c, SET_REASON, &[&id, &reason]).await.map(drop)
 }
 
-/// Says what is being done.
+/// Says what is being done. False if nothing is to be done any more: the release was withdrawn meanwhile.
 ///
 /// # Errors
 /// As every statement.
-pub async fn set_progress<C: GenericClient>(c: &C, id: Uuid, progress: Option<&Progress>) -> Result<(), DatabaseError> {
+pub async fn set_progress<C: GenericClient>(
+    c: &C,
+    id: Uuid,
+    progress: Option<&Progress>,
+) -> Result<bool, DatabaseError> {
     let progress = progress.map(|p| to_json(p, "progress")).transpose()?;
-    execute(c, SET_PROGRESS, &[&id, &progress]).await.map(drop)
+    Ok(execute(c, SET_PROGRESS, &[&id, &progress]).await? == 1)
 }
 
 /// What the pass over the archive found.
@@ -224,6 +309,14 @@ pub async fn set_report<C: GenericClient>(c: &C, id: Uuid, report: &Report) -> R
 /// As every statement.
 pub async fn set_approved<C: GenericClient>(c: &C, id: Uuid, by: &str, reason: &str) -> Result<(), DatabaseError> {
     execute(c, SET_APPROVED, &[&id, &by, &reason]).await.map(drop)
+}
+
+/// Records who withdrew it.
+///
+/// # Errors
+/// As every statement.
+pub async fn set_withdrawn_by<C: GenericClient>(c: &C, id: Uuid, by: &str) -> Result<(), DatabaseError> {
+    execute(c, SET_WITHDRAWN_BY, &[&id, &by]).await.map(drop)
 }
 
 /// Until the transaction ends, nobody else judges a release of this product.
@@ -275,18 +368,10 @@ pub async fn touched<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<DateTim
     query_opt(c, TOUCHED, &[&id]).await?.as_ref().map(|row| get(row, "touched_at")).transpose()
 }
 
-/// Uploads on which nobody worked since `before`.
+/// Those of `ids` that are releases.
 ///
 /// # Errors
 /// As every statement.
-pub async fn untouched_since<C: GenericClient>(c: &C, before: DateTime<Utc>) -> Result<Vec<Uuid>, DatabaseError> {
-    query(c, UNTOUCHED_SINCE, &[&before]).await?.iter().map(|row| get(row, "id")).collect()
-}
-
-/// The ids of all releases.
-///
-/// # Errors
-/// As every statement.
-pub async fn all_ids<C: GenericClient>(c: &C) -> Result<HashSet<Uuid>, DatabaseError> {
-    query(c, ALL_IDS, &[]).await?.iter().map(|row| get(row, "id")).collect()
+pub async fn known<C: GenericClient>(c: &C, ids: &[Uuid]) -> Result<HashSet<Uuid>, DatabaseError> {
+    query(c, KNOWN, &[&ids]).await?.iter().map(|row| get(row, "id")).collect()
 }

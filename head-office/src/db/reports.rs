@@ -15,6 +15,7 @@ service_kit::statements! {
     OPEN = "INSERT INTO report_epochs (branch, epoch, through, heard_at) VALUES ($1, $2, 0, $3)
         ON CONFLICT (branch, epoch) DO UPDATE SET heard_at = $3 RETURNING through";
     ADVANCE = "UPDATE report_epochs SET through = $3 WHERE branch = $1 AND epoch = $2";
+    REMOVE_OF_BRANCH = "DELETE FROM report_epochs WHERE branch = $1";
     FORGET = "DELETE FROM report_epochs WHERE branch = $1 AND epoch NOT IN
         (SELECT epoch FROM report_epochs WHERE branch = $1 ORDER BY heard_at DESC LIMIT $2)";
 }
@@ -54,4 +55,12 @@ pub async fn advance<C: GenericClient>(
 ) -> Result<(), DatabaseError> {
     execute(c, ADVANCE, &[&branch.as_str(), &epoch, &signed(through)]).await?;
     execute(c, FORGET, &[&branch.as_str(), &KEPT_EPOCHS]).await.map(drop)
+}
+
+/// Forgets every numbering of a branch.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await.map(drop)
 }

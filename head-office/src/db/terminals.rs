@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, ModelName, Slot, TerminalName, TerminalRef, Version};
-use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one};
 use tokio_postgres::Row;
 use wire::v1::sync::TerminalFacts;
 
@@ -15,9 +15,15 @@ service_kit::statements! {
     SET_RUNNING = "UPDATE terminals SET slot = $3, version = $4, last_heard = $5 WHERE branch = $1 AND name = $2";
     HEARD = "UPDATE terminals SET last_heard = $3 WHERE branch = $1 AND name = $2";
     OF_BRANCH = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
-        WHERE branch = $1 ORDER BY name LIMIT $2";
+        WHERE branch = $1 AND name > $2 ORDER BY name LIMIT $3";
+    OF_BRANCHES = "SELECT t.branch, t.name, t.model, t.slot_bytes, t.agent_version, t.slot, t.version, t.last_heard
+        FROM unnest($1::text[]) AS b (name)
+        CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT $2) AS t";
+    HEARD_SINCE = "SELECT name FROM terminals WHERE branch = $1 AND last_heard > $2 ORDER BY name LIMIT $3";
+    REMOVE_OF_BRANCH = "DELETE FROM terminals WHERE branch = $1";
     ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
-        ORDER BY branch, name LIMIT $1";
+        WHERE (branch, name) > ($1, $2) ORDER BY branch, name LIMIT $3";
+    COUNT_ALL = "SELECT count(*) FROM terminals";
     FIND = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
         WHERE branch = $1 AND name = $2";
     COUNT = "SELECT branch, count(*) FROM terminals WHERE branch = ANY($1) GROUP BY branch";
@@ -103,24 +109,66 @@ pub async fn heard<C: GenericClient>(
     Ok(execute(c, HEARD, &[&branch.as_str(), &name.as_str(), &at]).await? == 1)
 }
 
-/// The terminals of a branch by name, at most `limit`.
+/// The `limit` next terminals of a branch after `after` by name; from the first on for an empty `after`.
 ///
 /// # Errors
 /// As every statement.
 pub async fn of_branch<C: GenericClient>(
     c: &C,
     branch: &BranchName,
+    after: &str,
     limit: i64,
 ) -> Result<Vec<TerminalRow>, DatabaseError> {
-    query(c, OF_BRANCH, &[&branch.as_str(), &limit]).await?.iter().map(from_row).collect()
+    query(c, OF_BRANCH, &[&branch.as_str(), &after, &limit]).await?.iter().map(from_row).collect()
 }
 
-/// All terminals by branch and name, at most `limit`.
+/// The terminals of some branches, at most `limit` of each.
 ///
 /// # Errors
 /// As every statement.
-pub async fn all<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<TerminalRow>, DatabaseError> {
-    query(c, ALL, &[&limit]).await?.iter().map(from_row).collect()
+pub async fn of_branches<C: GenericClient>(
+    c: &C,
+    branches: &[&str],
+    limit: i64,
+) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, OF_BRANCHES, &[&branches, &limit]).await?.iter().map(from_row).collect()
+}
+
+/// The terminals of a branch that were heard after `since`, at most `limit`.
+///
+/// # Errors
+/// As every statement.
+pub async fn heard_since<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<TerminalName>, DatabaseError> {
+    query(c, HEARD_SINCE, &[&branch.as_str(), &since, &limit]).await?.iter().map(|row| text(row, "name")).collect()
+}
+
+/// Forgets the terminals of a branch, whose updates are forgotten already; how many there were.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<u64, DatabaseError> {
+    execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await
+}
+
+/// The `limit` next terminals after the terminal `after` (branch, name) by branch and name; from the first on for empty names.
+///
+/// # Errors
+/// As every statement.
+pub async fn all<C: GenericClient>(c: &C, after: (&str, &str), limit: i64) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, ALL, &[&after.0, &after.1, &limit]).await?.iter().map(from_row).collect()
+}
+
+/// How many there are.
+///
+/// # Errors
+/// As every statement.
+pub async fn count_all<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(c, COUNT_ALL, &[]).await?, "count")
 }
 
 /// One terminal.

@@ -31,16 +31,24 @@ service_kit::statements! {
             reason_text = $7, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
     ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text)
         SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
-    NEWEST_OF = "SELECT DISTINCT ON (branch, terminal) id, branch, terminal, product, serial, version, payload_sha256,
-            state, segments_done, segments_total, reason_code, reason_text, since
-        FROM updates WHERE branch = ANY($1) ORDER BY branch, terminal, id DESC";
+    // One look into the index for each terminal, however many updates it ever had.
+    NEWEST_OF = "SELECT u.id, u.branch, u.terminal, u.product, u.serial, u.version, u.payload_sha256, u.state,
+            u.segments_done, u.segments_total, u.reason_code, u.reason_text, u.since
+        FROM unnest($1::text[], $2::text[]) AS t (branch, name)
+        CROSS JOIN LATERAL (SELECT * FROM updates WHERE branch = t.branch AND terminal = t.name
+            ORDER BY id DESC LIMIT 1) AS u";
     NEWEST_OF_TERMINAL = "SELECT id, branch, terminal, product, serial, version, payload_sha256, state, segments_done,
             segments_total, reason_code, reason_text, since
         FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT 1";
     MOVES = "SELECT update_id, from_state, to_state, at, reason_code, reason_text FROM moves
         WHERE update_id = ANY($1) ORDER BY id";
-    CONFIRMED = "SELECT DISTINCT ON (branch, terminal, product) branch, terminal, product, payload_sha256, state
-        FROM updates WHERE branch = ANY($1) ORDER BY branch, terminal, product, id DESC";
+    // Their moves go with them.
+    REMOVE_OF_BRANCH = "DELETE FROM updates WHERE branch = $1";
+    STANDS = "SELECT u.branch, u.terminal, u.product, u.payload_sha256, u.state FROM terminals t
+        JOIN assignments a ON a.branch = t.branch
+        CROSS JOIN LATERAL (SELECT * FROM updates WHERE branch = t.branch AND terminal = t.name AND product = a.product
+            ORDER BY id DESC LIMIT 1) AS u
+        WHERE t.branch = ANY($1)";
 }
 
 /// The newest update of a terminal and which payload it installs.
@@ -129,12 +137,16 @@ pub async fn record<C: GenericClient>(
     Ok(())
 }
 
-/// The newest update of each terminal of some branches.
+/// The newest update of each of some terminals, given as their branches and their names.
 ///
 /// # Errors
 /// As every statement.
-pub async fn newest_of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<UpdateRow>, DatabaseError> {
-    query(c, NEWEST_OF, &[&branches]).await?.iter().map(from_row).collect()
+pub async fn newest_of<C: GenericClient>(
+    c: &C,
+    branches: &[&str],
+    names: &[&str],
+) -> Result<Vec<UpdateRow>, DatabaseError> {
+    query(c, NEWEST_OF, &[&branches, &names]).await?.iter().map(from_row).collect()
 }
 
 /// The newest update of one terminal.
@@ -148,6 +160,14 @@ pub async fn newest_of_terminal<C: GenericClient>(
 ) -> Result<Option<UpdateRow>, DatabaseError> {
     let row = query_opt(c, NEWEST_OF_TERMINAL, &[&branch.as_str(), &terminal.as_str()]).await?;
     row.as_ref().map(from_row).transpose()
+}
+
+/// Forgets every update of a branch's terminals, with its moves.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await.map(drop)
 }
 
 /// Fills in every move of `updates`.
@@ -175,12 +195,12 @@ pub async fn with_history<C: GenericClient>(
     Ok(updates)
 }
 
-/// For each terminal of some branches and each product the newest update's payload and state.
+/// For each terminal of some branches and each product assigned there the newest update's payload and state.
 ///
 /// # Errors
 /// As every statement.
 pub async fn stands<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<StandRow>, DatabaseError> {
-    let rows = query(c, CONFIRMED, &[&branches]).await?;
+    let rows = query(c, STANDS, &[&branches]).await?;
     rows.iter()
         .map(|row| {
             Ok(StandRow {

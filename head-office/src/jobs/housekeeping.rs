@@ -1,11 +1,9 @@
 //! Puts away what nobody needs: old events and jobs, uploads that were given up, archives that are left over.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::ReleaseState;
 use service_kit::Shutdown;
 use service_kit::database::{DatabaseError, begin, commit, connection, jobs, outbox};
 use uuid::Uuid;
@@ -14,10 +12,12 @@ use super::sentence;
 use super::validate::remove_archive;
 use crate::app::App;
 use crate::db;
-use crate::db::releases::ReleaseRow;
+use crate::db::releases::UploadRow;
 use crate::releases::{MoveError, ending, upload_complete, uploads};
 
 const EVERY: Duration = Duration::from_secs(600);
+/// Rows that are looked at with one statement.
+const BATCH: i64 = 1000;
 /// How long events can be replayed.
 const EVENTS_KEPT: TimeDelta = TimeDelta::days(7);
 /// How long finished jobs can be looked at.
@@ -39,24 +39,21 @@ pub async fn keep_house(app: Arc<App>, shutdown: Shutdown) {
 /// The database failed.
 pub async fn once(app: &App) -> Result<(), MoveError> {
     let now = app.clock.now();
-    let (arriving, abandoned) = {
+    let arriving = {
         let client = connection(&app.pool).await?;
         outbox::prune(&client, now - EVENTS_KEPT).await?;
         jobs::prune(&client, now - JOBS_KEPT).await?;
-        let arriving = db::releases::in_state(&client, ReleaseState::Uploading).await?;
-        (arriving, db::releases::untouched_since(&client, now - app.settings.uploads.abandon_after).await?)
+        db::releases::uploading(&client, now - app.settings.uploads.abandon_after, BATCH).await?
     };
-    for release in &arriving {
-        let held = uploads::durable_length(app.store.upload(release.id)).await;
-        if held.is_ok_and(|length| length == release.archive_bytes) {
-            go_on(app, release.id, now).await?;
-        } else if abandoned.contains(&release.id) {
-            give_up(app, release, now).await?;
+    for upload in &arriving {
+        let held = uploads::durable_length(app.store.upload(upload.id)).await;
+        if held.is_ok_and(|length| length == upload.archive_bytes) {
+            go_on(app, upload.id, now).await?;
+        } else if upload.abandoned {
+            give_up(app, upload, now).await?;
         }
     }
-    for state in [ReleaseState::Rejected, ReleaseState::Published, ReleaseState::Withdrawn] {
-        remove_archives_of(app, state).await?;
-    }
+    remove_archives_of_ended(app).await?;
     Ok(())
 }
 
@@ -66,13 +63,13 @@ pub async fn once(app: &App) -> Result<(), MoveError> {
 /// # Errors
 /// The database failed.
 pub async fn remove_unknown_archives(app: &App) -> Result<(), DatabaseError> {
-    let known = {
-        let client = connection(&app.pool).await?;
-        db::releases::all_ids(&client).await?
-    };
-    for id in archives(app).await {
-        if !known.contains(&id) {
-            remove_archive(app, id).await;
+    for ids in archives(app).await.chunks(BATCH as usize) {
+        let known = {
+            let client = connection(&app.pool).await?;
+            db::releases::known(&client, ids).await?
+        };
+        for id in ids.iter().filter(|id| !known.contains(id)) {
+            remove_archive(app, *id).await;
         }
     }
     Ok(())
@@ -87,7 +84,7 @@ async fn go_on(app: &App, id: Uuid, now: DateTime<Utc>) -> Result<(), MoveError>
 }
 
 /// An upload on which nobody works any more is given up.
-async fn give_up(app: &App, release: &ReleaseRow, now: DateTime<Utc>) -> Result<(), MoveError> {
+async fn give_up(app: &App, release: &UploadRow, now: DateTime<Utc>) -> Result<(), MoveError> {
     // Whoever works on it right now holds the claim; with it in hand nobody does, or begins to.
     let Some(claim) = app.claims.claim_if_free(release.id).await else { return Ok(()) };
     let expires = {
@@ -101,24 +98,22 @@ async fn give_up(app: &App, release: &ReleaseRow, now: DateTime<Utc>) -> Result<
 }
 
 /// What a crash between a release's end and the removal of its archive left.
-async fn remove_archives_of(app: &App, state: ReleaseState) -> Result<(), DatabaseError> {
-    let archives = archives(app).await;
-    if archives.is_empty() {
-        return Ok(());
-    }
-    let ended = {
-        let client = connection(&app.pool).await?;
-        db::releases::in_state(&client, state).await?
-    };
-    for release in ended.iter().filter(|r| archives.contains(&r.id)) {
-        remove_archive(app, release.id).await;
+async fn remove_archives_of_ended(app: &App) -> Result<(), DatabaseError> {
+    for ids in archives(app).await.chunks(BATCH as usize) {
+        let ended = {
+            let client = connection(&app.pool).await?;
+            db::releases::ended(&client, ids).await?
+        };
+        for id in ended {
+            remove_archive(app, id).await;
+        }
     }
     Ok(())
 }
 
 /// The releases whose archives lie in the store.
-async fn archives(app: &App) -> HashSet<Uuid> {
-    let mut found = HashSet::new();
+async fn archives(app: &App) -> Vec<Uuid> {
+    let mut found = Vec::new();
     let Ok(mut files) = tokio::fs::read_dir(app.store.uploads()).await else { return found };
     while let Ok(Some(file)) = files.next_entry().await {
         let path = file.path();

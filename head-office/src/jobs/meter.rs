@@ -61,8 +61,11 @@ pub async fn measured<T: Send + 'static>(
     let mut thread = tokio::task::spawn_blocking(move || work(&running));
     loop {
         let progress = estimate(step, &meter, total, begin.elapsed());
-        if let Err(error) = store(context, release, &progress).await {
-            tracing::debug!(%error, "progress is not stored");
+        match store(context, release, &progress).await {
+            Ok(true) => {}
+            // Withdrawn meanwhile: the work is for nobody.
+            Ok(false) => meter.stop.cancel(),
+            Err(error) => tracing::debug!(%error, "progress is not stored"),
         }
         tokio::select! {
             answer = &mut thread => {
@@ -85,10 +88,10 @@ pub(super) async fn announce(
     total: u64,
 ) -> Result<(), JobError> {
     let progress = Progress { step: step.to_owned(), done, total, unit: "steps".to_owned(), seconds_left: None };
-    Ok(store(context, release, &progress).await?)
+    Ok(store(context, release, &progress).await.map(drop)?)
 }
 
-async fn store(context: &JobContext, release: Uuid, progress: &Progress) -> Result<(), DatabaseError> {
+async fn store(context: &JobContext, release: Uuid, progress: &Progress) -> Result<bool, DatabaseError> {
     let client = connection(&context.pool).await?;
     db::releases::set_progress(&client, release, Some(progress)).await
 }

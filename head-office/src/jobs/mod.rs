@@ -5,6 +5,8 @@ mod housekeeping;
 mod meter;
 mod publish;
 mod reconcile;
+pub(crate) mod retention;
+mod stock;
 mod validate;
 
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use crate::releases::MoveError;
 pub use housekeeping::{keep_house, remove_unknown_archives};
 pub use meter::{Meter, measured};
 pub use reconcile::reconcile;
+pub use retention::retain;
+pub use stock::take_stock;
+pub(crate) use validate::remove_archive;
 
 /// The handlers of all kinds of jobs.
 pub fn handlers(app: &Arc<App>) -> Vec<Arc<dyn JobHandler>> {

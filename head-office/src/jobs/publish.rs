@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use fleet_types::ReleaseState;
+use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use swarm::{EngineError, Torrent, torrent};
@@ -20,6 +20,7 @@ use super::{is_disk_full, measured, moved, sentence, subject};
 use crate::app::App;
 use crate::db;
 use crate::db::payloads::PayloadRow;
+use crate::holds::Reader;
 use crate::releases::publish::{self, Hashed, PublishError};
 use crate::releases::{PUBLISH, advance};
 
@@ -53,24 +54,15 @@ impl JobHandler for Publish {
     }
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        self.0.counters.attempt_began(PUBLISH);
         let id = subject(context)?;
-        if !self.begin(context, id).await? {
+        let outcome = self.publish(context, id).await;
+        if self.was_withdrawn(context, id).await? {
+            // Whatever came of it, nobody wants it.
+            self.undo(context, id).await?;
             return Ok(());
         }
-        for row in self.payloads(context, id).await? {
-            context.check()?;
-            if row.artifact.is_none() {
-                self.make_artifact(context, id, &row).await?;
-            }
-            // Also after a kill between the transaction and this.
-            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
-            let _ = tokio::task::spawn_blocking(move || publish::clean_up(&store, &payload)).await;
-        }
-        let artifacts: Vec<ArtifactRef> =
-            self.payloads(context, id).await?.into_iter().filter_map(|row| row.artifact).collect();
-        self.list(context, id, &artifacts).await?;
-        self.seed(context, id, &artifacts).await?;
-        self.show(context, id).await
+        outcome
     }
 
     async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
@@ -85,15 +77,43 @@ impl JobHandler for Publish {
             if let Err(error) = withdrawn.await {
                 tracing::error!(error = %sentence(&error), "a release could not be withdrawn");
             }
-        } else {
+        } else if release.state == ReleaseState::Publishing {
             let text = format!("Attempt {} to publish failed and is repeated: {failure}", context.job.attempts);
             db::releases::set_reason(&transaction, id, Some(&text)).await?;
         }
-        commit(transaction).await
+        commit(transaction).await?;
+        self.0.retire.notify_one();
+        Ok(())
     }
 }
 
 impl Publish {
+    /// Everything, from wherever an earlier attempt left off.
+    async fn publish(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        if !self.begin(context, id).await? {
+            return Ok(());
+        }
+        // In use until the release is published or the attempt is over.
+        let mut in_use = Vec::new();
+        for row in self.payloads(context, id).await? {
+            self.check(context, id).await?;
+            if let Some(artifact) = &row.artifact {
+                in_use.push(self.hold(&artifact.sha256)?);
+            }
+            if !self.is_made(&row).await {
+                in_use.push(self.make_artifact(context, id, &row).await?);
+            }
+            // Also after a kill between the transaction and this.
+            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let _ = tokio::task::spawn_blocking(move || publish::clean_up(&store, &payload)).await;
+        }
+        let artifacts: Vec<ArtifactRef> =
+            self.payloads(context, id).await?.into_iter().filter_map(|row| row.artifact).collect();
+        self.list(context, id, &artifacts).await?;
+        self.seed(context, id, &artifacts).await?;
+        self.show(context, id).await
+    }
+
     /// From `approved` to `publishing`; false if there is nothing to publish (any more).
     async fn begin(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
         let mut client = connection(&context.pool).await?;
@@ -110,12 +130,46 @@ impl Publish {
         Ok(true)
     }
 
+    async fn was_withdrawn(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
+        let client = connection(&context.pool).await?;
+        Ok(db::releases::find(&client, id).await?.is_some_and(|r| r.state == ReleaseState::Withdrawn))
+    }
+
+    /// [`JobError::Interrupted`] once the work is for nobody: the worker stops, or the release was withdrawn.
+    async fn check(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        context.check()?;
+        if self.was_withdrawn(context, id).await? { Err(JobError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Removes what was begun for a release that was withdrawn. What lies in the store already is retention's.
+    async fn undo(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        for row in self.payloads(context, id).await? {
+            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let _ = tokio::task::spawn_blocking(move || publish::clean_up(&store, &payload)).await;
+        }
+        remove_archive(&self.0, id).await;
+        self.0.retire.notify_one();
+        Ok(())
+    }
+
+    /// Nobody puts the artifact away as long as the answer lives.
+    fn hold(&self, artifact: &Digest) -> Result<Reader, JobError> {
+        let text = "What a withdrawn release left of this artifact is just being removed; it is made anew after that.";
+        self.0.store.holds().read(artifact).ok_or_else(|| JobError::Retry(text.to_owned()))
+    }
+
+    /// Whether the payload's artifact lies in the store, whole.
+    async fn is_made(&self, row: &PayloadRow) -> bool {
+        let Some(artifact) = &row.artifact else { return false };
+        tokio::fs::metadata(self.0.store.artifact(artifact)).await.is_ok_and(|m| m.len() == artifact.length)
+    }
+
     async fn payloads(&self, context: &JobContext, id: Uuid) -> Result<Vec<PayloadRow>, JobError> {
         let client = connection(&context.pool).await?;
         Ok(db::payloads::of_releases(&client, &[id]).await?)
     }
 
-    async fn make_artifact(&self, context: &JobContext, id: Uuid, row: &PayloadRow) -> Result<(), JobError> {
+    async fn make_artifact(&self, context: &JobContext, id: Uuid, row: &PayloadRow) -> Result<Reader, JobError> {
         let (store, payload) = (self.0.store.clone(), row.clone());
         let options = self.0.settings.encode.options;
         let encoded = measured(context, id, "encoding", row.payload.length, move |meter| {
@@ -124,8 +178,9 @@ impl Publish {
             encoded.map(|encoded| (encoded, meter.resumed()))
         });
         let (encoded, resumed) = encoded.await?.map_err(|e| failure(&self.0, e))?;
+        self.check(context, id).await?;
         tracing::info!(release = %id, payload = row.payload.name, artifact = %encoded.sha256, resumed, "encoded");
-        context.check()?;
+        let in_use = self.hold(&encoded.sha256)?;
 
         let (store, payload) = (self.0.store.clone(), row.payload.sha256);
         let hashed = measured(context, id, "hashing", encoded.length, move |meter| {
@@ -140,7 +195,8 @@ impl Publish {
         let (file, now) = (torrent.to_file(&[]), context.clock.now());
         db::artifacts::insert(&transaction, &artifact, &file, &row.payload.sha256, now).await?;
         db::payloads::set_artifact(&transaction, id, &row.payload.name, &artifact.sha256).await?;
-        Ok(commit(transaction).await?)
+        commit(transaction).await?;
+        Ok(in_use)
     }
 
     async fn list(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
@@ -149,6 +205,7 @@ impl Publish {
         let told = |error| JobError::Retry(format!("{}.", sentence(&error)));
         self.0.tracker.list_all(&context.pool).await.map_err(told)?;
         for (done, artifact) in artifacts.iter().enumerate() {
+            self.check(context, id).await?;
             announce(context, id, "listing", 1 + done as u64, 1 + artifacts.len() as u64).await?;
             self.0.tracker.confirm(&artifact.info_hash).await.map_err(told)?;
         }
@@ -158,20 +215,22 @@ impl Publish {
     async fn seed(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
         context.save_state(&State { stage: Stage::Seeding }).await?;
         for artifact in artifacts {
-            context.check()?;
+            self.check(context, id).await?;
             announce(context, id, "seeding", 0, artifacts.len() as u64).await?;
-            add_seed(&self.0, artifact).await?;
-            self.wait_until_seeding(context, artifact).await?;
+            if !add_seed(&self.0, artifact).await? {
+                return Err(JobError::GiveUp(format!("Artifact {} has no torrent.", artifact.sha256)));
+            }
+            self.wait_until_seeding(context, id, artifact).await?;
             self.0.engine.announce(&artifact.info_hash).await.map_err(refused)?;
         }
         Ok(())
     }
 
     /// The daemon verifies what it is given: only then does it seed.
-    async fn wait_until_seeding(&self, context: &JobContext, artifact: &ArtifactRef) -> Result<(), JobError> {
+    async fn wait_until_seeding(&self, context: &JobContext, id: Uuid, artifact: &ArtifactRef) -> Result<(), JobError> {
         let mut idle_since = Instant::now();
         loop {
-            context.check()?;
+            self.check(context, id).await?;
             let status = self.0.engine.status(&artifact.info_hash).await.map_err(refused)?;
             let Some(status) = status else {
                 return Err(JobError::Retry("The BitTorrent daemon forgot the torrent it was given.".into()));
@@ -212,16 +271,18 @@ impl Publish {
     }
 }
 
-/// Gives the daemon an artifact's torrent with the WAN's tracker.
-pub(super) async fn add_seed(app: &App, artifact: &ArtifactRef) -> Result<(), JobError> {
+/// Gives the daemon an artifact's torrent with the WAN's tracker. False if the artifact is on its way out. The caller holds
+/// the artifact.
+pub(super) async fn add_seed(app: &App, artifact: &ArtifactRef) -> Result<bool, JobError> {
     let file = {
         let client = connection(&app.pool).await?;
-        db::artifacts::torrent(&client, &artifact.sha256).await?
+        db::artifacts::torrent_to_seed(&client, &artifact.sha256).await?
     };
-    let file = file.ok_or_else(|| JobError::GiveUp(format!("artifact {} has no torrent", artifact.sha256)))?;
+    let Some(file) = file else { return Ok(false) };
     let torrent = Torrent::parse(&file).map_err(|e| JobError::GiveUp(sentence(&e)))?;
     let file = torrent.to_file(&torrent::wan_tiers(&app.settings.tracker.announce_url));
-    app.engine.add(&file, &app.store.artifacts()).await.map(drop).map_err(refused)
+    app.engine.add(&file, &app.store.artifacts()).await.map_err(refused)?;
+    Ok(true)
 }
 
 fn refused(error: EngineError) -> JobError {

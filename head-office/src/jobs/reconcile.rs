@@ -45,6 +45,10 @@ pub async fn reconcile(app: Arc<App>, shutdown: Shutdown) {
 }
 
 async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
+    {
+        let client = connection(&app.pool).await.map_err(|e| sentence(&e))?;
+        app.counters.gauges.refresh(&client, app.clock.now()).await.map_err(|e| sentence(&e))?;
+    }
     // After a start the tracker is told even if the file is right: it may have missed the last time.
     if *listed_once {
         app.tracker.repair(&app.pool).await.map_err(|e| sentence(&e))?;
@@ -54,15 +58,19 @@ async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
     }
     let wanted = {
         let client = connection(&app.pool).await.map_err(|e| sentence(&e))?;
-        db::artifacts::published(&client).await.map_err(|e| sentence(&e))?
+        db::artifacts::seeded(&client).await.map_err(|e| sentence(&e))?
     };
     let seeded: BTreeSet<_> = app.engine.list().await.map_err(|e| sentence(&e))?.into_iter().collect();
     for artifact in wanted.iter().filter(|a| !seeded.contains(&a.info_hash)) {
-        tracing::info!(artifact = %artifact.sha256, "seeding again");
-        add_seed(app, artifact).await.map_err(|e| match e {
+        // Seeded by us just after it was put away, the tracker would refuse it: nobody can put it away while this is held.
+        let Some(_reader) = app.store.holds().read(&artifact.sha256) else { continue };
+        let added = add_seed(app, artifact).await.map_err(|e| match e {
             JobError::Retry(text) | JobError::GiveUp(text) => text,
             JobError::Interrupted => "interrupted".to_owned(),
         })?;
+        if added {
+            tracing::info!(artifact = %artifact.sha256, "seeding again");
+        }
     }
     Ok(())
 }

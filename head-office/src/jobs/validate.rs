@@ -24,6 +24,7 @@ impl JobHandler for Validate {
     }
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        self.0.counters.attempt_began(VALIDATE);
         let id = subject(context)?;
         let release = {
             let client = connection(&context.pool).await?;
@@ -38,6 +39,9 @@ impl JobHandler for Validate {
         })
         .await?;
         context.check()?;
+        if !self.still(context, id).await? {
+            return Ok(());
+        }
         let scan = scanned.map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => JobError::GiveUp("The archive is gone from the store; upload it again.".into()),
             _ => JobError::Retry(format!("The archive {} cannot be read: {e}.", path.display())),
@@ -66,7 +70,7 @@ impl JobHandler for Validate {
             if let Err(error) = rejected.await {
                 tracing::error!(error = %sentence(&error), "a release could not be rejected");
             }
-        } else {
+        } else if release.state == ReleaseState::Validating {
             let text = format!("Attempt {} failed and is repeated: {failure}", context.job.attempts);
             db::releases::set_reason(&transaction, id, Some(&text)).await?;
         }
@@ -85,7 +89,15 @@ async fn external(context: &JobContext, scan: &Scan, policy: &Policy) -> Result<
     }
 }
 
+impl Validate {
+    /// Whether anybody still waits for the verdict: not if the release was withdrawn meanwhile.
+    async fn still(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
+        let client = connection(&context.pool).await?;
+        Ok(db::releases::find(&client, id).await?.is_some_and(|r| r.state == ReleaseState::Validating))
+    }
+}
+
 /// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
-pub(super) async fn remove_archive(app: &App, id: Uuid) {
+pub(crate) async fn remove_archive(app: &App, id: Uuid) {
     uploads::remove(&app.store.upload(id)).await;
 }

@@ -1,6 +1,6 @@
 //! Releases at head office: [`uploads`] (files that grow durably), [`claims`] (who may write them), [`ending`] (uploads
-//! that never become whole), [`ingest`] (one pass, then the rules), [`publish`]
-//! (encode, list, seed, show), and how a release moves from state to state.
+//! that never become whole), [`ingest`] (one pass, then the rules), [`publish`] (encode, list, seed, show),
+//! [`withdraw`], and how a release moves from state to state.
 
 pub mod claims;
 pub mod ending;
@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod publish;
 pub mod uploads;
 mod view;
+mod withdraw;
 
 use chrono::{DateTime, Utc};
 use fleet_types::{ReleaseState, TransitionError};
@@ -22,6 +23,7 @@ use crate::db::releases::ReleaseRow;
 
 pub use freeze::settle_freeze;
 pub use view::{view, view_all};
+pub use withdraw::withdraw;
 
 /// The audience of what operators' consoles want to know.
 pub const OPERATORS: &str = "operators";

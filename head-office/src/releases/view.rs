@@ -1,5 +1,7 @@
 //! Releases as operators see them.
 
+use std::collections::HashMap;
+
 use fleet_types::ReleaseState;
 use service_kit::database::{DatabaseError, GenericClient};
 use uuid::Uuid;
@@ -29,7 +31,10 @@ pub async fn view_all<C: GenericClient>(
     rows: Vec<ReleaseRow>,
 ) -> Result<Vec<Release>, DatabaseError> {
     let ids: Vec<Uuid> = rows.iter().map(|r| r.id).collect();
-    let payloads = db::payloads::of_releases(c, &ids).await?;
+    let mut payloads: HashMap<Uuid, Vec<ReleasePayload>> = HashMap::new();
+    for row in db::payloads::of_releases(c, &ids).await? {
+        payloads.entry(row.release).or_default().push(ReleasePayload { payload: row.payload, artifact: row.artifact });
+    }
     let mut releases = Vec::with_capacity(rows.len());
     for row in rows {
         let received_bytes = match row.state {
@@ -37,11 +42,7 @@ pub async fn view_all<C: GenericClient>(
             ReleaseState::Uploading => uploads::length(&store.upload(row.id)).await.min(row.archive_bytes),
             _ => row.archive_bytes,
         };
-        let payloads = payloads
-            .iter()
-            .filter(|p| p.release == row.id)
-            .map(|p| ReleasePayload { payload: p.payload.clone(), artifact: p.artifact.clone() })
-            .collect();
+        let payloads = payloads.remove(&row.id).unwrap_or_default();
         releases.push(Release {
             id: row.id,
             product: row.product,

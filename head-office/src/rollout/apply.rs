@@ -1,6 +1,8 @@
 //! Does what [`super::plan`] decided: loads the branch, seals the plan, stores it and wakes the branch, in one
 //! transaction. Idempotent: with nothing changed it changes nothing.
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, outbox};
@@ -11,9 +13,13 @@ use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use super::plan::{self, Assignment, Fleet, Image, Previous, Proposal, Terminal};
 use crate::db;
+use crate::db::plans::PlanRow;
 
 /// Most terminals of one branch that are planned for.
 pub const MAX_TERMINALS: i64 = 10_000;
+
+/// Branches that are planned for with one set of statements.
+const BATCH: usize = 100;
 
 /// What became of a look at a branch.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,53 +45,101 @@ pub async fn refresh<C: GenericClient>(
     now: DateTime<Utc>,
     life: TimeDelta,
 ) -> Result<Outcome, DatabaseError> {
-    db::branches::lock(c, branch).await?;
-    let fleet = load(c, branch).await?;
-    let proposal = plan::propose(&fleet);
-    let previous = db::plans::newest(c, branch).await?.map(|row| Previous {
-        serial: row.serial,
-        issued: row.issued,
-        expires: row.expires,
-        steps: row.steps,
-    });
-    let issued = plan::issue(branch, &proposal, previous.as_ref(), now, life);
-    if let Some(plan) = &issued {
-        let envelope = Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).map_err(|e| DatabaseError::value("envelope", e))?;
-        db::plans::insert(c, plan, &envelope).await?;
-        wake(c, branch, now).await?;
-        tracing::info!(%branch, serial = plan.serial, steps = plan.steps.len(), "plan issued");
-    }
-    Ok(Outcome { proposal, issued })
+    let outcome = refresh_batch(c, std::slice::from_ref(branch), now, life).await?.pop();
+    outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome"))
 }
 
-/// Tells the branch to look again.
+/// [`refresh`] of many branches, given in order of their names; the outcomes in the same order. The number of statements
+/// grows with every [`BATCH`] branches, not with each.
 ///
 /// # Errors
 /// As every statement.
-pub async fn wake<C: GenericClient>(c: &C, branch: &BranchName, now: DateTime<Utc>) -> Result<(), DatabaseError> {
-    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("body", e))?;
-    outbox::append(c, &audience(branch), &body, now).await.map(drop)
+pub async fn refresh_all<C: GenericClient>(
+    c: &C,
+    branches: &[BranchName],
+    now: DateTime<Utc>,
+    life: TimeDelta,
+) -> Result<Vec<Outcome>, DatabaseError> {
+    let mut outcomes = Vec::with_capacity(branches.len());
+    for batch in branches.chunks(BATCH) {
+        outcomes.extend(refresh_batch(c, batch, now, life).await?);
+    }
+    Ok(outcomes)
 }
 
-async fn load<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Fleet, DatabaseError> {
-    let rows = db::assignments::of_branches(c, &[branch.as_str()]).await?;
-    let releases: Vec<Uuid> = rows.iter().map(|r| r.release).collect();
-    let payloads = db::payloads::of_releases(c, &releases).await?;
-    let assignments = rows
-        .into_iter()
-        .map(|row| Assignment {
-            images: payloads.iter().filter(|p| p.release == row.release).filter_map(image).collect(),
+async fn refresh_batch<C: GenericClient>(
+    c: &C,
+    branches: &[BranchName],
+    now: DateTime<Utc>,
+    life: TimeDelta,
+) -> Result<Vec<Outcome>, DatabaseError> {
+    let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
+    db::branches::lock_all(c, &names).await?;
+    let mut fleets = load(c, &names).await?;
+    let mut previous: HashMap<BranchName, Previous> =
+        db::plans::newest_of(c, &names).await?.into_iter().map(from_row).collect();
+    let (mut outcomes, mut issued, mut replaced) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for branch in branches {
+        let fleet = fleets.remove(branch).unwrap_or_default();
+        let previous = previous.remove(branch);
+        let proposal = plan::propose(&fleet);
+        let plan = plan::issue(branch, &proposal, previous.as_ref(), now, life);
+        if let Some(plan) = &plan {
+            let envelope =
+                Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).map_err(|e| DatabaseError::value("envelope", e))?;
+            issued.push((plan.clone(), envelope));
+            replaced.extend(previous.iter().flat_map(|p| &p.steps).map(|step| step.artifact.sha256));
+            tracing::info!(%branch, serial = plan.serial, steps = plan.steps.len(), "plan issued");
+        }
+        outcomes.push(Outcome { proposal, issued: plan });
+    }
+    if !issued.is_empty() {
+        db::plans::insert_all(c, &issued).await?;
+        // Those that the new plan names again are seen to be named as long as it is the newest.
+        db::artifacts::named_until(c, &replaced.into_iter().collect::<Vec<_>>(), now).await?;
+        let audiences: Vec<String> = issued.iter().map(|(plan, _)| audience(&plan.branch)).collect();
+        wake(c, &audiences, now).await?;
+    }
+    Ok(outcomes)
+}
+
+/// Tells branches, by their audiences, to look again.
+///
+/// # Errors
+/// As every statement.
+pub async fn wake<C: GenericClient>(c: &C, audiences: &[String], now: DateTime<Utc>) -> Result<(), DatabaseError> {
+    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("body", e))?;
+    outbox::append_all(c, audiences, &body, now).await
+}
+
+async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<BranchName, Fleet>, DatabaseError> {
+    let rows = db::assignments::of_branches(c, branches).await?;
+    let releases: BTreeSet<Uuid> = rows.iter().map(|r| r.release).collect();
+    let mut images: HashMap<Uuid, Vec<Image>> = HashMap::new();
+    for row in db::payloads::of_releases(c, &releases.into_iter().collect::<Vec<_>>()).await? {
+        images.entry(row.release).or_default().extend(image(&row));
+    }
+    let mut fleets: HashMap<BranchName, Fleet> = HashMap::new();
+    for row in rows {
+        fleets.entry(row.branch).or_default().assignments.push(Assignment {
+            images: images.get(&row.release).cloned().unwrap_or_default(),
             product: row.product,
             version: row.version,
             manifest: row.manifest,
             downgrade: row.downgrade,
             at: row.at,
-        })
-        .collect();
-    let terminals = db::terminals::of_branch(c, branch, MAX_TERMINALS).await?;
-    let terminals =
-        terminals.into_iter().map(|t| Terminal { name: t.name, model: t.model, slot_bytes: t.slot_bytes }).collect();
-    Ok(Fleet { assignments, terminals })
+        });
+    }
+    for row in db::terminals::of_branches(c, branches, MAX_TERMINALS).await? {
+        let terminal = Terminal { name: row.name, model: row.model, slot_bytes: row.slot_bytes };
+        fleets.entry(row.branch).or_default().terminals.push(terminal);
+    }
+    Ok(fleets)
+}
+
+fn from_row(row: PlanRow) -> (BranchName, Previous) {
+    let previous = Previous { serial: row.serial, issued: row.issued, expires: row.expires, steps: row.steps };
+    (row.branch, previous)
 }
 
 fn image(row: &db::payloads::PayloadRow) -> Option<Image> {

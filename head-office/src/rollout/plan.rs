@@ -51,7 +51,7 @@ pub struct Terminal {
 }
 
 /// All that is known of a branch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// What it is assigned, a product each.
     pub assignments: Vec<Assignment>,

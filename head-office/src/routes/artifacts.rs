@@ -25,7 +25,11 @@ use crate::error::ApiResult;
 pub async fn index(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let artifact = find(&app, &caller, &sha256).await?;
     let path = app.store.artifact(&artifact);
+    let reader = app.store.holds().read(&artifact.sha256);
+    let reader = reader.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))?;
     let read = move || -> io::Result<Vec<u8>> {
+        // Nobody removes the file before it is read.
+        let _reader = reader;
         let mut bytes = Vec::new();
         std::fs::File::open(&path)?.take(artifact.index_length).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == artifact.index_length {

@@ -1,7 +1,7 @@
 //! Assignments: this branch runs this release.
 
-use actix_web::web::{Data, Json};
-use fleet_types::TerminalName;
+use actix_web::web::{Data, Json, Path};
+use fleet_types::{BranchName, ProductName, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::fleet::{Assign, PlanIssued};
@@ -28,10 +28,12 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     let Assign { branch, product, version, downgrade } = &*body;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
+    // The release before the branch, as withdrawing does: neither waits for what the other holds.
+    let release = db::releases::published(&transaction, product, version).await?;
     if !db::branches::lock(&transaction, branch).await? {
         return Err(ApiError::not_found(format_args!("branch {branch}")));
     }
-    let release = db::releases::published(&transaction, product, version).await?.ok_or_else(|| {
+    let release = release.ok_or_else(|| {
         let detail = format!("{product} {version} is not published.");
         ApiError::new(Code::NotPublished, detail, "See the releases and their states; wait until it is published.")
     })?;
@@ -61,6 +63,39 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     }))
 }
 
+/// End an assignment: the branch's plan is made anew without it. Terminals keep what they run; an update that was not
+/// tried yet ends as withdrawn.
+#[utoipa::path(delete, path = "/v1/assignments/{branch}/{product}", tag = "assignments",
+    params(("branch" = BranchName, Path), ("product" = ProductName, Path)), responses(
+    (status = 200, description = "The plan in force, which names no terminal for this product", body = PlanIssued),
+    (status = 404, description = "No such branch, or nothing of the product is assigned to it", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn unassign(
+    app: Data<App>,
+    caller: Caller,
+    path: Path<(BranchName, ProductName)>,
+) -> ApiResult<Json<PlanIssued>> {
+    let (branch, product) = &*path;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if !db::branches::lock(&transaction, branch).await? {
+        return Err(ApiError::not_found(format_args!("branch {branch}")));
+    }
+    if !db::assignments::remove(&transaction, branch, product).await? {
+        return Err(ApiError::not_found(format_args!("assignment of {product} to branch {branch}")));
+    }
+    let outcome = apply::refresh(&transaction, branch, app.clock.now(), app.settings.plan.life).await?;
+    let newest = db::plans::newest(&transaction, branch).await?;
+    commit(transaction).await?;
+    if outcome.issued.is_some() {
+        app.counters.plan_issued();
+    }
+    tracing::info!(%branch, %product, by = caller.name, "unassigned");
+    let serial = newest.map_or(0, |p| p.serial);
+    Ok(Json(PlanIssued { branch: branch.clone(), serial, terminals: Vec::new() }))
+}
+
 /// A branch without terminals may be assigned anything: the plan comes with the first that fits.
 fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
     let fits = outcome.proposal.steps.iter().any(|s| s.product == body.product);
@@ -78,7 +113,7 @@ async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Ass
     let named = |name: &TerminalName| {
         outcome.proposal.steps.iter().any(|s| s.product == body.product && s.terminals.contains(name))
     };
-    let terminals = db::terminals::of_branch(c, &body.branch, MAX_TERMINALS).await?;
+    let terminals = db::terminals::of_branch(c, &body.branch, "", MAX_TERMINALS).await?;
     let ahead = terminals.into_iter().find(|t| named(&t.name) && t.version.as_ref().is_some_and(|v| *v > body.version));
     let Some(ahead) = ahead else { return Ok(()) };
     let runs = ahead.version.map(|v| v.to_string()).unwrap_or_default();

@@ -1,27 +1,54 @@
 //! Branches.
 
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use chrono::TimeDelta;
 use fleet_types::BranchName;
-use service_kit::database::connection;
+use serde::Deserialize;
+use service_kit::database::{begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
 use service_kit::token;
-use wire::v1::fleet::{AddBranch, Branch, BranchAdded};
+use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved};
 use wire::{Code, Problem};
 
 use crate::app::App;
 use crate::db;
 use crate::error::ApiResult;
-use crate::fleet::{MAX_BRANCHES, branches};
+use crate::fleet::{branches, forget};
+use crate::routes::page;
 
-/// Branches by name, at most 1,000.
-#[utoipa::path(get, path = "/v1/branches", tag = "branches", responses(
-    (status = 200, description = "Branches", body = Vec<Branch>),
+/// A branch with a terminal that was heard so recently is in use.
+const IN_USE: TimeDelta = TimeDelta::hours(24);
+/// Most terminals that a refusal names.
+const MAX_NAMED: i64 = 5;
+
+/// Branches on one page, unless the caller says otherwise.
+const PAGE: u32 = 200;
+
+/// Which branches.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// At most so many, 1 to 1,000; 200 without.
+    pub limit: Option<u32>,
+    /// Those after this name.
+    pub after: Option<BranchName>,
+}
+
+/// Branches by name, by page. The `Link` header leads to the next page, if there is one.
+#[utoipa::path(get, path = "/v1/branches", tag = "branches", params(Listing), responses(
+    (status = 200, description = "Branches", body = Vec<Branch>,
+        headers(("Link" = String, description = "The next page, as rel=next"))),
+    (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Branch>>> {
+pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>) -> ApiResult<HttpResponse> {
+    let rows = page::rows(listing.limit, PAGE)?;
     let client = connection(&app.pool).await?;
-    let rows = db::branches::all(&client, MAX_BRANCHES).await?;
-    Ok(Json(branches(&client, rows).await?))
+    let after = listing.after.as_ref().map_or("", BranchName::as_str);
+    let mut found = db::branches::all(&client, after, rows).await?;
+    let more = page::cut(&mut found, rows);
+    let next = found.last().filter(|_| more).map(|b| b.name.to_string());
+    Ok(page::answer(&request, &branches(&client, found).await?, next))
 }
 
 /// One branch.
@@ -61,4 +88,47 @@ pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiRe
         join_token: join_token.expose().to_owned(),
         join_token_expires: expires,
     }))
+}
+
+/// How to remove.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// Also a branch whose terminals were heard within the last 24 hours.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Remove a branch with its terminals, plans and history. Its server's identity is void from now on; its terminals keep
+/// what they run. The name is free again.
+#[utoipa::path(delete, path = "/v1/branches/{branch}", tag = "branches",
+    params(("branch" = BranchName, Path), Removal), responses(
+    (status = 200, description = "It is gone", body = BranchRemoved),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Its terminals are in use", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn remove(
+    app: Data<App>,
+    caller: Caller,
+    branch: Path<BranchName>,
+    removal: Query<Removal>,
+) -> ApiResult<Json<BranchRemoved>> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if !db::branches::lock(&transaction, &branch).await? {
+        return Err(ApiError::not_found(format_args!("branch {branch}")));
+    }
+    let now = app.clock.now();
+    let heard = db::terminals::heard_since(&transaction, &branch, now - IN_USE, MAX_NAMED).await?;
+    if !heard.is_empty() && !removal.force {
+        let names: Vec<&str> = heard.iter().map(|name| name.as_str()).collect();
+        let hours = IN_USE.num_hours();
+        let detail = format!("Terminals of {branch} were heard within {hours} hours, such as {}.", names.join(", "));
+        let remedy = "Stop the branch's server and terminals and wait, or force it (filial branch remove --force).";
+        return Err(ApiError::new(Code::BranchInUse, detail, remedy));
+    }
+    let terminals = forget(&transaction, &branch, &caller.name, now).await?;
+    commit(transaction).await?;
+    tracing::info!(%branch, terminals, forced = !heard.is_empty(), by = caller.name, "branch removed");
+    Ok(Json(BranchRemoved { name: branch.into_inner(), terminals }))
 }

@@ -8,6 +8,7 @@ pub mod branches;
 pub mod enrol;
 pub mod events;
 pub mod incidents;
+mod page;
 pub mod releases;
 pub mod reports;
 pub mod status;
@@ -34,13 +35,16 @@ pub fn operators() -> Vec<Route> {
         Route::get("/v1/releases", Viewer, || web::to(releases::list)),
         Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),
         Route::post("/v1/releases/{id}/approve", ReleaseManager, || web::to(releases::approve)),
+        Route::post("/v1/releases/{id}/withdraw", Operator, || web::to(releases::withdraw)),
         Route::get("/v1/branches", Viewer, || web::to(branches::list)),
         Route::post("/v1/branches", Admin, || web::to(branches::add)),
         Route::get("/v1/branches/{branch}", Viewer, || web::to(branches::show)),
+        Route::new(Method::DELETE, "/v1/branches/{branch}", Admin, || web::to(branches::remove)),
         Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
         Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
         Route::get("/v1/incidents", Viewer, || web::to(incidents::list)),
+        Route::new(Method::DELETE, "/v1/assignments/{branch}/{product}", Operator, || web::to(assignments::unassign)),
         Route::get("/v1/status", Viewer, || web::to(status::status)),
         Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
         Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),

@@ -34,7 +34,9 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     let transaction = begin(&mut client).await?;
     let now = app.clock.now();
     // Held until the commit: a repeated delivery waits here and then finds its reports stored.
-    db::branches::lock(&transaction, branch).await?;
+    if !db::branches::lock(&transaction, branch).await? {
+        return Err(ApiError::not_found(format_args!("branch {branch}")));
+    }
     if reports.is_empty() {
         // Nothing to store, and no numbering begins with nothing.
         return Ok(Json(Acknowledged { through: db::reports::through(&transaction, branch, epoch).await? }));

@@ -2,16 +2,21 @@
 
 use actix_web::web::{Data, Json};
 use service_kit::database::connection;
-use wire::v1::status::Status;
+use wire::v1::status::{LeftOut, Status};
 
 use crate::app::App;
 use crate::db;
+use crate::db::releases::After;
 use crate::error::ApiResult;
-use crate::fleet::{MAX_BRANCHES, MAX_TERMINALS, branches, terminals};
+use crate::fleet::{branches, terminals};
 use crate::releases::view_all;
 
 /// Releases in the picture.
 const RELEASES: i64 = 20;
+/// Branches in the picture.
+const BRANCHES: i64 = 1000;
+/// Terminals in the picture.
+const TERMINALS: i64 = 1000;
 
 /// Incidents in the picture.
 const INCIDENTS: u64 = 5;
@@ -20,10 +25,17 @@ const INCIDENTS: u64 = 5;
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, description = "Status", body = Status)))]
 pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
     let client = connection(&app.pool).await?;
-    let releases = db::releases::newest(&client, RELEASES).await?;
-    let all = db::branches::all(&client, MAX_BRANCHES).await?;
-    let rows = db::terminals::all(&client, MAX_TERMINALS).await?;
+    let releases = db::releases::newest(&client, After::default(), RELEASES).await?;
+    let all = db::branches::all(&client, "", BRANCHES).await?;
+    let rows = db::terminals::all(&client, ("", ""), TERMINALS).await?;
+    let beyond = |total: u64, shown: usize| total.saturating_sub(shown as u64);
+    let left_out = LeftOut {
+        releases: beyond(db::releases::count(&client).await?, releases.len()),
+        branches: beyond(db::branches::count(&client).await?, all.len()),
+        terminals: beyond(db::terminals::count_all(&client).await?, rows.len()),
+    };
     Ok(Json(Status {
+        left_out,
         now: app.clock.now(),
         incidents: db::incidents::page(&client, None, INCIDENTS).await?,
         releases: view_all(&client, &app.store, releases).await?,

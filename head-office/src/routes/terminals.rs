@@ -1,7 +1,8 @@
 //! Terminals.
 
 use actix_web::web::{Data, Json, Path, Query};
-use fleet_types::{BranchName, TerminalName};
+use actix_web::{HttpRequest, HttpResponse};
+use fleet_types::{BranchName, TerminalName, TerminalRef};
 use serde::Deserialize;
 use service_kit::database::connection;
 use service_kit::server::ApiError;
@@ -11,7 +12,8 @@ use wire::v1::fleet::Terminal;
 use crate::app::App;
 use crate::db;
 use crate::error::ApiResult;
-use crate::fleet::{MAX_TERMINALS, one_terminal, terminals};
+use crate::fleet::{one_terminal, terminals};
+use crate::routes::page;
 
 /// Which terminals.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -19,25 +21,42 @@ use crate::fleet::{MAX_TERMINALS, one_terminal, terminals};
 pub struct Filter {
     /// Only those of this branch.
     pub branch: Option<BranchName>,
+    /// At most so many, 1 to 1,000; 200 without.
+    pub limit: Option<u32>,
+    /// Those after this terminal, as BRANCH/NAME.
+    pub after: Option<String>,
 }
 
-/// Terminals by branch and name, at most 10,000.
+/// Terminals on one page, unless the caller says otherwise.
+const PAGE: u32 = 200;
+
+/// Terminals by branch and name, by page. The `Link` header leads to the next page, if there is one.
 #[utoipa::path(get, path = "/v1/terminals", tag = "terminals", params(Filter), responses(
-    (status = 200, description = "Terminals", body = Vec<Terminal>),
+    (status = 200, description = "Terminals", body = Vec<Terminal>,
+        headers(("Link" = String, description = "The next page, as rel=next"))),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn list(app: Data<App>, filter: Query<Filter>) -> ApiResult<Json<Vec<Terminal>>> {
+pub async fn list(app: Data<App>, request: HttpRequest, filter: Query<Filter>) -> ApiResult<HttpResponse> {
+    let rows = page::rows(filter.limit, PAGE)?;
+    let after: Option<TerminalRef> = match filter.after.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(terminal)) => Some(terminal),
+        Some(Err(_)) => return Err(ApiError::bad_field("after", "must be BRANCH/NAME, as in the Link of a page")),
+    };
+    let after = after.as_ref().map_or(("", ""), |t| (t.branch.as_str(), t.terminal.as_str()));
     let client = connection(&app.pool).await?;
-    let rows = match &filter.branch {
+    let mut found = match &filter.branch {
         Some(branch) => {
             if db::branches::find(&client, branch).await?.is_none() {
                 return Err(ApiError::not_found(format_args!("branch {branch}")));
             }
-            db::terminals::of_branch(&client, branch, MAX_TERMINALS).await?
+            db::terminals::of_branch(&client, branch, after.1, rows).await?
         }
-        None => db::terminals::all(&client, MAX_TERMINALS).await?,
+        None => db::terminals::all(&client, after, rows).await?,
     };
-    Ok(Json(terminals(&client, rows).await?))
+    let more = page::cut(&mut found, rows);
+    let next = found.last().filter(|_| more).map(|t| format!("{}/{}", t.branch, t.name));
+    Ok(page::answer(&request, &terminals(&client, found).await?, next))
 }
 
 /// One terminal, with every move of its newest update.

@@ -21,6 +21,7 @@ use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::budget;
 use crate::db;
 use crate::db::releases::{NewRelease, ReleaseRow};
 use crate::error::{ApiResult, not_moved};
@@ -86,6 +87,7 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
     // One after the other: two that are created at once must not both be promised the last room.
     let _turn = app.claims.creating().await;
     room::for_upload(app, length).await?;
+    budget::admit(app, length).await?;
     let (id, now) = (Uuid::new_v4(), app.clock.now());
     // The file first: a row without a file would promise what is not there.
     let path = app.store.upload(id);

@@ -105,3 +105,26 @@ async fn a_downgrade_must_be_asked_for() {
     office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
     assert!(open(&branch.client.get("/v1/sync").await.unwrap()).steps[0].downgrade);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_that_ends_leaves_the_plan() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    published(&office, "signage", "1.0.0", "s1").await;
+    let mut branch = office.branch("north", "k1", &["till-1"]).await;
+    branch.seen("screen-1", "s1").await;
+    let operator = office.as_role(Role::Operator);
+    let first: PlanIssued = operator.post("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    let other = json!({ "branch": "north", "product": "signage", "version": "1.0.0" });
+    operator.post::<_, PlanIssued>("/v1/assignments", &other).await.unwrap();
+    let path = "/v1/assignments/north/kiosk";
+    assert_eq!(refusal(office.as_role(Role::Viewer).delete::<PlanIssued>(path).await), Code::Forbidden);
+    let ended: PlanIssued = operator.delete(path).await.unwrap();
+    assert!(ended.serial > first.serial && ended.terminals.is_empty());
+    let plan = open(&branch.client.get("/v1/sync").await.unwrap());
+    assert_eq!(plan.steps.iter().map(|s| s.product.as_str()).collect::<Vec<_>>(), ["signage"]);
+    assert_eq!(plan.serial, ended.serial);
+    for missing in [path, "/v1/assignments/nowhere/kiosk"] {
+        assert_eq!(refusal(operator.delete::<PlanIssued>(missing).await), Code::NotFound);
+    }
+}

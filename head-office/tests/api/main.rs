@@ -13,13 +13,16 @@ mod judging;
 mod publishing;
 mod releases;
 mod reports;
+mod retention;
 mod service;
+mod size;
 mod status;
 mod sync;
 mod table;
 mod terminals;
 mod uploads;
 mod uploads_end;
+mod withdrawing;
 
 use service_kit::client::ClientError;
 use wire::Code;

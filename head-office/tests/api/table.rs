@@ -13,6 +13,7 @@ fn example(route: &Route) -> String {
         .replace("{id}", "00000000-0000-4000-8000-000000000000")
         .replace("{sha256}", &"0".repeat(64))
         .replace("{branch}", "nowhere")
+        .replace("{product}", "nothing")
         .replace("{name}", "nobody")
         .replace("{file:.*}", "index.html")
 }

@@ -101,7 +101,7 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
     let text = text.as_bytes();
     client.execute(sql, &[&id, &product, &version, &text, &manifest.to_string(), &now]).await.unwrap();
     let sql = "INSERT INTO artifacts (sha256, length, index_sha256, index_length, info_hash, torrent, payload_sha256,
-        created_at) VALUES ($1, $2, $3, $4, $5, '', $6, $7)";
+        created_at) VALUES ($1, $2, $3, $4, $5, '', $6, $7) ON CONFLICT (sha256) DO NOTHING";
     let (sha256, payload) = (artifact.sha256.to_string(), digest("payload").to_string());
     let (index, hash) = (artifact.index_sha256.to_string(), artifact.info_hash.to_string());
     client.execute(sql, &[&sha256, &1000i64, &index, &100i64, &hash, &payload, &now]).await.unwrap();

@@ -263,7 +263,12 @@ pub fn settings(dir: &Path, database: &str) -> Settings {
         machines_listen: (Ipv4Addr::LOCALHOST, 0).into(),
         limits: Limits::default(),
         database: DatabaseSettings::new(database),
-        store: StoreSettings { folder: dir.join("store"), state_folder: dir.join("state") },
+        store: StoreSettings {
+            folder: dir.join("store"),
+            state_folder: dir.join("state"),
+            seed_for: TimeDelta::days(3),
+            budget_bytes: None,
+        },
         encode: EncodeSettings { options: EncodeOptions { segment_size: 64 << 10, level: 1, workers: 1 } },
         engine: TransmissionSettings {
             url: format!("http://127.0.0.1:{nowhere}/transmission/rpc"),

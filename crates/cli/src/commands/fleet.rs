@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
-use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, PlanIssued, Terminal};
+use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, BranchRemoved, PlanIssued, Terminal};
 use wire::v1::paths;
 
-use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand};
+use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
 use crate::failure::Failure;
 use crate::output::units::{age, age_or_never, mib, mib_of, or_dash};
 use crate::output::{answer, fields, plain, table};
@@ -21,7 +21,7 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
     let now = SystemClock.now();
     match command {
         BranchCommand::List => {
-            let branches: Vec<Branch> = block_on(async { Ok(server.get(paths::BRANCHES).await?) })?;
+            let branches: Vec<Branch> = block_on(async { Ok(server.get_all(paths::BRANCHES).await?) })?;
             answer(global.json, &branches, |branches| branch_list(branches, now))
         }
         BranchCommand::Show { branch } => {
@@ -33,6 +33,17 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
             let added: BranchAdded =
                 block_on(async { Ok(server.post(paths::BRANCHES, &AddBranch { name: branch }).await?) })?;
             answer_added(global, &added, join_token_file.as_deref(), now)
+        }
+        BranchCommand::Remove { branch, force } => {
+            let query = if force { "?force=true" } else { "" };
+            let path = format!("{}/{branch}{query}", paths::BRANCHES);
+            let removed: BranchRemoved = block_on(async { Ok(server.delete(&path).await?) })?;
+            answer(global.json, &removed, |r| {
+                format!(
+                    "Branch {} is removed, with {} terminals. Its server is refused from now on.",
+                    r.name, r.terminals
+                )
+            })
         }
     }
 }
@@ -117,7 +128,7 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
         TerminalCommand::List { branch } => {
             let query = branch.map(|b| format!("?branch={b}")).unwrap_or_default();
             let path = format!("{}{query}", paths::TERMINALS);
-            let terminals: Vec<Terminal> = block_on(async { Ok(server.get(&path).await?) })?;
+            let terminals: Vec<Terminal> = block_on(async { Ok(server.get_all(&path).await?) })?;
             answer(global.json, &terminals, |terminals| terminal_list(terminals, now))
         }
         TerminalCommand::Show { terminal } => {
@@ -188,5 +199,15 @@ pub(crate) fn assign(global: &Global, args: AssignArgs) -> Result<(), Failure> {
         let names: Vec<&str> = plan.terminals.iter().map(|t| t.as_str()).collect();
         let names = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
         format!("Branch {} is to run {what}: plan {}, terminals: {names}.", plan.branch, plan.serial)
+    })
+}
+
+pub(crate) fn unassign(global: &Global, args: UnassignArgs) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let UnassignArgs { branch, product } = args;
+    let path = paths::assignment(&branch, &product);
+    let plan: PlanIssued = block_on(async { Ok(server.delete(&path).await?) })?;
+    answer(global.json, &plan, |plan| {
+        format!("Branch {} is no longer told to run {product}: plan {}.", plan.branch, plan.serial)
     })
 }

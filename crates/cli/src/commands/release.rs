@@ -31,6 +31,7 @@ pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failur
         ReleaseCommand::List => releases::list(global),
         ReleaseCommand::Show { release } => releases::show(global, &release),
         ReleaseCommand::Approve { release, reason } => releases::approve(global, &release, reason),
+        ReleaseCommand::Withdraw { release, reason } => releases::withdraw(global, &release, reason),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `filial release list|show|approve`: what head office knows of releases.
 
 use chrono::{DateTime, Utc};
+use fleet_types::{ProductName, Version};
 use service_kit::client::JsonClient;
 use service_kit::{Clock as _, SystemClock};
 use uuid::Uuid;
 use wire::v1::paths;
-use wire::v1::releases::{Approve, Release};
+use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -16,7 +17,7 @@ use crate::server::{block_on, connect};
 
 pub(super) fn list(global: &Global) -> Result<(), Failure> {
     let server = connect(global)?;
-    let releases: Vec<Release> = block_on(async { Ok(server.get(paths::RELEASES).await?) })?;
+    let releases: Vec<Release> = block_on(async { Ok(server.get_all(paths::RELEASES).await?) })?;
     let now = SystemClock.now();
     answer(global.json, &releases, |releases| {
         if releases.is_empty() {
@@ -57,6 +58,22 @@ pub(super) fn approve(global: &Global, which: &str, reason: String) -> Result<()
     answer(global.json, &release, |r| format!("{} is {}.", called(r), r.state))
 }
 
+pub(super) fn withdraw(global: &Global, which: &str, reason: String) -> Result<(), Failure> {
+    let server = connect(global)?;
+    let withdrawn: Withdrawn = block_on(async {
+        let id = resolve(&server, which).await?;
+        Ok(server.post(&format!("{}/{id}/withdraw", paths::RELEASES), &Withdraw { reason }).await?)
+    })?;
+    answer(global.json, &withdrawn, |w| {
+        let branches = match w.branches {
+            0 => "No branch had it assigned".to_owned(),
+            1 => "1 branch has a new plan without it".to_owned(),
+            n => format!("{n} branches have a new plan without it"),
+        };
+        format!("{} is {}. {branches}.", called(&w.release), w.release.state)
+    })
+}
+
 /// The release by its id.
 pub(crate) async fn fetch(server: &JsonClient, id: Uuid) -> Result<Release, Failure> {
     Ok(server.get(&format!("{}/{id}", paths::RELEASES)).await?)
@@ -73,15 +90,18 @@ async fn resolve(server: &JsonClient, which: &str) -> Result<Uuid, Failure> {
             "Give its id or PRODUCT/VERSION; `filial release list` shows both.",
         ));
     };
-    let releases: Vec<Release> = server.get(paths::RELEASES).await?;
-    // Newest first: of several uploads of one version, the last is meant.
-    let named = |r: &&Release| {
-        r.product.as_ref().is_some_and(|p| p.as_str() == product)
-            && r.version.as_ref().is_some_and(|v| v.to_string() == version)
+    let missing =
+        || Failure::said(format!("There is no release {which}."), "`filial release list` shows those that are there.");
+    let (Ok(product), Ok(version)) = (product.parse::<ProductName>(), version.parse::<Version>()) else {
+        return Err(missing());
     };
-    releases.iter().find(named).map(|r| r.id).ok_or_else(|| {
-        Failure::said(format!("There is no release {which}."), "`filial release list` shows those that are there.")
-    })
+    // `+` begins a version's build metadata, and means a blank in a query.
+    let version = version.to_string().replace('+', "%2B");
+    let path = format!("{}?product={product}&version={version}", paths::RELEASES);
+    let releases: Vec<Release> = server.get_all(&path).await?;
+    // Newest first: of several uploads of one version, the last is meant that may still move, or else the last.
+    let alive = releases.iter().find(|r| !r.state.is_end());
+    alive.or_else(|| releases.first()).map(|r| r.id).ok_or_else(missing)
 }
 
 /// What people call a release: product and version, or its file while these are unknown.

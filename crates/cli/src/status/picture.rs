@@ -29,6 +29,14 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     section(&mut out, table(heading, &terminals), terminals.is_empty());
     let incidents: Vec<_> = status.incidents.iter().map(|i| incident(i, status.now)).collect();
     section(&mut out, table(["BAD DATA", "AT", "ARTIFACT", "THROWN AWAY", "FROM"], &incidents), incidents.is_empty());
+    for (n, what, command) in [
+        (status.left_out.branches, "branches", "filial branch list"),
+        (status.left_out.terminals, "terminals", "filial terminal list"),
+    ] {
+        if n > 0 {
+            out.push_str(&format!("\n… and {n} more {what}: `{command}` shows all.\n"));
+        }
+    }
     if out.is_empty() {
         out.push_str("Nothing yet: no release, no branch, no terminal.\n");
     }

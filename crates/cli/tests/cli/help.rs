@@ -19,7 +19,7 @@ fn every_command_has_an_example_in_its_help() {
     let command = filial::command();
     command.clone().debug_assert();
     check("filial", &command);
-    assert_eq!(command.get_subcommands().count(), 8);
+    assert_eq!(command.get_subcommands().count(), 9);
 }
 
 #[test]
@@ -75,7 +75,8 @@ fn wrong_arguments_exit_2_and_say_what_is_wrong() {
 #[test]
 fn every_command_has_a_manual_page() {
     fn pages(command: &clap::Command, prefix: &str, found: &mut Vec<String>) {
-        let name = if prefix.is_empty() { command.get_name().to_owned() } else { format!("{prefix}-{}", command.get_name()) };
+        let name =
+            if prefix.is_empty() { command.get_name().to_owned() } else { format!("{prefix}-{}", command.get_name()) };
         for sub in command.get_subcommands() {
             pages(sub, &name, found);
         }
@@ -112,6 +113,11 @@ fn completions_are_a_script_that_the_shell_reads() {
         script.display()
     );
     let output = std::process::Command::new("bash").args(["--norc", "-c", &complete]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "release", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        "release",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(code(&filial(dir.path(), &["completions", "tcsh"])), 2);
 }

@@ -83,8 +83,13 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         ("GET /v1/terminals?branch=north", 200, json!([terminal("confirmed", 75)])),
         ("GET /v1/terminals/north/till-1", 200, terminal("confirmed", 75)),
         ("GET /v1/releases", 200, json!([release()])),
+        ("GET /v1/releases?product=kiosk&version=2.4.0", 200, json!([release()])),
+        ("GET /v1/releases?product=kiosk&version=9.9.9", 200, json!([])),
         (&format!("GET /v1/releases/{ID}"), 200, release()),
         (&format!("POST /v1/releases/{ID}/approve"), 200, release()),
+        (&format!("POST /v1/releases/{ID}/withdraw"), 200, json!({ "release": release(), "branches": 2 })),
+        ("DELETE /v1/branches/north?force=true", 200, json!({ "name": "north", "terminals": 3 })),
+        ("DELETE /v1/assignments/north/kiosk", 200, json!({ "branch": "north", "serial": 7, "terminals": [] })),
         ("POST /v1/assignments", 200, json!({ "branch": "north", "serial": 6, "terminals": ["till-1"] })),
     ]);
     let dir = tempfile::tempdir().unwrap();
@@ -97,6 +102,9 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&["release", "show", "kiosk/2.4.0"], "published"),
         (&["release", "show", ID], "kiosk 2.4.0"),
         (&["release", "approve", "kiosk/2.4.0", "--reason", "Agreed."], "kiosk 2.4.0 is published"),
+        (&["release", "withdraw", "kiosk/2.4.0", "--reason", "Bad."], "2 branches have a new plan without it"),
+        (&["branch", "remove", "north", "--force"], "removed, with 3 terminals"),
+        (&["unassign", "north", "kiosk"], "no longer told to run kiosk: plan 7"),
         (&["assign", "north", "kiosk", "2.4.0"], "plan 6, terminals: till-1"),
     ] {
         let output = filial(dir.path(), &[&["--server", &office.url], args].concat());

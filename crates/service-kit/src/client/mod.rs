@@ -198,6 +198,34 @@ impl JsonClient {
         self.json(response, path).await
     }
 
+    /// GET every page of a list: the first under `path`, the others where each page's `Link` header leads.
+    ///
+    /// # Errors
+    /// As [`ClientError`]; also if a page leads to no path of this service.
+    pub async fn get_all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+        let (mut all, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(path) = next {
+            let request = self.request(Method::GET, &path).timeout(self.timeouts.total);
+            let response = self.send(request, &path).await?;
+            next = next_page(&response);
+            let mut page: Vec<T> = self.json(response, &path).await?;
+            // An empty page with a next one would lead round in circles.
+            next = next.filter(|_| !page.is_empty());
+            all.append(&mut page);
+        }
+        Ok(all)
+    }
+
+    /// DELETE, for a JSON answer.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.request(Method::DELETE, path).timeout(self.timeouts.total);
+        let response = self.send(request, path).await?;
+        self.json(response, path).await
+    }
+
     /// GET bytes, at most `max`.
     ///
     /// # Errors
@@ -235,6 +263,13 @@ impl JsonClient {
         let body = bounded(response, &url, MAX_JSON).await?;
         serde_json::from_slice(&body).map_err(|source| ClientError::BadAnswer { url, source })
     }
+}
+
+/// Where a page's `Link` header says the next one is (RFC 8288); only paths of the same service are followed.
+fn next_page(response: &Response) -> Option<String> {
+    let header = response.headers().get(reqwest::header::LINK)?.to_str().ok()?;
+    let (target, rest) = header.strip_prefix('<')?.split_once('>')?;
+    (rest.contains("rel=\"next\"") && target.starts_with("/v1/")).then(|| target.to_owned())
 }
 
 async fn refusal(response: Response, url: String) -> ClientError {

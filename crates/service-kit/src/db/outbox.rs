@@ -9,6 +9,7 @@ crate::statements! {
     // they commit. They are short and few.
     TAKE_TURN = "SELECT pg_advisory_xact_lock(7001700270037005)";
     APPEND = "INSERT INTO events (at, audience, body) VALUES ($1, $2, $3) RETURNING id";
+    APPEND_ALL = "INSERT INTO events (at, audience, body) SELECT $1, a, $3 FROM unnest($2::text[]) AS a";
     WAKE = "SELECT pg_notify('filial', 'events')";
     AFTER = "SELECT id, at, audience, body FROM events WHERE audience = ANY($1) AND id > $2 ORDER BY id LIMIT $3";
     LATEST_ID = "SELECT COALESCE(max(id), 0) FROM events";
@@ -44,6 +45,24 @@ pub async fn append<C: GenericClient>(
     let id = query_one(c, APPEND, &[&now, &audience, body]).await?.get(0);
     query(c, WAKE, &[]).await?;
     Ok(id)
+}
+
+/// [`append`] of the same event for each of `audiences`, in as many statements as for one.
+///
+/// # Errors
+/// As every statement.
+pub async fn append_all<C: GenericClient>(
+    c: &C,
+    audiences: &[String],
+    body: &serde_json::Value,
+    now: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    if audiences.is_empty() {
+        return Ok(());
+    }
+    query(c, TAKE_TURN, &[]).await?;
+    execute(c, APPEND_ALL, &[&now, &audiences, body]).await?;
+    query(c, WAKE, &[]).await.map(drop)
 }
 
 /// The events for any of `audiences` after `id`, in order, at most `limit`.

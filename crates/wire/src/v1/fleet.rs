@@ -31,6 +31,15 @@ impl std::fmt::Debug for BranchAdded {
     }
 }
 
+/// A branch was removed, with everything that was known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchRemoved {
+    /// Its name, which is free again.
+    pub name: BranchName,
+    /// How many terminals it had.
+    pub terminals: u64,
+}
+
 /// A branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Branch {

@@ -1,6 +1,6 @@
 //! The URL paths that programs share. A path with a variable part is a function.
 
-use fleet_types::Digest;
+use fleet_types::{BranchName, Digest, ProductName};
 
 /// tus 1.0 uploads (operators of head office).
 pub const UPLOADS: &str = "/v1/uploads";
@@ -14,6 +14,11 @@ pub const TERMINALS: &str = "/v1/terminals";
 pub const ASSIGNMENTS: &str = "/v1/assignments";
 /// Bad data that arrived somewhere, newest first (operators of head office).
 pub const INCIDENTS: &str = "/v1/incidents";
+/// What a branch runs of one product (operators of head office).
+pub fn assignment(branch: &BranchName, product: &ProductName) -> String {
+    format!("{ASSIGNMENTS}/{branch}/{product}")
+}
+
 /// One picture of everything (operators, both tiers).
 pub const STATUS: &str = "/v1/status";
 /// Exchange a join token for an identity (machines, both tiers).

@@ -138,3 +138,19 @@ pub struct Approve {
     /// Why the warnings are acceptable.
     pub reason: String,
 }
+
+/// An operator takes a release back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Withdraw {
+    /// Why; kept with the release.
+    pub reason: String,
+}
+
+/// A release was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Withdrawn {
+    /// The release.
+    pub release: Release,
+    /// How many branches it was assigned to; each has a new plan without it.
+    pub branches: u64,
+}

@@ -16,9 +16,23 @@ pub struct Status {
     pub releases: Vec<Release>,
     /// Branches by name, at most 1,000.
     pub branches: Vec<Branch>,
-    /// Terminals by branch and name, at most 10,000.
+    /// Terminals by branch and name, at most 1,000.
     pub terminals: Vec<Terminal>,
     /// Bad data that arrived somewhere, newest first, at most 5; all of it is at `/v1/incidents`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<Incident>,
+    /// How much more there is than these lists show.
+    #[serde(default)]
+    pub left_out: LeftOut,
+}
+
+/// What a picture leaves out to stay readable; the lists have all of it, page by page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LeftOut {
+    /// Older releases.
+    pub releases: u64,
+    /// Further branches.
+    pub branches: u64,
+    /// Further terminals.
+    pub terminals: u64,
 }

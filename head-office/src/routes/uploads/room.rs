@@ -1,6 +1,6 @@
 //! Whether there is room for one more upload.
 
-use fleet_types::ReleaseState;
+use chrono::DateTime;
 use service_kit::database::connection;
 use service_kit::server::ApiError;
 use wire::Code;
@@ -21,10 +21,10 @@ const MOST_UNDER_WAY: usize = 100;
 pub(super) async fn for_upload(app: &App, length: u64) -> ApiResult<()> {
     let others = {
         let client = connection(&app.pool).await?;
-        db::releases::in_state(&client, ReleaseState::Uploading).await?
+        db::releases::uploading(&client, DateTime::UNIX_EPOCH, 1 + MOST_UNDER_WAY as i64).await?
     };
     if others.len() >= MOST_UNDER_WAY {
-        let detail = format!("{} uploads are under way; more are not taken.", others.len());
+        let detail = format!("{MOST_UNDER_WAY} uploads are under way; more are not taken.");
         return Err(ApiError::new(Code::TooMany, detail, "Finish uploads, or cancel those that nobody needs."));
     }
     let mut promised: u64 = 0;

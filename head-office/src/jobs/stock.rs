@@ -1,0 +1,110 @@
+//! At start: what lies in the store is compared with what the database knows. Files that nobody knows are removed once
+//! they are old enough to be no mistake; files that are missing are said to be.
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use service_kit::database::{DatabaseError, connection};
+
+use crate::app::App;
+use crate::db;
+
+/// Files that are compared with one statement.
+const BATCH: usize = 1000;
+
+/// Compares store and database, both ways. Before any job runs.
+///
+/// # Errors
+/// The database failed.
+pub async fn take_stock(app: &App) -> Result<(), DatabaseError> {
+    for files in names(&app.store.artifacts()).await.chunks(BATCH) {
+        let digests: Vec<Digest> = files.iter().filter_map(|name| digest(name)).collect();
+        let known = {
+            let client = connection(&app.pool).await?;
+            db::artifacts::known(&client, &digests).await?
+        };
+        for name in files.iter().filter(|name| !digest(name).is_some_and(|d| known.contains(&d))) {
+            remove_if_old(app, &app.store.artifacts().join(name)).await;
+        }
+    }
+    for files in names(&app.store.folder().join("work")).await.chunks(BATCH) {
+        let digests: Vec<Digest> = files.iter().filter_map(|name| digest(name)).collect();
+        let wanted = {
+            let client = connection(&app.pool).await?;
+            db::payloads::to_encode(&client, &digests).await?
+        };
+        for name in files.iter().filter(|name| !digest(name).is_some_and(|d| wanted.contains(&d))) {
+            remove_if_old(app, &app.store.folder().join("work").join(name)).await;
+        }
+    }
+    report_missing(app).await
+}
+
+/// A published release whose artifact's file is gone says so, until it is back.
+async fn report_missing(app: &App) -> Result<(), DatabaseError> {
+    let (seeded, told) = {
+        let client = connection(&app.pool).await?;
+        (db::artifacts::seeded(&client).await?, db::artifacts::told_missing(&client).await?)
+    };
+    for artifact in &seeded {
+        let path = app.store.artifact(artifact);
+        let found = tokio::fs::metadata(&path).await.map(|m| m.len());
+        let trouble = match found {
+            Ok(length) if length == artifact.length => None,
+            Ok(length) => Some(format!("has {length} bytes instead of {}", artifact.length)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some("is missing".to_owned()),
+            Err(error) => Some(format!("cannot be read ({error})")),
+        };
+        if trouble.is_none() && !told.contains(&artifact.sha256) {
+            continue;
+        }
+        let text = trouble.map(|trouble| {
+            tracing::error!(file = %path.display(), trouble, "an artifact is not as it was stored");
+            format!(
+                "{}: {} {trouble}. Restore it from a backup and restart head office, or withdraw the release and \
+                 upload its archive again.",
+                db::artifacts::MISSING,
+                artifact.file_name()
+            )
+        });
+        let client = connection(&app.pool).await?;
+        db::artifacts::tell_missing(&client, &artifact.sha256, text.as_deref()).await?;
+    }
+    Ok(())
+}
+
+/// The digest that a file's name begins with.
+fn digest(name: &str) -> Option<Digest> {
+    name.split('.').next().and_then(|stem| stem.parse().ok())
+}
+
+async fn names(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(mut files) = tokio::fs::read_dir(folder).await else { return found };
+    while let Ok(Some(file)) = files.next_entry().await {
+        found.extend(file.file_name().into_string().ok());
+    }
+    found
+}
+
+/// Removes a file or folder of ours that nobody knows. A young one stays: with the wrong database everything looks unknown.
+async fn remove_if_old(app: &App, path: &Path) {
+    let ours = path.file_name().and_then(|n| n.to_str()).and_then(digest).is_some();
+    let Ok(metadata) = tokio::fs::symlink_metadata(path).await else { return };
+    let written: DateTime<Utc> = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into();
+    if !ours || app.clock.now() - written < app.settings.store.seed_for {
+        tracing::warn!(file = %path.display(), "this file is known to nobody; it stays for now");
+        return;
+    }
+    let removed = match metadata.is_dir() {
+        true => tokio::fs::remove_dir_all(path).await,
+        false => tokio::fs::remove_file(path).await,
+    };
+    match removed {
+        Ok(()) => tracing::warn!(file = %path.display(), "a file that nobody knows was removed"),
+        Err(error) => tracing::warn!(file = %path.display(), %error, "a file that nobody knows is left over"),
+    }
+}
