@@ -4,7 +4,7 @@
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
 #
-# Parts of them: setup, build, images, lint, unit, e2e, soak-minute. Longer: e2e-full, bench, fuzz,
+# Parts of them: setup, build, images, lint, unit, e2e, soak-minute, setup-bare. Longer: e2e-full, bench, fuzz,
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images demo test lint unit demo-once e2e e2e-full soak soak-minute bench fuzz
+.PHONY: help setup build images demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -32,7 +32,7 @@ demo: build images
 	@target/debug/lab demo $(ARGS)
 
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once e2e soak-minute
+	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e soak-minute
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -47,6 +47,9 @@ unit: build
 demo-once: build images
 	target/debug/lab demo --once --report target/demo.json
 	tests/checks/report.py target/demo.json
+
+setup-bare: build images
+	tests/checks/setup_bare.sh
 
 # The kill matrix is among them: a third of it by chance, or all. The same again: FILIAL_KILL_SEED=… make e2e.
 e2e: build images

@@ -17,8 +17,8 @@ use crate::db::{self, artifacts, plan, site};
 use crate::error::presentable;
 use crate::relay;
 use crate::sync::accept::{self, Kept, Refusal};
+use crate::sync::calls::call_terminals;
 use crate::sync::plan::Stage;
-use crate::sync::run::call_terminals;
 use crate::upstream::UpstreamError;
 
 /// Why head office could not be asked.

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod action;
+pub mod calls;
 pub mod check;
 pub mod describe;
 pub mod peers;

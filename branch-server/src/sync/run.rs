@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
-use service_kit::database::{Connection, DatabaseError, connection, outbox};
+use service_kit::database::{Connection, DatabaseError, connection};
 use service_kit::retry::Backoff;
 use swarm::{AccessListError, EngineError, TorrentError};
-use wire::v1::sync::Event;
 
+use super::calls::call_terminals;
 use super::peers::Peers;
 use super::plan::{self, Action, InEngine, Known, Rules, Seen, Stage, Waiting, Wanted};
 use super::progress::{Progress, in_the_way};
 use super::{check, describe};
-use crate::app::{App, TERMINALS};
+use crate::app::App;
 use crate::db::{self, artifacts, manifests};
 use crate::store::StoreError;
 use service_kit::edge::chain;
@@ -374,18 +374,6 @@ impl Runner {
         let Some(record) = found else { return Ok(()) };
         Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
     }
-}
-
-/// Tells every terminal to look again, when the transaction commits.
-///
-/// # Errors
-/// As every statement.
-pub async fn call_terminals(
-    tx: &impl service_kit::database::GenericClient,
-    now: DateTime<Utc>,
-) -> Result<(), DatabaseError> {
-    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("events.body", e))?;
-    outbox::append(tx, TERMINALS, &body, now).await.map(drop)
 }
 
 fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Known {

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::Value;
+use service_kit::server::Role;
 use wire::{Code, Problem};
 
-use crate::support::{Office, PATIENCE, daemons::Daemons, status_of};
+use crate::support::archive::{Recipe, pack};
+use crate::support::{Office, PATIENCE, daemons::Daemons, status_of, tus};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_healthy_while_it_runs_and_ready_only_with_its_daemon() {
@@ -85,7 +87,7 @@ async fn the_api_browser_needs_no_other_server() {
 }
 
 /// The names in the table of the README, as `/metrics` declares them: a counter's without its suffix.
-fn documented() -> std::collections::BTreeSet<String> {
+fn documented() -> BTreeSet<String> {
     let readme = include_str!("../../README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `filial_")?.split_once('`'));
     rows.map(|(name, _)| format!("filial_{}", name.strip_suffix("_total").unwrap_or(name))).collect()
@@ -95,16 +97,16 @@ fn documented() -> std::collections::BTreeSet<String> {
 async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let office = Office::start().await;
     office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let manager = office.as_role(service_kit::server::Role::ReleaseManager);
-    let file = crate::support::archive::pack(office.dir.path(), &crate::support::archive::Recipe::default());
+    let manager = office.as_role(Role::ReleaseManager);
+    let file = pack(office.dir.path(), &Recipe::default());
     // Judged well, and then not published, as there are no daemons: every kind of number has something to show.
-    crate::support::tus::upload(&manager, &std::fs::read(file).unwrap()).await;
-    let shown = async || -> std::collections::BTreeSet<String> {
+    tus::upload(&manager, &std::fs::read(file).unwrap()).await;
+    let shown = async || -> BTreeSet<String> {
         let text = office.stranger().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     };
-    test_kit::wait_for("all metrics to have something to show", crate::support::PATIENCE, async || {
+    test_kit::wait_for("all metrics to have something to show", PATIENCE, async || {
         let shown = shown().await;
         if shown == documented() { Ok(()) } else { Err(format!("{shown:?} are shown, {:?} documented", documented())) }
     })

@@ -106,6 +106,7 @@ impl World {
     }
 
     /// A case of a person with the role, at the operators' listener.
+    #[expect(clippy::too_many_arguments, reason = "a row of a table")]
     pub fn people(
         &self,
         name: &'static str,

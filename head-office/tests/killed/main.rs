@@ -1,5 +1,5 @@
 //! The real program, killed with SIGKILL in the middle of things and started again.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests start programs and write plain files")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,6 +13,9 @@ use crate::process::write;
 /// program cannot remove it.
 const UNDER: &str = "mount -t tmpfs -o size=1m clock /dev/shm && exec env LD_PRELOAD=\"$0\" \"$@\"";
 
+/// Arguments before a program's own, and what its environment needs.
+type Wrapped = (Vec<OsString>, Vec<(&'static str, OsString)>);
+
 /// The clocks of a lab's places.
 #[derive(Debug, Clone)]
 pub(crate) struct Clocks {
@@ -49,12 +52,7 @@ impl Clocks {
     }
 
     /// The program and arguments that run `program` by its place's clock, and what its environment needs.
-    pub(crate) fn wrap(
-        &self,
-        part: &Part,
-        program: &Path,
-        args: &[OsString],
-    ) -> Result<Option<(Vec<OsString>, Vec<(&'static str, OsString)>)>, LabError> {
+    pub(crate) fn wrap(&self, part: &Part, program: &Path, args: &[OsString]) -> Result<Option<Wrapped>, LabError> {
         if !Self::tells(part) {
             return Ok(None);
         }

@@ -103,7 +103,7 @@ impl<'a> Operator<'a> {
         let Ok(releases) = self.lab.api().releases().await else { return };
         let published =
             |r: &wire::v1::releases::Release| (r.state == ReleaseState::Published).then(|| r.version.clone());
-        let versions: Vec<Option<Version>> = releases.iter().filter_map(|r| published(r)).collect();
+        let versions: Vec<Option<Version>> = releases.iter().filter_map(published).collect();
         let Some(version) = self.dice.one_of(&versions) else { return };
         let mut branches = self.lab.branches();
         if self.dice.below(2) == 0 {

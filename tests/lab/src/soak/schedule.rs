@@ -269,7 +269,7 @@ mod tests {
         let mut filled: BTreeMap<String, bool> = BTreeMap::new();
         for (_, _, order) in timeline(&of(3)) {
             if let Some(place) = order.strip_prefix("fill-disk ") {
-                assert_eq!(filled.insert(place.to_owned(), true).unwrap_or(false), false, "{place} twice");
+                assert!(!filled.insert(place.to_owned(), true).unwrap_or(false), "{place} twice");
             } else if let Some(place) = order.strip_prefix("free-disk ") {
                 filled.insert(place.to_owned(), false);
             }
