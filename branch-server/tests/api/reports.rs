@@ -188,7 +188,7 @@ async fn strangers_and_bad_input_are_refused() {
     assert_refused(branch.post("/v1/reports", Some(VIEWER), one).await, Code::Unauthenticated).await;
     assert_refused(branch.post("/v1/reports", Some(&token), "[").await, Code::NotJson).await;
     let many = batch(Uuid::new_v4(), 1, vec![running("till-1"); 201]);
-    assert_refused(send(&branch, &token, &many).await, Code::TooLarge).await;
+    assert_refused(send(&branch, &token, &many).await, Code::BatchTooLong).await;
     let mut bad = moved("till-1", None, UpdateState::Failed, 0);
     let Report::Update { update, .. } = &mut bad else { unreachable!() };
     update.reason = Some(Reason { code: "x'; drop table terminals; --".into(), text: "t".into() });

@@ -30,6 +30,9 @@ pub struct Look<'a> {
     pub corrupt_bytes: u64,
     /// Who is connected.
     pub peers: &'a [Peer],
+    /// Where the torrent comes from. It sends all the time, so that it stood by at every bad piece proves nothing as
+    /// long as somebody else did too.
+    pub sources: &'a BTreeSet<IpAddr>,
 }
 
 /// Bad data arrived.
@@ -58,12 +61,13 @@ impl Blame {
     /// begins: what was thrown away before it is told nobody.
     pub fn look(&mut self, look: &Look<'_>) -> Option<BadData> {
         let connected: BTreeSet<IpAddr> = look.peers.iter().map(|p| p.address.ip().to_canonical()).collect();
-        for peer in look.peers.iter().filter(|p| p.rate_down > 0) {
-            self.senders.insert(peer.address.ip().to_canonical(), look.at);
-        }
+        let sending: BTreeSet<IpAddr> =
+            look.peers.iter().filter(|p| p.rate_down > 0).map(|p| p.address.ip().to_canonical()).collect();
+        self.senders.extend(sending.iter().map(|address| (*address, look.at)));
         self.senders.retain(|_, seen| look.at.saturating_sub(*seen) <= WINDOW);
         while self.senders.len() > MAX_CANDIDATES
-            && let Some(oldest) = self.senders.iter().min_by_key(|(_, seen)| **seen).map(|(address, _)| *address)
+            && let Some(oldest) =
+                self.senders.iter().min_by_key(|(a, seen)| (sending.contains(a), **seen)).map(|(address, _)| *address)
         {
             self.senders.remove(&oldest);
         }
@@ -77,7 +81,7 @@ impl Blame {
         if wasted_bytes == 0 {
             return None;
         }
-        let (narrowed, events) = self.narrow();
+        let (narrowed, events) = self.narrow(look.sources);
         let mut candidates: Vec<IpAddr> = narrowed.iter().copied().collect();
         // One that is gone just after a piece was bad has most likely been thrown out for it.
         candidates.sort_by_key(|address| (connected.contains(address), *address));
@@ -85,13 +89,14 @@ impl Blame {
         Some(BadData { wasted_bytes, candidates, certain })
     }
 
-    fn narrow(&mut self) -> (BTreeSet<IpAddr>, u32) {
+    fn narrow(&mut self, sources: &BTreeSet<IpAddr>) -> (BTreeSet<IpAddr>, u32) {
         let now: BTreeSet<IpAddr> = self.senders.keys().copied().collect();
         let narrowed = match self.narrowed.take() {
             Some((before, events)) => {
                 let both: BTreeSet<IpAddr> = before.intersection(&now).copied().collect();
-                // Nobody was there each time: there is more than one.
-                if both.is_empty() { (now, 1) } else { (both, events.saturating_add(1)) }
+                // Nobody else than a source was there each time: there is more than one.
+                let explained = both.iter().any(|a| !sources.contains(a)) || now.is_subset(sources);
+                if both.is_empty() || !explained { (now, 1) } else { (both, events.saturating_add(1)) }
             }
             None => (now, 1),
         };
@@ -121,7 +126,7 @@ mod tests {
 
     fn look(blame: &mut Blame, at: u64, corrupt_bytes: u64, senders: &[u8]) -> Option<BadData> {
         let peers: Vec<Peer> = senders.iter().map(|n| peer(*n, 1)).collect();
-        blame.look(&Look { at: Duration::from_secs(at), corrupt_bytes, peers: &peers })
+        blame.look(&Look { at: Duration::from_secs(at), corrupt_bytes, peers: &peers, sources: &BTreeSet::new() })
     }
 
     #[test]

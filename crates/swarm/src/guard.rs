@@ -83,8 +83,9 @@ impl Guard {
     /// The client does not say who is connected.
     pub async fn watch(&mut self, engine: &dyn Engine, watch: Watch<'_>) -> Result<Outcome, EngineError> {
         let peers = engine.peers(watch.hash).await?;
-        let look = Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers: &peers };
-        self.look(watch.hash, &look, watch.status.piece_length, watch.sources);
+        let look =
+            Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers: &peers, sources: watch.sources };
+        self.look(watch.hash, &look, watch.status.piece_length);
         let report = self.due(watch.hash, watch.at);
         let removed = self.enforce(engine, watch.hash, watch.at).await.unwrap_or_else(|error| {
             tracing::warn!(%error, hash = %watch.hash, "who serves bad data could not be refused yet");
@@ -111,7 +112,7 @@ impl Guard {
     }
 
     /// The pure part: what a look changes.
-    fn look(&mut self, hash: &InfoHash, look: &Look<'_>, piece_length: u64, sources: &BTreeSet<IpAddr>) {
+    fn look(&mut self, hash: &InfoHash, look: &Look<'_>, piece_length: u64) {
         self.make_room(hash);
         let watched = self.torrents.entry(*hash).or_default();
         watched.looked = look.at;
@@ -122,7 +123,8 @@ impl Guard {
             watched.renew = true;
             let until = look.at + if bad.certain { CULPRIT } else { SUSPECT };
             // Without a source to spare, nobody is refused: it might be the source.
-            let others = bad.candidates.iter().filter(|a| !sources.is_empty() && !sources.contains(a) && a.is_ipv4());
+            let others =
+                bad.candidates.iter().filter(|a| !look.sources.is_empty() && !look.sources.contains(a) && a.is_ipv4());
             for address in others {
                 if self.blocked.len() < MAX_BLOCKED || self.blocked.contains_key(address) {
                     let entry = self.blocked.entry(*address).or_insert(until);
@@ -219,8 +221,9 @@ mod tests {
             rate_up: 0,
         };
         let peers: Vec<Peer> = senders.iter().map(peer).collect();
-        let look = Look { at: Duration::from_secs(at), corrupt_bytes, peers: &peers };
-        guard.look(&hash(), &look, PIECE, &sources.iter().map(|n| ip(*n)).collect());
+        let sources = sources.iter().map(|n| ip(*n)).collect();
+        let look = Look { at: Duration::from_secs(at), corrupt_bytes, peers: &peers, sources: &sources };
+        guard.look(&hash(), &look, PIECE);
     }
 
     fn refused(guard: &mut Guard, at: u64) -> Vec<IpAddr> {

@@ -56,11 +56,19 @@ async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
         app.tracker.list_all(&app.pool).await.map_err(|e| sentence(&e))?;
         *listed_once = true;
     }
-    let wanted = {
-        let client = connection(&app.pool).await.map_err(|e| sentence(&e))?;
-        db::artifacts::seeded(&client).await.map_err(|e| sentence(&e))?
-    };
+    // In this order: whatever we gave the daemon had its row before.
     let seeded: BTreeSet<_> = app.engine.list().await.map_err(|e| sentence(&e))?.into_iter().collect();
+    let (wanted, listed) = {
+        let client = connection(&app.pool).await.map_err(|e| sentence(&e))?;
+        let wanted = db::artifacts::seeded(&client).await.map_err(|e| sentence(&e))?;
+        let listed = db::artifacts::listed(&client).await.map_err(|e| sentence(&e))?;
+        (wanted, listed.into_iter().collect::<BTreeSet<_>>())
+    };
+    // Put away while the daemon was still reading its memory of torrents, or of a database that was restored since.
+    for stray in seeded.difference(&listed) {
+        app.engine.remove(stray, false).await.map_err(|e| sentence(&e))?;
+        tracing::warn!(hash = %stray, "the BitTorrent daemon had a torrent that no record knows; it was taken out");
+    }
     for artifact in wanted.iter().filter(|a| !seeded.contains(&a.info_hash)) {
         // Seeded by us just after it was put away, the tracker would refuse it: nobody can put it away while this is held.
         let Some(_reader) = app.store.holds().read(&artifact.sha256) else { continue };

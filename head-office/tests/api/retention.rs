@@ -132,8 +132,34 @@ async fn putting_away_goes_on_after_a_daemon_that_was_away() {
     assert!(file(&office, &artifact(&release)).exists());
     office.stop().await;
     daemons.start_engine();
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    wait_for("the daemon to remember its torrent", PATIENCE, async || {
+        let seeded = engine.list().await.map_err(|e| e.to_string())?;
+        if seeded.contains(&artifact(&release).info_hash) { Ok(()) } else { Err(format!("{seeded:?}")) }
+    })
+    .await;
     office.resume().await;
     wait_until_gone(&office, &daemons, &artifact(&release)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torrent_that_no_record_knows_is_taken_out_of_the_daemon() {
+    let daemons = Daemons::start();
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    office.stop().await;
+    let pool = office.pool().await;
+    for change in ["UPDATE payloads SET artifact_sha256 = NULL", "DELETE FROM artifacts"] {
+        pool.get().await.unwrap().execute(change, &[]).await.unwrap();
+    }
+    office.resume().await;
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    wait_for("the stray to be taken out", PATIENCE, async || {
+        let seeded = engine.list().await.map_err(|e| e.to_string())?;
+        if seeded.is_empty() { Ok(()) } else { Err(format!("{seeded:?} of {:?}", artifact(&release).info_hash)) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,15 +116,17 @@ impl Program {
         self.running.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
-    /// One terminal, so that the rules know its model.
+    /// One terminal, so that the rules know its model, and room at its branch.
     pub async fn enrol(&self) {
         let body = serde_json::json!({ "name": "north" });
         let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
         let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
         let answer: EnrolResponse = self.machines.post("/v1/enrol", &enrol).await.unwrap();
         let branch = self.machines.with_token(service_kit::Secret::new(answer.token));
-        let report = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
-        let reports = vec![Numbered { seq: 1, at: super::begin(), report }];
+        let seen = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
+        let store = Report::Store { capacity_bytes: 1 << 30, free_bytes: 1 << 30, held_bytes: 0 };
+        let numbered = |(seq, report)| Numbered { seq, at: super::begin(), report };
+        let reports = [(1, seen), (2, store)].map(numbered).into();
         branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch: Uuid::new_v4(), reports }).await.unwrap();
     }
 
