@@ -52,7 +52,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         post("the year 9999999", edited("/at", json!("9999999-01-01T00:00:00Z")), Code::BadField, "line 1"),
         post("the year 262142", edited("/at", json!("+262142-01-01T00:00:00Z")), Code::BadField, "262142"),
         post("before there were years", edited("/at", json!("-262143-01-01T00:00:00Z")), Code::BadField, "-262143"),
-        post("no epoch", json!({ "epoch": "latest", "reports": [] }).to_string(), Code::BadField, "latest"),
+        post("no epoch", json!({ "epoch": "latest", "reports": [] }).to_string(), Code::BadField, "UUID"),
         post("an invented kind", edited("/report/kind", json!("reboot")), Code::BadField, "reboot"),
         post("an invented state", failed(json!(null)).replace("\"failed\"", "\"done\""), Code::BadField, "done"),
         post("an odd name", edited("/report/facts/name", json!("till 9\n")), Code::BadField, "till 9"),
