@@ -12,6 +12,7 @@ use swarm::Engine;
 use crate::config::Settings;
 use crate::metrics::Counters;
 use crate::releases::claims::Claims;
+use crate::renewals::Renewals;
 use crate::routes::{self, BranchTokens, Streams};
 use crate::store::Store;
 use crate::tracker::Tracker;
@@ -40,6 +41,8 @@ pub struct App {
     pub counters: Counters,
     /// Something may be due to be put away.
     pub retire: tokio::sync::Notify,
+    /// Torrents that the daemon must take anew.
+    pub renewals: Renewals,
     /// Open event streams.
     pub streams: Streams,
     /// When to stop.

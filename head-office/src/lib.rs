@@ -16,6 +16,7 @@ mod holds;
 pub mod jobs;
 mod metrics;
 mod releases;
+mod renewals;
 pub mod rollout;
 mod routes;
 mod store;
@@ -109,6 +110,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         counters: metrics::Counters::registered(&metrics),
         metrics,
         retire: tokio::sync::Notify::new(),
+        renewals: renewals::Renewals::default(),
         streams: routes::Streams::default(),
         shutdown: shutdown.clone(),
     });

@@ -57,6 +57,8 @@ pub struct Runner {
     retries: BTreeMap<Digest, (Backoff, DateTime<Utc>)>,
     progress: Progress,
     peers: Peers,
+    /// Artifacts that the daemon was asked to look for on the disk since they were last held.
+    verified: BTreeSet<Digest>,
     /// Whether the room in the store could be learned the last time: said when it changes, not at every pass.
     room_known: bool,
 }
@@ -65,7 +67,8 @@ impl Runner {
     /// For this program.
     pub fn new(app: Arc<App>) -> Self {
         let (progress, peers) = (Progress::new(app.clone()), Peers::new(app.clone()));
-        Self { app, listed: None, named: BTreeMap::new(), retries: BTreeMap::new(), progress, peers, room_known: true }
+        let (named, retries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { app, listed: None, named, retries, progress, peers, verified, room_known: true }
     }
 
     /// Looks, decides, acts; what was decided.
@@ -304,12 +307,20 @@ impl Runner {
         }
         match (record.stage, status.complete) {
             (Stage::Held, true) => {
+                self.verified.remove(&artifact.sha256);
                 self.peers.wait_for_peers(record, &status).await;
                 Ok(self.progress.note(record, artifact.length, true, None).await?)
             }
             (_, true) => {
                 check::start(&self.app, record);
                 Ok(())
+            }
+            // A daemon that was killed may have forgotten what it had: what is on the disk is not fetched twice.
+            (stage, false)
+                if (stage == Stage::Held || status.have_bytes < record.have_bytes / 2)
+                    && self.verified.insert(artifact.sha256) =>
+            {
+                Ok(self.app.engine.verify(&artifact.info_hash).await?)
             }
             (_, false) => {
                 if self.peers.watch(record, &status).await? {

@@ -34,9 +34,11 @@ service_kit::statements! {
         count(*) FILTER (WHERE last_heard <= $2) AS longer_ago,
         count(*) FILTER (WHERE last_heard IS NULL) AS never FROM branches";
     COUNT = "SELECT count(*) FROM branches";
-    SET_ARTIFACT = "INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at)
+    SET_ARTIFACT = "WITH before AS (SELECT complete FROM branch_artifacts WHERE branch = $1 AND artifact = $2)
+        INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (branch, artifact)
-        DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6";
+        DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6
+        RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost";
     ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble FROM branch_artifacts WHERE branch = ANY($1)";
 }
 
@@ -206,14 +208,16 @@ pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
     unsigned(&query_one(c, COUNT, &[]).await?, "count")
 }
 
-/// Stores what a branch holds of an artifact.
+/// Stores what a branch holds of an artifact; whether it was complete there and is not any more.
 ///
 /// # Errors
 /// As every statement.
-pub async fn set_artifact<C: GenericClient>(c: &C, held: &HeldRow, at: DateTime<Utc>) -> Result<(), DatabaseError> {
+pub async fn set_artifact<C: GenericClient>(c: &C, held: &HeldRow, at: DateTime<Utc>) -> Result<bool, DatabaseError> {
     let (branch, artifact) = (held.branch.as_str(), held.artifact.to_string());
     let have = signed(held.have_bytes);
-    execute(c, SET_ARTIFACT, &[&branch, &artifact, &have, &held.complete, &held.trouble, &at]).await.map(drop)
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&branch, &artifact, &have, &held.complete, &held.trouble, &at];
+    get(&query_one(c, SET_ARTIFACT, &parameters).await?, "lost")
 }
 
 /// What some branches hold.

@@ -69,7 +69,12 @@ async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
         app.engine.remove(stray, false).await.map_err(|e| sentence(&e))?;
         tracing::warn!(hash = %stray, "the BitTorrent daemon had a torrent that no record knows; it was taken out");
     }
-    for artifact in wanted.iter().filter(|a| !seeded.contains(&a.info_hash)) {
+    let renewed = app.renewals.take(app.clock.now());
+    for artifact in wanted.iter().filter(|a| renewed.contains(&a.sha256) && seeded.contains(&a.info_hash)) {
+        app.engine.remove(&artifact.info_hash, false).await.map_err(|e| sentence(&e))?;
+        tracing::warn!(artifact = %artifact.sha256, "a branch lost it: the daemon takes it anew, to serve that branch again");
+    }
+    for artifact in wanted.iter().filter(|a| renewed.contains(&a.sha256) || !seeded.contains(&a.info_hash)) {
         // Seeded by us just after it was put away, the tracker would refuse it: nobody can put it away while this is held.
         let Some(_reader) = app.store.holds().read(&artifact.sha256) else { continue };
         let added = add_seed(app, artifact).await.map_err(|e| match e {

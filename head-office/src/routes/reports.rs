@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Datelike, Utc};
-use fleet_types::{BranchName, TerminalName};
+use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, Numbered, Reason, Report};
@@ -46,11 +46,11 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
         let detail = format!("Report {} came, {} is the next.", first.seq, stored + 1);
         return Err(ApiError::new(Code::ReportOutOfOrder, detail, format!("Send the reports from {} on.", stored + 1)));
     }
-    let mut fleet_changed = false;
+    let (mut fleet_changed, mut lost) = (false, Vec::new());
     let mut through = stored;
     for numbered in reports.into_iter().filter(|r| r.seq > stored) {
         through = numbered.seq;
-        fleet_changed |= store(&transaction, branch, numbered, now).await?;
+        fleet_changed |= store(&transaction, branch, numbered, now, &mut lost).await?;
     }
     if through > stored {
         db::reports::advance(&transaction, branch, epoch, through).await?;
@@ -60,6 +60,7 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
         issued = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?.issued.is_some();
     }
     commit(transaction).await?;
+    app.renewals.ask(lost);
     if issued {
         app.counters.plan_issued();
     }
@@ -82,12 +83,13 @@ fn check_shape(reports: &[Numbered]) -> ApiResult<()> {
     Ok(())
 }
 
-/// Stores one report; true if the branch's plan may have to change.
+/// Stores one report; true if the branch's plan may have to change. `lost`: artifacts that the branch had whole before.
 async fn store<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     numbered: Numbered,
     now: DateTime<Utc>,
+    lost: &mut Vec<Digest>,
 ) -> ApiResult<bool> {
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
@@ -119,7 +121,9 @@ async fn store<C: GenericClient>(
             if db::artifacts::find_published(c, &artifact).await?.is_some() {
                 let trouble = trouble.map(|t| clean(clip_reason(&t), wire::MAX_REASON_LEN));
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
-                db::branches::set_artifact(c, &held, now).await?;
+                if db::branches::set_artifact(c, &held, now).await? {
+                    lost.push(artifact);
+                }
             }
         }
         Report::Store { capacity_bytes, free_bytes, held_bytes } => {

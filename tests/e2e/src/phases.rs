@@ -134,12 +134,14 @@ pub struct Director<'a> {
     gate: Option<Part>,
     /// The release's row, held for [`Phase::Showing`].
     held: Option<Held>,
+    /// Why the last look showed nothing.
+    trouble: Option<String>,
 }
 
 impl<'a> Director<'a> {
     /// For `version`, whose way ends on `terminal` in slot `target`.
     pub fn new(lab: &'a Lab, terminal: TerminalRef, version: Version, target: Slot) -> Self {
-        Self { lab, terminal, version, target, gate: None, held: None }
+        Self { lab, terminal, version, target, gate: None, held: None, trouble: None }
     }
 
     /// What drives a phase.
@@ -183,7 +185,8 @@ impl<'a> Director<'a> {
             self.lab.check_parts()?;
             let mut near = false;
             if begun.elapsed() > COMES {
-                bail!("{phase} did not come in {:.0?}\n{}", begun.elapsed(), self.lab.describe().await);
+                let trouble = self.trouble.take().unwrap_or_default();
+                bail!("{phase} did not come in {:.0?} {trouble}\n{}", begun.elapsed(), self.lab.describe().await);
             }
             // Not running: the machine restarts, or the service manager brings it back.
             if self.lab.freeze(&driver).await.is_ok() {
@@ -244,7 +247,9 @@ impl<'a> Director<'a> {
     async fn look(&mut self, phase: Phase) -> anyhow::Result<Look> {
         if phase < Phase::Fetching {
             // Without its database head office gets nowhere either; the look is repeated.
-            let Ok(Some(recorded)) = self.lab.recorded().await else { return Ok(Look::Near) };
+            let recorded = self.lab.recorded().await;
+            self.trouble = recorded.as_ref().err().map(|e| format!("(the last look: {e})"));
+            let Ok(Some(recorded)) = recorded else { return Ok(Look::Near) };
             match recorded.state {
                 ReleaseState::Rejected | ReleaseState::Withdrawn | ReleaseState::AwaitingSignature => {
                     self.lab.thaw(&Part::head_office())?;
@@ -398,7 +403,8 @@ impl<'a> Director<'a> {
                 if env()?.default != self.target {
                     return Ok(Look::Near);
                 }
-                let known = lab.updated(terminal).await?;
+                // Head office's database may be coming up after the phase before.
+                let Ok(known) = lab.updated(terminal).await else { return Ok(Look::Near) };
                 ensure!(known != Some(UpdateState::Confirmed), "confirming was passed: head office knows");
                 let known = known.map_or("nothing", UpdateState::as_str);
                 Look::Here(format!("journal: {state}; slot {} is the default, head office knows {known}", self.target))

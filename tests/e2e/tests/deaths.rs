@@ -176,3 +176,22 @@ async fn nsenter(lab: &Lab, terminal: &TerminalRef, script: &str) -> anyhow::Res
     lab.run_in(&Place::Terminal(terminal.clone()), "nsenter", &["-t", &pid, "-m", "sh", "-c", script]).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_lost_its_store_fetches_everything_again() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let lab = Lab::start(quick("store-lost", images.healthy("1.0.0", 100_000)?, 1, 1, 64 << 20)?).await?;
+    bring_out(&lab, "2.0.0", images.healthy("2.0.0", 12_000_000)?).await?;
+    all_confirmed(&lab, "2.0.0").await?;
+    let branch = lab.branches().remove(0);
+    let held = async || {
+        let status = lab.branch_api(&branch)?.status().await?;
+        Ok::<_, lab::LabError>(status.branches[0].artifacts.iter().map(|a| a.complete).collect::<Vec<_>>())
+    };
+    assert_eq!(held().await?, [true]);
+    lab.empty_store(&branch).await?;
+    lab.wait("the loss to be seen", PATIENCE, async || Ok((held().await? == [false]).then_some(()))).await?;
+    lab.wait("all of it again", PATIENCE, async || Ok((held().await? == [true]).then_some(()))).await?;
+    lab.stop().await?;
+    Ok(())
+}

@@ -198,7 +198,7 @@ impl Lab {
         let site = self.site_of(place)?;
         let name = if site.number == 0 { "head_office" } else { "branch_server" };
         let mut config = tokio_postgres::Config::new();
-        config.host_path(site.temp.join("postgres")).user("postgres").dbname(name);
+        config.host_path(site.database().join("postgres")).user("postgres").dbname(name);
         config.connect_timeout(Duration::from_secs(3)).application_name("lab");
         let (client, connection) = config.connect(NoTls).await.map_err(statement)?;
         // It ends with the client, or with the server.

@@ -140,8 +140,11 @@ impl Site {
 
     /// Head office's configuration.
     pub(crate) fn head_office(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
+        let policy = self.folder.join("policy.toml");
+        // Images that tests make grow and shrink as they need.
+        write(&policy, "[size-growth]\nwarn_above_percent = 100000\n")?;
         let own = format!(
-            "\n[encoding]\nlevel = {}\n\n[tracker]\nannounce_url = {:?}\n{}",
+            "\n[policy]\nfile = {policy:?}\n\n[encoding]\nlevel = {}\n\n[tracker]\nannounce_url = {:?}\n{}",
             options.encode_level,
             self.announce_url(),
             self.tracker_keys()

@@ -18,6 +18,19 @@ use crate::status::picture;
 /// How often head office is asked.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// The release as it stands, also if head office is away for a moment: all of the archive arrived.
+pub(super) async fn look(server: &JsonClient, id: Uuid, retries: u32) -> Result<Release, Failure> {
+    let mut backoff = Backoff::new(INTERVAL, Duration::from_secs(30));
+    loop {
+        match fetch(server, id).await {
+            Err(Failure::Client(e)) if e.is_transient() && backoff.failures() < retries => {
+                tokio::time::sleep(backoff.next()).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Waits until nothing further happens by itself to the release.
 pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
     let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };

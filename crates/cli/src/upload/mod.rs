@@ -44,7 +44,7 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
         if wait {
             return follow::follow(&server, id, retries, global.json).await;
         }
-        let release = crate::commands::fetch(&server, id).await?;
+        let release = follow::look(&server, id, retries).await?;
         answer(global.json, &release, |r| {
             format!("{} is uploaded as {id} and {}.\n`filial release show {id}` has its checklist.", called(r), r.state)
         })
