@@ -145,7 +145,7 @@ async fn branch(
     terminals: u64,
 ) -> Result<Branch, DatabaseError> {
     let mut assignments: Vec<Assigned> = Vec::new();
-    for step in plan.iter().flat_map(|p| &p.steps) {
+    for step in plan.iter().flat_map(|p| p.entries()) {
         let assigned = Assigned { product: step.product.clone(), version: step.version.clone() };
         if !assignments.contains(&assigned) {
             assignments.push(assigned);

@@ -159,7 +159,7 @@ fn plan(bytes: &[u8]) {
     match accept::judge(&sealed, &read.branch, None, now) {
         Ok(accept::Offer::Accepted(taken)) => {
             assert_eq!(taken, read, "a plan changes when it is sealed");
-            assert!(taken.expires > now && taken.steps.len() <= accept::MAX_STEPS);
+            assert!(taken.expires > now && taken.entries().count() <= accept::MAX_STEPS);
         }
         Ok(accept::Offer::Unchanged) => panic!("there was no plan before"),
         Err(_) => {}

@@ -88,7 +88,7 @@ pub async fn forget<C: GenericClient>(
     now: DateTime<Utc>,
 ) -> Result<u64, DatabaseError> {
     if let Some(plan) = db::plans::newest(c, branch).await? {
-        let named: Vec<_> = plan.steps.iter().map(|step| step.artifact.sha256).collect();
+        let named: Vec<_> = plan.entries().map(|step| step.artifact.sha256).collect();
         db::artifacts::named_until(c, &named, now).await?;
     }
     // Whoever follows its events looks again, and is refused.
@@ -128,7 +128,7 @@ fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
 
 fn artifacts(plan: &PlanRow, held: &[HeldRow]) -> Vec<BranchArtifact> {
     let mut artifacts: Vec<BranchArtifact> = Vec::new();
-    for step in &plan.steps {
+    for step in plan.entries() {
         if artifacts.iter().any(|a| a.artifact == step.artifact.sha256) {
             continue;
         }

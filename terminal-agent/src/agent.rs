@@ -145,7 +145,7 @@ impl Agent {
         let report = self.report(&old, &new, new.reason().cloned());
         let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
         let named = self.session.plan.as_ref().is_some_and(|p| {
-            new.update().is_some_and(|u| p.steps.iter().any(|s| s.artifact.sha256 == u.artifact.sha256))
+            new.update().is_some_and(|u| p.entries().any(|s| s.artifact.sha256 == u.artifact.sha256))
         });
         self.keeper.change(now, |journal| {
             learn(journal, &old, &event, named, now);

@@ -181,7 +181,7 @@ impl Agent {
             return Ok(());
         }
         self.talk.refused = None;
-        let named = |artifact: &Digest| plan.steps.iter().any(|s| s.artifact.sha256 == *artifact);
+        let named = |artifact: &Digest| plan.entries().any(|s| s.artifact.sha256 == *artifact);
         let mut artifacts = self.keeper.journal().artifacts.clone();
         for (artifact, held) in &mut artifacts {
             held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };

@@ -150,7 +150,8 @@ async fn consider(app: &App, branch: &BranchName, offer: Offer) -> Result<(), Da
             plan::replace(&tx, &accepted, &offered, now).await?;
             call_terminals(&tx, now).await?;
             db::commit(tx).await?;
-            tracing::info!(serial = accepted.serial, steps = accepted.steps.len(), "new plan");
+            let (steps, packages) = (accepted.steps.len(), accepted.packages.len());
+            tracing::info!(serial = accepted.serial, steps, packages, "new plan");
             app.signals.pass.notify_one();
             Ok(())
         }

@@ -39,7 +39,7 @@ async fn offered(
         Some((stage, Some(bytes))) if stage.is_available() => Ok(bytes),
         Some((stage, _)) if stage != Stage::Dropping => Err(not_yet(&what)),
         _ => {
-            let named = planned(client).await?.is_some_and(|p| p.steps.iter().any(|s| s.artifact.sha256 == *artifact));
+            let named = planned(client).await?.is_some_and(|p| p.entries().any(|s| s.artifact.sha256 == *artifact));
             Err(if named { not_yet(&what) } else { ApiError::not_found(format!("artifact {artifact}")) })
         }
     }
@@ -98,7 +98,7 @@ pub async fn manifest(app: Data<App>, sha256: Path<String>) -> Result<HttpRespon
     if let Some(bytes) = manifests::read(&client, &manifest).await? {
         return Ok(HttpResponse::Ok().content_type("application/toml").body(bytes));
     }
-    let named = planned(&client).await?.is_some_and(|p| p.steps.iter().any(|s| s.manifest == manifest));
+    let named = planned(&client).await?.is_some_and(|p| p.entries().any(|s| s.manifest == manifest));
     Err(if named {
         not_yet(&format!("Manifest {manifest}"))
     } else {

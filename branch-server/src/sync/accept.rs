@@ -7,7 +7,7 @@ use fleet_types::{BranchName, Digest};
 use wire::v1::plan::{ArtifactRef, Plan};
 use wire::{Envelope, EnvelopeError, PLAN_PAYLOAD_TYPE};
 
-/// Most steps of a plan.
+/// Most steps and packages of a plan, together.
 pub const MAX_STEPS: usize = 1000;
 
 /// Largest artifact in bytes (8 TiB): no disk image is larger, and sums of them stay within 64 bits.
@@ -133,11 +133,12 @@ fn sound(plan: &Plan) -> Result<(), String> {
     if plan.serial == 0 || i64::try_from(plan.serial).is_err() {
         return Err("its serial is out of range".to_owned());
     }
-    if plan.steps.len() > MAX_STEPS {
-        return Err(format!("it has {} steps, at most {MAX_STEPS} are followed", plan.steps.len()));
+    let entries = plan.entries().count();
+    if entries > MAX_STEPS {
+        return Err(format!("it has {entries} steps and packages, at most {MAX_STEPS} are followed"));
     }
     let mut seen: BTreeMap<Digest, (&ArtifactRef, Digest, u64)> = BTreeMap::new();
-    for step in &plan.steps {
+    for step in plan.entries() {
         let (artifact, payload) = (&step.artifact, &step.payload);
         if artifact.length > MAX_ARTIFACT || payload.length > MAX_ARTIFACT {
             return Err(format!("artifact {} is larger than {MAX_ARTIFACT} bytes", artifact.sha256.short()));
@@ -190,7 +191,8 @@ mod tests {
 
     fn plan(serial: u64) -> Plan {
         let steps = vec![step()];
-        Plan { format: 1, branch: north(), serial, issued: now(), expires: now() + TimeDelta::days(30), steps }
+        let (issued, expires) = (now(), now() + TimeDelta::days(30));
+        Plan { format: 1, branch: north(), serial, issued, expires, steps, packages: Vec::new() }
     }
 
     fn seal(plan: &Plan) -> Envelope {
@@ -250,10 +252,16 @@ mod tests {
             edit(&mut plan);
             refusal(&plan, None)
         };
-        assert!(with(&|p| p.steps = vec![step(); MAX_STEPS + 1]).contains("1001 steps"));
+        assert!(with(&|p| p.steps = vec![step(); MAX_STEPS + 1]).contains("1001 steps and packages"));
+        assert!(with(&|p| p.packages = vec![step(); MAX_STEPS]).contains("1001 steps and packages"));
         assert!(with(&|p| p.steps[0].artifact.length = MAX_ARTIFACT + 1).contains("larger than"));
         assert!(with(&|p| p.steps[0].artifact.index_length = 1 << 27).contains("the index of artifact 03030303"));
         assert!(with(&|p| p.steps[0].payload.name = "a\u{7}".into()).contains("not fit to be shown"));
+        let huge = |p: &mut Plan| {
+            p.packages = vec![step()];
+            p.packages[0].artifact.length = MAX_ARTIFACT + 1;
+        };
+        assert!(with(&huge).contains("larger than"), "packages have the same bounds");
         assert!(with(&|p| p.serial = u64::MAX).contains("serial is out of range"));
         let twice = with(&|p| {
             p.steps.push(step());

@@ -13,7 +13,7 @@ pub use super::action::{Action, Waiting};
 pub struct Wanted {
     /// What travels.
     pub artifact: ArtifactRef,
-    /// What it becomes in a slot.
+    /// What it becomes in a slot, or is unpacked from it.
     pub payload: PayloadRef,
     /// The release's manifest.
     pub manifest: Digest,
@@ -23,10 +23,10 @@ pub struct Wanted {
     pub version: Version,
 }
 
-/// The plan's artifacts in the order of its steps, each once.
+/// The plan's artifacts in the order of its steps, then of its packages, each once.
 pub fn wanted(plan: &Plan) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
-    for step in &plan.steps {
+    for step in plan.entries() {
         if wanted.iter().all(|w| w.artifact.sha256 != step.artifact.sha256) {
             wanted.push(Wanted {
                 artifact: step.artifact.clone(),
@@ -40,10 +40,10 @@ pub fn wanted(plan: &Plan) -> Vec<Wanted> {
     wanted
 }
 
-/// Every manifest that the plan names, with the artifacts whose steps name it.
+/// Every manifest that the plan names, with the artifacts whose steps or packages name it.
 pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
     let mut manifests: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
-    for step in &plan.steps {
+    for step in plan.entries() {
         manifests.entry(step.manifest).or_default().insert(step.artifact.sha256);
     }
     manifests
@@ -54,7 +54,7 @@ pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
 pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Vec<Digest> {
     let ready = |w: &Wanted| {
         let same = offered.iter().any(|o| o.artifact == w.artifact);
-        same && plan.steps.iter().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
+        same && plan.entries().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
     };
     wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
 }

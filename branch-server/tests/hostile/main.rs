@@ -53,6 +53,7 @@ impl World {
             issued,
             expires: "2040-01-01T08:00:00Z".parse().unwrap(),
             steps,
+            packages: Vec::new(),
         };
         branch.head_office.with(|s| s.plan = Some(Envelope::unsigned(PLAN_PAYLOAD_TYPE, &plan).unwrap()));
         branch_server::jobs::sync::once(&branch.app).await.unwrap();

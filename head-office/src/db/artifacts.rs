@@ -27,8 +27,8 @@ service_kit::statements! {
                 AND NOT EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
                     WHERE p.artifact_sha256 = a.sha256 AND r.state <> 'withdrawn')
                 AND a.sha256 NOT IN (SELECT s.value -> 'artifact' ->> 'sha256' FROM branches b
-                    CROSS JOIN LATERAL (SELECT steps FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) n
-                    CROSS JOIN LATERAL jsonb_array_elements(n.steps) s WHERE s.value -> 'artifact' ->> 'sha256' IS NOT NULL))
+                    CROSS JOIN LATERAL (SELECT steps || packages AS named FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) n
+                    CROSS JOIN LATERAL jsonb_array_elements(n.named) s WHERE s.value -> 'artifact' ->> 'sha256' IS NOT NULL))
         ORDER BY a.stage = 'held', a.last_named NULLS FIRST, a.created_at, a.sha256 LIMIT $2";
     // What is on its way out goes on; what is held leaves if nobody needs it again meanwhile.
     LEAVE = "UPDATE artifacts a SET stage = CASE a.stage WHEN 'held' THEN 'leaving' ELSE a.stage END WHERE a.sha256 = $1

@@ -10,13 +10,16 @@ use wire::v1::plan::{Plan, Step};
 use super::{get, json, signed, text, to_json, unsigned};
 
 service_kit::statements! {
-    INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, envelope)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[], $6::jsonb[])";
+    INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, packages, envelope)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[], $6::jsonb[],
+            $7::jsonb[])";
     REMOVE_OF_BRANCH = "DELETE FROM plans WHERE branch = $1";
-    NEWEST = "SELECT branch, serial, issued, expires, steps FROM plans WHERE branch = $1 ORDER BY serial DESC LIMIT 1";
-    NAMING = "SELECT count(*) AS count FROM plans WHERE branch = $1 AND expires > $2 AND steps @> $3";
+    NEWEST = "SELECT branch, serial, issued, expires, steps, packages FROM plans WHERE branch = $1
+        ORDER BY serial DESC LIMIT 1";
+    NAMING = "SELECT count(*) AS count FROM plans
+        WHERE branch = $1 AND expires > $2 AND (steps @> $3 OR packages @> $3)";
     // One look into the index for each branch, however many plans it ever had.
-    NEWEST_OF = "SELECT p.branch, p.serial, p.issued, p.expires, p.steps FROM unnest($1::text[]) AS b (name)
+    NEWEST_OF = "SELECT p.branch, p.serial, p.issued, p.expires, p.steps, p.packages FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
@@ -34,6 +37,15 @@ pub struct PlanRow {
     pub expires: DateTime<Utc>,
     /// What it orders.
     pub steps: Vec<Step>,
+    /// The packages that it names.
+    pub packages: Vec<Step>,
+}
+
+impl PlanRow {
+    /// Everything that it names: the steps in their order, then the packages.
+    pub fn entries(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(&self.packages)
+    }
 }
 
 fn from_row(row: &Row) -> Result<PlanRow, DatabaseError> {
@@ -43,6 +55,7 @@ fn from_row(row: &Row) -> Result<PlanRow, DatabaseError> {
         issued: get(row, "issued")?,
         expires: get(row, "expires")?,
         steps: json(row, "steps")?.unwrap_or_default(),
+        packages: json(row, "packages")?.unwrap_or_default(),
     })
 }
 
@@ -56,8 +69,9 @@ pub async fn insert_all<C: GenericClient>(c: &C, plans: &[(Plan, Envelope)]) -> 
     let issued: Vec<_> = plans.iter().map(|(p, _)| p.issued).collect();
     let expires: Vec<_> = plans.iter().map(|(p, _)| p.expires).collect();
     let steps: Vec<_> = plans.iter().map(|(p, _)| to_json(&p.steps, "steps")).collect::<Result<_, _>>()?;
+    let packages: Vec<_> = plans.iter().map(|(p, _)| to_json(&p.packages, "packages")).collect::<Result<_, _>>()?;
     let envelopes: Vec<_> = plans.iter().map(|(_, e)| to_json(e, "envelope")).collect::<Result<_, _>>()?;
-    execute(c, INSERT_ALL, &[&branches, &serials, &issued, &expires, &steps, &envelopes]).await.map(drop)
+    execute(c, INSERT_ALL, &[&branches, &serials, &issued, &expires, &steps, &packages, &envelopes]).await.map(drop)
 }
 
 /// Forgets every plan of a branch.
@@ -97,7 +111,7 @@ pub async fn envelope<C: GenericClient>(
     Ok(row.as_ref().map(|row| json(row, "envelope")).transpose()?.flatten())
 }
 
-/// Whether a plan of the branch that has not expired has a step with `part`, such as `{"manifest": "…"}`.
+/// Whether a plan of the branch that has not expired has a step or package with `part`, such as `{"manifest": "…"}`.
 ///
 /// # Errors
 /// As every statement.

@@ -11,7 +11,7 @@ use wire::v1::plan::Plan;
 use wire::v1::sync::Event;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
-use super::plan::{self, Assignment, Fleet, Image, Previous, Proposal, Terminal};
+use super::plan::{self, Assignment, Fleet, Payload, Previous, Proposal, Terminal};
 use crate::db;
 use crate::db::plans::PlanRow;
 
@@ -88,8 +88,10 @@ async fn refresh_batch<C: GenericClient>(
             let envelope =
                 Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).map_err(|e| DatabaseError::value("envelope", e))?;
             issued.push((plan.clone(), envelope));
-            replaced.extend(previous.iter().flat_map(|p| &p.steps).map(|step| step.artifact.sha256));
-            tracing::info!(%branch, serial = plan.serial, steps = plan.steps.len(), "plan issued");
+            let named = previous.iter().flat_map(|p| p.steps.iter().chain(&p.packages));
+            replaced.extend(named.map(|step| step.artifact.sha256));
+            let (steps, packages) = (plan.steps.len(), plan.packages.len());
+            tracing::info!(%branch, serial = plan.serial, steps, packages, "plan issued");
         }
         outcomes.push(Outcome { proposal, issued: plan });
     }
@@ -115,14 +117,21 @@ pub async fn wake<C: GenericClient>(c: &C, audiences: &[String], now: DateTime<U
 async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<BranchName, Fleet>, DatabaseError> {
     let rows = db::assignments::of_branches(c, branches).await?;
     let releases: BTreeSet<Uuid> = rows.iter().map(|r| r.release).collect();
-    let mut images: HashMap<Uuid, Vec<Image>> = HashMap::new();
+    let (mut images, mut packages): (HashMap<Uuid, Vec<Payload>>, HashMap<Uuid, Vec<Payload>>) = Default::default();
     for row in db::payloads::of_releases(c, &releases.into_iter().collect::<Vec<_>>()).await? {
-        images.entry(row.release).or_default().extend(image(&row));
+        // Components are not for terminals.
+        let of_kind = match row.kind.as_str() {
+            "slot-image" => &mut images,
+            "package" => &mut packages,
+            _ => continue,
+        };
+        of_kind.entry(row.release).or_default().extend(payload(&row));
     }
     let mut fleets: HashMap<BranchName, Fleet> = HashMap::new();
     for row in rows {
         fleets.entry(row.branch).or_default().assignments.push(Assignment {
             images: images.get(&row.release).cloned().unwrap_or_default(),
+            packages: packages.get(&row.release).cloned().unwrap_or_default(),
             product: row.product,
             version: row.version,
             manifest: row.manifest,
@@ -138,12 +147,12 @@ async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<Bran
 }
 
 fn from_row(row: PlanRow) -> (BranchName, Previous) {
-    let previous = Previous { serial: row.serial, issued: row.issued, expires: row.expires, steps: row.steps };
-    (row.branch, previous)
+    let PlanRow { branch, serial, issued, expires, steps, packages } = row;
+    (branch, Previous { serial, issued, expires, steps, packages })
 }
 
-fn image(row: &db::payloads::PayloadRow) -> Option<Image> {
-    // Components and packages are not for slots; a published release's payloads all have artifacts.
-    let artifact = row.artifact.clone().filter(|_| row.kind == "slot-image")?;
-    Some(Image { compatible: row.compatible.clone(), payload: row.payload.clone(), artifact })
+fn payload(row: &db::payloads::PayloadRow) -> Option<Payload> {
+    // A published release's payloads all have artifacts.
+    let artifact = row.artifact.clone()?;
+    Some(Payload { compatible: row.compatible.clone(), payload: row.payload.clone(), artifact })
 }

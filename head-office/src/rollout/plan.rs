@@ -11,12 +11,12 @@ use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
 /// The plan's format that this planner writes.
 const FORMAT: u32 = 1;
 
-/// A slot image of a published release.
+/// A payload of a published release that is for terminals: a slot image or a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// The models it is for.
+pub struct Payload {
+    /// The models it is for. A package without any is for every model.
     pub compatible: Vec<ModelName>,
-    /// What ends up in the slot.
+    /// What ends up in the slot, or is unpacked.
     pub payload: PayloadRef,
     /// What travels.
     pub artifact: ArtifactRef,
@@ -36,7 +36,9 @@ pub struct Assignment {
     /// When it was assigned.
     pub at: DateTime<Utc>,
     /// The release's slot images.
-    pub images: Vec<Image>,
+    pub images: Vec<Payload>,
+    /// The release's packages.
+    pub packages: Vec<Payload>,
 }
 
 /// A terminal of the branch.
@@ -62,8 +64,10 @@ pub struct Fleet {
 /// Why an assignment gives a terminal nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exclusion {
-    /// The release has no image for its model.
+    /// The release has images, and none for its model.
     NotForModel(ModelName),
+    /// The release has packages alone, and none for its model.
+    NoPackage(ModelName),
     /// Its slot is smaller than the image.
     SlotTooSmall {
         /// Size of its smaller slot in bytes.
@@ -79,13 +83,14 @@ impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotForModel(model) => write!(f, "the release has no image for model {model}"),
+            Self::NoPackage(model) => write!(f, "the release has no package for model {model}"),
             Self::SlotTooSmall { slot, image } => write!(f, "its slot has {slot} bytes, the image {image}"),
             Self::SlotTaken(product) => write!(f, "its slot goes to {product}, which was assigned later"),
         }
     }
 }
 
-/// A terminal that an assignment gives nothing, and why.
+/// A terminal that an assignment gives nothing for its slot although it could, or nothing at all; and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excluded {
     /// The terminal.
@@ -101,6 +106,8 @@ pub struct Excluded {
 pub struct Proposal {
     /// The steps, in order: products by name, images in the manifest's order, terminals by name.
     pub steps: Vec<Step>,
+    /// The packages, in order: products by name, payloads by name, terminals by name.
+    pub packages: Vec<Step>,
     /// Who is left out.
     pub excluded: Vec<Excluded>,
 }
@@ -116,6 +123,8 @@ pub struct Previous {
     pub expires: DateTime<Utc>,
     /// What it orders.
     pub steps: Vec<Step>,
+    /// The packages that it names.
+    pub packages: Vec<Step>,
 }
 
 /// Decides the steps for a branch.
@@ -128,7 +137,12 @@ pub fn propose(fleet: &Fleet) -> Proposal {
         let mut named: Vec<Vec<TerminalName>> = vec![Vec::new(); assignment.images.len()];
         let mut terminals: Vec<&Terminal> = fleet.terminals.iter().collect();
         terminals.sort_by(|a, b| a.name.cmp(&b.name));
+        packages(assignment, &terminals, &mut proposal.packages);
         for terminal in terminals {
+            // A release of packages alone leaves the slot alone.
+            if assignment.images.is_empty() && assignment.packages.iter().any(|p| is_for(p, terminal)) {
+                continue;
+            }
             match image_for(assignment, terminal, &slots) {
                 Ok(image) => named[image].push(terminal.name.clone()),
                 Err(why) => proposal.excluded.push(Excluded {
@@ -158,8 +172,11 @@ pub fn issue(
     life: TimeDelta,
 ) -> Option<Plan> {
     let needed = match previous {
-        None => !proposal.steps.is_empty(),
-        Some(previous) => previous.steps != proposal.steps || is_past_half(previous, now),
+        None => !(proposal.steps.is_empty() && proposal.packages.is_empty()),
+        Some(previous) => {
+            let says_the_same = previous.steps == proposal.steps && previous.packages == proposal.packages;
+            !says_the_same || is_past_half(previous, now)
+        }
     };
     needed.then(|| Plan {
         format: FORMAT,
@@ -168,6 +185,7 @@ pub fn issue(
         issued: now,
         expires: now + life,
         steps: proposal.steps.clone(),
+        packages: proposal.packages.clone(),
     })
 }
 
@@ -196,13 +214,33 @@ fn slot_owners(fleet: &Fleet) -> BTreeMap<&TerminalName, &ProductName> {
     owners
 }
 
+/// The release's packages for these terminals: each terminal gets all that are for it.
+fn packages(assignment: &Assignment, terminals: &[&Terminal], into: &mut Vec<Step>) {
+    let mut payloads: Vec<&Payload> = assignment.packages.iter().collect();
+    payloads.sort_by(|a, b| a.payload.name.cmp(&b.payload.name));
+    for payload in payloads {
+        let named: Vec<TerminalName> =
+            terminals.iter().filter(|t| is_for(payload, t)).map(|t| t.name.clone()).collect();
+        if !named.is_empty() {
+            into.push(step(assignment, payload, named));
+        }
+    }
+}
+
+fn is_for(package: &Payload, terminal: &Terminal) -> bool {
+    package.compatible.is_empty() || package.compatible.contains(&terminal.model)
+}
+
 fn image_for(
     assignment: &Assignment,
     terminal: &Terminal,
     slots: &BTreeMap<&TerminalName, &ProductName>,
 ) -> Result<usize, Exclusion> {
     let found = assignment.images.iter().position(|i| i.compatible.contains(&terminal.model));
-    let number = found.ok_or_else(|| Exclusion::NotForModel(terminal.model.clone()))?;
+    let number = found.ok_or_else(|| match assignment.images.is_empty() && !assignment.packages.is_empty() {
+        true => Exclusion::NoPackage(terminal.model.clone()),
+        false => Exclusion::NotForModel(terminal.model.clone()),
+    })?;
     if let Some(owner) = slots.get(&terminal.name).filter(|owner| **owner != &assignment.product) {
         return Err(Exclusion::SlotTaken((*owner).clone()));
     }
@@ -213,14 +251,14 @@ fn image_for(
     Ok(number)
 }
 
-fn step(assignment: &Assignment, image: &Image, terminals: Vec<TerminalName>) -> Step {
+fn step(assignment: &Assignment, payload: &Payload, terminals: Vec<TerminalName>) -> Step {
     Step {
         terminals,
         product: assignment.product.clone(),
         version: assignment.version.clone(),
         manifest: assignment.manifest,
-        payload: image.payload.clone(),
-        artifact: image.artifact.clone(),
+        payload: payload.payload.clone(),
+        artifact: payload.artifact.clone(),
         downgrade: assignment.downgrade,
     }
 }

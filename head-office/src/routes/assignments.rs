@@ -1,5 +1,7 @@
 //! Assignments: this branch runs this release.
 
+use std::collections::BTreeSet;
+
 use actix_web::web::{Data, Json, Path};
 use fleet_types::{BranchName, ProductName, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
@@ -53,13 +55,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     Ok(Json(PlanIssued {
         branch: branch.clone(),
         serial: newest.map_or(0, |p| p.serial),
-        terminals: outcome
-            .proposal
-            .steps
-            .iter()
-            .filter(|s| s.product == *product)
-            .flat_map(|s| s.terminals.clone())
-            .collect(),
+        terminals: named(&outcome, product).into_iter().cloned().collect(),
     }))
 }
 
@@ -96,9 +92,15 @@ pub async fn unassign(
     Ok(Json(PlanIssued { branch: branch.clone(), serial, terminals: Vec::new() }))
 }
 
+/// The terminals that get something of the product.
+fn named<'a>(outcome: &'a Outcome, product: &ProductName) -> BTreeSet<&'a TerminalName> {
+    let entries = outcome.proposal.steps.iter().chain(&outcome.proposal.packages);
+    entries.filter(|s| s.product == *product).flat_map(|s| &s.terminals).collect()
+}
+
 /// A branch without terminals may be assigned anything: the plan comes with the first that fits.
 fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
-    let fits = outcome.proposal.steps.iter().any(|s| s.product == body.product);
+    let fits = !named(outcome, &body.product).is_empty();
     let mut excluded = outcome.proposal.excluded.iter().filter(|e| e.product == body.product).peekable();
     if fits || excluded.peek().is_none() {
         return Ok(());
@@ -106,10 +108,11 @@ fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
     let reasons: Vec<String> = excluded.take(MAX_REASONS).map(|e| format!("{}: {}", e.terminal, e.why)).collect();
     let detail =
         format!("{} {} fits no terminal of {}: {}.", body.product, body.version, body.branch, reasons.join("; "));
-    Err(ApiError::new(Code::NothingToInstall, detail, "Publish a release with an image for these terminals."))
+    Err(ApiError::new(Code::NothingToInstall, detail, "Publish a release with an image or a package for these terminals."))
 }
 
 async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Assign) -> ApiResult<()> {
+    // Of slots only: a package of an older version may lie beside what runs.
     let named = |name: &TerminalName| {
         outcome.proposal.steps.iter().any(|s| s.product == body.product && s.terminals.contains(name))
     };

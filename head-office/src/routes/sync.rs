@@ -30,7 +30,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new() })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;
     let mut available = Vec::new();
-    for step in &newest.steps {
+    for step in newest.entries() {
         let artifact = step.artifact.sha256;
         if !available.contains(&artifact) && db::artifacts::find_published(&client, &artifact).await?.is_some() {
             available.push(artifact);

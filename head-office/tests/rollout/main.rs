@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
-use head_office::rollout::plan::{Assignment, Fleet, Image, Previous, Proposal, Terminal, issue, next_serial, propose};
+use head_office::rollout::plan::{Assignment, Fleet, Payload, Previous, Proposal, Terminal, issue, next_serial, propose};
 use proptest::prelude::*;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
@@ -17,9 +17,9 @@ fn life() -> TimeDelta {
     TimeDelta::days(30)
 }
 
-fn image(models: &[&str], length: u64) -> Image {
+fn image(models: &[&str], length: u64) -> Payload {
     let digest = |n: u8| Digest::new([n; 32]);
-    Image {
+    Payload {
         compatible: models.iter().map(|m| m.parse().unwrap()).collect(),
         payload: PayloadRef { name: "rootfs".into(), sha256: digest(1), length },
         artifact: ArtifactRef {
@@ -41,6 +41,7 @@ fn assignment(product: &str, version: &str, models: &[&str], minute: i64) -> Ass
         downgrade: false,
         at: now() + TimeDelta::minutes(minute),
         images: vec![image(models, 300 * MIB)],
+        packages: Vec::new(),
     }
 }
 
@@ -64,6 +65,10 @@ fn readable(proposal: &Proposal) -> String {
     for step in &proposal.steps {
         let names: Vec<&str> = step.terminals.iter().map(|t| t.as_str()).collect();
         text += &format!("{} {} for {}\n", step.product, step.version, names.join(", "));
+    }
+    for package in &proposal.packages {
+        let names: Vec<&str> = package.terminals.iter().map(|t| t.as_str()).collect();
+        text += &format!("{} {} {} on {}\n", package.product, package.version, package.payload.name, names.join(", "));
     }
     for excluded in &proposal.excluded {
         text += &format!("not {} on {}: {}\n", excluded.product, excluded.terminal, excluded.why);
@@ -119,6 +124,52 @@ fn nothing_is_planned_for_nobody() {
     assert_eq!(plan(&[], "till-1:k1:512"), "");
 }
 
+fn package(name: &str, models: &[&str]) -> Payload {
+    let mut package = image(models, MIB);
+    package.payload.name = name.into();
+    package
+}
+
+#[test]
+fn packages_go_to_every_terminal_that_they_are_for_by_name_whatever_has_the_slot() {
+    let mut both = assignment("kiosk", "2.0.0", &["k1"], 0);
+    both.packages = vec![package("tools", &["k1", "k2"]), package("fonts", &[])];
+    let sign = assignment("sign", "1.0.0", &["k1"], 5);
+    assert_eq!(
+        plan(&[both, sign], "till-3:k9:512 till-2:k2:512 till-1:k1:512"),
+        "sign 1.0.0 for till-1\n\
+         kiosk 2.0.0 fonts on till-1, till-2, till-3\n\
+         kiosk 2.0.0 tools on till-1, till-2\n\
+         not kiosk on till-1: its slot goes to sign, which was assigned later\n\
+         not kiosk on till-2: the release has no image for model k2\n\
+         not kiosk on till-3: the release has no image for model k9\n\
+         not sign on till-2: the release has no image for model k2\n\
+         not sign on till-3: the release has no image for model k9\n"
+    );
+}
+
+#[test]
+fn a_release_of_packages_alone_needs_no_slot() {
+    let mut tools = assignment("tools", "1.0.0", &[], 9);
+    (tools.images, tools.packages) = (Vec::new(), vec![package("tools", &["k1"])]);
+    let kiosk = assignment("kiosk", "2.0.0", &["k1"], 0);
+    assert_eq!(
+        plan(&[tools.clone(), kiosk], "till-1:k1:512 till-2:k2:1"),
+        "kiosk 2.0.0 for till-1\n\
+         tools 1.0.0 tools on till-1\n\
+         not kiosk on till-2: the release has no image for model k2\n\
+         not tools on till-2: the release has no package for model k2\n",
+        "the slot stays with the product that has an image, though the other was assigned later"
+    );
+    let branch = "north".parse().unwrap();
+    let proposal = propose(&Fleet { assignments: vec![tools], terminals: terminals("till-1:k1:512") });
+    let first = issue(&branch, &proposal, None, now(), life()).unwrap();
+    assert!(first.steps.is_empty() && first.packages.len() == 1);
+    let before = previous(&proposal, first.serial);
+    assert_eq!(issue(&branch, &proposal, Some(&before), now(), life()), None);
+    assert!(issue(&branch, &Proposal::default(), Some(&before), now(), life()).is_some(), "taken back is said");
+}
+
 fn one_step() -> Proposal {
     propose(&Fleet {
         assignments: vec![assignment("kiosk", "2.0.0", &["k1"], 0)],
@@ -127,7 +178,7 @@ fn one_step() -> Proposal {
 }
 
 fn previous(proposal: &Proposal, serial: u64) -> Previous {
-    Previous { serial, issued: now(), expires: now() + life(), steps: proposal.steps.clone() }
+    Previous { serial, issued: now(), expires: now() + life(), steps: proposal.steps.clone(), packages: proposal.packages.clone() }
 }
 
 #[test]

@@ -214,6 +214,7 @@ impl World {
             issued: world.now,
             expires: world.now + TimeDelta::days(30),
             steps: releases.iter().map(|r| r.step()).collect(),
+            packages: Vec::new(),
         });
     }
 

@@ -35,6 +35,7 @@ fn plan() -> Value {
             "artifact": { "sha256": digest("03"), "length": 500_000, "index_sha256": digest("04"),
                 "index_length": 176, "info_hash": "05".repeat(20) },
         }],
+        "packages": [],
     })
 }
 
@@ -126,6 +127,8 @@ fn plans() -> Vec<Hostile> {
         with("plan-expires-in-no-time", "envelope-statement", "/expires", json!("tomorrow")),
         with("plan-expires-out-of-range", "envelope-statement", "/expires", json!("+9999999-01-01T00:00:00Z")),
         with("plan-of-many-steps", "plan-unsound", "/steps", json!(vec![&step; 1001])),
+        with("plan-of-many-packages", "plan-unsound", "/packages", json!(vec![&step; 1000])),
+        with("plan-whose-package-contradicts-a-step", "plan-unsound", "/packages", json!([other])),
         with("plan-that-contradicts-itself", "plan-unsound", "/steps", json!([step, other])),
         with("plan-of-an-exabyte", "plan-unsound", "/steps/0/artifact/length", json!(u64::MAX)),
         with("plan-of-a-huge-index", "plan-unsound", "/steps/0/artifact/index_length", json!(400_000)),

@@ -1,13 +1,15 @@
 //! Rule `branch-space`: whether the branches that get the release can hold its artifacts.
 
 use crate::facts::{BranchStore, StoreRoom};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Payload, PayloadKind};
 
 use super::{Case, ELSEWHERE, Judgement, list, plural};
 
 /// What a branch is expected to need for the release, in bytes.
 fn needs(manifest: &Manifest, branch: &BranchStore, percent: u32) -> u64 {
-    let wanted = manifest.payloads.iter().filter(|p| p.compatible.iter().any(|m| branch.models.contains(m)));
+    let everywhere = |p: &Payload| p.kind == PayloadKind::Package && p.compatible.is_empty();
+    let wanted =
+        manifest.payloads.iter().filter(|p| everywhere(p) || p.compatible.iter().any(|m| branch.models.contains(m)));
     let bytes = wanted.fold(0u128, |sum, p| sum + u128::from(p.size));
     u64::try_from((bytes * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX)
 }

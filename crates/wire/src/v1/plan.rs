@@ -17,8 +17,19 @@ pub struct Plan {
     pub issued: DateTime<Utc>,
     /// After this it is not accepted any more.
     pub expires: DateTime<Utc>,
-    /// What to do, in this order.
+    /// What to do, in this order: slot images, one after the other.
     pub steps: Vec<Step>,
+    /// The packages that terminals hold, by product and payload name. They are no steps of a slot's way: nothing of a
+    /// slot waits for one, and an agent that knows nothing of packages leaves them alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Step>,
+}
+
+impl Plan {
+    /// Everything that the plan names: the steps in their order, then the packages.
+    pub fn entries(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(&self.packages)
+    }
 }
 
 /// One release for some terminals of the branch.
@@ -32,11 +43,11 @@ pub struct Step {
     pub version: Version,
     /// SHA-256 of `release.toml`.
     pub manifest: Digest,
-    /// What ends up in the slot.
+    /// What ends up in the slot, or is unpacked.
     pub payload: PayloadRef,
     /// What travels.
     pub artifact: ArtifactRef,
-    /// The version may lie below the installed one.
+    /// The version may lie below the installed one. Says nothing of a package.
     #[serde(default)]
     pub downgrade: bool,
 }
@@ -46,7 +57,7 @@ pub struct Step {
 pub struct PayloadRef {
     /// Its name in the manifest.
     pub name: String,
-    /// SHA-256 of the payload: the last word on what is in the slot.
+    /// SHA-256 of the payload: the last word on what is in the slot, or was unpacked.
     pub sha256: Digest,
     /// Its length in bytes.
     pub length: u64,
