@@ -5,7 +5,10 @@ use chrono::{DateTime, Datelike, Utc};
 use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, Transaction, connection};
 use wire::Code;
-use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, Numbered, Report, UpdateReport};
+use wire::v1::reports::{
+    Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
+    UpdateReport,
+};
 use wire::v1::sync::TerminalFacts;
 
 use crate::app::App;
@@ -80,10 +83,12 @@ async fn apply(
         Report::TerminalSeen { facts } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
-        // Refused by `check`; a bad peer is for head office, which gets it by the queue.
-        Report::Artifact { .. } | Report::Store { .. } | Report::PlanRefused { .. } | Report::BadPeer { .. } => {
-            terminals::heard(tx, terminal, now).await
-        }
+        // Refused by `check`; a bad peer or a package is for head office, which gets it by the queue.
+        Report::Artifact { .. }
+        | Report::Store { .. }
+        | Report::PlanRefused { .. }
+        | Report::Package { .. }
+        | Report::BadPeer { .. } => terminals::heard(tx, terminal, now).await,
     }
 }
 
@@ -142,6 +147,10 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
             check_update(update)?;
             terminal
         }
+        Report::Package { terminal, package } => {
+            check_package(package)?;
+            terminal
+        }
         Report::BadPeer { terminal: Some(terminal), addresses, wasted_bytes, .. } => {
             if addresses.len() > MAX_ADDRESSES || *wasted_bytes > MAX_NUMBER {
                 let why = format!("must be at most {MAX_ADDRESSES} addresses and a possible number");
@@ -187,7 +196,22 @@ fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
         let why = "must be possible numbers, and no more segments done than there are";
         return Err(ApiError::bad_field("serial, segments_done, segments_total", why));
     }
-    let Some(reason) = &update.reason else { return Ok(()) };
+    update.reason.as_ref().map_or(Ok(()), check_reason)
+}
+
+fn check_package(package: &PackageReport) -> Result<(), ApiError> {
+    if package.total_bytes > MAX_NUMBER || package.have_bytes > package.total_bytes {
+        let why = "must be possible numbers, and no more bytes there than there are";
+        return Err(ApiError::bad_field("have_bytes, total_bytes", why));
+    }
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if package.name.is_empty() || package.name.len() > MAX_PAYLOAD_NAME || !package.name.bytes().all(inner) {
+        return Err(ApiError::bad_field("name", format!("must be 1 to {MAX_PAYLOAD_NAME} of a-z, 0-9 and '-'")));
+    }
+    package.trouble.as_ref().map_or(Ok(()), check_reason)
+}
+
+fn check_reason(reason: &Reason) -> Result<(), ApiError> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if reason.code.is_empty() || reason.code.len() > MAX_REASON_CODE || !reason.code.bytes().all(inner) {
         return Err(ApiError::bad_field("reason.code", format!("must be 1 to {MAX_REASON_CODE} of a-z, 0-9 and '-'")));
@@ -205,7 +229,6 @@ fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
 mod tests {
     use super::*;
     use fleet_types::{Slot, UpdateState, Version};
-    use wire::v1::reports::Reason;
 
     fn till() -> TerminalName {
         "till-1".parse().unwrap()

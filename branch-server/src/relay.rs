@@ -57,6 +57,9 @@ fn subject(report: &Report) -> String {
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
         Report::Store { .. } => "store".to_owned(),
         Report::PlanRefused { .. } => "plan".to_owned(),
+        Report::Package { terminal, package: p } => {
+            format!("package/{terminal}/{}/{}/{}", p.product, p.version, p.name)
+        }
         Report::BadPeer { terminal, artifact, .. } => {
             let who = terminal.as_ref().map_or_else(|| "branch".to_owned(), ToString::to_string);
             format!("bad-peer/{who}/{artifact}")

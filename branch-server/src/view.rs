@@ -82,6 +82,7 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
             history: moves.remove(&name).unwrap_or_default(),
         });
         Terminal {
+            packages: Vec::new(),
             branch: branch.clone(),
             model: record.facts.model,
             slot_bytes: record.facts.slot_bytes,

@@ -102,14 +102,15 @@ pub async fn forget<C: GenericClient>(
     Ok(terminals)
 }
 
-/// One terminal with its newest update.
+/// One terminal with its newest update and its packages.
 ///
 /// # Errors
 /// The database failed.
 pub async fn one_terminal<C: GenericClient>(c: &C, row: TerminalRow) -> Result<Terminal, DatabaseError> {
     let update = db::updates::newest_of_terminal(c, &row.branch, &row.name).await?;
     let update = db::updates::with_history(c, update.into_iter().collect()).await?.pop();
-    Ok(terminal(row, update))
+    let packages = db::terminal_packages::of_terminal(c, &row.branch, &row.name).await?;
+    Ok(Terminal { packages, ..terminal(row, update) })
 }
 
 fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
@@ -123,6 +124,7 @@ fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
         version: row.version,
         update: update.map(|u| u.update),
         last_heard: Some(row.last_heard),
+        packages: Vec::new(),
     }
 }
 

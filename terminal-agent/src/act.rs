@@ -11,6 +11,7 @@ use bootslot::{BootError, BootState};
 use fleet_types::Digest;
 use service_kit::edge::chain;
 
+pub(crate) use self::prepare::{SPARE, prepare_package, read_index};
 use crate::config::Settings;
 use crate::decide::Action;
 use crate::journal::Journal;

@@ -1,5 +1,6 @@
 //! The loop: observe, decide, persist, act. One action a turn, so that each can be interrupted and repeated.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rand::random;
@@ -30,6 +31,9 @@ pub enum AgentError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
 }
+
+/// How often to see whether somebody asked for a look at once.
+const GO_ON: Duration = Duration::from_secs(2);
 
 /// The agent.
 pub struct Agent {
@@ -71,6 +75,7 @@ impl Agent {
         if self.journal().trouble.as_ref().is_some_and(|t| !t.bounded) {
             self.session.retry_at = None;
         }
+        self.session.packages.wake();
     }
 
     /// One turn: talk to the branch if it is time, then perform one action. Answers how long to rest.
@@ -92,7 +97,12 @@ impl Agent {
         self.report_bad_data()?;
         let uptime = self.ports.clock.uptime();
         let action = decide(&self.keeper.journal().state, &seen, &self.settings.limits, uptime);
-        let pause = self.perform(action).await?;
+        let at_rest = matches!(action, Action::Wait { .. }) && !self.journal().state.is_active();
+        let mut pause = self.perform(action).await?;
+        // An update of the slot goes first, and waits for nothing of this.
+        if at_rest {
+            pause = pause.min(self.packages_turn().await?);
+        }
         self.deliver_reports().await?;
         Ok(pause)
     }
@@ -144,9 +154,10 @@ impl Agent {
         }
         let report = self.report(&old, &new, new.reason().cloned());
         let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
-        let named = self.session.plan.as_ref().is_some_and(|p| {
-            new.update().is_some_and(|u| p.entries().any(|s| s.artifact.sha256 == u.artifact.sha256))
-        });
+        let named =
+            self.session.plan.as_ref().is_some_and(|p| {
+                new.update().is_some_and(|u| p.entries().any(|s| s.artifact.sha256 == u.artifact.sha256))
+            });
         self.keeper.change(now, |journal| {
             learn(journal, &old, &event, named, now);
             journal.state = new;
@@ -282,6 +293,17 @@ fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: ch
     }
 }
 
+/// Waits until `terminal-agent run` asks for a look at once.
+async fn asked(go_on: &Path) {
+    let mut tick = tokio::time::interval(GO_ON);
+    loop {
+        tick.tick().await;
+        if std::fs::remove_file(go_on).is_ok() {
+            return;
+        }
+    }
+}
+
 /// Runs until `stop` is asked for.
 ///
 /// # Errors
@@ -291,6 +313,7 @@ pub async fn run(ports: Ports, settings: Settings, stop: &service_kit::Shutdown)
     let mut agent = Agent::new(ports, settings)?;
     agent.reseed().await;
     let listen = crate::talk::listen(agent.ports.clone(), agent.settings.timing.clone(), &wake);
+    let go_on = agent.settings.paths.go_on();
     let work = async {
         loop {
             let pause = agent.turn().await;
@@ -299,6 +322,7 @@ pub async fn run(ports: Ports, settings: Settings, stop: &service_kit::Shutdown)
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = wake.notified() => agent.look_again(),
+                () = asked(&go_on) => agent.look_again(),
             }
         }
     };

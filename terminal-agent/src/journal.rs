@@ -16,6 +16,7 @@ use uuid::Uuid;
 use wire::v1::reports::Reason;
 use wire::v1::sync::TerminalFacts;
 
+use crate::packages::{Key, Package};
 use crate::reports::Reports;
 use crate::state::{State, Then, Update, Verdict};
 
@@ -179,6 +180,9 @@ pub struct Journal {
     pub facts: Option<TerminalFacts>,
     /// The artifacts that the engine was given.
     pub artifacts: BTreeMap<Digest, Held>,
+    /// The packages that plans named, until they are removed.
+    #[serde(default)]
+    pub packages: BTreeMap<Key, Package>,
     /// The time of the last write outside a trial: a trial in which the clock shows less has no sane clock.
     pub newest: DateTime<Utc>,
     /// Reports to be delivered.
@@ -199,6 +203,7 @@ impl Journal {
             announced: None,
             facts: None,
             artifacts: BTreeMap::new(),
+            packages: BTreeMap::new(),
             newest: now,
             reports: Reports::new(epoch),
         }

@@ -18,6 +18,7 @@ pub mod health;
 mod identity;
 pub mod journal;
 pub mod observe;
+pub mod packages;
 mod peers;
 pub mod ports;
 mod reports;

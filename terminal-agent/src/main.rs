@@ -1,13 +1,18 @@
 //! Parses arguments, loads settings, runs.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use fleet_types::{ProductName, Version};
 use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
 use terminal_agent::config::{Inputs, PROGRAM, Settings};
+use terminal_agent::journal::Journal;
+use terminal_agent::packages::Place;
+use terminal_agent::packages::wrapper::{self, EXIT_NOT_YET, Refusal, Wish};
 use terminal_agent::{adapters, status};
 
 /// Fetches updates from the branch server into the slot that does not run, tries them, and confirms or goes back.
@@ -25,8 +30,37 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Manual(Manual),
-    /// Run until told to stop (the default).
-    Run,
+    /// Run as the service until told to stop (the default); or run a command once a package is complete
+    ///
+    /// With PRODUCT and COMMAND: runs the command in the folder of the package that the plan names for this terminal, if
+    /// that is complete and was checked, and ends with the command's exit code (128 + n if signal n ended it). The
+    /// environment has FILIAL_PACKAGE (the folder), FILIAL_PRODUCT and FILIAL_VERSION. If it is not complete, the
+    /// service is asked to go on with it at once, and the exit code is 75, so that any scheduler can try again.
+    #[command(after_help = RUN_HELP)]
+    Run {
+        /// The product whose package is meant
+        #[arg(requires = "command")]
+        product: Option<ProductName>,
+        /// Its version, if not the one that the plan names
+        #[arg(long, value_name = "VERSION", requires = "product")]
+        version: Option<Version>,
+        /// The payload's name, if the release has several packages
+        #[arg(long, value_name = "PAYLOAD", requires = "product")]
+        name: Option<String>,
+        /// Read the whole package first, and compare it with what was unpacked
+        #[arg(long, requires = "product")]
+        verify: bool,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, requires = "product")]
+        command: Vec<OsString>,
+    },
+    /// List the packages of this terminal: product, version, name, state, bytes
+    #[command(after_help = "Example:\n  terminal-agent packages\n  terminal-agent packages --json")]
+    Packages {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what the journal says.
     Status {
         /// As JSON.
@@ -37,28 +71,96 @@ enum Command {
     CheckConfig,
 }
 
+const RUN_HELP: &str = "Example:
+  terminal-agent run
+  terminal-agent run tools -- ./install.sh --quiet
+  terminal-agent run tools --version 1.4.0 --verify -- ./install.sh
+
+Exit codes besides those of COMMAND:
+  2   the arguments cannot be used, or several packages fit
+  69  no plan names such a package for this terminal
+  75  it is not complete yet: try again";
+
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
 }
 
-fn start(arguments: Arguments) -> anyhow::Result<()> {
-    let command = arguments.command.unwrap_or(Command::Run);
+fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let service = Command::Run { product: None, version: None, name: None, verify: false, command: Vec::new() };
+    let command = arguments.command.unwrap_or(service);
     if let Command::Manual(manual) = command {
-        return Ok(manual.run(Arguments::command())?);
+        manual.run(Arguments::command())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;
     match command {
-        Command::Manual(_) | Command::Run => run(settings),
-        Command::Status { json } => show(&settings, json),
+        Command::Run { product: Some(product), version, name, verify, command } => {
+            return run_in_package(&settings, &Wish { product, version, name }, verify, &command);
+        }
+        Command::Manual(_) | Command::Run { .. } => run(settings)?,
+        Command::Status { json } => show(&settings, json)?,
+        Command::Packages { json } => list_packages(&settings, json)?,
         Command::CheckConfig => {
             println!("The configuration of terminal {} can be used.", settings.identity.name);
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_packages(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let path = settings.paths.journal();
+    let journal = status::read(&path)?.with_context(|| format!("there is no journal at {} yet", path.display()))?;
+    if json {
+        println!("{:#}", wrapper::as_json(&journal, &settings.paths.data_dir));
+    } else {
+        print!("{}", wrapper::as_text(&journal));
+    }
+    Ok(())
+}
+
+fn run_in_package(settings: &Settings, wish: &Wish, verify: bool, command: &[OsString]) -> anyhow::Result<ExitCode> {
+    let journal = status::read(&settings.paths.journal())?;
+    let (folder, version, _held) = match hold(settings, journal.as_ref(), wish, verify) {
+        Ok(held) => held,
+        Err(refusal) => {
+            if refusal.code == EXIT_NOT_YET {
+                // The service goes on by itself, too, only later: nothing is lost if it cannot be asked.
+                let _ = std::fs::File::create(settings.paths.go_on());
+            }
+            eprintln!("{PROGRAM}: {}", refusal.text);
+            return Ok(ExitCode::from(refusal.code));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let environment: [(&str, &OsStr); 3] = [
+        ("FILIAL_PACKAGE", folder.as_os_str()),
+        ("FILIAL_PRODUCT", wish.product.as_str().as_ref()),
+        ("FILIAL_VERSION", version.as_ref()),
+    ];
+    let ended = runtime.block_on(adapters::command::run(command, &folder, &environment));
+    let code = ended.with_context(|| format!("cannot run {}", command[0].display()))?;
+    Ok(ExitCode::from(code))
+}
+
+/// The folder of the package that is meant, its version, and what keeps it from being removed.
+fn hold(
+    settings: &Settings,
+    journal: Option<&Journal>,
+    wish: &Wish,
+    verify: bool,
+) -> Result<(PathBuf, String, std::fs::File), Refusal> {
+    let package = wrapper::choose(journal, wish)?;
+    let place = Place::of(&settings.paths.data_dir, package);
+    let held = place.hold().map_err(|error| Refusal {
+        code: EXIT_NOT_YET,
+        text: format!("{} cannot be held: {error}. Try again later.", place.tree().display()),
+    })?;
+    wrapper::check(&place, package, verify)?;
+    Ok((place.tree(), package.version.to_string(), held))
 }
 
 fn show(settings: &Settings, json: bool) -> anyhow::Result<()> {

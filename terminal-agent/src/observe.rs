@@ -254,7 +254,7 @@ async fn transfer(
         Ok(None) => return Known::Is(None),
         Err(error) => return Known::Unknown(chain(&error)),
     };
-    if peers::watch(ports, settings, update, &status, session, uptime).await {
+    if peers::watch(ports, settings, &update.artifact, &status, session, uptime).await {
         return Known::Is(None);
     }
     session.complete = status.complete;

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use service_kit::edge::chain;
 use swarm::{TorrentStatus, Watch, addresses_of};
+use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{MAX_ADDRESSES, Report};
 
 use crate::agent::{Agent, AgentError};
 use crate::config::Settings;
 use crate::ports::Ports;
 use crate::session::Session;
-use crate::state::Update;
 
 /// Looks at the peers; true if the torrent was removed from the engine and must be added again.
 pub(crate) async fn watch(
     ports: &Ports,
     settings: &Settings,
-    update: &Update,
+    artifact: &ArtifactRef,
     status: &TorrentStatus,
     session: &mut Session,
     uptime: Duration,
 ) -> bool {
-    let hash = &update.artifact.info_hash;
+    let hash = &artifact.info_hash;
     if session.stalls.look(hash, status, uptime)
         && let Err(error) = ports.swarm.announce(hash).await
     {
@@ -36,7 +36,7 @@ pub(crate) async fn watch(
     match session.guard.watch(&*ports.swarm, Watch { hash, status, sources: &sources, at: uptime }).await {
         Ok(outcome) => {
             if let Some(bad) = outcome.report {
-                session.bad_data = Some((update.artifact.sha256, bad));
+                session.bad_data = Some((artifact.sha256, bad));
             }
             outcome.removed
         }

@@ -13,6 +13,7 @@ use swarm::{BadData, Guard, Stalls, Torrent};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 
 use crate::config::Settings;
+use crate::packages::Rests;
 use crate::state::Update;
 
 /// A segment whose bytes were here and did not check.
@@ -56,6 +57,10 @@ pub struct Session {
     pub guard: Guard,
     /// How long the torrent has been getting nowhere.
     pub stalls: Stalls,
+    /// What is known of packages.
+    pub packages: Rests,
+    /// Folders of packages that nobody knows were looked for.
+    pub swept: bool,
     /// Bad data of this artifact, to be reported.
     pub bad_data: Option<(Digest, BadData)>,
 }

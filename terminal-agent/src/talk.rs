@@ -22,6 +22,7 @@ use crate::config::Timing;
 use crate::identity::Identity;
 use crate::journal::Announced;
 use crate::observe::{self, Known};
+use crate::packages;
 use crate::ports::Ports;
 use crate::reports::Reports;
 use crate::session::Files;
@@ -186,11 +187,17 @@ impl Agent {
         for (artifact, held) in &mut artifacts {
             held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };
         }
-        if plan.serial > floor || artifacts != self.keeper.journal().artifacts {
+        let packages = packages::accept(&self.keeper.journal().packages, &plan, me);
+        let journal = self.keeper.journal();
+        if plan.serial > floor || artifacts != journal.artifacts || packages != journal.packages {
             self.keeper.change(now, |journal| {
                 journal.floor = plan.serial;
                 journal.artifacts = artifacts;
+                journal.packages = packages;
             })?;
+        }
+        if !std::mem::replace(&mut self.session.swept, true) {
+            packages::sweep(&self.settings.paths.data_dir, self.keeper.journal());
         }
         self.session.plan = Some(plan);
         Ok(())

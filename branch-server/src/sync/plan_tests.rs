@@ -269,7 +269,15 @@ fn step(w: &Wanted) -> wire::v1::plan::Step {
 }
 
 fn plan_of(steps: Vec<wire::v1::plan::Step>) -> Plan {
-    Plan { format: 1, branch: "north".parse().unwrap(), serial: 1, issued: now(), expires: now(), steps, packages: Vec::new() }
+    Plan {
+        format: 1,
+        branch: "north".parse().unwrap(),
+        serial: 1,
+        issued: now(),
+        expires: now(),
+        steps,
+        packages: Vec::new(),
+    }
 }
 
 #[test]

@@ -30,7 +30,15 @@ pub fn plan(serial: u64) -> Plan {
         downgrade: false,
     };
     let expires = now + TimeDelta::days(30);
-    Plan { format: 1, branch: "north".parse().unwrap(), serial, issued: now, expires, steps: vec![step], packages: Vec::new() }
+    Plan {
+        format: 1,
+        branch: "north".parse().unwrap(),
+        serial,
+        issued: now,
+        expires,
+        steps: vec![step],
+        packages: Vec::new(),
+    }
 }
 
 pub fn seal(plan: &Plan) -> Envelope {

@@ -28,7 +28,7 @@ pub(crate) struct Draft {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DraftPayload {
     pub(crate) name: PayloadName,
-    kind: PayloadKind,
+    pub(crate) kind: PayloadKind,
     #[serde(default)]
     compatible: Vec<ModelName>,
     // Text here, so that an unsafe path is told apart from a syntax error.

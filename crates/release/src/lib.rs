@@ -20,6 +20,7 @@ mod path;
 mod policy;
 mod rules;
 mod scan;
+mod tree;
 
 pub use external::External;
 pub use facts::{BranchStore, Facts, PreviousRelease, PublishedStep, Running, RunningVersion, SmallestSlot, StoreRoom};
@@ -36,3 +37,4 @@ pub use policy::{
 };
 pub use rules::{FREEZE_CALENDAR, RULES, Rule, evaluate, freeze};
 pub use scan::{ManifestRead, Member, Scan, inspect, scan};
+pub use tree::{MAX_TREE_ENTRIES, TreeError, TreeSink, read_tree};

@@ -10,9 +10,10 @@ use tar::{EntryType, Header};
 
 use crate::draft::{Draft, DraftPayload};
 use crate::limits::Limits;
-use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError};
+use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError, PayloadKind};
 use crate::path::MemberPath;
 use crate::scan::BLOCK;
+use crate::tree::tar_of;
 
 /// Time of every member, in seconds of Unix time: the same for all, so that equal input gives equal bytes.
 const MTIME: u64 = 0;
@@ -136,7 +137,7 @@ struct Source {
 }
 
 /// Packs `source` (a folder with `release.toml`, or that file) into `out`. Equal input gives an equal archive. `out`
-/// appears whole or not at all. `progress` is told how many bytes of how many were packed.
+/// appears whole or not at all. Where `file` of a package or component tree is a folder, its tar is packed. `progress` is told how many bytes of how many were packed.
 ///
 /// # Errors
 /// The manifest is not in order, a file is missing, a link or other than stated, or `out` cannot be written.
@@ -212,7 +213,7 @@ fn read_draft(path: &Path) -> Result<Draft, PackError> {
 fn open_all(folder: &Path, draft: &Draft, out: &Path) -> Result<Vec<Source>, Fault> {
     // Everything but sizes and digests is judged first: no file is opened for a manifest that cannot be packed.
     draft.finish(&vec![(1, Digest::new([0; 32])); draft.payload.len()])?;
-    let sources = draft.payload.iter().map(|p| open(folder, p)).collect::<Result<Vec<_>, _>>()?;
+    let sources = draft.payload.iter().map(|p| open(folder, p, out)).collect::<Result<Vec<_>, _>>()?;
     let target = out.canonicalize().ok();
     match sources.iter().find(|s| target.is_some() && s.path.canonicalize().ok() == target) {
         Some(source) => Err(PackError::OutIsSource { path: source.path.clone() }.into()),
@@ -220,22 +221,30 @@ fn open_all(folder: &Path, draft: &Draft, out: &Path) -> Result<Vec<Source>, Fau
     }
 }
 
-fn open(folder: &Path, payload: &DraftPayload) -> Result<Source, Fault> {
+fn open(folder: &Path, payload: &DraftPayload, out: &Path) -> Result<Source, Fault> {
     let name = payload.path()?;
     let path = folder.join(name.as_str());
-    let unreadable = |source| PackError::Source { path: path.clone(), payload: payload.name.to_string(), source };
+    let failed = |(path, source)| PackError::Source { path, payload: payload.name.to_string(), source };
+    let unreadable = |source| failed((path.clone(), source));
     let mut part = folder.to_path_buf();
+    let mut is_tree = false;
     for component in name.as_str().split('/') {
         part.push(component);
         let metadata = std::fs::symlink_metadata(&part).map_err(unreadable)?;
-        let plain = if part == path { metadata.is_file() } else { metadata.is_dir() };
+        is_tree = metadata.is_dir() && payload.kind != PayloadKind::SlotImage;
+        let plain = if part == path { metadata.is_file() || is_tree } else { metadata.is_dir() };
         if !plain {
             let kind = kind_of(&metadata);
             return Err(PackError::NotFile { path: part, payload: payload.name.to_string(), kind }.into());
         }
     }
-    let file = File::open(&path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
+    let (file, length) = if is_tree {
+        tar_of(&path, &temporary_for(out)).map_err(failed)?
+    } else {
+        let file = File::open(&path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        (file, length)
+    };
     stated(&path, "size", payload.size, length)?;
     Ok(Source { file, path, name, length })
 }

@@ -13,6 +13,7 @@ pub mod plan_refusals;
 pub mod plans;
 pub mod releases;
 pub mod reports;
+pub mod terminal_packages;
 pub mod terminals;
 pub mod updates;
 
@@ -41,6 +42,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     plans::STATEMENTS,
     releases::STATEMENTS,
     reports::STATEMENTS,
+    terminal_packages::STATEMENTS,
     terminals::STATEMENTS,
     updates::STATEMENTS,
 ];

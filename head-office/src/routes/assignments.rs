@@ -108,7 +108,11 @@ fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
     let reasons: Vec<String> = excluded.take(MAX_REASONS).map(|e| format!("{}: {}", e.terminal, e.why)).collect();
     let detail =
         format!("{} {} fits no terminal of {}: {}.", body.product, body.version, body.branch, reasons.join("; "));
-    Err(ApiError::new(Code::NothingToInstall, detail, "Publish a release with an image or a package for these terminals."))
+    Err(ApiError::new(
+        Code::NothingToInstall,
+        detail,
+        "Publish a release with an image or a package for these terminals.",
+    ))
 }
 
 async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Assign) -> ApiResult<()> {

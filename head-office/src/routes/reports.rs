@@ -5,7 +5,9 @@ use chrono::{DateTime, Datelike, Utc};
 use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
-use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, Numbered, Reason, Report};
+use wire::v1::reports::{
+    Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
+};
 use wire::{Code, clip_reason};
 
 use crate::app::App;
@@ -106,12 +108,18 @@ async fn store<C: GenericClient>(
             }
         }
         Report::Update { terminal, mut update } => {
-            update.reason = update.reason.map(|r| Reason {
-                code: clean(&r.code, MAX_CODE),
-                text: clean(clip_reason(&r.text), wire::MAX_REASON_LEN),
-            });
+            update.reason = update.reason.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
                 db::updates::record(c, branch, &terminal, &update, at).await?;
+            } else {
+                unknown(terminal);
+            }
+        }
+        Report::Package { terminal, mut package } => {
+            check_package(&package)?;
+            package.trouble = package.trouble.map(cleaned);
+            if db::terminals::heard(c, branch, &terminal, now).await? {
+                db::terminal_packages::record(c, branch, &terminal, &package, at).await?;
             } else {
                 unknown(terminal);
             }
@@ -158,6 +166,21 @@ async fn refuse_one_too_many<C: GenericClient>(c: &C, branch: &BranchName, termi
     }
     let detail = format!("Branch {branch} has {count} terminals, as many as a branch may; {terminal} is one more.");
     Err(ApiError::new(Code::TooManyTerminals, detail, "Divide the branch; each part has a branch server of its own."))
+}
+
+fn cleaned(reason: Reason) -> Reason {
+    Reason { code: clean(&reason.code, MAX_CODE), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN) }
+}
+
+fn check_package(package: &PackageReport) -> ApiResult<()> {
+    let max = i64::MAX as u64;
+    if package.name.len() > MAX_PAYLOAD_NAME || package.name.chars().any(char::is_control) {
+        return Err(ApiError::bad_field("name", format!("must be at most {MAX_PAYLOAD_NAME} printable bytes")));
+    }
+    if package.have_bytes > max || package.total_bytes > max {
+        return Err(ApiError::bad_field("have_bytes, total_bytes", "no package is that large"));
+    }
+    Ok(())
 }
 
 /// Text that PostgreSQL and a person's screen can take.

@@ -1,4 +1,7 @@
+use head_office::db;
 use serde_json::json;
+use service_kit::Clock;
+use service_kit::database::connection;
 use service_kit::server::Role;
 use wire::v1::fleet::{Branch, PlanIssued};
 use wire::v1::plan::Plan;
@@ -7,6 +10,7 @@ use wire::v1::sync::Sync;
 use wire::{Code, PLAN_PAYLOAD_TYPE};
 
 use crate::refusal;
+use crate::support::archive::insert_published_as;
 use crate::support::{Office, published};
 
 fn assign(branch: &str, version: &str) -> serde_json::Value {
@@ -127,4 +131,37 @@ async fn an_assignment_that_ends_leaves_the_plan() {
     for missing in [path, "/v1/assignments/nowhere/kiosk"] {
         assert_eq!(refusal(operator.delete::<PlanIssued>(missing).await), Code::NotFound);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_packages_alone_is_assigned_beside_the_slot() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let pool = office.pool().await;
+    let tools = insert_published_as(&pool, "tools", "1.0.0", "k1", ("tools", "package")).await;
+    let mut branch = office.branch("north", "k1", &["till-1", "till-2"]).await;
+    // Its version lies below what runs, which is no matter of a package.
+    branch.runs("till-1", "2.0.0").await;
+    let operator = office.as_role(Role::Operator);
+    let body = json!({ "branch": "north", "product": "tools", "version": "1.0.0" });
+    let issued: PlanIssued = operator.post("/v1/assignments", &body).await.unwrap();
+    assert_eq!(issued.terminals.len(), 2);
+    operator.post::<_, PlanIssued>("/v1/assignments", &assign("north", "2.0.0")).await.unwrap();
+    let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
+    let plan = open(&sync);
+    assert_eq!((plan.steps.len(), plan.packages.len()), (1, 1));
+    assert_eq!((&plan.packages[0].artifact, plan.packages[0].payload.name.as_str()), (&tools, "tools"));
+    assert_eq!(sync.available, [plan.steps[0].artifact.sha256, tools.sha256]);
+    let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
+    assert_eq!(shown.artifacts.iter().map(|a| a.product.as_str()).collect::<Vec<_>>(), ["kiosk", "tools"]);
+
+    // The plan that names it holds it, as it does an image.
+    let index = format!("/v1/artifacts/{}/index", tools.sha256);
+    assert_ne!(refusal(branch.client.get::<serde_json::Value>(&index).await), Code::NotInYourPlan);
+    let client = connection(&pool).await.unwrap();
+    client.execute("UPDATE releases SET state = 'withdrawn' WHERE product = 'tools'", &[]).await.unwrap();
+    let later = office.clock.now() + chrono::TimeDelta::days(300);
+    assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [], "a current plan names it");
+    client.execute("UPDATE plans SET packages = '[]'", &[]).await.unwrap();
+    assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [tools]);
 }

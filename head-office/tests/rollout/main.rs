@@ -3,7 +3,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
-use head_office::rollout::plan::{Assignment, Fleet, Payload, Previous, Proposal, Terminal, issue, next_serial, propose};
+use head_office::rollout::plan::{
+    Assignment, Fleet, Payload, Previous, Proposal, Terminal, issue, next_serial, propose,
+};
 use proptest::prelude::*;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
@@ -178,7 +180,13 @@ fn one_step() -> Proposal {
 }
 
 fn previous(proposal: &Proposal, serial: u64) -> Previous {
-    Previous { serial, issued: now(), expires: now() + life(), steps: proposal.steps.clone(), packages: proposal.packages.clone() }
+    Previous {
+        serial,
+        issued: now(),
+        expires: now() + life(),
+        steps: proposal.steps.clone(),
+        packages: proposal.packages.clone(),
+    }
 }
 
 #[test]

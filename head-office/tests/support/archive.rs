@@ -78,6 +78,17 @@ pub fn pack(dir: &Path, recipe: &Recipe<'_>) -> PathBuf {
 
 /// A published release with one image, straight in the database; nothing of it lies in the store.
 pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: &str) -> ArtifactRef {
+    insert_published_as(pool, product, version, model, ("rootfs", "slot-image")).await
+}
+
+/// The same with one payload of this name and kind.
+pub async fn insert_published_as(
+    pool: &Pool,
+    product: &str,
+    version: &str,
+    model: &str,
+    (name, kind): (&str, &str),
+) -> ArtifactRef {
     let digest = |text: &str| service_kit::token::hash(&format!("{product} {version} {text}"));
     let hash: [u8; 20] = digest("hash").as_bytes()[..20].try_into().unwrap();
     let artifact = ArtifactRef {
@@ -94,8 +105,8 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
         created_by, created_at, changed_at, touched_at)
         VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6, $6)";
     let text = format!(
-        "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"First.\"\n[[payload]]\nname = \"rootfs\"\n\
-         kind = \"slot-image\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\nsize = 300000\nsha256 = \"{}\"\n",
+        "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"First.\"\n[[payload]]\nname = \"{name}\"\n\
+         kind = \"{kind}\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\nsize = 300000\nsha256 = \"{}\"\n",
         digest("payload")
     );
     let text = text.as_bytes();
@@ -106,7 +117,7 @@ pub async fn insert_published(pool: &Pool, product: &str, version: &str, model: 
     let (index, hash) = (artifact.index_sha256.to_string(), artifact.info_hash.to_string());
     client.execute(sql, &[&sha256, &1000i64, &index, &100i64, &hash, &payload, &now]).await.unwrap();
     let sql = "INSERT INTO payloads (release_id, position, name, kind, compatible, archive_offset, length, sha256,
-        artifact_sha256) VALUES ($1, 0, 'rootfs', 'slot-image', $2, 512, 300000, $3, $4)";
-    client.execute(sql, &[&id, &vec![model], &payload, &sha256]).await.unwrap();
+        artifact_sha256) VALUES ($1, 0, $5, $6, $2, 512, 300000, $3, $4)";
+    client.execute(sql, &[&id, &vec![model], &payload, &sha256, &name, &kind]).await.unwrap();
     artifact
 }

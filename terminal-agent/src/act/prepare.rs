@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use artifact::max_index_len;
-use fleet_types::{Digest, Version};
-use release::{Manifest, PayloadKind};
+use artifact::{Index, max_index_len};
+use fleet_types::{Digest, ProductName, Version};
+use release::{Manifest, Payload, PayloadKind};
 use service_kit::client::ClientError;
 use service_kit::durable;
 use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
 use swarm::Torrent;
 use wire::Code;
-use wire::v1::plan::ArtifactRef;
+use wire::v1::plan::{ArtifactRef, PayloadRef};
+use wire::v1::reports::Reason;
 
 use super::Outcome;
 use crate::config::Settings;
 use crate::journal::Journal;
+use crate::packages::Package;
 use crate::ports::Ports;
 use crate::session::{Files, Session, check_index};
 use crate::state::{Event, State, Then, Update};
@@ -24,7 +26,7 @@ use crate::state::{Event, State, Then, Update};
 const MAX_MANIFEST: usize = 256 * 1024;
 
 /// Room on the data partition beyond the artifact itself: the index, journals, the log.
-const SPARE: u64 = 16 * 1024 * 1024;
+pub(crate) const SPARE: u64 = 16 * 1024 * 1024;
 
 type Step<T> = Result<T, Outcome>;
 
@@ -44,11 +46,11 @@ pub(super) async fn prepare(
 }
 
 async fn try_prepare(ports: &Ports, settings: &Settings, journal: &Journal, update: &Update) -> Step<u64> {
-    let manifest = fetch_manifest(ports, update).await?;
+    let manifest = fetch_manifest(ports, &update.manifest).await?;
     fits_terminal(&manifest, update, ports, settings)?;
     fits_slot(ports, update)?;
-    fits_data(ports, settings, update)?;
-    let index = fetch_index(ports, update).await?;
+    fits_data(ports, settings, &update.artifact)?;
+    let index = fetch_index(ports, &update.artifact, &update.payload).await?;
     let segments = check_index(&index, &update.artifact, &update.payload)
         .map_err(|why| Outcome::bounded("index-refused", why, Then::Later))?;
     let torrent = fetch_torrent(ports, settings, &update.artifact).await?;
@@ -68,45 +70,53 @@ fn not_fetched(what: &str, error: &ClientError) -> Outcome {
     }
 }
 
-async fn fetch_manifest(ports: &Ports, update: &Update) -> Step<Manifest> {
-    let bytes = ports.branch.manifest(&update.manifest, MAX_MANIFEST).await;
+async fn fetch_manifest(ports: &Ports, planned: &Digest) -> Step<Manifest> {
+    let bytes = ports.branch.manifest(planned, MAX_MANIFEST).await;
     let bytes = bytes.map_err(|e| not_fetched("the manifest", &e))?;
     let found = Digest::new(Sha256::digest(&bytes).into());
-    if found != update.manifest {
-        let text = format!("the branch server gave a manifest with digest {found}, the plan names {}", update.manifest);
+    if found != *planned {
+        let text = format!("the branch server gave a manifest with digest {found}, the plan names {planned}");
         return Err(Outcome::bounded("manifest-refused", text, Then::Later));
     }
     Manifest::parse(&bytes).map_err(|e| Outcome::fail("manifest-invalid", chain(&e), Then::NextPlan))
 }
 
-/// The terminal's own judgement: the plan's author may not have known what runs here.
-fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: &Settings) -> Step<()> {
+/// The payload that the plan names, if the manifest says of it what the plan says and this agent is new enough for it.
+fn planned_payload<'a>(
+    manifest: &'a Manifest,
+    (product, version): (&ProductName, &Version),
+    planned: &PayloadRef,
+) -> Step<&'a Payload> {
     let no = |code: &str, text: String| Err(Outcome::fail(code, text, Then::NextPlan));
-    if manifest.product != update.product || manifest.version != update.version {
+    if manifest.product != *product || manifest.version != *version {
         let found = format!("{} {}", manifest.product, manifest.version);
-        return no(
-            "manifest-mismatch",
-            format!("the manifest is of {found}, the plan of {} {}", update.product, update.version),
-        );
+        return no("manifest-mismatch", format!("the manifest is of {found}, the plan of {product} {version}"));
     }
-    let Some(payload) = manifest.payloads.iter().find(|p| p.name.as_str() == update.payload.name) else {
-        return no("manifest-mismatch", format!("the manifest has no payload {}", update.payload.name));
+    let Some(payload) = manifest.payloads.iter().find(|p| p.name.as_str() == planned.name) else {
+        return no("manifest-mismatch", format!("the manifest has no payload {}", planned.name));
     };
-    if payload.sha256 != update.payload.sha256 || payload.size != update.payload.length {
+    if payload.sha256 != planned.sha256 || payload.size != planned.length {
         return no("manifest-mismatch", format!("payload {} is another one in the plan", payload.name));
-    }
-    if payload.kind != PayloadKind::SlotImage {
-        return no("not-a-slot-image", format!("payload {} is a {}", payload.name, payload.kind));
-    }
-    let model = &settings.identity.model;
-    if !payload.compatible.contains(model) {
-        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
     }
     if let Some(min) = &manifest.min_agent {
         let agent: Result<Version, _> = env!("CARGO_PKG_VERSION").parse();
         if !agent.is_ok_and(|agent| agent >= *min) {
             return no("agent-too-old", format!("it needs agent {min}, this is {}", env!("CARGO_PKG_VERSION")));
         }
+    }
+    Ok(payload)
+}
+
+/// The terminal's own judgement: the plan's author may not have known what runs here.
+fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: &Settings) -> Step<()> {
+    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Then::NextPlan));
+    let payload = planned_payload(manifest, (&update.product, &update.version), &update.payload)?;
+    if payload.kind != PayloadKind::SlotImage {
+        return no("not-a-slot-image", format!("payload {} is a {}", payload.name, payload.kind));
+    }
+    let model = &settings.identity.model;
+    if !payload.compatible.contains(model) {
+        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
     }
     if let Some(requires) = &manifest.requires {
         let running = ports.host.image_version();
@@ -128,15 +138,15 @@ fn fits_slot(ports: &Ports, update: &Update) -> Step<()> {
     Ok(())
 }
 
-fn fits_data(ports: &Ports, settings: &Settings, update: &Update) -> Step<()> {
+fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step<()> {
     let folder = &settings.engine.download_dir;
     let room = ports.host.room(folder);
     let room = room.map_err(|e| Outcome::bounded("data-unavailable", chain(&e), Then::Later))?;
-    let file = folder.join(update.artifact.file_name());
+    let file = folder.join(artifact.file_name());
     let mut unfinished = file.clone().into_os_string();
     unfinished.push(".part");
     let here = ports.host.occupied(&file) + ports.host.occupied(Path::new(&unfinished));
-    let needed = update.artifact.length.saturating_sub(here).saturating_add(SPARE);
+    let needed = artifact.length.saturating_sub(here).saturating_add(SPARE);
     if room.free < needed {
         let text = format!("the data partition has {} bytes free and {needed} are needed: make room", room.free);
         return Err(Outcome::fail("data-full", text, Then::Later));
@@ -144,14 +154,14 @@ fn fits_data(ports: &Ports, settings: &Settings, update: &Update) -> Step<()> {
     Ok(())
 }
 
-async fn fetch_index(ports: &Ports, update: &Update) -> Step<bytes::Bytes> {
-    let (length, most) = (update.artifact.index_length, max_index_len(update.payload.length));
+async fn fetch_index(ports: &Ports, artifact: &ArtifactRef, payload: &PayloadRef) -> Step<bytes::Bytes> {
+    let (length, most) = (artifact.index_length, max_index_len(payload.length));
     if length > most {
         let text = format!("the plan names an index of {length} bytes, such a payload has one of at most {most}");
         return Err(Outcome::fail("index-refused", text, Then::NextPlan));
     }
     let max = usize::try_from(length).unwrap_or(usize::MAX);
-    ports.branch.index(&update.artifact, max).await.map_err(|e| not_fetched("the index", &e))
+    ports.branch.index(artifact, max).await.map_err(|e| not_fetched("the index", &e))
 }
 
 /// The torrent with the trackers of the own branch only: whatever else stands in it, this terminal announces nowhere
@@ -184,8 +194,7 @@ async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRe
 /// be overwritten.
 fn keep(settings: &Settings, journal: &Journal, update: &Update, index: &[u8], torrent: &[u8]) -> Result<(), String> {
     let root = Files::root(settings);
-    let files = Files::of(settings, &update.artifact);
-    std::fs::create_dir_all(files.folder()).map_err(|e| format!("cannot create {}: {e}", files.folder().display()))?;
+    std::fs::create_dir_all(&root).map_err(|e| format!("cannot create {}: {e}", root.display()))?;
     if matches!(journal.state, State::Assigned { .. }) {
         let folders = std::fs::read_dir(&root).map_err(|e| format!("cannot read {}: {e}", root.display()))?;
         for folder in folders.filter_map(Result::ok) {
@@ -197,7 +206,57 @@ fn keep(settings: &Settings, journal: &Journal, update: &Update, index: &[u8], t
             }
         }
     }
+    write(settings, &update.artifact, index, torrent)
+}
+
+fn write(settings: &Settings, artifact: &ArtifactRef, index: &[u8], torrent: &[u8]) -> Result<(), String> {
+    let files = Files::of(settings, artifact);
+    std::fs::create_dir_all(files.folder()).map_err(|e| format!("cannot create {}: {e}", files.folder().display()))?;
     durable::write_file(&files.index(), index).map_err(|e| chain(&e))?;
     durable::write_file(&files.torrent(), torrent).map_err(|e| chain(&e))?;
-    durable::sync_dir(&root).map_err(|e| chain(&e))
+    durable::sync_dir(&Files::root(settings)).map_err(|e| chain(&e))
+}
+
+/// The same for a package, which no slot has a say in: fetched, checked and kept. If it does not work, why, and whether
+/// it never will.
+pub(crate) async fn prepare_package(
+    ports: &Ports,
+    settings: &Settings,
+    package: &Package,
+) -> Result<(), (Reason, bool)> {
+    try_prepare_package(ports, settings, package).await.map_err(|outcome| match outcome {
+        Outcome::Event(Event::Fail(verdict)) => (verdict.reason, verdict.then != Then::Later),
+        Outcome::Trouble { verdict, .. } => (verdict.reason, false),
+        other => (Reason::new("not-prepared", format!("{other:?}: this is a defect")), false),
+    })
+}
+
+async fn try_prepare_package(ports: &Ports, settings: &Settings, package: &Package) -> Step<()> {
+    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Then::NextPlan));
+    let manifest = fetch_manifest(ports, &package.manifest).await?;
+    let payload = planned_payload(&manifest, (&package.product, &package.version), &package.payload)?;
+    if payload.kind != PayloadKind::Package {
+        return no("not-a-package", format!("payload {} is a {}", payload.name, payload.kind));
+    }
+    let model = &settings.identity.model;
+    if !payload.compatible.is_empty() && !payload.compatible.contains(model) {
+        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
+    }
+    fits_data(ports, settings, &package.artifact)?;
+    let index = fetch_index(ports, &package.artifact, &package.payload).await?;
+    check_index(&index, &package.artifact, &package.payload)
+        .map_err(|why| Outcome::bounded("index-refused", why, Then::Later))?;
+    let torrent = fetch_torrent(ports, settings, &package.artifact).await?;
+    write(settings, &package.artifact, &index, &torrent)
+        .map_err(|why| Outcome::bounded("data-unwritable", why, Then::Later))
+}
+
+/// The index of a package that was prepared.
+///
+/// # Errors
+/// It is not here any more, or damaged; one sentence.
+pub(crate) fn read_index(settings: &Settings, package: &Package) -> Result<Index, String> {
+    let path = Files::of(settings, &package.artifact).index();
+    let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    check_index(&bytes, &package.artifact, &package.payload)
 }

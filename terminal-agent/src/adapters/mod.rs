@@ -2,6 +2,7 @@
 
 mod branch;
 mod clock;
+pub mod command;
 mod disks;
 mod drop_ins;
 mod host;

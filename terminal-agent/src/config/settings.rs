@@ -114,6 +114,11 @@ impl PathSettings {
         self.state_dir.join("identity.json")
     }
 
+    /// A file that `terminal-agent run` makes to ask the service to go on with its packages at once.
+    pub fn go_on(&self) -> PathBuf {
+        self.state_dir.join("go-on")
+    }
+
     /// The log of segments and moves.
     pub fn events(&self) -> PathBuf {
         self.state_dir.join("events.jsonl")

@@ -1,7 +1,7 @@
 //! One pass over an archive: what is in it, where each payload lies, and what is wrong with it.
 
-mod extensions;
-mod reader;
+pub(crate) mod extensions;
+pub(crate) mod reader;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use crate::flaw::{Flaw, Why};
 use crate::image::{HEAD_LEN, Image};
 use crate::limits::Limits;
 use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload};
-use crate::path::{MemberPath, show};
+use crate::path::{MemberPath, UnsafePath, show};
 
 use extensions::Extensions;
 pub(crate) use reader::BLOCK;
@@ -173,23 +173,16 @@ impl<R: Read> Pass<'_, R> {
 
     /// One member: noted if it is in order, passed over with a flaw if not.
     fn member(&mut self, kind: EntryType, name: &[u8], size: u64, first: bool) -> Result<(), Stop> {
-        let folder = kind == EntryType::Directory;
-        let named = if folder { name.strip_suffix(b"/").unwrap_or(name) } else { name };
+        let named = without_slash(kind, name);
         let shown = show(name);
         let is_manifest = first && kind.is_file() && matches!(named, b"release.toml" | b"./release.toml");
         if first && !is_manifest {
             self.note(Flaw::NotFirst { first: shown.clone() });
         }
-        // `tar -cf x.upd ./release.toml .` writes the root itself; it names nothing.
-        let root = folder && matches!(named, b"." | b"");
-        let path = match MemberPath::from_archive(named) {
-            _ if root => None,
-            Ok(path) => Some(path),
-            Err(why) => {
-                self.note(why.into());
-                None
-            }
-        };
+        let path = root_or_path(kind, name).unwrap_or_else(|why| {
+            self.note(why.into());
+            None
+        });
         let twice = path.as_ref().is_some_and(|p| !self.seen.insert(p.clone()));
         if twice {
             self.note(Flaw::Duplicate { path: shown.clone() });
@@ -272,7 +265,22 @@ fn has_content(kind: EntryType) -> bool {
     !matches!(kind, EntryType::Link | EntryType::Symlink | EntryType::Char | EntryType::Block | EntryType::Fifo)
 }
 
-fn describe(kind: EntryType) -> (&'static str, &'static str) {
+fn without_slash(kind: EntryType, name: &[u8]) -> &[u8] {
+    match kind {
+        EntryType::Directory => name.strip_suffix(b"/").unwrap_or(name),
+        _ => name,
+    }
+}
+
+/// A member's path; none for the root itself, which `tar -cf x.upd ./release.toml .` writes: it names nothing.
+pub(crate) fn root_or_path(kind: EntryType, name: &[u8]) -> Result<Option<MemberPath>, UnsafePath> {
+    match without_slash(kind, name) {
+        b"." | b"" if kind == EntryType::Directory => Ok(None),
+        named => MemberPath::from_archive(named).map(Some),
+    }
+}
+
+pub(crate) fn describe(kind: EntryType) -> (&'static str, &'static str) {
     match kind {
         EntryType::Link => ("hard link", "member-hard-link"),
         EntryType::Symlink => ("symbolic link", "member-symbolic-link"),

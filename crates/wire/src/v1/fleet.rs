@@ -114,6 +114,33 @@ pub struct Terminal {
     pub update: Option<TerminalUpdate>,
     /// When it was last heard.
     pub last_heard: Option<DateTime<Utc>>,
+    /// Its packages, by product and name: told of one terminal, not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<TerminalPackage>,
+}
+
+/// A package of a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TerminalPackage {
+    /// The product.
+    pub product: ProductName,
+    /// The version.
+    pub version: Version,
+    /// The payload's name in the manifest.
+    pub name: String,
+    /// The payload's digest.
+    pub payload: fleet_types::Digest,
+    /// Bytes of the artifact that were there when it was last told.
+    pub have_bytes: u64,
+    /// Bytes of the artifact in all.
+    pub total_bytes: u64,
+    /// It is unpacked and was checked.
+    pub complete: bool,
+    /// What keeps it from getting on, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Reason>,
+    /// Since when it stands so, by the terminal's clock.
+    pub since: DateTime<Utc>,
 }
 
 /// The newest update of a terminal.

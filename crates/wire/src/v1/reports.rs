@@ -12,6 +12,9 @@ use super::sync::TerminalFacts;
 /// Most reports in one request.
 pub const MAX_BATCH: usize = 200;
 
+/// Longest name of a payload in a report, in bytes.
+pub const MAX_PAYLOAD_NAME: usize = 32;
+
 /// Most addresses in one report of a bad peer.
 pub const MAX_ADDRESSES: usize = 64;
 
@@ -97,6 +100,14 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A package got on: it is fetched, complete, in trouble, or gone (terminal, relayed by its branch). Only changes are
+    /// reported.
+    Package {
+        /// Which terminal.
+        terminal: TerminalName,
+        /// The package.
+        package: PackageReport,
+    },
     /// Bad data arrived and was thrown away (terminal, relayed by its branch; or the branch server itself).
     BadPeer {
         /// Which terminal; none: the branch server.
@@ -138,6 +149,31 @@ pub struct UpdateReport {
     /// Why, for `failed`, `rolled-back` and `withdrawn`; what it waits for, otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+/// Where a package stands on a terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PackageReport {
+    /// The product.
+    pub product: ProductName,
+    /// The version.
+    pub version: Version,
+    /// The payload's name in the manifest; at most [`MAX_PAYLOAD_NAME`] bytes.
+    pub name: String,
+    /// The payload's digest.
+    pub payload: Digest,
+    /// Bytes of the artifact that are there, as last looked.
+    pub have_bytes: u64,
+    /// Bytes of the artifact in all.
+    pub total_bytes: u64,
+    /// It is unpacked and was checked: `terminal-agent run` runs commands in it.
+    pub complete: bool,
+    /// It was removed, because no plan names it any more.
+    #[serde(default)]
+    pub removed: bool,
+    /// What keeps it from getting on, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Reason>,
 }
 
 /// Why an update ended or waits: a stable code and one sentence.

@@ -1,0 +1,77 @@
+//! Table `terminal_packages`: where the packages of terminals stand.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, TerminalName};
+use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use tokio_postgres::Row;
+use wire::v1::fleet::TerminalPackage;
+use wire::v1::reports::{PackageReport, Reason};
+
+use super::{get, signed, text, unsigned};
+
+service_kit::statements! {
+    // Only what some release delivers: a terminal must not fill the table with inventions.
+    SET = "INSERT INTO terminal_packages (branch, terminal, product, version, name, payload_sha256, have_bytes, total_bytes,
+            complete, trouble_code, trouble_text, at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE EXISTS
+            (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id WHERE r.product = $3 AND r.version = $4
+                AND p.name = $5 AND p.sha256 = $6 AND p.kind = 'package')
+        ON CONFLICT (branch, terminal, product, version, name) DO UPDATE SET payload_sha256 = $6, have_bytes = $7,
+            total_bytes = $8, complete = $9, trouble_code = $10, trouble_text = $11, at = $12";
+    REMOVE = "DELETE FROM terminal_packages
+        WHERE branch = $1 AND terminal = $2 AND product = $3 AND version = $4 AND name = $5";
+    OF_TERMINAL = "SELECT product, version, name, payload_sha256, have_bytes, total_bytes, complete, trouble_code,
+            trouble_text, at FROM terminal_packages
+        WHERE branch = $1 AND terminal = $2 ORDER BY product, name, at DESC, version";
+}
+
+fn from_row(row: &Row) -> Result<TerminalPackage, DatabaseError> {
+    let (code, words): (Option<String>, Option<String>) = (get(row, "trouble_code")?, get(row, "trouble_text")?);
+    Ok(TerminalPackage {
+        product: text(row, "product")?,
+        version: text(row, "version")?,
+        name: get(row, "name")?,
+        payload: text(row, "payload_sha256")?,
+        have_bytes: unsigned(row, "have_bytes")?,
+        total_bytes: unsigned(row, "total_bytes")?,
+        complete: get(row, "complete")?,
+        trouble: code.zip(words).map(|(code, text)| Reason { code, text }),
+        since: get(row, "at")?,
+    })
+}
+
+/// Stores where a package stands, or that it is gone. The terminal must be there.
+///
+/// # Errors
+/// As every statement.
+pub async fn record<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    package: &PackageReport,
+    at: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let (branch, terminal, product) = (branch.as_str(), terminal.as_str(), package.product.as_str());
+    let (version, name) = (package.version.to_string(), &package.name);
+    if package.removed {
+        return execute(c, REMOVE, &[&branch, &terminal, &product, &version, name]).await.map(drop);
+    }
+    let (payload, have, total) = (package.payload.to_string(), signed(package.have_bytes), signed(package.total_bytes));
+    let (code, words) = package.trouble.as_ref().map(|t| (&t.code, &t.text)).unzip();
+    let complete = package.complete;
+    let row: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
+        [&branch, &terminal, &product, &version, name, &payload, &have, &total, &complete, &code, &words, &at];
+    execute(c, SET, &row).await.map(drop)
+}
+
+/// The packages of a terminal, by product and name.
+///
+/// # Errors
+/// As every statement.
+pub async fn of_terminal<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<Vec<TerminalPackage>, DatabaseError> {
+    query(c, OF_TERMINAL, &[&branch.as_str(), &terminal.as_str()]).await?.iter().map(from_row).collect()
+}

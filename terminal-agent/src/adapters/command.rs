@@ -1,0 +1,46 @@
+//! The command of `terminal-agent run`: in the foreground, with this process's own input and output.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs a command in `folder` to its end, and answers its exit code: 128 + n if signal n ended it. Whoever asks this
+/// process to end asks the command.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn run(command: &[OsString], folder: &Path, environment: &[(&str, &OsStr)]) -> io::Result<u8> {
+    let [program, arguments @ ..] = command else { return Err(io::Error::other("no command")) };
+    let mut asked = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
+    let [terminate, interrupt, hangup] = &mut asked;
+    #[expect(clippy::disallowed_methods, reason = "this is the adapter that spawns")]
+    let mut child =
+        Command::new(program).args(arguments).current_dir(folder).envs(environment.iter().copied()).spawn()?;
+    loop {
+        tokio::select! {
+            ended = child.wait() => return Ok(code(ended?)),
+            _ = terminate.recv() => pass_on(&child, Signal::TERM),
+            // From a terminal the command gets it too.
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => pass_on(&child, Signal::HUP),
+        }
+    }
+}
+
+fn pass_on(child: &Child, signal: Signal) {
+    let child = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(Err(error)) = child.map(|child| kill_process(child, signal)) {
+        tracing::warn!(%error, "the command could not be told to end");
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|n| 128 + n)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,115 @@
+//! What to do about packages next: a pure function of what was observed. No clock, no I/O.
+
+use std::time::Duration;
+
+use super::{Key, Package};
+use crate::observe::Known;
+
+/// Packages that are fetched at the same time.
+pub const AT_ONCE: usize = 4;
+
+/// How a package's torrent is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// All of it is here and verified.
+    pub complete: bool,
+    /// Bytes that are here.
+    pub have_bytes: u64,
+}
+
+/// A package as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What the journal says.
+    pub package: Package,
+    /// It lies unpacked under its name, with the record of exactly this payload.
+    pub unpacked: bool,
+    /// How its torrent is doing; `None` if the engine does not have it. Looked at for those being fetched only.
+    pub transfer: Known<Option<Transfer>>,
+    /// How long it rests still after a failure.
+    pub rests: Duration,
+}
+
+/// Exactly one thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Fetch and check manifest, index and torrent.
+    Prepare(Key),
+    /// Give the torrent to the engine.
+    AddTorrent(Key),
+    /// Note how far it is.
+    Note(Key, u64),
+    /// Check it and put it into its folder.
+    Unpack(Key),
+    /// Note that it is complete: it was unpacked, and the journal does not know yet.
+    Complete(Key),
+    /// Note that it is not complete any more: its folder or the record of it is gone.
+    Lost(Key),
+    /// Remove it: no plan names it any more.
+    Remove(Key),
+    /// Nothing, for so long at most.
+    Wait(Duration),
+}
+
+/// Bounds of the waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polls {
+    /// How often to look when nothing happens.
+    pub idle: Duration,
+    /// How often to look at the engine.
+    pub engine: Duration,
+    /// Whether it is time to note progress.
+    pub note: bool,
+}
+
+/// What to do next, the packages given by their keys.
+pub fn decide(seen: &[Seen], polls: Polls) -> Action {
+    let mut pause = polls.idle;
+    for s in seen.iter().filter(|s| !s.rests.is_zero()) {
+        pause = pause.min(s.rests);
+    }
+    let named = |s: &&Seen| s.package.named && !s.package.refused && s.rests.is_zero();
+    for s in seen.iter().filter(named) {
+        match (s.package.complete, s.unpacked) {
+            (true, false) => return Action::Lost(s.package.key()),
+            (false, true) => return Action::Complete(s.package.key()),
+            _ => {}
+        }
+    }
+    for s in in_hand(seen) {
+        if !s.package.prepared {
+            return Action::Prepare(s.package.key());
+        }
+        match &s.transfer {
+            Known::Is(None) => return Action::AddTorrent(s.package.key()),
+            Known::Is(Some(t)) if t.complete => return Action::Unpack(s.package.key()),
+            Known::Is(Some(t)) if polls.note && t.have_bytes != s.package.have_bytes => {
+                return Action::Note(s.package.key(), t.have_bytes);
+            }
+            Known::Is(Some(_)) | Known::Unknown(_) => pause = pause.min(polls.engine),
+        }
+    }
+    let over = |s: &&Seen| !s.package.named && s.rests.is_zero() && !is_kept(s, seen);
+    match seen.iter().find(over) {
+        Some(s) => Action::Remove(s.package.key()),
+        None => Action::Wait(pause),
+    }
+}
+
+/// Those that are being fetched: their torrents are worth a look.
+pub fn in_hand(seen: &[Seen]) -> impl Iterator<Item = &Seen> {
+    seen.iter().filter(|s| is_in_hand(&s.package) && s.rests.is_zero()).take(AT_ONCE)
+}
+
+/// Whether it is to be fetched.
+pub fn is_in_hand(package: &Package) -> bool {
+    package.named && !package.refused && !package.complete
+}
+
+/// The newest complete one stays until its successor is complete.
+fn is_kept(old: &Seen, seen: &[Seen]) -> bool {
+    let kin = || seen.iter().map(|s| &s.package).filter(|p| p.is_kin(&old.package));
+    let awaited = kin().any(|p| p.named) && !kin().any(|p| p.named && p.complete);
+    let newer = kin().any(|p| p.complete && !p.named && p.version > old.package.version);
+    old.package.complete && awaited && !newer
+}
