@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 pub mod fakes;
+pub mod package;
 pub mod release;
 pub mod swarm;
 pub mod world;
@@ -89,6 +90,10 @@ impl Rig {
                 false
             }
         }
+    }
+
+    pub fn look_again(&mut self) {
+        self.agent.as_mut().expect("it does not run").look_again();
     }
 
     fn note(&mut self) {

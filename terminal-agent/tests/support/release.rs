@@ -29,7 +29,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
 }
 
 /// Bytes that do not compress, different for each seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let block = |n: u64| Sha256::digest([seed.to_le_bytes(), n.to_le_bytes()].concat());
     let mut bytes: Vec<u8> = (0..length.div_ceil(32) as u64).flat_map(block).collect();
     bytes.truncate(length);
