@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
-use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, BranchRemoved, PlanIssued, Terminal};
+use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, BranchRemoved, PlanIssued, Terminal, TerminalPackage};
 use wire::v1::paths;
 
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
@@ -168,6 +168,10 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         ("agent", plain(&t.agent_version)),
         ("heard", age_or_never(now, t.last_heard)),
     ]);
+    if !t.packages.is_empty() {
+        out.push('\n');
+        out.push_str(&package_table(&t.packages, now));
+    }
     let Some(u) = &t.update else { return out };
     out.push('\n');
     out.push_str(&fields(&[
@@ -187,6 +191,17 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         out.push_str(&table(["from", "to", "when", "why"], &rows));
     }
     out
+}
+
+fn package_table(packages: &[TerminalPackage], now: DateTime<Utc>) -> String {
+    let row = |p: &TerminalPackage| {
+        let state = if p.complete { "complete" } else { "fetching" };
+        let trouble = p.trouble.as_ref().map_or_else(String::new, |t| reason(Some(t)));
+        let held = mib_of(p.have_bytes, p.total_bytes);
+        let name = format!("{} {}", p.product, p.version);
+        [name, plain(&p.name), held, format!("{state}, {}", age(now, p.since)), trouble]
+    };
+    table(["package", "payload", "held", "state", "trouble"], &packages.iter().map(row).collect::<Vec<_>>())
 }
 
 pub(crate) fn assign(global: &Global, args: AssignArgs) -> Result<(), Failure> {

@@ -15,6 +15,9 @@ fn terminal(state: &str, segments: u64) -> Value {
         "update": { "serial": 5, "product": "kiosk", "version": "2.4.0", "state": state, "segments_done": segments,
             "segments_total": 75, "since": "2031-05-06T07:08:00Z",
             "history": [{ "from": null, "to": "assigned", "at": "2031-05-06T07:07:00Z" }] },
+        "packages": [{ "product": "tools", "version": "1.4.0", "name": "fonts", "payload": "00".repeat(32),
+            "have_bytes": 1_048_576, "total_bytes": 3_145_728, "complete": false, "since": "2031-05-06T07:08:00Z",
+            "trouble": { "code": "data-full", "text": "make room" } }],
     })
 }
 
@@ -98,6 +101,8 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&["branch", "show", "north"], "3, of which 1 confirmed"),
         (&["terminal", "list", "--branch", "north"], "2.4.0 confirmed"),
         (&["terminal", "show", "north/till-1"], "75 of 75"),
+        (&["terminal", "show", "north/till-1"], "1.0 of 3.0 MiB"),
+        (&["terminal", "show", "north/till-1"], "make room"),
         (&["release", "list"], "5.0 MiB"),
         (&["release", "show", "kiosk/2.4.0"], "published"),
         (&["release", "show", ID], "kiosk 2.4.0"),
