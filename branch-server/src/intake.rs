@@ -296,6 +296,34 @@ mod tests {
     }
 
     #[test]
+    fn a_package_is_of_its_terminal_and_bounded() {
+        let package = |terminal: &str, edit: &dyn Fn(&mut PackageReport)| {
+            let mut package = PackageReport {
+                product: "tools".parse().unwrap(),
+                version: Version::new(1, 0, 0),
+                name: "tools".into(),
+                payload: [1; 32].into(),
+                have_bytes: 5,
+                total_bytes: 5,
+                complete: true,
+                removed: false,
+                trouble: None,
+            };
+            edit(&mut package);
+            code(vec![(1, Report::Package { terminal: terminal.parse().unwrap(), package })])
+        };
+        assert_eq!(package("till-1", &|_| {}), None);
+        assert_eq!(package("till-2", &|_| {}), Some(Code::NotYourself));
+        assert_eq!(package("till-1", &|p| p.have_bytes = 6), Some(Code::BadField));
+        assert_eq!(package("till-1", &|p| p.total_bytes = u64::MAX), Some(Code::BadField));
+        for name in ["", "../out", "Tools", &"x".repeat(33)] {
+            assert_eq!(package("till-1", &|p| p.name = name.into()), Some(Code::BadField), "{name}");
+        }
+        let trouble = Reason { code: "data-full".into(), text: "x".repeat(1025) };
+        assert_eq!(package("till-1", &|p| p.trouble = Some(trouble.clone())), Some(Code::BadField));
+    }
+
+    #[test]
     fn texts_and_numbers_of_strangers_are_bounded() {
         let reason = |code: &str, text: &str| {
             let reason = Reason { code: code.to_owned(), text: text.to_owned() };

@@ -1,10 +1,12 @@
 //! One function a parser.
 
+use std::collections::BTreeSet;
+
 use artifact::{Index, PayloadId};
 use branch_server::sync::accept;
 use fleet_types::Digest;
 use hostile::Reader;
-use release::{Facts, Limits, Manifest, Policy, evaluate, inspect, scan};
+use release::{Facts, Limits, Manifest, MemberPath, Policy, TreeError, TreeSink, evaluate, inspect, read_tree, scan};
 use swarm::Torrent;
 use wire::v1::plan::Plan;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
@@ -98,6 +100,49 @@ fn archive(bytes: &[u8]) {
     assert!(findings.iter().all(|f| !f.cause.is_empty() && f.cause.len() < 2000), "a cause is missing or endless");
     let Ok(head) = inspect(bytes, &limits) else { panic!("memory cannot fail to be read") };
     assert_eq!(head.manifest, found.manifest, "inspect and scan read two manifests");
+    tree(bytes);
+}
+
+/// What is unpacked of a package: files and folders, each once, and none of them elsewhere.
+#[derive(Default)]
+struct Unpacked {
+    files: BTreeSet<String>,
+    folders: BTreeSet<String>,
+    bytes: u64,
+}
+
+impl TreeSink for Unpacked {
+    fn folder(&mut self, path: &MemberPath) -> std::io::Result<()> {
+        assert!(self.folders.insert(path.to_string()), "{path} is there twice");
+        Ok(())
+    }
+
+    fn file(&mut self, path: &MemberPath, _: bool) -> std::io::Result<()> {
+        assert!(self.files.insert(path.to_string()), "{path} is there twice");
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn tree(bytes: &[u8]) {
+    let mut unpacked = Unpacked::default();
+    let read = read_tree(bytes, &mut unpacked);
+    assert!(matches!(read, Ok(()) | Err(TreeError::Flaw(_))), "memory cannot fail to be read: {read:?}");
+    assert!(unpacked.bytes <= bytes.len() as u64, "more was unpacked than there is");
+    for path in unpacked.files.iter().chain(&unpacked.folders) {
+        assert!(!path.starts_with('/') && path.split('/').all(|part| part != ".."), "{path} leads out");
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        assert!(above.into_iter().all(|above| !unpacked.files.contains(above)), "{path} lies in a file");
+    }
+    assert!(unpacked.files.is_disjoint(&unpacked.folders), "a file is a folder");
 }
 
 fn manifest(bytes: &[u8]) {

@@ -19,7 +19,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT, TEST_LIMIT = 400, 600
-PURE = ["terminal-agent/src/decide.rs", "terminal-agent/src/state.rs", "head-office/src/rollout/plan.rs",
+PURE = ["terminal-agent/src/decide.rs", "terminal-agent/src/packages/decide.rs", "terminal-agent/src/state.rs",
+        "head-office/src/rollout/plan.rs",
         "branch-server/src/sync/plan.rs", "crates/fleet-types/src"]
 IMPURE = re.compile(r"\basync\b|\.await\b|\bstd::fs\b|\btokio::|\bUtc::now\b|SystemTime|\bstd::process\b|reqwest::")
 SQL = re.compile(r'"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|ALTER TABLE)\s', re.IGNORECASE)

@@ -113,3 +113,91 @@ fn is_kept(old: &Seen, seen: &[Seen]) -> bool {
     let newer = kin().any(|p| p.complete && !p.named && p.version > old.package.version);
     old.package.complete && awaited && !newer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::v1::plan::{ArtifactRef, PayloadRef};
+
+    const POLLS: Polls = Polls { idle: Duration::from_secs(60), engine: Duration::from_secs(1), note: true };
+
+    fn package(product: &str, minor: u64) -> Package {
+        Package {
+            product: product.parse().unwrap(),
+            version: fleet_types::Version::new(1, minor, 0),
+            manifest: [1; 32].into(),
+            payload: PayloadRef { name: "p".into(), sha256: [2; 32].into(), length: 10 },
+            artifact: ArtifactRef {
+                sha256: [3; 32].into(),
+                length: 9,
+                index_sha256: [4; 32].into(),
+                index_length: 5,
+                info_hash: [5; 20].into(),
+            },
+            named: true,
+            prepared: true,
+            complete: false,
+            have_bytes: 0,
+            trouble: None,
+            refused: false,
+        }
+    }
+
+    fn fetching(package: Package) -> Seen {
+        let transfer = Known::Is(Some(Transfer { complete: false, have_bytes: 0 }));
+        Seen { package, unpacked: false, transfer, rests: Duration::ZERO }
+    }
+
+    fn complete(minor: u64, named: bool) -> Seen {
+        let package = Package { complete: true, named, ..package("a", minor) };
+        Seen { unpacked: true, ..fetching(package) }
+    }
+
+    #[test]
+    fn at_most_four_are_fetched_at_a_time_and_one_that_rests_or_is_refused_takes_no_place() {
+        let mut seen: Vec<Seen> = ["a", "b", "c", "d", "e"].into_iter().map(|p| fetching(package(p, 0))).collect();
+        seen[4].package.prepared = false;
+        assert_eq!(decide(&seen, POLLS), Action::Wait(POLLS.engine), "the fifth waits for its turn");
+        seen[1].rests = Duration::from_secs(9);
+        assert_eq!(decide(&seen, POLLS), Action::Prepare("e/1.0.0/p".into()));
+        (seen[1].rests, seen[1].package.refused) = (Duration::ZERO, true);
+        assert_eq!(decide(&seen, POLLS), Action::Prepare("e/1.0.0/p".into()));
+    }
+
+    #[test]
+    fn a_complete_torrent_is_unpacked_whatever_else_is_fetched() {
+        let mut seen = vec![fetching(package("a", 0)), fetching(package("b", 0))];
+        seen[1].transfer = Known::Is(Some(Transfer { complete: true, have_bytes: 9 }));
+        assert_eq!(decide(&seen, POLLS), Action::Unpack("b/1.0.0/p".into()));
+        seen[0].transfer = Known::Unknown("the daemon is silent".into());
+        assert_eq!(decide(&seen, POLLS), Action::Unpack("b/1.0.0/p".into()));
+    }
+
+    #[test]
+    fn of_what_no_plan_names_only_the_newest_complete_one_of_a_kin_that_is_awaited_stays() {
+        let wait = Action::Wait(POLLS.engine);
+        let awaited = || fetching(package("a", 9));
+        assert_eq!(decide(&[complete(2, false), awaited()], POLLS), wait);
+        assert_eq!(
+            decide(&[complete(1, false), complete(2, false), awaited()], POLLS),
+            Action::Remove("a/1.1.0/p".into())
+        );
+        assert_eq!(decide(&[complete(2, false), complete(9, true)], POLLS), Action::Remove("a/1.2.0/p".into()));
+        assert_eq!(decide(&[complete(2, false)], POLLS), Action::Remove("a/1.2.0/p".into()));
+        let other = fetching(package("b", 9));
+        assert_eq!(decide(&[complete(2, false), other], POLLS), Action::Remove("a/1.2.0/p".into()));
+        let mut held = complete(2, false);
+        held.rests = Duration::from_secs(7);
+        assert_eq!(decide(&[held], POLLS), Action::Wait(Duration::from_secs(7)), "a command runs in it");
+    }
+
+    #[test]
+    fn the_journal_follows_the_disk() {
+        let mut seen = complete(1, true);
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), Action::Wait(POLLS.idle));
+        seen.unpacked = false;
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), Action::Lost("a/1.1.0/p".into()));
+        (seen.unpacked, seen.package.complete) = (true, false);
+        assert_eq!(decide(&[seen], POLLS), Action::Complete("a/1.1.0/p".into()));
+    }
+}

@@ -169,7 +169,7 @@ async fn agent(lab: &Lab, terminal: &TerminalRef, arguments: &[&str]) -> anyhow:
     let config = data.parent().context("a terminal has a folder")?.join("config.toml").display().to_string();
     let program = lab.program("terminal-agent")?.display().to_string();
     // The shell tells the exit code; what the command says stands before it.
-    let shell = ["-c", "\"$@\" 2>&1; echo; echo $?", "sh", &program, "--config", &config];
+    let shell = ["-c", "\"$@\" 2>&1; code=$?; echo; echo $code", "sh", &program, "--config", &config];
     let text = lab.run_in(&Place::Terminal(terminal.clone()), "sh", &[&shell, arguments].concat()).await?;
     let (said, code) = text.trim_end().rsplit_once('\n').context("no exit code")?;
     Ok(Ended { code: code.parse()?, said: said.trim().to_owned() })

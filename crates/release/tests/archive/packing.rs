@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use release::{Limits, PackError, Packed, inspect, pack, scan};
+use release::{Limits, MemberPath, PackError, Packed, TreeError, TreeSink, inspect, pack, read_tree, scan};
 
 use super::kit::{TOML, folder, good, good_toml, put, scan_of, squashfs};
 
@@ -136,4 +136,81 @@ fn files_beyond_8_gib_have_a_size_that_tar_reads() {
     file.set_len(1 << 20).unwrap();
     let found = scan(File::open(&path).unwrap(), &Limits::default(), &mut |_| {}).unwrap();
     assert!(found.flaws.iter().any(|f| f.to_string().contains("in the middle of \"payloads/rootfs.img\"")));
+}
+
+/// A release whose package is a folder.
+fn with_tree(fill: impl Fn(&std::path::Path)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("payloads/tools");
+    std::fs::create_dir_all(tree.join("bin")).unwrap();
+    fill(&tree);
+    let manifest = "format = 1\nproduct = \"tools\"\nversion = \"1.0.0\"\nnotes = \"x\"\n\n[[payload]]\nname = \"tools\"\n\
+         kind = \"package\"\nfile = \"payloads/tools\"\nrun = [\"./bin/tool\"]\n";
+    put(&dir.path().join("release.toml"), manifest.as_bytes());
+    dir
+}
+
+/// Remembers what a tree holds.
+#[derive(Default)]
+struct Listing(Vec<String>);
+
+impl TreeSink for Listing {
+    fn folder(&mut self, path: &MemberPath) -> std::io::Result<()> {
+        self.0.push(format!("{path}/"));
+        Ok(())
+    }
+
+    fn file(&mut self, path: &MemberPath, executable: bool) -> std::io::Result<()> {
+        self.0.push(format!("{path}{} ", if executable { "*" } else { "" }));
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let last = self.0.last_mut().unwrap();
+        last.push_str(std::str::from_utf8(bytes).unwrap());
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_folder_becomes_a_tree_that_is_the_same_every_time_and_is_read_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let fill = |tree: &std::path::Path| {
+        put(&tree.join("version"), b"one");
+        put(&tree.join("bin/tool"), b"#!/bin/sh");
+        std::fs::set_permissions(tree.join("bin/tool"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+    };
+    let (one, two) = (with_tree(fill), with_tree(fill));
+    assert_eq!(quiet(&one).unwrap(), quiet(&two).unwrap());
+    let archive = std::fs::read(one.path().join("out.upd")).unwrap();
+    assert_eq!(archive, std::fs::read(two.path().join("out.upd")).unwrap());
+    assert!(!one.path().join("out.upd.partial").exists());
+    let found = scan_of(&archive);
+    let (_, member) = found.payloads().next().unwrap();
+    let member = member.unwrap();
+    let tar = &archive[member.offset as usize..(member.offset + member.length) as usize];
+    let mut listing = Listing::default();
+    read_tree(tar, &mut listing).unwrap();
+    assert_eq!(listing.0, ["bin/", "bin/tool* #!/bin/sh", "version one"]);
+    // Cut anywhere, it is never read to its end.
+    for length in (0..tar.len()).step_by(100) {
+        assert!(matches!(read_tree(&tar[..length], &mut Listing::default()), Err(TreeError::Flaw(_))), "{length}");
+    }
+}
+
+#[test]
+fn a_folder_with_a_link_is_not_packed_and_neither_is_a_folder_for_an_image() {
+    let linked = with_tree(|tree| std::os::unix::fs::symlink("/etc/passwd", tree.join("bin/link")).unwrap());
+    let refused = quiet(&linked).unwrap_err();
+    assert!(matches!(&refused, PackError::Source { path, .. } if path.ends_with("bin/link")), "{refused:?}");
+    assert!(!linked.path().join("out.upd").exists());
+    let dir = folder();
+    let image = dir.path().join("payloads/rootfs.img");
+    std::fs::remove_file(&image).unwrap();
+    std::fs::create_dir(&image).unwrap();
+    assert!(matches!(quiet(&dir), Err(PackError::NotFile { kind: "folder", .. })));
 }
