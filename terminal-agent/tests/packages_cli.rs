@@ -8,6 +8,7 @@ use std::process::Output;
 use support::package::{entry, of_tar, tar, tools};
 use support::release::v1;
 use support::{Rig, TestRelease};
+use terminal_agent::packages::PlaceError;
 
 const DEFAULTS: &str = include_str!("../dist/terminal-agent.toml");
 
@@ -169,4 +170,29 @@ fn the_help_of_both_shows_an_example() {
         let help = String::from_utf8(machine.agent(&[command, "--help"]).stdout).unwrap();
         assert!(help.contains(&format!("Example:\n  terminal-agent {command}")), "{help}");
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program itself is tested")]
+fn who_asks_it_to_end_asks_the_command() {
+    use std::io::BufRead;
+    let mut machine = Machine::new(&[&tools("1.0.0")]);
+    machine.rig.until_complete("1.0.0");
+    let script = "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_terminal-agent"))
+        .arg("--config")
+        .arg(&machine.config)
+        .args(["run", "tools", "--", "sh", "-c", script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    // Meanwhile it is held: nobody removes the package under it.
+    assert!(matches!(machine.rig.place("1.0.0").clear(), Err(PlaceError::Held)));
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(5));
+    assert!(machine.rig.place("1.0.0").clear().is_ok());
 }

@@ -297,6 +297,17 @@ fn an_artifact_that_two_steps_name_is_wanted_once_with_both_manifests() {
     assert_eq!(available(&plan, &[other], &both), []);
 }
 
+#[test]
+fn packages_are_wanted_after_the_steps_and_each_with_its_manifest() {
+    let (image, package) = (want(2, GIB), want(1, GIB));
+    let loose = Wanted { manifest: digest(201), ..image.clone() };
+    let plan = Plan { packages: vec![step(&package), step(&loose)], ..plan_of(vec![step(&image)]) };
+    assert_eq!(wanted(&plan), [image.clone(), package.clone()], "an artifact that is both is wanted once");
+    assert_eq!(manifests(&plan)[&digest(201)], BTreeSet::from([digest(2)]));
+    let here = BTreeSet::from([digest(200)]);
+    assert_eq!(available(&plan, &[image, package], &here), [digest(1)], "the other lacks a package's manifest");
+}
+
 fn stages() -> impl Strategy<Value = Stage> {
     prop::sample::select(vec![Stage::Wanted, Stage::Described, Stage::Listed, Stage::Held, Stage::Dropping])
 }

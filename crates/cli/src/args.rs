@@ -86,7 +86,8 @@ pub(crate) enum Command {
 pub(crate) enum ReleaseCommand {
     /// Make an update archive of a folder with release.toml
     ///
-    /// Sizes and digests of the payloads are filled in. Equal input gives an equal archive.
+    /// Sizes and digests of the payloads are filled in. Where the file of a package or component tree is a folder, a tar
+    /// of it is made. Equal input gives an equal archive.
     #[command(after_help = "Example:\n  filial release pack ./kiosk-2.4 --out kiosk-2.4.0.upd")]
     Pack {
         /// Folder that contains release.toml, or that file itself

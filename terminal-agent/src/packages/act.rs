@@ -20,7 +20,7 @@ use crate::session::Files;
 /// What came of an action on a package.
 enum Came {
     /// It worked; the journal's entry is to be this.
-    Now(Package),
+    Now(Box<Package>),
     /// Nothing to record.
     Done,
     /// It is gone.
@@ -198,7 +198,7 @@ impl Agent {
     fn changed(&self, key: &Key, edit: impl FnOnce(&mut Package)) -> Came {
         let Some(mut package) = self.journal().packages.get(key).cloned() else { return Came::Done };
         edit(&mut package);
-        Came::Now(package)
+        Came::Now(Box::new(package))
     }
 
     /// Makes durable what came of an action, together with the report of it.
@@ -221,7 +221,7 @@ impl Agent {
             }
             Came::Now(new) => {
                 self.session.packages.worked(key);
-                new
+                *new
             }
             Came::Trouble(reason, refused) => {
                 let (count, timing) = (self.session.packages.failed(key), &self.settings.timing);

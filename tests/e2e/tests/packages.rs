@@ -11,8 +11,8 @@ use lab::{Lab, Part, Place, Rate};
 use serde_json::Value;
 use wire::v1::fleet::{Assign, TerminalPackage};
 
-/// Half a minute over the slow line, an instant over the fast one.
-const NOISE: usize = 4_000_000;
+/// A quarter of a minute over the slow line, an instant over the fast one.
+const NOISE: usize = 2_000_000;
 const SCRIPT: &str = "#!/bin/sh\n\
     [ \"$(pwd -P)\" = \"$(cd \"$FILIAL_PACKAGE\" && pwd -P)\" ] && [ -s share/filling ] || exit 1\n\
     echo \"$FILIAL_PRODUCT $FILIAL_VERSION $(cat version) $*\"\nexit 3\n";

@@ -84,3 +84,16 @@ impl ArtifactRef {
         format!("{}.seg", self.sha256)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_without_packages_reads_and_is_written_as_before_there_were_any() {
+        let text = r#"{"format":1,"branch":"north","serial":7,"issued":"2030-01-01T00:00:00Z","expires":"2030-02-01T00:00:00Z","steps":[]}"#;
+        let plan: Plan = serde_json::from_str(text).unwrap();
+        assert_eq!(plan.entries().count(), 0);
+        assert_eq!(serde_json::to_string(&plan).unwrap(), text);
+    }
+}
