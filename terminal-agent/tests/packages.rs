@@ -1,4 +1,5 @@
 //! Packages: fetched, unpacked whole or not at all, replaced, removed; and never in the way of the slot.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

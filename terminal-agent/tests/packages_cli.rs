@@ -1,4 +1,5 @@
 //! `terminal-agent run PRODUCT -- COMMAND…` and `terminal-agent packages`, as a scheduler and a person start them.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

@@ -14,7 +14,7 @@ use service_kit::edge::chain;
 use service_kit::retry::bound_after;
 use wire::v1::reports::Report;
 
-use super::run::ActionError;
+use super::failure::ActionError;
 use crate::app::App;
 use crate::db::{self, artifacts};
 use crate::error::presentable;

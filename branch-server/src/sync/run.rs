@@ -8,43 +8,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
 use service_kit::database::{Connection, DatabaseError, connection};
 use service_kit::retry::Backoff;
-use swarm::{AccessListError, EngineError, TorrentError};
 
 use super::calls::call_terminals;
+use super::failure::ActionError;
 use super::peers::Peers;
 use super::plan::{self, Action, InEngine, Known, Rules, Seen, Stage, Waiting, Wanted};
 use super::progress::{Progress, in_the_way};
 use super::{check, describe};
 use crate::app::App;
 use crate::db::{self, artifacts, manifests};
-use crate::store::StoreError;
 use service_kit::edge::chain;
-
-/// Why an action was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum ActionError {
-    /// PostgreSQL.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// Head office, or what it sent.
-    #[error(transparent)]
-    Describe(#[from] describe::DescribeError),
-    /// The tracker does not take the access list.
-    #[error("The branch's tracker does not accept the artifact.")]
-    Tracker(#[from] AccessListError),
-    /// The BitTorrent daemon.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The kept torrent cannot be read.
-    #[error("The kept torrent cannot be read: the database was changed by hand or is damaged.")]
-    Torrent(#[from] TorrentError),
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A task of ours broke.
-    #[error("A task broke: see the log.")]
-    Task(#[source] tokio::task::JoinError),
-}
 
 /// Makes passes, one after the other.
 pub struct Runner {
