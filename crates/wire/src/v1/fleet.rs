@@ -60,7 +60,7 @@ pub struct Branch {
     pub artifacts: Vec<BranchArtifact>,
     /// How many terminals it has.
     pub terminals: u64,
-    /// How many of them are confirmed on what the plan orders.
+    /// How many of them are confirmed on what the plan orders for their slots.
     pub confirmed: u64,
 }
 
