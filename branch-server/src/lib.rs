@@ -107,6 +107,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     for folder in [&settings.state_folder, &settings.store.folder] {
         std::fs::create_dir_all(folder).map_err(|source| RunError::Folder { path: folder.clone(), source })?;
     }
+    service_kit::durable::sweep(&settings.state_folder);
     let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
     let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
     let tracker = AccessList::new(settings.access_list())?;

@@ -66,6 +66,7 @@ impl Store {
             std::fs::create_dir_all(path).map_err(|source| StoreError::Folder { path: path.clone(), source })?;
         }
         let (instance, claim) = claim(&settings.state_folder)?;
+        durable::sweep(&settings.state_folder);
         Ok(Self { folder, instance, holds: Holds::default(), _claim: Arc::new(claim) })
     }
 

@@ -224,6 +224,9 @@ impl Keeper {
     /// # Errors
     /// It cannot be read, a later agent wrote it, or a new one cannot be written.
     pub fn open(path: &Path, epoch: Uuid, now: DateTime<Utc>) -> Result<Self, JournalError> {
+        if let Some(folder) = path.parent() {
+            durable::sweep(folder);
+        }
         let journal = match load(path) {
             Ok(Some(journal)) => return Ok(Self { path: path.to_owned(), journal }),
             Ok(None) => Journal::new(epoch, now),

@@ -257,6 +257,9 @@ async fn transfer(
     if peers::watch(ports, settings, &update.artifact, &status, session, uptime).await {
         return Known::Is(None);
     }
+    if !status.running && session.starts_again(status.trouble.is_some()) {
+        return Known::Is(None);
+    }
     session.complete = status.complete;
     let Some(applier) = session.work.as_ref().and_then(|w| w.applier.as_ref()) else {
         return Known::Unknown("the segments are being written".into());

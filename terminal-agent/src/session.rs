@@ -16,6 +16,9 @@ use crate::config::Settings;
 use crate::packages::Rests;
 use crate::state::Update;
 
+/// How often an engine's reason is heard before it is told to go on all the same.
+const LOOKS_BEFORE_START: u32 = 8;
+
 /// A segment whose bytes were here and did not check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
@@ -61,11 +64,20 @@ pub struct Session {
     pub packages: Rests,
     /// Folders of packages that nobody knows were looked for.
     pub swept: bool,
+    /// Looks at a torrent that the engine stopped with a reason.
+    pub stopped_looks: u32,
     /// Bad data of this artifact, to be reported.
     pub bad_data: Option<(Digest, BadData)>,
 }
 
 impl Session {
+    /// Whether a torrent that stands still is given to the engine again: at once if it says nothing, as after it was
+    /// killed; else now and then, as for a disk that was full, so that its reason is heard in between.
+    pub fn starts_again(&mut self, has_reason: bool) -> bool {
+        self.stopped_looks = if has_reason { self.stopped_looks.wrapping_add(1) } else { 0 };
+        self.stopped_looks.is_multiple_of(LOOKS_BEFORE_START)
+    }
+
     /// Loads the update's files from the disk, if they are there and in order.
     pub fn load(&mut self, settings: &Settings, update: &Update) {
         if self.work.as_ref().is_some_and(|w| w.artifact == update.artifact.sha256) {

@@ -1,5 +1,4 @@
 //! Packages: fetched, unpacked whole or not at all, replaced, removed; and never in the way of the slot.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,5 +1,4 @@
 //! `terminal-agent run PRODUCT -- COMMAND…` and `terminal-agent packages`, as a scheduler and a person start them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

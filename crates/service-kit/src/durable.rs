@@ -75,6 +75,23 @@ fn write_file_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DurableEr
     rename(&temporary, path)
 }
 
+/// Removes the temporary files that a killed process left in `folder`. For the one process that writes there, before it
+/// begins. What cannot be removed stays: it is in nobody's way. Blocking.
+pub fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a name is one that [`write_file`] gives: `.NAME.` and twelve hexadecimal digits and `.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let inner = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp"));
+    let random = inner.and_then(|n| n.rsplit_once('.')).map(|(_, random)| random);
+    random.is_some_and(|r| r.len() == 12 && r.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Renames `from` (already synced) to `to` in the same file system and syncs the folder of `to`. Blocking.
 ///
 /// # Errors
@@ -101,6 +118,22 @@ pub fn sync_dir(folder: &Path) -> Result<(), DurableError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = ["state.json", ".state.json.tmp", ".state.json.0123456789ax.tmp", "a.0123456789ab.tmp"];
+        for name in kept.iter().chain(&[".state.json.0123456789ab.tmp", ".a.ffffffffffff.tmp"]) {
+            write_file(&dir.path().join(name), b"").unwrap();
+        }
+        sweep(dir.path());
+        let mut left: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let mut kept = kept.to_vec();
+        kept.sort();
+        assert_eq!(left, kept);
+    }
 
     #[test]
     fn a_file_is_replaced_and_no_temporary_stays() {

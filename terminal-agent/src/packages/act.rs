@@ -101,7 +101,8 @@ impl Agent {
             Err(error) => return Known::Unknown(chain(&error)),
         };
         let (ports, settings) = (&self.ports, &self.settings);
-        if peers::watch(ports, settings, &package.artifact, &status, &mut self.session, uptime).await {
+        if !status.running || peers::watch(ports, settings, &package.artifact, &status, &mut self.session, uptime).await
+        {
             return Known::Is(None);
         }
         Known::Is(Some(Transfer { complete: status.complete, have_bytes: status.have_bytes }))

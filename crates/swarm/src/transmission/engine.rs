@@ -154,9 +154,13 @@ impl Engine for TransmissionEngine {
         if !self.add_once(torrent, folder).await? {
             return Ok(hash);
         }
-        let there = self.existing(&hash, &[Field::DownloadDir, Field::Trackers, Field::Status]).await?;
+        let there =
+            self.existing(&hash, &[Field::DownloadDir, Field::Trackers, Field::Status, Field::HaveValid]).await?;
+        // A daemon that was killed before it wrote down what it has comes back with the torrent stopped and nothing of it.
+        let forgot = there.status == Some(RpcStatus::Stopped) && there.have_valid.is_none_or(|have| have == 0);
         if there.download_dir.as_deref().is_none_or(|there| same_folder(there, folder))
             && same_trackers(&there, &parsed)
+            && !forgot
         {
             if there.status == Some(RpcStatus::Stopped) {
                 self.act("torrent-start-now", TorrentAction::StartNow, &hash).await?;

@@ -27,15 +27,28 @@ pub(super) struct Operator<'a> {
     /// What head office has acknowledged.
     acknowledged: &'a Mutex<Vec<Version>>,
     assigned: BTreeMap<BranchName, BTreeSet<Version>>,
+    /// What each branch was last given to run, and when.
+    changed: BTreeMap<BranchName, (Version, Instant)>,
 }
 
+/// An operator waits for what was ordered before ordering something else, but not for ever.
+const COMES_TO_REST: Duration = Duration::from_secs(60);
 /// Most releases that are uploaded while faults come: head office keeps all of them.
 const MOST: u64 = 12;
 
 impl<'a> Operator<'a> {
     pub(super) fn new(lab: &'a Lab, log: &'a Log, images: &'a Path, seed: u64, kept: &'a Mutex<Vec<Version>>) -> Self {
         let dice = Dice::new(seed, "operator");
-        Self { lab, log, images, dice, next: 2, acknowledged: kept, assigned: BTreeMap::new() }
+        Self {
+            lab,
+            log,
+            images,
+            dice,
+            next: 2,
+            acknowledged: kept,
+            assigned: BTreeMap::new(),
+            changed: BTreeMap::new(),
+        }
     }
 
     /// Which versions each branch was to run.
@@ -111,6 +124,9 @@ impl<'a> Operator<'a> {
             branches = branches.split_off(one).into_iter().take(1).collect();
         }
         for branch in branches {
+            if !self.may_change(&branch).await {
+                continue;
+            }
             let said = match self.assign(&branch, &version).await {
                 Ok(()) => format!("operator: {branch} shall run {version}"),
                 Err(e) => format!("operator: {branch} cannot be assigned {version}: {}", first_line(&e)),
@@ -119,11 +135,23 @@ impl<'a> Operator<'a> {
         }
     }
 
+    /// Whether what was ordered last is there, or took too long.
+    async fn may_change(&self, branch: &BranchName) -> bool {
+        let Some((version, since)) = self.changed.get(branch) else { return true };
+        if since.elapsed() > COMES_TO_REST {
+            return true;
+        }
+        let Ok(terminals) = self.lab.api().terminals().await else { return false };
+        let mut updates = terminals.iter().filter(|t| t.branch == *branch).map(|t| t.update.as_ref());
+        updates.all(|u| u.is_some_and(|u| u.version == *version && u.state.is_end()))
+    }
+
     /// Orders a version for a branch, also one below the one that runs.
     pub(super) async fn assign(&mut self, branch: &BranchName, version: &Version) -> anyhow::Result<()> {
         let product = self.lab.options().product.clone();
         let assign = Assign { branch: branch.clone(), product, version: version.clone(), downgrade: true };
         self.lab.api().assign(&assign).await?;
+        self.changed.insert(branch.clone(), (version.clone(), Instant::now()));
         self.assigned.entry(branch.clone()).or_default().insert(version.clone());
         Ok(())
     }
