@@ -238,6 +238,10 @@ impl Publish {
             if status.complete && !status.verifying {
                 return Ok(());
             }
+            if !status.running && !status.verifying {
+                // The daemon was killed, and has forgotten what it verified.
+                add_seed(&self.0, artifact).await?;
+            }
             if status.verifying {
                 idle_since = Instant::now();
             } else if idle_since.elapsed() > STUCK {

@@ -147,6 +147,10 @@ impl Engine for FakeSwarm {
         Ok(Vec::new())
     }
 
+    async fn stopped(&self) -> Result<Vec<InfoHash>, EngineError> {
+        Ok(Vec::new())
+    }
+
     async fn list(&self) -> Result<Vec<InfoHash>, EngineError> {
         Ok(self.0.lock().torrents.keys().copied().collect())
     }

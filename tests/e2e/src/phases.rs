@@ -97,10 +97,12 @@ impl Phase {
     }
 
     /// What is made to stand still so that the phase does not pass: never what drives it.
-    fn gate(self) -> Option<Part> {
+    fn gate(self, terminal: &TerminalRef) -> Option<Part> {
         match self {
             Self::Listing | Self::Accepted => Some(Place::HeadOffice.part(Role::Opentracker)),
             Self::Seeding => Some(Place::HeadOffice.part(Role::Transmission)),
+            // A trial is confirmed once the branch was heard in it.
+            Self::Trying => Some(Part::branch(&terminal.branch)),
             // What it has not heard, it hears later.
             Self::Confirming => Some(Part::head_office()),
             _ => None,
@@ -154,7 +156,7 @@ impl<'a> Director<'a> {
     /// # Errors
     /// The gate cannot be started.
     pub fn arrange(&mut self, phase: Phase) -> anyhow::Result<()> {
-        let wanted = phase.gate();
+        let wanted = phase.gate(&self.terminal);
         if self.gate != wanted {
             self.close()?;
         }
@@ -234,12 +236,14 @@ impl<'a> Director<'a> {
             Some(next) => self.arrange(next)?,
             None => self.close()?,
         }
-        let driver = self.driver(phase);
-        if *victim != driver {
-            self.lab.thaw(&driver)?;
-        }
         if self.lab.state(victim)? == PartState::Killed {
             self.lab.start_part(victim)?;
+        }
+        let driver = self.driver(phase);
+        // The agent's phases are short: it goes on step by step, since free for a moment it might be through the next.
+        let steps_on = phase >= Phase::Fetching && next.is_some();
+        if *victim != driver && !steps_on {
+            self.lab.thaw(&driver)?;
         }
         Ok(())
     }
@@ -335,8 +339,12 @@ impl<'a> Director<'a> {
         let verified = async || {
             let torrents = self.lab.torrents(&Place::HeadOffice).await?;
             let found = torrents.into_iter().find(|(h, _)| h == hash);
-            // Not there: then there is nothing to wait for.
-            Ok(found.map_or(Some(None), |(_, s)| (s.complete && !s.verifying).then_some(Some(s.total_bytes))))
+            // Not there, or not at it: then there is nothing to wait for.
+            Ok(found.map_or(Some(None), |(_, s)| match (s.verifying, s.complete) {
+                (true, _) => None,
+                (false, true) => Some(Some(s.total_bytes)),
+                (false, false) => Some(None),
+            }))
         };
         let Some(bytes) = self.lab.wait("the daemon to verify", COMES_UP, verified).await? else {
             return Ok(Look::Near);

@@ -11,23 +11,29 @@ use std::thread;
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 use zstd::bulk::Compressor;
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, compress_bound};
 
 use super::work::Work;
 use super::{EncodeError, Job};
 use crate::index::Zeros;
 use crate::{all_zero, sha256};
 
+/// What goes round: allocated once, so that memory depends neither on the payload's length nor on luck.
+#[derive(Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    /// Empty for zeros.
+    frame: Vec<u8>,
+}
+
 struct Segment {
     number: u64,
-    bytes: Vec<u8>,
+    buffers: Buffers,
 }
 
 struct Encoded {
     segment: Segment,
     sha256: Digest,
-    /// Empty for zeros.
-    frame: Vec<u8>,
 }
 
 type Result<T> = std::result::Result<T, EncodeError>;
@@ -35,11 +41,11 @@ type Result<T> = std::result::Result<T, EncodeError>;
 /// Encodes all segments that `work` lacks. `hasher` has seen the payload up to there. Gives the payload's digest as it
 /// was read; the caller compares it.
 pub(super) fn run(job: &Job<'_>, work: &mut Work, hasher: Sha256) -> Result<Digest> {
-    let window = 2 * job.workers + 2;
+    let window = job.workers + 2;
     let (give_back, buffers) = sync_channel(window);
     for _ in 0..window {
         // Cannot fail or block: the channel holds them all and its receiver is here.
-        let _ = give_back.try_send(Vec::new());
+        let _ = give_back.try_send(Buffers::default());
     }
     let (to_workers, segments) = sync_channel(window);
     let (to_writer, encoded) = channel();
@@ -65,15 +71,15 @@ fn read(
     job: &Job<'_>,
     first: u64,
     mut hasher: Sha256,
-    buffers: Receiver<Vec<u8>>,
+    free: Receiver<Buffers>,
     to_workers: SyncSender<Segment>,
 ) -> Result<Digest> {
     for number in first..job.segments {
-        let Ok(mut bytes) = buffers.recv() else { return Err(EncodeError::Cancelled) };
+        let Ok(mut buffers) = free.recv() else { return Err(EncodeError::Cancelled) };
         job.check_cancelled()?;
-        job.read_segment(number, &mut bytes)?;
-        hasher.update(&bytes);
-        if to_workers.send(Segment { number, bytes }).is_err() {
+        job.read_segment(number, &mut buffers.bytes)?;
+        hasher.update(&buffers.bytes);
+        if to_workers.send(Segment { number, buffers }).is_err() {
             return Err(EncodeError::Cancelled);
         }
     }
@@ -86,11 +92,12 @@ fn encode_all(level: u8, segments: &Mutex<Receiver<Segment>>, to_writer: &Sender
     loop {
         // A poisoned lock is a worker that panicked while waiting; the channel is as good as before.
         let next = segments.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(segment) = next else { return };
+        let Ok(mut segment) = next else { return };
         let number = segment.number;
-        let encoded = if all_zero(&segment.bytes) {
-            let sha256 = zeros.digest(segment.bytes.len() as u32);
-            Ok(Encoded { segment, sha256, frame: Vec::new() })
+        let encoded = if all_zero(&segment.buffers.bytes) {
+            let sha256 = zeros.digest(segment.buffers.bytes.len() as u32);
+            segment.buffers.frame.clear();
+            Ok(Encoded { segment, sha256 })
         } else {
             let encoded = encode_one(level, &mut compressor, segment);
             encoded.map_err(|source| EncodeError::Compress { number, source })
@@ -102,14 +109,17 @@ fn encode_all(level: u8, segments: &Mutex<Receiver<Segment>>, to_writer: &Sender
     }
 }
 
-fn encode_one(level: u8, slot: &mut Option<Compressor<'static>>, segment: Segment) -> std::io::Result<Encoded> {
+fn encode_one(level: u8, slot: &mut Option<Compressor<'static>>, mut segment: Segment) -> std::io::Result<Encoded> {
     let mut compressor = match slot.take() {
         Some(compressor) => compressor,
         None => new_compressor(level)?,
     };
-    let frame = compressor.compress(&segment.bytes)?;
+    let Buffers { bytes, frame } = &mut segment.buffers;
+    frame.clear();
+    frame.reserve(compress_bound(bytes.len()));
+    compressor.compress_to_buffer(bytes, frame)?;
     *slot = Some(compressor);
-    Ok(Encoded { sha256: sha256(&segment.bytes), segment, frame })
+    Ok(Encoded { sha256: sha256(&segment.buffers.bytes), segment })
 }
 
 /// What a frame looks like is said here, not left to defaults: it decides the artifact's bytes.
@@ -126,16 +136,16 @@ fn write(
     job: &Job<'_>,
     work: &mut Work,
     encoded: Receiver<Result<Encoded>>,
-    give_back: SyncSender<Vec<u8>>,
+    give_back: SyncSender<Buffers>,
 ) -> Result<()> {
     let mut early = BTreeMap::new();
     for encoded in encoded {
         let encoded = encoded?;
         early.insert(encoded.segment.number, encoded);
         while let Some(next) = early.remove(&work.next()) {
-            work.append(job, next.sha256, &next.frame)?;
+            work.append(job, next.sha256, &next.segment.buffers.frame)?;
             // The reader may have ended already.
-            let _ = give_back.try_send(next.segment.bytes);
+            let _ = give_back.try_send(next.segment.buffers);
             job.check_cancelled()?;
         }
     }

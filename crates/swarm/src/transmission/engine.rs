@@ -84,6 +84,25 @@ impl TransmissionEngine {
         }
     }
 
+    async fn hashes(
+        &self,
+        fields: Vec<Field>,
+        which: impl Fn(&RpcTorrent) -> bool + Send,
+    ) -> Result<Vec<InfoHash>, EngineError> {
+        let operation = "torrent-get";
+        let mut client = self.rpc.client();
+        let result = client.torrent_get(Some(fields), None).await;
+        let torrents = self.rpc.settle(operation, client, result).await?.torrents;
+        let hash = |torrent: RpcTorrent| torrent.hash_string.and_then(|text| text.parse::<InfoHash>().ok());
+        let mut hashes: Vec<InfoHash> = torrents
+            .into_iter()
+            .filter(which)
+            .map(|torrent| hash(torrent).ok_or_else(|| self.rpc.protocol(operation, "a torrent without a hash")))
+            .collect::<Result<_, _>>()?;
+        hashes.sort_unstable();
+        Ok(hashes)
+    }
+
     /// Runs `work` in a task of its own: a caller that goes away must not leave a torrent stopped or removed.
     async fn to_its_end<T: Send + 'static>(
         &self,
@@ -221,17 +240,12 @@ impl Engine for TransmissionEngine {
     }
 
     async fn list(&self) -> Result<Vec<InfoHash>, EngineError> {
-        let operation = "torrent-get";
-        let mut client = self.rpc.client();
-        let result = client.torrent_get(Some(vec![Field::HashString]), None).await;
-        let torrents = self.rpc.settle(operation, client, result).await?.torrents;
-        let hash = |torrent: RpcTorrent| torrent.hash_string.and_then(|text| text.parse::<InfoHash>().ok());
-        let mut hashes: Vec<InfoHash> = torrents
-            .into_iter()
-            .map(|torrent| hash(torrent).ok_or_else(|| self.rpc.protocol(operation, "a torrent without a hash")))
-            .collect::<Result<_, _>>()?;
-        hashes.sort_unstable();
-        Ok(hashes)
+        self.hashes(vec![Field::HashString], |_| true).await
+    }
+
+    async fn stopped(&self) -> Result<Vec<InfoHash>, EngineError> {
+        let fields = vec![Field::HashString, Field::Status];
+        self.hashes(fields, |torrent| torrent.status == Some(RpcStatus::Stopped)).await
     }
 
     async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError> {
