@@ -28,6 +28,7 @@ engine_poll_seconds = 0.5
 progress_seconds = 0.5
 retry_min_seconds = 0.2
 retry_max_seconds = 2.0
+request_seconds = 5.0
 
 [retry]
 wait_seconds = 2.0

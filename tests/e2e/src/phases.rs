@@ -17,6 +17,8 @@ const COMES_UP: Duration = Duration::from_secs(90);
 /// How much a part may compute between two looks when the phase is near. By the clock a part on a busy machine may not
 /// have run at all, or for long.
 const STEP: Duration = Duration::from_micros(1500);
+/// How long a row is held for nothing.
+const TOO_EARLY: Duration = Duration::from_secs(5);
 /// How long a part goes on between two looks: at most when the phase is near, else in any case.
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 const STRIDE: Duration = Duration::from_millis(40);
@@ -101,8 +103,8 @@ impl Phase {
         match self {
             Self::Listing | Self::Accepted => Some(Place::HeadOffice.part(Role::Opentracker)),
             Self::Seeding => Some(Place::HeadOffice.part(Role::Transmission)),
-            // A trial is confirmed once the branch was heard in it.
-            Self::Trying => Some(Part::branch(&terminal.branch)),
+            // After each move the agent tells the branch of it; and a trial is confirmed once the branch was heard in it.
+            Self::Activating | Self::Trying => Some(Part::branch(&terminal.branch)),
             // What it has not heard, it hears later.
             Self::Confirming => Some(Part::head_office()),
             _ => None,
@@ -135,7 +137,7 @@ pub struct Director<'a> {
     /// Stands still for the phase at hand.
     gate: Option<Part>,
     /// The release's row, held for [`Phase::Showing`].
-    held: Option<Held>,
+    held: Option<(Held, Instant)>,
     /// Why the last look showed nothing.
     trouble: Option<String>,
 }
@@ -352,9 +354,12 @@ impl<'a> Director<'a> {
         if phase == Phase::Verified {
             return Ok(Look::Here(format!("stage seeding; the daemon has verified {bytes} bytes")));
         }
-        if self.held.is_none() {
+        match &self.held {
             // Not now: then at the next look.
-            self.held = self.lab.hold_release(r.id).await.ok();
+            None => self.held = self.lab.hold_release(r.id).await.ok().map(|held| (held, Instant::now())),
+            // An attempt that just began waits for the row too, long before it shows the release.
+            Some((_, since)) if since.elapsed() > TOO_EARLY => self.held = None,
+            Some(_) => {}
         }
         // Held, it cannot pass.
         Ok(if self.held.is_some() { Look::Far } else { Look::Near })
