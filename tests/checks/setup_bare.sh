@@ -67,6 +67,8 @@ tests/checks/report.py '$work/demo.json'
 unshare --mount --propagation private --pid --fork --kill-child bash -euc '
     root=$1 inside=$2 path=$3 cargo_home=$4
     shift 4
+    # A mount of its own: the root of a machine is one, and `ip` counts on it.
+    mount --bind "$root" "$root"
     for from in "$@"; do
         if [[ -d $from ]]; then mkdir -p "$root$from"; else mkdir -p "$(dirname "$root$from")" && touch "$root$from"; fi
         mount --bind "$from" "$root$from"
