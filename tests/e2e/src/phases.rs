@@ -337,6 +337,11 @@ impl<'a> Director<'a> {
             return Ok(Look::Here("stage showing; the release is still publishing".into()));
         }
         ensure!(!(phase == Phase::Verified && showing), "verified was passed: the job is showing");
+        // An attempt that just began needs the row too, long before it shows the release.
+        if self.held.as_ref().is_some_and(|(_, since)| since.elapsed() > TOO_EARLY) {
+            self.held = None;
+            return Ok(Look::Far);
+        }
         let (true, Some(hash)) = (seeding, r.hashes.first()) else { return Ok(Look::Far) };
         let verified = async || {
             let torrents = self.lab.torrents(&Place::HeadOffice).await?;
@@ -354,12 +359,9 @@ impl<'a> Director<'a> {
         if phase == Phase::Verified {
             return Ok(Look::Here(format!("stage seeding; the daemon has verified {bytes} bytes")));
         }
-        match &self.held {
+        if self.held.is_none() {
             // Not now: then at the next look.
-            None => self.held = self.lab.hold_release(r.id).await.ok().map(|held| (held, Instant::now())),
-            // An attempt that just began waits for the row too, long before it shows the release.
-            Some((_, since)) if since.elapsed() > TOO_EARLY => self.held = None,
-            Some(_) => {}
+            self.held = self.lab.hold_release(r.id).await.ok().map(|held| (held, Instant::now()));
         }
         // Held, it cannot pass.
         Ok(if self.held.is_some() { Look::Far } else { Look::Near })
