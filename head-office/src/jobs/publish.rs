@@ -238,7 +238,7 @@ impl Publish {
             if status.complete && !status.verifying {
                 return Ok(());
             }
-            if !status.running && !status.verifying {
+            if !status.complete && !status.verifying && (status.have_bytes == 0 || !status.running) {
                 // The daemon was killed, and has forgotten what it verified.
                 add_seed(&self.0, artifact).await?;
             }

@@ -73,7 +73,7 @@ async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_flipped_byte_in_a_written_slot_is_found_before_it_is_tried() -> anyhow::Result<()> {
+async fn flipped_bytes_in_a_written_slot_are_found_before_it_is_tried() -> anyhow::Result<()> {
     let images = Images::new()?;
     let options = quick("flipped", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
     let lab = Lab::start(options).await?;
@@ -83,7 +83,10 @@ async fn one_flipped_byte_in_a_written_slot_is_found_before_it_is_tried() -> any
     in_the_middle(&lab, &terminal).await?;
     lab.pause(&Part::agent(&terminal))?;
     let slot = lab.slot_path(&terminal, Slot::B)?;
-    lab.corrupt(&slot, written_offset(&slot)?)?;
+    // The one that was being written when the agent was stopped is written again.
+    for offset in written_offsets(&slot)? {
+        lab.corrupt(&slot, offset)?;
+    }
     lab.resume(&Part::agent(&terminal))?;
 
     let ended = lab
@@ -144,12 +147,13 @@ async fn in_the_middle(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<(u64
 }
 
 /// The middle of the first stretch of a slot that is not zeros any more.
-fn written_offset(slot: &Path) -> anyhow::Result<u64> {
+fn written_offsets(slot: &Path) -> anyhow::Result<Vec<u64>> {
     let bytes = std::fs::read(slot)?;
     const SEGMENT: usize = 4 << 20;
-    let chunk = bytes.chunks(SEGMENT).position(|c| c.iter().any(|b| *b != 0));
-    let number = chunk.ok_or_else(|| anyhow::anyhow!("nothing is written in {}", slot.display()))?;
-    Ok((number * SEGMENT + SEGMENT / 2) as u64)
+    let written = bytes.chunks(SEGMENT).enumerate().filter(|(_, c)| c.iter().any(|b| *b != 0));
+    let offsets: Vec<u64> = written.map(|(number, _)| (number * SEGMENT + SEGMENT / 2) as u64).collect();
+    anyhow::ensure!(!offsets.is_empty(), "nothing is written in {}", slot.display());
+    Ok(offsets)
 }
 
 /// A file that even root cannot write, as a medium that has died: a read-only mount of it over itself.

@@ -16,6 +16,8 @@ use crate::postgres::Cluster;
 use crate::process::{Recipe, write};
 
 pub(crate) const TRACKER_PORT: u16 = 6969;
+/// In bytes.
+const LARGE_BLOCK: &str = "262144";
 pub(crate) const RPC_USER: &str = "filial";
 pub(crate) const RPC_URL: &str = "http://127.0.0.1:9091/transmission/rpc";
 
@@ -204,7 +206,9 @@ fn program(namespace: &str, folder: &Path, path: PathBuf, config: &str, extra: &
     write(&file, config)?;
     write(&over, extra)?;
     let args = [Path::new("--config"), &file, Path::new("--config"), &over];
-    Ok(Recipe::new(namespace, path).args(args))
+    // As the units are to set it: glibc keeps what was freed once, in up to sixteen arenas, unless large blocks are given
+    // back at once (mallopt(3)).
+    Ok(Recipe::new(namespace, path).args(args).env("MALLOC_MMAP_THRESHOLD_", LARGE_BLOCK))
 }
 
 fn engine_section(folder: &Path) -> String {

@@ -175,8 +175,8 @@ impl Engine for TransmissionEngine {
         }
         let there =
             self.existing(&hash, &[Field::DownloadDir, Field::Trackers, Field::Status, Field::HaveValid]).await?;
-        // A daemon that was killed before it wrote down what it has comes back with the torrent stopped and nothing of it.
-        let forgot = there.status == Some(RpcStatus::Stopped) && there.have_valid.is_none_or(|have| have == 0);
+        // A daemon that was killed before it wrote down what it has comes back with the torrent and nothing of it.
+        let forgot = !is_verifying(&there) && there.have_valid.is_none_or(|have| have == 0);
         if there.download_dir.as_deref().is_none_or(|there| same_folder(there, folder))
             && same_trackers(&there, &parsed)
             && !forgot
@@ -243,9 +243,9 @@ impl Engine for TransmissionEngine {
         self.hashes(vec![Field::HashString], |_| true).await
     }
 
-    async fn stopped(&self) -> Result<Vec<InfoHash>, EngineError> {
-        let fields = vec![Field::HashString, Field::Status];
-        self.hashes(fields, |torrent| torrent.status == Some(RpcStatus::Stopped)).await
+    async fn incomplete(&self) -> Result<Vec<InfoHash>, EngineError> {
+        let fields = vec![Field::HashString, Field::Status, Field::LeftUntilDone];
+        self.hashes(fields, |t| !is_verifying(t) && t.left_until_done.is_none_or(|left| left > 0)).await
     }
 
     async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError> {
@@ -306,7 +306,7 @@ fn same_trackers(there: &RpcTorrent, wanted: &Torrent) -> bool {
 }
 
 fn status(torrent: RpcTorrent) -> TorrentStatus {
-    let verifying = matches!(torrent.status, Some(RpcStatus::QueuedToVerify | RpcStatus::Verifying));
+    let verifying = is_verifying(&torrent);
     // haveValid: bytes of pieces whose hash was checked, without haveUnchecked, which are blocks of unfinished pieces.
     let have_bytes = torrent.have_valid.unwrap_or(0);
     let total_bytes = unsigned(torrent.total_size);
@@ -337,4 +337,8 @@ fn trouble(torrent: &RpcTorrent) -> Option<String> {
     let failed = |tracker: &&TrackerStat| tracker.has_announced && !tracker.last_announce_succeeded;
     let tracker = torrent.tracker_stats.as_ref()?.iter().find(failed)?;
     Some(format!("tracker {}: {}", tracker.announce, tracker.last_announce_result))
+}
+
+fn is_verifying(torrent: &RpcTorrent) -> bool {
+    matches!(torrent.status, Some(RpcStatus::QueuedToVerify | RpcStatus::Verifying))
 }
