@@ -35,8 +35,8 @@ pub trait Engine: Send + Sync {
     /// Every torrent the client has, in order of their hashes.
     async fn list(&self) -> Result<Vec<InfoHash>, EngineError>;
 
-    /// Those of [`Engine::list`] that hold less than everything and are not being verified.
-    async fn incomplete(&self) -> Result<Vec<InfoHash>, EngineError>;
+    /// Those of [`Engine::list`] that stand still or hold less than everything, but for those that are being verified.
+    async fn not_seeding(&self) -> Result<Vec<InfoHash>, EngineError>;
 
     /// Tells the trackers about this torrent now, whatever their interval, and so learns of peers now. A torrent
     /// that is being verified is left alone: it announces itself when that is done.

@@ -74,8 +74,8 @@ async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
         app.engine.remove(&artifact.info_hash, false).await.map_err(|e| sentence(&e))?;
         tracing::warn!(artifact = %artifact.sha256, "a branch lost it: the daemon takes it anew, to serve that branch again");
     }
-    // A daemon that was killed too early comes back with torrents of which it has nothing, in a folder of its own choice.
-    let forgotten: BTreeSet<_> = app.engine.incomplete().await.map_err(|e| sentence(&e))?.into_iter().collect();
+    // A daemon that was killed comes back with torrents that stand still, or of which it has nothing.
+    let forgotten: BTreeSet<_> = app.engine.not_seeding().await.map_err(|e| sentence(&e))?.into_iter().collect();
     let idle = |hash| !seeded.contains(hash) || forgotten.contains(hash);
     for artifact in wanted.iter().filter(|a| renewed.contains(&a.sha256) || idle(&a.info_hash)) {
         // Seeded by us just after it was put away, the tracker would refuse it: nobody can put it away while this is held.

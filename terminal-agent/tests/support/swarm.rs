@@ -147,7 +147,7 @@ impl Engine for FakeSwarm {
         Ok(Vec::new())
     }
 
-    async fn incomplete(&self) -> Result<Vec<InfoHash>, EngineError> {
+    async fn not_seeding(&self) -> Result<Vec<InfoHash>, EngineError> {
         Ok(Vec::new())
     }
 

@@ -243,9 +243,11 @@ impl Engine for TransmissionEngine {
         self.hashes(vec![Field::HashString], |_| true).await
     }
 
-    async fn incomplete(&self) -> Result<Vec<InfoHash>, EngineError> {
+    async fn not_seeding(&self) -> Result<Vec<InfoHash>, EngineError> {
         let fields = vec![Field::HashString, Field::Status, Field::LeftUntilDone];
-        self.hashes(fields, |t| !is_verifying(t) && t.left_until_done.is_none_or(|left| left > 0)).await
+        let rests =
+            |t: &RpcTorrent| t.status == Some(RpcStatus::Stopped) || t.left_until_done.is_none_or(|left| left > 0);
+        self.hashes(fields, |torrent| !is_verifying(torrent) && rests(torrent)).await
     }
 
     async fn announce(&self, hash: &InfoHash) -> Result<(), EngineError> {
