@@ -13,6 +13,8 @@ use crate::TorrentStatus;
 
 /// The first time it is asked again after so long without a byte.
 const FIRST: Duration = Duration::from_secs(30);
+/// Somebody is connected, and merely keeps it waiting: asking would break off what is about to begin.
+const CONNECTED: Duration = Duration::from_secs(180);
 /// And never less often than this.
 const LAST: Duration = Duration::from_secs(600);
 /// Most torrents that are remembered.
@@ -21,6 +23,7 @@ const MAX_TORRENTS: usize = 256;
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     moved: u64,
+    since: Duration,
     next: Duration,
     wait: Duration,
 }
@@ -33,7 +36,7 @@ impl Stalls {
     /// Takes a look at `at` (time since some fixed moment); true if the trackers should be asked now.
     pub fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, at: Duration) -> bool {
         let moved = status.received_bytes.saturating_add(status.sent_bytes);
-        let fresh = Seen { moved, next: at + FIRST, wait: FIRST };
+        let fresh = Seen { moved, since: at, next: at + FIRST, wait: FIRST };
         if self.0.len() >= MAX_TORRENTS && !self.0.contains_key(hash) {
             self.0.clear();
         }
@@ -43,7 +46,7 @@ impl Stalls {
             *seen = fresh;
             return false;
         }
-        if at < seen.next {
+        if at < seen.next || (status.peers > 0 && at < seen.since + CONNECTED) {
             return false;
         }
         seen.wait = (seen.wait * 2).min(LAST);
@@ -65,6 +68,14 @@ mod tests {
         let (mut stalls, hash) = (Stalls::default(), InfoHash::new([1; 20]));
         let asked: Vec<u64> = (0..4000).filter(|at| stalls.look(&hash, &status(0), Duration::from_secs(*at))).collect();
         assert_eq!(asked, [30, 90, 210, 450, 930, 1530, 2130, 2730, 3330, 3930]);
+    }
+
+    #[test]
+    fn whoever_is_connected_is_waited_for_longer() {
+        let (mut stalls, hash) = (Stalls::default(), InfoHash::new([1; 20]));
+        let choked = TorrentStatus { peers: 1, ..status(0) };
+        let asked: Vec<u64> = (0..1000).filter(|at| stalls.look(&hash, &choked, Duration::from_secs(*at))).collect();
+        assert_eq!(asked, [180, 240, 360, 600]);
     }
 
     #[test]
