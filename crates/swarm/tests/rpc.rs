@@ -295,3 +295,34 @@ async fn act(daemon: &Daemon, method: &str, hash: &str) {
     let answer = rpc(daemon, &format!(r#"{{"method":"{method}","arguments":{{"ids":["{hash}"]}}}}"#)).await;
     assert_eq!(answer["result"], "success");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_daemon_forgot_or_stopped_is_told_of_and_found_again_on_the_disk() {
+    let mut daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let bytes = content(50 * 16 * 1024, 3);
+    let torrent = make(&daemon.content_dir().join("kept.seg"), "kept.seg", &bytes);
+    let file = torrent.to_file(&lan_tiers(LAN));
+    let engine = daemon.ready().await;
+    let hash = engine.add(&file, daemon.content_dir()).await.unwrap();
+    let whole = || async { engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running) };
+    until("it is verified", whole).await;
+    assert_eq!(engine.not_seeding().await.unwrap(), []);
+
+    act(&daemon, "torrent-stop", &hash.to_string()).await;
+    let resting = || async { (engine.not_seeding().await.unwrap() == [hash]).then_some(()) };
+    until("it stands still", resting).await;
+    engine.add(&file, daemon.content_dir()).await.unwrap();
+    until("it goes on", whole).await;
+    assert_eq!(engine.not_seeding().await.unwrap(), []);
+
+    // Killed before it wrote down what it had: the torrent is there, and nothing of it.
+    daemon.running.take().unwrap().stop();
+    fs::remove_dir_all(daemon.config_dir().join("resume")).unwrap();
+    daemon.restart();
+    daemon.ready().await;
+    until("it comes back with nothing of it", resting).await;
+    engine.add(&file, daemon.content_dir()).await.unwrap();
+    until("it is found on the disk", whole).await;
+    assert_eq!(engine.not_seeding().await.unwrap(), []);
+    assert_eq!(engine.status(&hash).await.unwrap().unwrap().received_bytes, 0, "nothing was fetched");
+}

@@ -4,6 +4,7 @@
 //! each starts a lab of its own and leaves nothing behind. This crate must never reach into a program: it uses the
 //! lab, the programs' APIs and the files that they leave.
 
+pub mod phase;
 pub mod phases;
 pub mod promise;
 pub mod table;
