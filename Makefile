@@ -51,10 +51,11 @@ demo-once: build images
 setup-bare: build images
 	tests/checks/setup_bare.sh
 
-# The kill matrix is among them: a third of it by chance, or all. The same again: FILIAL_KILL_SEED=… make e2e.
+# The kill matrix is among them. Here the same third of its cells each time, so that a red run means a changed tree;
+# all of them by a new seed in e2e-full. The same again: FILIAL_KILL_SEED=… make e2e-full.
 e2e: build images
 	rm -rf target/kill-matrix
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e)'
+	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace -E 'package(e2e)'
 	tests/checks/kill_matrix.py --cells 56
 
 e2e-full: build images

@@ -245,6 +245,8 @@ fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>, i32) -> bool, now: DateTime<Ut
         (Stage::Held, InEngine::Absent) if k.retry_after.is_none_or(|until| until <= now) => {
             actions.push(Action::Seed(k.artifact()));
         }
+        // A daemon that was started again leaves it standing still.
+        (Stage::Held, InEngine::Present) => actions.push(Action::Watch(k.artifact())),
         (Stage::Wanted | Stage::Described | Stage::Listed, InEngine::Present) => {
             actions.push(Action::Stop(k.artifact()))
         }

@@ -97,9 +97,9 @@ fn each_stage_goes_on_from_where_it_is() {
 #[test]
 fn what_the_plan_stops_naming_is_kept_for_the_retention_and_then_dropped() {
     let mut k = know(1, Stage::Held, InEngine::Present);
-    assert_eq!(run(&[], &[k.clone()], &roomy()), ["unname 01010101"]);
+    assert_eq!(run(&[], &[k.clone()], &roomy()), ["unname 01010101", "watch 01010101"]);
     k.unnamed_since = Some(now() - days(3) + TimeDelta::seconds(1));
-    assert!(run(&[], &[k.clone()], &roomy()).is_empty(), "one second too early");
+    assert_eq!(run(&[], &[k.clone()], &roomy()), ["watch 01010101"], "one second too early");
     k.unnamed_since = Some(now() - days(3));
     assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
 }
@@ -109,7 +109,7 @@ fn the_least_recently_wanted_goes_first() {
     let kept = |n, age| Known { unnamed_since: Some(now() - days(age)), ..know(n, Stage::Held, InEngine::Present) };
     assert_eq!(
         run(&[], &[kept(1, 4), kept(2, 9), kept(3, 2), kept(4, 5)], &roomy()),
-        ["drop 02020202", "drop 04040404", "drop 01010101"]
+        ["drop 02020202", "drop 04040404", "drop 01010101", "watch 03030303"]
     );
 }
 
@@ -117,7 +117,7 @@ fn the_least_recently_wanted_goes_first() {
 fn what_a_terminal_or_a_check_reads_stays_but_not_for_ever() {
     let mut k = Known { in_use: true, ..know(1, Stage::Held, InEngine::Present) };
     k.unnamed_since = Some(now() - days(5));
-    assert!(run(&[], &[k.clone()], &roomy()).is_empty());
+    assert_eq!(run(&[], &[k.clone()], &roomy()), ["watch 01010101"]);
     k.unnamed_since = Some(now() - days(6));
     assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
 }
@@ -152,7 +152,7 @@ fn an_unnamed_artifact_is_seeded_while_kept_but_not_fetched_further() {
 #[test]
 fn a_clock_that_steps_back_drops_nothing() {
     let k = Known { unnamed_since: Some(now() + days(100)), ..know(1, Stage::Held, InEngine::Present) };
-    assert!(run(&[], &[k], &roomy()).is_empty());
+    assert_eq!(run(&[], &[k], &roomy()), ["watch 01010101"]);
 }
 
 #[test]
@@ -188,7 +188,8 @@ fn the_budget_counts_whole_files_and_never_drops_early() {
     let held = Known { unnamed_since: Some(now() - days(1)), ..know(1, Stage::Held, InEngine::Present) };
     let disk = Disk { budget_bytes: Some(GIB + GIB / 2), ..roomy() };
     let expected = Waiting::NoRoom { needs: GIB, room: GIB / 2 };
-    assert_eq!(act(&[want(2, GIB)], &[held], &disk), [Action::Wait { wanted: want(2, GIB), why: expected }]);
+    let waits = Action::Wait { wanted: want(2, GIB), why: expected };
+    assert_eq!(act(&[want(2, GIB)], &[held], &disk), [Action::Watch(want(1, GIB).artifact.sha256), waits]);
 }
 
 #[test]

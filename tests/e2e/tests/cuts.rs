@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use e2e::{Images, PATIENCE, bring_out, is, quick, segments, version};
+use e2e::{Images, PATIENCE, bring_out, is, quick, version};
 use fleet_types::{BranchName, ReleaseState, Slot, TerminalRef, UpdateState};
 use futures_util::future::try_join_all;
-use lab::{Lab, LabError, LabOptions, Part, Rate, ReleaseSpec, SmallImage};
+use lab::{Lab, LabError, LabOptions, Part, Place, Rate, ReleaseSpec, SmallImage};
 use serde_json::Value;
 
 /// How long a link is away.
@@ -203,14 +203,7 @@ async fn office(lab: &Lab, phase: Phase) -> anyhow::Result<String> {
 /// Waits until a terminal is in a phase; what was seen. A phase that is over in no time is held by stopping its agent.
 async fn reach(lab: &Lab, terminal: &TerminalRef, phase: Phase) -> anyhow::Result<String> {
     let wanted = match phase {
-        Fetching => {
-            let middle = |t: &wire::v1::fleet::Terminal| {
-                let (done, total) = segments(t);
-                is(t, &version("2.0.0"), UpdateState::Fetching) && done > 0 && done * 4 < total * 3
-            };
-            let seen = lab.wait_terminal(terminal, "to be in the middle of fetching", PATIENCE, middle).await?;
-            return Ok(format!("{} of {} segments", segments(&seen).0, segments(&seen).1));
-        }
+        Fetching => return fetching(lab, terminal).await,
         Installing => "installing",
         Activating => "activating",
         _ => "trying",
@@ -229,6 +222,19 @@ async fn reach(lab: &Lab, terminal: &TerminalRef, phase: Phase) -> anyhow::Resul
         }
     }
     anyhow::bail!("{terminal} was never {wanted}")
+}
+
+/// Waits until a terminal's branch holds a part of the artifact while the terminal is fetching; what was seen.
+async fn fetching(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<String> {
+    let (place, total) = (Place::Branch(terminal.branch.clone()), NOISE as u64);
+    let middle = async || {
+        let torrents = lab.torrents(&place).await?;
+        let status = torrents.into_iter().map(|(_, s)| s).find(|s| s.total_bytes >= total);
+        let middle = status.filter(|s| s.have_bytes * 5 > s.total_bytes && s.have_bytes * 5 < s.total_bytes * 4);
+        Ok(middle.filter(|_| state(lab, terminal) == "fetching").map(|s| (s.have_bytes, s.total_bytes)))
+    };
+    let (have, total) = lab.wait("the branch to be in the middle of fetching", PATIENCE, middle).await?;
+    Ok(format!("{terminal} is fetching, its branch holds {have} of {total} bytes"))
 }
 
 /// The state in the terminal's own journal.

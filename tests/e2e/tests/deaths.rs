@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, is, quick, segments, version};
+use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, frozen_while_fetching, is, quick, version};
 use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState};
 use lab::{Lab, Part, Place, Rate, ReleaseSpec};
 
@@ -17,7 +17,7 @@ async fn the_agent_killed_in_the_middle_of_fetching_goes_on() -> anyhow::Result<
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
 
-    let (done, total) = in_the_middle(&lab, &terminal).await?;
+    let (done, total) = frozen_while_fetching(&lab, &terminal, &version("2.0.0")).await?;
     lab.kill(&Part::agent(&terminal)).await?;
     let journal = std::fs::read_to_string(lab.data_path(&terminal)?.join("agent/events.jsonl"))?;
     assert!(!journal.contains("\"to\":\"installing\""), "it was no longer fetching when it was killed:\n{journal}");
@@ -80,14 +80,13 @@ async fn flipped_bytes_in_a_written_slot_are_found_before_it_is_tried() -> anyho
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
 
-    in_the_middle(&lab, &terminal).await?;
-    lab.pause(&Part::agent(&terminal))?;
+    frozen_while_fetching(&lab, &terminal, &version("2.0.0")).await?;
     let slot = lab.slot_path(&terminal, Slot::B)?;
     // The one that was being written when the agent was stopped is written again.
     for offset in written_offsets(&slot)? {
         lab.corrupt(&slot, offset)?;
     }
-    lab.resume(&Part::agent(&terminal))?;
+    lab.thaw(&Part::agent(&terminal))?;
 
     let ended = lab
         .wait_terminal(&terminal, "to find the flipped byte", PATIENCE, |t| {
@@ -112,10 +111,11 @@ async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> an
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
 
-    in_the_middle(&lab, &terminal).await?;
+    frozen_while_fetching(&lab, &terminal, &version("2.0.0")).await?;
     let block = lab.env_path(&terminal)?;
     let before = std::fs::read(&block)?;
     let read_only = ReadOnly::make(&lab, &terminal, &block).await?;
+    lab.thaw(&Part::agent(&terminal))?;
     lab.wait_terminal(&terminal, "to be activating, or to have given up", PATIENCE, |t| {
         is(t, &version("2.0.0"), UpdateState::Activating) || is(t, &version("2.0.0"), UpdateState::Failed)
     })
@@ -136,16 +136,6 @@ async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> an
 }
 
 /// Waits until between 5 and 95 % of the segments are written.
-async fn in_the_middle(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<(u64, u64)> {
-    let caught = lab
-        .wait_terminal(terminal, "to be in the middle of fetching", PATIENCE, |t| {
-            let (done, total) = segments(t);
-            is(t, &version("2.0.0"), UpdateState::Fetching) && done * 20 >= total && done > 0 && done * 20 <= total * 19
-        })
-        .await?;
-    Ok(segments(&caught))
-}
-
 /// The middle of the first stretch of a slot that is not zeros any more.
 fn written_offsets(slot: &Path) -> anyhow::Result<Vec<u64>> {
     let bytes = std::fs::read(slot)?;

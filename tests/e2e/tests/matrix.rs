@@ -1,7 +1,7 @@
 //! The kill matrix: every process killed in every phase of a release's way, one rollout a row.
 //!
-//! Of the rows a third runs each time, chosen by a seed that stands in the output and in the record; the others are
-//! run by `make e2e-full`. The same rows again: `FILIAL_KILL_SEED=… make e2e-full`.
+//! Which process a row kills where follows from a seed that stands in the output and in the record: `make test` runs four
+//! rows of one seed, `make e2e-full` all of them by a new one. The same again: `FILIAL_KILL_SEED=… make e2e-full`.
 
 use anyhow::{Context as _, ensure};
 use e2e::phases::{Director, Phase};

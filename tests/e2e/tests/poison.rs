@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use e2e::{Images, PATIENCE, is, quick, version};
 use fleet_types::{Slot, UpdateState};
-use lab::{Lab, Place, Rate, ReleaseSpec, StrangerPeer};
+use lab::{Lab, Part, Place, Rate, ReleaseSpec, Role, StrangerPeer};
 use wire::v1::incidents::Incidents;
 
 const NOISE: usize = 32_000_000;
@@ -26,8 +26,21 @@ async fn a_stranger_who_serves_garbage_is_dropped_and_reported() -> anyhow::Resu
     let release = lab.publish(&ReleaseSpec::new("2.0.0", image.clone())?, PATIENCE).await?;
     let artifact = release.payloads[0].artifact.clone().unwrap();
     let poison = lab.poisoner(&branch, &artifact).await?;
+    let agents: Vec<Part> = lab.terminals().iter().map(Part::agent).collect();
+    // Nobody begins before the tracker knows the stranger, and the honest source keeps still until somebody was spoilt.
+    agents.iter().try_for_each(|agent| lab.pause(agent))?;
     lab.assign_all(&version("2.0.0")).await?;
     poison.serve(&lab).await?;
+    let honest = Place::Branch(branch.clone());
+    lab.wait("the branch to hold the artifact", PATIENCE, async || {
+        let held = lab.api().branches().await?.remove(0).artifacts;
+        Ok(held.iter().any(|a| a.artifact == artifact.sha256 && a.complete).then_some(()))
+    })
+    .await?;
+    lab.pause(&honest.part(Role::Transmission))?;
+    agents.iter().try_for_each(|agent| lab.resume(agent))?;
+    lab.wait("somebody to ask the stranger", PATIENCE, async || Ok((poison.sent().await? > 0).then_some(()))).await?;
+    lab.resume(&honest.part(Role::Transmission))?;
 
     let mut watch = Watch::new(&lab, &poison, artifact.info_hash.to_string());
     let confirmed = version("2.0.0");

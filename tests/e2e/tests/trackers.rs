@@ -83,8 +83,10 @@ async fn harmless(lab: &Lab, name: &str, hash: &str) -> anyhow::Result<()> {
             status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
         let peak: u64 = peak.expect("the kernel says how much memory was used");
         assert!(peak <= AGENT_KIB, "{terminal}'s agent used {peak} KiB under a {name} tracker");
-        let torrent =
-            lab.daemon_rpc(&Place::Terminal(terminal.clone()))?.torrent(hash, &["error", "corruptEver"]).await?;
+        // On a terminal that is being restarted nobody answers for a moment.
+        let rpc = lab.daemon_rpc(&Place::Terminal(terminal.clone()))?;
+        let answer = async || Ok(rpc.torrent(hash, &["error", "corruptEver"]).await.ok());
+        let torrent = lab.wait(&format!("the daemon of {terminal} to answer"), PATIENCE, answer).await?;
         // 3 is an error on the machine itself: the daemon stops the torrent until somebody starts it.
         assert!(torrent["error"] != 3 && torrent["corruptEver"].as_u64().unwrap_or(0) == 0, "{terminal}: {torrent}");
     }

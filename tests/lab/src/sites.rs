@@ -241,11 +241,8 @@ pub(crate) fn transmission(
     let settings = format!("{settings:#}\n");
     // Not swarm's own writer: it looks for a running daemon on loopback, and ours is another namespace's.
     write_secret(&config.join("settings.json"), &settings)?;
-    Ok(Recipe::new(namespace, "transmission-daemon").args([
-        Path::new("--foreground"),
-        Path::new("--config-dir"),
-        config.as_path(),
-    ]))
+    let recipe = Recipe::new(namespace, "transmission-daemon").args(role.arguments());
+    Ok(recipe.args([Path::new("--foreground"), Path::new("--config-dir"), config.as_path()]))
 }
 
 /// A terminal's daemon.

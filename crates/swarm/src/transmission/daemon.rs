@@ -20,6 +20,20 @@ pub enum DaemonRole {
     Terminal,
 }
 
+impl DaemonRole {
+    /// What else the daemon's command line says, besides where its configuration is (transmission-daemon(1)).
+    ///
+    /// A branch's daemon starts with its torrents standing still, and the branch server starts them. One that was
+    /// killed has forgotten what it received since it last wrote that down (minutes, with 3.00): alone it would fetch
+    /// that over the WAN once more, while the server has it look at its disk first.
+    pub const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Branch => &["--paused"],
+            Self::HeadOffice | Self::Terminal => &[],
+        }
+    }
+}
+
 /// Whether peers encrypt (obfuscate) what they exchange. No substitute for the digests' check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encryption {
