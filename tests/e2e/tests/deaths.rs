@@ -136,12 +136,13 @@ async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> an
 }
 
 /// Waits until between 5 and 95 % of the segments are written.
-/// The middle of the first stretch of a slot that is not zeros any more.
+/// The middle of what is written of each segment: the last one is shorter than the others.
 fn written_offsets(slot: &Path) -> anyhow::Result<Vec<u64>> {
     let bytes = std::fs::read(slot)?;
     const SEGMENT: usize = 4 << 20;
-    let written = bytes.chunks(SEGMENT).enumerate().filter(|(_, c)| c.iter().any(|b| *b != 0));
-    let offsets: Vec<u64> = written.map(|(number, _)| (number * SEGMENT + SEGMENT / 2) as u64).collect();
+    let last = |segment: &[u8]| segment.iter().rposition(|b| *b != 0);
+    let written = bytes.chunks(SEGMENT).enumerate().filter_map(|(number, s)| Some((number, last(s)?)));
+    let offsets: Vec<u64> = written.map(|(number, last)| (number * SEGMENT + last / 2) as u64).collect();
     anyhow::ensure!(!offsets.is_empty(), "nothing is written in {}", slot.display());
     Ok(offsets)
 }
