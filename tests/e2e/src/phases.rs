@@ -63,12 +63,19 @@ impl<'a> Director<'a> {
     ///
     /// # Errors
     /// The gate cannot be started.
-    pub fn arrange(&mut self, phase: Phase) -> anyhow::Result<()> {
+    pub async fn arrange(&mut self, phase: Phase) -> anyhow::Result<()> {
         let wanted = phase.gate(&self.terminal);
         if self.gate != wanted {
             self.close()?;
         }
         if let Some(gate) = wanted {
+            // Before it listens, callers are refused at once and go on; only afterwards do they wait for its answer.
+            if phase == Phase::Activating && self.lab.state(&gate)? == PartState::Killed {
+                self.lab.start_part(&gate)?;
+                let api = self.lab.branch_api(&self.terminal.branch)?;
+                let up = async || Ok(api.get_bytes("/readyz").await.ok());
+                self.lab.wait("the branch server to answer", COMES_UP, up).await?;
+            }
             self.lab.start_paused(&gate)?;
             self.gate = Some(gate);
         }
@@ -138,10 +145,10 @@ impl<'a> Director<'a> {
     ///
     /// # Errors
     /// Something cannot be started.
-    pub fn go_on(&mut self, phase: Phase, victim: &Part, next: Option<Phase>) -> anyhow::Result<()> {
+    pub async fn go_on(&mut self, phase: Phase, victim: &Part, next: Option<Phase>) -> anyhow::Result<()> {
         self.held = None;
         match next {
-            Some(next) => self.arrange(next)?,
+            Some(next) => self.arrange(next).await?,
             None => self.close()?,
         }
         if self.lab.state(victim)? == PartState::Killed {

@@ -131,7 +131,7 @@ async fn through(
         let evidence = director.catch(*phase).await?;
         director.strike(*phase, &victim).await?;
         cells.push(Cell { phase: *phase, process, evidence });
-        director.go_on(*phase, &victim, plan.get(at + 1).map(|(next, _)| *next))?;
+        director.go_on(*phase, &victim, plan.get(at + 1).map(|(next, _)| *next)).await?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ async fn publishing_killed_at_each_step_is_completed_and_never_shows_too_much() 
 async fn killed_in(lab: &Lab, phase: Phase, spec: &ReleaseSpec) -> anyhow::Result<String> {
     let office = Part::head_office();
     let mut director = Director::new(lab, lab.terminals().remove(0), version(&spec.version.to_string()), Slot::B);
-    director.arrange(phase)?;
+    director.arrange(phase).await?;
     lab.pack_and_upload(spec).await?;
     let evidence = director.catch(phase).await?;
     director.strike(phase, &office).await?;
@@ -55,7 +55,7 @@ async fn killed_in(lab: &Lab, phase: Phase, spec: &ReleaseSpec) -> anyhow::Resul
     ensure!(left.hashes.iter().all(|h| !visible.contains(h)), "it is visible already");
     promise::holds(lab).await?;
 
-    director.go_on(phase, &office, None)?;
+    director.go_on(phase, &office, None).await?;
     let release = lab.wait_published(&spec.version, PATIENCE).await?;
     let hash = release.payloads[0].artifact.as_ref().context("published without an artifact")?.info_hash;
     ensure!(left.hashes.iter().all(|h| *h == hash), "another artifact than before the kill");
