@@ -18,9 +18,13 @@ LICENCES = {
 # Crates that stand in two versions, each with the reason. Remove a line when its reason is gone.
 TWICE = {
     "base64": "transmission-rpc and reqwest are on 0.22, tokio-postgres on 0.23",
+    "bit-vec": "yasna (under rcgen) names 0.9 as an option that is off, proptest is on 0.10",
     "getrandom": "ring (under transmission-rpc's TLS) is on 0.2, rand and uuid on 0.4",
     "http": "actix-web 4 is on http 0.2, hyper and reqwest on 1",
     "syn": "derive macros are moving from syn 2 to 3; build time only",
+    "synstructure": "asn1-rs (under x509-parser) is on 0.13, icu's derives on 0.14; build time only",
+    "typed-path": "tough is on 0.9, zip (under utoipa-swagger-ui, build time only) on 0.13",
+    "untrusted": "aws-lc-rs and tough are on 0.7, ring and webpki on 0.9",
     "winnow": "cron is on 0.6, toml on 1; cron's newer versions bring phf, rand and winnow twice",
     "windows-sys": "not built on this platform",
 }

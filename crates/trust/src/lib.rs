@@ -1,0 +1,14 @@
+//! Who may say what, and how it is proven.
+//!
+//! What exists is signed by release keys that stay offline ([`repository`], TUF); what a branch should run is signed by
+//! head office ([`plans`], DSSE); a machine says who it is by a certificate. A terminal needs all of it.
+//!
+//! This crate must never read a clock, the environment or the network: the time is an argument, bytes come through a
+//! [`client::Fetch`] of the caller. Every refusal is a [`Refusal`] with a stable code, a sentence and a remedy.
+
+pub mod keys;
+pub mod plans;
+mod refusal;
+
+pub use keys::{KeyId, KeySet, PublicKey, SigningKey};
+pub use refusal::{Refusal, Why};
