@@ -9,6 +9,7 @@
 pub mod keys;
 pub mod plans;
 mod refusal;
+pub mod repository;
 
 pub use keys::{KeyId, KeySet, PublicKey, SigningKey};
 pub use refusal::{Refusal, Why};

@@ -1,0 +1,262 @@
+//! Taking a proposal: who signed it, what it changes, whether it may.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use tough::schema::{PathSet, Root, Signed, Targets};
+
+use super::proposal::Body;
+use super::schema::{self, File};
+use super::{Proposal, Repository, RoleName, SignedArtifact, SignedPayload, delegated_roles};
+use crate::keys::{KeyId, KeySet};
+use crate::refusal::{Refusal, Why, refuse};
+
+/// How far the signatures of a proposal reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SignatureState {
+    /// The holders whose signatures hold.
+    pub signed_by: BTreeSet<KeyId>,
+    /// Signatures that count for nothing: of keys that do not hold the role, or wrong.
+    pub strangers: BTreeSet<KeyId>,
+    /// How many more signatures are needed; for a root, of the present and of the proposed holders together.
+    pub missing: u32,
+}
+
+impl SignatureState {
+    /// Whether nothing is missing.
+    pub const fn complete(&self) -> bool {
+        self.missing == 0
+    }
+}
+
+/// What a proposal for a product's role or for `derived` changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Payloads that would be signed from now on.
+    pub added: BTreeSet<SignedPayload>,
+    /// Payloads that would not be signed any more.
+    pub removed: BTreeSet<SignedPayload>,
+    /// Artifacts that would be signed from now on.
+    pub added_artifacts: BTreeSet<SignedArtifact>,
+    /// Artifacts that would not be signed any more.
+    pub removed_artifacts: BTreeSet<SignedArtifact>,
+}
+
+impl Repository {
+    /// Begins a repository with its first root, signed by a threshold of its own keys.
+    ///
+    /// # Errors
+    /// Not a first root, or not signed so.
+    pub fn begin(first: &Proposal) -> Result<Self, Refusal> {
+        let Body::Root(root) = &first.body else {
+            return refuse(Why::ProposalContent, "A repository begins with a root.");
+        };
+        if first.version() != 1 || first.base.is_some() {
+            return refuse(Why::ProposalContent, "The first root has version 1 and no base.");
+        }
+        schema::check_root(root)?;
+        require(&state(first, &[schema::holders(root, &RoleName::Root)?])?, first)?;
+        let signed = Signed { signed: root.as_ref().clone(), signatures: first.tuf_signatures()? };
+        let roots = BTreeMap::from([(1, File::new(signed.clone())?)]);
+        let (targets, snapshot, timestamp) = (None, None, None);
+        Ok(Self { roots, root: signed, targets, delegated: BTreeMap::new(), snapshot, timestamp })
+    }
+
+    /// Who signed a proposal, and how many signatures are missing. Nothing else of it is judged.
+    ///
+    /// # Errors
+    /// The role is not there, or the proposal names keys that cannot be used.
+    pub fn signature_state(&self, proposal: &Proposal) -> Result<SignatureState, Refusal> {
+        let mut sets = vec![self.holders(&proposal.role)?];
+        if let Body::Root(next) = &proposal.body {
+            sets.push(schema::holders(next, &RoleName::Root)?);
+        }
+        state(proposal, &sets)
+    }
+
+    /// What a proposal would change, whoever signed it. For `targets` and `root` nothing: they sign no payloads.
+    ///
+    /// # Errors
+    /// It signs something that its role may not, or was made against metadata that moved on.
+    pub fn difference(&self, proposal: &Proposal) -> Result<Difference, Refusal> {
+        self.check_base(proposal)?;
+        let Body::Targets(next) = &proposal.body else { return Ok(Difference::default()) };
+        let before = content(&proposal.role, self.delegated.get(&proposal.role).map(|f| &f.signed.signed))?;
+        let after = content(&proposal.role, Some(next))?;
+        Ok(Difference {
+            added: after.0.difference(&before.0).cloned().collect(),
+            removed: before.0.difference(&after.0).cloned().collect(),
+            added_artifacts: after.1.difference(&before.1).cloned().collect(),
+            removed_artifacts: before.1.difference(&after.1).cloned().collect(),
+        })
+    }
+
+    /// Takes a proposal: from now on it is the role's version in force, and goes out with the next
+    /// [`Repository::publish`]. Refused, nothing changed.
+    ///
+    /// # Errors
+    /// Made against another version (sign again), too few signatures, or content that the role may not say.
+    pub fn accept(&mut self, proposal: &Proposal) -> Result<(), Refusal> {
+        self.check_base(proposal)?;
+        match &proposal.body {
+            Body::Root(next) => self.accept_root(proposal, next),
+            Body::Targets(next) if proposal.role == RoleName::Targets => self.accept_targets(proposal, next),
+            Body::Targets(next) => self.accept_delegated(proposal, next),
+        }
+    }
+
+    fn check_base(&self, proposal: &Proposal) -> Result<(), Refusal> {
+        let (role, present) = (&proposal.role, self.version(&proposal.role));
+        if proposal.base != present {
+            let text = |v: Option<u64>| v.map_or("none".to_owned(), |v| format!("version {v}"));
+            let sentence = format!(
+                "The proposal for role {role} was made against {}, now {} is in force.",
+                text(proposal.base),
+                text(present)
+            );
+            return refuse(Why::SignAgain, sentence);
+        }
+        let highest = self.highest_version(role);
+        if highest.is_some_and(|highest| proposal.version() <= highest) {
+            return refuse(Why::SignAgain, format!("Version {} of role {role} does not rise.", proposal.version()));
+        }
+        Ok(())
+    }
+
+    fn accept_root(&mut self, proposal: &Proposal, next: &Root) -> Result<(), Refusal> {
+        if proposal.base.and_then(|base| base.checked_add(1)) != Some(proposal.version()) {
+            return refuse(Why::ProposalContent, "Versions of the root rise by one.");
+        }
+        schema::check_root(next)?;
+        require(&self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        // tough has the last word: it is what every client asks.
+        let held = self.root.signed.verify_role(&signed).and_then(|()| next.verify_role(&signed));
+        held.map_err(super::unsigned(&RoleName::Root))?;
+        self.roots.insert(proposal.version(), File::new(signed.clone())?);
+        self.root = signed;
+        Ok(())
+    }
+
+    fn accept_targets(&mut self, proposal: &Proposal, next: &Targets) -> Result<(), Refusal> {
+        check_delegations(next)?;
+        require(&self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        self.root.signed.verify_role(&signed).map_err(super::unsigned(&RoleName::Targets))?;
+        let stays: BTreeSet<_> = delegated_roles(next)?.into_iter().collect();
+        self.delegated.retain(|role, _| stays.contains(role));
+        self.targets = Some(File::new(signed)?);
+        Ok(())
+    }
+
+    fn accept_delegated(&mut self, proposal: &Proposal, next: &Targets) -> Result<(), Refusal> {
+        let role = &proposal.role;
+        if next.delegations.as_ref().is_some_and(|d| !d.roles.is_empty()) {
+            return refuse(Why::ProposalContent, format!("Role {role} may not delegate further."));
+        }
+        self.check_releases_stay(proposal)?;
+        require(&self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        self.delegations().verify_role(&signed, &role.to_string()).map_err(super::unsigned(role))?;
+        self.delegated.insert(role.clone(), File::new(signed)?);
+        Ok(())
+    }
+
+    /// A release never changes: its payloads come all at once and go all at once.
+    fn check_releases_stay(&self, proposal: &Proposal) -> Result<(), Refusal> {
+        let Body::Targets(next) = &proposal.body else { return Ok(()) };
+        let before = content(&proposal.role, self.delegated.get(&proposal.role).map(|f| &f.signed.signed))?.0;
+        let after = content(&proposal.role, Some(next))?.0;
+        let (known, stays): (BTreeSet<_>, BTreeSet<_>) =
+            (before.iter().map(|p| &p.version).collect(), after.iter().map(|p| &p.version).collect());
+        let grown = after.difference(&before).find(|p| known.contains(&p.version));
+        let shrunk = before.difference(&after).find(|p| stays.contains(&p.version));
+        match grown.or(shrunk) {
+            Some(p) => {
+                let sentence = format!("{} {} is signed already; a release never changes.", p.product, p.version);
+                refuse(Why::ProposalContent, sentence)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that a delegated role signs; an error if it may not.
+pub(crate) fn content(
+    role: &RoleName,
+    targets: Option<&Targets>,
+) -> Result<(BTreeSet<SignedPayload>, BTreeSet<SignedArtifact>), Refusal> {
+    let (mut payloads, mut artifacts) = (BTreeSet::new(), BTreeSet::new());
+    for (name, target) in targets.into_iter().flat_map(|t| &t.targets) {
+        match role {
+            RoleName::Product(product) => {
+                let payload = SignedPayload::from_target(name, target)?;
+                if payload.product != *product {
+                    return refuse(Why::OutOfPath, format!("Role {role} may not sign {}.", payload.path()));
+                }
+                payloads.insert(payload);
+            }
+            RoleName::Derived => {
+                artifacts.insert(SignedArtifact::from_target(name, target)?);
+            }
+            _ => return refuse(Why::OutOfPath, format!("Role {role} signs nothing itself.")),
+        }
+    }
+    Ok((payloads, artifacts))
+}
+
+/// The top level signs nothing itself and delegates each role with exactly its own pattern.
+pub(crate) fn check_delegations(targets: &Targets) -> Result<(), Refusal> {
+    content(&RoleName::Targets, Some(targets))?;
+    let delegations = schema::delegations(targets);
+    let mut seen = BTreeSet::new();
+    for found in &delegations.roles {
+        let role: RoleName = found.name.parse()?;
+        let pattern = role.pattern().filter(|_| role.is_delegated());
+        let exactly = match &found.paths {
+            PathSet::Paths(paths) => paths.len() == 1 && pattern.as_deref() == paths.first().map(|p| p.value()),
+            PathSet::PathHashPrefixes(_) => false,
+        };
+        if !exactly || !found.terminating || !seen.insert(role.clone()) {
+            return refuse(
+                Why::OutOfPath,
+                format!("Role {role} is delegated otherwise than once and for its own paths."),
+            );
+        }
+        schema::delegates(&delegations, &role)?;
+    }
+    for role in [RoleName::Derived, RoleName::Plan] {
+        if !seen.contains(&role) {
+            return refuse(Why::ProposalContent, format!("Role {role} is not delegated."));
+        }
+    }
+    Ok(())
+}
+
+fn state(proposal: &Proposal, sets: &[KeySet]) -> Result<SignatureState, Refusal> {
+    let (message, signatures) = (proposal.message()?, proposal.tuf_signatures()?);
+    let (mut signed_by, mut missing) = (BTreeSet::new(), 0);
+    for set in sets {
+        let valid = schema::valid_signers(&message, &signatures, set);
+        missing += set.threshold().saturating_sub(u32::try_from(valid.len()).unwrap_or(u32::MAX));
+        signed_by.extend(valid);
+    }
+    let strangers = proposal.claimed_signers().difference(&signed_by).copied().collect();
+    Ok(SignatureState { signed_by, strangers, missing })
+}
+
+fn require(state: &SignatureState, proposal: &Proposal) -> Result<(), Refusal> {
+    let role = &proposal.role;
+    if state.complete() {
+        return Ok(());
+    }
+    if state.signed_by.is_empty() && !state.strangers.is_empty() {
+        return refuse(
+            Why::ProposalUnknownKey,
+            format!("No holder of role {role} signed the proposal, only others did."),
+        );
+    }
+    let sentence =
+        format!("Role {role}: {} holders signed, {} signatures are missing.", state.signed_by.len(), state.missing);
+    refuse(Why::ProposalThreshold, sentence)
+}

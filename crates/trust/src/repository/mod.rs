@@ -1,0 +1,206 @@
+//! The TUF repository: what exists, signed. Head office keeps it; the offline holders sign proposals.
+//!
+//! It is a value made of files: [`Repository::from_files`], [`Repository::files`], and [`store`] keeps them in a folder.
+//! A change is a [`Proposal`]: made by `propose_…`, signed by its holders, taken by [`Repository::accept`], and seen by clients
+//! after [`Repository::publish`]. tough's own editor is not used: it re-signs what is offline, and signs with all keys at
+//! once.
+
+mod accept;
+mod inspect;
+mod names;
+mod proposal;
+mod propose;
+mod publish;
+pub(crate) mod schema;
+pub mod store;
+
+use std::collections::BTreeMap;
+
+use tough::schema::{Delegations, Root, Signed, Snapshot, Targets, Timestamp};
+
+use crate::keys::KeySet;
+use crate::refusal::{Refusal, Why, refuse};
+use schema::File;
+
+pub use accept::{Difference, SignatureState};
+pub use inspect::{Inspection, KeyView, RoleView};
+pub use names::{RoleName, SignedArtifact, SignedPayload};
+pub use proposal::{MAX_PROPOSAL, Proposal};
+pub use propose::{Change, DelegationSpec, RootSpec};
+pub use publish::{Lifetimes, Online};
+pub use schema::{MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP};
+
+/// All metadata of a fleet, every signature of it verified.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Every root from the first on: a client that missed some walks over them.
+    roots: BTreeMap<u64, File<Root>>,
+    root: Signed<Root>,
+    targets: Option<File<Targets>>,
+    delegated: BTreeMap<RoleName, File<Targets>>,
+    snapshot: Option<File<Snapshot>>,
+    timestamp: Option<File<Timestamp>>,
+}
+
+impl Repository {
+    /// Reads a repository from its files, by name, and verifies every signature in it. Expiry is not judged here.
+    ///
+    /// # Errors
+    /// A file is missing, unreadable, or not signed by the holders of its role.
+    pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Refusal> {
+        let mut repository = Self::from_roots(files)?;
+        let Some(bytes) = files.get("timestamp.json") else { return Ok(repository) };
+        let root = &repository.root.signed;
+        let timestamp: File<Timestamp> = File::read(&RoleName::Timestamp, bytes)?;
+        root.verify_role(&timestamp.signed).map_err(unsigned(&RoleName::Timestamp))?;
+        let listed = timestamp.signed.signed.meta.get("snapshot.json").map(|m| m.version.get());
+        let name = RoleName::Snapshot.file(listed.unwrap_or_default());
+        let snapshot: File<Snapshot> = File::read(&RoleName::Snapshot, need(files, &name)?)?;
+        root.verify_role(&snapshot.signed).map_err(unsigned(&RoleName::Snapshot))?;
+        let version = |role: &RoleName| snapshot.signed.signed.meta.get(&role.meta()).map(|m| m.version.get());
+
+        let name = RoleName::Targets.file(version(&RoleName::Targets).unwrap_or_default());
+        let targets: File<Targets> = File::read(&RoleName::Targets, need(files, &name)?)?;
+        root.verify_role(&targets.signed).map_err(unsigned(&RoleName::Targets))?;
+        for role in delegated_roles(&targets.signed.signed)? {
+            let name = role.file(version(&role).unwrap_or_default());
+            let file: File<Targets> = File::read(&role, need(files, &name)?)?;
+            schema::delegations(&targets.signed.signed)
+                .verify_role(&file.signed, &role.to_string())
+                .map_err(unsigned(&role))?;
+            repository.delegated.insert(role, file);
+        }
+        (repository.targets, repository.snapshot, repository.timestamp) =
+            (Some(targets), Some(snapshot), Some(timestamp));
+        Ok(repository)
+    }
+
+    /// The chain of roots: each signed by the holders of the one before it and by its own.
+    fn from_roots(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Refusal> {
+        let mut roots = BTreeMap::new();
+        let mut last: Option<Signed<Root>> = None;
+        for version in 1.. {
+            let Some(bytes) = files.get(&RoleName::Root.file(version)) else { break };
+            let file: File<Root> = File::read(&RoleName::Root, bytes)?;
+            let by_last = last.as_ref().map_or(Ok(()), |last| last.signed.verify_role(&file.signed));
+            by_last.and_then(|()| file.signed.signed.verify_role(&file.signed)).map_err(unsigned(&RoleName::Root))?;
+            if file.version() != version {
+                return refuse(
+                    Why::MetadataMixed,
+                    format!("The file of root {version} holds root {}.", file.version()),
+                );
+            }
+            schema::check_root(&file.signed.signed)?;
+            last = Some(file.signed.clone());
+            roots.insert(version, file);
+        }
+        let Some(root) = last else { return refuse(Why::StoreDamaged, "There is no file 1.root.json.") };
+        Ok(Self { roots, root, targets: None, delegated: BTreeMap::new(), snapshot: None, timestamp: None })
+    }
+
+    /// The files of the present state by name, every root among them. `timestamp.json` names the others: it is served last.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files: BTreeMap<_, _> =
+            self.roots.iter().map(|(v, f)| (RoleName::Root.file(*v), f.bytes.clone())).collect();
+        let mut put = |role: &RoleName, version: u64, bytes: &[u8]| files.insert(role.file(version), bytes.to_vec());
+        if let Some(file) = &self.targets {
+            put(&RoleName::Targets, file.version(), &file.bytes);
+        }
+        for (role, file) in &self.delegated {
+            put(role, file.version(), &file.bytes);
+        }
+        if let Some(file) = &self.snapshot {
+            put(&RoleName::Snapshot, file.version(), &file.bytes);
+        }
+        if let Some(file) = &self.timestamp {
+            put(&RoleName::Timestamp, file.version(), &file.bytes);
+        }
+        files
+    }
+
+    /// The newest root, as it is pinned when a machine is provisioned.
+    pub fn root_file(&self) -> &[u8] {
+        self.roots.values().next_back().map(|f| f.bytes.as_slice()).unwrap_or_default()
+    }
+
+    /// Who holds a role now.
+    ///
+    /// # Errors
+    /// Nobody: the root or the delegations do not name it.
+    pub fn holders(&self, role: &RoleName) -> Result<KeySet, Refusal> {
+        if role.is_delegated() {
+            schema::delegates(&self.delegations(), role)
+        } else {
+            schema::holders(&self.root.signed, role)
+        }
+    }
+
+    /// The version of a role in force, if it has one.
+    pub fn version(&self, role: &RoleName) -> Option<u64> {
+        match role {
+            RoleName::Root => self.roots.keys().next_back().copied(),
+            RoleName::Targets => self.targets.as_ref().map(File::version),
+            RoleName::Snapshot => self.snapshot.as_ref().map(File::version),
+            RoleName::Timestamp => self.timestamp.as_ref().map(File::version),
+            _ => self.delegated.get(role).map(File::version),
+        }
+    }
+
+    /// The highest version that clients may have seen: a role that was removed and comes back rises above it.
+    fn highest_version(&self, role: &RoleName) -> Option<u64> {
+        let listed =
+            self.snapshot.as_ref().and_then(|s| s.signed.signed.meta.get(&role.meta())).map(|m| m.version.get());
+        self.version(role).max(listed)
+    }
+
+    /// The payloads that release keys signed, of all products.
+    ///
+    /// # Errors
+    /// A role signs something that it may not; never for metadata that [`Repository::accept`] took.
+    pub fn payloads(&self) -> Result<Vec<SignedPayload>, Refusal> {
+        let mut all = Vec::new();
+        for (_, file) in self.delegated.iter().filter(|(role, _)| matches!(role, RoleName::Product(_))) {
+            for (name, target) in &file.signed.signed.targets {
+                all.push(SignedPayload::from_target(name, target)?);
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// The artifacts that head office derived from them.
+    ///
+    /// # Errors
+    /// As [`Repository::payloads`].
+    pub fn artifacts(&self) -> Result<Vec<SignedArtifact>, Refusal> {
+        let targets = self.delegated.get(&RoleName::Derived).map(|f| &f.signed.signed.targets);
+        let mut all = targets
+            .into_iter()
+            .flatten()
+            .map(|(n, t)| SignedArtifact::from_target(n, t))
+            .collect::<Result<Vec<_>, _>>()?;
+        all.sort();
+        Ok(all)
+    }
+
+    fn delegations(&self) -> Delegations {
+        self.targets.as_ref().map(|t| schema::delegations(&t.signed.signed)).unwrap_or_default()
+    }
+}
+
+/// The roles that a top-level targets file delegates.
+pub(crate) fn delegated_roles(targets: &Targets) -> Result<Vec<RoleName>, Refusal> {
+    schema::delegations(targets).roles.iter().map(|r| r.name.parse()).collect()
+}
+
+fn need<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8], Refusal> {
+    files
+        .get(name)
+        .map(Vec::as_slice)
+        .ok_or_else(|| Refusal::new(Why::StoreDamaged, format!("There is no file {name}.")))
+}
+
+/// Too few of a role's holders signed it.
+pub(crate) fn unsigned(role: &RoleName) -> impl Fn(tough::schema::Error) -> Refusal {
+    move |e| Refusal::new(Why::MetadataSignature, format!("Role {role} is not signed by its holders: {e}."))
+}

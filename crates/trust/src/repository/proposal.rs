@@ -1,0 +1,210 @@
+//! A change of a role that is not in force until enough holders signed it: the detached file that travels to offline keys
+//! and comes back, one signature at a time.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tough::schema::{Role as _, Root, Signature, Targets};
+
+use crate::keys::{KeyId, MAX_KEYS, SigningKey, sha256};
+use crate::refusal::{Refusal, Why, refuse};
+use crate::repository::RoleName;
+use crate::repository::schema::{MAX_TARGETS, RoleSignature, canonical, to_chrono};
+
+/// Largest proposal file in bytes.
+pub const MAX_PROPOSAL: u64 = MAX_TARGETS + 64 * 1024;
+
+/// The next version of a role, and the signatures that it has so far. As a file: JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub struct Proposal {
+    pub(crate) role: RoleName,
+    pub(crate) base: Option<u64>,
+    pub(crate) body: Body,
+    pub(crate) signatures: Vec<RoleSignature>,
+}
+
+/// What is signed.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    Root(Box<Root>),
+    Targets(Box<Targets>),
+}
+
+/// The file's form.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Raw {
+    format: u32,
+    role: RoleName,
+    /// The version in force when it was made; absent for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<u64>,
+    signed: Value,
+    signatures: Vec<RoleSignature>,
+}
+
+impl TryFrom<Raw> for Proposal {
+    type Error = Refusal;
+    fn try_from(raw: Raw) -> Result<Self, Refusal> {
+        let unreadable =
+            |e: serde_json::Error| Refusal::new(Why::ProposalContent, format!("The proposal cannot be read: {e}."));
+        if raw.format != 1 {
+            return refuse(Why::ProposalContent, format!("The proposal has format {}, only 1 is known.", raw.format));
+        }
+        if raw.signatures.len() > MAX_KEYS {
+            return refuse(Why::ProposalContent, format!("A proposal has at most {MAX_KEYS} signatures."));
+        }
+        let expected = if raw.role == RoleName::Root { "root" } else { "targets" };
+        if raw.signed.get("_type").and_then(Value::as_str) != Some(expected) {
+            return refuse(Why::ProposalContent, format!("The proposal for role {} is of another type.", raw.role));
+        }
+        let body = match &raw.role {
+            RoleName::Root => Body::Root(serde_json::from_value(raw.signed).map_err(unreadable)?),
+            RoleName::Snapshot | RoleName::Timestamp => {
+                return refuse(
+                    Why::ProposalContent,
+                    "Snapshot and timestamp are made when publishing, never proposed.",
+                );
+            }
+            _ => Body::Targets(serde_json::from_value(raw.signed).map_err(unreadable)?),
+        };
+        for signature in &raw.signatures {
+            signature.to_tuf()?;
+        }
+        Ok(Self { role: raw.role, base: raw.base, body, signatures: raw.signatures })
+    }
+}
+
+impl From<Proposal> for Raw {
+    fn from(p: Proposal) -> Self {
+        let signed = match &p.body {
+            Body::Root(root) => serde_json::to_value(root),
+            Body::Targets(targets) => serde_json::to_value(targets),
+        };
+        // Such a value was read, or made, by the same types before: writing it cannot fail.
+        Self { format: 1, role: p.role, base: p.base, signed: signed.unwrap_or_default(), signatures: p.signatures }
+    }
+}
+
+impl Proposal {
+    pub(crate) fn new(role: RoleName, base: Option<u64>, body: Body) -> Self {
+        Self { role, base, body, signatures: Vec::new() }
+    }
+
+    /// Reads a proposal file.
+    ///
+    /// # Errors
+    /// Longer than [`MAX_PROPOSAL`], or no proposal.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        if bytes.len() as u64 > MAX_PROPOSAL {
+            return refuse(Why::TooLarge, format!("A proposal has at most {MAX_PROPOSAL} bytes, not {}.", bytes.len()));
+        }
+        serde_json::from_slice(bytes)
+            .map_err(|e| Refusal::new(Why::ProposalContent, format!("The proposal cannot be read: {e}.")))
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|e| Refusal::new(Why::ProposalContent, format!("The proposal cannot be written: {e}.")))
+    }
+
+    /// Which role.
+    pub const fn role(&self) -> &RoleName {
+        &self.role
+    }
+
+    /// The version that it was made against; nothing if it is the role's first.
+    pub const fn base(&self) -> Option<u64> {
+        self.base
+    }
+
+    /// Its own version.
+    pub fn version(&self) -> u64 {
+        match &self.body {
+            Body::Root(root) => root.version().get(),
+            Body::Targets(targets) => targets.version().get(),
+        }
+    }
+
+    /// When what it proposes expires.
+    pub fn expires(&self) -> DateTime<Utc> {
+        to_chrono(match &self.body {
+            Body::Root(root) => root.expires(),
+            Body::Targets(targets) => targets.expires(),
+        })
+    }
+
+    /// The bytes that are signed.
+    pub(crate) fn message(&self) -> Result<Vec<u8>, Refusal> {
+        match &self.body {
+            Body::Root(root) => canonical(root.as_ref()),
+            Body::Targets(targets) => canonical(targets.as_ref()),
+        }
+    }
+
+    /// SHA-256 of the bytes that are signed: holders compare it before they sign.
+    ///
+    /// # Errors
+    /// The content has no canonical form.
+    pub fn digest(&self) -> Result<Digest, Refusal> {
+        Ok(sha256(&self.message()?))
+    }
+
+    /// The ids of the keys that signatures are said to be of. Nothing is verified: see
+    /// [`crate::repository::Repository::signature_state`].
+    pub fn claimed_signers(&self) -> BTreeSet<KeyId> {
+        self.signatures.iter().map(|s| s.keyid).collect()
+    }
+
+    /// Adds the signature of one key. A second one of the same key replaces the first.
+    ///
+    /// # Errors
+    /// The content has no canonical form, or there are as many signatures as there may be.
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), Refusal> {
+        let keyid = key.public().id();
+        let sig = hex::encode(key.sign(&self.message()?));
+        self.add(RoleSignature { keyid, sig })
+    }
+
+    fn add(&mut self, signature: RoleSignature) -> Result<(), Refusal> {
+        self.signatures.retain(|s| s.keyid != signature.keyid);
+        if self.signatures.len() >= MAX_KEYS {
+            return refuse(Why::ProposalContent, format!("A proposal has at most {MAX_KEYS} signatures."));
+        }
+        self.signatures.push(signature);
+        Ok(())
+    }
+
+    /// Takes over the signatures of another copy of the same statement.
+    ///
+    /// # Errors
+    /// The other one says something else.
+    pub fn merge(&mut self, other: &Self) -> Result<(), Refusal> {
+        if self.role != other.role || self.base != other.base || self.digest()? != other.digest()? {
+            let sentence =
+                format!("The two proposals for roles {} and {} are not the same statement.", self.role, other.role);
+            return refuse(Why::ProposalMismatch, sentence);
+        }
+        let message = self.message()?;
+        let mine: BTreeSet<_> = self.claimed_signers();
+        for signature in &other.signatures {
+            // A signature that is here already is not replaced by one that somebody else sent.
+            if !mine.contains(&signature.keyid) {
+                self.add(signature.clone())?;
+            }
+        }
+        debug_assert_eq!(self.message().ok(), Some(message));
+        Ok(())
+    }
+
+    pub(crate) fn tuf_signatures(&self) -> Result<Vec<Signature>, Refusal> {
+        self.signatures.iter().map(RoleSignature::to_tuf).collect()
+    }
+}
