@@ -23,6 +23,7 @@ use crate::refusal::{Refusal, Why, refuse};
 use schema::File;
 
 pub use accept::{Difference, SignatureState};
+pub(crate) use accept::{check_delegations, content};
 pub use inspect::{Inspection, KeyView, RoleView};
 pub use names::{RoleName, SignedArtifact, SignedPayload};
 pub use proposal::{MAX_PROPOSAL, Proposal};
