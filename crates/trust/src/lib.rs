@@ -6,6 +6,7 @@
 //! This crate must never read a clock, the environment or the network: the time is an argument, bytes come through a
 //! [`client::Fetch`] of the caller. Every refusal is a [`Refusal`] with a stable code, a sentence and a remedy.
 
+pub mod certificates;
 pub mod client;
 pub mod keys;
 pub mod plans;

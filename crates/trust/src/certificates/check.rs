@@ -1,0 +1,185 @@
+//! Checking a chain that somebody presents.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::{Deserialize, Serialize};
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+use super::{Identity, MAX_CERTIFICATE, Suffix};
+use crate::keys::sha256;
+use crate::refusal::{Refusal, Why, refuse};
+
+/// Most certificates that a peer may send: its own, its branch's intermediate, and perhaps the authority's.
+const MAX_CHAIN: usize = 3;
+
+/// What a certificate is presented for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// By somebody who connects.
+    Client,
+    /// By somebody who is connected to.
+    Server,
+}
+
+/// Certificates and keys that count no more, although their time is not over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenyList {
+    /// Serial numbers, in lower-case hexadecimal digits.
+    pub serials: BTreeSet<String>,
+    /// SHA-256 of public keys (SubjectPublicKeyInfo, DER): a key that was stolen stays denied under any certificate.
+    pub keys: BTreeSet<Digest>,
+}
+
+/// A chain that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Who it is.
+    pub identity: Identity,
+    /// The leaf's serial number, in lower-case hexadecimal digits.
+    pub serial: String,
+    /// SHA-256 of the leaf's public key (SubjectPublicKeyInfo, DER).
+    pub key: Digest,
+    /// When the leaf expires.
+    pub expires: DateTime<Utc>,
+}
+
+/// SHA-256 of a whole certificate: what a join token carries of the authority.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> Digest {
+    sha256(certificate)
+}
+
+/// Checks a chain, the leaf first, against the fleet's authority.
+///
+/// # Errors
+/// Unreadable, not leading to the authority, out of its time, for another purpose, with other names than exactly one of the
+/// fleet's, issued by another branch than it names, or denied.
+pub fn check_chain(
+    chain: &[CertificateDer<'_>],
+    authority: &CertificateDer<'_>,
+    suffix: &Suffix,
+    purpose: Purpose,
+    now: DateTime<Utc>,
+    denied: &DenyList,
+) -> Result<Checked, Refusal> {
+    let Some((leaf, rest)) = chain.split_first() else {
+        return refuse(Why::CertificateForm, "No certificate was presented.");
+    };
+    if chain.len() > MAX_CHAIN || chain.iter().any(|c| c.len() > MAX_CERTIFICATE) {
+        let sentence = format!("A chain has at most {MAX_CHAIN} certificates of at most {MAX_CERTIFICATE} bytes.");
+        return refuse(Why::TooLarge, sentence);
+    }
+    let path = verify_path(leaf, rest, authority, purpose, now)?;
+    let leaf = parse(leaf)?;
+    let checked = Checked {
+        identity: only_name(&leaf, suffix)?,
+        serial: hex::encode(leaf.raw_serial()),
+        key: sha256(leaf.public_key().raw),
+        expires: DateTime::from_timestamp(leaf.validity().not_after.timestamp(), 0).unwrap_or_default(),
+    };
+    check_denied(&leaf, denied)?;
+    check_issuer(&checked.identity, &path, suffix, denied)?;
+    Ok(checked)
+}
+
+/// Signatures, times, use, and authority: webpki's part. The intermediates that it used, from the leaf upwards.
+fn verify_path(
+    leaf: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+    authority: &CertificateDer<'_>,
+    purpose: Purpose,
+    now: DateTime<Utc>,
+) -> Result<Vec<Vec<u8>>, Refusal> {
+    let unreadable = |e| Refusal::new(Why::CertificateForm, format!("A certificate cannot be read: {e}."));
+    let entity = EndEntityCert::try_from(leaf).map_err(unreadable)?;
+    let anchor = webpki::anchor_from_trusted_cert(authority).map_err(unreadable)?;
+    // "Required" also of the intermediate, and not only if it says anything about uses.
+    let usage = match purpose {
+        Purpose::Client => KeyUsage::required(CLIENT_AUTH),
+        Purpose::Server => KeyUsage::required(SERVER_AUTH),
+    };
+    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let anchors = [anchor];
+    let path = entity.verify_for_usage(algorithms, &anchors, rest, time, usage, None, None).map_err(|e| {
+        let why = match e {
+            webpki::Error::RequiredEkuNotFoundContext(_) => Why::CertificatePurpose,
+            _ => Why::CertificateChain,
+        };
+        Refusal::new(why, format!("The certificate is refused: {e}."))
+    })?;
+    Ok(path.intermediate_certificates().map(|c| c.der().to_vec()).collect())
+}
+
+/// The object identifiers of RFC 5280, 4.2.1.12, as webpki takes them: 1.3.6.1.5.5.7.3.1 and .2.
+const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
+
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Refusal> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => refuse(Why::CertificateForm, "A certificate cannot be read."),
+    }
+}
+
+/// Exactly one name, a DNS name, of this fleet.
+fn only_name(certificate: &X509Certificate<'_>, suffix: &Suffix) -> Result<Identity, Refusal> {
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|_| Refusal::new(Why::CertificateForm, "A certificate has its names twice."))?;
+    match names.map(|n| &n.value.general_names[..]) {
+        Some([GeneralName::DNSName(name)]) => Identity::from_dns_name(name, suffix),
+        Some(names) => {
+            refuse(Why::CertificateName, format!("The certificate has {} names, or others than DNS.", names.len()))
+        }
+        None => refuse(Why::CertificateName, "The certificate has no name."),
+    }
+}
+
+fn check_denied(certificate: &X509Certificate<'_>, denied: &DenyList) -> Result<(), Refusal> {
+    let serial = hex::encode(certificate.raw_serial());
+    if denied.serials.contains(&serial) {
+        return refuse(Why::CertificateDenied, format!("The certificate with serial number {serial} is denied."));
+    }
+    let key = sha256(certificate.public_key().raw);
+    if denied.keys.contains(&key) {
+        return refuse(Why::CertificateDenied, format!("The key {} is denied.", key.short()));
+    }
+    Ok(())
+}
+
+/// Head office's certificate comes from the authority itself; a branch's and its terminals' from that branch's intermediate:
+/// one branch's authority speaks for no other, and not for head office.
+fn check_issuer(identity: &Identity, path: &[Vec<u8>], suffix: &Suffix, denied: &DenyList) -> Result<(), Refusal> {
+    let issuer = match path {
+        [] => None,
+        [intermediate] => {
+            let intermediate = parse(intermediate)?;
+            check_denied(&intermediate, denied)?;
+            Some(only_name(&intermediate, suffix)?)
+        }
+        _ => {
+            return refuse(
+                Why::CertificateChain,
+                "There is more than one authority between the machine and the fleet's.",
+            );
+        }
+    };
+    let fits = match (identity.branch(), &issuer) {
+        (None, None) => true,
+        (Some(branch), Some(Identity::Branch(issuer))) => branch == issuer,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let issuer = issuer.map_or("the fleet's authority".to_owned(), |i| i.to_string());
+    refuse(Why::CertificateChain, format!("The certificate of {identity} was issued by {issuer}."))
+}

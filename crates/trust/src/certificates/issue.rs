@@ -1,0 +1,283 @@
+//! Issuing: the fleet's authority, the branches' intermediates, leaves from requests.
+
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{BranchName, Digest, TerminalName};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    PublicKeyData, SanType, SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use service_kit::Secret;
+use time::OffsetDateTime;
+
+use super::{Identity, Suffix};
+use crate::keys::{SigningKey, read_secret, sha256, write_new_secret};
+use crate::refusal::{Refusal, Why, refuse};
+
+/// How long the fleet's authority lasts.
+pub const ROOT_LIFETIME: TimeDelta = TimeDelta::days(20 * 365);
+/// How long a branch's intermediate lasts.
+pub const BRANCH_LIFETIME: TimeDelta = TimeDelta::days(3 * 365);
+/// How long a machine's own certificate lasts.
+pub const LEAF_LIFETIME: TimeDelta = TimeDelta::days(90);
+/// Certificates begin this much before they are made: clocks of a fleet differ.
+const BACKDATED: TimeDelta = TimeDelta::minutes(10);
+/// Largest certificate or request in bytes, in DER.
+pub const MAX_CERTIFICATE: usize = 16 * 1024;
+
+/// A certificate and those between it and the fleet's authority, in DER, the leaf first.
+pub type Chain = Vec<CertificateDer<'static>>;
+
+/// A key for certificates: ed25519, or P-256 where browsers connect. `Debug` shows its public part only.
+pub struct TlsKey(KeyPair);
+
+impl std::fmt::Debug for TlsKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TlsKey({})", sha256(self.0.public_key_raw()).short())
+    }
+}
+
+impl TlsKey {
+    /// A new P-256 key, which every TLS client understands.
+    ///
+    /// # Errors
+    /// The random source failed.
+    pub fn generate() -> Result<Self, Refusal> {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|e| crypto(&e))
+    }
+
+    /// The same key as signs a machine's reports.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn from_signing_key(key: &SigningKey) -> Result<Self, Refusal> {
+        Self::from_pem(&key.to_pem()?)
+    }
+
+    /// Reads PKCS#8 in PEM.
+    ///
+    /// # Errors
+    /// No ed25519 or P-256 key. The text is in no message.
+    pub fn from_pem(text: &Secret) -> Result<Self, Refusal> {
+        let parsed = pem::parse(text.expose()).ok().filter(|p| p.tag() == "PRIVATE KEY");
+        let der = parsed.map(|p| PrivatePkcs8KeyDer::from(p.into_contents()));
+        let read = |algorithm| der.as_ref().and_then(|d| KeyPair::from_pkcs8_der_and_sign_algo(d, algorithm).ok());
+        match read(&PKCS_ED25519).or_else(|| read(&PKCS_ECDSA_P256_SHA256)) {
+            Some(pair) => Ok(Self(pair)),
+            None => refuse(Why::NotAKey, "This is no ed25519 or P-256 key in PKCS#8 and PEM."),
+        }
+    }
+
+    /// Reads a key file that only its owner can read. Blocking.
+    ///
+    /// # Errors
+    /// Others can read it, or it is no key.
+    pub fn read(path: &Path) -> Result<Self, Refusal> {
+        Self::from_pem(&read_secret(path)?)
+    }
+
+    /// Makes a new P-256 key and its file, mode 0600, which must not exist yet. Blocking.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Refusal> {
+        let key = Self::generate()?;
+        write_new_secret(path, &key.to_pem())?;
+        Ok(key)
+    }
+
+    /// The key as PKCS#8 in PEM.
+    pub fn to_pem(&self) -> Secret {
+        let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        Secret::new(pem::encode_config(&pem::Pem::new("PRIVATE KEY", self.0.serialized_der()), lines))
+    }
+
+    pub(crate) fn to_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.0.serialized_der().to_vec().into())
+    }
+
+    /// A request for a certificate, in DER. It carries the public key and proves that its owner has the key; whom it is for
+    /// is decided by whoever issues.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn request(&self) -> Result<Vec<u8>, Refusal> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.serialize_request(&self.0).map(|r| r.der().to_vec()).map_err(|e| crypto(&e))
+    }
+}
+
+/// SHA-256 of the public key (SubjectPublicKeyInfo, DER) that a request proves: what is pinned at enrolment.
+///
+/// # Errors
+/// Too long, no request, not signed by its own key, or a key of another kind.
+pub fn request_key(request: &[u8]) -> Result<Digest, Refusal> {
+    Ok(sha256(&parse_request(request)?.public_key.subject_public_key_info()))
+}
+
+fn parse_request(request: &[u8]) -> Result<CertificateSigningRequestParams, Refusal> {
+    if request.len() > MAX_CERTIFICATE {
+        return refuse(Why::TooLarge, format!("A request has at most {MAX_CERTIFICATE} bytes, not {}.", request.len()));
+    }
+    let parsed = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+        .map_err(|e| Refusal::new(Why::CertificateForm, format!("The certificate request is refused: {e}.")))?;
+    let kind = parsed.public_key.algorithm();
+    if kind != &PKCS_ED25519 && kind != &PKCS_ECDSA_P256_SHA256 {
+        return refuse(Why::CertificateForm, "The request's key is neither ed25519 nor P-256.");
+    }
+    Ok(parsed)
+}
+
+/// Who issues: head office, or a branch server for what belongs to its branch.
+#[derive(Debug)]
+pub struct Authority {
+    suffix: Suffix,
+    /// Nothing: the fleet's authority.
+    branch: Option<BranchName>,
+    chain: Chain,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// The fleet's authority: a new certificate, signed by its own key.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn begin(suffix: Suffix, key: TlsKey, now: DateTime<Utc>) -> Result<Self, Refusal> {
+        let mut params = params(&format!("Filial {suffix}"), now, ROOT_LIFETIME)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key.0).map_err(|e| crypto(&e))?;
+        Self::open(suffix, None, vec![certificate.der().clone()], key)
+    }
+
+    /// An authority from its certificate chain and key: the fleet's own, or a branch's intermediate.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn open(suffix: Suffix, branch: Option<BranchName>, chain: Chain, key: TlsKey) -> Result<Self, Refusal> {
+        let Some(own) = chain.first() else { return refuse(Why::CertificateForm, "The chain has no certificate.") };
+        let issuer = Issuer::from_ca_cert_der(own, key.0).map_err(|e| {
+            Refusal::new(Why::CertificateForm, format!("The authority's certificate cannot be read: {e}."))
+        })?;
+        Ok(Self { suffix, branch, chain, issuer })
+    }
+
+    /// Its own certificate, and below the fleet's authority none further.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// A branch's intermediate, from the branch server's request. Only the fleet's authority issues those.
+    ///
+    /// # Errors
+    /// The request is none, or this authority is a branch's.
+    pub fn issue_branch(&self, request: &[u8], branch: &BranchName, now: DateTime<Utc>) -> Result<Chain, Refusal> {
+        if self.branch.is_some() {
+            return refuse(Why::CertificatePurpose, "A branch makes no further authority.");
+        }
+        let identity = Identity::Branch(branch.clone());
+        let mut params = params(&format!("Filial {identity}"), now, BRANCH_LIFETIME)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // What is below it is for these uses only, and for this branch only: `check_chain` compares the name.
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![dns(&identity, &self.suffix)?];
+        self.sign(request, &params)
+    }
+
+    /// A terminal's certificate, from its request: 90 days, one DNS name, for clients. Only a branch issues those.
+    ///
+    /// # Errors
+    /// The request is none, or this authority is not a branch's.
+    pub fn issue_terminal(
+        &self,
+        request: &[u8],
+        terminal: &TerminalName,
+        now: DateTime<Utc>,
+    ) -> Result<Chain, Refusal> {
+        let Some(branch) = &self.branch else {
+            return refuse(Why::CertificatePurpose, "Terminals get their certificates from their branch.");
+        };
+        let identity = Identity::Terminal(branch.clone(), terminal.clone());
+        self.issue_leaf(request, &identity, vec![ExtendedKeyUsagePurpose::ClientAuth], now)
+    }
+
+    /// The authority's own certificate for TLS, from a request: head office as a server, a branch server as server to its
+    /// terminals and client of head office.
+    ///
+    /// # Errors
+    /// The request is none.
+    pub fn issue_own(&self, request: &[u8], now: DateTime<Utc>) -> Result<Chain, Refusal> {
+        let server = ExtendedKeyUsagePurpose::ServerAuth;
+        match &self.branch {
+            None => self.issue_leaf(request, &Identity::HeadOffice, vec![server], now),
+            Some(branch) => {
+                let uses = vec![server, ExtendedKeyUsagePurpose::ClientAuth];
+                self.issue_leaf(request, &Identity::Branch(branch.clone()), uses, now)
+            }
+        }
+    }
+
+    fn issue_leaf(
+        &self,
+        request: &[u8],
+        identity: &Identity,
+        uses: Vec<ExtendedKeyUsagePurpose>,
+        now: DateTime<Utc>,
+    ) -> Result<Chain, Refusal> {
+        let mut params = params(&identity.to_string(), now, LEAF_LIFETIME)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = uses;
+        params.subject_alt_names = vec![dns(identity, &self.suffix)?];
+        self.sign(request, &params)
+    }
+
+    /// Of the request only the public key is taken: names and uses are decided here.
+    fn sign(&self, request: &[u8], params: &CertificateParams) -> Result<Chain, Refusal> {
+        let request = parse_request(request)?;
+        let made = params.signed_by(&request.public_key, &self.issuer).map_err(|e| crypto(&e))?;
+        let mut chain = vec![made.der().clone()];
+        if self.branch.is_some() {
+            // The fleet's authority is pinned at the other end; the intermediate is sent along.
+            chain.extend(self.chain.first().cloned());
+        }
+        Ok(chain)
+    }
+}
+
+fn params(common_name: &str, now: DateTime<Utc>, lifetime: TimeDelta) -> Result<CertificateParams, Refusal> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = at(now - BACKDATED)?;
+    params.not_after = at(now + lifetime)?;
+    params.use_authority_key_identifier_extension = true;
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| Refusal::new(Why::Crypto, "The random source failed."))?;
+    // A positive number of at most 20 bytes (RFC 5280, 4.1.2.2), never zero.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(params)
+}
+
+fn at(time: DateTime<Utc>) -> Result<OffsetDateTime, Refusal> {
+    OffsetDateTime::from_unix_timestamp(time.timestamp())
+        .map_err(|_| Refusal::new(Why::CertificateForm, format!("{time} is out of the range of certificates.")))
+}
+
+fn dns(identity: &Identity, suffix: &Suffix) -> Result<SanType, Refusal> {
+    let name = identity.dns_name(suffix);
+    let name =
+        name.try_into().map_err(|e: rcgen::Error| Refusal::new(Why::CertificateName, format!("No DNS name: {e}.")))?;
+    Ok(SanType::DnsName(name))
+}
+
+fn crypto(error: &rcgen::Error) -> Refusal {
+    Refusal::new(Why::Crypto, format!("The certificate could not be made: {error}."))
+}

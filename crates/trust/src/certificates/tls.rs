@@ -1,0 +1,259 @@
+//! TLS 1.2 and newer, with one cryptographic provider, certificates of the fleet, and a time that has a floor.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use service_kit::Clock;
+
+use super::{Chain, DenyList, Identity, Purpose, Suffix, TlsKey, check_chain};
+use crate::refusal::{Refusal, Why};
+
+/// The clock, or the newest time ever verified if the clock is behind it. Clones share the floor.
+#[derive(Clone)]
+pub struct FleetTime {
+    clock: Arc<dyn Clock>,
+    floor: Arc<AtomicI64>,
+}
+
+impl fmt::Debug for FleetTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FleetTime({})", self.now())
+    }
+}
+
+impl FleetTime {
+    /// `clock`, but never before `floor`.
+    pub fn new(clock: Arc<dyn Clock>, floor: DateTime<Utc>) -> Self {
+        Self { clock, floor: Arc::new(AtomicI64::new(floor.timestamp())) }
+    }
+
+    /// Sets the floor: [`crate::client::Client::floor`] after each update.
+    pub fn set_floor(&self, floor: DateTime<Utc>) {
+        self.floor.store(floor.timestamp(), Ordering::Relaxed);
+    }
+
+    /// The time to judge by.
+    pub fn now(&self) -> DateTime<Utc> {
+        let floor = DateTime::from_timestamp(self.floor.load(Ordering::Relaxed), 0).unwrap_or_default();
+        self.clock.now().max(floor)
+    }
+}
+
+impl TimeProvider for FleetTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.now().timestamp()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Whom a listener lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// Only those who present a certificate of the fleet.
+    Required,
+    /// Also those who present none: for a listener that has the route for enrolment. One that is presented must hold.
+    Optional,
+}
+
+/// Asked at each handshake, so that a denial counts at once.
+pub type Denied = Arc<dyn Fn() -> Arc<DenyList> + Send + Sync>;
+
+/// A listener's TLS: this machine's chain and key, and what is asked of clients.
+///
+/// Sessions are not resumed: a resumed one would not be checked again against the deny list.
+///
+/// # Errors
+/// Key and certificate do not belong together.
+pub fn server_config(
+    own: (Chain, &TlsKey),
+    authority: CertificateDer<'static>,
+    suffix: Suffix,
+    clients: Clients,
+    denied: Denied,
+    time: FleetTime,
+) -> Result<ServerConfig, Refusal> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Arc::new(Verifier { provider: provider.clone(), authority, suffix, denied, clients, peer: None });
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(time))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(unusable)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(own.0, own.1.to_der())
+        .map_err(unusable)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// A client's TLS: the server must be exactly `peer`, whatever address or name was dialled. Without `own`, as before
+/// enrolment, no certificate is presented.
+///
+/// # Errors
+/// Key and certificate do not belong together.
+pub fn client_config(
+    own: Option<(Chain, &TlsKey)>,
+    authority: CertificateDer<'static>,
+    suffix: Suffix,
+    peer: Identity,
+    denied: Denied,
+    time: FleetTime,
+) -> Result<ClientConfig, Refusal> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let clients = Clients::Required;
+    let verifier = Verifier { provider: provider.clone(), authority, suffix, denied, clients, peer: Some(peer) };
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(time))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(unusable)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match own {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key.to_der()).map_err(unusable)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn unusable(error: Error) -> Refusal {
+    Refusal::new(Why::CertificateForm, format!("TLS cannot be set up with this certificate and key: {error}."))
+}
+
+/// Both directions: [`check_chain`] decides who it is, the provider whether the handshake was signed by that key.
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    authority: CertificateDer<'static>,
+    suffix: Suffix,
+    denied: Denied,
+    clients: Clients,
+    peer: Option<Identity>,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifier({})", self.suffix)
+    }
+}
+
+impl Verifier {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: UnixTime,
+    ) -> Result<Identity, Error> {
+        let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
+        let now = i64::try_from(now.as_secs()).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
+        let checked = check_chain(&chain, &self.authority, &self.suffix, purpose, now, &(self.denied)());
+        checked.map(|c| c.identity).map_err(refused)
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    let error = match refusal.why() {
+        Why::CertificateDenied => CertificateError::Revoked,
+        Why::CertificatePurpose => CertificateError::InvalidPurpose,
+        Why::CertificateForm | Why::TooLarge => CertificateError::BadEncoding,
+        _ => CertificateError::Other(OtherError(Arc::new(refusal))),
+    };
+    Error::InvalidCertificate(error)
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients == Clients::Required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity, intermediates, Purpose::Client, now).map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _dialled: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let identity = self.check(end_entity, intermediates, Purpose::Server, now)?;
+        match &self.peer {
+            Some(peer) if *peer == identity => Ok(ServerCertVerified::assertion()),
+            _ => {
+                let expected = self.peer.as_ref().map_or("nobody".to_owned(), Identity::to_string);
+                let sentence = format!("The server is {identity}, expected {expected}.");
+                Err(refused(Refusal::new(Why::CertificateName, sentence)))
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
