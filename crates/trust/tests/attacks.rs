@@ -16,7 +16,8 @@ use common::{Fleet, artifact, key, kiosk, payload, set};
 use fleet_types::{Digest, Version};
 use mirror::{Machine, Mirror, Trick};
 use serde_json::json;
-use trust::plans::{self, Expected, Floors, VerifiedPlan};
+use trust::client::authorise;
+use trust::plans::{self, Claim, Expected, Floors, VerifiedPlan};
 use trust::repository::{Change, Lifetimes, Online, RoleName};
 use trust::{SigningKey, Why};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
@@ -325,6 +326,30 @@ async fn replayed_older_plan() {
     let newer = receive(&machine, &floors, &signed(&plan(&fleet, 2), &fleet.plan[0])).unwrap();
     floors.raise(&newer, &machine.client.trusted().unwrap().plan_keys().unwrap());
     assert_eq!(receive(&machine, &floors, &signed(&plan(&fleet, 1), &fleet.plan[0])), Err(Why::PlanReplayed));
+}
+
+#[tokio::test]
+async fn helper_asked_to_activate_an_unverified_slot() {
+    let (fleet, machine) = victim().await;
+    let trusted = machine.client.trusted().unwrap();
+    let (north, me, kiosk) = ("north".parse().unwrap(), "till-1".parse().unwrap(), common::product());
+    let release = payload("1.0.0");
+    let claim =
+        Claim { terminal: &me, product: &kiosk, manifest: release.manifest, payload: release.sha256, installed: None };
+    let good = signed(&plan(&fleet, 1), &fleet.plan[0]);
+    let ask = |envelope: &[u8], claim, now| authorise(trusted, envelope, &north, claim, now).map_err(|r| r.why());
+    assert_eq!(ask(&good, claim, fleet.now), Ok(release));
+    // Another content of the slot than was ordered, another terminal, an order whose time is over or by a stranger.
+    let other = Claim { payload: Digest::new([6; 32]), ..claim };
+    assert_eq!(ask(&good, other, fleet.now), Err(Why::PlanOtherDigest));
+    let elsewhere = "till-2".parse().unwrap();
+    assert_eq!(ask(&good, Claim { terminal: &elsewhere, ..claim }, fleet.now), Err(Why::PlanNotForMe));
+    assert_eq!(ask(&good, claim, fleet.now + TimeDelta::days(30)), Err(Why::PlanExpired));
+    assert_eq!(ask(&signed(&plan(&fleet, 1), &key()), claim, fleet.now), Err(Why::PlanUnknownKey));
+    // Ordered by head office's own key, and still not what the release keys signed.
+    let mut forged = plan(&fleet, 1);
+    forged.steps[0].payload.sha256 = Digest::new([6; 32]);
+    assert_eq!(ask(&signed(&forged, &fleet.plan[0]), other, fleet.now), Err(Why::SubstitutedRelease));
 }
 
 #[tokio::test]

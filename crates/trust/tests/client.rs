@@ -128,6 +128,21 @@ async fn a_clock_that_stands_in_the_past_is_lifted_to_the_floor() {
 }
 
 #[tokio::test]
+async fn a_version_that_runs_ahead_of_the_clock_does_no_harm() {
+    let mut fleet = Fleet::new();
+    let now = fleet.now;
+    // Head office's clock was once wrong, or a backup was restored: versions rise from there.
+    fleet.now += TimeDelta::days(300);
+    fleet.publish().unwrap();
+    fleet.now = now;
+    fleet.publish().unwrap();
+    assert!(fleet.repository.version(&RoleName::Timestamp).unwrap() > u64::try_from(now.timestamp_millis()).unwrap());
+    let mut machine = Machine::pinned(&fleet.repository, now);
+    machine.update(&Mirror::of(&fleet.repository)).await.unwrap();
+    assert_eq!(machine.client.floor(), now);
+}
+
+#[tokio::test]
 async fn a_product_whose_role_expired_stops_no_other() {
     let mut fleet = Fleet::new();
     fleet.release("1.0.0");

@@ -50,6 +50,8 @@ fn signatures_are_made_offline_one_by_one_and_merged() {
     let state = fleet.repository.signature_state(&first).unwrap();
     assert_eq!((state.signed_by.len(), state.strangers.len(), state.missing), (2, 1, 0));
     fleet.repository.accept(&first).unwrap();
+    let view = fleet.repository.inspect().unwrap().roles.into_iter().find(|r| r.role == kiosk()).unwrap();
+    assert_eq!(view.signed_by, state.signed_by);
     assert_eq!(fleet.repository.payloads().unwrap(), [payload("1.0.0")]);
     let mut stranger = fleet.change(&kiosk(), &[]).unwrap();
     stranger.sign(&key()).unwrap();
@@ -194,9 +196,22 @@ fn a_folder_keeps_it_and_a_damaged_one_is_an_error() {
     let name = kiosk().file(fleet.repository.version(&kiosk()).unwrap());
     let damaged = String::from_utf8(fleet.repository.files()[&name].clone()).unwrap().replace("4096", "4097");
     std::fs::File::create(dir.path().join(&name)).unwrap();
-    assert_eq!(store::read(dir.path()).unwrap_err().why(), Why::MetadataForm);
+    assert_eq!(store::read(dir.path()).unwrap_err().why(), Why::MetadataDigest);
     service_kit::durable::write_file(&dir.path().join(&name), damaged.as_bytes()).unwrap();
-    assert_eq!(store::read(dir.path()).unwrap_err().why(), Why::MetadataSignature);
+    assert_eq!(store::read(dir.path()).unwrap_err().why(), Why::MetadataDigest);
+}
+
+#[test]
+fn what_is_not_published_is_not_written() {
+    let mut fleet = Fleet::new();
+    let dir = tempfile::tempdir().unwrap();
+    store::write(dir.path(), &fleet.repository).unwrap();
+    fleet.release("1.0.0");
+    assert_eq!(store::write(dir.path(), &fleet.repository).unwrap_err().why(), Why::RoleUnsigned);
+    assert!(store::read(dir.path()).unwrap().payloads().unwrap().is_empty());
+    fleet.publish().unwrap();
+    store::write(dir.path(), &fleet.repository).unwrap();
+    assert_eq!(store::read(dir.path()).unwrap().payloads().unwrap(), [payload("1.0.0")]);
 }
 
 #[test]

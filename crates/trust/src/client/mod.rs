@@ -27,7 +27,7 @@ use crate::repository::schema::{self, MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_T
 use bridge::{BASE, Bridge};
 use state::{Accepted, State};
 
-pub use trusted::Trusted;
+pub use trusted::{Trusted, authorise};
 
 /// The bytes of one file as they arrive.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>;
@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// The whole workflow (TUF 1.0, 5): new roots, timestamp, snapshot, targets, all delegated roles. What is accepted is
-    /// durable before this returns. Dropped half way through, nothing changed.
+    /// durable before this returns. If it was dropped half way through, open the client anew before the next update.
     ///
     /// # Errors
     /// Each attack has its own [`Why`]; what was accepted before stays, but for verified newer roots, which are kept.
@@ -166,8 +166,10 @@ impl Client {
         let accepted = Accepted { root: next.newest_version(), files };
         let trusted = Trusted::verify(next.newest_root(), &accepted.files)?;
         trusted.check_fresh(clock.max(floor))?;
-        next.floor = trusted.signed_at()?.max(floor);
-        next.floor_root = next.newest_version();
+        if let Some(issued) = trusted.issued()? {
+            next.floor = issued.max(floor);
+            next.floor_root = next.newest_version();
+        }
         next.accepted = Some(accepted);
         Ok(trusted)
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use fleet_types::{Digest, ProductName, Version};
+use fleet_types::{BranchName, Digest, ProductName, Version};
 use tough::schema::{Metafile, Root, Snapshot, Targets, Timestamp};
 use wire::v1::plan::Step;
 
 use crate::keys::{KeySet, sha256};
+use crate::plans::{self, Claim};
 use crate::refusal::{Refusal, Why, refuse};
 use crate::repository::schema::{self, File};
 use crate::repository::{
@@ -83,14 +84,16 @@ impl Trusted {
         fresh(&RoleName::Targets, self.targets.expires(), now)
     }
 
-    /// When it was signed, at the latest: the timestamp's version is the Unix time of head office in milliseconds.
-    pub(crate) fn signed_at(&self) -> Result<DateTime<Utc>, Refusal> {
-        let millis = i64::try_from(self.timestamp.version()).ok();
-        let at = millis.and_then(DateTime::from_timestamp_millis).filter(|at| *at < self.timestamp.expires());
-        at.ok_or_else(|| {
-            let sentence = format!("Timestamp {} is said to expire before it was made.", self.timestamp.version());
-            Refusal::new(Why::MetadataForm, sentence)
-        })
+    /// When head office says that it made the timestamp; nothing if other tools made it.
+    pub(crate) fn issued(&self) -> Result<Option<DateTime<Utc>>, Refusal> {
+        let Some(said) = self.timestamp.signed.signed._extra.get(schema::ISSUED) else { return Ok(None) };
+        let read: Option<DateTime<Utc>> = said.as_str().and_then(|s| s.parse().ok());
+        match read.filter(|issued| *issued < self.timestamp.expires()) {
+            Some(issued) => Ok(Some(issued)),
+            None => {
+                refuse(Why::MetadataForm, "The timestamp is said to have been made after its own end, or at no time.")
+            }
+        }
     }
 
     /// The first of root, timestamp, snapshot and targets to expire, and when: what a watch looks at.
@@ -207,6 +210,25 @@ impl Trusted {
         let sentence = format!("Artifact {} is signed with another index or info hash.", signed.sha256.short());
         refuse(Why::SubstitutedRelease, sentence)
     }
+}
+
+/// The last word before anything is activated, for a terminal and its root helper: head office ordered exactly this for this
+/// terminal and its order has not expired, and the release keys signed exactly what it names.
+///
+/// # Errors
+/// As [`plans::verify_stored`], [`plans::check_claim`] and [`Trusted::check_accepted_step`], or the plan expired.
+pub fn authorise(
+    trusted: &Trusted,
+    envelope: &[u8],
+    branch: &BranchName,
+    claim: Claim<'_>,
+    now: DateTime<Utc>,
+) -> Result<SignedPayload, Refusal> {
+    let plan = plans::verify_stored(envelope, &trusted.plan_keys()?, branch)?;
+    if plans::expired(plan.plan(), now) {
+        return refuse(Why::PlanExpired, format!("The plan expired {}, here it is {now}.", plan.plan().expires));
+    }
+    trusted.check_accepted_step(plans::check_claim(&plan, claim)?)
 }
 
 fn fresh(role: &RoleName, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Refusal> {

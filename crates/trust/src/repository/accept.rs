@@ -55,8 +55,8 @@ impl Repository {
             return refuse(Why::ProposalContent, "The first root has version 1 and no base.");
         }
         schema::check_root(root)?;
-        require(&state(first, &[schema::holders(root, &RoleName::Root)?])?, first)?;
-        let signed = Signed { signed: root.as_ref().clone(), signatures: first.tuf_signatures()? };
+        let signers = require(state(first, &[schema::holders(root, &RoleName::Root)?])?, first)?;
+        let signed = Signed { signed: root.as_ref().clone(), signatures: first.signatures_of(&signers)? };
         let roots = BTreeMap::from([(1, File::new(signed.clone())?)]);
         let (targets, snapshot, timestamp) = (None, None, None);
         Ok(Self { roots, root: signed, targets, delegated: BTreeMap::new(), snapshot, timestamp })
@@ -128,8 +128,8 @@ impl Repository {
             return refuse(Why::ProposalContent, "Versions of the root rise by one.");
         }
         schema::check_root(next)?;
-        require(&self.signature_state(proposal)?, proposal)?;
-        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        let signers = require(self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
         // tough has the last word: it is what every client asks.
         let held = self.root.signed.verify_role(&signed).and_then(|()| next.verify_role(&signed));
         held.map_err(super::unsigned(&RoleName::Root))?;
@@ -140,8 +140,8 @@ impl Repository {
 
     fn accept_targets(&mut self, proposal: &Proposal, next: &Targets) -> Result<(), Refusal> {
         check_delegations(next)?;
-        require(&self.signature_state(proposal)?, proposal)?;
-        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        let signers = require(self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
         self.root.signed.verify_role(&signed).map_err(super::unsigned(&RoleName::Targets))?;
         let stays: BTreeSet<_> = delegated_roles(next)?.into_iter().collect();
         self.delegated.retain(|role, _| stays.contains(role));
@@ -155,8 +155,8 @@ impl Repository {
             return refuse(Why::ProposalContent, format!("Role {role} may not delegate further."));
         }
         self.check_releases_stay(proposal)?;
-        require(&self.signature_state(proposal)?, proposal)?;
-        let signed = Signed { signed: next.clone(), signatures: proposal.tuf_signatures()? };
+        let signers = require(self.signature_state(proposal)?, proposal)?;
+        let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
         self.delegations().verify_role(&signed, &role.to_string()).map_err(super::unsigned(role))?;
         self.delegated.insert(role.clone(), File::new(signed)?);
         Ok(())
@@ -245,10 +245,11 @@ fn state(proposal: &Proposal, sets: &[KeySet]) -> Result<SignatureState, Refusal
     Ok(SignatureState { signed_by, strangers, missing })
 }
 
-fn require(state: &SignatureState, proposal: &Proposal) -> Result<(), Refusal> {
+/// The holders who signed, if they are enough.
+fn require(state: SignatureState, proposal: &Proposal) -> Result<BTreeSet<KeyId>, Refusal> {
     let role = &proposal.role;
     if state.complete() {
-        return Ok(());
+        return Ok(state.signed_by);
     }
     if state.signed_by.is_empty() && !state.strangers.is_empty() {
         return refuse(

@@ -2,7 +2,8 @@
 //!
 //! It is a value made of files: [`Repository::from_files`], [`Repository::files`], and [`store`] keeps them in a folder.
 //! A change is a [`Proposal`]: made by `propose_…`, signed by its holders, taken by [`Repository::accept`], and seen by clients
-//! after [`Repository::publish`]. tough's own editor is not used: it re-signs what is offline, and signs with all keys at
+//! after [`Repository::publish`]. What is kept is always published: work on a clone, accept what belongs together, publish,
+//! write; and keep proposals whose signatures are still missing beside it. tough's own editor is not used: it re-signs what is offline, and signs with all keys at
 //! once.
 
 mod accept;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use tough::schema::{Delegations, Root, Signed, Snapshot, Targets, Timestamp};
 
+use crate::client::Trusted;
 use crate::keys::KeySet;
 use crate::refusal::{Refusal, Why, refuse};
 use schema::File;
@@ -44,31 +46,21 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Reads a repository from its files, by name, and verifies every signature in it. Expiry is not judged here.
+    /// Reads a published repository from its files, by name, and verifies all of it as a client would. Expiry is not judged
+    /// here.
     ///
     /// # Errors
-    /// A file is missing, unreadable, or not signed by the holders of its role.
+    /// A file is missing, unreadable, not signed by the holders of its role, or not the one that the files above it list.
     pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Refusal> {
         let mut repository = Self::from_roots(files)?;
         let Some(bytes) = files.get("timestamp.json") else { return Ok(repository) };
-        let root = &repository.root.signed;
+        let trusted = Trusted::verify(repository.root_file(), files)?;
         let timestamp: File<Timestamp> = File::read(&RoleName::Timestamp, bytes)?;
-        root.verify_role(&timestamp.signed).map_err(unsigned(&RoleName::Timestamp))?;
-        let listed = timestamp.signed.signed.meta.get("snapshot.json").map(|m| m.version.get());
-        let name = RoleName::Snapshot.file(listed.unwrap_or_default());
-        let snapshot: File<Snapshot> = File::read(&RoleName::Snapshot, need(files, &name)?)?;
-        root.verify_role(&snapshot.signed).map_err(unsigned(&RoleName::Snapshot))?;
-        let version = |role: &RoleName| snapshot.signed.signed.meta.get(&role.meta()).map(|m| m.version.get());
-
-        let name = RoleName::Targets.file(version(&RoleName::Targets).unwrap_or_default());
-        let targets: File<Targets> = File::read(&RoleName::Targets, need(files, &name)?)?;
-        root.verify_role(&targets.signed).map_err(unsigned(&RoleName::Targets))?;
+        let read = |role: &RoleName| need(files, &role.file(trusted.version(role).unwrap_or_default()));
+        let snapshot: File<Snapshot> = File::read(&RoleName::Snapshot, read(&RoleName::Snapshot)?)?;
+        let targets: File<Targets> = File::read(&RoleName::Targets, read(&RoleName::Targets)?)?;
         for role in delegated_roles(&targets.signed.signed)? {
-            let name = role.file(version(&role).unwrap_or_default());
-            let file: File<Targets> = File::read(&role, need(files, &name)?)?;
-            schema::delegations(&targets.signed.signed)
-                .verify_role(&file.signed, &role.to_string())
-                .map_err(unsigned(&role))?;
+            let file = File::read(&role, read(&role)?)?;
             repository.delegated.insert(role, file);
         }
         (repository.targets, repository.snapshot, repository.timestamp) =

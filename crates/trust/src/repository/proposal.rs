@@ -71,8 +71,12 @@ impl TryFrom<Raw> for Proposal {
             }
             _ => Body::Targets(serde_json::from_value(raw.signed).map_err(unreadable)?),
         };
+        let mut seen = BTreeSet::new();
         for signature in &raw.signatures {
             signature.to_tuf()?;
+            if !seen.insert(signature.keyid) {
+                return refuse(Why::ProposalContent, format!("Key {} stands there twice.", signature.keyid.short()));
+            }
         }
         Ok(Self { role: raw.role, base: raw.base, body, signatures: raw.signatures })
     }
@@ -202,6 +206,11 @@ impl Proposal {
         }
         debug_assert_eq!(self.message().ok(), Some(message));
         Ok(())
+    }
+
+    /// The signatures of these keys only: what strangers added does not reach the metadata.
+    pub(crate) fn signatures_of(&self, signers: &BTreeSet<KeyId>) -> Result<Vec<Signature>, Refusal> {
+        self.signatures.iter().filter(|s| signers.contains(&s.keyid)).map(RoleSignature::to_tuf).collect()
     }
 
     pub(crate) fn tuf_signatures(&self) -> Result<Vec<Signature>, Refusal> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tough::schema::{Metafile, Role, RoleType, Signature, Signed, Snapshot, Timestamp};
 
-use super::schema::{self, File, SPEC_VERSION};
+use super::schema::{self, File, ISSUED, SPEC_VERSION};
 use super::{Repository, RoleName, delegated_roles};
 use crate::keys::SigningKey;
 use crate::refusal::{Refusal, Why, refuse};
@@ -105,6 +105,8 @@ impl Repository {
         let version = schema::next_version(self.version(&RoleName::Timestamp), now)?;
         let mut timestamp = Timestamp::new(SPEC_VERSION.to_owned(), version, schema::to_jiff(expires)?);
         timestamp.meta.insert(RoleName::Snapshot.meta(), metafile(of));
+        // Clients raise their time floor to it. The version cannot stand for it: after a restore it runs ahead of the clock.
+        timestamp._extra.insert(ISSUED.to_owned(), serde_json::json!(schema::to_chrono(schema::to_jiff(now)?)));
         Ok(timestamp)
     }
 

@@ -17,6 +17,9 @@ use crate::repository::RoleName;
 /// The version of the specification that our metadata follows.
 pub(crate) const SPEC_VERSION: &str = "1.0.31";
 
+/// The member of our timestamps that says when they were made.
+pub(crate) const ISSUED: &str = "issued";
+
 /// Largest root file in bytes.
 pub const MAX_ROOT: u64 = 128 * 1024;
 /// Largest timestamp file in bytes.

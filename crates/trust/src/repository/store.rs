@@ -25,12 +25,19 @@ pub fn read(folder: &Path) -> Result<Repository, Refusal> {
 /// that a client that is half way through still finds its files. Blocking.
 ///
 /// # Errors
-/// The folder cannot be written: what was there stays in force.
+/// The state is not published as a whole, or the folder cannot be written: what was there stays in force.
 pub fn write(folder: &Path, repository: &Repository) -> Result<(), Refusal> {
+    let files = repository.files();
+    // What would not read back as it is: a change that was accepted and not published, or not yet signed again.
+    if Repository::from_files(&files).map(|r| r.files()) != Ok(files.clone()) {
+        return refuse(
+            Why::RoleUnsigned,
+            "The repository has changes that are not published: publish it, then write it.",
+        );
+    }
     std::fs::create_dir_all(folder).map_err(|e| storage(folder, &e))?;
     let held = read_files(folder)?;
     let before = Repository::from_files(&held).map(|r| r.files()).unwrap_or_default();
-    let files = repository.files();
     let timestamp = RoleName::Timestamp.file(0);
     let (last, first): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| **name == timestamp);
     for (name, bytes) in first.into_iter().chain(last) {
