@@ -8,6 +8,7 @@ mod mirror;
 use chrono::TimeDelta;
 use common::{Fleet, key, kiosk, payload, set};
 use mirror::{Machine, Mirror, Trick};
+use proptest::prelude::*;
 use trust::Why;
 use trust::client::Client;
 use trust::repository::{RoleName, SignedPayload};
@@ -177,4 +178,27 @@ async fn a_damaged_store_is_an_error_and_not_a_fresh_start() {
     assert_eq!(Client::open(&machine.folder.path().join("absent")).unwrap_err().why(), Why::Storage);
     let again = Client::provision(&path, fleet.repository.root_file(), fleet.now).unwrap_err();
     assert_eq!(again.why(), Why::Storage);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn a_flipped_byte_in_any_file_is_refused_or_changes_nothing(file: prop::sample::Index, at: prop::sample::Index, mask in 1u8..) {
+        let mut fleet = Fleet::new();
+        fleet.release("1.0.0");
+        fleet.publish().unwrap();
+        let mut machine = Machine::pinned(&fleet.repository, fleet.now);
+        let mut mirror = Mirror::of(&fleet.repository);
+        let name = file.get(&mirror.files.keys().cloned().collect::<Vec<_>>()).clone();
+        let bytes = mirror.files.get_mut(&name).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= mask;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let refused = runtime.block_on(machine.update(&mirror)).is_err();
+        // The first root is pinned and never fetched; a letter of a key's id may change its case and mean the same.
+        let harmless = name == "1.root.json" || (name == "timestamp.json" && mask == 0x20);
+        prop_assert!(refused || harmless, "{name}: byte {at}");
+        prop_assert!(refused != (known(&machine, "1.0.0") == Ok(payload("1.0.0"))));
+    }
 }

@@ -6,6 +6,7 @@ mod common;
 use chrono::TimeDelta;
 use common::{Fleet, artifact, key, kiosk, payload, set};
 use fleet_types::Digest;
+use proptest::prelude::*;
 use trust::repository::{Change, Lifetimes, Online, Proposal, Repository, RoleName, store};
 use trust::{SigningKey, Why};
 
@@ -244,4 +245,20 @@ fn a_product_that_goes_stays_listed_and_may_come_back() {
     fleet.take(empty).unwrap();
     fleet.publish().unwrap();
     Repository::from_files(&fleet.repository.files()).unwrap();
+}
+
+proptest! {
+    #[test]
+    fn a_flipped_byte_in_a_proposal_is_refused_or_changes_nothing(at: prop::sample::Index, mask in 1u8..) {
+        let mut fleet = Fleet::new();
+        let mut good = fleet.change(&kiosk(), &[Change::Release(vec![payload("1.0.0")])]).unwrap();
+        fleet.kiosk.iter().for_each(|k| good.sign(k).unwrap());
+        let mut bytes = good.to_bytes().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= mask;
+        // Blanks and the case of a digit may change; what would be signed may not.
+        let accepted = Proposal::parse(&bytes).is_ok_and(|p| fleet.repository.accept(&p).is_ok());
+        let same = Proposal::parse(&bytes).is_ok_and(|p| p.digest().unwrap() == good.digest().unwrap());
+        prop_assert!(!accepted || same);
+    }
 }

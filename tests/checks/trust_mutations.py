@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Removes one check of crates/trust at a time and demands that the test named for it fails.
+
+    tests/checks/trust_mutations.py [--only WORD] [--json]
+
+Works on a copy of the tracked files with a target folder of its own, both below the target folder: with a shared one,
+cargo would take a mutant for the real crate. Exit 1 names each mutation that no test noticed. About half a minute for each,
+and some minutes for the first run's dependencies.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COPY = ROOT / "target/trust-mutations/tree"
+BUILT = ROOT / "target/trust-mutations/built"
+SRC = "crates/trust/src"
+
+IGNORES_TOUGH = ("client/mod.rs", "loaded.and_then(|()| self.judge(", "loaded.or(Ok::<(), Refusal>(())).and_then(|()| self.judge(")
+
+# Test binary, test, then what is changed: file below crates/trust/src, text that stands there once, text instead.
+MUTATIONS = [
+    # tough refuses it, and so do we: both are removed.
+    ("attacks", "arbitrary_software", [
+        IGNORES_TOUGH,
+        ("client/trusted.rs", "delegations.verify_role(&file.signed, &role.to_string()).map_err(unsigned(&role))?;", ""),
+    ]),
+    ("attacks", "extraneous_dependency", [IGNORES_TOUGH]),
+    ("attacks", "rollback", [IGNORES_TOUGH]),
+    ("attacks", "fast_forward", [("client/mod.rs", "if newer_root { DateTime::<Utc>::MIN_UTC }", "if false { DateTime::<Utc>::MIN_UTC }")]),
+    ("attacks", "indefinite_freeze", [("client/mod.rs", "trusted.check_fresh(clock.max(floor))?;", "")]),
+    ("attacks", "indefinite_freeze", [("client/mod.rs", "trusted.check_fresh(clock.max(floor))?;", "trusted.check_fresh(clock)?;")]),
+    ("attacks", "slow_retrieval", [("client/bridge.rs", "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
+    ("attacks", "endless_data", [("client/bridge.rs", "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
+    ("attacks", "vulnerable_key", [("repository/schema.rs", "if !keys.insert(key) {", "if !keys.insert(key) && false {")]),
+    ("attacks", "wrong_branchs_plan", [("plans.rs", "if plan.branch != *branch {", "if false {")]),
+    ("attacks", "replayed_older_plan", [("plans.rs", "if serial < floor.serial {", "if false {")]),
+    ("attacks", "substituted_release_in_a_plan", [("client/trusted.rs", "signed.sha256 == step.payload.sha256", "true")]),
+    ("attacks", "substituted_release_in_a_plan", [("client/trusted.rs", "signed.index_sha256 == step.artifact.index_sha256", "true")]),
+    ("attacks", "helper_asked", [("plans.rs", "s.manifest == claim.manifest && s.payload.sha256 == claim.payload", "true")]),
+    ("attacks", "helper_asked", [("client/trusted.rs", "trusted.check_accepted_step(plans::check_claim(&plan, claim)?)", "let s = plans::check_claim(&plan, claim)?; trusted.payload(&s.product, &s.version, &s.payload.name)")]),
+    ("plans", "any_flipped_byte", [("plans.rs", "STANDARD.decode(&signature.sig).is_ok_and(|sig| key.verify(&message, &sig))", "STANDARD.decode(&signature.sig).is_ok_and(|sig| key.verify(&message, &sig) || true)")]),
+    ("plans", "too_few", [("plans.rs", "valid.len() >= keys.threshold() as usize", "!valid.is_empty()")]),
+    ("plans", "branch_and_times", [("plans.rs", "now >= plan.expires", "now > plan.expires")]),
+    ("plans", "downgrade", [("plans.rs", "step.version < *installed && !step.downgrade", "false")]),
+    ("client", "newer_root_holds", [("client/mod.rs", "next.take_roots(&bridge.seen(), scratch.path())?;", "if loaded.is_ok() { next.take_roots(&bridge.seen(), scratch.path())?; }")]),
+    ("repository", "second_is_to_be_signed_again", [("repository/accept.rs", "if proposal.base != present {", "if false {")]),
+    ("repository", "release_never_changes", [("repository/accept.rs", "self.check_releases_stay(proposal)?;", "")]),
+    ("repository", "outside_the_roles_paths", [("repository/accept.rs", "if !exactly ||", "if")]),
+    ("repository", "rotates_with_old_and_new", [("repository/accept.rs", "sets.push(schema::holders(next, &RoleName::Root)?);", "")]),
+    ("certificates", "speaks_for_no_other", [("certificates/check.rs", "if fits {", "if true {")]),
+    ("certificates", "other_names", [("certificates/check.rs", "Some([GeneralName::DNSName(name)])", "Some([GeneralName::DNSName(name), ..])")]),
+    ("certificates", "other_names", [("certificates/check.rs", "KeyUsage::required(CLIENT_AUTH)", "KeyUsage::required_if_present(CLIENT_AUTH)")]),
+    ("certificates", "denial_counts", [("certificates/tls.rs", "&(self.denied)()", "&DenyList::default()")]),
+    ("certificates", "lets_in_who_belongs", [("certificates/tls.rs", "if *peer == identity", "if *peer == identity || true")]),
+]
+
+
+def copy_tree():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    shutil.rmtree(COPY, ignore_errors=True)
+    for name in listed.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, COPY / name)
+
+
+def cargo(*arguments, seconds):
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILT)}
+    command = ["cargo", "test", "--quiet", "--locked", "-p", "trust", *arguments]
+    try:
+        return subprocess.run(command, cwd=COPY, env=environment, timeout=seconds, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def judge(binary, test, edits):
+    """Nothing if a test noticed; otherwise what is wrong."""
+    saved = {}
+    for name, old, new in edits:
+        path = COPY / SRC / name
+        text = saved.setdefault(path, path.read_text())
+        if text.count(old) != 1:
+            return f"{name} does not have exactly one {old!r}: correct the list"
+    try:
+        for name, old, new in edits:
+            path = COPY / SRC / name
+            path.write_text(path.read_text().replace(old, new))
+        built = cargo("--test", binary, "--no-run", seconds=600)
+        if built is None or built.returncode != 0:
+            return "the mutation does not compile: " + (built.stdout[-2000:] if built else "no end")
+        done = cargo("--test", binary, test, seconds=60)
+        if done is None:
+            return None
+        if done.returncode == 0:
+            return f"{'no test ran' if ' 0 passed' in done.stdout else 'the test still passes'}"
+        return None
+    finally:
+        for path, text in saved.items():
+            path.write_text(text)
+
+
+def main():
+    only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
+    copy_tree()
+    results = []
+    for binary, test, edits in MUTATIONS:
+        name = f"{binary}::{test}: {edits[0][0]}: {edits[0][1]}"
+        if only not in name:
+            continue
+        problem = judge(binary, test, edits)
+        results.append({"mutation": name, "problem": problem})
+        if "--json" not in sys.argv:
+            print(f"{'noticed' if problem is None else 'MISSED '}  {name}{'' if problem is None else chr(10) + '    ' + problem}", flush=True)
+    missed = [r for r in results if r["problem"]]
+    shutil.rmtree(COPY, ignore_errors=True)
+    if "--json" in sys.argv:
+        print(json.dumps(results, indent=2))
+    else:
+        print(f"trust mutations: {len(results)}, {len(missed)} missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
