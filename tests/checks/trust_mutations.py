@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -72,11 +73,16 @@ def copy_tree():
 def cargo(*arguments, seconds):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILT)}
     command = ["cargo", "test", "--quiet", "--locked", "-p", "trust", *arguments]
+    # A session of its own, so that a test that hangs ends together with cargo.
+    process = subprocess.Popen(command, cwd=COPY, env=environment, start_new_session=True, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        return subprocess.run(command, cwd=COPY, env=environment, timeout=seconds, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         return None
+    return process.returncode, output
 
 
 def judge(binary, test, edits):
@@ -92,13 +98,11 @@ def judge(binary, test, edits):
             path = COPY / SRC / name
             path.write_text(path.read_text().replace(old, new))
         built = cargo("--test", binary, "--no-run", seconds=600)
-        if built is None or built.returncode != 0:
-            return "the mutation does not compile: " + (built.stdout[-2000:] if built else "no end")
+        if built is None or built[0] != 0:
+            return "the mutation does not compile: " + (built[1][-2000:] if built else "no end")
         done = cargo("--test", binary, test, seconds=60)
-        if done is None:
-            return None
-        if done.returncode == 0:
-            return f"{'no test ran' if ' 0 passed' in done.stdout else 'the test still passes'}"
+        if done is not None and done[0] == 0:
+            return "no test ran" if " 0 passed" in done[1] else "the test still passes"
         return None
     finally:
         for path, text in saved.items():

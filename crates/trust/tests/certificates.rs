@@ -153,6 +153,27 @@ fn a_branch_speaks_for_no_other_and_not_for_head_office() {
 }
 
 #[test]
+fn a_branch_makes_no_further_authority() {
+    let fleet = Fleet::new();
+    let pkcs8 = PrivatePkcs8KeyDer::from(pem::parse(fleet.north_key.to_pem().expose()).unwrap().into_contents());
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let north = Issuer::from_ca_cert_der(&fleet.north.chain()[0], key).unwrap();
+    let uses = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let mut below = CertificateParams::default();
+    below.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    below.extended_key_usages = uses.clone();
+    below.subject_alt_names = vec![name("north.fleet.example")];
+    let below_key = KeyPair::generate().unwrap();
+    let below_certificate = below.signed_by(&below_key, &north).unwrap();
+    let mut leaf = CertificateParams::default();
+    leaf.extended_key_usages = uses;
+    leaf.subject_alt_names = vec![name("till-1.north.fleet.example")];
+    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::from_params(&below, &below_key)).unwrap();
+    let chain = [leaf.der().clone(), below_certificate.der().clone(), fleet.north.chain()[0].clone()];
+    assert_eq!(fleet.check(&chain, Purpose::Client, start()), Err(Why::CertificateChain));
+}
+
+#[test]
 fn other_names_no_names_and_other_uses_are_refused() {
     let fleet = Fleet::new();
     let why =

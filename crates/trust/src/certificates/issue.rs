@@ -254,7 +254,8 @@ impl Authority {
 fn params(common_name: &str, now: DateTime<Utc>, lifetime: TimeDelta) -> Result<CertificateParams, Refusal> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    // For people; at most 64 characters (RFC 5280, appendix A.1). Who somebody is stands in the DNS name.
+    params.distinguished_name.push(DnType::CommonName, common_name.chars().take(64).collect::<String>());
     params.not_before = at(now - BACKDATED)?;
     params.not_after = at(now + lifetime)?;
     params.use_authority_key_identifier_extension = true;
