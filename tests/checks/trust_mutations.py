@@ -38,6 +38,7 @@ MUTATIONS = [
     ("attacks", "slow_retrieval", [("client/bridge.rs", "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
     ("attacks", "endless_data", [("client/bridge.rs", "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
     ("attacks", "vulnerable_key", [("repository/schema.rs", "if !keys.insert(key) {", "if !keys.insert(key) && false {")]),
+    ("attacks", "vulnerable_key_in_a_root", [("client/state.rs", "check_root(&File::<Root>::read(&RoleName::Root, bytes)?.signed.signed)?;", "let _ = check_root;")]),
     ("attacks", "wrong_branchs_plan", [("plans.rs", "if plan.branch != *branch {", "if false {")]),
     ("attacks", "replayed_older_plan", [("plans.rs", "if serial < floor.serial {", "if false {")]),
     ("attacks", "substituted_release_in_a_plan", [("client/trusted.rs", "signed.sha256 == step.payload.sha256", "true")]),

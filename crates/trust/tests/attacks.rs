@@ -275,6 +275,37 @@ async fn vulnerable_key() {
     assert!(!knows(&machine, "6.6.6"));
 }
 
+#[tokio::test]
+async fn vulnerable_key_in_a_root_on_the_way() {
+    let (fleet, mut machine) = victim().await;
+    let one = &fleet.root[0];
+    let disguised =
+        json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": one.public()}, "note": "spare"});
+    let id = attacker::hash(&attacker::canonical(&disguised));
+    // The holders were talked into a second root with a "spare" key, which is the first one again.
+    let mut forged = intruder(&fleet);
+    let rest: Vec<_> = fleet.repository.root_spec().unwrap().root.keys().map(|k| k.id().to_string()).collect();
+    forged.forge("root", &fleet.root, |s| {
+        s["keys"][&id] = disguised.clone();
+        s["roles"]["root"]["keyids"] = json!([one.public().id(), id]);
+    });
+    let twice = |forged: &mut Attacker<'_>| {
+        let (name, signed) = forged.find("root");
+        let mut file: serde_json::Value = serde_json::from_slice(&forged.files[&name]).unwrap();
+        let sig = hex::encode(one.sign(&attacker::canonical(&signed)));
+        file["signatures"].as_array_mut().unwrap().push(json!({"keyid": id, "sig": sig}));
+        forged.files.insert(name, serde_json::to_vec(&file).unwrap());
+    };
+    twice(&mut forged);
+    let second = forged.files["2.root.json"].clone();
+    // Its one thief makes a third root that looks as it should.
+    forged.forge("root", &fleet.root[..2], |s| s["roles"]["root"]["keyids"] = json!(rest));
+    twice(&mut forged);
+    forged.files.insert("2.root.json".into(), second);
+    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::VulnerableKey));
+    assert_eq!(machine.restarted().client.trusted().unwrap().version(&RoleName::Root), Some(1));
+}
+
 fn plan(fleet: &Fleet, serial: u64) -> Plan {
     let (release, artifact) = (payload("1.0.0"), artifact(&payload("1.0.0")));
     let step = Step {
