@@ -263,7 +263,8 @@ async fn vulnerable_key() {
         s["delegations"]["keys"][&id] = disguised;
         let roles = s["delegations"]["roles"].as_array_mut().unwrap();
         let kiosk = roles.iter_mut().find(|r| r["name"] == "product-kiosk").unwrap();
-        kiosk["keyids"] = json!([one.id(), id]);
+        // Two different keys are left, as many as must sign: counting keys is not enough.
+        kiosk["keyids"] = json!([one.id(), id, fleet.kiosk[1].public().id()]);
     });
     forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
     let (name, signed) = forged.find("product-kiosk");
@@ -287,7 +288,7 @@ async fn vulnerable_key_in_a_root_on_the_way() {
     let rest: Vec<_> = fleet.repository.root_spec().unwrap().root.keys().map(|k| k.id().to_string()).collect();
     forged.forge("root", &fleet.root, |s| {
         s["keys"][&id] = disguised.clone();
-        s["roles"]["root"]["keyids"] = json!([one.public().id(), id]);
+        s["roles"]["root"]["keyids"] = json!([one.public().id(), id, fleet.root[1].public().id()]);
     });
     let twice = |forged: &mut Attacker<'_>| {
         let (name, signed) = forged.find("root");
@@ -299,7 +300,7 @@ async fn vulnerable_key_in_a_root_on_the_way() {
     twice(&mut forged);
     let second = forged.files["2.root.json"].clone();
     // Its one thief makes a third root that looks as it should.
-    forged.forge("root", &fleet.root[..2], |s| s["roles"]["root"]["keyids"] = json!(rest));
+    forged.forge("root", &fleet.root[..1], |s| s["roles"]["root"]["keyids"] = json!(rest));
     twice(&mut forged);
     forged.files.insert("2.root.json".into(), second);
     assert_eq!(machine.update(&forged.sealed()).await, Err(Why::VulnerableKey));

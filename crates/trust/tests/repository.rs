@@ -64,6 +64,8 @@ fn signatures_are_made_offline_one_by_one_and_merged() {
 fn of_two_releases_signed_against_the_same_version_the_second_is_to_be_signed_again() {
     let mut fleet = Fleet::new();
     let one = fleet.change(&kiosk(), &[Change::Release(vec![payload("1.0.0")])]).unwrap();
+    // An hour later, so that its version is the higher one: it would take the first release away again.
+    fleet.now += TimeDelta::hours(1);
     let two = fleet.change(&kiosk(), &[Change::Release(vec![payload("2.0.0")])]).unwrap();
     fleet.take(one).unwrap();
     let refused = fleet.take(two).unwrap_err();
