@@ -43,6 +43,7 @@ lint: setup
 
 unit: build
 	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'not package(e2e)'
+	tests/checks/python_tuf.sh
 
 demo-once: build images
 	target/debug/lab demo --once --report target/demo.json

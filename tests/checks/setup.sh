@@ -12,7 +12,7 @@ packages="
 postgresql transmission-daemon opentracker aria2
 iproute2 nftables procps util-linux faketime mmdebstrap debian-archive-keyring squashfs-tools grub-common
 gcc libc6-dev make pkg-config ca-certificates curl
-git python3 shellcheck zstd
+git python3 python3-venv shellcheck zstd
 "
 
 if [ "${1:-}" = "--list" ]; then
