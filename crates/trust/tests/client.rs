@@ -180,8 +180,22 @@ async fn a_damaged_store_is_an_error_and_not_a_fresh_start() {
     assert_eq!(again.why(), Why::Storage);
 }
 
+#[tokio::test]
+async fn a_file_that_says_more_than_is_signed_is_refused() {
+    let fleet = Fleet::new();
+    let mut machine = Machine::pinned(&fleet.repository, fleet.now);
+    for (old, new) in [(r#""_type":"timestamp""#, r#""_type":"snapshot""#), (r#""keyid":"#, r#""note":1,"keyid":"#)] {
+        let mut mirror = Mirror::of(&fleet.repository);
+        let text = String::from_utf8(mirror.files["timestamp.json"].clone()).unwrap();
+        assert!(text.contains(old));
+        mirror.files.insert("timestamp.json".into(), text.replace(old, new).into_bytes());
+        assert_eq!(machine.update(&mirror).await, Err(Why::MetadataForm), "{new}");
+    }
+    machine.update(&Mirror::of(&fleet.repository)).await.unwrap();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_flipped_byte_in_any_file_is_refused_or_changes_nothing(file: prop::sample::Index, at: prop::sample::Index, mask in 1u8..) {

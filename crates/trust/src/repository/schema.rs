@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::schema::{Delegations, Role, RoleKeys, RoleType, Root, Signature, Signed, Targets};
@@ -77,8 +78,17 @@ impl<T: Role + Serialize + DeserializeOwned> File<T> {
                 format!("A file of role {role} has at most {} bytes, this one {}.", max_file(role), bytes.len());
             return refuse(Why::TooLarge, sentence);
         }
-        let signed = serde_json::from_slice(bytes)
-            .map_err(|e| Refusal::new(Why::MetadataForm, format!("Metadata of role {role} cannot be read: {e}.")))?;
+        let unreadable = |e| Refusal::new(Why::MetadataForm, format!("Metadata of role {role} cannot be read: {e}."));
+        let signed: Signed<T> = serde_json::from_slice(bytes).map_err(unreadable)?;
+        // tough verifies what it writes again, not what it read: a wrong `_type`, or a member that it passes over, would go
+        // unnoticed, and on to others who read more closely.
+        let (read, written) = (serde_json::from_slice::<Value>(bytes), serde_json::to_value(&signed));
+        if read.map_err(unreadable)? != written.map_err(unreadable)? {
+            return refuse(
+                Why::MetadataForm,
+                format!("The file of role {role} says something else than is signed in it."),
+            );
+        }
         Ok(Self { signed, bytes: bytes.to_vec() })
     }
 
