@@ -34,6 +34,29 @@ async fn a_new_release_is_seen_and_kept_over_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_held_is_not_fetched_again() {
+    let mut fleet = Fleet::new();
+    let mut machine = Machine::pinned(&fleet.repository, fleet.now);
+    let asked = |m: &Mirror| m.asked.lock().unwrap().clone();
+    let name = |f: &Fleet, role: &RoleName| role.file(f.repository.version(role).unwrap());
+    let mirror = Mirror::of(&fleet.repository);
+    machine.update(&mirror).await.unwrap();
+    assert_eq!(asked(&mirror).len(), 7);
+    let mut machine = machine.restarted();
+    let mirror = Mirror::of(&fleet.repository);
+    machine.update(&mirror).await.unwrap();
+    assert_eq!(asked(&mirror), ["2.root.json", "timestamp.json"]);
+    fleet.release("1.0.0");
+    fleet.publish().unwrap();
+    let mirror = Mirror::of(&fleet.repository);
+    machine.update(&mirror).await.unwrap();
+    let (snapshot, product) = (name(&fleet, &RoleName::Snapshot), name(&fleet, &kiosk()));
+    assert_eq!(asked(&mirror), ["2.root.json", "timestamp.json", &snapshot, &product]);
+    assert_eq!(known(&machine, "1.0.0"), Ok(payload("1.0.0")));
+    assert_eq!(machine.client.files(), fleet.repository.files());
+}
+
+#[tokio::test]
 async fn what_a_client_kept_is_a_mirror_for_the_next() {
     let mut fleet = Fleet::new();
     fleet.release("1.0.0");

@@ -129,7 +129,8 @@ impl Client {
         self.state.files()
     }
 
-    /// The whole workflow (TUF 1.0, 5): new roots, timestamp, snapshot, targets, all delegated roles. What is accepted is
+    /// The whole workflow (TUF 1.0, 5): new roots, timestamp, snapshot, targets, all delegated roles. Only what is new is
+    /// fetched: if nothing is, the timestamp and the question for a newer root are all that crosses the link. What is accepted is
     /// durable before this returns. If it was dropped half way through, open the client anew before the next update.
     ///
     /// # Errors
@@ -140,7 +141,7 @@ impl Client {
         limits: Limits,
         clock: DateTime<Utc>,
     ) -> Result<(), Refusal> {
-        let bridge = Bridge::new(source, limits.deadline);
+        let bridge = Bridge::new(source, limits.deadline, self.state.held());
         let scratch = self.state.scratch()?;
         let loaded = load(&bridge, self.state.newest_root(), scratch.path(), limits).await;
         let mut next = self.state.clone();

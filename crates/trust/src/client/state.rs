@@ -1,7 +1,7 @@
 //! What a client keeps between two updates: one file, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -114,14 +114,25 @@ impl State {
         roots.chain(self.accepted.iter().flat_map(|a| a.files.clone())).collect()
     }
 
-    /// A folder for tough to work in, with the timestamp and snapshot that were accepted: it compares versions with them.
+    /// The files that were accepted, unless their online keys were replaced since.
+    pub fn held(&self) -> BTreeMap<String, Vec<u8>> {
+        let held = self.accepted.as_ref().filter(|a| self.same_online_keys(a.root));
+        held.map(|a| a.files.clone()).unwrap_or_default()
+    }
+
+    /// A folder for tough to work in, with the held timestamp and snapshot: it compares versions with them.
     pub fn scratch(&self) -> Result<TempDir, Refusal> {
         let folder = tempfile::tempdir().map_err(|e| storage(&std::env::temp_dir(), &e))?;
-        let kept = self.accepted.as_ref().filter(|a| self.same_online_keys(a.root));
-        for (name, bytes) in kept.into_iter().flat_map(|a| &a.files) {
+        for (name, bytes) in self.held() {
             // tough looks for the snapshot under its plain name, without a version.
-            let plain = if name.ends_with(".snapshot.json") { "snapshot.json" } else { name };
-            durable::write_file(&folder.path().join(plain), bytes).map_err(|e| storage(folder.path(), &e))?;
+            let plain = match &name[..] {
+                "timestamp.json" => &name,
+                _ if name.ends_with(".snapshot.json") => "snapshot.json",
+                _ => continue,
+            };
+            // Gone with the update: it need not be durable.
+            let written = std::fs::File::create(folder.path().join(plain)).and_then(|mut f| f.write_all(&bytes));
+            written.map_err(|e| storage(folder.path(), &e))?;
         }
         Ok(folder)
     }

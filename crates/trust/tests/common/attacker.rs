@@ -64,9 +64,12 @@ impl Attacker<'_> {
     pub fn sealed(mut self) -> Mirror {
         let mut meta = serde_json::Map::new();
         for (name, bytes) in &self.files {
-            let Some((_, role)) = name.split_once('.') else { continue };
+            let Some((version, role)) = name.split_once('.') else { continue };
             if !["root.json", "snapshot.json", "json"].contains(&role) {
-                meta.insert(role.to_owned(), entry(bytes));
+                // The version that the name says, whatever the file says.
+                let mut listed = entry(bytes);
+                listed["version"] = json!(version.parse::<u64>().unwrap());
+                meta.insert(role.to_owned(), listed);
             }
         }
         let (snapshot, timestamp) = (self.snapshot, self.timestamp);

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,11 +31,13 @@ pub enum Trick {
 pub struct Mirror {
     pub files: BTreeMap<String, Vec<u8>>,
     pub tricks: BTreeMap<String, Trick>,
+    /// The names that were asked for.
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mirror {
     pub fn of(repository: &Repository) -> Self {
-        Self { files: repository.files(), tricks: BTreeMap::new() }
+        Self { files: repository.files(), ..Self::default() }
     }
 
     pub fn with(mut self, name: &str, trick: Trick) -> Self {
@@ -47,6 +49,7 @@ impl Mirror {
 #[async_trait]
 impl Fetch for Mirror {
     async fn fetch(&self, name: &str) -> Result<Option<Body>, FetchError> {
+        self.asked.lock().unwrap().push(name.to_owned());
         let bytes = self.files.get(name).cloned();
         let half = || Bytes::from(bytes.clone().unwrap_or_default()).slice(..bytes.as_ref().map_or(0, |b| b.len() / 2));
         match self.tricks.get(name) {
