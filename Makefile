@@ -4,7 +4,7 @@
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
 #
-# Parts of them: setup, build, images, lint, unit, e2e, soak-minute, setup-bare. Longer: e2e-full, bench, fuzz,
+# Parts of them: setup, build, images, lint, unit, e2e, soak-minute, setup-bare. Longer: e2e-full, bench, fuzz, mutations,
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz
+.PHONY: help setup build images demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -63,6 +63,10 @@ e2e-full: build images
 	rm -rf target/kill-matrix
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --run-ignored all
 	tests/checks/kill_matrix.py --cells 140
+
+# Each check of the trust library removed in turn: the test that is named for it must notice.
+mutations: setup
+	tests/checks/trust_mutations.py
 
 soak: build
 	@target/debug/lab soak $(ARGS)
