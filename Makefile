@@ -52,16 +52,19 @@ demo-once: build images
 setup-bare: build images
 	tests/checks/setup_bare.sh
 
+# A lab waits for its shaped links most of its time: more of them at once than processors (see .config/nextest.toml).
+LABS := --test-threads 3
+
 # The kill matrix is among them. Here the same third of its cells each time, so that a red run means a changed tree;
 # all of them by a new seed in e2e-full. The same again: FILIAL_KILL_SEED=… make e2e-full.
 e2e: build images
 	rm -rf target/kill-matrix
-	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace -E 'package(e2e)'
+	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)'
 	tests/checks/kill_matrix.py --cells 56
 
 e2e-full: build images
 	rm -rf target/kill-matrix
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e)' --run-ignored all
+	$(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)' --run-ignored all
 	tests/checks/kill_matrix.py --cells 140
 
 # Each check of the trust library removed in turn: the test that is named for it must notice.

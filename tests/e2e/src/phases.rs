@@ -15,6 +15,8 @@ pub use crate::phase::Phase;
 const COMES: Duration = Duration::from_secs(240);
 /// How long what is started again may take to answer.
 const COMES_UP: Duration = Duration::from_secs(90);
+/// How long a tracker that was told may take to accept a torrent, before it is taken for one that was not.
+const TOLD: Duration = Duration::from_secs(5);
 /// How much a part may compute between two looks when the phase is near. By the clock a part on a busy machine may not
 /// have run at all, or for long.
 const STEP: Duration = Duration::from_micros(1500);
@@ -222,12 +224,17 @@ impl<'a> Director<'a> {
                 if phase == Phase::Listing {
                     return Ok(Look::Here("stage listing; the list names the torrent, nobody answered".into()));
                 }
+                let (gate, hash) = (self.gate.clone(), *hash);
                 self.open_gate()?;
-                let what = "the tracker to accept the torrent";
-                let hash = *hash;
-                self.lab
-                    .wait(what, COMES_UP, async || Ok(self.lab.accepts(&Place::HeadOffice, hash).await?.then_some(())))
-                    .await?;
+                let accepts = async || Ok(self.lab.accepts(&Place::HeadOffice, hash).await?.then_some(()));
+                if self.lab.wait("the tracker to accept the torrent", TOLD, accepts).await.is_err() {
+                    // Head office stands between the list and the signal that has the tracker read it: a step further.
+                    if let Some(gate) = gate {
+                        self.lab.pause(&gate)?;
+                        self.gate = Some(gate);
+                    }
+                    return Ok(Look::Near);
+                }
                 Ok(Look::Here("stage listing; the tracker accepts the torrent".into()))
             }
             Phase::Seeding => {
