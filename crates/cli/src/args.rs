@@ -1,10 +1,14 @@
 //! The command line as types. Each command's help ends with an example; a test holds it to that.
 
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use fleet_types::{BranchName, ProductName, TerminalRef, Version};
 use service_kit::manual::Manual;
+
+pub(crate) use self::trust::{InitArgs, ProposeArgs, ReleaseSignArgs, TrustCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -52,6 +56,9 @@ pub(crate) enum Command {
     /// Pack, check, upload and look at releases
     #[command(subcommand, after_help = "Example:\n  filial release validate kiosk-2.4.0.upd")]
     Release(ReleaseCommand),
+    /// Make keys, say who holds which role, sign and publish; needs no server
+    #[command(subcommand, after_help = "Example:\n  filial trust init ./trust --product kiosk")]
+    Trust(TrustCommand),
     /// Look at branches, add and remove them
     #[command(subcommand, after_help = "Example:\n  filial branch list")]
     Branch(BranchCommand),
@@ -113,6 +120,14 @@ pub(crate) enum ReleaseCommand {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// Sign a release with release keys that stay where they are; needs no server
+    ///
+    /// Writes a proposal that says what the product's role signs with this release in it. Where more than one signature is
+    /// needed, the file travels to the next holder, who gives the same command.
+    #[command(
+        after_help = "Example:\n  filial release sign kiosk-2.4.0.upd --metadata ./metadata --key product-kiosk-1.pem"
+    )]
+    Sign(ReleaseSignArgs),
     /// Upload an update archive; the same command again goes on where it stopped
     #[command(after_help = "Example:\n  filial release upload kiosk-2.4.0.upd --wait")]
     Upload {

@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Policy(#[from] release::PolicyError),
     #[error(transparent)]
+    Trust(#[from] trust::Refusal),
+    #[error(transparent)]
     Torrent(#[from] swarm::TorrentError),
     #[error("cannot read {}; see that it is there and readable", .path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -90,6 +92,7 @@ impl Failure {
             Self::UploadStopped { source, .. } if matches!(**source, Self::Said { .. }) => source.remedy(),
             Self::UploadStopped { .. } => "Give the same command again: it goes on from there.".to_owned(),
             Self::Said { remedy, .. } => remedy.clone(),
+            Self::Trust(refusal) => refusal.remedy().to_owned(),
             _ => String::new(),
         }
     }
@@ -106,6 +109,7 @@ impl Failure {
         match self {
             Self::Client(e) => e.code().map(|c| c.to_string()),
             Self::UploadStopped { source, .. } => source.code(),
+            Self::Trust(refusal) => Some(refusal.code().to_owned()),
             _ => None,
         }
     }

@@ -41,6 +41,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     match command {
         Command::Release(command) => commands::release::run(&global, command),
+        Command::Trust(command) => commands::trust::run(&global, command),
         Command::Branch(command) => commands::fleet::branch(&global, command),
         Command::Terminal(command) => commands::fleet::terminal(&global, command),
         Command::Assign(assign) => commands::fleet::assign(&global, assign),

@@ -5,5 +5,6 @@ pub(crate) mod incidents;
 pub(crate) mod release;
 mod releases;
 pub(crate) mod torrent;
+pub(crate) mod trust;
 
 pub(crate) use releases::{called, fetch};

@@ -9,7 +9,7 @@ use serde_json::json;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::releases::Verdict;
 
-use crate::args::{Global, ReleaseCommand};
+use crate::args::{Global, ReleaseCommand, ReleaseSignArgs};
 use crate::failure::Failure;
 use crate::output::checklist::{checklist, summary};
 use crate::output::units::mib;
@@ -26,6 +26,7 @@ pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failur
         ReleaseCommand::Pack { source, out } => pack(global, &source, out),
         ReleaseCommand::Inspect { file } => inspect(global, &file),
         ReleaseCommand::Validate { file, policy } => validate(global, &file, policy.as_deref()),
+        ReleaseCommand::Sign(args) => sign(global, &args),
         ReleaseCommand::Upload { file, wait, retries } => upload::run(global, &file, wait, retries),
         ReleaseCommand::Cancel { upload } => upload::cancel(global, &upload),
         ReleaseCommand::List => releases::list(global),
@@ -100,6 +101,22 @@ fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
         ]);
         format!("{head}\n{}", payloads(manifest))
     })
+}
+
+/// Signs what the archive really holds: it is read whole first, and nobody signs what is damaged or says something else.
+fn sign(global: &Global, args: &ReleaseSignArgs) -> Result<(), Failure> {
+    let (file, length) = open(&args.file)?;
+    let bar = progress::bytes("checking", length, global.json);
+    let found = release::scan(file, &Limits::default(), &mut |at| bar.set_position(at));
+    bar.finish_and_clear();
+    let found = found.map_err(Failure::read(&args.file))?;
+    let (manifest, sha256) = manifest_of(&args.file, &found)?;
+    let report = evaluate(&found, &Facts::at(SystemClock.now()), &Policy::default());
+    if report.verdict() == Verdict::Fail {
+        let sentence = format!("{} breaks a rule, so it is not signed", args.file.display());
+        return Err(Failure::said(sentence, "`filial release validate` says which, and what to do."));
+    }
+    super::trust::sign_release(global, args, manifest, sha256)
 }
 
 fn manifest_of<'a>(path: &Path, found: &'a Scan) -> Result<(&'a Manifest, fleet_types::Digest), Failure> {

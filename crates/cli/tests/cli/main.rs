@@ -13,4 +13,6 @@ mod local;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod uploads;

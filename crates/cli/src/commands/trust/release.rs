@@ -1,0 +1,89 @@
+//! `filial release sign`: a release's payloads, signed by release keys that head office never sees.
+
+use std::path::PathBuf;
+
+use chrono::TimeDelta;
+use fleet_types::Digest;
+use release::Manifest;
+use service_kit::durable::write_file;
+use trust::SigningKey;
+use trust::repository::{Change, Proposal, RoleName, SignedPayload};
+
+use super::{now, read, read_proposal, view};
+use crate::args::{Global, ReleaseSignArgs};
+use crate::failure::Failure;
+
+/// Signs what the archive's manifest says of its payloads. The archive is read whole before, so that nobody signs digests that
+/// its bytes do not have.
+pub(crate) fn sign(
+    global: &Global,
+    args: &ReleaseSignArgs,
+    manifest: &Manifest,
+    sha256: Digest,
+) -> Result<(), Failure> {
+    let role = RoleName::Product(manifest.product.clone());
+    let payloads = payloads(manifest, sha256);
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from(format!("{}-{}.proposal", manifest.product, manifest.version)),
+    };
+    let repository = read(&args.metadata)?;
+    let mut proposal = match out.exists() {
+        true => read_proposal(&out)?,
+        false => {
+            let now = now();
+            let expires = now + TimeDelta::days(i64::from(args.days));
+            repository.propose(&role, &[Change::Release(payloads.clone())], now, expires)?
+        }
+    };
+    check(&repository, &proposal, &role, &payloads, &out)?;
+    let holders = repository.holders(&role)?;
+    for path in &args.key {
+        let key = SigningKey::read(path)?;
+        if holders.by_id(key.public().id()).is_none() {
+            let sentence = format!("The key {} does not hold role {role}", path.display());
+            let remedy = "Use one of the product's release keys; `filial trust inspect` names them.";
+            return Err(Failure::said(sentence, remedy));
+        }
+        proposal.sign(&key)?;
+    }
+    write_file(&out, &proposal.to_bytes()?)?;
+    view::proposal(global, &out, &proposal)
+}
+
+/// That what is about to be signed adds this release and changes nothing else: the file may come from anybody.
+fn check(
+    repository: &trust::repository::Repository,
+    proposal: &Proposal,
+    role: &RoleName,
+    payloads: &[SignedPayload],
+    out: &std::path::Path,
+) -> Result<(), Failure> {
+    let other = || {
+        let sentence = format!("{} proposes something else than this release", out.display());
+        Failure::said(sentence, "Name another file by --out, or remove this one.")
+    };
+    if proposal.role() != role {
+        return Err(other());
+    }
+    let change = repository.difference(proposal)?;
+    let only_this = change.removed.is_empty()
+        && change.added.iter().eq({
+            let mut sorted: Vec<_> = payloads.iter().collect();
+            sorted.sort();
+            sorted
+        });
+    if only_this { Ok(()) } else { Err(other()) }
+}
+
+fn payloads(manifest: &Manifest, sha256: Digest) -> Vec<SignedPayload> {
+    let payload = |p: &release::Payload| SignedPayload {
+        product: manifest.product.clone(),
+        version: manifest.version.clone(),
+        payload: p.name.to_string(),
+        manifest: sha256,
+        sha256: p.sha256,
+        length: p.size,
+    };
+    manifest.payloads.iter().map(payload).collect()
+}

@@ -1,0 +1,190 @@
+//! Keys and metadata as people handle them: made, carried away, signed in different places, taken, rotated.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::kit::{code, filial, json, packed, put, stderr, stdout};
+
+/// Two of two release keys must sign.
+fn fleet() -> TempDir {
+    let dir = packed();
+    let made = ["trust", "init", "trust", "--product", "kiosk", "--release-threshold", "2"];
+    let said = filial(dir.path(), &made);
+    assert_eq!(code(&said), 0, "{}", stderr(&said));
+    assert!(
+        stdout(&said).contains("2 of 3 root keys") && stdout(&said).contains("2 of 2 signatures"),
+        "{}",
+        stdout(&said)
+    );
+    dir
+}
+
+fn refused(at: &Path, args: &[&str], expected: &str) {
+    let output = filial(at, args);
+    assert_eq!(code(&output), 1, "{args:?}: {}{}", stdout(&output), stderr(&output));
+    assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+}
+
+fn role<'a>(seen: &'a Value, name: &str) -> &'a Value {
+    seen["roles"].as_array().unwrap().iter().find(|r| r["role"] == name).unwrap()
+}
+
+const ACCEPT: [&str; 3] = ["trust", "accept", "trust"];
+const ONLINE: [&str; 2] = ["--online", "trust/online"];
+
+fn accept(at: &Path, proposals: &[&str]) -> Value {
+    json(at, &[&ACCEPT[..], proposals, &ONLINE, &["--json"]].concat())
+}
+
+fn sign_with(at: &Path, key: &str) -> Value {
+    let key = format!("trust/offline/product-kiosk-{key}.pem");
+    json(at, &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", &key, "--json"])
+}
+
+#[test]
+fn a_release_is_signed_in_two_places_and_taken() {
+    let dir = fleet();
+    let at = dir.path();
+    let first = sign_with(at, "1");
+    assert_eq!(
+        (first["file"].as_str(), first["signatures"].as_array().unwrap().len()),
+        (Some("kiosk-2.4.0.proposal"), 1)
+    );
+    // The second holder works on a copy of what was there before.
+    std::fs::rename(at.join("kiosk-2.4.0.proposal"), at.join("one.proposal")).unwrap();
+    refused(at, &[&ACCEPT[..], &["one.proposal"], &ONLINE].concat(), "lacks 1 signature");
+    std::fs::copy(at.join("one.proposal"), at.join("kiosk-2.4.0.proposal")).unwrap();
+    assert_eq!(sign_with(at, "2")["signatures"].as_array().unwrap().len(), 2);
+
+    let taken = accept(at, &["one.proposal", "kiosk-2.4.0.proposal"]);
+    assert_eq!(taken["taken"].as_array().unwrap().len(), 1, "copies of one proposal are one: {taken}");
+    let seen = json(at, &["trust", "inspect", "trust", "--json"]);
+    let archive = json(at, &["release", "inspect", "kiosk-2.4.0.upd", "--json"]);
+    assert_eq!(seen["payloads"][0]["manifest"], archive["manifest_sha256"]);
+    assert_eq!(seen["payloads"][0]["sha256"], archive["manifest"]["payloads"][0]["sha256"]);
+    assert_eq!(role(&seen, "product-kiosk")["signed_by"].as_array().unwrap().len(), 2);
+    let text = stdout(&filial(at, &["trust", "inspect", "trust/metadata"]));
+    assert!(text.contains("kiosk 2.4.0") && text.contains("(2 of 2 needed)"), "{text}");
+
+    // What was made against the version before is not in force by itself.
+    refused(at, &[&ACCEPT[..], &["one.proposal"], &ONLINE].concat(), "in force");
+}
+
+#[test]
+fn nobody_signs_what_is_damaged_or_says_something_else() {
+    let dir = fleet();
+    let at = dir.path();
+    sign_with(at, "1");
+    let key = "trust/offline/product-kiosk-2.pem";
+    let sign = ["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", key];
+
+    // A proposal that somebody put there, for another release.
+    let path = at.join("kiosk-2.4.0.proposal");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let forged = text.replace("releases/kiosk/2.4.0/rootfs", "releases/kiosk/9.9.9/rootfs");
+    assert_ne!(forged, text);
+    put(&path, forged.as_bytes());
+    refused(at, &sign, "something else than this release");
+    std::fs::remove_file(&path).unwrap();
+
+    refused(
+        at,
+        &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", "trust/online/plan.pem"],
+        "does not hold",
+    );
+    let mut archive = std::fs::read(at.join("kiosk-2.4.0.upd")).unwrap();
+    let middle = archive.len() / 2;
+    archive[middle] ^= 1;
+    put(&at.join("kiosk-2.4.0.upd"), &archive);
+    refused(at, &sign, "is not signed");
+    assert!(!path.exists(), "nothing was proposed");
+}
+
+#[test]
+fn the_root_rotates_with_old_and_new_keys() {
+    let dir = fleet();
+    let at = dir.path();
+    let new = json(at, &["trust", "key", "new.pem", "--json"])["public"].as_str().unwrap().to_owned();
+    let seen = json(at, &["trust", "inspect", "trust", "--json"]);
+    let present: Vec<_> =
+        role(&seen, "root")["holders"].as_array().unwrap().iter().map(|h| h["public"].as_str().unwrap()).collect();
+    // One of the three is replaced.
+    let propose =
+        ["trust", "propose", "trust", "root", "--key", present[0], "--key", present[1], "--key", &new, "--out", "p"];
+    json(at, &[&propose[..], &["--json"]].concat());
+    let keys =
+        ["--key", "trust/offline/root-1.pem", "--key", "trust/offline/root-2.pem", "--key", "trust/offline/root-3.pem"];
+    json(at, &[&["trust", "sign", "p"], &keys[..2], &["--json"]].concat());
+    refused(at, &[&ACCEPT[..], &["p"], &ONLINE].concat(), "lacks");
+    json(at, &[&["trust", "sign", "p"], &keys[2..], &["--key", "new.pem", "--json"]].concat());
+    accept(at, &["p"]);
+    let seen = json(at, &["trust", "inspect", "trust", "--json"]);
+    assert_eq!(role(&seen, "root")["version"], 2);
+    assert!(role(&seen, "root")["holders"].to_string().contains(&new));
+    assert!(at.join("trust/metadata/1.root.json").exists(), "whoever missed a rotation walks over it");
+}
+
+#[test]
+fn release_keys_rotate_and_what_they_signed_stays() {
+    let dir = fleet();
+    let at = dir.path();
+    sign_with(at, "1");
+    sign_with(at, "2");
+    accept(at, &["kiosk-2.4.0.proposal"]);
+
+    let new = json(at, &["trust", "key", "new.pem", "--json"])["public"].as_str().unwrap().to_owned();
+    let role_name = "product-kiosk";
+    let keys = ["--key", &new, "--threshold", "1"];
+    json(at, &[&["trust", "propose", "trust", role_name, "--out", "d", "--json"][..], &keys].concat());
+    json(at, &["trust", "sign", "d", "--key", "trust/offline/targets-1.pem", "--json"]);
+    // Alone it would leave the product's releases signed by keys that do not count any more.
+    refused(at, &[&ACCEPT[..], &["d"], &ONLINE].concat(), "must sign it again");
+    json(at, &["trust", "propose", "trust", role_name, "--after", "d", "--out", "r", "--json"]);
+    json(at, &["trust", "sign", "r", "--key", "new.pem", "--json"]);
+    accept(at, &["d", "r"]);
+    let seen = json(at, &["trust", "inspect", "trust", "--json"]);
+    assert_eq!(seen["payloads"].as_array().unwrap().len(), 1);
+    assert_eq!(role(&seen, role_name)["holders"][0]["public"], new.as_str());
+    refused(
+        at,
+        &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", "trust/offline/product-kiosk-1.pem"],
+        "signed already",
+    );
+}
+
+#[test]
+fn keys_are_never_overwritten_and_never_read_if_others_can() {
+    let dir = fleet();
+    let at = dir.path();
+    refused(at, &["trust", "init", "trust", "--product", "till"], "not empty");
+    refused(at, &["trust", "init", "new", "--product", "till", "--root-threshold", "4"], "cannot give 4");
+    assert!(!at.join("new").exists(), "nothing is made of a command that is refused");
+    refused(at, &["trust", "key", "trust/offline/root-1.pem"], "there already");
+    for folder in ["trust/offline", "trust/online"] {
+        for entry in std::fs::read_dir(at.join(folder)).unwrap().flatten() {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        }
+    }
+    let key = at.join("trust/offline/product-kiosk-1.pem");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let output = filial(
+        at,
+        &[
+            "release",
+            "sign",
+            "kiosk-2.4.0.upd",
+            "--metadata",
+            "trust",
+            "--key",
+            "trust/offline/product-kiosk-1.pem",
+            "--json",
+        ],
+    );
+    assert_eq!(code(&output), 1);
+    let said: Value = serde_json::from_str(&stderr(&output)).unwrap();
+    assert_eq!(said["code"], "key-file-exposed", "{said}");
+    assert!(!said.to_string().contains("PRIVATE"), "{said}");
+}
