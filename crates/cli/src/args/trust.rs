@@ -31,9 +31,7 @@ pub(crate) enum TrustCommand {
     ///
     /// Writes a proposal that the holders sign with `filial trust sign`. A product, `derived` and `plan` get other holders by
     /// the holders of `targets`, and the role is then signed again by the new ones: propose it once more with `--after`.
-    #[command(
-        after_help = "Example:\n  filial trust propose ./trust root --key KEY1 --key KEY2 --key KEY3 --threshold 2 --out root.proposal"
-    )]
+    #[command(after_help = "Example:\n  filial trust propose ./trust product-kiosk --days 365 --out kiosk.proposal")]
     Propose(ProposeArgs),
     /// Show a proposal and add signatures to it; without a key it is only shown
     #[command(after_help = "Example:\n  filial trust sign root.proposal --key root-1.pem")]

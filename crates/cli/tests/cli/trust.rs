@@ -64,13 +64,13 @@ fn a_release_is_signed_in_two_places_and_taken() {
     let seen = json(at, &["trust", "inspect", "trust", "--json"]);
     let archive = json(at, &["release", "inspect", "kiosk-2.4.0.upd", "--json"]);
     assert_eq!(seen["payloads"][0]["manifest"], archive["manifest_sha256"]);
-    assert_eq!(seen["payloads"][0]["sha256"], archive["manifest"]["payloads"][0]["sha256"]);
+    assert_eq!(seen["payloads"][0]["sha256"], archive["manifest"]["payload"][0]["sha256"]);
     assert_eq!(role(&seen, "product-kiosk")["signed_by"].as_array().unwrap().len(), 2);
     let text = stdout(&filial(at, &["trust", "inspect", "trust/metadata"]));
     assert!(text.contains("kiosk 2.4.0") && text.contains("(2 of 2 needed)"), "{text}");
 
-    // What was made against the version before is not in force by itself.
-    refused(at, &[&ACCEPT[..], &["one.proposal"], &ONLINE].concat(), "in force");
+    // Taken once, it is made against a version that is over.
+    refused(at, &[&ACCEPT[..], &["kiosk-2.4.0.proposal"], &ONLINE].concat(), "in force");
 }
 
 #[test]
@@ -148,6 +148,7 @@ fn release_keys_rotate_and_what_they_signed_stays() {
     let seen = json(at, &["trust", "inspect", "trust", "--json"]);
     assert_eq!(seen["payloads"].as_array().unwrap().len(), 1);
     assert_eq!(role(&seen, role_name)["holders"][0]["public"], new.as_str());
+    std::fs::remove_file(at.join("kiosk-2.4.0.proposal")).unwrap();
     refused(
         at,
         &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", "trust/offline/product-kiosk-1.pem"],
