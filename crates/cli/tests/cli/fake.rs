@@ -119,6 +119,8 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
             (status, String::new(), json.to_string())
         }
     };
+    // A 204 has no body (RFC 9110, 15.3.5): what is sent of one is taken for the next answer.
+    let body = if status == 204 { String::new() } else { body };
     let length = if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let mut out = stream;
     write!(out, "HTTP/1.1 {status} X\r\n{extra}{length}\r\n{body}").ok()
