@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet_types::{BranchName, InfoHash, ReleaseState, UpdateState, Version};
 use lab::{Lab, LabError, Place, Run};
@@ -29,9 +29,7 @@ const SEEDING: u64 = 6;
 pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<Run> {
     lab.wait("head office to be ready", PATIENCE, async || lab.api().is_ready().await.map(Some)).await?;
     log.note("head office is ready; the last release");
-    let version = operator.release(PATIENCE).await?;
-    let mut run = lab.begin(&version).await?;
-    lab.wait_published(&version, PATIENCE).await?;
+    let (version, mut run) = last_release(lab, log, operator).await?;
     run.published();
     log.note(&format!("{version} is published"));
     run.assigned();
@@ -51,6 +49,24 @@ pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) 
     settle(lab).await?;
     log.note("releases, seeds and reports are at rest");
     Ok(run)
+}
+
+/// A release that is published. One that was judged by the room that a branch had while its disk was full is uploaded
+/// anew, as its operator would: branches tell of their room once a minute.
+async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<(Version, Run)> {
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_secs(15));
+    loop {
+        tick.tick().await;
+        let version = operator.release(PATIENCE).await?;
+        let run = lab.begin(&version).await?;
+        let Err(error) = lab.wait_published(&version, PATIENCE).await else { return Ok((version, run)) };
+        let rejected = lab.release(&version).await?.is_some_and(|r| r.state == ReleaseState::Rejected);
+        if !rejected || begun.elapsed() > PATIENCE {
+            return Err(error.into());
+        }
+        log.note(&format!("{version} was rejected; once more"));
+    }
 }
 
 /// Releases in a final state, what is published seeded, no report on its way.
