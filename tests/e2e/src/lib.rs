@@ -10,9 +10,9 @@ pub mod promise;
 pub mod table;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use fleet_types::{TerminalRef, UpdateState, Version};
 use lab::{Lab, LabOptions, Part, ReleaseSpec, SmallImage, small_image};
 use serde_json::Value;
@@ -137,33 +137,6 @@ pub fn ever_was(terminal: &Terminal, state: UpdateState) -> bool {
 /// Segments written and checked so far, of how many, for the newest update.
 pub fn segments(terminal: &Terminal) -> (u64, u64) {
     terminal.update.as_ref().map_or((0, 0), |u| (u.segments_done, u.segments_total))
-}
-
-/// Freezes a terminal's agent in the middle of fetching a version: some segments are written and checked, others are
-/// not. How many, of how many. The agent stands still until it is thawed, killed or stopped.
-///
-/// The journal is read while the agent stands still: what head office shows is older, and with a daemon that fetches in
-/// random order the segments are complete all at once near the end.
-///
-/// # Errors
-/// The middle passed unseen, or did not come in time.
-pub async fn frozen_while_fetching(lab: &Lab, terminal: &TerminalRef, version: &Version) -> anyhow::Result<(u64, u64)> {
-    let (agent, begun) = (Part::agent(terminal), Instant::now());
-    let mut tick = tokio::time::interval(Duration::from_millis(40));
-    while begun.elapsed() < PATIENCE {
-        tick.tick().await;
-        lab.freeze(&agent).await?;
-        let journal = lab.journaled(terminal)?;
-        if journal.version == Some(version.to_string()) {
-            let early = matches!(journal.state.as_str(), "assigned" | "fetching");
-            ensure!(early, "{terminal} is {} before it was seen in the middle of fetching", journal.state);
-            if journal.done > 0 && journal.done < journal.total {
-                return Ok((journal.done, journal.total));
-            }
-        }
-        lab.thaw(&agent)?;
-    }
-    bail!("{terminal} was not in the middle of fetching after {:.0?}\n{}", begun.elapsed(), lab.describe().await)
 }
 
 /// The lines of a terminal's log of events.

@@ -27,7 +27,7 @@ async fn a_stranger_who_serves_garbage_is_dropped_and_reported() -> anyhow::Resu
     let artifact = release.payloads[0].artifact.clone().unwrap();
     let poison = lab.poisoner(&branch, &artifact).await?;
     let agents: Vec<Part> = lab.terminals().iter().map(Part::agent).collect();
-    // Nobody begins before the tracker knows the stranger, and the honest source keeps still until somebody was spoilt.
+    // Nobody begins before the tracker knows the stranger, and the honest source keeps still until the stranger was asked.
     agents.iter().try_for_each(|agent| lab.pause(agent))?;
     lab.assign_all(&version("2.0.0")).await?;
     poison.serve(&lab).await?;

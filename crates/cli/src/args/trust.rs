@@ -16,7 +16,7 @@ pub(crate) enum TrustCommand {
     #[command(after_help = "Example:\n  filial trust init ./trust --product kiosk --product till")]
     Init(InitArgs),
     /// Make one key, for whoever shall hold a role; prints its public part
-    #[command(after_help = "Example:\n  filial trust key alice.pem")]
+    #[command(after_help = "Example:\n  filial trust key root-4.pem")]
     Key {
         /// The file to write, readable by its owner only
         file: PathBuf,

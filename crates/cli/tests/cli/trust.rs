@@ -164,6 +164,7 @@ fn keys_are_never_overwritten_and_never_read_if_others_can() {
     refused(at, &["trust", "init", "new", "--product", "till", "--root-threshold", "4"], "cannot give 4");
     assert!(!at.join("new").exists(), "nothing is made of a command that is refused");
     refused(at, &["trust", "key", "trust/offline/root-1.pem"], "there already");
+    refused(at, &["trust", "inspect", "nowhere"], "filial trust init");
     for folder in ["trust/offline", "trust/online"] {
         for entry in std::fs::read_dir(at.join(folder)).unwrap().flatten() {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());

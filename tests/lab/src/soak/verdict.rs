@@ -14,6 +14,8 @@ use wire::v1::releases::Release;
 use super::log::Log;
 use super::operator::Operator;
 
+/// Why a release is rejected for which a branch has no room, and for nothing else.
+const NO_ROOM: &str = "Rules that failed: branch-space.";
 /// How long each step of coming to rest may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -61,11 +63,11 @@ async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyh
         let version = operator.release(PATIENCE).await?;
         let run = lab.begin(&version).await?;
         let Err(error) = lab.wait_published(&version, PATIENCE).await else { return Ok((version, run)) };
-        let rejected = lab.release(&version).await?.is_some_and(|r| r.state == ReleaseState::Rejected);
-        if !rejected || begun.elapsed() > PATIENCE {
+        let full = |r: Release| r.state == ReleaseState::Rejected && r.reason.as_deref() == Some(NO_ROOM);
+        if !lab.release(&version).await?.is_some_and(full) || begun.elapsed() > PATIENCE {
             return Err(error.into());
         }
-        log.note(&format!("{version} was rejected; once more"));
+        log.note(&format!("{version} was rejected for want of room; once more"));
     }
 }
 

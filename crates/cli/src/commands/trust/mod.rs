@@ -65,7 +65,13 @@ fn metadata(folder: &Path) -> PathBuf {
 }
 
 fn read(folder: &Path) -> Result<Repository, Failure> {
-    Ok(store::read(&metadata(folder))?)
+    let place = metadata(folder);
+    if !place.join("1.root.json").is_file() {
+        let sentence = format!("{} holds no metadata: there is no 1.root.json", place.display());
+        let remedy = "Name the folder that `filial trust init` made, or head office's folder of metadata.";
+        return Err(Failure::said(sentence, remedy));
+    }
+    Ok(store::read(&place)?)
 }
 
 fn read_proposal(path: &Path) -> Result<Proposal, Failure> {
