@@ -10,7 +10,7 @@ mod states;
 mod version;
 
 pub use digest::{Digest, InfoHash, ParseHexError};
-pub use names::{BranchName, ModelName, NameError, ProductName, TerminalName, TerminalRef};
+pub use names::{BranchName, ModelName, NameError, OperatorName, ProductName, TerminalName, TerminalRef};
 pub use slot::{ParseSlotError, Slot};
 pub use states::{ParseStateError, ReleaseState, TransitionError, UpdateState};
 pub use version::{Version, VersionError, VersionRange};

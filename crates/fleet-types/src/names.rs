@@ -99,6 +99,11 @@ name!(
     ModelName,
     "model"
 );
+name!(
+    /// An operator of head office: a person, or a service that acts by tokens alone.
+    OperatorName,
+    "operator"
+);
 
 /// A terminal in the fleet, written `branch/terminal`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]

@@ -56,6 +56,20 @@ codes! {
     BatchTooLong = "batch-too-long", 413, "The batch is too long";
     /// No token, or one that nobody issued.
     Unauthenticated = "unauthenticated", 401, "Who are you?";
+    /// A name and password that do not belong together, or an operator who may not come in.
+    LoginRefused = "login-refused", 401, "The log-in is not accepted";
+    /// A password that would cross a network in clear.
+    PlainConnection = "plain-connection", 403, "Not over this connection";
+    /// A request by cookie that another site may have caused.
+    CrossSite = "cross-site", 403, "Another site may have sent this";
+    /// The token is for other routes.
+    OutOfScope = "out-of-scope", 403, "Outside the token's scope";
+    /// Nobody changes the role or access of the own account.
+    OwnAccount = "own-account", 409, "Not on your own account";
+    /// Nobody could administer head office afterwards.
+    LastAdmin = "last-admin", 409, "This is the last admin";
+    /// The operator has as many of these as one may.
+    TooManyHeld = "too-many-held", 409, "As many as one may have";
     /// The caller's role does not reach this far.
     Forbidden = "forbidden", 403, "Not allowed";
     /// A machine speaks about, or in the name of, another one.

@@ -19,6 +19,19 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// It cannot be told now.
     async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, ApiError>;
+
+    /// The cookie by which browsers are known here; none: they are not.
+    fn cookie(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whose session the cookie's value is; `None` if nobody's. The guard has checked that no other site sent it.
+    ///
+    /// # Errors
+    /// It cannot be told now.
+    async fn session(&self, _cookie: &str) -> Result<Option<Caller>, ApiError> {
+        Ok(None)
+    }
 }
 
 /// Nobody holds a token: for listeners with open routes only.
@@ -32,7 +45,7 @@ impl Authenticator for Nobody {
     }
 }
 
-/// Operators' tokens out of a file that holds only their hashes.
+/// Operators' tokens out of a file that holds only their hashes: for a program that knows no operators of its own.
 #[derive(Debug, Clone, Default)]
 pub struct OperatorTokens(HashMap<Digest, Caller>);
 

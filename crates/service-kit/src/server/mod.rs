@@ -2,6 +2,8 @@
 
 mod auth;
 mod bounds;
+mod browser;
+mod caller;
 mod error;
 mod metrics;
 mod role;
@@ -10,13 +12,17 @@ mod serve;
 mod service_routes;
 mod socket;
 mod sse;
+mod tries;
 
 pub use auth::{Authenticator, Nobody, OperatorTokens};
-pub use bounds::{JOIN_TRIES, Limits, Throttle};
+pub use bounds::{JOIN_TRIES, Limits, Throttle, network};
+pub use browser::{csrf_token, ended_cookie, from_other_site, is_private, session_cookie};
+pub use caller::{Caller, Via};
 pub use error::ApiError;
 pub use metrics::Metrics;
-pub use role::{Caller, Role};
+pub use role::Role;
 pub use route::{MAX_JSON_BODY, Route, configure};
 pub use serve::{Bound, Configure, Listener, REQUEST_ID_HEADER, ServeError, bind, serve};
 pub use service_routes::{ApiDocument, Check, Health, Readiness, ServiceApi, document_routes, health_routes};
 pub use sse::{KEEP_ALIVE, ServerEvent, sse};
+pub use tries::{MAX_KEYS, Tries};

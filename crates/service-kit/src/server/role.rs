@@ -1,14 +1,7 @@
-//! Who may ask.
+//! What callers may do.
 
-use std::future::{Ready, ready};
-
-use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use fleet_types::{BranchName, TerminalName};
 use serde::Deserialize;
-use wire::Code;
-
-use super::ApiError;
+use wire::v1::operators::OperatorRole;
 
 /// What a route asks of its caller, and what a caller holds.
 ///
@@ -72,6 +65,17 @@ impl Role {
         self.rank().is_some()
     }
 
+    /// The role as operators' messages name it.
+    pub const fn operator(self) -> Option<OperatorRole> {
+        match self {
+            Self::Viewer => Some(OperatorRole::Viewer),
+            Self::Operator => Some(OperatorRole::Operator),
+            Self::ReleaseManager => Some(OperatorRole::ReleaseManager),
+            Self::Admin => Some(OperatorRole::Admin),
+            Self::Public | Self::JoinToken | Self::Branch | Self::Terminal => None,
+        }
+    }
+
     const fn rank(self) -> Option<u8> {
         match self {
             Self::Viewer => Some(1),
@@ -95,63 +99,14 @@ impl Role {
     }
 }
 
-/// Who asks, as the guard established it. A handler takes it as an argument.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// A name for logs and audit.
-    pub name: String,
-    /// The role.
-    pub role: Role,
-    /// The branch that a branch server or terminal belongs to.
-    pub branch: Option<BranchName>,
-    /// The terminal.
-    pub terminal: Option<TerminalName>,
-}
-
-impl Caller {
-    /// A person or a person's program.
-    pub fn operator(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, branch: None, terminal: None }
-    }
-
-    /// A branch server.
-    pub fn branch(branch: BranchName) -> Self {
-        Self { name: branch.to_string(), role: Role::Branch, branch: Some(branch), terminal: None }
-    }
-
-    /// A terminal.
-    pub fn terminal(branch: BranchName, terminal: TerminalName) -> Self {
-        let name = format!("{branch}/{terminal}");
-        Self { name, role: Role::Terminal, branch: Some(branch), terminal: Some(terminal) }
-    }
-
-    /// The branch, for handlers of machines' routes.
-    ///
-    /// # Errors
-    /// The caller is no machine.
-    pub fn branch_name(&self) -> Result<&BranchName, ApiError> {
-        self.branch.as_ref().ok_or_else(|| ApiError::forbidden(self.role, Role::Branch))
-    }
-
-    /// The terminal, for handlers of terminals' routes.
-    ///
-    /// # Errors
-    /// The caller is no terminal.
-    pub fn terminal_name(&self) -> Result<&TerminalName, ApiError> {
-        self.terminal.as_ref().ok_or_else(|| ApiError::forbidden(self.role, Role::Terminal))
-    }
-}
-
-impl FromRequest for Caller {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Only the guard puts a caller there, so a route outside the table answers nobody.
-        let caller = request.extensions().get::<Caller>().cloned();
-        ready(caller.ok_or_else(|| {
-            ApiError::new(Code::Unauthenticated, "This request carries no identity.", "Send a bearer token.")
-        }))
+impl From<OperatorRole> for Role {
+    fn from(role: OperatorRole) -> Self {
+        match role {
+            OperatorRole::Viewer => Self::Viewer,
+            OperatorRole::Operator => Self::Operator,
+            OperatorRole::ReleaseManager => Self::ReleaseManager,
+            OperatorRole::Admin => Self::Admin,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use wire::Code;
 
 use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
+use super::browser::{check_own_site, cookie};
 use super::{ApiError, Authenticator, Caller, Role};
 use crate::token::MAX_TOKEN_LEN;
 
@@ -54,11 +55,21 @@ impl Route {
         Self { method, path, role, handler, long_body: false }
     }
 
+    /// The group that it belongs to, which a token's scope names: `releases` for `/v1/releases/{id}`.
+    pub fn group(&self) -> &'static str {
+        group(self.path)
+    }
+
     /// The same with a body that may take long; the handler must give up one that is silent.
     #[must_use]
     pub fn with_long_body(self) -> Self {
         Self { long_body: true, ..self }
     }
+}
+
+/// What stands behind the version in a path.
+fn group(path: &'static str) -> &'static str {
+    path.split('/').nth(2).unwrap_or_default()
 }
 
 impl std::fmt::Debug for Route {
@@ -120,13 +131,14 @@ fn resource(
         }))
         .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
             let (roles, authenticator) = (roles.clone(), authenticator.clone());
-            async move { guard(request, next, &roles, &*authenticator, long_body).await }
+            async move { guard(request, next, path, &roles, &*authenticator, long_body).await }
         }))
 }
 
 async fn guard(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
+    path: &'static str,
     roles: &[(Method, Role)],
     authenticator: &dyn Authenticator,
     long_body: bool,
@@ -134,8 +146,9 @@ async fn guard(
     let needed = roles.iter().find(|(method, _)| method == request.method()).map(|(_, role)| *role);
     // A method that is not in the table goes on to the 405, which tells no more than the table's paths.
     if let Some(needed) = needed.filter(|role| !role.is_open()) {
-        match admit(request.request(), needed, authenticator).await {
+        match admit(request.request(), needed, group(path), authenticator).await {
             Ok(caller) => {
+                let caller = caller.asking(format!("{} {path}", request.method()), peer(request.request()));
                 tracing::Span::current().record("caller", caller.name.as_str());
                 request.extensions_mut().insert(caller);
             }
@@ -174,14 +187,37 @@ async fn join(
     Ok(response)
 }
 
-async fn admit(request: &HttpRequest, needed: Role, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
-    let stranger = |detail: &str| {
-        ApiError::new(Code::Unauthenticated, detail, "Send the header Authorization: Bearer TOKEN with a valid token.")
-            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-    };
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+async fn admit(
+    request: &HttpRequest,
+    needed: Role,
+    group: &str,
+    authenticator: &dyn Authenticator,
+) -> Result<Caller, ApiError> {
+    let caller = identify(request, authenticator).await?;
+    if !caller.role.reaches(needed) {
+        return Err(ApiError::forbidden(caller.role, needed));
+    }
+    if !caller.may_use(group) {
+        let detail = format!("This token is not for {group}.");
+        return Err(ApiError::new(Code::OutOfScope, detail, "Use a token whose scope has it."));
+    }
+    Ok(caller)
+}
+
+fn stranger(detail: &str) -> ApiError {
+    ApiError::new(Code::Unauthenticated, detail, "Send the header Authorization: Bearer TOKEN with a valid token.")
+        .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+/// Who asks: by the bearer token, and only without one by the cookie.
+async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
     let mut given = request.headers().get_all(AUTHORIZATION);
     let Some(header) = given.next() else {
-        return Err(stranger("The request carries no token."));
+        return by_cookie(request, authenticator).await;
     };
     if given.next().is_some() {
         return Err(stranger("The request carries more than one token."));
@@ -190,8 +226,18 @@ async fn admit(request: &HttpRequest, needed: Role, authenticator: &dyn Authenti
     let Some(bearer) = bearer.filter(|b| !b.is_empty() && b.len() <= MAX_TOKEN_LEN) else {
         return Err(stranger("The Authorization header is not a bearer token."));
     };
-    let caller = authenticator.authenticate(bearer).await?.ok_or_else(|| stranger("Nobody was given this token."))?;
-    if caller.role.reaches(needed) { Ok(caller) } else { Err(ApiError::forbidden(caller.role, needed)) }
+    authenticator.authenticate(bearer).await?.ok_or_else(|| stranger("Nobody was given this token."))
+}
+
+async fn by_cookie(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
+    let cookie = authenticator.cookie().and_then(|name| cookie(request, name));
+    let cookie = cookie.ok_or_else(|| stranger("The request carries no token."))?;
+    // Whose it is comes first: a session that ended is told so, wherever the request comes from.
+    let caller = authenticator.session(cookie).await?.ok_or_else(|| stranger("The session has ended."))?;
+    if !request.method().is_safe() {
+        check_own_site(request, cookie)?;
+    }
+    Ok(caller)
 }
 
 fn wrong_method(request: &HttpRequest, allow: &str) -> Result<HttpResponse, ApiError> {

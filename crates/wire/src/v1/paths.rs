@@ -19,6 +19,21 @@ pub fn assignment(branch: &BranchName, product: &ProductName) -> String {
     format!("{ASSIGNMENTS}/{branch}/{product}")
 }
 
+/// Log in, log out, who am I (operators of head office).
+pub const SESSION: &str = "/v1/session";
+/// One's own log-ins (operators of head office).
+pub const SESSIONS: &str = "/v1/sessions";
+/// One's own password (operators of head office).
+pub const PASSWORD: &str = "/v1/password";
+/// API tokens (operators of head office).
+pub const TOKENS: &str = "/v1/tokens";
+/// Operators (admins of head office).
+pub const OPERATORS: &str = "/v1/operators";
+/// Who changed what (admins of head office).
+pub const AUDIT: &str = "/v1/audit";
+/// Where the audit stands, and what its anchor says (admins of head office).
+pub const AUDIT_HEAD: &str = "/v1/audit/head";
+
 /// One picture of everything (operators, both tiers).
 pub const STATUS: &str = "/v1/status";
 /// Exchange a join token for an identity (machines, both tiers).
