@@ -1,6 +1,7 @@
 //! What head office's handlers and jobs depend on, and the one route table of each listener: `main` and the tests
 //! configure from here and from nowhere else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
@@ -9,8 +10,12 @@ use service_kit::server::{ApiDocument, Check, Metrics, Readiness, Route, configu
 use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 
+use crate::audit::anchor::Anchor;
 use crate::config::Settings;
 use crate::metrics::Counters;
+use crate::operators::Guesses;
+use crate::operators::doorkeeper::Doorkeeper;
+use crate::operators::passwords::Passwords;
 use crate::releases::claims::Claims;
 use crate::renewals::Renewals;
 use crate::routes::{self, BranchTokens, Streams};
@@ -45,6 +50,12 @@ pub struct App {
     pub renewals: Renewals,
     /// Open event streams.
     pub streams: Streams,
+    /// What compares passwords.
+    pub passwords: Passwords,
+    /// Wrong ones, counted.
+    pub guesses: Guesses,
+    /// How far the audit reaches, outside the database.
+    pub anchor: Anchor,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -60,13 +71,19 @@ pub fn machine_routes() -> Vec<Route> {
     routes::machines().into_iter().chain(health).collect()
 }
 
+/// The groups of routes that a token's scope may name.
+pub fn groups() -> Vec<&'static str> {
+    let known = routes::operators().into_iter().filter(|route| !route.role.is_open());
+    known.map(|route| route.group()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// The operators' application.
 pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
     shared(config, app);
     config
         .app_data(web::Data::new(ApiDocument(Arc::new(crate::api::document()))))
         .app_data(web::PayloadConfig::new(usize::MAX));
-    configure(config, &operator_routes(), Arc::new(app.settings.operators.clone()));
+    configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.clone())));
 }
 
 /// The branch servers' application.

@@ -7,6 +7,7 @@
 mod adapters;
 pub mod api;
 pub mod app;
+pub mod audit;
 mod budget;
 pub mod config;
 pub mod db;
@@ -15,6 +16,7 @@ mod fleet;
 mod holds;
 pub mod jobs;
 mod metrics;
+pub mod operators;
 mod releases;
 mod renewals;
 pub mod rollout;
@@ -30,6 +32,10 @@ use service_kit::server::{Bound, Listener, Metrics, ServeError, bind};
 use service_kit::{Clock, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
 use tokio::task::JoinHandle;
+
+use audit::anchor::Anchor;
+use operators::bootstrap::{Bootstrap, BootstrapError};
+use operators::passwords::{PasswordError, Passwords};
 
 pub use config::Settings;
 pub use store::StoreError;
@@ -59,6 +65,9 @@ pub enum RunError {
     /// A listener cannot be used.
     #[error("a listener cannot be used")]
     Serve(#[from] ServeError),
+    /// Passwords cannot be dealt with.
+    #[error("passwords cannot be dealt with")]
+    Passwords(#[from] PasswordError),
     /// A thread failed.
     #[error("starting failed")]
     Worker(#[from] tokio::task::JoinError),
@@ -96,8 +105,11 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let wakeups = Wakeups::listen(&settings.database, shutdown.clone())?;
     let access_list = AccessList::new(settings.tracker.access_list.clone())?;
     let runner = Runner { pool: pool.clone(), clock: deps.clock.clone(), owner: store.instance(), settings: deps.jobs };
-    let (operators, machines) = (settings.operators_listen, settings.machines_listen);
+    let (people, machines) = (settings.operators_listen, settings.machines_listen);
     let metrics = Metrics::new();
+    let shown = metrics.clone();
+    let passwords = tokio::task::spawn_blocking(move || Passwords::new(&shown)).await??;
+    let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
     let app = Arc::new(app::App {
         settings,
         pool,
@@ -112,12 +124,15 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         retire: tokio::sync::Notify::new(),
         renewals: renewals::Renewals::default(),
         streams: routes::Streams::default(),
+        passwords,
+        guesses: operators::Guesses::default(),
+        anchor,
         shutdown: shutdown.clone(),
     });
     jobs::remove_unknown_archives(&app).await?;
     jobs::take_stock(&app).await?;
     let bound = bind(vec![
-        listener("operators", operators, &app, app::configure_operators),
+        listener("operators", people, &app, app::configure_operators),
         listener("machines", machines, &app, app::configure_machines),
     ])?;
     let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
@@ -125,6 +140,18 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     tasks.push(tokio::spawn(jobs::retain(app.clone(), shutdown.clone())));
     tasks.push(tokio::spawn(jobs::keep_house(app, shutdown.clone())));
     Ok(Running { bound, tasks, shutdown })
+}
+
+/// Waits for PostgreSQL, brings the schema up to date and makes the first admin. Also beside a head office that runs.
+///
+/// # Errors
+/// There is an admin, or it cannot be done.
+pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
+    let pool = connect(&settings.database, &Shutdown::new()).await?;
+    db::migrate(&pool).await?;
+    operators::bootstrap::bootstrap(&pool, wish, clock.now()).await?;
+    // A head office that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
+    Ok(())
 }
 
 fn listener(

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fleet_types::OperatorName;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
+use head_office::operators::bootstrap::Bootstrap;
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
 use service_kit::manual::Manual;
-use service_kit::{Shutdown, SystemClock, config, edge, telemetry};
+use service_kit::{Shutdown, SystemClock, config, durable, edge, telemetry, token};
 use swarm::TransmissionEngine;
 
 /// Head office of Filial: takes releases in, publishes them, and tells each branch what to run.
@@ -32,6 +34,26 @@ enum Command {
     Openapi,
     /// Reads the configuration, says what is wrong with it, and ends.
     Check,
+    /// Makes the first admin, and ends. Refused once there is an admin.
+    Bootstrap(BootstrapArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  head-office bootstrap --name ann --password-file -\n  \
+    head-office bootstrap --name setup --token-file /root-only/token")]
+struct BootstrapArgs {
+    /// Its name.
+    #[arg(long)]
+    name: OperatorName,
+    /// File with its password on the first line; - is standard input. Without: a service, which acts by its token alone.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Make an API token for it as well and write it here, readable by its owner only.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// For how many days the token is.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
+    token_days: u32,
 }
 
 fn after_help() -> String {
@@ -60,10 +82,38 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(Command::Bootstrap(arguments)) = arguments.command {
+        return runtime.block_on(bootstrap(settings, arguments));
+    }
+    runtime.block_on(async {
         let engine = TransmissionEngine::new(settings.engine.clone())?;
         let deps = Deps { clock: Arc::new(SystemClock), engine: Arc::new(engine), jobs: RunnerSettings::default() };
         let shutdown = Shutdown::on_signals()?;
         Ok(run(settings, deps, shutdown).await?)
     })
+}
+
+async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Result<()> {
+    let BootstrapArgs { name, password_file, token_file, token_days } = arguments;
+    let stdin = |path: PathBuf| if path.as_os_str() == "-" { "/dev/stdin".into() } else { path };
+    let password = password_file.map(stdin).map(|path| config::read_secret_file(&path)).transpose()?;
+    let token = token_file.as_ref().map(|_| (token::generate("filial"), token_days));
+    if let (Some(path), Some((token, _))) = (&token_file, &token) {
+        if path.exists() {
+            anyhow::bail!("{} is there already: remove it, or name another file", path.display());
+        }
+        // Before there is anybody: an admin whose token could not be written would keep everybody out.
+        durable::write_secret_file(path, format!("{}\n", token.expose()).as_bytes())?;
+    }
+    let wish = Bootstrap { name: name.clone(), password, token };
+    let made = head_office::bootstrap(&settings, &SystemClock, wish).await;
+    if made.is_err()
+        && let Some(path) = &token_file
+    {
+        let _ = std::fs::remove_file(path);
+    }
+    made?;
+    println!("{name} is the first admin.");
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The command line as types. Each command's help ends with an example; a test holds it to that.
 
 mod trust;
+pub(crate) mod accounts;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use fleet_types::{BranchName, ProductName, TerminalRef, Version};
 use service_kit::manual::Manual;
 
 pub(crate) use self::trust::{InitArgs, ProposeArgs, ReleaseSignArgs, TrustCommand};
+use accounts::{AuditCommand, LoginArgs, OperatorCommand, TokenCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -38,7 +40,7 @@ pub(crate) struct Global {
     /// Address of head office (or, for `status` and `terminal list`, of a branch server)
     #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7001")]
     pub(crate) server: String,
-    /// File with the access token; a token is never taken from the command line
+    /// File with the access token; a token is never taken from the command line [default: that of `filial login`]
     #[arg(long, global = true, env = "FILIAL_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Answer as JSON on standard output
@@ -47,6 +49,8 @@ pub(crate) struct Global {
     // The environment comes in through here and nowhere else.
     #[arg(long, global = true, env = "XDG_STATE_HOME", hide = true)]
     pub(crate) state_home: Option<PathBuf>,
+    #[arg(long, global = true, env = "XDG_CONFIG_HOME", hide = true)]
+    pub(crate) config_home: Option<PathBuf>,
     #[arg(long, global = true, env = "HOME", hide = true)]
     pub(crate) home: Option<PathBuf>,
 }
@@ -85,6 +89,21 @@ pub(crate) enum Command {
     /// Show releases, branches and terminals in one picture
     #[command(after_help = "Example:\n  filial status --watch\n  filial status --watch --json | jq .")]
     Status(StatusArgs),
+    /// Log in: a token for this server is kept in a file that only you can read
+    #[command(after_help = "Example:\n  filial login ann --days 7")]
+    Login(LoginArgs),
+    /// Log out: the token that was kept is revoked and forgotten
+    #[command(after_help = "Example:\n  filial logout")]
+    Logout,
+    /// Make, list and revoke API tokens
+    #[command(subcommand, after_help = "Example:\n  filial token list")]
+    Token(TokenCommand),
+    /// Add, list, change and disable operators
+    #[command(subcommand, after_help = "Example:\n  filial operator list")]
+    Operator(OperatorCommand),
+    /// Read, export and check who changed what
+    #[command(subcommand, after_help = "Example:\n  filial audit verify")]
+    Audit(AuditCommand),
     #[command(flatten)]
     Manual(Manual),
 }

@@ -79,8 +79,11 @@ impl Failure {
 
     fn remedy(&self) -> String {
         match self {
-            Self::Client(ClientError::Refused(problem)) if problem.status == 401 => {
-                format!("{} Name the file with your token by --token-file or FILIAL_TOKEN_FILE.", problem.remedy)
+            Self::Client(ClientError::Refused(problem)) if problem.code == wire::Code::Unauthenticated => {
+                format!(
+                    "{} Log in with filial login, or name the file with your token by --token-file or FILIAL_TOKEN_FILE.",
+                    problem.remedy
+                )
             }
             Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {

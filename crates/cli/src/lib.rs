@@ -5,7 +5,9 @@
 //! on standard output.
 
 mod args;
+mod ask;
 mod commands;
+mod credentials;
 mod failure;
 mod output;
 mod server;
@@ -49,6 +51,11 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Torrent(command) => commands::torrent::run(&global, command),
         Command::Incidents(options) => commands::incidents::run(&global, &options),
         Command::Status(options) => status::run(&global, options),
+        Command::Login(args) => commands::login::login(&global, &args),
+        Command::Logout => commands::login::logout(&global),
+        Command::Token(command) => commands::tokens::run(&global, command),
+        Command::Operator(command) => commands::operators::run(&global, command),
+        Command::Audit(command) => commands::audit::run(&global, command),
         Command::Manual(manual) => {
             manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a folder that can be written."))
         }

@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::{
-    DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, RequestsInputs, TransmissionInputs,
-};
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, RequestsInputs, TransmissionInputs};
 use service_kit::telemetry::TelemetryInputs;
 
 /// All sections.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inputs {
-    pub(super) operators: OperatorsInputs,
+    pub(super) operators: Operators,
     pub(super) machines: MachinesInputs,
     pub(super) requests: RequestsInputs,
     pub(super) database: DatabaseInputs,
@@ -26,6 +24,15 @@ pub struct Inputs {
     pub(super) uploads: Uploads,
     pub(super) policy: PolicySection,
     pub(super) telemetry: TelemetryInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Operators {
+    pub listen: Option<String>,
+    pub session_idle_minutes: Option<u32>,
+    pub session_hours: Option<u32>,
+    pub token_days: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

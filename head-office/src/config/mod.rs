@@ -5,7 +5,9 @@ mod inputs;
 mod settings;
 
 pub use inputs::Inputs;
-pub use settings::{EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings};
+pub use settings::{
+    AccessSettings, EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings,
+};
 
 /// The name under which the environment is read: `FILIAL_HEAD_OFFICE__SECTION__KEY`.
 pub const PROGRAM: &str = "head-office";

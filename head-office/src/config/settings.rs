@@ -9,20 +9,20 @@ use release::Policy;
 use service_kit::config::check::{absolute, address, http_url, seconds, within};
 use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
-use service_kit::server::{Limits, OperatorTokens};
+use service_kit::server::Limits;
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
 use super::Inputs;
-use super::inputs::{Branches, Encoding, Plan, Tracker, Uploads};
+use super::inputs::{Branches, Encoding, Operators, Plan, Tracker, Uploads};
 
 /// Everything that head office is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where people's programs connect.
     pub operators_listen: SocketAddr,
-    /// Who they are.
-    pub operators: OperatorTokens,
+    /// How long they stay in.
+    pub access: AccessSettings,
     /// Where branch servers connect.
     pub machines_listen: SocketAddr,
     /// What callers of both may take.
@@ -47,6 +47,17 @@ pub struct Settings {
     pub policy: Policy,
     /// Logs.
     pub telemetry: TelemetrySettings,
+}
+
+/// How long operators stay in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// A session that nobody uses for so long ends.
+    pub session_idle: TimeDelta,
+    /// A session ends after so long, however it is used.
+    pub session_life: TimeDelta,
+    /// The longest that a token may live, in days.
+    pub token_days: u32,
 }
 
 /// Folders.
@@ -101,8 +112,6 @@ impl TryFrom<Inputs> for Settings {
 
     /// Reads the files that the inputs name. Blocking.
     fn try_from(inputs: Inputs) -> Result<Self, ConfigError> {
-        let tokens = "/etc/filial/head-office/tokens.toml";
-        let tokens_file = absolute(inputs.operators.tokens_file, "operators.tokens_file", tokens)?;
         let policy: Policy = match &inputs.policy.file {
             Some(file) => service_kit::config::read_toml(file)?,
             None => Policy::default(),
@@ -114,8 +123,8 @@ impl TryFrom<Inputs> for Settings {
         let seed_days = within(inputs.store.seed_days.unwrap_or(3), 0, 3650, "store.seed_days")?;
         let seed_for = TimeDelta::days(i64::from(seed_days));
         Ok(Self {
+            access: access(&inputs.operators)?,
             operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
-            operators: OperatorTokens::read(&tokens_file)?,
             limits: inputs.requests.check()?,
             machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
             database: inputs.database.check("postgresql://filial@/filial?host=/run/postgresql")?,
@@ -130,6 +139,16 @@ impl TryFrom<Inputs> for Settings {
             telemetry: inputs.telemetry.into(),
         })
     }
+}
+
+fn access(inputs: &Operators) -> Result<AccessSettings, ConfigError> {
+    let idle = within(inputs.session_idle_minutes.unwrap_or(30), 1, 1440, "operators.session_idle_minutes")?;
+    let hours = within(inputs.session_hours.unwrap_or(12), 1, 720, "operators.session_hours")?;
+    Ok(AccessSettings {
+        session_idle: TimeDelta::minutes(i64::from(idle)),
+        session_life: TimeDelta::hours(i64::from(hours)),
+        token_days: within(inputs.token_days.unwrap_or(366), 1, 3660, "operators.token_days")?,
+    })
 }
 
 fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
@@ -201,9 +220,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let text = text
-            .replace("/etc/filial/head-office/tokens.toml", &file("tokens.toml", ""))
-            .replace("/etc/filial/head-office/transmission-password", &file("password", "secret\n"));
+        let text = text.replace("/etc/filial/head-office/transmission-password", &file("password", "secret\n"));
         let config = dir.path().join("config.toml");
         std::fs::write(&config, text).unwrap();
         Settings::try_from(service_kit::config::load_with::<Inputs>("head-office", &[config], [])?)
@@ -245,6 +262,7 @@ mod tests {
     fn values_out_of_bounds_are_refused_by_name() {
         for (from, to, key) in [
             ("level = 19", "level = 23", "encoding.level"),
+            ("session_hours = 12", "session_hours = 0", "operators.session_hours"),
             ("expires_days = 30", "expires_days = 0", "plan.expires_days"),
             ("\"/var/lib/filial/store\"", "\"store\"", "store.folder"),
             ("confirm_deadline_seconds = 20", "confirm_deadline_seconds = -1", "tracker.confirm_deadline_seconds"),

@@ -4,17 +4,21 @@
 
 pub mod artifacts;
 pub mod assignments;
+pub mod audit;
 pub mod branch_stores;
 pub mod branches;
 pub mod facts;
 pub mod incidents;
+pub mod operators;
 pub mod payloads;
 pub mod plan_refusals;
 pub mod plans;
 pub mod releases;
 pub mod reports;
+pub mod sessions;
 pub mod terminal_packages;
 pub mod terminals;
+pub mod tokens;
 pub mod updates;
 
 use std::error::Error;
@@ -31,19 +35,23 @@ mod embedded {
 pub const STATEMENTS: &[&[Statement]] = &[
     artifacts::STATEMENTS,
     assignments::STATEMENTS,
+    audit::STATEMENTS,
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
     facts::STATEMENTS,
     incidents::STATEMENTS,
     jobs::STATEMENTS,
+    operators::STATEMENTS,
     outbox::STATEMENTS,
     payloads::STATEMENTS,
     plan_refusals::STATEMENTS,
     plans::STATEMENTS,
     releases::STATEMENTS,
     reports::STATEMENTS,
+    sessions::STATEMENTS,
     terminal_packages::STATEMENTS,
     terminals::STATEMENTS,
+    tokens::STATEMENTS,
     updates::STATEMENTS,
 ];
 

@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
+use serde_json::json;
 use service_kit::database::{DatabaseError, GenericClient, begin, commit, connection};
+use service_kit::server::Caller;
 use uuid::Uuid;
 
 use super::claims::Claim;
 use super::{MoveError, advance, uploads};
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::db::releases::ReleaseRow;
 
@@ -34,11 +37,11 @@ pub async fn expires<C: GenericClient>(app: &App, c: &C, id: Uuid) -> Result<Dat
 }
 
 /// Withdraws a release whose archive is still arriving and removes what arrived. If the last byte came first, nothing
-/// is done. The claim keeps everybody from writing meanwhile.
+/// is done. The claim keeps everybody from writing meanwhile. `by` is who wanted it, if anybody did.
 ///
 /// # Errors
 /// The database failed.
-pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str) -> Result<(), MoveError> {
+pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str, by: Option<&Caller>) -> Result<(), MoveError> {
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
@@ -46,7 +49,14 @@ pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str) -> Result<(), 
         return Ok(());
     }
     advance(&transaction, &release, ReleaseState::Withdrawn, Some(reason), app.clock.now()).await?;
-    commit(transaction).await?;
+    match by {
+        Some(caller) => {
+            let change = Change::of(format!("upload {id}")).before(json!({ "state": release.state }));
+            let change = change.after(json!({ "state": ReleaseState::Withdrawn }));
+            audit::commit_with(app, transaction, caller, change).await?;
+        }
+        None => commit(transaction).await?,
+    }
     // A crash before this leaves the file to housekeeping.
     uploads::remove(&app.store.upload(id)).await;
     drop(claim);

@@ -76,15 +76,15 @@ pub async fn advance<C: GenericClient>(
     Ok(())
 }
 
-/// The upload is complete: to `validating`, unless that happened already.
+/// The upload is complete: to `validating`, unless that happened already. Whether it moved.
 ///
 /// # Errors
 /// The database failed.
-pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<(), MoveError> {
+pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<bool, MoveError> {
     match db::releases::lock(c, id).await? {
         Some(release) if release.state == ReleaseState::Uploading => {
-            advance(c, &release, ReleaseState::Validating, None, now).await
+            advance(c, &release, ReleaseState::Validating, None, now).await.map(|()| true)
         }
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }

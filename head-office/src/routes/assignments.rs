@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use actix_web::web::{Data, Json, Path};
 use fleet_types::{BranchName, ProductName, TerminalName};
-use service_kit::database::{GenericClient, begin, commit, connection};
+use serde_json::json;
+use service_kit::database::{GenericClient, begin, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::error::ApiResult;
 use crate::rollout::apply::{self, MAX_TERMINALS, Outcome};
@@ -40,6 +42,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
         ApiError::new(Code::NotPublished, detail, "See the releases and their states; wait until it is published.")
     })?;
     let now = app.clock.now();
+    let before = assigned(&transaction, branch, product).await?;
     db::assignments::set(&transaction, branch, product, release.id, *downgrade, &caller.name, now).await?;
     let outcome = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
     refuse_if_nothing_fits(&outcome, &body)?;
@@ -47,14 +50,17 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
         refuse_downgrade(&transaction, &outcome, &body).await?;
     }
     let newest = db::plans::newest(&transaction, branch).await?;
-    commit(transaction).await?;
+    let serial = newest.map_or(0, |p| p.serial);
+    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
+    let change = change.after(json!({ "version": version, "downgrade": downgrade, "plan": serial }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     if outcome.issued.is_some() {
         app.counters.plan_issued();
     }
     tracing::info!(%branch, %product, %version, by = caller.name, "assigned");
     Ok(Json(PlanIssued {
         branch: branch.clone(),
-        serial: newest.map_or(0, |p| p.serial),
+        serial,
         terminals: named(&outcome, product).into_iter().cloned().collect(),
     }))
 }
@@ -78,18 +84,26 @@ pub async fn unassign(
     if !db::branches::lock(&transaction, branch).await? {
         return Err(ApiError::not_found(format_args!("branch {branch}")));
     }
+    let before = assigned(&transaction, branch, product).await?;
     if !db::assignments::remove(&transaction, branch, product).await? {
         return Err(ApiError::not_found(format_args!("assignment of {product} to branch {branch}")));
     }
     let outcome = apply::refresh(&transaction, branch, app.clock.now(), app.settings.plan.life).await?;
     let newest = db::plans::newest(&transaction, branch).await?;
-    commit(transaction).await?;
+    let serial = newest.map_or(0, |p| p.serial);
+    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
+    audit::commit_with(&app, transaction, &caller, change.after(json!({ "plan": serial }))).await?;
     if outcome.issued.is_some() {
         app.counters.plan_issued();
     }
     tracing::info!(%branch, %product, by = caller.name, "unassigned");
-    let serial = newest.map_or(0, |p| p.serial);
     Ok(Json(PlanIssued { branch: branch.clone(), serial, terminals: Vec::new() }))
+}
+
+/// What the branch is assigned of the product, for the audit.
+async fn assigned<C: GenericClient>(c: &C, branch: &BranchName, product: &ProductName) -> ApiResult<Option<String>> {
+    let all = db::assignments::of_branches(c, &[branch.as_str()]).await?;
+    Ok(all.into_iter().find(|a| a.product == *product).map(|a| a.version.to_string()))
 }
 
 /// The terminals that get something of the product.

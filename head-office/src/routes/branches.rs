@@ -5,13 +5,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use chrono::TimeDelta;
 use fleet_types::BranchName;
 use serde::Deserialize;
-use service_kit::database::{begin, commit, connection};
+use serde_json::json;
+use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use service_kit::token;
 use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved};
 use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::error::ApiResult;
 use crate::fleet::{branches, forget};
@@ -76,12 +78,15 @@ pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiRe
     let join_token = token::generate("join");
     let now = app.clock.now();
     let expires = now + app.settings.join_token_life;
-    let client = connection(&app.pool).await?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
     let hash = token::hash(join_token.expose());
-    if !db::branches::insert(&client, name, &hash, expires, &caller.name, now).await? {
+    if !db::branches::insert(&transaction, name, &hash, expires, &caller.name, now).await? {
         let detail = format!("There is a branch {name} already.");
         return Err(ApiError::new(Code::NameTaken, detail, "Choose another name."));
     }
+    let change = Change::of(format!("branch {name}")).after(json!({ "join_token_expires": expires }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(branch = %name, by = caller.name, "branch added");
     Ok(HttpResponse::Created().json(BranchAdded {
         name: name.clone(),
@@ -128,7 +133,9 @@ pub async fn remove(
         return Err(ApiError::new(Code::BranchInUse, detail, remedy));
     }
     let terminals = forget(&transaction, &branch, &caller.name, now).await?;
-    commit(transaction).await?;
+    let change = Change::of(format!("branch {branch}")).before(json!({ "terminals": terminals }));
+    let change = change.after(json!({ "removed": true, "forced": removal.force }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(%branch, terminals, forced = !heard.is_empty(), by = caller.name, "branch removed");
     Ok(Json(BranchRemoved { name: branch.into_inner(), terminals }))
 }

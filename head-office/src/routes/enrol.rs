@@ -1,18 +1,21 @@
 //! A branch server exchanges its join token for an identity.
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
-use service_kit::database::connection;
-use service_kit::server::ApiError;
+use serde_json::json;
+use service_kit::database::{begin, connection};
+use service_kit::server::{ApiError, Caller, Via};
 use service_kit::token::{self, MAX_TOKEN_LEN};
 use wire::Code;
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::error::ApiResult;
 
 /// Exchanges a join token, once.
-pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> ApiResult<Json<EnrolResponse>> {
+pub async fn enrol(app: Data<App>, request: HttpRequest, body: Json<EnrolRequest>) -> ApiResult<Json<EnrolResponse>> {
     if body.terminal.is_some() {
         return Err(ApiError::bad_field("terminal", "terminals enrol with their branch server, not here"));
     }
@@ -29,9 +32,14 @@ pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> ApiResult<Json<E
         return Err(refused());
     }
     let fresh = token::generate("branch");
-    let client = connection(&app.pool).await?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
     let (join, hash) = (token::hash(&body.join_token), token::hash(fresh.expose()));
-    let branch = db::branches::enrol(&client, &join, &hash, app.clock.now()).await?.ok_or_else(refused)?;
+    let branch = db::branches::enrol(&transaction, &join, &hash, app.clock.now()).await?.ok_or_else(refused)?;
+    let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let caller = Caller::branch(branch.clone()).by(Via::JoinToken).asking("POST /v1/enrol", address);
+    let change = Change::of(format!("branch {branch}")).after(json!({ "enrolled": true }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(%branch, "branch enrolled");
     Ok(Json(EnrolResponse { branch, token: fresh.expose().to_owned() }))
 }

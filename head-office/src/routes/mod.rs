@@ -3,17 +3,21 @@
 
 pub mod artifacts;
 pub mod assignments;
+pub mod audit;
 mod authentication;
 pub mod branches;
 pub mod enrol;
 pub mod events;
 pub mod incidents;
+pub mod operators;
 mod page;
 pub mod releases;
 pub mod reports;
+pub mod session;
 pub mod status;
 pub mod sync;
 pub mod terminals;
+pub mod tokens;
 pub mod uploads;
 
 use actix_web::http::Method;
@@ -27,6 +31,22 @@ pub use events::Streams;
 pub fn operators() -> Vec<Route> {
     use Role::{Admin, Operator, Public, ReleaseManager, Viewer};
     vec![
+        // Public: whoever logs in is not known yet. The handler bounds what it takes.
+        Route::post("/v1/session", Public, || web::to(session::log_in)),
+        Route::get("/v1/session", Viewer, || web::to(session::who)),
+        Route::new(Method::DELETE, "/v1/session", Viewer, || web::to(session::log_out)),
+        Route::get("/v1/sessions", Viewer, || web::to(session::list)),
+        Route::new(Method::DELETE, "/v1/sessions/{id}", Viewer, || web::to(session::end)),
+        Route::new(Method::PUT, "/v1/password", Viewer, || web::to(session::change_password)),
+        Route::post("/v1/tokens", Viewer, || web::to(tokens::make)),
+        Route::get("/v1/tokens", Viewer, || web::to(tokens::list)),
+        Route::new(Method::DELETE, "/v1/tokens/{id}", Viewer, || web::to(tokens::revoke)),
+        Route::get("/v1/operators", Admin, || web::to(operators::list)),
+        Route::post("/v1/operators", Admin, || web::to(operators::add)),
+        Route::new(Method::PATCH, "/v1/operators/{name}", Admin, || web::to(operators::change)),
+        Route::new(Method::PUT, "/v1/operators/{name}/password", Admin, || web::to(operators::set_password)),
+        Route::get("/v1/audit", Admin, || web::to(audit::list)),
+        Route::get("/v1/audit/head", Admin, || web::to(audit::head)),
         Route::new(Method::OPTIONS, "/v1/uploads", Public, || web::to(uploads::options)),
         Route::post("/v1/uploads", ReleaseManager, || web::to(uploads::create)),
         Route::new(Method::HEAD, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::head)),

@@ -4,13 +4,15 @@ use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleet_types::{ProductName, ReleaseState, Version};
 use serde::Deserialize;
-use service_kit::database::{begin, commit, connection};
+use serde_json::json;
+use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use uuid::Uuid;
 use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
 use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::db::releases::After;
 use crate::error::{ApiResult, frozen, not_moved};
@@ -97,7 +99,9 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     settle_freeze(&transaction, &release, &app.settings.policy, now).await?.map_err(frozen)?;
     advance(&transaction, &release, ReleaseState::Approved, None, now).await.map_err(not_moved)?;
     db::releases::set_approved(&transaction, *id, &caller.name, &reason).await?;
-    commit(transaction).await?;
+    let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": ReleaseState::Approved }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(release = %id, by = caller.name, reason, "warnings accepted");
     let row =
         db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
@@ -129,7 +133,9 @@ pub async fn withdraw(
     let done = take_back(&transaction, &release, &reason, &caller.name, now, life).await.map_err(not_moved)?;
     let row = db::releases::find(&transaction, *id).await?;
     let row = row.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
-    commit(transaction).await?;
+    let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": ReleaseState::Withdrawn, "branches": done.branches }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
     (0..done.plans).for_each(|_| app.counters.plan_issued());
     tracing::info!(release = %id, by = caller.name, reason, branches = done.branches, "release withdrawn");
     remove_archive(&app, *id).await;

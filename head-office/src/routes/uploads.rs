@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
 use fleet_types::ReleaseState;
 use futures_util::StreamExt;
-use service_kit::database::{begin, commit, connection};
+use serde_json::json;
+use service_kit::database::{DatabaseError, begin, connection};
 use service_kit::server::{ApiError, Caller};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -21,6 +22,7 @@ use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::budget;
 use crate::db;
 use crate::db::releases::{NewRelease, ReleaseRow};
@@ -93,8 +95,7 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
     let path = app.store.upload(id);
     uploads::create(path.clone()).await?;
     let new = NewRelease { id, file_name: &file_name, archive_bytes: length, created_by: &caller.name, now };
-    let inserted = async { db::releases::insert(&connection(&app.pool).await?, &new).await };
-    if let Err(error) = inserted.await {
+    if let Err(error) = insert(app, caller, &new).await {
         uploads::remove(&path).await;
         return Err(error.into());
     }
@@ -104,6 +105,15 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
         .insert_header((OFFSET, 0u64))
         .insert_header((EXPIRES, date(now + limits.abandon_after)))
         .finish())
+}
+
+/// The row of an upload, and who began it.
+async fn insert(app: &App, caller: &Caller, new: &NewRelease<'_>) -> Result<(), DatabaseError> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    db::releases::insert(&transaction, new).await?;
+    let after = json!({ "file_name": new.file_name, "archive_bytes": new.archive_bytes });
+    audit::commit_with(app, transaction, caller, Change::of(format!("upload {}", new.id)).after(after)).await
 }
 
 /// Where to continue: the durable length of what arrived. A request of the same operator that still writes is ended.
@@ -157,7 +167,7 @@ async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, 
     let offset = uploads::durable_length(app.store.upload(id)).await?;
     if offset == release.archive_bytes {
         // All arrived, but whoever sent the last byte never heard so, and neither did the database.
-        complete(app, id).await?;
+        complete(app, id, caller).await?;
     } else if let Some(claim) = claim {
         drop(unexpired(app, claim, id).await?);
     }
@@ -234,7 +244,7 @@ async fn patched(
     touch(app, id).await?;
     let mut answer = answer(HttpResponse::NoContent());
     if end == release.archive_bytes {
-        complete(app, id).await?;
+        complete(app, id, caller).await?;
     } else {
         answer.insert_header((EXPIRES, date(app.clock.now() + app.settings.uploads.abandon_after)));
     }
@@ -306,16 +316,20 @@ async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) 
         let remedy = "An upload that is complete cannot be cancelled; withdraw the release instead.";
         return Err(has_arrived(release.state, remedy));
     }
-    ending::end(app, claim, id, &ending::cancelled_by(&caller.name)).await.map_err(not_moved)?;
+    ending::end(app, claim, id, &ending::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
     tracing::info!(release = %id, by = caller.name, "upload cancelled");
     Ok(answer(HttpResponse::NoContent()).finish())
 }
 
-async fn complete(app: &App, id: Uuid) -> ApiResult<()> {
+async fn complete(app: &App, id: Uuid, caller: &Caller) -> ApiResult<()> {
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    upload_complete(&transaction, id, app.clock.now()).await.map_err(not_moved)?;
-    Ok(commit(transaction).await?)
+    if upload_complete(&transaction, id, app.clock.now()).await.map_err(not_moved)? {
+        let change = Change::of(format!("upload {id}")).before(json!({ "state": ReleaseState::Uploading }));
+        let change = change.after(json!({ "state": ReleaseState::Validating }));
+        audit::commit_with(app, transaction, caller, change).await?;
+    }
+    Ok(())
 }
 
 async fn touch(app: &App, id: Uuid) -> ApiResult<()> {
@@ -337,7 +351,7 @@ async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
     if app.clock.now() < expires {
         return Ok(claim);
     }
-    ending::end(app, claim, id, ending::LEFT).await.map_err(not_moved)?;
+    ending::end(app, claim, id, ending::LEFT, None).await.map_err(not_moved)?;
     Err(gone(Some(ending::LEFT)))
 }
 

@@ -4,10 +4,13 @@ use reqwest::Method;
 use service_kit::client::JsonClient;
 use service_kit::server::{Role, Route};
 
+use wire::v1::operators::{NewToken, OperatorRole};
+
+use crate::support::people::new_token;
 use crate::support::{Office, TOKENS, token_of};
 
 /// The route's path with something harmless in its variable parts.
-fn example(route: &Route) -> String {
+pub fn example(route: &Route) -> String {
     route
         .path
         .replace("{id}", "00000000-0000-4000-8000-000000000000")
@@ -23,48 +26,122 @@ async fn status(client: &JsonClient, route: &Route) -> u16 {
     client.request(method, &example(route)).send().await.unwrap().status().as_u16()
 }
 
+/// Who knocks, with what, and whether that is somebody to the operators' listener, and with which role.
+struct Knocker {
+    name: &'static str,
+    bearer: Option<String>,
+    /// None: nobody. Otherwise the role, and the only groups.
+    held: Option<(Role, Option<&'static str>)>,
+}
+
+impl Knocker {
+    fn nobody(name: &'static str, bearer: Option<String>) -> Self {
+        Self { name, bearer, held: None }
+    }
+
+    fn wanted(&self, route: &Route) -> Wanted {
+        match self.held {
+            None => Wanted::Status(401),
+            Some((role, _)) if !role.reaches(route.role) => Wanted::Status(403),
+            Some((_, Some(group))) if group != route.group() => Wanted::Status(403),
+            Some(_) => Wanted::In,
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Wanted {
+    Status(u16),
+    In,
+}
+
+/// Everybody who may knock at the operators' listener.
+async fn knockers(office: &Office, branch: &str) -> Vec<Knocker> {
+    let made = async |operator: &str, days: u32| {
+        let name = operator.parse().unwrap();
+        let new = NewToken { operator: Some(name), days: Some(days), ..new_token("walk", OperatorRole::Admin) };
+        office.token(Role::Admin, &new).await
+    };
+    office.service("walker", OperatorRole::Admin).await;
+    office.service("gone", OperatorRole::Admin).await;
+    let (expired, revoked, gone) = (made("walker", 1).await, made("walker", 9).await, made("gone", 9).await);
+    let scope = Some(vec!["incidents".to_owned()]);
+    let narrow = NewToken { scope, days: Some(9), ..new_token("narrow", OperatorRole::Admin) };
+    let narrow = office.token(Role::Admin, &narrow).await;
+    let revoke = format!("/v1/tokens/{}", revoked.kept.id);
+    assert_eq!(crate::support::status_of(&office.admin(), Method::DELETE, &revoke).await, 204);
+    office.disable("gone", true).await;
+    office.clock.advance(chrono::TimeDelta::days(2));
+    let mut all = vec![
+        Knocker::nobody("stranger", None),
+        Knocker::nobody("wrong token", Some("nobody-was-given-this".into())),
+        Knocker::nobody("expired token", Some(expired.token)),
+        Knocker::nobody("revoked token", Some(revoked.token)),
+        Knocker::nobody("disabled", Some(gone.token)),
+        Knocker::nobody("branch", Some(branch.into())),
+    ];
+    let names = ["viewer", "operator", "release-manager", "admin"];
+    for ((role, token), name) in TOKENS.into_iter().zip(names) {
+        assert_eq!(role.as_str(), name);
+        all.push(Knocker { name, bearer: Some(token.into()), held: Some((role, None)) });
+    }
+    let held = Some((Role::Admin, Some("incidents")));
+    all.push(Knocker { name: "scope incidents", bearer: Some(narrow.token), held });
+    all
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_refuses_whoever_its_role_does_not_name() {
     let mut office = Office::start().await;
     let branch = office.branch("north", "k1", &[]).await;
-    for (routes, at_machines) in
-        [(head_office::app::operator_routes(), false), (head_office::app::machine_routes(), true)]
-    {
-        let client = |token| {
-            if at_machines {
-                office.machine(token)
-            } else {
-                let stranger = office.stranger();
-                token.map_or(stranger.clone(), |t: &str| stranger.with_token(service_kit::Secret::new(t)))
-            }
-        };
-        let tokens: Vec<(Role, &str)> = TOKENS.into_iter().chain([(Role::Branch, branch.token.as_str())]).collect();
-        for route in &routes {
-            if route.role.is_open() {
-                assert!(![401, 403].contains(&status(&client(None), route).await) || route.role == Role::JoinToken);
+    let knockers = knockers(&office, &branch.token).await;
+    let heading: String = knockers.iter().map(|k| format!(" {:>15}", k.name)).collect();
+    println!("{:<8}{:<38}{:<16}{heading}", "method", "operators' listener", "role");
+    for route in head_office::app::operator_routes() {
+        let mut line = format!("{:<8}{:<38}{:<16}", route.method.as_str(), route.path, route.role.as_str());
+        for knocker in &knockers {
+            // Logging out for real would end what the next route needs.
+            if route.path == "/v1/session" && route.method == "DELETE" && knocker.wanted(&route) == Wanted::In {
+                line += &format!(" {:>15}", "(in)");
                 continue;
             }
-            assert_eq!(status(&client(None), route).await, 401, "{route:?} without a token");
-            assert_eq!(
-                status(&client(Some("nobody-was-given-this")), route).await,
-                401,
-                "{route:?} with a wrong token"
-            );
-            for (role, token) in &tokens {
-                let answered = status(&client(Some(token)), route).await;
-                // A token is known on its own listener only.
-                let known = role.is_operator() != at_machines;
-                match (known, role.reaches(route.role)) {
-                    (false, _) => assert_eq!(answered, 401, "{route:?} with a token of the other listener"),
-                    (true, false) => assert_eq!(answered, 403, "{route:?} as {}", role.as_str()),
-                    (true, true) => {
-                        assert!(![401, 403, 405].contains(&answered), "{route:?} as {}: {answered}", role.as_str());
-                    }
+            let client = crate::support::client(office.operators, knocker.bearer.as_deref());
+            let answered = status(&client, &route).await;
+            line += &format!(" {answered:>15}");
+            if route.role.is_open() {
+                assert!(![401, 403].contains(&answered), "{route:?} is open, {}: {answered}", knocker.name);
+                continue;
+            }
+            match knocker.wanted(&route) {
+                Wanted::Status(wanted) => assert_eq!(answered, wanted, "{route:?} for {}", knocker.name),
+                Wanted::In => {
+                    assert!(![401, 403, 405].contains(&answered), "{route:?} for {}: {answered}", knocker.name);
                 }
             }
         }
+        println!("{line}");
     }
+    machines(&office, &branch.token, &knockers).await;
     office.stop().await;
+}
+
+/// The same at the machines' listener, where no operator's token is known.
+async fn machines(office: &Office, branch: &str, knockers: &[Knocker]) {
+    println!("{:<8}{:<38}{:<16} {:>15} {:>15}", "method", "machines' listener", "role", "branch", "all others");
+    for route in head_office::app::machine_routes() {
+        let own = status(&office.machine(Some(branch)), &route).await;
+        let mut others = std::collections::BTreeSet::new();
+        for knocker in knockers.iter().filter(|k| k.name != "branch") {
+            others.insert(status(&office.machine(knocker.bearer.as_deref()), &route).await);
+        }
+        println!("{:<8}{:<38}{:<16} {own:>15} {others:>15?}", route.method.as_str(), route.path, route.role.as_str());
+        if route.role.is_open() {
+            assert!(![401, 403].contains(&own) || route.role == Role::JoinToken, "{route:?}");
+        } else {
+            assert_eq!(others.into_iter().collect::<Vec<_>>(), [401], "{route:?}");
+            assert!(![401, 405].contains(&own), "{route:?} for the branch: {own}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

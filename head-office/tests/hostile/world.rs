@@ -14,7 +14,7 @@ use wire::{Code, Problem};
 use crate::support::{Office, published, token_of, tus};
 
 /// When somebody was last heard: every authenticated request may change that.
-const PASSING: [&str; 4] = ["last_heard", "heard_at", "touched_at", "changed_at"];
+const PASSING: [&str; 5] = ["last_used", "last_heard", "heard_at", "touched_at", "changed_at"];
 
 /// Which listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+
 use artifact::PayloadId;
 use fleet_types::ReleaseState;
 use reqwest::Method;
@@ -26,6 +28,7 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
     let mut cluster = Cluster::start().unwrap();
     let mut daemons = Daemons::prepare();
     let mut program = Program::new(&cluster.url("postgres"), &daemons);
+    support::prepare(&cluster.url("postgres")).await;
     // PostgreSQL is down at first.
     cluster.stop();
     program.launch();
@@ -94,6 +97,7 @@ async fn without_postgresql_it_says_so_and_recovers_by_itself() {
     let mut cluster = Cluster::start().unwrap();
     let daemons = Daemons::prepare();
     let mut program = Program::new(&cluster.url("postgres"), &daemons);
+    support::prepare(&cluster.url("postgres")).await;
     program.launch();
     program.wait_until_it_answers().await;
     cluster.stop();
@@ -132,6 +136,6 @@ fn the_program_explains_itself() {
     let (code, _, err) = run(&["--config", "/nonexistent.toml"]);
     assert!(code == Some(2) && err.contains("/nonexistent.toml"), "{err}");
     let (code, _, err) = run(&["check", "--config", "/dev/null"]);
-    assert!(code == Some(2) && err.contains("operators.tokens_file"), "{err}");
+    assert!(code == Some(2) && err.contains("operators.listen"), "{err}");
     assert_eq!(err.lines().count(), 1, "no backtrace, no Debug: {err}");
 }

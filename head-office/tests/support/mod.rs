@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod daemons;
 pub mod disk;
+pub mod people;
 pub mod program;
 pub mod tus;
 
@@ -17,20 +18,23 @@ use std::time::Duration;
 use artifact::EncodeOptions;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, ReleaseState};
-use head_office::config::{EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings};
+use head_office::config::{
+    AccessSettings, EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings,
+};
 use head_office::{Deps, start};
 use reqwest::Method;
 use service_kit::client::{JsonClient, Timeouts};
 use service_kit::database::{DatabaseSettings, Pool, RunnerSettings, connect, connection};
-use service_kit::server::{Limits, OperatorTokens, Role};
+use service_kit::server::{Limits, Role};
 use service_kit::telemetry::TelemetrySettings;
-use service_kit::{FixedClock, Secret, Shutdown};
+use service_kit::{FixedClock, Secret, Shutdown, token};
 use swarm::{AccessListSettings, Engine, Reload, TransmissionEngine, TransmissionSettings};
 use tempfile::TempDir;
 use test_kit::{TestDatabase, free_port, wait_for};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use wire::v1::fleet::BranchAdded;
+use wire::v1::operators::Token;
 use wire::v1::releases::Release;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
@@ -49,14 +53,40 @@ pub fn token_of(role: Role) -> &'static str {
     TOKENS.iter().find(|(r, _)| *r == role).unwrap().1
 }
 
-/// A database with head office's schema.
+/// A database with head office's schema, and a service with its token for each role of people.
 pub async fn database() -> TestDatabase {
-    TestDatabase::from_template("head_office", async |url| {
+    TestDatabase::from_template("head_office", async |url| prepare(&url).await).await
+}
+
+/// Gives a database head office's schema, and a service with its token for each role of people.
+pub async fn prepare(url: &str) {
+    let pool = pool(url).await;
+    head_office::db::migrate(&pool).await.unwrap();
+    for (role, secret) in TOKENS {
+        give_token(&pool, role, secret).await;
+    }
+    pool.close();
+}
+
+/// A database with head office's schema, and nobody in it.
+pub async fn empty_database() -> TestDatabase {
+    TestDatabase::from_template("head_office_empty", async |url| {
         let pool = pool(&url).await;
         head_office::db::migrate(&pool).await.unwrap();
         pool.close();
     })
     .await
+}
+
+/// A service called as its role, with this token.
+async fn give_token(pool: &Pool, role: Role, secret: &str) {
+    let client = connection(pool).await.unwrap();
+    let (operator, role) = (role.as_str().parse().unwrap(), role.operator().unwrap());
+    head_office::db::operators::insert(&client, &operator, role, None, "test", begin()).await.unwrap();
+    let (made, expires) = (begin(), begin() + TimeDelta::days(36_500));
+    let (id, name, scope, last_used, revoked) = (Uuid::new_v4(), "test".to_owned(), None, None, None);
+    let kept = Token { id, operator, name, role, scope, made, expires, last_used, revoked };
+    head_office::db::tokens::insert(&client, &kept, &token::hash(secret)).await.unwrap();
 }
 
 pub async fn pool(url: &str) -> Pool {
@@ -254,12 +284,15 @@ pub async fn status_of(client: &JsonClient, method: Method, path: &str) -> u16 {
 }
 
 pub fn settings(dir: &Path, database: &str) -> Settings {
-    let entries: Vec<_> = TOKENS.iter().map(|(role, token)| (role.as_str(), *role, *token)).collect();
     let nowhere = free_port();
     let announce_url = format!("http://127.0.0.1:{nowhere}/announce");
     Settings {
         operators_listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        operators: OperatorTokens::from_clear(&entries),
+        access: AccessSettings {
+            session_idle: TimeDelta::minutes(30),
+            session_life: TimeDelta::hours(12),
+            token_days: 366,
+        },
         machines_listen: (Ipv4Addr::LOCALHOST, 0).into(),
         limits: Limits::default(),
         database: DatabaseSettings::new(database),

@@ -8,7 +8,6 @@ use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::JsonClient;
 use service_kit::server::Role;
-use service_kit::token;
 use tempfile::TempDir;
 use test_kit::{Daemon, free_port, wait_for};
 use uuid::Uuid;
@@ -17,7 +16,7 @@ use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use super::daemons::Daemons;
-use super::{PATIENCE, TOKENS, facts, token_of};
+use super::{PATIENCE, facts, token_of};
 
 pub const SEGMENT: u32 = 65_536;
 pub const LEVEL: i32 = 19;
@@ -42,20 +41,14 @@ impl Program {
         let dir = super::daemons::open_dir();
         let store = store.map_or_else(|| dir.path().join("store"), Path::to_owned);
         let (operators, machines) = (free_port(), free_port());
-        let tokens: String = TOKENS
-            .iter()
-            .map(|(r, t)| {
-                format!("[[token]]\nname = \"{0}\"\nrole = \"{0}\"\nsha256 = \"{1}\"\n", r.as_str(), token::hash(t))
-            })
-            .collect();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
             std::fs::write(&path, text).unwrap();
             path
         };
-        let (tokens, password) = (file("tokens.toml", &tokens), file("password", "secret\n"));
+        let password = file("password", "secret\n");
         let config = format!(
-            "[operators]\nlisten = \"127.0.0.1:{operators}\"\ntokens_file = {tokens:?}\n\
+            "[operators]\nlisten = \"127.0.0.1:{operators}\"\n\
              [machines]\nlisten = \"127.0.0.1:{machines}\"\n[database]\nurl = \"{database}\"\n\
              [store]\nfolder = {store:?}\n[state]\nfolder = {:?}\n[uploads]\nreserve_bytes = {reserve}\n\
              [encoding]\nlevel = {LEVEL}\nworkers = 1\nsegment_bytes = {SEGMENT}\n\

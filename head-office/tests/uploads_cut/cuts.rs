@@ -1,14 +1,13 @@
 //! One upload, cut again and again.
 
 use rand::RngExt;
-use test_kit::TestDatabase;
 use tokio::net::TcpStream;
 
 use crate::bursts::{Cut, cut, head, patch, send};
 use crate::support::archive::{Recipe, pack};
 use crate::support::daemons::Daemons;
 use crate::support::program::Program;
-use crate::support::tus;
+use crate::support::{database, tus};
 use crate::{arrived_whole, dice};
 
 const CUTS: usize = 60;
@@ -16,8 +15,8 @@ const KILLS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_cut_by_fin_and_rst_and_kill_at_random_bytes_arrives_as_it_was() {
-    let (database, daemons, mut dice) = (TestDatabase::empty().await, Daemons::prepare(), dice(1));
-    let mut program = Program::new(&database.url(), &daemons);
+    let (db, daemons, mut dice) = (database().await, Daemons::prepare(), dice(1));
+    let mut program = Program::new(&db.url(), &daemons);
     program.launch();
     program.wait_until_it_answers().await;
     program.enrol().await;

@@ -3,7 +3,7 @@
 use artifact::PayloadId;
 use rand::rngs::StdRng;
 use reqwest::Method;
-use test_kit::{TestDatabase, wait_for};
+use test_kit::wait_for;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 use wire::v1::releases::Release;
@@ -14,7 +14,7 @@ use crate::support::archive::{Recipe, pack};
 use crate::support::daemons::Daemons;
 use crate::support::disk::SmallDisk;
 use crate::support::program::{Program, undisturbed};
-use crate::support::{PATIENCE, tus};
+use crate::support::{PATIENCE, database, tus};
 use crate::{arrived_whole, dice};
 
 const DISK: u64 = 24 << 20;
@@ -47,9 +47,9 @@ async fn fill_within_a_chunk(
 }
 
 async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
-    let (database, daemons, disk) = (TestDatabase::empty().await, Daemons::prepare(), SmallDisk::mount(DISK));
+    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK));
     let mut dice = dice(number);
-    let mut program = Program::with(&database.url(), &daemons, Some(&disk.path().join("store")), reserve);
+    let mut program = Program::with(&db.url(), &daemons, Some(&disk.path().join("store")), reserve);
     program.launch();
     program.wait_until_it_answers().await;
     program.enrol().await;
@@ -99,8 +99,8 @@ async fn the_reserve_of_the_disk_is_left_free_also_within_a_chunk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_nothing() {
-    let (database, daemons, disk) = (TestDatabase::empty().await, Daemons::prepare(), SmallDisk::mount(DISK));
-    let mut program = Program::with(&database.url(), &daemons, Some(&disk.path().join("store")), 0);
+    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK));
+    let mut program = Program::with(&db.url(), &daemons, Some(&disk.path().join("store")), 0);
     program.launch();
     program.wait_until_it_answers().await;
     program.enrol().await;

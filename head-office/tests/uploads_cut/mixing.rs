@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use test_kit::{TestDatabase, wait_for};
+use test_kit::wait_for;
 use uuid::Uuid;
 
 use crate::bursts::patch;
 use crate::support::archive::{Recipe, noise, pack};
 use crate::support::daemons::Daemons;
 use crate::support::program::Program;
-use crate::support::{PATIENCE, tus};
+use crate::support::{PATIENCE, database, tus};
 use crate::{arrived_whole, dice};
 
 /// How many chunks one who fights may be ahead: then the other one has the upload to itself until it caught up.
@@ -65,8 +65,8 @@ async fn upload(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_at_once_and_connections_that_fight_over_one_never_mix() {
-    let (database, daemons) = (TestDatabase::empty().await, Daemons::prepare());
-    let mut program = Program::new(&database.url(), &daemons);
+    let (db, daemons) = (database().await, Daemons::prepare());
+    let mut program = Program::new(&db.url(), &daemons);
     program.launch();
     program.wait_until_it_answers().await;
     program.enrol().await;

@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use fleet_types::ReleaseState;
 use rustix::process::Signal;
-use test_kit::TestDatabase;
 use wire::v1::releases::Release;
 
 use crate::support::archive::{Recipe, pack};
 use crate::support::daemons::Daemons;
 use crate::support::program::Program;
-use crate::support::tus;
+use crate::support::{database, tus};
 
 /// As long as progress may lag behind, and a little: it is stored every half second.
 const FROZEN: Duration = Duration::from_millis(600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn validation_shows_how_far_it_is_and_how_long_it_takes() {
-    let (database, daemons) = (TestDatabase::empty().await, Daemons::prepare());
-    let mut program = Program::new(&database.url(), &daemons);
+    let (db, daemons) = (database().await, Daemons::prepare());
+    let mut program = Program::new(&db.url(), &daemons);
     program.launch();
     program.wait_until_it_answers().await;
     let length = 160_000_000;

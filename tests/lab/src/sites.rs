@@ -96,7 +96,7 @@ impl Site {
         format!("http://{}:{TRACKER_PORT}/announce", self.machines_address())
     }
 
-    /// The list of operators' tokens: one, for the lab.
+    /// A branch server's list of operators' tokens: one, for the lab.
     pub(crate) fn write_operator_token(&self, token: &str) -> Result<(), LabError> {
         let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
         let list = format!("[[token]]\nname = \"lab\"\nrole = \"admin\"\nsha256 = \"{hash}\"\n");
@@ -180,12 +180,14 @@ impl Site {
         create_dir(&self.state())?;
         write_secret(&self.folder.join("database-password"), &format!("{}\n", cluster.password))?;
         let url = format!("postgresql://{}@/{}?host={}", cluster.user, cluster.database, cluster.folder.display());
+        // Head office knows its operators itself.
+        let tokens = self.folder.join("tokens.toml");
+        let tokens = if self.number == 0 { String::new() } else { format!("tokens_file = {tokens:?}\n") };
         Ok(format!(
-            "[operators]\nlisten = \"{}:{}\"\ntokens_file = {:?}\n\n[machines]\nlisten = \"{}:{}\"\n\n\
+            "[operators]\nlisten = \"{}:{}\"\n{tokens}\n[machines]\nlisten = \"{}:{}\"\n\n\
              [database]\nurl = {url:?}\npassword_file = {:?}\n\n[state]\nfolder = {:?}\n\n[store]\nfolder = {:?}\n\n{}",
             self.management,
             self.operators_port(),
-            self.folder.join("tokens.toml"),
             self.machines_address(),
             self.operators_port() + 1,
             self.folder.join("database-password"),

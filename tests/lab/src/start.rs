@@ -46,6 +46,7 @@ pub(crate) async fn start(options: LabOptions) -> Result<Lab, LabError> {
     let mut lab = lay_out(options).await?;
     let clusters = lab.prepare_disks().await?;
     lab.start_daemons(&clusters).await?;
+    lab.bootstrap(&clusters[0]).await?;
     lab.start_head_office(&clusters[0]).await?;
     for (index, cluster) in clusters.iter().enumerate().skip(1) {
         lab.start_branch(index - 1, cluster).await?;
@@ -98,9 +99,9 @@ async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
         temp: claim.temp().join("head-office"),
         management: net.management_address(0),
     };
-    let token = hex::encode(rand::random::<[u8; 24]>());
     let lab = Lab {
-        api: Api::new(head_office.operators_url(), token)?,
+        // Its token comes with the first admin.
+        api: Api::new(head_office.operators_url(), String::new())?,
         processes: Processes::new(
             &folder.join("logs"),
             if options.clocks { Some(Clocks::new(&folder.join("clocks"))?) } else { None },
@@ -238,7 +239,6 @@ impl Lab {
             self.processes.start(&site.place.part(Role::Postgres), recipe)?;
             self.processes.start(&site.place.part(Role::Opentracker), site.opentracker()?)?;
             self.processes.start(&site.place.part(Role::Transmission), site.transmission()?)?;
-            site.write_operator_token(self.api.token())?;
         }
         self.wait("every database to answer", COMES_UP, async || {
             Ok(clusters.iter().all(|c| postgres.is_ready(c)).then_some(()))
@@ -246,6 +246,18 @@ impl Lab {
         .await?;
         self.options.tell_done("daemons: PostgreSQL, opentracker, transmission at every site", begun);
         Ok(())
+    }
+
+    /// As the person does who sets head office up: its first admin, with a token. The branches' consoles know the same one.
+    async fn bootstrap(&mut self, cluster: &Cluster) -> Result<(), LabError> {
+        let recipe = self.head_office.head_office(cluster, &self.options)?;
+        let path = self.head_office.admin_token();
+        let tool =
+            Tool::new(recipe.program).args(recipe.args).args(["bootstrap", "--name", "lab", "--token-days", "366"]);
+        tool.arg("--token-file").arg(&path).run_async().await?;
+        let token = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
+        self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned())?;
+        self.branches.iter().try_for_each(|(_, site)| site.write_operator_token(self.api.token()))
     }
 
     async fn start_head_office(&self, cluster: &Cluster) -> Result<(), LabError> {

@@ -1,9 +1,13 @@
 //! One file per subject: parse, call, answer.
 
+pub(crate) mod audit;
 pub(crate) mod fleet;
 pub(crate) mod incidents;
+pub(crate) mod login;
+pub(crate) mod operators;
 pub(crate) mod release;
 mod releases;
+pub(crate) mod tokens;
 pub(crate) mod torrent;
 pub(crate) mod trust;
 

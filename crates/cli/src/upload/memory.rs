@@ -122,6 +122,7 @@ mod tests {
             token_file: None,
             json: false,
             state_home: Some(dir.path().to_owned()),
+            config_home: None,
             home: None,
         };
         let (one, two) = (Digest::new([1; 32]), Digest::new([2; 32]));

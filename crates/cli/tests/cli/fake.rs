@@ -15,6 +15,8 @@ pub struct State {
     pub received: Vec<u8>,
     /// Each request, as `METHOD PATH`.
     pub requests: Vec<String>,
+    /// Each request's headers, in lower case.
+    pub seen: Vec<BTreeMap<String, String>>,
     /// The headers of the last request, in lower case.
     pub headers: BTreeMap<String, String>,
     /// The link drops after so many bytes of a chunk, as long as numbers are left.
@@ -78,6 +80,7 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
     let length = headers.get("content-length").map_or(0, |l| l.parse().unwrap());
     let mut state = shared.lock().unwrap();
     state.requests.push(format!("{method} {path}"));
+    state.seen.push(headers.clone());
     state.headers = headers;
     let tus = path == format!("/v1/uploads/{ID}");
     let (status, extra, body) = match method.as_str() {
@@ -116,7 +119,8 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
                 Some(queue) => queue[0].clone(),
                 None => (404, serde_json::json!({})),
             };
-            (status, String::new(), json.to_string())
+            let cookie = json["set_cookie"].as_str().map(|c| format!("Set-Cookie: {c}\r\n")).unwrap_or_default();
+            (status, cookie, if status == 204 { String::new() } else { json.to_string() })
         }
     };
     // A 204 has no body (RFC 9110, 15.3.5): what is sent of one is taken for the next answer.

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 #[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
 pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_filial"));
-    command.env_clear().env("XDG_STATE_HOME", folder.join("state")).current_dir(folder).args(args);
+    command.env_clear().env("XDG_STATE_HOME", folder.join("state")).env("XDG_CONFIG_HOME", folder.join("config"));
+    command.current_dir(folder).args(args);
     command
 }
 
@@ -84,4 +85,27 @@ pub fn packed() -> TempDir {
     let dir = source();
     assert_eq!(code(&filial(dir.path(), &["release", "pack", "src"])), 0);
     dir
+}
+
+/// A command line on a screen of its own, on which somebody types `text` once it shows `prompt`. What the screen showed.
+#[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
+pub fn typed_in_a_terminal(folder: &Path, line: &str, prompt: &str, text: &str) -> String {
+    use std::io::Read as _;
+    use std::process::Stdio;
+    let mut command = Command::new("script");
+    command.env_clear().env("XDG_CONFIG_HOME", folder.join("config")).env("TERM", "xterm").env("SHELL", "/bin/sh");
+    command.current_dir(folder).args(["--quiet", "--return", "--echo", "always", "--command", line, "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut piece) = (String::new(), [0; 1024]);
+    while !shown.contains(&format!("{prompt} at ")) || !shown.ends_with(": ") {
+        let n = screen.read(&mut piece).unwrap();
+        assert!(n > 0, "it ended before it asked: {shown}");
+        shown.push_str(&String::from_utf8_lossy(&piece[..n]));
+    }
+    keyboard.write_all(text.as_bytes()).unwrap();
+    screen.read_to_string(&mut shown).unwrap();
+    drop(keyboard);
+    child.wait().unwrap();
+    shown
 }

@@ -1,6 +1,8 @@
 //! The program as people run it.
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod help;

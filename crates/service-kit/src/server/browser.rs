@@ -50,7 +50,8 @@ pub fn is_private(request: &HttpRequest) -> bool {
 /// Whether a browser says that another site caused this request. Programs say nothing, which is no.
 pub fn from_other_site(request: &HttpRequest) -> bool {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
-    let other_origin = text(ORIGIN).is_some_and(|origin| Some(origin) != text(HOST).and_then(|host| same(origin, host)));
+    let other_origin =
+        text(ORIGIN).is_some_and(|origin| Some(origin) != text(HOST).and_then(|host| same(origin, host)));
     other_origin || text(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin")
 }
 

@@ -277,7 +277,11 @@ mod tests {
         let mut reordered = good.clone();
         reordered.swap(1, 2);
         assert_eq!(verify(&reordered, &[]), Err(Broken::OutOfOrder { wanted: 2, found: 3 }));
-        let renumbered = { let mut r = reordered; (r[1].seq, r[2].seq) = (2, 3); r };
+        let renumbered = {
+            let mut r = reordered;
+            (r[1].seq, r[2].seq) = (2, 3);
+            r
+        };
         assert_eq!(verify(&renumbered, &[]), Err(Broken::NotContinued(2)));
         assert_eq!(verify(&good[..4], &[]), Ok(head(&good[..4])), "only what was kept elsewhere tells");
         assert_eq!(verify(&good[..4], &[head(&good)]), Err(Broken::Truncated { found: 4, kept: 5 }));

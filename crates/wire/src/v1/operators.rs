@@ -15,9 +15,7 @@ pub const CSRF_HEADER: &str = "x-filial-csrf";
 pub const MAX_TOKEN_NAME: usize = 64;
 
 /// What an operator may do. Each role includes the ones before it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorRole {
     /// Looks at everything, changes nothing.

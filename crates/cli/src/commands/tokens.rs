@@ -1,0 +1,62 @@
+//! `filial token`.
+
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use serde_json::json;
+use service_kit::durable::write_secret_file;
+use service_kit::{Clock as _, SystemClock};
+use wire::v1::operators::{NewToken, Token, TokenMade};
+use wire::v1::paths;
+
+use crate::args::Global;
+use crate::args::accounts::TokenCommand;
+use crate::failure::Failure;
+use crate::output::units::{age, age_or_never};
+use crate::output::{answer, plain, table};
+use crate::server::{block_on, connect, done};
+
+pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure> {
+    let server = connect(global)?;
+    match command {
+        TokenCommand::Create { name, role, scope, days, operator, reason, out } => {
+            let new = NewToken { name, role, scope, days, operator, reason };
+            let made: TokenMade = block_on(async { Ok(server.post(paths::TOKENS, &new).await?) })?;
+            let until = made.kept.expires.format("%Y-%m-%d");
+            let Some(file) = out else {
+                return answer(global.json, &made, |made| {
+                    format!("Token {}, until {until}; it is not shown again:\n\n  {}", made.kept.id, made.token)
+                });
+            };
+            write_secret_file(&file, format!("{}\n", made.token).as_bytes())?;
+            answer(global.json, &json!({ "file": file, "kept": made.kept }), |_| {
+                format!("Token {}, until {until}, is in {}.", made.kept.id, file.display())
+            })
+        }
+        TokenCommand::List { operator } => {
+            let query = operator.map(|name| format!("?operator={name}")).unwrap_or_default();
+            let path = format!("{}{query}", paths::TOKENS);
+            let tokens: Vec<Token> = block_on(async { Ok(server.get(&path).await?) })?;
+            answer(global.json, &tokens, |tokens| list(tokens, SystemClock.now()))
+        }
+        TokenCommand::Revoke { id } => {
+            done(&server, Method::DELETE, &format!("{}/{id}", paths::TOKENS), None)?;
+            answer(global.json, &json!({ "id": id, "revoked": true }), |_| format!("Token {id} is revoked."))
+        }
+    }
+}
+
+fn list(tokens: &[Token], now: DateTime<Utc>) -> String {
+    if tokens.is_empty() {
+        return "There is no token. `filial token create NAME` makes one.".to_owned();
+    }
+    let state = |t: &Token| match (t.revoked, t.expires <= now) {
+        (Some(at), _) => format!("revoked {}", age(now, at)),
+        (None, true) => format!("expired {}", age(now, t.expires)),
+        (None, false) => format!("until {}", t.expires.format("%Y-%m-%d")),
+    };
+    let row = |t: &Token| {
+        let scope = t.scope.as_ref().map_or_else(|| "all".to_owned(), |groups| groups.join(", "));
+        [t.id.to_string(), plain(&t.name), t.role.to_string(), scope, age_or_never(now, t.last_used), state(t)]
+    };
+    table(["token", "for", "role", "scope", "last used", "state"], &tokens.iter().map(row).collect::<Vec<_>>())
+}
