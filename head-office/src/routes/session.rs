@@ -56,6 +56,11 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
     let program: String = program.chars().take(MAX_PROGRAM).collect();
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
+    // Disabled, or given another password, at this very moment.
+    let held = db::operators::lock(&transaction, &operator.name).await?;
+    if !held.is_some_and(|held| held.disabled.is_none() && held.password == operator.password) {
+        return Err(not_accepted());
+    }
     // Whatever the browser brought along, it gets another: nobody can have given it a session that we then let in.
     for old in cookies(&request) {
         db::sessions::end_by_secret(&transaction, &token::hash(old)).await?;
@@ -79,6 +84,12 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
         ))
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(LoggedIn { name: operator.name, role: operator.role, csrf_token: csrf_token(secret.expose()), expires }))
+}
+
+fn not_accepted() -> ApiError {
+    let detail = "Name and password do not belong together, or the operator may not log in.";
+    let remedy = "Try again; an admin can set a new password (filial operator password).";
+    ApiError::new(Code::LoginRefused, detail, remedy)
 }
 
 /// Every session cookie that the request carries, also several.
@@ -108,9 +119,7 @@ async fn authentic(app: &App, given: &LogIn, address: IpAddr) -> ApiResult<Opera
         None => {
             // The name is not logged: people mistake the fields, and then it is a password.
             tracing::warn!(%address, "a log-in was refused");
-            let detail = "Name and password do not belong together, or the operator may not log in.";
-            let remedy = "Try again; an admin can set a new password (filial operator password).";
-            Err(ApiError::new(Code::LoginRefused, detail, remedy))
+            Err(not_accepted())
         }
     }
 }

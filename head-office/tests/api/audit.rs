@@ -154,10 +154,15 @@ async fn fleet(doer: &mut Doer) {
     let remove = doer.admin(Method::DELETE, "/v1/branches/north", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
     sql(&doer.office, "UPDATE releases SET state = 'awaiting-signature'").await;
-    let releases: Value = doer.office.admin().get("/v1/releases").await.unwrap();
-    let id = releases[0]["id"].as_str().unwrap().to_owned();
-    for what in ["approve", "withdraw"] {
-        let asked = doer.admin(Method::POST, &format!("/v1/releases/{id}/{what}"), json!({ "reason": "agreed" }));
+    // One each: what is approved goes its way.
+    for (what, version) in [("approve", "1.0.0"), ("withdraw", "2.0.0")] {
+        if what == "withdraw" {
+            crate::support::published(&doer.office, "kiosk", version, "k1").await;
+        }
+        let found = format!("/v1/releases?product=kiosk&version={version}");
+        let found: Value = doer.office.admin().get(&found).await.unwrap();
+        let path = format!("/v1/releases/{}/{what}", found[0]["id"].as_str().unwrap());
+        let asked = doer.admin(Method::POST, &path, json!({ "reason": "agreed" }));
         doer.one(&format!("POST /v1/releases/{{id}}/{what}"), asked).await;
     }
 }

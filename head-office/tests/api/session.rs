@@ -24,6 +24,7 @@ async fn a_person_logs_in_works_and_logs_out() {
     let stored = format!("SELECT count(*) FROM sessions WHERE sha256 = '{}'", service_kit::token::hash(&value));
     assert_eq!(count(&office.pool().await, &stored).await, 1, "only the hash is stored");
 
+    office.clock.advance(TimeDelta::seconds(1));
     let ann = office.log_in("ann").await;
     let who: WhoAmI =
         serde_json::from_value(body(ann.bare(Method::GET, "/v1/session").send().await.unwrap()).await).unwrap();
@@ -182,6 +183,7 @@ async fn a_new_password_ends_all_other_sessions() {
 async fn what_an_operator_may_do_changes_at_once() {
     let office = Office::start().await;
     office.person("ann", OperatorRole::Admin).await;
+    office.person("ben", OperatorRole::Admin).await;
     let ann = office.log_in("ann").await;
     let patch = async |body| {
         let request = office.admin().request(Method::PATCH, "/v1/operators/ann").json(&body);
