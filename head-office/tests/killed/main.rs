@@ -136,6 +136,6 @@ fn the_program_explains_itself() {
     let (code, _, err) = run(&["--config", "/nonexistent.toml"]);
     assert!(code == Some(2) && err.contains("/nonexistent.toml"), "{err}");
     let (code, _, err) = run(&["check", "--config", "/dev/null"]);
-    assert!(code == Some(2) && err.contains("operators.listen"), "{err}");
+    assert!(code == Some(2) && err.contains("store.folder"), "{err}");
     assert_eq!(err.lines().count(), 1, "no backtrace, no Debug: {err}");
 }
