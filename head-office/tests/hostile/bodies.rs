@@ -22,9 +22,11 @@ pub fn cases(world: &World) -> Vec<Case> {
     vec![
         case("100 MB, declared", with(&[JSON, "Content-Length: 100000000"], "{}"), Code::TooLarge, "1048576"),
         case("chunks without end", endless, Code::TooLarge, "1048576"),
+        // At a route that reads its body at once: while a caller is being looked up, the HTTP library ends the connection at
+        // such a chunk without a word.
         case(
             "chunks of no size",
-            with(&[JSON, "Transfer-Encoding: chunked"], "zz\r\n{}\r\n0\r\n\r\n"),
+            request(None, "POST /v1/session", &[JSON, "Transfer-Encoding: chunked"], "zz\r\n{}\r\n0\r\n\r\n"),
             Code::BadRequest,
             "did not arrive whole",
         ),
