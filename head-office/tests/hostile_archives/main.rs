@@ -29,7 +29,8 @@ async fn tables(pool: &Pool, own: Uuid) -> BTreeMap<String, String> {
     let names: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert!(names.len() > 10 && names.iter().any(|n| n == "payloads"), "{names:?}");
     let mut found = BTreeMap::new();
-    for name in names {
+    // Who uploads is in the audit, whose end moves on, and the token notes when it was used.
+    for name in names.into_iter().filter(|name| !["audit_head", "tokens"].contains(&name.as_str())) {
         let sql = format!(
             "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM \"{name}\" t
              WHERE t::text NOT LIKE '%{own}%'"
