@@ -27,12 +27,12 @@ pub async fn sync(app: Data<App>, caller: Caller) -> Result<Json<Sync>, ApiError
     let client = connection(&app.pool).await?;
     terminals::heard(&client, caller.terminal_name()?, app.clock.now()).await?;
     let Some(stored) = plan::read(&client).await? else {
-        return Ok(Json(Sync { plan: None, available: Vec::new() }));
+        return Ok(Json(Sync { plan: None, available: Vec::new(), metadata: None }));
     };
     let records = artifacts::all(&client).await?.into_iter().filter(|r| r.stage.is_available());
     let offered: Vec<_> = records.map(|r| r.wanted).collect();
     let available = available(&stored.open()?, &offered, &manifests::here(&client).await?);
-    Ok(Json(Sync { plan: Some(stored.envelope), available }))
+    Ok(Json(Sync { plan: Some(stored.envelope), available, metadata: None }))
 }
 
 /// Where a terminal's stream is.

@@ -138,8 +138,9 @@ async fn enrol(state: Shared, body: web::Json<EnrolRequest>) -> HttpResponse {
 
 async fn sync(state: Shared, request: HttpRequest) -> HttpResponse {
     let state = state.lock().unwrap();
-    turned_away(&state, &request)
-        .unwrap_or_else(|| HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new() }))
+    turned_away(&state, &request).unwrap_or_else(|| {
+        HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new(), metadata: None })
+    })
 }
 
 async fn events(state: Shared, calls: web::Data<broadcast::Sender<()>>, request: HttpRequest) -> HttpResponse {

@@ -11,7 +11,7 @@ async fn before_the_first_plan_there_is_none() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
-    assert_eq!(sync, Sync { plan: None, available: Vec::new() });
+    assert_eq!(sync, Sync { plan: None, available: Vec::new(), metadata: None });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The command line as types. Each command's help ends with an example; a test holds it to that.
 
-mod trust;
 pub(crate) mod accounts;
+mod trust;
 
 use std::path::PathBuf;
 

@@ -27,7 +27,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
         }
         newest = db::plans::newest(&client, branch).await?;
     }
-    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new() })) };
+    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata: None })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;
     let mut available = Vec::new();
     for step in newest.entries() {
@@ -36,7 +36,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
             available.push(artifact);
         }
     }
-    Ok(Json(Sync { plan, available }))
+    Ok(Json(Sync { plan, available, metadata: None }))
 }
 
 /// A plan is made anew at half of its life, so that a branch that is cut off has at least that much left.

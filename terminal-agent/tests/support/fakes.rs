@@ -183,7 +183,7 @@ impl Branch for FakeBranch {
     async fn sync(&self) -> Result<Sync, ClientError> {
         self.call(Port::Sync)?;
         let plan = self.0.lock().plan.as_ref().map(|p| Envelope::unsigned(PLAN_PAYLOAD_TYPE, p).unwrap());
-        Ok(Sync { plan, available: Vec::new() })
+        Ok(Sync { plan, available: Vec::new(), metadata: None })
     }
 
     async fn manifest(&self, wanted: &Digest, max: usize) -> Result<Bytes, ClientError> {

@@ -14,6 +14,16 @@ pub const TERMINALS: &str = "/v1/terminals";
 pub const ASSIGNMENTS: &str = "/v1/assignments";
 /// Bad data that arrived somewhere, newest first (operators of head office).
 pub const INCIDENTS: &str = "/v1/incidents";
+/// Signatures of a release, posted one file after the other (operators of head office).
+pub fn release_signatures(release: &str) -> String {
+    format!("{RELEASES}/{release}/signatures")
+}
+
+/// A file of signed metadata by its name, such as `timestamp.json` (machines, both tiers).
+pub fn metadata(name: &str) -> String {
+    format!("/v1/metadata/{name}")
+}
+
 /// What a branch runs of one product (operators of head office).
 pub fn assignment(branch: &BranchName, product: &ProductName) -> String {
     format!("{ASSIGNMENTS}/{branch}/{product}")
