@@ -15,6 +15,7 @@ use crate::machine::{Boot, BootEnv};
 use crate::net::{Counters, Net};
 use crate::options::LabOptions;
 use crate::part::{Part, Place, Role};
+use crate::proc::Identity;
 use crate::process::{PartState, Processes};
 use crate::releases::Shipped;
 use crate::sites::Site;
@@ -178,6 +179,16 @@ impl Lab {
     /// There is no such part.
     pub fn pid(&self, part: &Part) -> Result<i32, LabError> {
         self.processes.pid(part)
+    }
+
+    /// For how long a part's process has been running.
+    ///
+    /// # Errors
+    /// There is no such part, or it does not run.
+    pub fn age(&self, part: &Part) -> Result<Duration, LabError> {
+        let pid = self.pid(part)?;
+        let age = Identity::of(pid).and_then(Identity::age);
+        age.ok_or_else(|| LabError::Options(format!("{part} does not run (process {pid})")))
     }
 
     /// Every part.

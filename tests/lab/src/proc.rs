@@ -1,8 +1,12 @@
 //! Processes by number, told apart from later ones with the same number by their start time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+/// Kernel ticks of a second in /proc: USER_HZ, which is 100 on every architecture that is built for (proc(5)).
+const TICKS: f64 = 100.0;
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,6 +35,14 @@ impl Identity {
     pub(crate) fn own() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         Self::of(pid).unwrap_or(Self { pid, start: 0 })
+    }
+
+    /// For how long it has been running, to a kernel tick.
+    pub(crate) fn age(self) -> Option<Duration> {
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let now: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+        let begun = Duration::from_secs_f64(self.start as f64 / TICKS);
+        Some(Duration::from_secs_f64(now).saturating_sub(begun))
     }
 
     /// Whether it still runs (a zombie does not).
