@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
-use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, bind};
+use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
 
@@ -144,6 +144,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| app::configure_operators(&operators, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits,
+            transport: Transport::Plain,
         },
         Listener {
             name: "machines",
@@ -151,6 +152,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| app::configure_machines(&machines, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits,
+            transport: Transport::Plain,
         },
     ]
 }

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
-use service_kit::server::{Bound, Listener, Metrics, ServeError, bind};
+use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
 use service_kit::{Clock, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
 use tokio::task::JoinHandle;
@@ -161,7 +161,8 @@ fn listener(
     configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
 ) -> Listener {
     let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits, app.clone());
-    Listener { name, address, configure: Arc::new(move |config| configure(config, &app)), metrics, limits }
+    let configure = Arc::new(move |config: &mut actix_web::web::ServiceConfig| configure(config, &app));
+    Listener { name, address, configure, metrics, limits, transport: Transport::Plain }
 }
 
 impl Running {

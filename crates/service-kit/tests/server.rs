@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::server::{
-    ApiError, Caller, Check, Limits, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, bind,
-    configure, health_routes, sse,
+    ApiError, Caller, Check, Limits, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, Transport,
+    bind, configure, health_routes, sse,
 };
 use service_kit::{Secret, Shutdown};
 use wire::Code;
@@ -58,6 +58,7 @@ async fn start(readiness: Readiness) -> (SocketAddr, Shutdown) {
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
     let shared = metrics.clone();
     let bound = bind(vec![Listener {
+        transport: Transport::Plain,
         name: "test",
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         configure: Arc::new(move |config| {

@@ -12,8 +12,8 @@ use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, Serv
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use service_kit::FixedClock;
 use trust::certificates::{
-    Authority, Chain, Clients, DenyList, FleetTime, Identity, Purpose, Suffix, TlsKey, check_chain, client_config,
-    fingerprint, request_key, server_config,
+    Anchor, Authority, Chain, Clients, DenyList, FleetTime, Identity, Purpose, Suffix, TlsKey, check_chain,
+    client_config, fingerprint, request_key, server_config,
 };
 use trust::{SigningKey, Why};
 
@@ -282,7 +282,7 @@ impl Line {
 
     fn client(&self, own: bool, peer: Identity) -> ClientConfig {
         let own = own.then(|| (self.fleet.terminal.clone(), &self.fleet.terminal_key));
-        client_config(own, self.fleet.root(), suffix(), peer, self.list(), self.time.clone()).unwrap()
+        client_config(own, Anchor::Known(self.fleet.root()), suffix(), peer, self.list(), self.time.clone()).unwrap()
     }
 }
 
@@ -327,8 +327,15 @@ fn a_handshake_lets_in_who_belongs_there() {
     let other = Fleet::new();
     stranger.client_auth_cert_resolver = {
         let own = (other.terminal.clone(), &other.terminal_key);
-        let config =
-            client_config(Some(own), line.fleet.root(), suffix(), north(), line.list(), line.time.clone()).unwrap();
+        let config = client_config(
+            Some(own),
+            Anchor::Known(line.fleet.root()),
+            suffix(),
+            north(),
+            line.list(),
+            line.time.clone(),
+        )
+        .unwrap();
         config.client_auth_cert_resolver
     };
     assert!(handshake(stranger, line.server(Clients::Optional)).unwrap_err().starts_with("server"));
@@ -336,6 +343,30 @@ fn a_handshake_lets_in_who_belongs_there() {
     let south = Identity::Branch("south".parse().unwrap());
     let refused = handshake(line.client(true, south), line.server(Clients::Required)).unwrap_err();
     assert!(refused.contains("branch north, expected branch south"), "{refused}");
+}
+
+#[test]
+fn who_knows_but_the_fingerprint_believes_its_authority_only() {
+    let line = Line::new();
+    let dial = |pinned| {
+        let anchor = Anchor::Pinned(pinned);
+        client_config(None, anchor, suffix(), north(), line.list(), line.time.clone()).unwrap()
+    };
+    let (own, other) = (fingerprint(&line.fleet.root()), fingerprint(&Fleet::new().root()));
+    handshake(dial(own), line.server(Clients::Optional)).unwrap();
+    let refused = handshake(dial(other), line.server(Clients::Optional)).unwrap_err();
+    assert!(refused.contains("did not present the authority"), "{refused}");
+    // Sent along is not enough: the chain must lead there.
+    let mut deceiver = line.server(Clients::Optional);
+    deceiver.cert_resolver = {
+        let key = TlsKey::generate().unwrap();
+        let mut chain = Fleet::new().north.issue_own(&key.request().unwrap(), start()).unwrap();
+        chain.push(line.fleet.root());
+        let own = (chain, &key);
+        let none = (Fleet::new().root(), suffix(), Clients::Optional);
+        server_config(own, none.0, none.1, none.2, line.list(), line.time.clone()).unwrap().cert_resolver
+    };
+    assert!(handshake(dial(own), deceiver).unwrap_err().starts_with("client"));
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::{Code, Problem};
@@ -41,9 +43,17 @@ impl Default for Timeouts {
 /// Why a request brought no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The base address or path is no HTTP address.
-    #[error("{0:?} is no address such as http://head-office:7002")]
-    BadAddress(String),
+    /// The base address is none of this kind.
+    #[error("{given:?} is no address such as {scheme}://head-office:7002")]
+    BadAddress {
+        /// What was given.
+        given: String,
+        /// `http` or `https`.
+        scheme: &'static str,
+    },
+    /// TLS cannot be used at all.
+    #[error("TLS could not be set up")]
+    Tls(#[source] rustls::Error),
     /// The HTTP client could not be set up.
     #[error("the HTTP client could not be set up")]
     Setup(#[source] reqwest::Error),
@@ -129,11 +139,32 @@ impl JsonClient {
     /// # Errors
     /// The address is none, or the client cannot be set up.
     pub fn new(base_url: &str, token: Option<Secret>, timeouts: Timeouts) -> Result<Self, ClientError> {
+        // The library wants to know how it would do TLS, also where there is none.
+        Self::build(base_url, "http", nobody().map_err(ClientError::Tls)?, token, timeouts)
+    }
+
+    /// A client of the service at `base_url`, such as `https://head-office:7002`, over TLS as `tls` says: it decides whom to
+    /// believe, and what this end presents.
+    ///
+    /// # Errors
+    /// The address is none, or the client cannot be set up.
+    pub fn secure(base_url: &str, tls: ClientConfig, timeouts: Timeouts) -> Result<Self, ClientError> {
+        Self::build(base_url, "https", tls, None, timeouts)
+    }
+
+    fn build(
+        base_url: &str,
+        scheme: &'static str,
+        tls: ClientConfig,
+        token: Option<Secret>,
+        timeouts: Timeouts,
+    ) -> Result<Self, ClientError> {
         let base = base_url.trim_end_matches('/').to_owned();
-        if !base.starts_with("http://") || reqwest::Url::parse(&base).is_err() {
-            return Err(ClientError::BadAddress(base_url.to_owned()));
+        if reqwest::Url::parse(&base).map_or(true, |url| url.scheme() != scheme) {
+            return Err(ClientError::BadAddress { given: base_url.to_owned(), scheme });
         }
         let http = reqwest::Client::builder()
+            .use_preconfigured_tls(tls)
             .connect_timeout(timeouts.connect)
             .read_timeout(timeouts.idle)
             // A branch in a shop must reach its own services whatever proxy the shell has.
@@ -263,6 +294,13 @@ impl JsonClient {
         let body = bounded(response, &url, MAX_JSON).await?;
         serde_json::from_slice(&body).map_err(|source| ClientError::BadAnswer { url, source })
     }
+}
+
+/// TLS that believes nobody.
+fn nobody() -> Result<ClientConfig, rustls::Error> {
+    let provider = std::sync::Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Where a page's `Link` header says the next one is (RFC 8288); only paths of the same service are followed.

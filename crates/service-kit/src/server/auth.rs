@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use fleet_types::Digest;
 use serde::Deserialize;
 
-use super::{ApiError, Caller, Role};
+use super::{ApiError, Caller, PeerCertificates, Role};
 use crate::config::{self, ConfigError};
 use crate::token;
 
@@ -19,6 +19,14 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// It cannot be told now.
     async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, ApiError>;
+
+    /// Whose certificate this is; `None` if nobody's. Asked at each request, as a connection may outlive a certificate.
+    ///
+    /// # Errors
+    /// It does not hold any more, or that cannot be told now.
+    async fn certificate(&self, _presented: &PeerCertificates) -> Result<Option<Caller>, ApiError> {
+        Ok(None)
+    }
 
     /// The cookie by which browsers are known here; none: they are not.
     fn cookie(&self) -> Option<&'static str> {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wire::Code;
 use wire::v1::operators::CSRF_HEADER;
 
-use super::ApiError;
+use super::{ApiError, PeerCertificates};
 use crate::token::MAX_TOKEN_LEN;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -44,7 +44,8 @@ pub(super) fn cookie<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str
 
 /// Whether nobody on a network can listen: TLS, or a connection of this very machine.
 pub fn is_private(request: &HttpRequest) -> bool {
-    request.app_config().secure() || request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+    request.conn_data::<PeerCertificates>().is_some()
+        || request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 /// Whether a browser says that another site caused this request. Programs say nothing, which is no.

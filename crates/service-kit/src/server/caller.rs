@@ -43,6 +43,8 @@ pub enum Via {
     Token(Uuid),
     /// The session with this handle.
     Session(Uuid),
+    /// A certificate.
+    Certificate,
     /// A join token.
     JoinToken,
     /// The operator's password.
@@ -57,6 +59,7 @@ impl fmt::Display for Via {
             Self::Bearer => f.write_str("bearer"),
             Self::Token(id) => write!(f, "token {id}"),
             Self::Session(id) => write!(f, "session {id}"),
+            Self::Certificate => f.write_str("certificate"),
             Self::JoinToken => f.write_str("join-token"),
             Self::Password => f.write_str("password"),
             Self::Console => f.write_str("console"),

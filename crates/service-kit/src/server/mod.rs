@@ -12,6 +12,7 @@ mod serve;
 mod service_routes;
 mod socket;
 mod sse;
+mod transport;
 mod tries;
 
 pub use auth::{Authenticator, Nobody, OperatorTokens};
@@ -25,4 +26,5 @@ pub use route::{MAX_JSON_BODY, Route, configure};
 pub use serve::{Bound, Configure, Listener, REQUEST_ID_HEADER, ServeError, bind, serve};
 pub use service_routes::{ApiDocument, Check, Health, Readiness, ServiceApi, document_routes, health_routes};
 pub use sse::{KEEP_ALIVE, ServerEvent, sse};
+pub use transport::{PeerCertificates, TlsSource, Transport};
 pub use tries::{MAX_KEYS, Tries};

@@ -18,7 +18,7 @@ use wire::Code;
 
 use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
 use super::browser::{check_own_site, cookie};
-use super::{ApiError, Authenticator, Caller, Role};
+use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
 use crate::token::MAX_TOKEN_LEN;
 
 /// Largest JSON body unless a route sets its own `web::JsonConfig`, in bytes.
@@ -213,8 +213,13 @@ fn stranger(detail: &str) -> ApiError {
         .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// Who asks: by the bearer token, and only without one by the cookie.
+/// Who asks: by the certificate that the connection was made with, without one by the bearer token, and only without both
+/// by the cookie.
 async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
+    if let Some(presented) = request.conn_data::<PeerCertificates>().filter(|p| !p.0.is_empty()) {
+        let caller = authenticator.certificate(presented).await?;
+        return caller.ok_or_else(|| stranger("Nobody is known here by this certificate."));
+    }
     let mut given = request.headers().get_all(AUTHORIZATION);
     let Some(header) = given.next() else {
         return by_cookie(request, authenticator).await;

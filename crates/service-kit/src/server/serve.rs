@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_http::{Extensions, HttpService};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::App;
@@ -21,6 +22,7 @@ use super::bounds::{Limits, Throttle};
 use super::error::REQUEST_ID;
 use super::metrics::Metrics;
 use super::socket::Socket;
+use super::transport::Transport;
 use crate::Shutdown;
 
 /// The header that carries a request's id between programs.
@@ -42,6 +44,8 @@ pub struct Listener {
     pub metrics: Metrics,
     /// What its callers may take.
     pub limits: Limits,
+    /// What it speaks below HTTP.
+    pub transport: Transport,
 }
 
 /// Why the listeners could not start or stopped.
@@ -90,7 +94,7 @@ pub fn bind(listeners: Vec<Listener>) -> Result<Bound, ServeError> {
 
 /// One server. As `actix_web::HttpServer` builds it, but over [`Socket`]s.
 fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketAddr)> {
-    let Listener { name, address, configure, metrics, limits } = listener;
+    let Listener { name, address, configure, metrics, limits, transport } = listener;
     let (throttle, closing) = (Throttle::default(), closing.clone());
     let socket = TcpListener::bind(address)?;
     let bound = socket.local_addr()?;
@@ -101,6 +105,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
         .max_concurrent_connections(10_000)
         .listen(name, socket, move || {
             let (configure, metrics, closing) = (configure.clone(), metrics.clone(), closing.clone());
+            let transport = transport.clone();
             let app = App::new()
                 .app_data(limits)
                 .app_data(throttle.clone())
@@ -114,10 +119,25 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                 .keep_alive(Duration::from_secs(75))
                 .client_request_timeout(limits.request)
                 .client_disconnect_timeout(Duration::from_secs(1))
+                .on_connect_ext(|socket: &Socket, data: &mut Extensions| {
+                    if let Some(presented) = socket.connection().peer_certificates() {
+                        data.insert(presented);
+                    }
+                })
                 .h1(map_config(app.into_factory().map_err(actix_web::Error::from), |()| AppConfig::default()));
-            fn_service(async |io: TcpStream| {
-                let peer = io.peer_addr().ok();
-                Ok((Socket::new(io), peer))
+            fn_service(move |io: TcpStream| {
+                let transport = transport.clone();
+                async move {
+                    let peer = io.peer_addr().ok();
+                    match transport.accept(io, limits.request).await {
+                        Ok(connection) => Ok((Socket::new(connection), peer)),
+                        Err(error) => {
+                            // A stranger can cause as many of these as it likes.
+                            tracing::debug!(listener = name, ?peer, %error, "a connection that did not come about");
+                            Err(DispatchError::Io(error))
+                        }
+                    }
+                }
             })
             .and_then(http)
         })?

@@ -5,24 +5,30 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_web::rt::net::TcpStream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wire::{Code, Problem};
+
+use super::transport::Connection;
 
 /// Longest answer that the library makes by itself, in bytes.
 const MAX_BARE: usize = 512;
 
 /// A connection whose bare refusals are replaced.
 pub(super) struct Socket {
-    io: TcpStream,
+    io: Connection,
     /// What goes out instead of something bare.
     instead: Bytes,
 }
 
 impl Socket {
-    pub(super) fn new(io: TcpStream) -> Self {
+    pub(super) fn new(io: Connection) -> Self {
         Self { io, instead: Bytes::new() }
+    }
+
+    /// What is below.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.io
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,7 +28,7 @@ pub use check::{Checked, DenyList, Purpose, check_chain, fingerprint};
 pub use issue::{
     Authority, BRANCH_LIFETIME, Chain, LEAF_LIFETIME, MAX_CERTIFICATE, ROOT_LIFETIME, TlsKey, request_key,
 };
-pub use tls::{Clients, Denied, FleetTime, client_config, server_config};
+pub use tls::{Anchor, Clients, Denied, FleetTime, client_config, server_config};
 
 /// Longest suffix in bytes, so that a terminal's whole name has at most 253 (RFC 1035, 2.3.4).
 const MAX_SUFFIX: usize = 253 - 2 * 33;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use fleet_types::Digest;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -20,7 +21,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use service_kit::Clock;
 
-use super::{Chain, DenyList, Identity, Purpose, Suffix, TlsKey, check_chain};
+use super::{Chain, DenyList, Identity, Purpose, Suffix, TlsKey, check_chain, fingerprint};
 use crate::refusal::{Refusal, Why};
 
 /// The clock, or the newest time ever verified if the clock is behind it. Clones share the floor.
@@ -73,7 +74,17 @@ pub enum Clients {
 /// Asked at each handshake, so that a denial counts at once.
 pub type Denied = Arc<dyn Fn() -> Arc<DenyList> + Send + Sync>;
 
-/// A listener's TLS: this machine's chain and key, and what is asked of clients.
+/// The fleet's authority, as somebody knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Anchor {
+    /// Its certificate.
+    Known(CertificateDer<'static>),
+    /// Only the SHA-256 of its certificate, as a join token carries it: the server sends the certificate along.
+    Pinned(Digest),
+}
+
+/// A listener's TLS: this machine's chain and key, and what is asked of clients. The authority's certificate is sent along,
+/// for those who know but its fingerprint yet.
 ///
 /// Sessions are not resumed: a resumed one would not be checked again against the deny list.
 ///
@@ -88,12 +99,15 @@ pub fn server_config(
     time: FleetTime,
 ) -> Result<ServerConfig, Refusal> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Arc::new(Verifier { provider: provider.clone(), authority, suffix, denied, clients, peer: None });
+    let mut chain = own.0;
+    chain.push(authority.clone());
+    let anchor = Anchor::Known(authority);
+    let verifier = Arc::new(Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: None });
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(own.0, own.1.to_der())
+        .with_single_cert(chain, own.1.to_der())
         .map_err(unusable)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -107,7 +121,7 @@ pub fn server_config(
 /// Key and certificate do not belong together.
 pub fn client_config(
     own: Option<(Chain, &TlsKey)>,
-    authority: CertificateDer<'static>,
+    anchor: Anchor,
     suffix: Suffix,
     peer: Identity,
     denied: Denied,
@@ -115,7 +129,7 @@ pub fn client_config(
 ) -> Result<ClientConfig, Refusal> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clients = Clients::Required;
-    let verifier = Verifier { provider: provider.clone(), authority, suffix, denied, clients, peer: Some(peer) };
+    let verifier = Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: Some(peer) };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
@@ -136,7 +150,7 @@ fn unusable(error: Error) -> Refusal {
 /// Both directions: [`check_chain`] decides who it is, the provider whether the handshake was signed by that key.
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    authority: CertificateDer<'static>,
+    anchor: Anchor,
     suffix: Suffix,
     denied: Denied,
     clients: Clients,
@@ -159,7 +173,15 @@ impl Verifier {
     ) -> Result<Identity, Error> {
         let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
         let now = i64::try_from(now.as_secs()).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
-        let checked = check_chain(&chain, &self.authority, &self.suffix, purpose, now, &(self.denied)());
+        let authority = match &self.anchor {
+            Anchor::Known(authority) => authority,
+            Anchor::Pinned(pinned) => rest.iter().find(|c| fingerprint(c) == *pinned).ok_or_else(|| {
+                let sentence =
+                    format!("The server did not present the authority {} that the token names.", pinned.short());
+                refused(Refusal::new(Why::CertificateChain, sentence))
+            })?,
+        };
+        let checked = check_chain(&chain, authority, &self.suffix, purpose, now, &(self.denied)());
         checked.map(|c| c.identity).map_err(refused)
     }
 }

@@ -1,0 +1,99 @@
+//! What lies between TCP and HTTP: nothing, or TLS (RFC 8446) with certificates of both ends.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Asked at each connection, so that a renewed certificate is used at once.
+pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
+/// What a listener speaks below HTTP.
+#[derive(Clone, Default)]
+pub enum Transport {
+    /// Plain TCP.
+    #[default]
+    Plain,
+    /// TLS, as this configuration says.
+    Tls(TlsSource),
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
+/// The connection is encrypted, and this is what its other end presented: the leaf first, nothing if it need not. That the
+/// chain holds was checked in the handshake; who must still hold now asks again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificates(pub Vec<CertificateDer<'static>>);
+
+/// One connection.
+pub(super) enum Connection {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// Makes the connection what the listener speaks. A handshake may take `limit`.
+    pub(super) async fn accept(&self, io: TcpStream, limit: Duration) -> io::Result<Connection> {
+        let Self::Tls(source) = self else { return Ok(Connection::Plain(io)) };
+        let handshake = TlsAcceptor::from(source()).accept(io);
+        let accepted = tokio::time::timeout(limit, handshake).await;
+        Ok(Connection::Tls(Box::new(accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)))
+    }
+}
+
+impl Connection {
+    /// What the other end presented; nothing without TLS.
+    pub(super) fn peer_certificates(&self) -> Option<PeerCertificates> {
+        let Self::Tls(stream) = self else { return None };
+        let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        Some(PeerCertificates(presented.iter().map(|c| c.clone().into_owned()).collect()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
