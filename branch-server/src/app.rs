@@ -18,8 +18,9 @@ use wire::v1::paths;
 
 use crate::config::Settings;
 use crate::db::{site, terminals};
+use crate::metadata::Metadata;
 use crate::metrics::BranchMetrics;
-use crate::routes::{artifacts, console, enrol, openapi, terminals as machines};
+use crate::routes::{artifacts, console, enrol, metadata, openapi, terminals as machines};
 use crate::store::Store;
 use crate::sync::check::Checks;
 use crate::upstream::HeadOffice;
@@ -57,6 +58,8 @@ pub struct App {
     pub tracker: AccessList,
     /// Head office.
     pub head_office: Arc<dyn HeadOffice>,
+    /// Signed metadata: what is believed, and mirrored to terminals.
+    pub metadata: Metadata,
     /// Artifacts on disk.
     pub store: Store,
     /// SHA-256 of the token that terminals enrol with.
@@ -164,6 +167,7 @@ pub fn machine_routes() -> Vec<Route> {
         Route::get("/v1/artifacts/{sha256}/index", Role::Terminal, || web::to(artifacts::index)),
         Route::get("/v1/artifacts/{sha256}/torrent", Role::Terminal, || web::to(artifacts::torrent)),
         Route::get("/v1/manifests/{sha256}", Role::Terminal, || web::to(artifacts::manifest)),
+        Route::get("/v1/metadata/{name}", Role::Terminal, || web::to(metadata::metadata)),
         Route::get("/healthz", Role::Public, || web::to(healthz)),
     ]
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
 //! - [`upstream`] head office; [`jobs`] what runs in the background
+//! - [`metadata`] what is signed, believed and mirrored
 //! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
 //! - [`intake`] reports of terminals in; [`relay`] reports to head office out
 //! - [`view`] what people see; [`metrics`] what Prometheus sees; [`db`] all SQL
@@ -17,6 +18,7 @@ pub mod db;
 pub mod error;
 pub mod intake;
 pub mod jobs;
+pub mod metadata;
 pub mod metrics;
 pub mod relay;
 pub mod routes;
@@ -33,9 +35,11 @@ use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
+use trust::client::{Client, Limits};
 
 use app::{App, Signals, Streams};
 use config::Settings;
+use metadata::Metadata;
 use metrics::BranchMetrics;
 use store::Store;
 use upstream::{HeadOffice, HttpHeadOffice, JoinTokenError, UpstreamError};
@@ -54,6 +58,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The trust store, or the root file that it begins with.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Trust(trust::Refusal),
     /// The token for terminals.
     #[error(transparent)]
     JoinToken(#[from] JoinTokenError),
@@ -108,6 +115,10 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         std::fs::create_dir_all(folder).map_err(|source| RunError::Folder { path: folder.clone(), source })?;
     }
     service_kit::durable::sweep(&settings.state_folder);
+    let trust_store = settings.trust_store();
+    let client = Client::take_up(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
+    let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
+    let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits);
     let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
     let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
     let tracker = AccessList::new(settings.access_list())?;
@@ -121,6 +132,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         engine: deps.engine,
         tracker,
         head_office: deps.head_office,
+        metadata,
         store: Store::new(settings.store.folder.clone(), settings.store.budget_bytes),
         join_token: token::hash(join_token.expose()),
         operators,

@@ -17,6 +17,8 @@ pub struct BranchMetrics {
     pub streams: Number,
     /// Serial of the plan that is followed.
     pub plan_serial: Number,
+    /// When the signed metadata expires, in seconds since 1970.
+    pub metadata_expires: Number,
     /// Plans of head office that were refused.
     pub plans_refused: Counter,
     /// Artifacts that a plan named and that are not forgotten.
@@ -47,6 +49,11 @@ impl BranchMetrics {
         metrics.register("branch_terminals", "Terminals that enrolled", m.terminals);
         metrics.register("branch_event_streams", "Event streams of terminals that are open", m.streams);
         metrics.register("branch_plan_serial", "Serial of the plan that is followed", m.plan_serial);
+        metrics.register(
+            "branch_metadata_expires_timestamp_seconds",
+            "When the signed metadata expires, in seconds since 1970",
+            m.metadata_expires,
+        );
         metrics.register("branch_plans_refused", "Plans of head office that were refused", m.plans_refused);
         metrics.register("branch_artifacts", "Artifacts that this server has a record of", m.artifacts);
         metrics.register("branch_artifacts_held", "Artifacts that are complete and checked", m.artifacts_held);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_types::{BranchName, Digest};
 use serde::{Deserialize, Serialize};
-use service_kit::client::{ClientError, EventStream, JsonClient, Timeouts};
+use service_kit::client::{ByteStream, ClientError, EventStream, JsonClient, Timeouts};
 use service_kit::config::{ConfigError, read_secret_file, read_toml};
 use service_kit::durable::{self, DurableError};
 use service_kit::{Secret, token};
@@ -86,6 +86,9 @@ pub trait HeadOffice: Send + Sync {
 
     /// A manifest, at most [`MAX_MANIFEST`] bytes.
     async fn manifest(&self, manifest: &Digest) -> Result<Bytes, UpstreamError>;
+
+    /// A file of signed metadata by its name, as it arrives; nothing if head office says that it has none.
+    async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, UpstreamError>;
 
     /// Delivers reports.
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, UpstreamError>;
@@ -200,6 +203,10 @@ impl HeadOffice for HttpHeadOffice {
 
     async fn manifest(&self, manifest: &Digest) -> Result<Bytes, UpstreamError> {
         self.bytes(&paths::manifest(manifest), MAX_MANIFEST).await
+    }
+
+    async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, UpstreamError> {
+        self.authorised()?.get_stream(&paths::metadata(name)).await.map_err(|e| self.explained(e))
     }
 
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, UpstreamError> {

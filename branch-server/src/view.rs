@@ -4,11 +4,14 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, UpdateState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, GenericClient};
+use trust::repository::RoleName;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
 use wire::v1::plan::Plan;
 use wire::v1::status::Status;
 
 use crate::db::{artifacts, moves, plan, site, terminals, updates};
+use crate::error::presentable;
+use crate::metadata::Believed;
 use crate::relay;
 
 /// Most terminals in a list.
@@ -22,8 +25,38 @@ pub struct BranchStatus {
     pub status: Status,
     /// How dealings with head office stand.
     pub head_office: HeadOfficeStatus,
+    /// The signed metadata that is believed.
+    #[serde(default)]
+    pub metadata: MetadataStatus,
     /// The plan that is followed.
     pub plan: Option<PlanStatus>,
+}
+
+/// The signed metadata that is believed: without fresh one no new plan is accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MetadataStatus {
+    /// Version of the root.
+    pub root: Option<u64>,
+    /// Version of the timestamp.
+    pub timestamp: Option<u64>,
+    /// When the first of root, timestamp, snapshot and targets expires.
+    pub expires: Option<DateTime<Utc>>,
+    /// When it was last brought up to date, since this start.
+    pub updated: Option<DateTime<Utc>>,
+    /// Why it was not since: what happened, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+fn metadata(believed: &Believed) -> MetadataStatus {
+    let version = |role| believed.trusted.as_ref().and_then(|t| t.version(&role));
+    MetadataStatus {
+        root: version(RoleName::Root),
+        timestamp: version(RoleName::Timestamp),
+        expires: believed.trusted.as_ref().map(|t| t.expires().1),
+        updated: believed.updated,
+        trouble: believed.trouble.as_ref().map(|r| presentable(&format!("{} {}", r.sentence(), r.remedy()))),
+    }
 }
 
 /// How dealings with head office stand.
@@ -101,7 +134,11 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
 ///
 /// # Errors
 /// As every statement.
-pub async fn status(client: &impl GenericClient, now: DateTime<Utc>) -> Result<BranchStatus, DatabaseError> {
+pub async fn status(
+    client: &impl GenericClient,
+    believed: &Believed,
+    now: DateTime<Utc>,
+) -> Result<BranchStatus, DatabaseError> {
     let site = site::read(client).await?;
     let stored = plan::read(client).await?;
     let opened = stored.as_ref().map(plan::StoredPlan::open).transpose()?;
@@ -129,6 +166,7 @@ pub async fn status(client: &impl GenericClient, now: DateTime<Utc>) -> Result<B
             reports_waiting,
             reports_oldest,
         },
+        metadata: metadata(believed),
         plan: stored.zip(opened).map(|(stored, plan)| PlanStatus {
             serial: plan.serial,
             issued: plan.issued,

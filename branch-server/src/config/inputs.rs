@@ -18,6 +18,7 @@ pub struct Inputs {
     pub(super) database: DatabaseInputs,
     pub(super) state: FolderInputs,
     pub(super) head_office: HeadOffice,
+    pub(super) trust: Trust,
     pub(super) terminals: Terminals,
     pub(super) store: Store,
     pub(super) engine: Engine,
@@ -34,6 +35,12 @@ pub(super) struct HeadOffice {
     pub join_token_file: Option<PathBuf>,
     pub request_seconds: Option<f64>,
     pub silence_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Trust {
+    pub root: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

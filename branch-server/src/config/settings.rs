@@ -29,6 +29,8 @@ pub struct Settings {
     pub state_folder: PathBuf,
     /// Head office.
     pub head_office: HeadOfficeSettings,
+    /// The fleet's root file, with which the trust store is begun at the first start.
+    pub trust_root: PathBuf,
     /// The terminals of this branch.
     pub terminals: TerminalSettings,
     /// Artifacts on disk.
@@ -135,6 +137,11 @@ impl Settings {
         }
     }
 
+    /// The trust store: what this server believes, and how far it came.
+    pub fn trust_store(&self) -> PathBuf {
+        self.state_folder.join("trust.json")
+    }
+
     /// The file with this server's identity at head office: its branch and bearer token.
     pub fn identity_file(&self) -> PathBuf {
         self.state_folder.join("identity.toml")
@@ -196,6 +203,7 @@ impl TryFrom<Inputs> for Settings {
                 request: seconds(head_office.request_seconds, "head_office.request_seconds", 60.0)?,
                 silence: seconds(head_office.silence_seconds, "head_office.silence_seconds", 50.0)?,
             },
+            trust_root: absolute(inputs.trust.root, "trust.root", "/etc/filial/root.json")?,
             terminals: TerminalSettings {
                 join_token_file: absolute(
                     terminals.join_token_file,
@@ -253,7 +261,9 @@ mod tests {
 
     #[test]
     fn a_missing_setting_is_named_with_an_example() {
-        for key in ["listen = \"127.0.0.1:7003\"", "folder = \"/var/lib/filial/store\"", "lan_announce_url"] {
+        for key in
+            ["listen = \"127.0.0.1:7003\"", "folder = \"/var/lib/filial/store\"", "root.json", "lan_announce_url"]
+        {
             let error = example(|text| text.lines().filter(|l| !l.contains(key)).map(|l| format!("{l}\n")).collect());
             assert!(error.as_ref().unwrap_err().contains("is missing; write for example"), "{key}: {error:?}");
         }

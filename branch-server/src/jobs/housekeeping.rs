@@ -47,6 +47,8 @@ pub async fn once(app: &App, pruned: &mut Option<DateTime<Utc>>) -> Result<(), D
     metrics.terminals.set(terminals::count(&client).await?);
     metrics.streams.set(app.streams.count() as u64);
     metrics.plan_serial.set(plan::read(&client).await?.map_or(0, |p| p.serial));
+    let expires = app.metadata.believed().trusted.as_ref().map(|t| t.expires().1.timestamp());
+    metrics.metadata_expires.set(expires.and_then(|at| u64::try_from(at).ok()).unwrap_or(0));
     metrics.artifacts.set(records.len() as u64);
     metrics.artifacts_held.set(records.iter().filter(|r| r.stage == Stage::Held).count() as u64);
     metrics.artifact_bytes.set(records.iter().map(|r| r.have_bytes).sum());

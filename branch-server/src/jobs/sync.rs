@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
+use trust::Why;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
 use wire::v1::sync::Sync as Offer;
@@ -16,7 +18,7 @@ use crate::app::App;
 use crate::db::{self, artifacts, plan, site};
 use crate::error::presentable;
 use crate::relay;
-use crate::sync::accept::{self, Kept, Refusal};
+use crate::sync::accept::{Accepted, Judge, Refusal, judge};
 use crate::sync::calls::call_terminals;
 use crate::sync::plan::Stage;
 use crate::upstream::UpstreamError;
@@ -30,6 +32,12 @@ pub enum SyncError {
     /// Head office.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// The metadata that a new plan is judged by could not be fetched.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Metadata(trust::Refusal),
+    /// A task of ours broke.
+    #[error("A task broke: see the log.")]
+    Task(#[from] tokio::task::JoinError),
     /// The identity is another branch's.
     #[error(
         "Head office knows this server as branch {given}, its database belongs to branch {here}: use a join token of \
@@ -99,7 +107,7 @@ pub async fn once(app: &App) -> Result<(), SyncError> {
         other => other?,
     };
     site::heard(&connection(&app.pool).await?, app.clock.now()).await?;
-    consider(app, &branch, offer).await.map_err(Into::into)
+    consider(app, branch, offer).await
 }
 
 /// Whose branch server this is, in the identity and in the database.
@@ -136,27 +144,68 @@ async fn announce_again(app: &App) {
 }
 
 /// Keeps what is offered, or says why not.
-async fn consider(app: &App, branch: &BranchName, offer: Offer) -> Result<(), DatabaseError> {
+async fn consider(app: &App, branch: BranchName, offer: Offer) -> Result<(), SyncError> {
     let now = app.clock.now();
-    let mut client = connection(&app.pool).await?;
-    let kept = plan::read(&client).await?.map(|p| Kept { serial: p.serial, envelope: p.envelope });
-    // Head office has none yet, or none any more: the branch follows what it has.
-    let Some(offered) = offer.plan else { return note_refusal(app, None, None).await.map(drop) };
-    match accept::judge(&offered, branch, kept.as_ref(), now) {
-        Ok(accept::Offer::Unchanged) => note_refusal(app, None, None).await.map(drop),
-        Ok(accept::Offer::Accepted(accepted)) => {
-            note_refusal(app, None, None).await?;
-            let tx = db::begin(&mut client).await?;
-            plan::replace(&tx, &accepted, &offered, now).await?;
-            call_terminals(&tx, now).await?;
-            db::commit(tx).await?;
-            let (steps, packages) = (accepted.steps.len(), accepted.packages.len());
-            tracing::info!(serial = accepted.serial, steps, packages, "new plan");
-            app.signals.pass.notify_one();
-            Ok(())
-        }
-        Err(refusal) => refuse(app, &offered, &refusal).await,
+    let kept = plan::read(&connection(&app.pool).await?).await?;
+    // Verified when it was accepted; that it or the metadata may have expired since does not take it away.
+    let is_kept = |offered: &Envelope| kept.as_ref().is_some_and(|k| k.envelope == *offered);
+    let new = offer.plan.filter(|offered| !is_kept(offered));
+    let fresh = match new.is_some() || app.metadata.believed().is_due(offer.metadata, now) {
+        true => refresh(app).await,
+        false => Ok(()),
+    };
+    // None is offered yet, or none any more: the branch follows what it has.
+    let Some(offered) = new else { return Ok(note_refusal(app, None, None).await.map(drop)?) };
+    if let Err(refusal) = fresh {
+        let is_transport = matches!(refusal.why(), Why::Unfetchable | Why::SlowRetrieval);
+        refuse(app, &offered, &Refusal::NotFresh(refusal.clone())).await?;
+        // Asked again sooner than the next poll: the link may be back.
+        return if is_transport { Err(SyncError::Metadata(refusal)) } else { Ok(()) };
     }
+    let (believed, floors) = (app.metadata.believed(), kept.map(|k| k.floors).unwrap_or_default());
+    let (at, envelope) = (believed.time(now), offered.clone());
+    let judged = tokio::task::spawn_blocking(move || {
+        let trusted = believed.trusted.as_ref();
+        judge(&envelope, Judge { branch: &branch, trusted, floors: &floors, now: at })
+    });
+    match judged.await? {
+        Ok(accepted) => keep(app, &accepted, &offered, now).await,
+        Err(refusal) => Ok(refuse(app, &offered, &refusal).await?),
+    }
+}
+
+/// Brings the signed metadata up to date. Why that failed is said once, and shown for as long as it lasts.
+async fn refresh(app: &App) -> Result<(), trust::Refusal> {
+    let before = app.metadata.believed().trouble.as_ref().map(trust::Refusal::why);
+    let updated = app.metadata.update(app.clock.now()).await;
+    match &updated {
+        Err(refusal) if before != Some(refusal.why()) => {
+            tracing::error!(
+                code = refusal.code(),
+                reason = refusal.sentence(),
+                "the metadata is not brought up to date"
+            );
+        }
+        Ok(()) if before.is_some() => tracing::info!("the metadata is up to date again"),
+        _ => {}
+    }
+    updated
+}
+
+/// Makes an accepted plan the branch's plan, with its floors, in one transaction.
+async fn keep(app: &App, accepted: &Accepted, envelope: &Envelope, now: DateTime<Utc>) -> Result<(), SyncError> {
+    note_refusal(app, None, None).await?;
+    let plan = accepted.plan.plan();
+    let mut client = connection(&app.pool).await?;
+    let tx = db::begin(&mut client).await?;
+    plan::replace(&tx, plan, envelope, &accepted.floors, now).await?;
+    call_terminals(&tx, now).await?;
+    db::commit(tx).await?;
+    let (steps, packages) = (plan.steps.len(), plan.packages.len());
+    tracing::info!(serial = plan.serial, steps, packages, "new plan");
+    app.signals.pass.notify_one();
+    // What a plan key says of the time is known now.
+    app.metadata.raise_floor(plan.issued).await.map_err(SyncError::Metadata)
 }
 
 async fn refuse(app: &App, offered: &Envelope, refusal: &Refusal) -> Result<(), DatabaseError> {

@@ -18,7 +18,7 @@ use crate::view::{self, BranchStatus};
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
 ), security(("bearer" = [])))]
 pub async fn status(app: Data<App>) -> Result<Json<BranchStatus>, ApiError> {
-    Ok(Json(view::status(&connection(&app.pool).await?, app.clock.now()).await?))
+    Ok(Json(view::status(&connection(&app.pool).await?, &app.metadata.believed(), app.clock.now()).await?))
 }
 
 /// The terminals of this branch, by name.

@@ -3,5 +3,6 @@
 pub mod artifacts;
 pub mod console;
 pub mod enrol;
+pub mod metadata;
 pub mod openapi;
 pub mod terminals;

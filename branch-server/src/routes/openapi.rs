@@ -21,6 +21,7 @@ use utoipa::{Modify, OpenApi};
         super::artifacts::index,
         super::artifacts::torrent,
         super::artifacts::manifest,
+        super::metadata::metadata,
     ),
     components(schemas(wire::Code)),
     modifiers(&Bearer)

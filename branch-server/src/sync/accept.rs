@@ -1,11 +1,15 @@
-//! Decides whether an offered plan becomes the branch's plan. Pure.
+//! Decides whether an offered plan becomes the branch's plan: signatures, floors and times are the trust library's matter,
+//! what this server can follow is decided here. Pure.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
+use trust::Why;
+use trust::client::Trusted;
+use trust::plans::{Expected, Floors, VerifiedPlan, verify};
+use wire::Envelope;
 use wire::v1::plan::{ArtifactRef, Plan};
-use wire::{Envelope, EnvelopeError, PLAN_PAYLOAD_TYPE};
 
 /// Most steps and packages of a plan, together.
 pub const MAX_STEPS: usize = 1000;
@@ -13,63 +17,37 @@ pub const MAX_STEPS: usize = 1000;
 /// Largest artifact in bytes (8 TiB): no disk image is larger, and sums of them stay within 64 bits.
 pub const MAX_ARTIFACT: u64 = 8 << 40;
 
-/// The plan that is kept, as far as the decision needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Its serial.
-    pub serial: u64,
-    /// Its envelope.
-    pub envelope: Envelope,
+/// What an offered plan is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// Whose plan it must be.
+    pub branch: &'a BranchName,
+    /// Metadata that was brought up to date for this plan; none if nothing was accepted yet.
+    pub trusted: Option<&'a Trusted>,
+    /// The serials that were accepted.
+    pub floors: &'a Floors,
+    /// The clock, or the time floor if that is later.
+    pub now: DateTime<Utc>,
 }
 
-/// What becomes of an offered plan.
+/// A plan that takes the place of the one that is kept, and the floors to be kept with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Offer {
-    /// It is the one that is kept.
-    Unchanged,
-    /// It takes the place of the one that is kept.
-    Accepted(Plan),
+pub struct Accepted {
+    /// The plan.
+    pub plan: VerifiedPlan,
+    /// The floors that it raised.
+    pub floors: Floors,
 }
 
 /// Why an offered plan is refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not an envelope around a plan.
-    #[error("The plan that head office offers cannot be read: update this branch server, or see head office's log.")]
-    Unreadable(#[source] EnvelopeError),
-    /// Another format than 1.
-    #[error("The plan that head office offers has format {0}, this branch server reads format 1: update it.")]
-    Format(u32),
-    /// Made for another branch.
-    #[error("The plan that head office offers is for branch {offered}, this is branch {here}: see head office's log.")]
-    WrongBranch {
-        /// Whose it is.
-        offered: BranchName,
-        /// Who we are.
-        here: BranchName,
-    },
-    /// Older than the one that is kept.
-    #[error(
-        "Head office offers plan {offered}, which is older than plan {kept} that this branch follows: if head office \
-         was restored from a backup, assign again so that a newer plan is made."
-    )]
-    Older {
-        /// Its serial.
-        offered: u64,
-        /// The serial that is kept.
-        kept: u64,
-    },
-    /// The same serial with other content.
-    #[error("Head office offers a second, different plan {0}: assign again so that a newer plan is made.")]
-    Changed(u64),
-    /// Past its time.
-    #[error("Plan {serial} of head office expired at {expires}: assign again, and check the clocks of both servers.")]
-    Expired {
-        /// Its serial.
-        serial: u64,
-        /// When it expired.
-        expires: DateTime<Utc>,
-    },
+    /// It is not believed.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Trust(trust::Refusal),
+    /// There is no fresh metadata to judge it by.
+    #[error("Without fresh metadata no new plan is accepted. {} {}", .0.sentence(), .0.remedy())]
+    NotFresh(trust::Refusal),
     /// Beyond a bound, or at odds with itself.
     #[error("Plan {serial} of head office cannot be followed: {why}. See head office's log, then assign again.")]
     Unsound {
@@ -84,48 +62,42 @@ impl Refusal {
     /// Its stable code, in kebab case.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Unreadable(e) => e.code(),
-            Self::Format(_) => "plan-format",
-            Self::WrongBranch { .. } => "plan-wrong-branch",
-            Self::Older { .. } => "plan-older",
-            Self::Changed(_) => "plan-changed",
-            Self::Expired { .. } => "plan-expired",
+            Self::Trust(refusal) | Self::NotFresh(refusal) => refusal.code(),
             Self::Unsound { .. } => "plan-unsound",
         }
     }
 }
 
-/// Judges the plan that head office offers to `branch`, which follows `kept`.
+/// Judges a plan that head office offers and that is not the one that is kept.
 ///
 /// # Errors
 /// The reason for which it is refused; the branch then goes on with what it has.
-pub fn judge(
-    offered: &Envelope,
-    branch: &BranchName,
-    kept: Option<&Kept>,
-    now: DateTime<Utc>,
-) -> Result<Offer, Refusal> {
-    if kept.is_some_and(|k| k.envelope == *offered) {
-        // Verified when it was accepted; that it may have expired since does not take it away.
-        return Ok(Offer::Unchanged);
-    }
-    let plan: Plan = offered.open(PLAN_PAYLOAD_TYPE).map_err(Refusal::Unreadable)?;
-    if plan.format != 1 {
-        return Err(Refusal::Format(plan.format));
-    }
-    if plan.branch != *branch {
-        return Err(Refusal::WrongBranch { offered: plan.branch, here: branch.clone() });
-    }
-    match kept {
-        Some(k) if plan.serial < k.serial => return Err(Refusal::Older { offered: plan.serial, kept: k.serial }),
-        Some(k) if plan.serial == k.serial => return Err(Refusal::Changed(plan.serial)),
-        _ => {}
-    }
-    if plan.expires <= now {
-        return Err(Refusal::Expired { serial: plan.serial, expires: plan.expires });
-    }
-    sound(&plan).map_err(|why| Refusal::Unsound { serial: plan.serial, why })?;
-    Ok(Offer::Accepted(plan))
+pub fn judge(offered: &Envelope, by: Judge<'_>) -> Result<Accepted, Refusal> {
+    let Judge { branch, floors, now, .. } = by;
+    let trusted = by.trusted.ok_or_else(|| Refusal::NotFresh(nothing_known()))?;
+    let keys = trusted.plan_keys().map_err(Refusal::Trust)?;
+    let plan = receive(offered, Expected { keys: &keys, branch, now, floors })?;
+    trusted.check_plan(plan.plan(), now).map_err(Refusal::Trust)?;
+    let mut floors = floors.clone();
+    floors.raise(&plan, &keys);
+    Ok(Accepted { plan, floors })
+}
+
+/// The first half of [`judge`], which needs no metadata: who signed it, for whom, when; and whether it can be followed at
+/// all, which bounds the work of the second half.
+///
+/// # Errors
+/// As [`judge`].
+pub fn receive(offered: &Envelope, expected: Expected<'_>) -> Result<VerifiedPlan, Refusal> {
+    // Texts always serialise.
+    let bytes = serde_json::to_vec(offered).unwrap_or_default();
+    let plan = verify(&bytes, expected).map_err(Refusal::Trust)?;
+    sound(plan.plan()).map_err(|why| Refusal::Unsound { serial: plan.plan().serial, why })?;
+    Ok(plan)
+}
+
+fn nothing_known() -> trust::Refusal {
+    trust::Refusal::new(Why::NoMetadata, "No signed metadata has come here yet.")
 }
 
 /// Whether the plan stays within bounds and says one thing about each artifact.
@@ -158,115 +130,5 @@ fn sound(plan: &Plan) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::TimeDelta;
-    use wire::v1::plan::{PayloadRef, Step};
-
-    fn now() -> DateTime<Utc> {
-        "2030-01-10T12:00:00Z".parse().unwrap()
-    }
-
-    fn north() -> BranchName {
-        "north".parse().unwrap()
-    }
-
-    fn step() -> Step {
-        Step {
-            terminals: vec!["till-1".parse().unwrap()],
-            product: "till".parse().unwrap(),
-            version: fleet_types::Version::new(2, 0, 0),
-            manifest: [1; 32].into(),
-            payload: PayloadRef { name: "root".into(), sha256: [2; 32].into(), length: 1 << 30 },
-            artifact: ArtifactRef {
-                sha256: [3; 32].into(),
-                length: 1 << 28,
-                index_sha256: [4; 32].into(),
-                index_length: 200,
-                info_hash: [5; 20].into(),
-            },
-            downgrade: false,
-        }
-    }
-
-    fn plan(serial: u64) -> Plan {
-        let steps = vec![step()];
-        let (issued, expires) = (now(), now() + TimeDelta::days(30));
-        Plan { format: 1, branch: north(), serial, issued, expires, steps, packages: Vec::new() }
-    }
-
-    fn seal(plan: &Plan) -> Envelope {
-        Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).unwrap()
-    }
-
-    fn kept(serial: u64) -> Kept {
-        Kept { serial, envelope: seal(&plan(serial)) }
-    }
-
-    fn refusal(plan: &Plan, kept: Option<&Kept>) -> String {
-        judge(&seal(plan), &north(), kept, now()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_first_plan_and_a_newer_one_are_accepted() {
-        assert_eq!(judge(&seal(&plan(7)), &north(), None, now()).unwrap(), Offer::Accepted(plan(7)));
-        assert_eq!(judge(&seal(&plan(8)), &north(), Some(&kept(7)), now()).unwrap(), Offer::Accepted(plan(8)));
-    }
-
-    #[test]
-    fn the_kept_plan_stays_even_after_it_expired() {
-        let later = now() + TimeDelta::days(300);
-        assert_eq!(judge(&seal(&plan(7)), &north(), Some(&kept(7)), later).unwrap(), Offer::Unchanged);
-    }
-
-    #[test]
-    fn another_branchs_plan_is_refused() {
-        let other = Plan { branch: "south".parse().unwrap(), ..plan(9) };
-        assert!(refusal(&other, None).contains("branch south, this is branch north"));
-    }
-
-    #[test]
-    fn an_older_plan_is_refused_and_so_is_another_one_of_the_same_serial() {
-        assert!(refusal(&plan(6), Some(&kept(7))).contains("plan 6, which is older than plan 7"));
-        let twin = Plan { steps: Vec::new(), ..plan(7) };
-        assert!(refusal(&twin, Some(&kept(7))).contains("different plan 7"));
-    }
-
-    #[test]
-    fn an_expired_plan_is_refused_at_the_very_instant() {
-        let expired = Plan { expires: now(), ..plan(9) };
-        assert!(refusal(&expired, None).contains("expired at 2030-01-10"));
-    }
-
-    #[test]
-    fn a_statement_that_is_no_plan_is_refused() {
-        let envelope = Envelope::unsigned("something/else", &plan(1)).unwrap();
-        assert!(matches!(judge(&envelope, &north(), None, now()), Err(Refusal::Unreadable(_))));
-        assert!(refusal(&Plan { format: 2, ..plan(1) }, None).contains("format 2"));
-    }
-
-    #[test]
-    fn bounds_hold_and_contradictions_are_seen() {
-        let with = |edit: &dyn Fn(&mut Plan)| {
-            let mut plan = plan(9);
-            edit(&mut plan);
-            refusal(&plan, None)
-        };
-        assert!(with(&|p| p.steps = vec![step(); MAX_STEPS + 1]).contains("1001 steps and packages"));
-        assert!(with(&|p| p.packages = vec![step(); MAX_STEPS]).contains("1001 steps and packages"));
-        assert!(with(&|p| p.steps[0].artifact.length = MAX_ARTIFACT + 1).contains("larger than"));
-        assert!(with(&|p| p.steps[0].artifact.index_length = 1 << 27).contains("the index of artifact 03030303"));
-        assert!(with(&|p| p.steps[0].payload.name = "a\u{7}".into()).contains("not fit to be shown"));
-        let huge = |p: &mut Plan| {
-            p.packages = vec![step()];
-            p.packages[0].artifact.length = MAX_ARTIFACT + 1;
-        };
-        assert!(with(&huge).contains("larger than"), "packages have the same bounds");
-        assert!(with(&|p| p.serial = u64::MAX).contains("serial is out of range"));
-        let twice = with(&|p| {
-            p.steps.push(step());
-            p.steps[1].artifact.info_hash = [9; 20].into();
-        });
-        assert!(twice.contains("two things about artifact 03030303"));
-    }
-}
+#[path = "accept_tests.rs"]
+mod tests;

@@ -19,6 +19,9 @@ use crate::app::App;
 use crate::db::{self, artifacts, manifests};
 use service_kit::edge::chain;
 
+/// Longer than any branch is without a plan.
+const FOR_EVER: TimeDelta = TimeDelta::days(36_500);
+
 /// Makes passes, one after the other.
 pub struct Runner {
     app: Arc<App>,
@@ -84,7 +87,9 @@ impl Runner {
         let now = self.app.clock.now();
         let seen = Seen { wanted: &wanted, known: &known, missing: &missing, foreign: &foreign, disk: &disk };
         let settings = &self.app.settings;
-        let rules = Rules { retention: settings.store.retention, fetch_at_once: settings.sync.fetch_at_once };
+        // Without a plan nobody knows what is not wanted, as after an update to signed plans: nothing is given up then.
+        let retention = if plan.is_some() { settings.store.retention } else { FOR_EVER };
+        let rules = Rules { retention, fetch_at_once: settings.sync.fetch_at_once };
         let actions = plan::decide(seen, rules, now);
         for action in &actions {
             if self.app.shutdown.is_stopping() {

@@ -10,7 +10,7 @@ use wire::v1::plan::Plan;
 use wire::v1::sync::Sync;
 
 use crate::fixture::Fixture;
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, assert_refused};
 
 /// A branch whose plan names the fixture's artifact, described but not yet listed.
@@ -18,7 +18,7 @@ async fn described(fixture: &Fixture) -> (Branch, String) {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     let plan = Plan { steps: vec![fixture.step.clone()], ..plan(7) };
-    branch.head_office.with(|s| s.plan = Some(seal(&plan)));
+    branch.head_office.offer(&plan);
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     let client = connection(&branch.app.pool).await.unwrap();
     let wanted = &wanted(&plan)[0];
@@ -66,7 +66,7 @@ async fn before_the_tracker_accepts_it_and_while_it_is_dropped_it_is_not_offered
     set(&branch, &fixture, Stage::Listed, Stage::Dropping).await;
     assert_refused(branch.ask(&path, &token).await, Code::NotHeldYet).await;
     // Once the plan has stopped naming it, it does not exist.
-    branch.head_office.with(|s| s.plan = Some(seal(&Plan { steps: Vec::new(), ..plan(8) })));
+    branch.head_office.offer(&Plan { steps: Vec::new(), ..plan(8) });
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     assert_refused(branch.ask(&path, &token).await, Code::NotFound).await;
 }
@@ -76,7 +76,7 @@ async fn what_is_planned_and_not_here_yet_is_not_said_to_be_missing() {
     let fixture = Fixture::new(1);
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
-    branch.head_office.with(|s| s.plan = Some(seal(&Plan { steps: vec![fixture.step.clone()], ..plan(7) })));
+    branch.head_office.offer(&Plan { steps: vec![fixture.step.clone()], ..plan(7) });
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     let sha256 = fixture.step.artifact.sha256;
     for path in [

@@ -6,14 +6,14 @@ use wire::Code;
 use wire::v1::fleet::Terminal;
 use wire::v1::status::Status;
 
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, Options, VIEWER, assert_refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_has_the_shape_of_head_offices_and_more() {
     let branch = Branch::enrolled().await;
     branch.enrol("till-1").await;
-    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.offer(&plan(7));
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     let status = branch.status().await;
     let shared: Status = serde_json::from_value(status.clone()).unwrap();

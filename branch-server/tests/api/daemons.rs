@@ -24,7 +24,7 @@ use wire::v1::sync::Sync;
 
 use crate::fixture::{Fixture, WAN_TRACKER};
 use crate::head_office::HeadOfficeDouble;
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, Options, PATIENCE, open_dir, write};
 
 /// Both daemons in one folder.
@@ -39,7 +39,14 @@ pub struct Daemons {
 
 /// The machine's clock, ahead by so much. It goes on: what failed once and rests must have its next turn.
 #[derive(Default)]
-struct Later(Mutex<TimeDelta>);
+pub struct Later(Mutex<TimeDelta>);
+
+impl Later {
+    /// So much more ahead.
+    pub fn advance(&self, by: TimeDelta) {
+        *self.0.lock().unwrap() += by;
+    }
+}
 
 impl Clock for Later {
     fn now(&self) -> DateTime<Utc> {
@@ -141,7 +148,7 @@ pub fn publish(head_office: &HeadOfficeDouble, serial: u64, fixtures: &[&Fixture
         head_office.serve(paths::manifest(&f.step.manifest), f.manifest.clone());
     }
     let steps = fixtures.iter().map(|f| f.step.clone()).collect();
-    head_office.with(|s| s.plan = Some(seal(&Plan { steps, ..plan(serial) })));
+    head_office.offer(&Plan { steps, ..plan(serial) });
     head_office.call();
 }
 

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, PATIENCE};
 
 /// Reads the stream until it holds `what`.
@@ -30,7 +30,7 @@ async fn a_new_plan_calls_the_terminals() {
     let stream = branch.ask("/v1/events", &token).await;
     assert_eq!(stream.status(), StatusCode::OK);
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.offer(&plan(7));
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     read_until(stream, "data: \"look-again\"\n").await;
 }
@@ -40,7 +40,7 @@ async fn what_was_missed_is_called_again_and_what_was_heard_is_not() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     for serial in [7, 8] {
-        branch.head_office.with(|s| s.plan = Some(seal(&plan(serial))));
+        branch.head_office.offer(&plan(serial));
         branch_server::jobs::sync::once(&branch.app).await.unwrap();
     }
     let with_id = async |id: &str| {
@@ -66,7 +66,7 @@ async fn a_third_stream_ends_the_oldest_of_the_same_terminal_only() {
     let ended = tokio::time::timeout(PATIENCE, first.text()).await.unwrap().unwrap();
     assert!(!ended.contains("look-again"), "{ended}");
     assert_eq!(branch.app.streams.count(), 3);
-    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.offer(&plan(7));
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     read_until(others, "look-again").await;
 }

@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::{StreamExt, stream};
+use service_kit::{Clock, SystemClock};
+use test_kit::TestFleet;
 use tokio::sync::broadcast;
 use uuid::Uuid;
+use wire::v1::plan::Plan;
 use wire::v1::reports::{Acknowledged, Batch, Numbered};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 use wire::{Code, Envelope, Problem};
@@ -31,7 +34,6 @@ pub enum Mood {
     Picky,
 }
 
-#[derive(Default)]
 pub struct State {
     pub mood: Mood,
     pub branch: Option<&'static str>,
@@ -46,6 +48,44 @@ pub struct State {
     pub enrolments: usize,
     /// Whether the bearer is known.
     pub forgot_branch: bool,
+    /// The fleet's keys, and what they signed.
+    pub fleet: TestFleet,
+    /// The metadata files that are served.
+    pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What is said of their version.
+    pub hint: Option<u64>,
+    /// Whether metadata files never end.
+    pub endless: bool,
+    /// How many metadata files were asked for.
+    pub metadata_asked: usize,
+}
+
+impl State {
+    fn new() -> Self {
+        let fleet = TestFleet::new(SystemClock.now()).unwrap();
+        let (metadata, hint) = (fleet.files(), fleet.version());
+        Self {
+            mood: Mood::Good,
+            branch: Some("north"),
+            plan: None,
+            files: BTreeMap::new(),
+            counted: Vec::new(),
+            through: BTreeMap::new(),
+            deliveries: 0,
+            enrolments: 0,
+            forgot_branch: false,
+            fleet,
+            metadata,
+            hint,
+            endless: false,
+            metadata_asked: 0,
+        }
+    }
+
+    /// Serves what the fleet has published.
+    pub fn serve_metadata(&mut self) {
+        (self.metadata, self.hint) = (self.fleet.files(), self.fleet.version());
+    }
 }
 
 pub struct HeadOfficeDouble {
@@ -59,7 +99,7 @@ type Shared = web::Data<Mutex<State>>;
 
 impl HeadOfficeDouble {
     pub async fn start() -> Self {
-        let state = web::Data::new(Mutex::new(State { branch: Some("north"), ..State::default() }));
+        let state = web::Data::new(Mutex::new(State::new()));
         let (calls, _) = broadcast::channel(16);
         let (shared, sender) = (state.clone(), web::Data::new(calls.clone()));
         let server = HttpServer::new(move || {
@@ -70,6 +110,7 @@ impl HeadOfficeDouble {
                 .route("/v1/sync", web::get().to(sync))
                 .route("/v1/events", web::get().to(events))
                 .route("/v1/reports", web::post().to(reports))
+                .route("/v1/metadata/{name}", web::get().to(metadata))
                 .default_service(web::to(file))
         })
         .workers(1)
@@ -86,6 +127,16 @@ impl HeadOfficeDouble {
 
     pub fn with<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
         edit(&mut self.state.lock().unwrap())
+    }
+
+    /// Signs everything that `plan` names and the plan, and serves all of it.
+    pub fn offer(&self, plan: &Plan) -> Envelope {
+        self.with(|s| {
+            let envelope = s.fleet.order(plan, SystemClock.now()).unwrap();
+            s.serve_metadata();
+            s.plan = Some(envelope.clone());
+            envelope
+        })
     }
 
     pub fn serve(&self, path: String, bytes: impl Into<Vec<u8>>) {
@@ -139,7 +190,7 @@ async fn enrol(state: Shared, body: web::Json<EnrolRequest>) -> HttpResponse {
 async fn sync(state: Shared, request: HttpRequest) -> HttpResponse {
     let state = state.lock().unwrap();
     turned_away(&state, &request).unwrap_or_else(|| {
-        HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new(), metadata: None })
+        HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new(), metadata: state.hint })
     })
 }
 
@@ -178,6 +229,23 @@ async fn reports(state: Shared, request: HttpRequest, batch: web::Json<Batch>) -
         return HttpResponse::Ok().streaming(broken);
     }
     HttpResponse::Ok().json(Acknowledged { through: last })
+}
+
+async fn metadata(state: Shared, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    let mut state = state.lock().unwrap();
+    if let Some(refusal) = turned_away(&state, &request) {
+        return refusal;
+    }
+    state.metadata_asked += 1;
+    if state.endless {
+        let chunk = web::Bytes::from_static(&[b' '; 4096]);
+        let chunks = stream::iter(std::iter::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())));
+        return HttpResponse::Ok().content_type("application/json").streaming(chunks);
+    }
+    match state.metadata.get(name.as_str()) {
+        Some(bytes) => HttpResponse::Ok().content_type("application/json").body(bytes.clone()),
+        None => problem(Code::NotFound),
+    }
 }
 
 async fn file(state: Shared, request: HttpRequest) -> HttpResponse {

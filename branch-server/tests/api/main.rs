@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
 mod artifacts;
+mod attacks;
 mod console;
 mod daemons;
 mod enrol;
 mod events;
 mod fixture;
 mod head_office;
+mod metadata;
 mod plans;
 mod relay;
 mod reports;

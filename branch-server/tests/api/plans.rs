@@ -7,7 +7,6 @@ use service_kit::{Clock, SystemClock};
 use test_kit::wait_for;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
 use wire::v1::reports::Report;
-use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::head_office::Mood;
 use crate::support::{Branch, Options, PATIENCE};
@@ -41,16 +40,18 @@ pub fn plan(serial: u64) -> Plan {
     }
 }
 
-pub fn seal(plan: &Plan) -> Envelope {
-    Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).unwrap()
+/// A plan whose time is over.
+fn expired(serial: u64) -> Plan {
+    let now = SystemClock.now();
+    Plan { issued: now - TimeDelta::days(1), expires: now - TimeDelta::seconds(1), ..plan(serial) }
 }
 
 async fn offer(branch: &Branch, plan: &Plan) {
-    branch.head_office.with(|s| s.plan = Some(seal(plan)));
+    branch.head_office.offer(plan);
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
 }
 
-async fn kept(branch: &Branch) -> Option<u64> {
+pub async fn kept(branch: &Branch) -> Option<u64> {
     let client = connection(&branch.app.pool).await.unwrap();
     branch_server::db::plan::read(&client).await.unwrap().map(|p| p.serial)
 }
@@ -61,9 +62,9 @@ async fn the_newest_plan_stays_and_a_refused_one_says_why() {
     offer(&branch, &plan(7)).await;
     assert_eq!(kept(&branch).await, Some(7));
     for (offered, reason) in [
-        (plan(6), "older than plan 7"),
+        (plan(6), "serial 6, plan 7 was accepted before"),
         (Plan { branch: "south".parse().unwrap(), ..plan(8) }, "branch south"),
-        (Plan { expires: SystemClock.now() - TimeDelta::seconds(1), ..plan(8) }, "expired"),
+        (expired(8), "The plan expired"),
     ] {
         offer(&branch, &offered).await;
         assert_eq!(kept(&branch).await, Some(7));
@@ -97,7 +98,7 @@ async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
         offer(&branch, &plan(6)).await;
     }
     let told = deliver().await;
-    assert!(matches!(&told[..], [(Some(6), Some(why))] if why.contains("older than plan 7")), "{told:?}");
+    assert!(matches!(&told[..], [(Some(6), Some(why))] if why.contains("plan 7 was accepted before")), "{told:?}");
     offer(&branch, &Plan { format: 9, ..plan(8) }).await;
     assert!(matches!(&deliver().await[1..], [(Some(8), Some(why))] if why.contains("format 9")));
     offer(&branch, &plan(9)).await;
@@ -122,7 +123,7 @@ async fn a_call_from_head_office_brings_the_plan_before_the_next_poll() {
         _ => Ok(()),
     })
     .await;
-    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.offer(&plan(7));
     branch.head_office.call();
     wait_for("the plan", PATIENCE, async || kept(&branch).await.filter(|s| *s == 7).ok_or("none yet")).await;
 }

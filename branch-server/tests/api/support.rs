@@ -95,7 +95,7 @@ pub async fn database() -> TestDatabase {
     .await
 }
 
-fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Options) -> Settings {
+fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options: &Options) -> Settings {
     let path = |name: &str| dir.join(name).display().to_string();
     if !dir.join("tokens.toml").exists() {
         let tokens = format!("[[token]]\nname = \"v\"\nrole = \"viewer\"\nsha256 = \"{}\"\n", token::hash(VIEWER));
@@ -103,21 +103,24 @@ fn settings(dir: &Path, database: &str, head_office: SocketAddr, options: &Optio
         write(&dir.join("password"), "correct horse");
         write(&dir.join("terminals-join"), JOIN);
         write(&dir.join("join"), crate::head_office::JOIN);
+        write(&dir.join("root.json"), head_office.with(|s| s.fleet.root_file().to_vec()));
     }
     let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));
     let pid_file = options.pid_file.as_ref().map(|p| format!("pid_file = {:?}\n", p.display().to_string()));
     let text = format!(
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
-         [head_office]\nurl = \"http://{head_office}\"\njoin_token_file = {:?}\n\
-         [terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
+         [head_office]\nurl = \"http://{}\"\njoin_token_file = {:?}\n\
+         [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
          [relay]\nprogress_seconds = 0.1\n[requests]\ntimeout_seconds = {}\n",
         path("tokens.toml"),
         path("state"),
+        head_office.address,
         path("join"),
+        path("root.json"),
         path("terminals-join"),
         path("store"),
         options.engine_url,
@@ -151,7 +154,7 @@ impl Branch {
         dir: TempDir,
         head_office: HeadOfficeDouble,
     ) -> Self {
-        let settings = settings(dir.path(), &database.url(), head_office.address, &options);
+        let settings = settings(dir.path(), &database.url(), &head_office, &options);
         let deps = Deps { clock: options.clock, ..Deps::real(&settings).unwrap() };
         let shutdown = Shutdown::new();
         let app = build(settings, deps, &shutdown).await.unwrap();
@@ -173,6 +176,15 @@ impl Branch {
         self.app.pool.close();
         let Self { database, dir, head_office, .. } = self;
         Self::start_with(options, database, dir, head_office).await
+    }
+
+    /// Tries to start another one by the same settings: why it does not.
+    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
+    pub async fn refused_start(&self) -> String {
+        let settings = self.app.settings.clone();
+        let deps = Deps::real(&settings).unwrap();
+        let refused = build(settings, deps, &Shutdown::new()).await.err();
+        service_kit::edge::chain(&refused.unwrap_or_else(|| panic!("it started")))
     }
 
     /// Where its database is.

@@ -16,7 +16,7 @@ use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
 use crate::daemons::{Daemons, engine, publish, stage, store, told, wait_for_stage};
 use crate::fixture::Fixture;
 use crate::head_office::HeadOfficeDouble;
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, Options, PATIENCE, database, name, open_dir, write};
 
 /// Longer than any timeout of the pool and its connections.
@@ -48,7 +48,7 @@ async fn without_postgresql_it_waits_at_the_start_and_while_it_runs_and_loses_no
     let token = branch.enrol("till-1").await;
 
     cluster.stop();
-    branch.head_office.with(|s| s.plan = Some(seal(&plan(7))));
+    branch.head_office.offer(&plan(7));
     branch.head_office.call();
     let report =
         Report::Running { terminal: name("till-1"), slot: fleet_types::Slot::A, version: "1.0.0".parse().unwrap() };

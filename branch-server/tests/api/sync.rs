@@ -3,7 +3,7 @@
 use wire::Code;
 use wire::v1::sync::Sync;
 
-use crate::plans::{plan, seal};
+use crate::plans::plan;
 use crate::support::{Branch, VIEWER, assert_refused};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -11,14 +11,17 @@ async fn before_the_first_plan_there_is_none() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
-    assert_eq!(sync, Sync { plan: None, available: Vec::new(), metadata: None });
+    let metadata = branch.head_office.with(|s| s.fleet.version());
+    assert!(metadata.is_some());
+    assert_eq!(sync, Sync { plan: None, available: Vec::new(), metadata });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plan_is_handed_on_verbatim_with_its_signatures() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
-    let mut envelope = seal(&plan(7));
+    let mut envelope = branch.head_office.offer(&plan(7));
+    // A further signature, by a key that nobody here knows, is nobody's business and handed on too.
     envelope.signatures.push(wire::Signature { keyid: "k".into(), sig: "c2ln".into() });
     branch.head_office.with(|s| s.plan = Some(envelope.clone()));
     branch_server::jobs::sync::once(&branch.app).await.unwrap();

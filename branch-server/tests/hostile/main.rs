@@ -16,9 +16,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use chrono::TimeDelta;
+use service_kit::{Clock, SystemClock};
 use test_kit::{RawAnswer, RawRequest, Snapshot, snapshot};
 use wire::v1::plan::Plan;
-use wire::{Code, Envelope, PLAN_PAYLOAD_TYPE, Problem};
+use wire::{Code, Problem};
 
 use crate::fixture::Fixture;
 use crate::support::{Branch, Options};
@@ -44,18 +46,18 @@ impl World {
     async fn start(options: Options) -> Self {
         let branch = Branch::start(options).await;
         let planned = Fixture::new(1);
-        let (issued, name) = ("2030-01-01T08:00:00Z".parse().unwrap(), "north".parse().unwrap());
+        let (issued, name) = (SystemClock.now(), "north".parse().unwrap());
         let steps = vec![planned.step.clone()];
         let plan = Plan {
             format: 1,
             branch: name,
             serial: 7,
             issued,
-            expires: "2040-01-01T08:00:00Z".parse().unwrap(),
+            expires: issued + TimeDelta::days(30),
             steps,
             packages: Vec::new(),
         };
-        branch.head_office.with(|s| s.plan = Some(Envelope::unsigned(PLAN_PAYLOAD_TYPE, &plan).unwrap()));
+        branch.head_office.offer(&plan);
         branch_server::jobs::sync::once(&branch.app).await.unwrap();
         let till = branch.enrol("till-1").await;
         for n in 2..=5 {

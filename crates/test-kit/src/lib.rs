@@ -1,4 +1,5 @@
-//! What tests need: throwaway PostgreSQL, daemons that end with the test, waiting by condition, faults on purpose.
+//! What tests need: throwaway PostgreSQL, daemons that end with the test, waiting by condition, faults on purpose, a
+//! fleet's keys.
 //!
 //! For tests and the lab only. Nothing here may be linked into a program that ships, and nothing here may pretend to
 //! be PostgreSQL or a daemon: it starts the real ones.
@@ -6,6 +7,7 @@
 mod cluster;
 mod daemon;
 mod database;
+mod fleet;
 mod proxy;
 mod raw;
 mod slots;
@@ -15,6 +17,7 @@ mod wait;
 pub use cluster::{Cluster, ClusterError, PG_BIN, SHARED_CLUSTER};
 pub use daemon::{Daemon, free_port};
 pub use database::TestDatabase;
+pub use fleet::{TestFleet, TestMirror};
 pub use proxy::FaultProxy;
 pub use raw::{RawAnswer, RawRequest};
 pub use slots::FileSlots;

@@ -47,7 +47,11 @@ whys! {
     /// A folder or file of the trust store cannot be read or written.
     Storage = "trust-storage", "Check free space, owner and health of the disk that holds the trust store.";
     /// What is stored cannot be read any more.
-    StoreDamaged = "trust-store-damaged", "Provision the trust store again from a root file that came on a way you trust.";
+    StoreDamaged = "trust-store-damaged", "Move the trust store away and start again with a root file that came on a way you trust.";
+    /// The root file that a machine is provisioned with is not there.
+    NoRootFile = "no-root-file", "Copy root.json of the folder that `filial trust init` made to that path.";
+    /// Nothing was accepted yet that could be asked.
+    NoMetadata = "no-metadata", "Let the machine reach its source of metadata once; head office must serve it.";
 
     /// The envelope around a plan cannot be read.
     PlanForm = "plan-form", "Have head office make the plan again; if it stays, update this program.";

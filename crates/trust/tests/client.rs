@@ -181,6 +181,27 @@ async fn a_product_whose_role_expired_stops_no_other() {
 }
 
 #[tokio::test]
+async fn a_store_is_begun_with_the_root_file_once_and_opened_afterwards() {
+    let fleet = Fleet::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (store, root) = (folder.path().join("trust.json"), folder.path().join("root.json"));
+    let missing = Client::take_up(&store, &root).unwrap_err();
+    assert_eq!(missing.why(), Why::NoRootFile);
+    assert!(missing.sentence().contains(&root.display().to_string()), "{missing}");
+    service_kit::durable::write_file(&root, b"{}").unwrap();
+    let refused = Client::take_up(&store, &root).unwrap_err();
+    assert_eq!(refused.why(), Why::MetadataForm);
+    assert!(refused.sentence().contains(&root.display().to_string()) && !store.exists(), "{refused}");
+    service_kit::durable::write_file(&root, fleet.repository.root_file()).unwrap();
+    let client = Client::take_up(&store, &root).unwrap();
+    assert_eq!((client.timestamp_version(), client.floor().timestamp()), (None, 0));
+    std::fs::remove_file(&root).unwrap();
+    Client::take_up(&store, &root).unwrap();
+    service_kit::durable::write_file(&store, b"").unwrap();
+    assert_eq!(Client::take_up(&store, &root).unwrap_err().why(), Why::StoreDamaged);
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_an_error_and_not_a_fresh_start() {
     let mut fleet = Fleet::new();
     let mut machine = Machine::pinned(&fleet.repository, fleet.now);

@@ -6,6 +6,7 @@ use std::fmt;
 use branch_server::sync::accept;
 use release::{Facts, Limits, Policy, SmallestSlot, evaluate, scan};
 use swarm::Torrent;
+use trust::plans::Expected;
 use wire::Envelope;
 use wire::v1::releases::Verdict;
 
@@ -76,6 +77,7 @@ fn archive(bytes: &[u8]) -> Vec<String> {
 
 fn plan(bytes: &[u8]) -> Result<(), &'static str> {
     let offered = Envelope::parse(bytes).map_err(|e| e.code())?;
-    let kept = envelopes::kept();
-    accept::judge(&offered, &kept.branch, Some(&kept.plan), kept.now).map(drop).map_err(|e| e.code())
+    let here = envelopes::here();
+    let expected = Expected { keys: &here.keys, branch: &here.branch, now: here.now, floors: &here.floors };
+    accept::receive(&offered, expected).map(drop).map_err(|e| e.code())
 }

@@ -2,10 +2,11 @@
 
 mod sse;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
@@ -22,6 +23,9 @@ pub const MAX_JSON: usize = 32 * 1024 * 1024;
 
 /// Largest refusal that is read, in bytes.
 const MAX_PROBLEM: usize = 64 * 1024;
+
+/// The bytes of an answer as they arrive. Whoever reads it bounds its length and its time.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ClientError>> + Send>>;
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +268,23 @@ impl JsonClient {
     pub async fn get_bytes(&self, path: &str, max: usize) -> Result<Bytes, ClientError> {
         let response = self.send(self.request(Method::GET, path), path).await?;
         bounded(response, &self.url(path), max).await
+    }
+
+    /// GET bytes as they arrive, for callers who bound length and time themselves; nothing if the service says that it has
+    /// none (`not-found`), which an address that is nobody's does not say.
+    ///
+    /// # Errors
+    /// As [`ClientError`].
+    pub async fn get_stream(&self, path: &str) -> Result<Option<ByteStream>, ClientError> {
+        let response = match self.send(self.request(Method::GET, path), path).await {
+            Err(error) if error.code() == Some(Code::NotFound) => return Ok(None),
+            other => other?,
+        };
+        let url = self.url(path);
+        let chunks = response.bytes_stream();
+        Ok(Some(Box::pin(
+            chunks.map(move |chunk| chunk.map_err(|source| ClientError::Unreachable { url: url.clone(), source })),
+        )))
     }
 
     /// Opens a stream of server-sent events. `last_event_id` asks for a replay of what came after it.

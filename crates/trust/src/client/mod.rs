@@ -24,6 +24,7 @@ use url::Url;
 use crate::refusal::{Refusal, Why, refuse};
 use crate::repository::RoleName;
 use crate::repository::schema::{self, MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP};
+use crate::repository::store::{read_bounded, storage};
 use bridge::{BASE, Bridge};
 use state::{Accepted, State};
 
@@ -90,13 +91,44 @@ impl Client {
     /// The file is not there, or is damaged: it is not passed over, for what it knows of versions protects from replays.
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let state = State::read(path)?;
-        let trusted = state.trusted()?;
+        let named = |r: Refusal| Refusal::new(r.why(), format!("The trust store {}: {}", path.display(), r.sentence()));
+        let trusted = state.trusted().map_err(named)?;
         Ok(Self { path: path.to_owned(), state, trusted })
+    }
+
+    /// What a program does at its start: opens the store at `path`, or provisions it from the root file if there is no store
+    /// yet. Nothing is known of the time then but what is verified later. Blocking.
+    ///
+    /// # Errors
+    /// As [`Client::open`], or as [`Client::provision`]; a missing root file says which and where it comes from.
+    pub fn take_up(path: &Path, root: &Path) -> Result<Self, Refusal> {
+        let there = path.try_exists().map_err(|e| storage(path, &e))?;
+        if there {
+            return Self::open(path);
+        }
+        match root.try_exists() {
+            Ok(false) => refuse(Why::NoRootFile, format!("There is no root file at {}.", root.display())),
+            Ok(true) => {
+                let of_file = |r: Refusal| {
+                    Refusal::new(r.why(), format!("The root file {} cannot be used: {}", root.display(), r.sentence()))
+                };
+                let bytes = read_bounded(root, MAX_ROOT)?;
+                // Judged before it is kept, so that what is said names the right file.
+                State::begin(&bytes, DateTime::UNIX_EPOCH).map_err(of_file)?;
+                Self::provision(path, &bytes, DateTime::UNIX_EPOCH)
+            }
+            Err(error) => Err(storage(root, &error)),
+        }
     }
 
     /// What was accepted last, if anything was. Its expiry was judged when it was accepted.
     pub const fn trusted(&self) -> Option<&Trusted> {
         self.trusted.as_ref()
+    }
+
+    /// The version of the newest timestamp role that was accepted, to be compared with what a source says that it has.
+    pub fn timestamp_version(&self) -> Option<u64> {
+        self.trusted.as_ref().and_then(|t| t.version(&RoleName::Timestamp))
     }
 
     /// The newest time ever verified.

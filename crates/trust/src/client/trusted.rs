@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, ProductName, Version};
 use tough::schema::{Metafile, Root, Snapshot, Targets, Timestamp};
-use wire::v1::plan::Step;
+use wire::v1::plan::{Plan, Step};
 
 use crate::keys::{KeySet, sha256};
 use crate::plans::{self, Claim};
@@ -174,6 +174,27 @@ impl Trusted {
             signed.sha256.short()
         );
         refuse(Why::SubstitutedRelease, sentence)
+    }
+
+    /// Checks everything that a plan names, on receipt: [`Trusted::check_step`] and [`Trusted::check_artifact`] of each
+    /// release, once however many terminals it is for.
+    ///
+    /// # Errors
+    /// The first refusal, in the plan's order.
+    pub fn check_plan(&self, plan: &Plan, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let mut checked: Vec<&Step> = Vec::new();
+        for step in plan.entries() {
+            let same = |s: &&Step| {
+                (&s.product, &s.version, s.manifest, &s.payload, &s.artifact)
+                    == (&step.product, &step.version, step.manifest, &step.payload, &step.artifact)
+            };
+            if !checked.iter().any(same) {
+                self.check_step(step, now)?;
+                self.check_artifact(step, now)?;
+                checked.push(step);
+            }
+        }
+        Ok(())
     }
 
     /// An artifact that head office derived from a payload.
