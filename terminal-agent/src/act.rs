@@ -41,16 +41,17 @@ pub enum Outcome {
 
 impl Outcome {
     /// Trouble that ends the update when it repeats.
-    fn bounded(code: &str, text: impl AsRef<str>, then: Then) -> Self {
+    pub(crate) fn bounded(code: &str, text: impl AsRef<str>, then: Then) -> Self {
         Self::Trouble { verdict: Verdict::new(code, text, then), bounded: true }
     }
 
     /// Trouble that is waited out.
-    fn waits(code: &str, text: impl AsRef<str>) -> Self {
+    pub(crate) fn waits(code: &str, text: impl AsRef<str>) -> Self {
         Self::Trouble { verdict: Verdict::new(code, text, Then::Later), bounded: false }
     }
 
-    fn fail(code: &str, text: impl AsRef<str>, then: Then) -> Self {
+    /// The update ends with this verdict.
+    pub(crate) fn fail(code: &str, text: impl AsRef<str>, then: Then) -> Self {
         Self::Event(Event::Fail(Verdict::new(code, text, then)))
     }
 }

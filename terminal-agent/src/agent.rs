@@ -6,15 +6,18 @@ use std::time::Duration;
 use rand::random;
 use service_kit::retry::bound_after;
 use tokio::sync::Notify;
+use trust::plans::VerifiedPlan;
 use uuid::Uuid;
 use wire::v1::reports::{Reason, Report, UpdateReport};
 
+use crate::accepted::{Accepted, AcceptedError};
 use crate::act::{self, Outcome};
 use crate::config::Settings;
 use crate::decide::{Action, decide};
 use crate::event_log::EventLog;
 use crate::identity::Identity;
 use crate::journal::{Held, Journal, JournalError, Keeper, Trouble};
+use crate::metadata::Metadata;
 use crate::observe::observe;
 use crate::ports::Ports;
 use crate::session::Session;
@@ -27,6 +30,12 @@ pub enum AgentError {
     /// The journal could not be used: nothing was done that it does not know of.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The trust store could not be used, or the root file that it begins with: nothing new is believed.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Trust(trust::Refusal),
+    /// The accepted plan could not be read or kept.
+    #[error(transparent)]
+    Accepted(#[from] AcceptedError),
     /// A decision did not fit the transition table.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
@@ -42,6 +51,8 @@ pub struct Agent {
     pub(crate) keeper: Keeper,
     pub(crate) session: Session,
     pub(crate) talk: Talk,
+    pub(crate) metadata: Metadata,
+    pub(crate) accepted: Accepted,
     log: EventLog,
 }
 
@@ -49,7 +60,7 @@ impl Agent {
     /// Takes up where the journal says.
     ///
     /// # Errors
-    /// The journal cannot be used.
+    /// The journal, the trust store or the accepted plan cannot be used.
     pub fn new(ports: Ports, settings: Settings) -> Result<Self, AgentError> {
         let keeper = Keeper::open(&settings.paths.journal(), Uuid::new_v4(), ports.clock.now())?;
         let identity = Identity::load(&settings.paths.identity());
@@ -59,7 +70,12 @@ impl Agent {
         let me = identity.map(|i| i.me(&settings));
         let log = EventLog::new(settings.paths.events());
         let talk = Talk::new(me, &settings.timing);
-        Ok(Self { ports, settings, keeper, session: Session::default(), talk, log })
+        let metadata = Metadata::open(&settings, ports.clock.uptime()).map_err(AgentError::Trust)?;
+        let accepted = Accepted::open(&settings.paths.accepted())?;
+        let session = Session::default();
+        let mut agent = Self { ports, settings, keeper, session, talk, metadata, accepted, log };
+        agent.restore_plan()?;
+        Ok(agent)
     }
 
     /// What the journal says now.
@@ -93,6 +109,7 @@ impl Agent {
         self.announce_running()?;
         self.talk_if_due().await?;
         let me = self.talk.me.clone();
+        self.session.time = self.metadata.time(self.ports.clock.now());
         let seen = observe(&self.ports, &self.settings, self.keeper.journal(), me.as_ref(), &mut self.session).await;
         self.report_bad_data()?;
         let uptime = self.ports.clock.uptime();
@@ -125,7 +142,10 @@ impl Agent {
         if let Some(event) = act::intent(&action, &self.journal().state) {
             self.apply(event)?;
         }
-        let outcome = act::act(action, &self.ports, &self.settings, self.keeper.journal(), &mut self.session).await;
+        let outcome = match self.authorise_trial(&action) {
+            Ok(()) => act::act(action, &self.ports, &self.settings, self.keeper.journal(), &mut self.session).await,
+            Err(refused) => refused,
+        };
         match outcome {
             Outcome::Event(event) => self.apply(event)?,
             Outcome::Done => self.note_success()?,
@@ -155,7 +175,7 @@ impl Agent {
         let report = self.report(&old, &new, new.reason().cloned());
         let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
         let named =
-            self.session.plan.as_ref().is_some_and(|p| {
+            self.session.plan.as_ref().map(VerifiedPlan::plan).is_some_and(|p| {
                 new.update().is_some_and(|u| p.entries().any(|s| s.artifact.sha256 == u.artifact.sha256))
             });
         self.keeper.change(now, |journal| {

@@ -126,8 +126,10 @@ fn at_rest(seen: &Observed, limits: &Limits) -> Action {
     }
     match &seen.wanted {
         Wanted::Step(update) => Action::Move(Event::Assign(update.clone())),
-        Wanted::Nothing(why) => Action::Wait { time: limits.idle_poll, why: why.clone() },
-        Wanted::Unknown => wait(limits.idle_poll),
+        Wanted::Nothing(why) => {
+            Action::Wait { time: limits.idle_poll, why: why.clone().or_else(|| seen.plan_refused.clone()) }
+        }
+        Wanted::Unknown => Action::Wait { time: limits.idle_poll, why: seen.plan_refused.clone() },
     }
 }
 

@@ -171,7 +171,7 @@ pub struct Journal {
     pub waiting: Option<Reason>,
     /// What earlier updates taught.
     pub memory: Memory,
-    /// The highest plan serial that was accepted.
+    /// The serial of the plan that is followed. What a replay is told by lies beside the plan.
     pub floor: u64,
     /// What was last announced as running.
     pub announced: Option<Announced>,

@@ -4,10 +4,12 @@
 //! [`state`] says what may follow what, [`journal`] makes it durable. All of it survives `kill -9` and power loss at
 //! any instant.
 //!
-//! What the agent must never do: write to the running slot; believe that a slot runs from anything but the kernel
+//! What the agent must never do: write to the running slot; activate what head office did not order or the release keys did
+//! not sign, whatever its branch server says; believe that a slot runs from anything but the kernel
 //! command line; call an update done that was not read back and confirmed; act on a plan that does not name it; try
 //! a digest again by itself that failed here; take silence for health.
 
+mod accepted;
 pub mod act;
 pub mod adapters;
 pub mod agent;
@@ -17,6 +19,7 @@ mod event_log;
 pub mod health;
 mod identity;
 pub mod journal;
+mod metadata;
 pub mod observe;
 pub mod packages;
 mod peers;
@@ -28,4 +31,5 @@ pub mod status;
 mod talk;
 pub mod wanted;
 
+pub use accepted::AcceptedError;
 pub use agent::{Agent, AgentError, run};

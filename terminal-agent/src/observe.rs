@@ -8,6 +8,7 @@ use bootslot::{BootError, BootState, running_slot};
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
+use trust::plans::expired;
 use wire::v1::reports::Reason;
 
 use crate::config::Settings;
@@ -83,6 +84,8 @@ pub struct Observed {
     pub boot: BootSeen,
     /// What the plan wants.
     pub wanted: Wanted,
+    /// Why the plan that the branch server offers is not the one that is followed.
+    pub plan_refused: Option<Reason>,
     /// The files of the update in hand; `None`: not here, or not in order.
     pub work: Option<WorkSeen>,
     /// The torrent; `None` if the engine does not have it.
@@ -110,6 +113,7 @@ impl Observed {
             boot_id: Known::Unknown(unknown()),
             boot: BootSeen::Unknown(unknown()),
             wanted: Wanted::Unknown,
+            plan_refused: None,
             work: None,
             transfer: Known::Unknown(unknown()),
             health: Known::Unknown(unknown()),
@@ -150,6 +154,7 @@ pub async fn observe(
         boot: boot(ports),
         wanted: what_is_wanted(ports, settings, journal, me, session, &running, now),
         running,
+        plan_refused: session.plan_refused.clone(),
         trouble: journal.trouble.clone(),
         retry_in: session.retry_at.map_or(Duration::ZERO, |at| at.saturating_sub(uptime)),
         restart_asked: session.restart_asked.map(|at| uptime.saturating_sub(at)),
@@ -204,7 +209,7 @@ fn what_is_wanted(
     now: DateTime<Utc>,
 ) -> Wanted {
     let (Some(plan), Some(me), Known::Is(slot)) = (&session.plan, me, running) else { return Wanted::Unknown };
-    if plan.expires <= now {
+    if expired(plan.plan(), session.time) {
         return Wanted::Unknown;
     }
     // Without a version nothing can be compared: what runs is not guessed from what was installed.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
 use service_kit::Secret;
-use service_kit::client::ClientError;
+use service_kit::client::{ByteStream, ClientError};
 use tokio::sync::Notify;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
@@ -97,6 +97,9 @@ pub trait Branch: Send + Sync {
 
     /// An artifact's LAN torrent, at most `max` bytes.
     async fn torrent(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError>;
+
+    /// A file of signed metadata by its name, as it arrives; nothing if the branch server says that it has none.
+    async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError>;
 
     /// Delivers reports.
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, ClientError>;

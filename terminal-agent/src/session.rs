@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::{Applier, Index, PayloadId};
+use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
 use swarm::{BadData, Guard, Stalls, Torrent};
-use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+use trust::plans::VerifiedPlan;
+use wire::v1::plan::{ArtifactRef, PayloadRef};
+use wire::v1::reports::Reason;
 
 use crate::config::Settings;
 use crate::packages::Rests;
@@ -43,7 +46,11 @@ pub struct Work {
 #[derive(Debug, Default)]
 pub struct Session {
     /// The plan accepted last.
-    pub plan: Option<Plan>,
+    pub plan: Option<VerifiedPlan>,
+    /// The time that plans are judged by: the clock, or what was verified if that is later.
+    pub time: DateTime<Utc>,
+    /// Why the plan that the branch server offers is not followed.
+    pub plan_refused: Option<Reason>,
     /// When the step that failed may be tried again.
     pub retry_at: Option<Duration>,
     /// When a restart was asked for.

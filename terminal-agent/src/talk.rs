@@ -11,22 +11,24 @@ use service_kit::config::read_secret_file;
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use tokio::sync::Notify;
+use trust::Why;
+use trust::plans::VerifiedPlan;
 use uuid::Uuid;
-use wire::v1::plan::Plan;
 use wire::v1::reports::{MAX_BATCH, Report};
-use wire::v1::sync::{EnrolRequest, TerminalFacts};
-use wire::{Code, PLAN_PAYLOAD_TYPE};
+use wire::v1::sync::{EnrolRequest, Sync, TerminalFacts};
+use wire::{Code, Envelope};
 
 use crate::agent::{Agent, AgentError};
 use crate::config::Timing;
 use crate::identity::Identity;
 use crate::journal::Announced;
+use crate::metadata::reason;
 use crate::observe::{self, Known};
 use crate::packages;
 use crate::ports::Ports;
 use crate::reports::Reports;
 use crate::session::Files;
-use crate::wanted::{Me, accept};
+use crate::wanted::Me;
 
 /// When to talk next. Times are times since the machine started.
 pub(crate) struct Talk {
@@ -103,16 +105,18 @@ impl Agent {
             return Ok(());
         }
         let (asked, poll) = (self.ask().await, self.settings.timing.poll);
-        let rest = match asked {
-            Ok(plan) => {
-                self.talk.sync_failures.reset();
-                self.take(plan)?;
-                poll.mul_f64(0.5 + random::<f64>() / 2.0)
-            }
+        let failed = match asked {
+            Ok(offer) => self.consider(offer).await?,
             Err(why) => {
                 self.say_once(why);
-                self.talk.sync_failures.next().max(Duration::from_millis(50)).min(poll)
+                true
             }
+        };
+        let rest = if failed {
+            self.talk.sync_failures.next().max(Duration::from_millis(50)).min(poll)
+        } else {
+            self.talk.sync_failures.reset();
+            poll.mul_f64(0.5 + random::<f64>() / 2.0)
         };
         self.talk.sync_at = self.ports.clock.uptime() + rest;
         Ok(())
@@ -125,23 +129,95 @@ impl Agent {
         }
     }
 
-    async fn ask(&mut self) -> Result<Option<Plan>, String> {
+    async fn ask(&mut self) -> Result<Sync, String> {
         if self.talk.me.is_none() {
             self.enrol().await?;
         }
-        match self.ports.branch.sync().await {
-            Ok(sync) => {
-                let Some(envelope) = sync.plan else { return Ok(None) };
-                envelope.open(PLAN_PAYLOAD_TYPE).map(Some).map_err(|e| chain(&e))
+        self.ports.branch.sync().await.map_err(|error| {
+            if error.code() == Some(Code::Unauthenticated) {
+                // The branch server does not know the token any more (its database was lost): enrol again.
+                self.talk.me = None;
             }
-            Err(error) => {
-                if error.code() == Some(Code::Unauthenticated) {
-                    // The branch server does not know the token any more (its database was lost): enrol again.
-                    self.talk.me = None;
-                }
-                Err(chain(&error))
+            chain(&error)
+        })
+    }
+
+    /// Brings the metadata up to date if there is newer, and follows a plan that is new and believed. True if something did
+    /// not arrive and may do so soon.
+    async fn consider(&mut self, offer: Sync) -> Result<bool, AgentError> {
+        let is_followed =
+            |e: &Envelope| self.session.plan.is_some() && self.accepted.envelope().is_some_and(|kept| kept == e);
+        let new = offer.plan.filter(|envelope| !is_followed(envelope));
+        let fresh = match new.is_some() || self.metadata.is_due(offer.metadata, self.ports.clock.uptime()) {
+            true => self.metadata.update(&self.ports).await,
+            false => Ok(()),
+        };
+        let Some(me) = self.talk.me.clone() else { return Ok(false) };
+        let judged = match (new, fresh) {
+            // Without fresh metadata no new plan is believed; what was accepted stays.
+            (_, Err(refusal)) => Err(refusal),
+            (None, Ok(())) => Ok(None),
+            (Some(envelope), Ok(())) => {
+                let judged = self.metadata.judge(&envelope, &me, self.accepted.floors(), self.ports.clock.now());
+                judged.map(|(plan, floors)| Some((plan, floors, envelope)))
+            }
+        };
+        match judged {
+            Ok(accepted) => {
+                (self.talk.refused, self.session.plan_refused) = (None, None);
+                let Some((plan, floors, envelope)) = accepted else { return Ok(false) };
+                // If one of these fails, the same plan is taken once more: it is not followed yet.
+                self.session.plan = None;
+                self.accepted.replace(envelope, floors)?;
+                self.metadata.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
+                self.follow(plan)?;
+                Ok(false)
+            }
+            Err(refusal) => {
+                let reason = reason(&refusal);
+                self.say_once(format!("{}: {}", reason.code, reason.text));
+                self.session.plan_refused = Some(reason);
+                Ok(matches!(refusal.why(), Why::Unfetchable | Why::SlowRetrieval))
             }
         }
+    }
+
+    /// Goes on with the plan that was accepted before this start. One whose key does not count any more is not followed.
+    pub(crate) fn restore_plan(&mut self) -> Result<(), AgentError> {
+        let (Some(envelope), Some(me)) = (self.accepted.envelope(), &self.talk.me) else { return Ok(()) };
+        match self.metadata.restore(envelope, me) {
+            Ok(plan) => self.follow(plan),
+            Err(refusal) => {
+                tracing::warn!(code = refusal.code(), reason = refusal.sentence(), "the accepted plan is not followed");
+                Ok(())
+            }
+        }
+    }
+
+    /// What the journal says of artifacts and packages becomes what the plan says of them.
+    fn follow(&mut self, verified: VerifiedPlan) -> Result<(), AgentError> {
+        let (Some(me), now) = (&self.talk.me, self.ports.clock.now()) else { return Ok(()) };
+        let plan = verified.plan();
+        let named = |artifact: &Digest| plan.entries().any(|s| s.artifact.sha256 == *artifact);
+        let mut artifacts = self.keeper.journal().artifacts.clone();
+        for (artifact, held) in &mut artifacts {
+            held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };
+        }
+        let packages = packages::accept(&self.keeper.journal().packages, plan, me);
+        let journal = self.keeper.journal();
+        if plan.serial != journal.floor || artifacts != journal.artifacts || packages != journal.packages {
+            let serial = plan.serial;
+            self.keeper.change(now, |journal| {
+                journal.floor = serial;
+                journal.artifacts = artifacts;
+                journal.packages = packages;
+            })?;
+        }
+        if !std::mem::replace(&mut self.session.swept, true) {
+            packages::sweep(&self.settings.paths.data_dir, self.keeper.journal());
+        }
+        self.session.plan = Some(verified);
+        Ok(())
     }
 
     /// What this terminal says of itself.
@@ -171,36 +247,6 @@ impl Agent {
         self.talk.me = Some(identity.me(settings));
         let now = self.ports.clock.now();
         self.keeper.change(now, |journal| journal.facts = Some(facts)).map_err(|e| chain(&e))
-    }
-
-    /// Accepts a plan, or keeps the one that was accepted before.
-    fn take(&mut self, plan: Option<Plan>) -> Result<(), AgentError> {
-        let (Some(plan), Some(me)) = (plan, &self.talk.me) else { return Ok(()) };
-        let (now, floor) = (self.ports.clock.now(), self.keeper.journal().floor);
-        if let Err(refused) = accept(&plan, me, floor, now) {
-            self.say_once(refused.to_string());
-            return Ok(());
-        }
-        self.talk.refused = None;
-        let named = |artifact: &Digest| plan.entries().any(|s| s.artifact.sha256 == *artifact);
-        let mut artifacts = self.keeper.journal().artifacts.clone();
-        for (artifact, held) in &mut artifacts {
-            held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };
-        }
-        let packages = packages::accept(&self.keeper.journal().packages, &plan, me);
-        let journal = self.keeper.journal();
-        if plan.serial > floor || artifacts != journal.artifacts || packages != journal.packages {
-            self.keeper.change(now, |journal| {
-                journal.floor = plan.serial;
-                journal.artifacts = artifacts;
-                journal.packages = packages;
-            })?;
-        }
-        if !std::mem::replace(&mut self.session.swept, true) {
-            packages::sweep(&self.settings.paths.data_dir, self.keeper.journal());
-        }
-        self.session.plan = Some(plan);
-        Ok(())
     }
 
     /// Delivers reports: moves at once, progress now and then.

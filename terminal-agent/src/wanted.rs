@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest, Slot, TerminalName, Version};
-use wire::v1::plan::{Plan, Step};
+use trust::plans::{Claim, VerifiedPlan, check_claim};
+use wire::v1::plan::Step;
 use wire::v1::reports::Reason;
 
 use crate::journal::Memory;
+use crate::metadata::reason;
 use crate::state::{Then, Update};
 
 /// What is to be done.
@@ -26,48 +28,6 @@ pub struct Me {
     pub branch: BranchName,
     /// Its name.
     pub name: TerminalName,
-}
-
-/// Why a plan is not accepted at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanRefused {
-    /// Of a format that this agent does not know.
-    #[error("the plan has format {0}; this agent reads format 1")]
-    Format(u32),
-    /// Of another branch.
-    #[error("the plan is for branch {0}")]
-    OtherBranch(BranchName),
-    /// Older than one that was accepted.
-    #[error("the plan has serial {serial}, and {floor} was accepted before: an older plan is not taken")]
-    Older {
-        /// Its serial.
-        serial: u64,
-        /// The highest accepted one.
-        floor: u64,
-    },
-    /// Its time is over.
-    #[error("the plan expired at {0}")]
-    Expired(DateTime<Utc>),
-}
-
-/// Whether the plan may be acted on.
-///
-/// # Errors
-/// As [`PlanRefused`].
-pub fn accept(plan: &Plan, me: &Me, floor: u64, now: DateTime<Utc>) -> Result<(), PlanRefused> {
-    if plan.format != 1 {
-        return Err(PlanRefused::Format(plan.format));
-    }
-    if plan.branch != me.branch {
-        return Err(PlanRefused::OtherBranch(plan.branch.clone()));
-    }
-    if plan.serial < floor {
-        return Err(PlanRefused::Older { serial: plan.serial, floor });
-    }
-    if plan.expires <= now {
-        return Err(PlanRefused::Expired(plan.expires));
-    }
-    Ok(())
 }
 
 /// How a bad end is followed up.
@@ -91,7 +51,7 @@ pub struct Running {
 /// The first step of an accepted plan that names this terminal and is not done yet. `current` is the payload being
 /// installed: what was remembered of it must not stop it.
 pub fn wanted(
-    plan: &Plan,
+    plan: &VerifiedPlan,
     me: &Me,
     running: &Running,
     memory: &Memory,
@@ -99,23 +59,22 @@ pub fn wanted(
     current: Option<&Digest>,
     now: DateTime<Utc>,
 ) -> Wanted {
-    let mut why = None;
-    for step in plan.steps.iter().filter(|s| s.terminals.contains(&me.name)) {
+    let (mut why, serial) = (None, plan.plan().serial);
+    for step in plan.plan().steps.iter().filter(|s| s.terminals.contains(&me.name)) {
         if is_done(step, running, memory) {
             continue;
         }
-        if step.version < running.version && !step.downgrade {
-            let text = format!("{} {} lies below {}, which runs", step.product, step.version, running.version);
-            why = Some(Reason::new("downgrade-not-allowed", text));
+        if let Err(refusal) = check_claim(plan, claim(step, me, running)) {
+            why = Some(reason(&refusal));
             continue;
         }
         let mine = current == Some(&step.payload.sha256);
         // A later step may need this one: the order is the plan's.
-        if let Some(reason) = held_back(step, plan.serial, memory, policy, now).filter(|_| !mine) {
+        if let Some(reason) = held_back(step, serial, memory, policy, now).filter(|_| !mine) {
             return Wanted::Nothing(Some(reason));
         }
         return Wanted::Step(Box::new(Update {
-            serial: plan.serial,
+            serial,
             product: step.product.clone(),
             version: step.version.clone(),
             manifest: step.manifest,
@@ -125,6 +84,12 @@ pub fn wanted(
         }));
     }
     Wanted::Nothing(why)
+}
+
+/// What would be installed by this step.
+fn claim<'a>(step: &'a Step, me: &'a Me, running: &'a Running) -> Claim<'a> {
+    let (manifest, payload) = (step.manifest, step.payload.sha256);
+    Claim { terminal: &me.name, product: &step.product, manifest, payload, installed: Some(&running.version) }
 }
 
 /// Whether the step's payload runs, confirmed. What a slot was provisioned with is taken at its version.
@@ -139,7 +104,8 @@ fn held_back(step: &Step, serial: u64, memory: &Memory, policy: &RetryPolicy, no
         let text = format!("{} {} failed here before: {}", step.product, step.version, blamed.reason.text);
         return Some(Reason::new("failed-before", text));
     }
-    let setback = memory.setbacks.get(payload).filter(|s| serial <= s.serial)?;
+    // Another plan is another chance. Its serial may be lower, too: a new plan key begins anew.
+    let setback = memory.setbacks.get(payload).filter(|s| serial == s.serial)?;
     let again = |text: String| Some(Reason::new(&setback.reason.code, text));
     if setback.then == Then::NextPlan || setback.count > policy.attempts {
         return again(format!("waits for a newer plan, because: {}", setback.reason.text));

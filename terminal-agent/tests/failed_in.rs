@@ -20,10 +20,12 @@ use Comes::{Ends, Nothing, Waits};
 
 const ROWS: &[(&str, Port, Comes)] = &[
     ("idle", Port::Sync, Waits),
+    ("idle", Port::Metadata, Waits),
     ("idle", Port::CommandLine, Waits),
     ("idle", Port::ImageVersion, Waits),
     ("idle", Port::BootRead, Waits),
     ("assigned", Port::Sync, Nothing),
+    ("assigned", Port::Metadata, Nothing),
     ("assigned", Port::Report, Nothing),
     ("assigned", Port::CommandLine, Waits),
     ("assigned", Port::BootRead, Ends("failed", "boot-state-unreadable")),

@@ -52,7 +52,10 @@ fn an_unhealthy_release_is_rolled_back_remembered_and_a_fixed_one_works() {
     let (writes, moves) = (rig.world.writes(), rig.world.moves().len());
     for _ in 0..20 {
         rig.world.advance(std::time::Duration::from_secs(40_000));
-        rig.world.edit_plan(|p| p.expires += TimeDelta::days(1));
+        rig.world.edit_plan(|p| {
+            p.serial += 1;
+            p.expires += TimeDelta::days(1);
+        });
         rig.turns(5);
     }
     assert_eq!(rig.state(), "rolled-back");

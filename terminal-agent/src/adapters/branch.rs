@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fleet_types::Digest;
 use reqwest::Method;
 use service_kit::Secret;
-use service_kit::client::{ClientError, JsonClient, Timeouts};
+use service_kit::client::{ByteStream, ClientError, JsonClient, Timeouts};
 use tokio::sync::Notify;
 use wire::v1::paths;
 use wire::v1::plan::ArtifactRef;
@@ -85,6 +85,10 @@ impl Branch for HttpBranch {
 
     async fn torrent(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError> {
         self.file(&paths::artifact_torrent(&artifact.sha256), max).await
+    }
+
+    async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError> {
+        self.client().get_stream(&paths::metadata(name)).await
     }
 
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, ClientError> {

@@ -12,6 +12,7 @@ use service_kit::telemetry::TelemetryInputs;
 pub struct Inputs {
     pub(super) branch: Branch,
     pub(super) identity: Identity,
+    pub(super) trust: Trust,
     pub(super) paths: Paths,
     pub(super) slots: Slots,
     pub(super) boot: Boot,
@@ -36,6 +37,7 @@ macro_rules! section {
 
 section!(Branch { url: String, join_token_file: PathBuf, tracker_host: String });
 section!(Identity { name: String, model: String });
+section!(Trust { root: PathBuf });
 section!(Paths {
     state_dir: PathBuf,
     data_dir: PathBuf,

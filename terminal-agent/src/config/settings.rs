@@ -24,6 +24,8 @@ pub struct Settings {
     pub branch: BranchSettings,
     /// Who this terminal is.
     pub identity: IdentitySettings,
+    /// The fleet's root file, with which the trust store is begun at the first start.
+    pub trust_root: PathBuf,
     /// Files and folders.
     pub paths: PathSettings,
     /// The two slots.
@@ -114,6 +116,16 @@ impl PathSettings {
         self.state_dir.join("identity.json")
     }
 
+    /// What is believed: the signed metadata that was accepted last.
+    pub fn trust_store(&self) -> PathBuf {
+        self.state_dir.join("trust.json")
+    }
+
+    /// The plan that was accepted last.
+    pub fn accepted(&self) -> PathBuf {
+        self.state_dir.join("plan.json")
+    }
+
     /// A file that `terminal-agent run` makes to ask the service to go on with its packages at once.
     pub fn go_on(&self) -> PathBuf {
         self.state_dir.join("go-on")
@@ -190,6 +202,7 @@ impl TryFrom<Inputs> for Settings {
                 name: name("identity.name", "till-1", inputs.identity.name)?,
                 model: name("identity.model", "kiosk-x86-64", inputs.identity.model)?,
             },
+            trust_root: absolute(inputs.trust.root, "trust.root", "/etc/filial/root.json")?,
             paths: paths(inputs.paths),
             slots: SlotSettings { a: slot("a", inputs.slots.a)?, b: slot("b", inputs.slots.b)? },
             grub_environment: required(

@@ -147,6 +147,9 @@ impl Agent {
         let Ok(index) = read_index(&self.settings, &package) else {
             return self.changed(key, |p| p.prepared = false);
         };
+        if let Err(reason) = self.authorise_package(&package) {
+            return Came::Trouble(reason, false);
+        }
         let place = Place::of(&self.settings.paths.data_dir, &package);
         let file = self.settings.engine.download_dir.join(package.artifact.file_name());
         let unpacked = tokio::task::spawn_blocking(move || place.install(&file, &index)).await;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
 use service_kit::Secret;
-use service_kit::client::ClientError;
+use service_kit::client::{ByteStream, ClientError};
 use terminal_agent::config::Settings;
 use terminal_agent::ports::{
     Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, Host, PortError, Ports, Power, Room,
@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
-use wire::{Code, Envelope, PLAN_PAYLOAD_TYPE, Problem};
+use wire::{Code, Problem};
 
 use super::release::{FOREIGN_TRACKER, TRACKER, TestRelease, digest};
 use super::swarm::FakeSwarm;
@@ -182,8 +182,21 @@ impl Branch for FakeBranch {
 
     async fn sync(&self) -> Result<Sync, ClientError> {
         self.call(Port::Sync)?;
-        let plan = self.0.lock().plan.as_ref().map(|p| Envelope::unsigned(PLAN_PAYLOAD_TYPE, p).unwrap());
-        Ok(Sync { plan, available: Vec::new(), metadata: None })
+        let mut world = self.0.lock();
+        let (forged, plan, now) = (world.forged.clone(), world.plan.clone(), world.now);
+        let plan = forged.or_else(|| plan.map(|p| world.fleet.order(&p, now).unwrap()));
+        let metadata = world.mirror.as_ref().map_or_else(|| world.fleet.version(), |(_, hint)| *hint);
+        Ok(Sync { plan, available: Vec::new(), metadata })
+    }
+
+    async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError> {
+        self.call(Port::Metadata)?;
+        let world = self.0.lock();
+        let file = match &world.mirror {
+            Some((files, _)) => files.get(name).cloned(),
+            None => world.fleet.files().remove(name),
+        };
+        Ok(file.map(|bytes| Box::pin(futures_util::stream::iter([Ok(Bytes::from(bytes))])) as ByteStream))
     }
 
     async fn manifest(&self, wanted: &Digest, max: usize) -> Result<Bytes, ClientError> {

@@ -202,6 +202,8 @@ fn settings(world: &World) -> Settings {
         [identity]
         name = "till-1"
         model = "kiosk"
+        [trust]
+        root = "{root}"
         [paths]
         state_dir = "{state}"
         data_dir = "{data}"
@@ -221,6 +223,7 @@ fn settings(world: &World) -> Settings {
         retry_max_seconds = 30
         "#,
         join = path("join-token"),
+        root = path("root.json"),
         state = path("state"),
         data = path("data"),
         a = path("slot-a"),

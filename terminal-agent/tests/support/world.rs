@@ -12,6 +12,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
 use terminal_agent::ports::DropInEnd;
+use test_kit::TestFleet;
+use wire::Envelope;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Numbered, Report};
 
@@ -27,6 +29,7 @@ pub enum Port {
     DiskSync,
     DiskRead,
     Sync,
+    Metadata,
     Manifest,
     Index,
     Torrent,
@@ -99,7 +102,14 @@ pub struct Inner {
     pub boots: u64,
     pub restart: bool,
     pub branch_up: bool,
+    /// What head office orders: signed when it is asked for, with everything that it names.
     pub plan: Option<Plan>,
+    /// What a compromised branch server hands out in its place.
+    pub forged: Option<Envelope>,
+    /// The fleet's keys, and what they signed.
+    pub fleet: TestFleet,
+    /// The metadata that a compromised branch server serves in place of the fleet's, and what it says of its version.
+    pub mirror: Option<(BTreeMap<String, Vec<u8>>, Option<u64>)>,
     pub releases: Vec<TestRelease>,
     pub faults: BTreeMap<Port, u32>,
     pub reports: Vec<Numbered>,
@@ -137,14 +147,20 @@ impl World {
             slot.write_all(image).unwrap();
             slot.set_len(400_000).unwrap();
         }
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let fleet = TestFleet::new(now).unwrap();
+        File::create(dir.path().join("root.json")).unwrap().write_all(fleet.root_file()).unwrap();
         let inner = Inner {
-            now: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            now,
             uptime: Duration::from_secs(30),
             running: Slot::A,
             boots: 1,
             restart: false,
             branch_up: true,
             plan: None,
+            forged: None,
+            fleet,
+            mirror: None,
             releases: Vec::new(),
             faults: BTreeMap::new(),
             reports: Vec::new(),
@@ -220,6 +236,13 @@ impl World {
 
     pub fn edit_plan(&self, edit: impl FnOnce(&mut Plan)) {
         edit(self.lock().plan.as_mut().unwrap());
+    }
+
+    /// The plan as head office signs it, and everything that it names.
+    pub fn order(&self) -> Envelope {
+        let mut world = self.lock();
+        let (plan, now) = (world.plan.clone().unwrap(), world.now);
+        world.fleet.order(&plan, now).unwrap()
     }
 
     pub fn advance(&self, by: Duration) {
