@@ -95,6 +95,9 @@ impl Kill {
     }
 }
 
+/// Files of metadata by name, and what is said of their version.
+pub type Served = (BTreeMap<String, Vec<u8>>, Option<u64>);
+
 pub struct Inner {
     pub now: DateTime<Utc>,
     pub uptime: Duration,
@@ -109,7 +112,7 @@ pub struct Inner {
     /// The fleet's keys, and what they signed.
     pub fleet: TestFleet,
     /// The metadata that a compromised branch server serves in place of the fleet's, and what it says of its version.
-    pub mirror: Option<(BTreeMap<String, Vec<u8>>, Option<u64>)>,
+    pub mirror: Option<Served>,
     pub releases: Vec<TestRelease>,
     pub faults: BTreeMap<Port, u32>,
     pub reports: Vec<Numbered>,
