@@ -36,6 +36,7 @@ use crate::routes;
         routes::releases::list,
         routes::releases::show,
         routes::releases::approve,
+        routes::releases::sign,
         routes::releases::withdraw,
         routes::branches::list,
         routes::branches::add,

@@ -18,9 +18,11 @@ use crate::operators::doorkeeper::Doorkeeper;
 use crate::operators::passwords::Passwords;
 use crate::releases::claims::Claims;
 use crate::renewals::Renewals;
+use crate::rollout::apply::Issuer;
 use crate::routes::{self, BranchTokens, Streams};
 use crate::store::Store;
 use crate::tracker::Tracker;
+use crate::trust::Trust;
 
 /// Everything that handlers and jobs use. Made once; nothing is ambient.
 pub struct App {
@@ -38,12 +40,16 @@ pub struct App {
     pub tracker: Tracker,
     /// The folders.
     pub store: Store,
+    /// The signed metadata and the keys that sign online.
+    pub trust: Trust,
     /// Who writes which upload.
     pub claims: Claims,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
     /// What is counted.
     pub counters: Counters,
+    /// The metadata may be due to be looked at.
+    pub watch: tokio::sync::Notify,
     /// Something may be due to be put away.
     pub retire: tokio::sync::Notify,
     /// Torrents that the daemon must take anew.
@@ -58,6 +64,13 @@ pub struct App {
     pub anchor: Anchor,
     /// When to stop.
     pub shutdown: Shutdown,
+}
+
+impl App {
+    /// What plans are issued with.
+    pub fn issuer(&self) -> Issuer {
+        Issuer { trust: self.trust.clone(), life: self.settings.plan.life }
+    }
 }
 
 /// The routes of people's programs.

@@ -1,11 +1,14 @@
 //! How the errors of head office's parts become refusals.
 
 use service_kit::server::ApiError;
+use trust::{Refusal, Why};
 use wire::Code;
 use wire::v1::releases::Finding;
 
 use crate::releases::MoveError;
+use crate::releases::signing::SigningError;
 use crate::releases::uploads::UploadError;
+use crate::trust::TrustError;
 
 /// What handlers answer.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -25,6 +28,41 @@ pub fn not_moved(error: MoveError) -> ApiError {
 /// A release that a freeze keeps back, as a refusal.
 pub fn frozen(finding: Finding) -> ApiError {
     ApiError::new(Code::Frozen, finding.cause, finding.remedy)
+}
+
+/// What the library of trust refused, under the code that callers match on.
+pub fn untrusted(refusal: &Refusal) -> ApiError {
+    let code = match refusal.why() {
+        Why::SignAgain => Code::SignAgain,
+        Why::ProposalUnknownKey => Code::UnknownSigner,
+        Why::TooLarge => Code::TooLarge,
+        Why::Storage | Why::StoreDamaged | Why::RoleUnsigned | Why::Crypto => Code::TrustUnavailable,
+        _ => Code::SignatureRefused,
+    };
+    ApiError::new(code, capital(refusal.sentence().to_owned()), refusal.remedy())
+}
+
+impl From<TrustError> for ApiError {
+    fn from(error: TrustError) -> Self {
+        match &error {
+            TrustError::Refused(refusal) => untrusted(refusal).because(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<SigningError> for ApiError {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::Other(other) => {
+                let remedy = "Sign the very archive that was uploaded: `filial release sign`.";
+                Self::new(Code::OtherRelease, other.to_string(), remedy)
+            }
+            SigningError::Refused(refusal) => untrusted(&refusal),
+            SigningError::Trust(error) => error.into(),
+            SigningError::Move(error) => not_moved(error),
+        }
+    }
 }
 
 impl From<UploadError> for ApiError {

@@ -23,6 +23,7 @@ pub mod rollout;
 mod routes;
 mod store;
 mod tracker;
+pub mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,6 +69,9 @@ pub enum RunError {
     /// Passwords cannot be dealt with.
     #[error("passwords cannot be dealt with")]
     Passwords(#[from] PasswordError),
+    /// Signed metadata or its keys cannot be used.
+    #[error("the signed metadata or the keys of [trust] cannot be used")]
+    Trust(#[from] trust::TrustError),
     /// A thread failed.
     #[error("starting failed")]
     Worker(#[from] tokio::task::JoinError),
@@ -93,6 +97,9 @@ pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(
 /// # Errors
 /// Something of that cannot be done.
 pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<Running, RunError> {
+    // First of all: nothing is touched as long as it is not known who may say what.
+    let trust_settings = settings.trust.clone();
+    let trust = tokio::task::spawn_blocking(move || trust::Trust::open(&trust_settings)).await??;
     let store_settings = settings.store.clone();
     let store = tokio::task::spawn_blocking(move || store::Store::open(&store_settings)).await??;
     let pool = connect(&settings.database, &shutdown).await?;
@@ -118,9 +125,11 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         engine: deps.engine,
         tracker: tracker::Tracker::new(access_list),
         store,
+        trust,
         claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
+        watch: tokio::sync::Notify::new(),
         retire: tokio::sync::Notify::new(),
         renewals: renewals::Renewals::default(),
         streams: routes::Streams::default(),
@@ -131,12 +140,14 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     });
     jobs::remove_unknown_archives(&app).await?;
     jobs::take_stock(&app).await?;
+    jobs::watch_once(&app).await;
     let bound = bind(vec![
         listener("operators", people, &app, app::configure_operators),
         listener("machines", machines, &app, app::configure_machines),
     ])?;
     let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
     tasks.push(tokio::spawn(jobs::reconcile(app.clone(), shutdown.clone())));
+    tasks.push(tokio::spawn(jobs::watch_metadata(app.clone(), shutdown.clone())));
     tasks.push(tokio::spawn(jobs::retain(app.clone(), shutdown.clone())));
     tasks.push(tokio::spawn(jobs::keep_house(app, shutdown.clone())));
     Ok(Running { bound, tasks, shutdown })

@@ -12,6 +12,7 @@ use service_kit::database::{DatabaseError, GenericClient};
 use service_kit::server::Metrics;
 
 use crate::db;
+use crate::trust::Expiry;
 
 /// The label of a kind of job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +30,12 @@ struct Freshness {
     heard: &'static str,
 }
 
+/// The label of a role of the signed metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRole {
+    role: String,
+}
+
 type Number = Gauge<u64, AtomicU64>;
 
 /// What there is now: looked up by housekeeping's side, not with each question for metrics.
@@ -39,6 +46,7 @@ pub struct Gauges {
     artifact_bytes: Number,
     archive_bytes: Number,
     branches: Family<Freshness, Number>,
+    metadata_expires: Family<OfRole, Gauge>,
 }
 
 impl Gauges {
@@ -51,7 +59,19 @@ impl Gauges {
         metrics.register("store_archive_bytes", help, this.archive_bytes.clone());
         let help = "Branches by when their servers were last heard";
         metrics.register("branches", help, this.branches.clone());
+        let help = "Seconds until a role of the signed metadata expires; negative once it has";
+        metrics.register("metadata_expires_seconds", help, this.metadata_expires.clone());
         this
+    }
+
+    /// When the roles of the signed metadata expire.
+    pub fn metadata_expires(&self, expiries: &[Expiry], now: DateTime<Utc>) {
+        // A role that is gone is not shown as if it still ran.
+        self.metadata_expires.clear();
+        for expiry in expiries {
+            let role = OfRole { role: expiry.role.to_string() };
+            self.metadata_expires.get_or_create(&role).set((expiry.at - now).num_seconds());
+        }
     }
 
     /// Looks all of them up.

@@ -139,7 +139,7 @@ pub(crate) enum ReleaseCommand {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
-    /// Sign a release with release keys that stay where they are; needs no server
+    /// Sign a release with release keys that stay where they are; needs no server, unless with --post
     ///
     /// Writes a proposal that says what the product's role signs with this release in it. Where more than one signature is
     /// needed, the file travels to the next holder, who gives the same command.
@@ -147,6 +147,16 @@ pub(crate) enum ReleaseCommand {
         after_help = "Example:\n  filial release sign kiosk-2.4.0.upd --metadata ./metadata --key product-kiosk-1.pem"
     )]
     Sign(ReleaseSignArgs),
+    /// Post signatures that were made elsewhere to head office
+    ///
+    /// With enough of them, and once its warnings are accepted, the release goes on by itself.
+    #[command(after_help = "Example:\n  filial release post-signatures kiosk/2.4.0 kiosk-2.4.0.proposal")]
+    PostSignatures {
+        /// Its id, or PRODUCT/VERSION
+        release: String,
+        /// The file that `filial release sign` wrote
+        proposal: PathBuf,
+    },
     /// Upload an update archive; the same command again goes on where it stopped
     #[command(after_help = "Example:\n  filial release upload kiosk-2.4.0.upd --wait")]
     Upload {

@@ -81,6 +81,24 @@ pub struct PreviousRelease {
     pub bytes: u64,
 }
 
+/// The keys that sign a product's releases, and what they signed of this version already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseKeys {
+    /// Nobody was given the product's role.
+    Nobody,
+    /// So many of so many keys must sign; nothing is signed of this version.
+    Holders {
+        /// How many must.
+        threshold: u32,
+        /// How many there are.
+        keys: u32,
+    },
+    /// They signed exactly this release.
+    Signed,
+    /// They signed something else as this version.
+    SignedOtherwise,
+}
+
 /// What is known. `None` means: not known here, so that what depends on it is `unknown`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -98,6 +116,8 @@ pub struct Facts {
     pub branches: Option<Vec<BranchStore>>,
     /// The product's newest published release below this version: `Some(None)` if there is none.
     pub previous: Option<Option<PreviousRelease>>,
+    /// Who signs releases of the product.
+    pub release_keys: Option<ReleaseKeys>,
     /// What became of the shop's own command.
     pub external: Option<External>,
 }
@@ -113,6 +133,7 @@ impl Facts {
             steps: None,
             branches: None,
             previous: None,
+            release_keys: None,
             external: None,
         }
     }

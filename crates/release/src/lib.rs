@@ -23,7 +23,9 @@ mod scan;
 mod tree;
 
 pub use external::External;
-pub use facts::{BranchStore, Facts, PreviousRelease, PublishedStep, Running, RunningVersion, SmallestSlot, StoreRoom};
+pub use facts::{
+    BranchStore, Facts, PreviousRelease, PublishedStep, ReleaseKeys, Running, RunningVersion, SmallestSlot, StoreRoom,
+};
 pub use flaw::{Flaw, Why};
 pub use freeze::{FreezePeriod, Starts, UtcOffset};
 pub use image::{FileSystem, Image};

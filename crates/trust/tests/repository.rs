@@ -264,3 +264,47 @@ proptest! {
         prop_assert!(!accepted || same);
     }
 }
+
+#[test]
+fn a_false_signature_in_a_holders_name_does_not_stand_in_the_way_of_the_holders_own() {
+    let mut fleet = Fleet::new();
+    let proposal = fleet.change(&kiosk(), &[Change::Release(vec![payload("1.0.0")])]).unwrap();
+    let mut kept = proposal.clone();
+    kept.sign(&fleet.kiosk[0]).unwrap();
+    // A stranger sends a signature of something else under the id of the second holder.
+    let mut other = fleet.change(&kiosk(), &[]).unwrap();
+    other.sign(&fleet.kiosk[1]).unwrap();
+    let read = |p: &Proposal| serde_json::from_slice::<serde_json::Value>(&p.to_bytes().unwrap()).unwrap();
+    let mut forged = read(&proposal);
+    forged["signatures"] = read(&other)["signatures"].clone();
+    kept.merge(&Proposal::parse(forged.to_string().as_bytes()).unwrap()).unwrap();
+    let state = fleet.repository.signature_state(&kept).unwrap();
+    assert_eq!((state.signed_by.len(), state.strangers.len(), state.missing), (1, 1, 1));
+    kept.keep_signatures_of(&state.signed_by);
+    assert_eq!(kept.claimed_signers(), state.signed_by);
+    let mut own = proposal;
+    own.sign(&fleet.kiosk[1]).unwrap();
+    kept.merge(&own).unwrap();
+    assert!(fleet.repository.signature_state(&kept).unwrap().complete());
+    fleet.repository.accept(&kept).unwrap();
+}
+
+#[test]
+fn whoever_keeps_the_folder_notices_that_somebody_else_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::new();
+    store::write(folder.path(), &fleet.repository).unwrap();
+    let held = fleet.repository.clone();
+    assert!(!store::has_moved_on(folder.path(), &held).unwrap());
+    fleet.now += TimeDelta::seconds(1);
+    fleet.publish().unwrap();
+    {
+        let _lock = store::lock(folder.path()).unwrap();
+        store::write(folder.path(), &fleet.repository).unwrap();
+    }
+    assert!(store::has_moved_on(folder.path(), &held).unwrap());
+    let _again = store::lock(folder.path()).unwrap();
+    assert_eq!(store::read(folder.path()).unwrap().files(), fleet.repository.files(), "the lock is no metadata");
+    assert_eq!(held.roles().unwrap().len(), 7);
+    assert!(held.roles().unwrap().iter().all(|role| held.expires(role).is_some()));
+}

@@ -106,6 +106,16 @@ codes! {
     NotPublished = "not-published", 409, "The release is not published";
     /// The release has no payload for any terminal of the branch.
     NothingToInstall = "nothing-to-install", 409, "The release does not fit any terminal there";
+    /// A signature that was made against metadata which moved on.
+    SignAgain = "sign-again", 409, "Another change came first";
+    /// A signature of nobody who holds the product's role.
+    UnknownSigner = "unknown-signer", 422, "No release key signed this";
+    /// A signature for something else than the archive that was uploaded.
+    OtherRelease = "other-release", 422, "This signs another release";
+    /// A file of signatures that cannot be used.
+    SignatureRefused = "signature-refused", 422, "The signature cannot be used";
+    /// Head office cannot publish signed metadata now.
+    TrustUnavailable = "trust-unavailable", 503, "Signed metadata cannot be published";
     /// A freeze of the calendar is in force.
     Frozen = "frozen", 409, "A freeze is in force";
     /// An artifact is known but not yet held here.

@@ -20,6 +20,7 @@ pub struct Inputs {
     pub(super) engine: Engine,
     pub(super) tracker: Tracker,
     pub(super) plan: Plan,
+    pub(super) trust: Trust,
     pub(super) branches: Branches,
     pub(super) uploads: Uploads,
     pub(super) policy: PolicySection,
@@ -69,6 +70,15 @@ pub(super) struct Tracker {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Plan {
+    pub expires_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Trust {
+    pub metadata: Option<PathBuf>,
+    pub keys: Option<PathBuf>,
+    pub signing: Option<String>,
     pub expires_days: Option<u32>,
 }
 

@@ -14,7 +14,7 @@ use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
 use super::Inputs;
-use super::inputs::{Branches, Encoding, Operators, Plan, Tracker, Uploads};
+use super::inputs::{Branches, Encoding, Operators, Plan, Tracker, Trust, Uploads};
 
 /// Everything that head office is told.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Settings {
     pub tracker: TrackerSettings,
     /// Plans.
     pub plan: PlanSettings,
+    /// Signed metadata.
+    pub trust: TrustSettings,
     /// How long a join token of a branch may be used.
     pub join_token_life: TimeDelta,
     /// Uploads.
@@ -96,6 +98,28 @@ pub struct PlanSettings {
     pub life: TimeDelta,
 }
 
+/// Signed metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustSettings {
+    /// The folder of metadata that `filial trust init` made, which head office keeps from then on. Absolute.
+    pub metadata: PathBuf,
+    /// The folder of keys that sign online. Absolute.
+    pub keys: PathBuf,
+    /// Who signs releases.
+    pub signing: Signing,
+    /// How long snapshot and timestamp last. They are renewed at half of that.
+    pub life: TimeDelta,
+}
+
+/// Who signs releases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signing {
+    /// Head office, as soon as they are approved: for small shops. Where it lacks a product's keys, as [`Signing::Offline`].
+    Online,
+    /// The holders of the release keys, elsewhere; a release waits for their signatures.
+    Offline,
+}
+
 /// Uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadSettings {
@@ -133,6 +157,7 @@ impl TryFrom<Inputs> for Settings {
             engine: engine(inputs.engine.transmission)?,
             tracker: tracker(inputs.tracker)?,
             plan: plan(&inputs.plan)?,
+            trust: trust(inputs.trust)?,
             join_token_life: join_token_life(&inputs.branches)?,
             uploads: uploads(&inputs.uploads, &policy)?,
             policy,
@@ -188,6 +213,24 @@ fn tracker(inputs: Tracker) -> Result<TrackerSettings, ConfigError> {
 fn plan(inputs: &Plan) -> Result<PlanSettings, ConfigError> {
     let days = within(inputs.expires_days.unwrap_or(30), 1, 3650, "plan.expires_days")?;
     Ok(PlanSettings { life: TimeDelta::days(i64::from(days)) })
+}
+
+fn trust(inputs: Trust) -> Result<TrustSettings, ConfigError> {
+    let signing = match inputs.signing.as_deref() {
+        None | Some("offline") => Signing::Offline,
+        Some("online") => Signing::Online,
+        Some(other) => {
+            return Err(ConfigError::bad("trust.signing", format!("{other:?} is neither online nor offline")));
+        }
+    };
+    // Clients keep what they have for so long when head office is away; longer, and a stolen key serves longer.
+    let days = within(inputs.expires_days.unwrap_or(7), 1, 90, "trust.expires_days")?;
+    Ok(TrustSettings {
+        metadata: absolute(inputs.metadata, "trust.metadata", "/var/lib/filial/trust/metadata")?,
+        keys: absolute(inputs.keys, "trust.keys", "/etc/filial/head-office/keys")?,
+        signing,
+        life: TimeDelta::days(i64::from(days)),
+    })
 }
 
 fn join_token_life(inputs: &Branches) -> Result<TimeDelta, ConfigError> {
@@ -265,6 +308,9 @@ mod tests {
             ("session_hours = 12", "session_hours = 0", "operators.session_hours"),
             ("expires_days = 30", "expires_days = 0", "plan.expires_days"),
             ("\"/var/lib/filial/store\"", "\"store\"", "store.folder"),
+            ("signing = \"offline\"", "signing = \"maybe\"", "trust.signing"),
+            ("\"/etc/filial/head-office/keys\"", "\"keys\"", "trust.keys"),
+            ("expires_days = 7", "expires_days = 0", "trust.expires_days"),
             ("confirm_deadline_seconds = 20", "confirm_deadline_seconds = -1", "tracker.confirm_deadline_seconds"),
         ] {
             let error = settings(&EXAMPLE.replace(from, to)).unwrap_err().to_string();

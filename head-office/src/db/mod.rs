@@ -16,6 +16,7 @@ pub mod plans;
 pub mod releases;
 pub mod reports;
 pub mod sessions;
+pub mod signatures;
 pub mod terminal_packages;
 pub mod terminals;
 pub mod tokens;
@@ -49,6 +50,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     releases::STATEMENTS,
     reports::STATEMENTS,
     sessions::STATEMENTS,
+    signatures::STATEMENTS,
     terminal_packages::STATEMENTS,
     terminals::STATEMENTS,
     tokens::STATEMENTS,

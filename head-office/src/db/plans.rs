@@ -14,12 +14,15 @@ service_kit::statements! {
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[], $6::jsonb[],
             $7::jsonb[])";
     REMOVE_OF_BRANCH = "DELETE FROM plans WHERE branch = $1";
-    NEWEST = "SELECT branch, serial, issued, expires, steps, packages FROM plans WHERE branch = $1
-        ORDER BY serial DESC LIMIT 1";
+    NEWEST = "SELECT branch, serial, issued, expires, steps, packages,
+            jsonb_path_query_array(envelope, '$.signatures[*].keyid') AS signers
+        FROM plans WHERE branch = $1 ORDER BY serial DESC LIMIT 1";
     NAMING = "SELECT count(*) AS count FROM plans
         WHERE branch = $1 AND expires > $2 AND (steps @> $3 OR packages @> $3)";
     // One look into the index for each branch, however many plans it ever had.
-    NEWEST_OF = "SELECT p.branch, p.serial, p.issued, p.expires, p.steps, p.packages FROM unnest($1::text[]) AS b (name)
+    NEWEST_OF = "SELECT p.branch, p.serial, p.issued, p.expires, p.steps, p.packages,
+            jsonb_path_query_array(p.envelope, '$.signatures[*].keyid') AS signers
+        FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
@@ -39,6 +42,8 @@ pub struct PlanRow {
     pub steps: Vec<Step>,
     /// The packages that it names.
     pub packages: Vec<Step>,
+    /// The ids of the keys that its envelope says signed it.
+    pub signers: Vec<String>,
 }
 
 impl PlanRow {
@@ -56,6 +61,7 @@ fn from_row(row: &Row) -> Result<PlanRow, DatabaseError> {
         expires: get(row, "expires")?,
         steps: json(row, "steps")?.unwrap_or_default(),
         packages: json(row, "packages")?.unwrap_or_default(),
+        signers: json(row, "signers")?.unwrap_or_default(),
     })
 }
 

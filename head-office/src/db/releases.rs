@@ -18,14 +18,14 @@ service_kit::statements! {
     TOUCHED = "SELECT touched_at FROM releases WHERE id = $1";
     KNOWN = "SELECT id FROM releases WHERE id = ANY($1)";
     SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
-        created_at, changed_at FROM releases WHERE id = $1";
+        created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE id = $1";
     SELECT_FOR_UPDATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
-        progress, created_at, changed_at FROM releases WHERE id = $1 FOR UPDATE";
+        progress, created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE id = $1 FOR UPDATE";
     NEWEST = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
-        created_at, changed_at FROM releases WHERE (created_at, id) < ($1, $2)
+        created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE (created_at, id) < ($1, $2)
         ORDER BY created_at DESC, id DESC LIMIT $3";
     NEWEST_OF_VERSION = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
-        created_at, changed_at FROM releases
+        created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases
         WHERE product = $4 AND version = $5 AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
     PLACE = "SELECT created_at FROM releases WHERE id = $1";
     COUNT = "SELECT count(*) FROM releases";
@@ -33,10 +33,11 @@ service_kit::statements! {
         ORDER BY id LIMIT $2";
     ENDED = "SELECT id FROM releases WHERE id = ANY($1) AND state IN ('rejected', 'published', 'withdrawn')";
     PUBLISHED = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
-        progress, created_at, changed_at FROM releases WHERE state = 'published' AND product = $1 AND version = $2
+        progress, created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE state = 'published' AND product = $1 AND version = $2
         FOR SHARE";
     SET_STATE = "UPDATE releases SET state = $3, reason = $4, progress = NULL, changed_at = $5
         WHERE id = $1 AND state = $2";
+    WAITING = "SELECT id FROM releases WHERE state = 'awaiting-signature' ORDER BY changed_at, id LIMIT $1";
     SET_REASON = "UPDATE releases SET reason = $2 WHERE id = $1";
     SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1 AND state IN ('validating', 'publishing')";
     SET_JUDGED = "UPDATE releases SET product = $2, version = $3, manifest = $4, manifest_sha256 = $5, report = $6
@@ -78,6 +79,8 @@ pub struct ReleaseRow {
     pub created: DateTime<Utc>,
     /// When its state last changed.
     pub changed: DateTime<Utc>,
+    /// Whether somebody accepted what is to be accepted of it.
+    pub accepted: bool,
 }
 
 impl ReleaseRow {
@@ -95,6 +98,7 @@ impl ReleaseRow {
             progress: json(row, "progress")?,
             created: get(row, "created_at")?,
             changed: get(row, "changed_at")?,
+            accepted: get(row, "accepted")?,
         })
     }
 }
@@ -234,6 +238,14 @@ pub async fn published<C: GenericClient>(
 ) -> Result<Option<ReleaseRow>, DatabaseError> {
     let row = query_opt(c, PUBLISHED, &[&product.as_str(), &version.to_string()]).await?;
     row.as_ref().map(ReleaseRow::from_row).transpose()
+}
+
+/// Releases that wait for people, at most `limit`, those that wait longest first.
+///
+/// # Errors
+/// As every statement.
+pub async fn waiting<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<Uuid>, DatabaseError> {
+    query(c, WAITING, &[&limit]).await?.iter().map(|row| get(row, "id")).collect()
 }
 
 /// Moves a release from one state to another and clears its progress. False if it was not in `from`.

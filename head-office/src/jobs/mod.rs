@@ -2,6 +2,7 @@
 //! kill -9 from what the database and the disk hold.
 
 mod housekeeping;
+mod metadata;
 mod meter;
 mod publish;
 mod reconcile;
@@ -17,6 +18,7 @@ use crate::app::App;
 use crate::releases::MoveError;
 
 pub use housekeeping::{keep_house, remove_unknown_archives};
+pub use metadata::{watch_metadata, watch_once};
 pub use meter::{Meter, measured};
 pub use reconcile::reconcile;
 pub use retention::retain;

@@ -1,7 +1,9 @@
-//! Job `publish`: encode → hash → store; then access list → confirmed → seeded and announced → visible to branches.
+//! Job `publish`: encode → hash → store; signed metadata; then access list → confirmed → seeded and announced → visible to
+//! branches.
 //!
-//! In this order a crash between any two steps leaves nothing that a branch could see and not get: the tracker may
-//! know a torrent that nobody announces, the daemon may seed what no plan names; the next attempt goes on from there.
+//! In this order a crash between any two steps leaves nothing that a branch could see and not get or not believe: the metadata
+//! may vouch for what no plan names, the tracker may know a torrent that nobody announces, the daemon may seed what no plan
+//! names; the next attempt goes on from there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use swarm::{EngineError, Torrent, torrent};
+use trust::Why;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
 
@@ -22,7 +25,7 @@ use crate::db;
 use crate::db::payloads::PayloadRow;
 use crate::holds::Reader;
 use crate::releases::publish::{self, Hashed, PublishError};
-use crate::releases::{PUBLISH, advance};
+use crate::releases::{PUBLISH, advance, signing};
 
 /// How often a daemon that verifies is asked.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -35,6 +38,7 @@ const STUCK: Duration = Duration::from_secs(30);
 enum Stage {
     #[default]
     Encoding,
+    Signing,
     Listing,
     Seeding,
     Showing,
@@ -60,6 +64,8 @@ impl JobHandler for Publish {
         if self.was_withdrawn(context, id).await? {
             // Whatever came of it, nobody wants it.
             self.undo(context, id).await?;
+            // What was signed meanwhile the watch over the metadata takes back.
+            self.0.watch.notify_one();
             return Ok(());
         }
         outcome
@@ -107,8 +113,9 @@ impl Publish {
             let (store, payload) = (self.0.store.clone(), row.payload.sha256);
             let _ = tokio::task::spawn_blocking(move || publish::clean_up(&store, &payload)).await;
         }
-        let artifacts: Vec<ArtifactRef> =
-            self.payloads(context, id).await?.into_iter().filter_map(|row| row.artifact).collect();
+        let rows = self.payloads(context, id).await?;
+        self.vouch(context, id, &rows).await?;
+        let artifacts: Vec<ArtifactRef> = rows.into_iter().filter_map(|row| row.artifact).collect();
         self.list(context, id, &artifacts).await?;
         self.seed(context, id, &artifacts).await?;
         self.show(context, id).await
@@ -199,6 +206,27 @@ impl Publish {
         Ok(in_use)
     }
 
+    /// Publishes signed metadata that vouches for the payloads and says which artifacts are theirs. Head office signs the
+    /// payloads itself only if it is told to.
+    async fn vouch(&self, context: &JobContext, id: Uuid, rows: &[PayloadRow]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Signing }).await?;
+        self.check(context, id).await?;
+        announce(context, id, "signing", 0, 1).await?;
+        let release = {
+            let client = connection(&context.pool).await?;
+            db::releases::find(&client, id).await?
+        };
+        let payloads = release.map(|release| signing::of_rows(&release, rows)).unwrap_or_default();
+        if payloads.is_empty() {
+            return Err(JobError::GiveUp("The release has no payloads that could be signed.".to_owned()));
+        }
+        let artifacts = rows.iter().filter_map(signing::artifact_of).collect();
+        self.0.trust.vouch(payloads, artifacts, context.clock.now()).await.map_err(|error| match error.why() {
+            Some(Why::NotSigned | Why::ProposalContent) => JobError::GiveUp(error.to_string()),
+            _ => JobError::Retry(error.to_string()),
+        })
+    }
+
     async fn list(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
         context.save_state(&State { stage: Stage::Listing }).await?;
         announce(context, id, "listing", 0, 1 + artifacts.len() as u64).await?;
@@ -258,7 +286,8 @@ impl Publish {
         }
     }
 
-    /// From `publishing` to `published`: from this commit on plans may name it.
+    /// From `publishing` to `published`: from this commit on plans may name it. Never while the metadata does not vouch for it,
+    /// whatever became of them since they were signed.
     async fn show(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
         context.save_state(&State { stage: Stage::Showing }).await?;
         let mut client = connection(&context.pool).await?;
@@ -266,6 +295,11 @@ impl Publish {
         if let Some(release) = db::releases::lock(&transaction, id).await?
             && release.state == ReleaseState::Publishing
         {
+            let rows = db::payloads::of_releases(&transaction, &[id]).await?;
+            let artifacts: Vec<_> = rows.iter().filter_map(signing::artifact_of).collect();
+            if !self.0.trust.vouches(&signing::of_rows(&release, &rows), &artifacts) {
+                return Err(JobError::Retry("The signed metadata changed meanwhile and does not vouch for it.".into()));
+            }
             let now = context.clock.now();
             advance(&transaction, &release, ReleaseState::Published, None, now).await.map_err(moved)?;
         }

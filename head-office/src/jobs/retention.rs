@@ -112,6 +112,7 @@ pub async fn put_away(app: &App, artifacts: &[ArtifactRef]) -> Result<(), Retent
     if dropped.is_empty() {
         return Ok(());
     }
+    app.watch.notify_one();
     app.tracker.list_all(&app.pool).await?;
     for (artifact, _eviction) in &dropped {
         match tokio::fs::remove_file(app.store.artifact(artifact)).await {

@@ -48,10 +48,14 @@ impl JobHandler for Validate {
         })?;
         let policy = &self.0.settings.policy;
         let external = external(context, &scan, policy).await?;
+        // A product may have been given its keys just now.
+        let looked = self.0.trust.look_again(context.clock.now()).await;
+        looked.map_err(|e| JobError::Retry(e.to_string()))?;
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
         let now = context.clock.now();
-        let judged = ingest::judge(&transaction, id, &scan, external, policy, now).await.map_err(moved)?;
+        let trust = &self.0.trust;
+        let judged = ingest::judge(&transaction, id, &scan, external, policy, trust, now).await.map_err(moved)?;
         commit(transaction).await?;
         if judged == Some(ReleaseState::Rejected) {
             remove_archive(&self.0, id).await;

@@ -6,16 +6,17 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
-use release::{External, FREEZE_CALENDAR, Policy, Scan};
+use release::{External, Facts, Policy, Scan};
 use service_kit::database::{DatabaseError, GenericClient};
 use uuid::Uuid;
 use wire::v1::plan::PayloadRef;
-use wire::v1::releases::{Report, Verdict};
 
-use super::{MoveError, advance, facts};
+use super::gate::{self, Judged};
+use super::{MoveError, advance, facts, signing};
 use crate::db;
 use crate::db::payloads::NewPayload;
-use crate::db::releases::Judged;
+use crate::db::releases::Judged as JudgedRow;
+use crate::trust::Trust;
 
 /// Reads the archive once. Blocking. `progress` hears the bytes read; `cancelled` stops it with an error.
 ///
@@ -53,6 +54,7 @@ pub async fn judge<C: GenericClient>(
     scan: &Scan,
     external: Option<External>,
     policy: &Policy,
+    trust: &Trust,
     now: DateTime<Utc>,
 ) -> Result<Option<ReleaseState>, MoveError> {
     let Some(release) = db::releases::lock(c, id).await? else { return Ok(None) };
@@ -64,9 +66,12 @@ pub async fn judge<C: GenericClient>(
         // Two archives of one version judged at once would both find it free.
         db::releases::lock_product(c, &manifest.product).await?;
     }
-    let report = release::evaluate(scan, &facts::gather(c, scan, external, now).await?, policy);
+    let signs = manifest.zip(scan.manifest.as_ref()).map(|(m, read)| signing::of_manifest(m, read.sha256));
+    let keys = manifest.zip(signs.as_ref()).map(|(m, payloads)| trust.release_keys(&m.product, payloads));
+    let facts = Facts { release_keys: keys, ..facts::gather(c, scan, external, now).await? };
+    let report = release::evaluate(scan, &facts, policy);
     let read = scan.manifest.as_ref();
-    let judged = Judged {
+    let judged = JudgedRow {
         product: manifest.map(|m| &m.product),
         version: manifest.map(|m| &m.version),
         manifest: read.map(|m| m.bytes.as_slice()),
@@ -74,40 +79,25 @@ pub async fn judge<C: GenericClient>(
         report: &report,
     };
     db::releases::set_judged(c, id, &judged).await?;
-    let (to, reason) = verdict(&report);
-    if to != ReleaseState::Rejected {
-        store_payloads(c, id, scan).await?;
-    }
+    let waits = match (gate::judged(&report), manifest.zip(signs)) {
+        (Judged::Rejected(reason), _) => {
+            advance(c, &release, ReleaseState::Rejected, Some(&reason), now).await?;
+            return Ok(Some(ReleaseState::Rejected));
+        }
+        // Without a manifest some rule failed.
+        (Judged::Open { .. }, None) => return Ok(None),
+        (Judged::Open { to_accept }, Some((manifest, payloads))) => {
+            store_payloads(c, id, scan).await?;
+            let signed = signing::so_far(trust, &manifest.product, &payloads, None);
+            gate::reason_to_wait(to_accept.as_deref(), &signed)
+        }
+    };
+    let (to, reason) = match waits {
+        None => (ReleaseState::Approved, None),
+        Some(reason) => (ReleaseState::AwaitingSignature, Some(reason)),
+    };
     advance(c, &release, to, reason.as_deref(), now).await?;
     Ok(Some(to))
-}
-
-/// Where a report leads, and the sentence that says why. A freeze passes by itself: what fails for no other reason
-/// waits for somebody who approves it afterwards.
-fn verdict(report: &Report) -> (ReleaseState, Option<String>) {
-    let named = |verdict: Verdict| {
-        let ids: Vec<&str> = report.findings.iter().filter(|f| f.verdict == verdict).map(|f| f.id.as_str()).collect();
-        ids.join(", ")
-    };
-    let unsettled = report.findings.iter().filter(|f| f.verdict > Verdict::Warn);
-    if report.verdict() == Verdict::Fail && unsettled.clone().all(|f| f.id == FREEZE_CALENDAR) {
-        let remedy = unsettled.map(|f| f.remedy.as_str()).collect::<Vec<_>>().join(" ");
-        let warnings = match named(Verdict::Warn) {
-            ids if ids.is_empty() => String::new(),
-            ids => format!(" Warnings to be accepted: {ids}."),
-        };
-        return (ReleaseState::AwaitingSignature, Some(format!("{remedy}{warnings}")));
-    }
-    match report.verdict() {
-        Verdict::Pass => (ReleaseState::Approved, None),
-        Verdict::Warn => {
-            (ReleaseState::AwaitingSignature, Some(format!("Warnings to be accepted: {}.", named(Verdict::Warn))))
-        }
-        Verdict::Unknown => {
-            (ReleaseState::Rejected, Some(format!("Rules that could not be evaluated: {}.", named(Verdict::Unknown))))
-        }
-        Verdict::Fail => (ReleaseState::Rejected, Some(format!("Rules that failed: {}.", named(Verdict::Fail)))),
-    }
 }
 
 async fn store_payloads<C: GenericClient>(c: &C, id: Uuid, scan: &Scan) -> Result<(), DatabaseError> {

@@ -1,13 +1,15 @@
 //! Releases at head office: [`uploads`] (files that grow durably), [`claims`] (who may write them), [`ending`] (uploads
-//! that never become whole), [`ingest`] (one pass, then the rules), [`publish`] (encode, list, seed, show),
-//! [`withdraw`], and how a release moves from state to state.
+//! that never become whole), [`ingest`] (one pass, then the rules), [`gate`] (what it waits for), [`signing`] (who vouches for
+//! it), [`publish`] (encode, list, seed, show), [`withdraw`], and how a release moves from state to state.
 
 pub mod claims;
 pub mod ending;
 mod facts;
 mod freeze;
+mod gate;
 pub mod ingest;
 pub mod publish;
+pub mod signing;
 pub mod uploads;
 mod view;
 mod withdraw;

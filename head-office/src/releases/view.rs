@@ -35,6 +35,7 @@ pub async fn view_all<C: GenericClient>(
     for row in db::payloads::of_releases(c, &ids).await? {
         payloads.entry(row.release).or_default().push(ReleasePayload { payload: row.payload, artifact: row.artifact });
     }
+    let mut signatures = db::signatures::of_releases(c, &ids).await?;
     let mut releases = Vec::with_capacity(rows.len());
     for row in rows {
         let received_bytes = match row.state {
@@ -54,6 +55,7 @@ pub async fn view_all<C: GenericClient>(
             received_bytes,
             manifest: row.manifest,
             report: row.report,
+            signatures: signatures.remove(&row.id),
             payloads,
             progress: row.progress,
             created: row.created,

@@ -1,13 +1,13 @@
 //! Taking a release back: it ends, its assignments end with it, and every branch that had one gets a plan without it.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
 use service_kit::database::GenericClient;
 
 use super::{MoveError, advance};
 use crate::db;
 use crate::db::releases::ReleaseRow;
-use crate::rollout::apply;
+use crate::rollout::apply::{self, Issuer};
 
 /// What withdrawing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub async fn withdraw<C: GenericClient>(
     reason: &str,
     by: &str,
     now: DateTime<Utc>,
-    plan_life: TimeDelta,
+    issuer: &Issuer,
 ) -> Result<Withdrawal, MoveError> {
     advance(c, release, ReleaseState::Withdrawn, Some(reason), now).await?;
     db::releases::set_withdrawn_by(c, release.id, by).await?;
     let branches = db::assignments::remove_of_release(c, release.id).await?;
-    let outcomes = apply::refresh_all(c, &branches, now, plan_life).await?;
+    let outcomes = apply::refresh_all(c, &branches, now, issuer).await?;
     Ok(Withdrawal { branches: branches.len(), plans: outcomes.iter().filter(|o| o.issued.is_some()).count() })
 }

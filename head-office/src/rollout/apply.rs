@@ -1,4 +1,4 @@
-//! Does what [`super::plan`] decided: loads the branch, seals the plan, stores it and wakes the branch, in one
+//! Does what [`super::plan`] decided: loads the branch, signs the plan, stores it and wakes the branch, in one
 //! transaction. Idempotent: with nothing changed it changes nothing.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,17 +9,26 @@ use service_kit::database::{DatabaseError, GenericClient, outbox};
 use uuid::Uuid;
 use wire::v1::plan::Plan;
 use wire::v1::sync::Event;
-use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use super::plan::{self, Assignment, Fleet, Payload, Previous, Proposal, Terminal};
 use crate::db;
 use crate::db::plans::PlanRow;
+use crate::trust::Trust;
 
 /// Most terminals of one branch that are planned for.
 pub const MAX_TERMINALS: i64 = 10_000;
 
 /// Branches that are planned for with one set of statements.
 const BATCH: usize = 100;
+
+/// What plans are issued with.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// Signs them.
+    pub trust: Trust,
+    /// How long they are accepted.
+    pub life: TimeDelta,
+}
 
 /// What became of a look at a branch.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,9 +52,9 @@ pub async fn refresh<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     now: DateTime<Utc>,
-    life: TimeDelta,
+    issuer: &Issuer,
 ) -> Result<Outcome, DatabaseError> {
-    let outcome = refresh_batch(c, std::slice::from_ref(branch), now, life).await?.pop();
+    let outcome = refresh_batch(c, std::slice::from_ref(branch), now, issuer).await?.pop();
     outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome"))
 }
 
@@ -58,11 +67,11 @@ pub async fn refresh_all<C: GenericClient>(
     c: &C,
     branches: &[BranchName],
     now: DateTime<Utc>,
-    life: TimeDelta,
+    issuer: &Issuer,
 ) -> Result<Vec<Outcome>, DatabaseError> {
     let mut outcomes = Vec::with_capacity(branches.len());
     for batch in branches.chunks(BATCH) {
-        outcomes.extend(refresh_batch(c, batch, now, life).await?);
+        outcomes.extend(refresh_batch(c, batch, now, issuer).await?);
     }
     Ok(outcomes)
 }
@@ -71,22 +80,21 @@ async fn refresh_batch<C: GenericClient>(
     c: &C,
     branches: &[BranchName],
     now: DateTime<Utc>,
-    life: TimeDelta,
+    issuer: &Issuer,
 ) -> Result<Vec<Outcome>, DatabaseError> {
     let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
     db::branches::lock_all(c, &names).await?;
     let mut fleets = load(c, &names).await?;
     let mut previous: HashMap<BranchName, Previous> =
-        db::plans::newest_of(c, &names).await?.into_iter().map(from_row).collect();
+        db::plans::newest_of(c, &names).await?.into_iter().map(|row| from_row(row, issuer)).collect();
     let (mut outcomes, mut issued, mut replaced) = (Vec::new(), Vec::new(), BTreeSet::new());
     for branch in branches {
         let fleet = fleets.remove(branch).unwrap_or_default();
         let previous = previous.remove(branch);
         let proposal = plan::propose(&fleet);
-        let plan = plan::issue(branch, &proposal, previous.as_ref(), now, life);
+        let plan = plan::issue(branch, &proposal, previous.as_ref(), now, issuer.life);
         if let Some(plan) = &plan {
-            let envelope =
-                Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan).map_err(|e| DatabaseError::value("envelope", e))?;
+            let envelope = issuer.trust.seal(plan).map_err(|e| DatabaseError::value("envelope", e))?;
             issued.push((plan.clone(), envelope));
             let named = previous.iter().flat_map(|p| p.steps.iter().chain(&p.packages));
             replaced.extend(named.map(|step| step.artifact.sha256));
@@ -146,9 +154,10 @@ async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<Bran
     Ok(fleets)
 }
 
-fn from_row(row: PlanRow) -> (BranchName, Previous) {
-    let PlanRow { branch, serial, issued, expires, steps, packages } = row;
-    (branch, Previous { serial, issued, expires, steps, packages })
+fn from_row(row: PlanRow, issuer: &Issuer) -> (BranchName, Previous) {
+    let PlanRow { branch, serial, issued, expires, steps, packages, signers } = row;
+    let sealed = issuer.trust.sealed(signers.iter().map(String::as_str));
+    (branch, Previous { serial, issued, expires, steps, packages, sealed })
 }
 
 fn payload(row: &db::payloads::PayloadRow) -> Option<Payload> {

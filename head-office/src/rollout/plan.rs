@@ -125,6 +125,8 @@ pub struct Previous {
     pub steps: Vec<Step>,
     /// The packages that it names.
     pub packages: Vec<Step>,
+    /// Whether present plan keys signed it: those before them may have been stolen.
+    pub sealed: bool,
 }
 
 /// Decides the steps for a branch.
@@ -161,7 +163,8 @@ pub fn propose(fleet: &Fleet) -> Proposal {
     proposal
 }
 
-/// The plan to issue now, or none if the previous one says the same and is in the first half of its life.
+/// The plan to issue now, or none if the previous one says the same, is signed by present keys, and is in the first half of
+/// its life.
 ///
 /// A branch that was never told anything gets no empty plan; one whose terminals all fell out does.
 pub fn issue(
@@ -175,7 +178,7 @@ pub fn issue(
         None => !(proposal.steps.is_empty() && proposal.packages.is_empty()),
         Some(previous) => {
             let says_the_same = previous.steps == proposal.steps && previous.packages == proposal.packages;
-            !says_the_same || is_past_half(previous, now)
+            !says_the_same || !previous.sealed || is_past_half(previous, now)
         }
     };
     needed.then(|| Plan {

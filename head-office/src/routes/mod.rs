@@ -9,6 +9,7 @@ pub mod branches;
 pub mod enrol;
 pub mod events;
 pub mod incidents;
+pub mod metadata;
 pub mod operators;
 mod page;
 pub mod releases;
@@ -55,6 +56,7 @@ pub fn operators() -> Vec<Route> {
         Route::get("/v1/releases", Viewer, || web::to(releases::list)),
         Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),
         Route::post("/v1/releases/{id}/approve", ReleaseManager, || web::to(releases::approve)),
+        Route::post("/v1/releases/{id}/signatures", ReleaseManager, || web::to(releases::sign)),
         Route::post("/v1/releases/{id}/withdraw", Operator, || web::to(releases::withdraw)),
         Route::get("/v1/branches", Viewer, || web::to(branches::list)),
         Route::post("/v1/branches", Admin, || web::to(branches::add)),
@@ -77,6 +79,7 @@ pub fn machines() -> Vec<Route> {
     vec![
         Route::post("/v1/enrol", JoinToken, || web::to(enrol::enrol)),
         Route::get("/v1/sync", Branch, || web::to(sync::sync)),
+        Route::get("/v1/metadata/{name}", Branch, || web::to(metadata::metadata)),
         Route::get("/v1/events", Branch, || web::to(events::events)),
         Route::post("/v1/reports", Branch, || web::to(reports::report)),
         Route::get("/v1/artifacts/{sha256}/index", Branch, || web::to(artifacts::index)),

@@ -1,12 +1,14 @@
 //! Releases.
 
-use actix_web::web::{Data, Json, Path, Query};
+use actix_web::web::{Data, Json, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
 use fleet_types::{ProductName, ReleaseState, Version};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
+use trust::repository::{MAX_PROPOSAL, Proposal, SignedPayload};
 use uuid::Uuid;
 use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
 use wire::{Code, Problem};
@@ -14,11 +16,12 @@ use wire::{Code, Problem};
 use crate::app::App;
 use crate::audit::{self, Change};
 use crate::db;
-use crate::db::releases::After;
-use crate::error::{ApiResult, frozen, not_moved};
+use crate::db::releases::{After, ReleaseRow};
+use crate::error::{ApiResult, frozen, not_moved, untrusted};
 use crate::jobs::remove_archive;
-use crate::releases::{advance, settle_freeze, view, view_all, withdraw as take_back};
+use crate::releases::{settle_freeze, signing, view, view_all, withdraw as take_back};
 use crate::routes::page;
+use crate::trust::Standing;
 
 /// Releases on one page, unless the caller says otherwise.
 const PAGE: u32 = 100;
@@ -77,10 +80,10 @@ pub async fn show(app: Data<App>, id: Path<Uuid>) -> ApiResult<Json<Release>> {
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
-/// Accept a release's warnings: it will be published.
+/// Accept a release's warnings: it will be published, once it is signed.
 #[utoipa::path(post, path = "/v1/releases/{id}/approve", tag = "releases", params(("id" = Uuid, Path)),
     request_body = Approve, responses(
-    (status = 200, description = "The release, approved", body = Release),
+    (status = 200, description = "The release, approved, or waiting for signatures alone", body = Release),
     (status = 409, description = "It does not wait for this, or a freeze is in force", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "No reason was given", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -95,14 +98,64 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
         let detail = format!("The release is {} and waits for nobody's approval.", release.state);
         return Err(ApiError::new(Code::WrongState, detail, "Only a release in awaiting-signature can be approved."));
     }
+    if release.accepted || release.report.is_some() && signing::to_accept(&release).is_none() {
+        let detail = "There is nothing to accept: the release waits for signatures of release keys.";
+        let remedy =
+            "Sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";
+        return Err(ApiError::new(Code::WrongState, detail, remedy));
+    }
     let now = app.clock.now();
     settle_freeze(&transaction, &release, &app.settings.policy, now).await?.map_err(frozen)?;
-    advance(&transaction, &release, ReleaseState::Approved, None, now).await.map_err(not_moved)?;
     db::releases::set_approved(&transaction, *id, &caller.name, &reason).await?;
+    let accepted = ReleaseRow { accepted: true, ..release.clone() };
+    let state = signing::settle(&transaction, &app.trust, &accepted, now).await?;
     let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
-    let change = change.after(json!({ "state": ReleaseState::Approved }));
+    let change = change.after(json!({ "state": state, "accepted": true }));
     audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(release = %id, by = caller.name, reason, "warnings accepted");
+    let row =
+        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    Ok(Json(view(&client, &app.store, row).await?))
+}
+
+/// Post signatures of a release: a file that `filial release sign` wrote, as it is. One file after the other may come, by one
+/// holder or several; with enough of them, and once its warnings are accepted, the release goes on by itself.
+#[utoipa::path(post, path = "/v1/releases/{id}/signatures", tag = "releases", params(("id" = Uuid, Path)),
+    request_body(content = Vec<u8>, content_type = "application/json"), responses(
+    (status = 200, description = "The release; who signed, and how many signatures are missing", body = Release),
+    (status = 409, description = "It does not wait for signatures, or another change of the product came first: sign again",
+        body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "The file is longer than any", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "It signs something else, or nobody signed it who may", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload) -> ApiResult<Json<Release>> {
+    let bytes = body.to_bytes_limited(MAX_PROPOSAL as usize).await.map_err(|_| {
+        let detail = format!("The file is longer than the {MAX_PROPOSAL} bytes that any has.");
+        ApiError::new(Code::TooLarge, detail, "Post the file that `filial release sign` wrote.")
+    })?;
+    let bytes = bytes.map_err(|e| {
+        ApiError::new(Code::BadRequest, format!("The file did not arrive whole: {e}."), "Post it once more.")
+    })?;
+    let parsed = tokio::task::spawn_blocking(move || Proposal::parse(&bytes)).await.map_err(ApiError::internal)?;
+    let proposal = parsed.map_err(|refusal| untrusted(&refusal))?;
+    app.trust.look_again(app.clock.now()).await?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let found = db::releases::lock(&transaction, *id).await?;
+    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    if release.state != ReleaseState::AwaitingSignature {
+        let detail = format!("The release is {} and waits for no signature.", release.state);
+        let remedy = "Signatures are taken from the end of validation until there are enough.";
+        return Err(ApiError::new(Code::WrongState, detail, remedy));
+    }
+    let now = app.clock.now();
+    let signed = signing::take(&transaction, &app.trust, &release, proposal, now).await?;
+    let state = signing::settle(&transaction, &app.trust, &release, now).await?;
+    let change = Change::of(format!("release {id}")).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": state, "signed_by": signed.signed_by, "missing": signed.missing }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
+    tracing::info!(release = %id, by = caller.name, missing = signed.missing, "signatures posted");
     let row =
         db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     Ok(Json(view(&client, &app.store, row).await?))
@@ -129,8 +182,9 @@ pub async fn withdraw(
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
-    let (now, life) = (app.clock.now(), app.settings.plan.life);
-    let done = take_back(&transaction, &release, &reason, &caller.name, now, life).await.map_err(not_moved)?;
+    let now = app.clock.now();
+    let done = take_back(&transaction, &release, &reason, &caller.name, now, &app.issuer()).await.map_err(not_moved)?;
+    let payloads = signing::of_release(&transaction, &release).await?;
     let row = db::releases::find(&transaction, *id).await?;
     let row = row.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
@@ -140,8 +194,28 @@ pub async fn withdraw(
     tracing::info!(release = %id, by = caller.name, reason, branches = done.branches, "release withdrawn");
     remove_archive(&app, *id).await;
     app.retire.notify_one();
+    let to_do = vouch_no_more(&app, payloads, now).await;
     let release = view(&client, &app.store, row).await?;
-    Ok(Json(Withdrawn { release, branches: done.branches as u64 }))
+    Ok(Json(Withdrawn { release, branches: done.branches as u64, to_do }))
+}
+
+/// Takes a release out of the signed metadata, as far as head office can. What is left to people.
+async fn vouch_no_more(app: &App, payloads: Vec<SignedPayload>, now: DateTime<Utc>) -> Option<String> {
+    if let Err(error) = app.trust.withdraw(payloads.clone(), now).await {
+        // The watch over the metadata tries again.
+        tracing::warn!(%error, "a withdrawn release is still vouched for; trying again");
+    }
+    let first = payloads.first().filter(|_| app.trust.standing(&payloads) == Standing::Signed)?;
+    let (product, version) = (&first.product, &first.version);
+    Some(match app.trust.signs(product) {
+        true => format!(
+            "The signed metadata still vouch for {product} {version}; head office goes on trying to change that."
+        ),
+        false => format!(
+            "The release keys of {product} still vouch for {version}: have their holders sign that they do not, by \
+             `filial trust propose FOLDER product-{product} --withdraw {version}`."
+        ),
+    })
 }
 
 /// A reason for people: some text, not too much of it, and none that a database cannot hold.

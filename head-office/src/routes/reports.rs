@@ -59,7 +59,7 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     }
     let mut issued = false;
     if fleet_changed {
-        issued = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?.issued.is_some();
+        issued = apply::refresh(&transaction, branch, now, &app.issuer()).await?.issued.is_some();
     }
     commit(transaction).await?;
     app.renewals.ask(lost);

@@ -18,16 +18,18 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let mut client = connection(&app.pool).await?;
     let now = app.clock.now();
     let mut newest = db::plans::newest(&client, branch).await?;
-    if newest.as_ref().is_some_and(|plan| needs_new_life(plan, now)) {
+    let sealed = |plan: &PlanRow| app.trust.sealed(plan.signers.iter().map(String::as_str));
+    if newest.as_ref().is_some_and(|plan| needs_new_life(plan, now) || !sealed(plan)) {
         let transaction = begin(&mut client).await?;
-        let outcome = apply::refresh(&transaction, branch, now, app.settings.plan.life).await?;
+        let outcome = apply::refresh(&transaction, branch, now, &app.issuer()).await?;
         commit(transaction).await?;
         if outcome.issued.is_some() {
             app.counters.plan_issued();
         }
         newest = db::plans::newest(&client, branch).await?;
     }
-    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata: None })) };
+    let metadata = app.trust.timestamp();
+    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;
     let mut available = Vec::new();
     for step in newest.entries() {
@@ -36,7 +38,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
             available.push(artifact);
         }
     }
-    Ok(Json(Sync { plan, available, metadata: None }))
+    Ok(Json(Sync { plan, available, metadata }))
 }
 
 /// A plan is made anew at half of its life, so that a branch that is cut off has at least that much left.

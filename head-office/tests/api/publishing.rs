@@ -15,8 +15,9 @@ use wire::v1::sync::Sync;
 
 use crate::support::archive::{Recipe, image, pack};
 use crate::support::daemons::Daemons;
+use crate::support::trust::Machine;
 use crate::support::tus::upload;
-use crate::support::{Office, PATIENCE};
+use crate::support::{Office, PATIENCE, begin};
 
 async fn publish(office: &Office, recipe: &Recipe<'_>) -> Release {
     let file = pack(office.dir.path(), recipe);
@@ -56,6 +57,13 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     let bytes = branch.client.get_bytes(&paths::artifact_index(&artifact.sha256), 1 << 20).await.unwrap();
     let id = PayloadId { sha256: payload.sha256, length: payload.length };
     let index = Index::parse(&bytes, id).unwrap();
+
+    // Signed metadata vouches for it, as a machine sees that knows nothing but the root.
+    let mut machine = Machine::new(&office.trust(), office.machine(Some(&branch.token)));
+    machine.update(begin()).await.unwrap();
+    let trusted = machine.client.trusted().unwrap();
+    trusted.check_step(&plan.steps[0], begin()).unwrap();
+    trusted.check_artifact(&plan.steps[0], begin()).unwrap();
 
     // What lies in the store decodes to the image that was packed.
     let file = std::fs::read(office.dir.path().join("store/artifacts").join(artifact.file_name())).unwrap();

@@ -13,7 +13,7 @@ async fn a_branch_that_was_told_nothing_has_no_plan() {
     let office = Office::start().await;
     let branch = office.branch("north", "k1", &["till-1"]).await;
     let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
-    assert_eq!(sync, Sync { plan: None, available: vec![], metadata: None });
+    assert_eq!((sync.plan, sync.available), (None, vec![]));
     assert_eq!(refusal(office.machine(None).get::<Sync>("/v1/sync").await), Code::Unauthenticated);
 }
 

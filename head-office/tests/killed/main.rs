@@ -15,6 +15,7 @@ use support::program::Program;
 use support::{PATIENCE, status_of, tus};
 use swarm::{Engine, TransmissionEngine, TransmissionSettings};
 use test_kit::{Cluster, wait_for};
+use trust::repository::{RoleName, store};
 use wire::v1::releases::Release;
 
 const PAYLOAD: usize = 12_000_000;
@@ -63,6 +64,7 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
 
     // The tracker is away: it cannot go beyond listing. Nobody is told of the release.
     program.wait_for_release("listing", id, |r| step(r) == "listing" && r.reason.is_some()).await;
+    let signed = signed(&program);
     program.kill_and_restart().await;
     daemons.start_tracker();
 
@@ -90,6 +92,31 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
         timeout: PATIENCE,
     });
     assert!(engine.unwrap().status(&made.info_hash).await.unwrap().unwrap().complete);
+    let metadata = store::read(&program.dir.path().join("trust/metadata")).unwrap();
+    assert_eq!(metadata.payloads().unwrap()[0].sha256, release.payloads[0].payload.sha256);
+    assert_eq!(metadata.artifacts().unwrap()[0].sha256, made.sha256);
+    assert_eq!(self::signed(&program), signed, "what is signed already is not signed again");
+}
+
+/// The versions of what vouches for the release, which stand before it is listed.
+fn signed(program: &Program) -> [Option<u64>; 2] {
+    let metadata = store::read(&program.dir.path().join("trust/metadata")).unwrap();
+    assert_eq!((metadata.payloads().unwrap().len(), metadata.artifacts().unwrap().len()), (1, 1));
+    [RoleName::Product("kiosk".parse().unwrap()), RoleName::Derived].map(|role| metadata.version(&role))
+}
+
+#[test]
+fn without_metadata_it_does_not_start_and_says_how_to_make_them() {
+    let daemons = Daemons::prepare();
+    let program = Program::new("postgresql://nobody@127.0.0.1:1/none", &daemons);
+    std::fs::remove_dir_all(program.dir.path().join("trust/metadata")).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_head-office"))
+        .args(["--config", program.dir.path().join("config.toml").to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("trust/metadata"), "{said}");
+    assert!(said.contains("filial trust init"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,6 +186,7 @@ fn previous(proposal: &Proposal, serial: u64) -> Previous {
         expires: now() + life(),
         steps: proposal.steps.clone(),
         packages: proposal.packages.clone(),
+        sealed: true,
     }
 }
 
@@ -210,6 +211,16 @@ fn a_plan_past_half_of_its_life_is_issued_anew() {
     let later = now() + TimeDelta::days(16);
     let anew = issue(&branch, &proposal, Some(&before), later, life()).unwrap();
     assert_eq!((anew.steps, anew.expires), (before.steps, later + life()));
+}
+
+#[test]
+fn a_plan_that_no_present_key_signed_is_issued_anew() {
+    let branch = "north".parse().unwrap();
+    let proposal = one_step();
+    let before = Previous { sealed: false, ..previous(&proposal, 7) };
+    let anew = issue(&branch, &proposal, Some(&before), now(), life()).unwrap();
+    assert_eq!(anew.steps, before.steps);
+    assert!(anew.serial > before.serial);
 }
 
 proptest! {

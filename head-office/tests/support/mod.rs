@@ -7,6 +7,7 @@ pub mod daemons;
 pub mod disk;
 pub mod people;
 pub mod program;
+pub mod trust;
 pub mod tus;
 
 use std::fs::{File, TryLockError};
@@ -19,7 +20,7 @@ use artifact::EncodeOptions;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, ReleaseState};
 use head_office::config::{
-    AccessSettings, EncodeSettings, PlanSettings, Settings, StoreSettings, TrackerSettings, UploadSettings,
+    AccessSettings, EncodeSettings, PlanSettings, Settings, Signing, StoreSettings, TrackerSettings, UploadSettings,
 };
 use head_office::{Deps, start};
 use reqwest::Method;
@@ -122,6 +123,10 @@ impl Office {
         let database = database().await;
         let mut settings = settings(dir.path(), &database.url());
         change(&mut settings);
+        let folder = dir.path().join("trust");
+        if !folder.exists() {
+            trust::make(&folder, begin(), true, 1, 1);
+        }
         let clock = Arc::new(FixedClock::new(begin()));
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut office = Self {
@@ -136,6 +141,21 @@ impl Office {
         };
         office.resume().await;
         office
+    }
+
+    /// Whose releases are signed elsewhere: two of three keys of each product, in `trust/offline`.
+    pub async fn offline() -> Self {
+        Self::with(|settings| {
+            settings.trust.signing = Signing::Offline;
+            let folder = settings.trust.metadata.parent().unwrap();
+            trust::make(folder, begin(), false, 3, 2);
+        })
+        .await
+    }
+
+    /// Where its keys and metadata lie.
+    pub fn trust(&self) -> std::path::PathBuf {
+        self.dir.path().join("trust")
     }
 
     /// Starts again after [`Office::stop`], on other ports.
@@ -319,6 +339,7 @@ pub fn settings(dir: &Path, database: &str) -> Settings {
             },
         },
         plan: PlanSettings { life: TimeDelta::days(30) },
+        trust: trust::settings(&dir.join("trust"), Signing::Online),
         join_token_life: TimeDelta::hours(72),
         uploads: UploadSettings { max_bytes: 64 << 20, reserve_bytes: 0, abandon_after: TimeDelta::days(7) },
         policy: release::Policy::default(),

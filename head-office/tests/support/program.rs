@@ -8,6 +8,7 @@ use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::JsonClient;
 use service_kit::server::Role;
+use service_kit::{Clock as _, SystemClock};
 use tempfile::TempDir;
 use test_kit::{Daemon, free_port, wait_for};
 use uuid::Uuid;
@@ -47,13 +48,18 @@ impl Program {
             path
         };
         let password = file("password", "secret\n");
+        let trust = dir.path().join("trust");
+        super::trust::make(&trust, SystemClock.now(), true, 1, 1);
         let config = format!(
             "[operators]\nlisten = \"127.0.0.1:{operators}\"\n\
              [machines]\nlisten = \"127.0.0.1:{machines}\"\n[database]\nurl = \"{database}\"\n\
+             [trust]\nmetadata = {:?}\nkeys = {:?}\nsigning = \"online\"\n\
              [store]\nfolder = {store:?}\n[state]\nfolder = {:?}\n[uploads]\nreserve_bytes = {reserve}\n\
              [encoding]\nlevel = {LEVEL}\nworkers = 1\nsegment_bytes = {SEGMENT}\n\
              [engine.transmission]\nurl = \"{}\"\nuser = \"filial\"\npassword_file = {password:?}\n\
              [tracker]\nannounce_url = \"{}\"\naccess_list = {:?}\npid_file = {:?}\nconfirm_deadline_seconds = 2\n",
+            trust.join("metadata"),
+            trust.join("online"),
             dir.path().join("state"),
             daemons.rpc_url(),
             daemons.announce_url(),

@@ -38,6 +38,7 @@ mod sites;
 mod start;
 mod stranger_peer;
 mod terminal;
+mod trust;
 mod volumes;
 mod waiting;
 

@@ -87,6 +87,8 @@ pub struct LabOptions {
     pub model: ModelName,
     /// The product that they run.
     pub product: ProductName,
+    /// Further products that have releases.
+    pub more_products: Vec<ProductName>,
     /// Laid over the programs' configuration.
     pub extra: ExtraConfig,
     /// Where the programs are; beside the lab's own executable if not said.
@@ -132,6 +134,7 @@ impl LabOptions {
             slot_bytes: None,
             model: "kiosk-x86-64".parse().map_err(named)?,
             product: "kiosk".parse().map_err(named)?,
+            more_products: vec!["tools".parse().map_err(named)?],
             extra: ExtraConfig::default(),
             programs: None,
             disks: None,

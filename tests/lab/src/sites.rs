@@ -140,13 +140,22 @@ impl Site {
         Recipe { pid_file: Some(folder.join("opentracker.pid")), ..recipe }
     }
 
+    /// Keys and metadata of the whole lab, as `filial trust init` makes them; head office's.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.folder.join("trust")
+    }
+
     /// Head office's configuration.
     pub(crate) fn head_office(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
         let policy = self.folder.join("policy.toml");
         // Images that tests make grow and shrink as they need.
         write(&policy, "[size-growth]\nwarn_above_percent = 100000\n")?;
+        let trust = self.trust();
         let own = format!(
-            "\n[policy]\nfile = {policy:?}\n\n[encoding]\nlevel = {}\n\n[tracker]\nannounce_url = {:?}\n{}",
+            "\n[trust]\nmetadata = {:?}\nkeys = {:?}\nsigning = \"online\"\n\n\
+             [policy]\nfile = {policy:?}\n\n[encoding]\nlevel = {}\n\n[tracker]\nannounce_url = {:?}\n{}",
+            trust.join("metadata"),
+            trust.join("online"),
             options.encode_level,
             self.announce_url(),
             self.tracker_keys()
@@ -159,10 +168,11 @@ impl Site {
     pub(crate) fn branch_server(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
         let own = format!(
             "\n[head_office]\nurl = \"http://{}:7002\"\njoin_token_file = {:?}\n\n[terminals]\njoin_token_file = {:?}\n\n\
-             [tracker]\nlan_announce_url = {:?}\n{}",
+             [trust]\nroot = {:?}\n\n[tracker]\nlan_announce_url = {:?}\n{}",
             Net::head_office_wan_address(),
             self.join_token(),
             self.terminals_join_token(),
+            root_of(&self.folder),
             self.announce_url(),
             self.tracker_keys()
         );
@@ -200,6 +210,11 @@ impl Site {
     fn program(&self, name: &str, config: &str, extra: &str, options: &LabOptions) -> Result<Recipe, LabError> {
         program(&self.namespace, &self.folder, options.program_named(name)?, config, extra)
     }
+}
+
+/// The root that a machine with this folder is provisioned with.
+pub(crate) fn root_of(folder: &Path) -> PathBuf {
+    folder.join("root.json")
 }
 
 /// A program with its configuration: the lab's file, and over it what a test adds.
@@ -267,6 +282,7 @@ pub(crate) fn agent(
     write_secret(&join_token, &token)?;
     let config = format!(
         "[branch]\nurl = {branch_url:?}\njoin_token_file = {join_token:?}\n\n\
+         [trust]\nroot = {:?}\n\n\
          [identity]\nname = {:?}\nmodel = {:?}\n\n\
          [paths]\nstate_dir = {:?}\ndata_dir = {:?}\nhealth_dir = {:?}\nos_release = {:?}\nkernel_command_line = {:?}\n\
          boot_id = {:?}\n\n\
@@ -275,6 +291,7 @@ pub(crate) fn agent(
          [power]\nreboot_command = [\"touch\", {:?}]\n\n\
          # The units of the lab's own machine say nothing about a terminal.\n[health]\nfailed_units = false\n\n\
          [engine]\ndownload_dir = {:?}\n\n{}",
+        root_of(folder),
         machine.terminal.terminal.as_str(),
         options.model.as_str(),
         machine.data().join("agent"),

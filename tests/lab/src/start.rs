@@ -45,6 +45,7 @@ pub(crate) async fn start(options: LabOptions) -> Result<Lab, LabError> {
     let whole = Instant::now();
     let mut lab = lay_out(options).await?;
     let clusters = lab.prepare_disks().await?;
+    lab.make_trust().await?;
     lab.start_daemons(&clusters).await?;
     lab.bootstrap(&clusters[0]).await?;
     lab.start_head_office(&clusters[0]).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
-use fleet_types::ProductName;
+use fleet_types::{ProductName, Version};
 use trust::PublicKey;
 use trust::repository::RoleName;
 
@@ -27,7 +27,7 @@ pub(crate) enum TrustCommand {
         /// A folder of metadata, or the folder that `filial trust init` made
         folder: PathBuf,
     },
-    /// Propose other holders of a role, or a later expiry
+    /// Propose other holders of a role, a later expiry, or that a release is vouched for no more
     ///
     /// Writes a proposal that the holders sign with `filial trust sign`. A product, `derived` and `plan` get other holders by
     /// the holders of `targets`, and the role is then signed again by the new ones: propose it once more with `--after`.
@@ -44,7 +44,7 @@ pub(crate) enum TrustCommand {
     },
     /// Take proposals that enough holders signed, and publish them
     ///
-    /// All are taken or none. Copies of one proposal that were signed in different places are merged.
+    /// All are taken or none, also while head office runs: it takes over what is published here. Copies of one proposal that were signed in different places are merged.
     #[command(after_help = "Example:\n  filial trust accept ./trust root.proposal --online ./trust/online")]
     Accept {
         /// The folder of metadata, or the folder that `filial trust init` made
@@ -100,6 +100,9 @@ pub(crate) struct ProposeArgs {
     /// How many of the new holders must sign [default: as many as now]
     #[arg(long, value_name = "N", requires = "key")]
     pub(crate) threshold: Option<u32>,
+    /// A release that the product's keys vouch for no more
+    #[arg(long, value_name = "VERSION", conflicts_with = "key")]
+    pub(crate) withdraw: Vec<Version>,
     /// Days until it must be signed again
     #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=7300))]
     pub(crate) days: u32,
@@ -127,4 +130,7 @@ pub(crate) struct ReleaseSignArgs {
     /// The proposal to write; if it is there, signatures are added to it [default: PRODUCT-VERSION.proposal]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Post the signatures to head office, where the archive was uploaded
+    #[arg(long)]
+    pub(crate) post: bool,
 }

@@ -7,6 +7,7 @@ pub(crate) mod login;
 pub(crate) mod operators;
 pub(crate) mod release;
 mod releases;
+mod signatures;
 pub(crate) mod tokens;
 pub(crate) mod torrent;
 pub(crate) mod trust;

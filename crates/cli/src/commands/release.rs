@@ -16,7 +16,7 @@ use crate::output::units::mib;
 use crate::output::{answer, fields, plain, progress, say, table};
 use crate::upload;
 
-use super::releases;
+use super::{releases, signatures};
 
 /// Longest policy that is read, in bytes.
 const MAX_POLICY: u64 = 1024 * 1024;
@@ -27,6 +27,7 @@ pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failur
         ReleaseCommand::Inspect { file } => inspect(global, &file),
         ReleaseCommand::Validate { file, policy } => validate(global, &file, policy.as_deref()),
         ReleaseCommand::Sign(args) => sign(global, &args),
+        ReleaseCommand::PostSignatures { release, proposal } => signatures::post(global, &release, &proposal),
         ReleaseCommand::Upload { file, wait, retries } => upload::run(global, &file, wait, retries),
         ReleaseCommand::Cancel { upload } => upload::cancel(global, &upload),
         ReleaseCommand::List => releases::list(global),

@@ -1,12 +1,12 @@
 //! `filial release list|show|approve`: what head office knows of releases.
 
 use chrono::{DateTime, Utc};
-use fleet_types::{ProductName, Version};
+use fleet_types::{Digest, ProductName, Version};
 use service_kit::client::JsonClient;
 use service_kit::{Clock as _, SystemClock};
 use uuid::Uuid;
 use wire::v1::paths;
-use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
+use wire::v1::releases::{Approve, Release, Signatures, Withdraw, Withdrawn};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -70,7 +70,8 @@ pub(super) fn withdraw(global: &Global, which: &str, reason: String) -> Result<(
             1 => "1 branch has a new plan without it".to_owned(),
             n => format!("{n} branches have a new plan without it"),
         };
-        format!("{} is {}. {branches}.", called(&w.release), w.release.state)
+        let to_do = w.to_do.as_deref().map(|text| format!("\n{}", plain(text))).unwrap_or_default();
+        format!("{} is {}. {branches}.{to_do}", called(&w.release), w.release.state)
     })
 }
 
@@ -80,7 +81,7 @@ pub(crate) async fn fetch(server: &JsonClient, id: Uuid) -> Result<Release, Fail
 }
 
 /// An id out of what the operator wrote: the id itself, or PRODUCT/VERSION.
-async fn resolve(server: &JsonClient, which: &str) -> Result<Uuid, Failure> {
+pub(super) async fn resolve(server: &JsonClient, which: &str) -> Result<Uuid, Failure> {
     if let Ok(id) = which.parse() {
         return Ok(id);
     }
@@ -112,6 +113,16 @@ pub(crate) fn called(r: &Release) -> String {
     }
 }
 
+/// Who signed, and how many must still.
+pub(super) fn signatures(s: &Signatures) -> String {
+    let signers: Vec<_> = s.signed_by.iter().map(Digest::short).collect();
+    let missing = match s.missing {
+        0 => "enough".to_owned(),
+        n => format!("{n} missing"),
+    };
+    format!("{} of {} needed ({}); {missing}", signers.len(), s.threshold, signers.join(" "))
+}
+
 fn text(r: &Release, now: DateTime<Utc>) -> String {
     let progress = r.progress.as_ref().map(crate::status::picture::progress).unwrap_or_default();
     let received = if r.received_bytes < r.archive_bytes {
@@ -128,6 +139,7 @@ fn text(r: &Release, now: DateTime<Utc>) -> String {
         ("file", plain(&r.file_name)),
         ("archive", received),
         ("manifest", or_dash(r.manifest.as_ref())),
+        ("signatures", r.signatures.as_ref().map(signatures).unwrap_or_default()),
         ("uploaded", age(now, r.created)),
         ("changed", age(now, r.changed)),
     ]);

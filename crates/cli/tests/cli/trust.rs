@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::fake::{Fake, ID};
 use super::kit::{code, filial, json, packed, put, stderr, stdout};
 
 /// Two of two release keys must sign.
@@ -189,4 +190,59 @@ fn keys_are_never_overwritten_and_never_read_if_others_can() {
     let said: Value = serde_json::from_str(&stderr(&output)).unwrap();
     assert_eq!(said["code"], "key-file-exposed", "{said}");
     assert!(!said.to_string().contains("PRIVATE"), "{said}");
+}
+
+#[test]
+fn signatures_are_posted_to_the_release_that_was_uploaded() {
+    let dir = fleet();
+    let at = dir.path();
+    let manifest = "a".repeat(64);
+    let release = |state: &str, signatures: Value| {
+        serde_json::json!({
+            "id": ID, "product": "kiosk", "version": "2.4.0", "state": state, "file_name": "k.upd", "archive_bytes": 1,
+            "received_bytes": 1, "manifest": manifest, "report": null, "payloads": [], "created": "2031-05-06T07:00:00Z",
+            "changed": "2031-05-06T07:08:00Z", "signatures": signatures,
+        })
+    };
+    let waits =
+        release("awaiting-signature", serde_json::json!({ "signed_by": [manifest], "threshold": 2, "missing": 1 }));
+    let list = "GET /v1/releases?product=kiosk&version=2.4.0";
+    let post = format!("POST /v1/releases/{ID}/signatures");
+    let fake = Fake::answering(&[
+        (list, 200, serde_json::json!([release("awaiting-signature", Value::Null)])),
+        (&post, 200, waits.clone()),
+        (&format!("GET /v1/releases/{ID}"), 200, waits),
+    ]);
+    let key = "trust/offline/product-kiosk-1.pem";
+    let sign = ["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", key, "--post"];
+    let said = filial(at, &[&["--server", &fake.url], &sign[..]].concat());
+    assert_eq!(code(&said), 0, "{}", stderr(&said));
+    assert!(stdout(&said).contains("1 of 2 needed (aaaaaaaa); 1 missing"), "{}", stdout(&said));
+    let posted: Value = serde_json::from_str(&fake.state.lock().unwrap().body).unwrap();
+    let file: Value = serde_json::from_slice(&std::fs::read(at.join("kiosk-2.4.0.proposal")).unwrap()).unwrap();
+    assert_eq!(posted, file, "what is posted is the file");
+
+    let again = ["release", "post-signatures", ID, "kiosk-2.4.0.proposal", "--json", "--server", &fake.url];
+    assert_eq!(json(at, &again)["signatures"]["missing"], 1);
+    let show = filial(at, &["release", "show", ID, "--server", &fake.url]);
+    assert!(stdout(&show).contains("1 of 2 needed"), "{}", stdout(&show));
+    put(&at.join("none"), b"{}");
+    refused(at, &["release", "post-signatures", ID, "none", "--server", &fake.url], "cannot be read");
+}
+
+#[test]
+fn holders_sign_that_a_release_is_vouched_for_no_more() {
+    let dir = fleet();
+    let at = dir.path();
+    sign_with(at, "1");
+    sign_with(at, "2");
+    accept(at, &["kiosk-2.4.0.proposal"]);
+    let propose = ["trust", "propose", "trust", "product-kiosk", "--withdraw", "2.4.0", "--out", "w"];
+    json(at, &[&propose[..], &["--json"]].concat());
+    let keys = ["--key", "trust/offline/product-kiosk-1.pem", "--key", "trust/offline/product-kiosk-2.pem"];
+    json(at, &[&["trust", "sign", "w", "--json"][..], &keys].concat());
+    accept(at, &["w"]);
+    let seen = json(at, &["trust", "inspect", "trust", "--json"]);
+    assert_eq!(seen["payloads"].as_array().unwrap().len(), 0);
+    refused(at, &propose, "is not signed");
 }

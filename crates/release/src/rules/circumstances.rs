@@ -1,9 +1,10 @@
-//! Rules on what surrounds a release: `size-growth`, `freeze-calendar`, `external`.
+//! Rules on what surrounds a release: `size-growth`, `signatures`, `freeze-calendar`, `external`.
 
 use chrono::{DateTime, Utc};
 use wire::v1::releases::Verdict;
 
 use crate::external::External;
+use crate::facts::ReleaseKeys;
 use crate::freeze;
 use crate::policy::FreezeCalendarPolicy;
 
@@ -31,6 +32,29 @@ pub(super) fn size_growth(case: &Case<'_>) -> Judgement {
         return Judgement::pass(cause);
     }
     Judgement::warn(cause, "See what made it grow, or accept it with a reason: `filial release approve`.")
+}
+
+pub(super) fn signatures(case: &Case<'_>) -> Judgement {
+    let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
+    let (product, version) = (&manifest.product, &manifest.version);
+    match case.facts.release_keys {
+        None => Judgement::unknown("Who signs releases of the product is not known here.", ELSEWHERE),
+        Some(ReleaseKeys::Nobody) => Judgement::fail(
+            format!("Nobody holds release keys of {product}."),
+            format!(
+                "Give somebody the role: `filial trust propose FOLDER product-{product} --key PUBLIC --out FILE`, then \
+                 upload the archive again."
+            ),
+        ),
+        Some(ReleaseKeys::Holders { threshold, keys }) => {
+            Judgement::pass(format!("{threshold} of {keys} release keys of {product} must sign {version}."))
+        }
+        Some(ReleaseKeys::Signed) => Judgement::pass(format!("The release keys of {product} signed {version}.")),
+        Some(ReleaseKeys::SignedOtherwise) => Judgement::fail(
+            format!("The release keys of {product} signed something else as {version}; a release never changes."),
+            "Give the release a version of its own, or have the holders withdraw what they signed.",
+        ),
+    }
 }
 
 pub(super) fn freeze_calendar(case: &Case<'_>) -> Judgement {

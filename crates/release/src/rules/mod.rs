@@ -144,6 +144,11 @@ pub const RULES: &[Rule] = &[
         demands: "The release is not far larger than the one before.",
         judge: circumstances::size_growth,
     },
+    Rule {
+        id: "signatures",
+        demands: "Somebody holds the product's release keys, and they signed nothing else as this version.",
+        judge: circumstances::signatures,
+    },
     Rule { id: FREEZE_CALENDAR, demands: "No freeze is in force.", judge: circumstances::freeze_calendar },
     Rule { id: "external", demands: "The shop's own command agrees.", judge: circumstances::external },
 ];

@@ -1,6 +1,6 @@
 //! The rules on the fleet, the calendar and the shop's own command: a table each.
 
-use release::{External, Facts, Policy, PreviousRelease, PublishedStep, Running, RunningVersion};
+use release::{External, Facts, Policy, PreviousRelease, PublishedStep, ReleaseKeys, Running, RunningVersion};
 use wire::v1::releases::Verdict::{self, Fail, Pass, Unknown, Warn};
 
 use super::kit::{Tar, expect, fleet, good, good_toml, judge, runs, squashfs, store};
@@ -52,6 +52,24 @@ fn upgrade_path_direct() {
     let undemanding = judge(&undemanding(), &Facts::unknown(), &Policy::default(), "upgrade-path");
     assert_eq!(undemanding.verdict, Pass, "{undemanding:?}");
     expect(&Tar::of("format = 1\nproduct = 5\n").end(), "upgrade-path", Unknown, "no manifest");
+}
+
+#[test]
+fn signatures() {
+    let check = |keys, verdict, parts: &[&str]| {
+        let facts = Facts { release_keys: keys, ..fleet() };
+        says(&facts, &Policy::default(), "signatures", verdict, parts);
+    };
+    check(None, Unknown, &["Head office"]);
+    check(Some(ReleaseKeys::Nobody), Fail, &["Nobody holds", "filial trust propose", "product-kiosk"]);
+    check(
+        Some(ReleaseKeys::Holders { threshold: 2, keys: 3 }),
+        Pass,
+        &["2 of 3 release keys of kiosk must sign 2.4.0"],
+    );
+    check(Some(ReleaseKeys::Signed), Pass, &["signed 2.4.0"]);
+    check(Some(ReleaseKeys::SignedOtherwise), Fail, &["something else as 2.4.0", "a version of its own"]);
+    expect(&Tar::of("format = 1\nproduct = 5\n").end(), "signatures", Unknown, "no manifest");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use release::{
-    BranchStore, Facts, Limits, Manifest, Policy, PreviousRelease, Running, RunningVersion, Scan, SmallestSlot,
-    StoreRoom, evaluate, scan,
+    BranchStore, Facts, Limits, Manifest, Policy, PreviousRelease, ReleaseKeys, Running, RunningVersion, Scan,
+    SmallestSlot, StoreRoom, evaluate, scan,
 };
 use tar::Header;
 use tempfile::TempDir;
@@ -79,6 +79,7 @@ pub fn fleet() -> Facts {
         steps: Some(Vec::new()),
         branches: Some(vec![store("north", Some((20_000, 10_000)))]),
         previous: Some(Some(PreviousRelease { version: "2.3.0".parse().unwrap(), bytes: 8000 })),
+        release_keys: Some(ReleaseKeys::Holders { threshold: 2, keys: 3 }),
         external: None,
     }
 }

@@ -22,7 +22,7 @@ fn cut() -> Vec<u8> {
 fn a_good_archive_passes_every_rule() {
     let report = evaluate(&scan_of(&good()), &fleet(), &Policy::default());
     assert_eq!(report.verdict(), Pass, "{report:#?}");
-    assert_eq!(report.findings.len(), 14);
+    assert_eq!(report.findings.len(), 15);
 }
 
 #[test]
@@ -31,11 +31,11 @@ fn without_facts_only_the_fleet_is_unknown() {
     let unknown: Vec<_> = report.findings.iter().filter(|f| f.verdict == Unknown).map(|f| f.id.as_str()).collect();
     let fleet = ["version-newer", "upgrade-path", "compatible-known", "fits-slot", "branch-space", "size-growth"];
     assert_eq!(unknown[..6], fleet);
-    assert_eq!(unknown[6..], ["freeze-calendar"], "without a clock");
+    assert_eq!(unknown[6..], ["signatures", "freeze-calendar"], "without a clock");
     assert_eq!(report.verdict(), Unknown);
     let here = Facts::at("2030-01-01T08:00:00Z".parse().unwrap());
     let report = evaluate(&scan_of(&good()), &here, &Policy::default());
-    assert_eq!(report.findings.iter().filter(|f| f.verdict == Unknown).count(), 6);
+    assert_eq!(report.findings.iter().filter(|f| f.verdict == Unknown).count(), 7);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use fleet_types::{TerminalRef, Version};
 use proptest::option;
 use proptest::prelude::*;
 use release::{
-    BranchStore, External, Facts, Policy, PreviousRelease, PublishedStep, RULES, Running, RunningVersion, SmallestSlot,
-    StoreRoom,
+    BranchStore, External, Facts, Policy, PreviousRelease, PublishedStep, RULES, ReleaseKeys, Running, RunningVersion,
+    SmallestSlot, StoreRoom,
 };
 
 use super::kit::{Tar, good, judge, scan_of};
@@ -63,8 +63,8 @@ fn facts() -> impl Strategy<Value = Facts> {
     let previous = (version(), any::<u64>()).prop_map(|(version, bytes)| PreviousRelease { version, bytes });
     let known = (option::of(now), option::of(slots), option::of(proptest::collection::vec(version(), 0..5)));
     let fleet = (option::of(running()), option::of(steps()), option::of(branches()));
-    (known, fleet, option::of(option::of(previous)), option::of(external())).prop_map(
-        |((now, models, published), (running, steps, branches), previous, external)| Facts {
+    (known, fleet, option::of(option::of(previous)), option::of(external()), option::of(keys())).prop_map(
+        |((now, models, published), (running, steps, branches), previous, external, release_keys)| Facts {
             now,
             models,
             published,
@@ -72,9 +72,19 @@ fn facts() -> impl Strategy<Value = Facts> {
             steps,
             branches,
             previous,
+            release_keys,
             external,
         },
     )
+}
+
+fn keys() -> impl Strategy<Value = ReleaseKeys> {
+    prop_oneof![
+        Just(ReleaseKeys::Nobody),
+        Just(ReleaseKeys::Signed),
+        Just(ReleaseKeys::SignedOtherwise),
+        any::<(u32, u32)>().prop_map(|(threshold, keys)| ReleaseKeys::Holders { threshold, keys }),
+    ]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {

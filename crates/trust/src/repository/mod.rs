@@ -17,6 +17,7 @@ pub mod store;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use tough::schema::{Delegations, Root, Signed, Snapshot, Targets, Timestamp};
 
 use crate::client::Trusted;
@@ -137,6 +138,29 @@ impl Repository {
             RoleName::Timestamp => self.timestamp.as_ref().map(File::version),
             _ => self.delegated.get(role).map(File::version),
         }
+    }
+
+    /// When a role expires, if it has a version in force.
+    pub fn expires(&self, role: &RoleName) -> Option<DateTime<Utc>> {
+        match role {
+            RoleName::Root => self.roots.values().next_back().map(File::expires),
+            RoleName::Targets => self.targets.as_ref().map(File::expires),
+            RoleName::Snapshot => self.snapshot.as_ref().map(File::expires),
+            RoleName::Timestamp => self.timestamp.as_ref().map(File::expires),
+            _ => self.delegated.get(role).map(File::expires),
+        }
+    }
+
+    /// Every role that there is: root, targets, snapshot, timestamp, then the delegated ones in the order of the delegation.
+    ///
+    /// # Errors
+    /// Never for delegations that were accepted.
+    pub fn roles(&self) -> Result<Vec<RoleName>, Refusal> {
+        let mut roles = vec![RoleName::Root, RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp];
+        if let Some(targets) = &self.targets {
+            roles.extend(delegated_roles(&targets.signed.signed)?);
+        }
+        Ok(roles)
     }
 
     /// The highest version that clients may have seen: a role that was removed and comes back rises above it.

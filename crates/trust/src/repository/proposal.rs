@@ -208,6 +208,13 @@ impl Proposal {
         Ok(())
     }
 
+    /// Leaves out every signature but those of these keys. Whoever keeps a proposal that strangers may add to keeps
+    /// [`crate::repository::SignatureState::signed_by`] alone: what claims to be of a holder and is not would otherwise
+    /// stand in the way of the holder's own.
+    pub fn keep_signatures_of(&mut self, signers: &BTreeSet<KeyId>) {
+        self.signatures.retain(|s| signers.contains(&s.keyid));
+    }
+
     /// The signatures of these keys only: what strangers added does not reach the metadata.
     pub(crate) fn signatures_of(&self, signers: &BTreeSet<KeyId>) -> Result<Vec<Signature>, Refusal> {
         self.signatures.iter().filter(|s| signers.contains(&s.keyid)).map(RoleSignature::to_tuf).collect()

@@ -6,12 +6,37 @@ use std::path::Path;
 
 use service_kit::durable;
 
-use super::schema::MAX_TARGETS;
+use super::schema::{MAX_TARGETS, MAX_TIMESTAMP};
 use super::{Repository, RoleName};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// Most files that a folder may have: many roots, the present state, and what it replaced.
 const MAX_FILES: usize = 20_000;
+
+/// As long as this lives, nobody else who asks for it changes the folder.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held open for its lock")] std::fs::File);
+
+/// Waits until nobody else changes the folder: for whoever reads, changes and writes it. Blocking.
+///
+/// # Errors
+/// The folder is not there or its lock cannot be taken.
+pub fn lock(folder: &Path) -> Result<Lock, Refusal> {
+    let path = folder.join(".lock");
+    let open = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(|e| storage(&path, &e))?;
+    file.lock().map_err(|e| storage(&path, &e))?;
+    Ok(Lock(file))
+}
+
+/// Whether the folder's timestamp is another one than that of `repository`: somebody else published. Blocking.
+///
+/// # Errors
+/// It cannot be read.
+pub fn has_moved_on(folder: &Path, repository: &Repository) -> Result<bool, Refusal> {
+    let found = read_bounded(&folder.join(RoleName::Timestamp.file(0)), MAX_TIMESTAMP)?;
+    Ok(repository.timestamp.as_ref().is_none_or(|held| held.bytes != found))
+}
 
 /// Reads and verifies the repository in `folder`. Blocking.
 ///

@@ -95,6 +95,9 @@ pub struct Release {
     pub manifest: Option<Digest>,
     /// The checklist, once validated.
     pub report: Option<Report>,
+    /// Who of the product's release keys signed it, once signatures were posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Signatures>,
     /// Its payloads and what became of them.
     pub payloads: Vec<ReleasePayload>,
     /// What is being done now.
@@ -104,6 +107,17 @@ pub struct Release {
     pub created: DateTime<Utc>,
     /// When its state last changed.
     pub changed: DateTime<Utc>,
+}
+
+/// How far the signatures of a release are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Signatures {
+    /// The ids of the release keys whose signatures hold.
+    pub signed_by: Vec<Digest>,
+    /// How many of the product's release keys must sign.
+    pub threshold: u32,
+    /// How many more must.
+    pub missing: u32,
 }
 
 /// A payload of a release.
@@ -118,7 +132,7 @@ pub struct ReleasePayload {
 /// How far a long action is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Progress {
-    /// What is being done: `validating`, `encoding`, `hashing`, `listing`, `seeding`.
+    /// What is being done: `validating`, `encoding`, `hashing`, `signing`, `listing`, `seeding`.
     pub step: String,
     /// How much is done, in `unit`.
     pub done: u64,
@@ -153,4 +167,7 @@ pub struct Withdrawn {
     pub release: Release,
     /// How many branches it was assigned to; each has a new plan without it.
     pub branches: u64,
+    /// What people must still do, if anything: release keys that head office does not hold still vouch for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_do: Option<String>,
 }

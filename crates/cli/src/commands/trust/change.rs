@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use service_kit::durable::write_file;
-use trust::repository::{Lifetimes, Online, Proposal, Repository, RoleName, store};
+use trust::repository::{Change, Lifetimes, Online, Proposal, Repository, RoleName, store};
 use trust::{KeySet, SigningKey};
 
 use super::{metadata, now, read, read_proposal, view};
@@ -21,7 +21,9 @@ pub(super) fn propose(global: &Global, args: &ProposeArgs) -> Result<(), Failure
     let now = now();
     let expires = now + TimeDelta::days(i64::from(args.days));
     let holders = holders(&repository, args)?;
+    let changes: Vec<_> = args.withdraw.iter().cloned().map(Change::Withdraw).collect();
     let proposal = match (&args.role, holders) {
+        (role, _) if !changes.is_empty() => repository.propose(role, &changes, now, expires)?,
         (RoleName::Root | RoleName::Targets | RoleName::Snapshot | RoleName::Timestamp, holders) => {
             top_level(&repository, &args.role, holders, now, expires)?
         }
@@ -86,8 +88,12 @@ fn delegated(
 }
 
 pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: &Path) -> Result<(), Failure> {
-    let mut repository = read(folder)?;
     let proposals = merged(files)?;
+    let place = metadata(folder);
+    // Says itself what is wrong if there is nothing to lock.
+    read(folder)?;
+    let _lock = store::lock(&place)?;
+    let mut repository = read(folder)?;
     for proposal in &proposals {
         let state = repository.signature_state(proposal)?;
         if !state.complete() {
@@ -107,7 +113,6 @@ pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: 
     let (snapshot, timestamp) = (snapshot?, timestamp?);
     let keys = Online { snapshot: &[&snapshot], timestamp: &[&timestamp] };
     repository.publish(keys, now(), Lifetimes::default())?;
-    let place = metadata(folder);
     store::write(&place, &repository)?;
     let taken: Vec<_> = proposals.iter().map(|p| json!({ "role": p.role(), "version": p.version() })).collect();
     let value = json!({ "metadata": place, "taken": taken });

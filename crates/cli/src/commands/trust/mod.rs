@@ -74,7 +74,7 @@ fn read(folder: &Path) -> Result<Repository, Failure> {
     Ok(store::read(&place)?)
 }
 
-fn read_proposal(path: &Path) -> Result<Proposal, Failure> {
+pub(super) fn read_proposal(path: &Path) -> Result<Proposal, Failure> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Failure::read(path))?;
     file.take(MAX_PROPOSAL + 1).read_to_end(&mut bytes).map_err(Failure::read(path))?;

@@ -11,6 +11,7 @@ use trust::repository::{Change, Proposal, RoleName, SignedPayload};
 
 use super::{now, read, read_proposal, view};
 use crate::args::{Global, ReleaseSignArgs};
+use crate::commands::signatures;
 use crate::failure::Failure;
 
 /// Signs what the archive's manifest says of its payloads. The archive is read whole before, so that nobody signs digests that
@@ -48,6 +49,9 @@ pub(crate) fn sign(
         proposal.sign(&key)?;
     }
     write_file(&out, &proposal.to_bytes()?)?;
+    if args.post {
+        return signatures::post(global, &format!("{}/{}", manifest.product, manifest.version), &out);
+    }
     view::proposal(global, &out, &proposal)
 }
 

@@ -1,0 +1,143 @@
+//! Watches over the signed metadata: renews what head office signs well before it expires, says what people must renew, lets
+//! releases go on that were signed meanwhile, and takes out what nobody needs any more. Whatever a kill left half done, it
+//! finishes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use service_kit::Shutdown;
+use service_kit::database::{DatabaseError, begin, commit, connection};
+use trust::repository::{SignedArtifact, SignedPayload};
+
+use super::sentence;
+use crate::app::App;
+use crate::db;
+use crate::releases::signing::{self, SigningError};
+use crate::trust::{TrustError, alerts};
+
+/// How often is looked. Renewing is due after days.
+const EVERY: Duration = Duration::from_secs(60);
+/// Most releases that are looked at in one pass, those first that wait longest.
+const BATCH: i64 = 1000;
+
+/// Why a pass was not finished. It is made again.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+}
+
+impl From<trust::Refusal> for WatchError {
+    fn from(refusal: trust::Refusal) -> Self {
+        Self::Trust(refusal.into())
+    }
+}
+
+/// Watches at once, every minute and whenever something was withdrawn, until shutdown.
+pub async fn watch_metadata(app: Arc<App>, shutdown: Shutdown) {
+    let mut told = BTreeSet::new();
+    while !shutdown.is_stopping() {
+        let troubles = pass(&app).await;
+        for trouble in troubles.difference(&told) {
+            // Said once, not every minute.
+            tracing::error!(%trouble, "the signed metadata need somebody");
+        }
+        told = troubles;
+        tokio::select! {
+            _ = shutdown.wait(EVERY) => {}
+            () = app.watch.notified() => {}
+        }
+    }
+}
+
+/// Renews what is due, before anybody is served. What cannot be renewed is said: clients judge what they get.
+pub async fn watch_once(app: &App) {
+    if let Err(error) = app.trust.refresh(app.clock.now()).await {
+        tracing::error!(%error, "the signed metadata could not be renewed; trying again");
+    }
+}
+
+/// Does everything once; what is wrong, as sentences.
+async fn pass(app: &App) -> BTreeSet<String> {
+    let mut troubles = BTreeSet::new();
+    if let Err(error) = app.trust.refresh(app.clock.now()).await {
+        troubles.insert(format!("The signed metadata could not be renewed: {error}"));
+    }
+    // First what vouches for what nobody needs, so that a version is free again for a release that waits.
+    for (what, done) in [("tidied", tidy(app).await), ("brought into force", settle(app).await)] {
+        if let Err(error) = done {
+            troubles.insert(format!("The signed metadata could not be {what}: {}", sentence(&error)));
+        }
+    }
+    let (now, expiries) = (app.clock.now(), app.trust.expiries());
+    app.counters.gauges.metadata_expires(&expiries, now);
+    troubles.extend(alerts(&expiries, now).into_iter().map(|a| format!("{} {} [{}]", a.text, a.remedy, a.code)));
+    troubles
+}
+
+/// Lets releases go on that wait for nothing any more.
+async fn settle(app: &App) -> Result<(), WatchError> {
+    let waiting = {
+        let client = connection(&app.pool).await?;
+        db::releases::waiting(&client, BATCH).await?
+    };
+    for id in waiting {
+        let mut client = connection(&app.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { continue };
+        // Rows that no archive was read for are nobody's to judge.
+        if release.report.is_some() {
+            signing::settle(&transaction, &app.trust, &release, app.clock.now()).await?;
+            commit(transaction).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes out what is vouched for and was withdrawn, and artifacts that were put away.
+async fn tidy(app: &App) -> Result<(), WatchError> {
+    let now = app.clock.now();
+    let (payloads, artifacts) = app.trust.content()?;
+    let manifests: Vec<Digest> = payloads.iter().map(|p| p.manifest).collect::<BTreeSet<_>>().into_iter().collect();
+    let withdrawn = {
+        let client = connection(&app.pool).await?;
+        db::signatures::withdrawn(&client, &manifests).await?
+    };
+    let mut gone: BTreeSet<_> = payloads.iter().filter(|p| withdrawn.contains(&p.manifest)).collect();
+    while let Some(first) = gone.first().copied() {
+        let same = |p: &&&SignedPayload| p.product == first.product && p.version == first.version;
+        let release: Vec<_> = gone.iter().filter(same).map(|p| (*p).clone()).collect();
+        gone.retain(|p| !release.contains(p));
+        app.trust.withdraw(release, now).await?;
+    }
+    forget(app, artifacts, now).await
+}
+
+/// Takes out the artifacts that were put away, but for those that are just being made again.
+async fn forget(app: &App, artifacts: Vec<SignedArtifact>, now: DateTime<Utc>) -> Result<(), WatchError> {
+    let put_away = unknown(app, artifacts.iter().map(|a| a.sha256).collect()).await?;
+    // Nobody begins to make one of them as long as this lives; who did already has its row by now, or is passed over.
+    let evictions: Vec<_> = put_away.iter().filter_map(|a| Some((*a, app.store.holds().evict(a)?))).collect();
+    let gone = unknown(app, evictions.iter().map(|(a, _)| *a).collect()).await?;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    Ok(app.trust.forget(gone, now).await?)
+}
+
+/// Those of some artifacts that the database does not know.
+async fn unknown(app: &App, mut artifacts: Vec<Digest>) -> Result<Vec<Digest>, DatabaseError> {
+    if !artifacts.is_empty() {
+        let client = connection(&app.pool).await?;
+        let known = db::artifacts::known(&client, &artifacts).await?;
+        artifacts.retain(|a| !known.contains(a));
+    }
+    Ok(artifacts)
+}
