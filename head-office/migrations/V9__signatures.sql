@@ -8,5 +8,3 @@ CREATE TABLE signatures (
     missing    integer     NOT NULL,
     posted_at  timestamptz NOT NULL
 );
--- What is signed and nobody needs any more is looked for by this.
-CREATE INDEX releases_by_manifest ON releases (manifest_sha256);

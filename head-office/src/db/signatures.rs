@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use fleet_types::Digest;
+use fleet_types::{Digest, ProductName, Version};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -21,6 +21,9 @@ service_kit::statements! {
     // Of what is signed by its manifest, what only withdrawn releases have.
     WITHDRAWN = "SELECT manifest_sha256 FROM releases WHERE manifest_sha256 = ANY($1) GROUP BY manifest_sha256
         HAVING bool_and(state = 'withdrawn')";
+    PUBLISHED = "SELECT id, product, version, manifest_sha256 FROM releases WHERE state = 'published'
+            AND product IS NOT NULL AND version IS NOT NULL AND manifest_sha256 IS NOT NULL
+        ORDER BY created_at DESC, id LIMIT $1";
     OF_RELEASES = "SELECT release_id, signed_by, threshold, missing FROM signatures WHERE release_id = ANY($1)";
 }
 
@@ -63,6 +66,33 @@ pub async fn remove<C: GenericClient>(c: &C, release: Uuid) -> Result<(), Databa
 pub async fn withdrawn<C: GenericClient>(c: &C, manifests: &[Digest]) -> Result<HashSet<Digest>, DatabaseError> {
     let manifests: Vec<String> = manifests.iter().map(ToString::to_string).collect();
     query(c, WITHDRAWN, &[&manifests]).await?.iter().map(|row| text(row, "manifest_sha256")).collect()
+}
+
+/// A published release, for which somebody must vouch.
+#[derive(Debug, Clone)]
+pub struct PublishedRow {
+    /// Its id.
+    pub id: Uuid,
+    /// The product.
+    pub product: ProductName,
+    /// The version.
+    pub version: Version,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+}
+
+/// The published releases, at most `limit`, newest first.
+///
+/// # Errors
+/// As every statement.
+pub async fn published<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<PublishedRow>, DatabaseError> {
+    let rows = query(c, PUBLISHED, &[&limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let (product, version) = (text(row, "product")?, text(row, "version")?);
+            Ok(PublishedRow { id: get(row, "id")?, product, version, manifest: text(row, "manifest_sha256")? })
+        })
+        .collect()
 }
 
 /// How far the signatures of some releases reach.

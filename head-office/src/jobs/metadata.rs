@@ -15,8 +15,9 @@ use trust::repository::{SignedArtifact, SignedPayload};
 use super::sentence;
 use crate::app::App;
 use crate::db;
+use crate::db::payloads::PayloadRow;
 use crate::releases::signing::{self, SigningError};
-use crate::trust::{TrustError, alerts};
+use crate::trust::{Standing, TrustError, alerts};
 
 /// How often is looked. Renewing is due after days.
 const EVERY: Duration = Duration::from_secs(60);
@@ -32,6 +33,11 @@ enum WatchError {
     Trust(#[from] TrustError),
     #[error(transparent)]
     Signing(#[from] SigningError),
+    #[error(
+        "nobody vouches for {0}, which is published, so that branches refuse it: have the release keys sign it and take that \
+         with `filial trust accept`, or withdraw it"
+    )]
+    Unsigned(String),
 }
 
 impl From<trust::Refusal> for WatchError {
@@ -71,7 +77,9 @@ async fn pass(app: &App) -> BTreeSet<String> {
         troubles.insert(format!("The signed metadata could not be renewed: {error}"));
     }
     // First what vouches for what nobody needs, so that a version is free again for a release that waits.
-    for (what, done) in [("tidied", tidy(app).await), ("brought into force", settle(app).await)] {
+    let done =
+        [("tidied", tidy(app).await), ("brought into force", settle(app).await), ("completed", complete(app).await)];
+    for (what, done) in done {
         if let Err(error) = done {
             troubles.insert(format!("The signed metadata could not be {what}: {}", sentence(&error)));
         }
@@ -118,6 +126,41 @@ async fn tidy(app: &App) -> Result<(), WatchError> {
         app.trust.withdraw(release, now).await?;
     }
     forget(app, artifacts, now).await
+}
+
+/// Sees that the metadata vouches for whatever is published: not so for releases from before there were signatures, or after old
+/// metadata was put back. What release keys must sign elsewhere is said.
+async fn complete(app: &App) -> Result<(), WatchError> {
+    let (releases, rows) = {
+        let client = connection(&app.pool).await?;
+        let releases = db::signatures::published(&client, BATCH).await?;
+        let ids: Vec<_> = releases.iter().map(|r| r.id).collect();
+        (releases, db::payloads::of_releases(&client, &ids).await?)
+    };
+    let mut unsigned = Vec::new();
+    for release in releases {
+        let rows: Vec<_> = rows.iter().filter(|row| row.release == release.id).collect();
+        let payload = |row: &&PayloadRow| signing::of_row(&release.product, &release.version, release.manifest, row);
+        let payloads: Vec<_> = rows.iter().map(payload).collect();
+        let artifacts: Vec<_> = rows.iter().filter_map(|row| signing::artifact_of(row)).collect();
+        if payloads.is_empty() || app.trust.vouches(&payloads, &artifacts) {
+            continue;
+        }
+        match app.trust.standing(&payloads) {
+            Standing::Unsigned if app.trust.signs(&release.product) => {}
+            Standing::Signed => {}
+            _ => {
+                unsigned.push(format!("{} {}", release.product, release.version));
+                continue;
+            }
+        }
+        app.trust.vouch(payloads, artifacts, app.clock.now()).await?;
+    }
+    match unsigned.as_slice() {
+        [] => Ok(()),
+        [one] => Err(WatchError::Unsigned(one.clone())),
+        [first, rest @ ..] => Err(WatchError::Unsigned(format!("{first} and {} more", rest.len()))),
+    }
 }
 
 /// Takes out the artifacts that were put away, but for those that are just being made again.

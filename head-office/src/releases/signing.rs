@@ -6,7 +6,7 @@
 //! state after that: a kill in between leaves a release that waits although it is signed, which the next look mends.
 
 use chrono::{DateTime, Utc};
-use fleet_types::{Digest, ProductName, ReleaseState};
+use fleet_types::{Digest, ProductName, ReleaseState, Version};
 use release::Manifest;
 use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::{Proposal, SignedArtifact, SignedPayload};
@@ -61,15 +61,19 @@ pub fn of_rows(release: &ReleaseRow, rows: &[PayloadRow]) -> Vec<SignedPayload> 
     let (Some(product), Some(version), Some(manifest)) = (&release.product, &release.version, release.manifest) else {
         return Vec::new();
     };
-    let payload = |row: &PayloadRow| SignedPayload {
+    rows.iter().map(|row| of_row(product, version, manifest, row)).collect()
+}
+
+/// What release keys sign of one payload of a release.
+pub fn of_row(product: &ProductName, version: &Version, manifest: Digest, row: &PayloadRow) -> SignedPayload {
+    SignedPayload {
         product: product.clone(),
         version: version.clone(),
         payload: row.payload.name.clone(),
         manifest,
         sha256: row.payload.sha256,
         length: row.payload.length,
-    };
-    rows.iter().map(payload).collect()
+    }
 }
 
 /// What head office signs of a payload that was encoded; nothing before.
@@ -164,6 +168,7 @@ pub async fn settle<C: GenericClient>(
     }
     let signed = so_far(trust, product, &payloads, posted.as_ref());
     let to_accept = to_accept(release).filter(|_| !release.accepted);
+    let unsigned = matches!(signed, Signed::Posted { missing: 1.., .. });
     let Some(reason) = gate::reason_to_wait(to_accept.as_deref(), &signed) else {
         if let (Signed::Posted { .. }, Some(kept)) = (signed, db::signatures::proposal(c, release.id).await?) {
             trust.accept(Proposal::parse(&kept)?, payloads, now).await?;
@@ -171,8 +176,8 @@ pub async fn settle<C: GenericClient>(
         advance(c, release, ReleaseState::Approved, None, now).await?;
         return Ok(ReleaseState::Approved);
     };
-    // Why it must be signed again stands behind it, until something changes.
-    let told = release.reason.as_ref().is_some_and(|told| told.starts_with(&reason));
+    // Why it must be signed again stands behind what is missing, until something changes.
+    let told = release.reason.as_ref().is_some_and(|told| *told == reason || unsigned && told.starts_with(&reason));
     if again.is_some() || !told {
         let reason = [Some(reason), again].into_iter().flatten().collect::<Vec<_>>().join(" ");
         db::releases::set_reason(c, release.id, Some(&reason)).await?;

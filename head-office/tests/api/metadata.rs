@@ -137,3 +137,20 @@ async fn metadata_is_renewed_well_before_its_end_and_shown_by_the_metrics() {
     let token = office.machine(Some(&branch.token));
     Machine::new(&office.trust(), token).update(office.clock.now()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_before_there_were_signatures_is_signed_at_the_next_start() {
+    let (mut office, branch) = assigned().await;
+    let plan = verified(&office, &branch).await.unwrap();
+    office.stop().await;
+    office.resume().await;
+    let client = office.machine(Some(&branch.token));
+    wait_for("somebody to vouch for it", PATIENCE, async || {
+        let mut machine = Machine::new(&office.trust(), client.clone());
+        machine.update(begin()).await.map_err(|r| r.to_string())?;
+        let trusted = machine.client.trusted().unwrap();
+        let checked = trusted.check_step(&plan.steps[0], begin()).and(trusted.check_artifact(&plan.steps[0], begin()));
+        checked.map(drop).map_err(|r| r.to_string())
+    })
+    .await;
+}
