@@ -153,7 +153,14 @@ async fn fleet(doer: &mut Doer) {
     doer.one("DELETE /v1/assignments/{branch}/{product}", unassign).await;
     let remove = doer.admin(Method::DELETE, "/v1/branches/north", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
+    crate::support::published(&doer.office, "kiosk", "3.0.0", "k1").await;
     sql(&doer.office, "UPDATE releases SET state = 'awaiting-signature'").await;
+    let found = doer.office.admin().get("/v1/releases?product=kiosk&version=3.0.0").await;
+    let found: Vec<wire::v1::releases::Release> = found.unwrap();
+    let file = crate::signing::signed_by_head_office(&doer.office, &found[0]);
+    let path = wire::v1::paths::release_signatures(&found[0].id.to_string());
+    let post = doer.office.admin().request(Method::POST, &path).body(file);
+    doer.one("POST /v1/releases/{id}/signatures", async { post.send().await.unwrap() }).await;
     // One each: what is approved goes its way.
     for (what, version) in [("approve", "1.0.0"), ("withdraw", "2.0.0")] {
         if what == "withdraw" {

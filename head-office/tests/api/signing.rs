@@ -71,6 +71,13 @@ fn signed(office: &Office, proposal: &Proposal, keys: &[usize]) -> Vec<u8> {
     copy.to_bytes().unwrap()
 }
 
+/// A release's signatures by the only release key, which lies with head office.
+pub fn signed_by_head_office(office: &Office, release: &Release) -> Vec<u8> {
+    let mut proposal = proposed(office, &[Change::Release(payloads(release))]);
+    proposal.sign(&SigningKey::read(&release_key(&office.trust(), true, 1)).unwrap()).unwrap();
+    proposal.to_bytes().unwrap()
+}
+
 async fn post_as(client: &JsonClient, id: Uuid, file: Vec<u8>) -> Result<Release, ClientError> {
     let path = wire::v1::paths::release_signatures(&id.to_string());
     let answer = client.send(client.request(Method::POST, &path).body(file), &path).await?;
