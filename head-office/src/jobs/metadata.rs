@@ -137,13 +137,15 @@ async fn complete(app: &App) -> Result<(), WatchError> {
         let ids: Vec<_> = releases.iter().map(|r| r.id).collect();
         (releases, db::payloads::of_releases(&client, &ids).await?)
     };
+    let (signed, derived) = app.trust.content()?;
+    let (signed, derived): (BTreeSet<_>, BTreeSet<_>) = (signed.into_iter().collect(), derived.into_iter().collect());
     let mut unsigned = Vec::new();
     for release in releases {
         let rows: Vec<_> = rows.iter().filter(|row| row.release == release.id).collect();
         let payload = |row: &&PayloadRow| signing::of_row(&release.product, &release.version, release.manifest, row);
         let payloads: Vec<_> = rows.iter().map(payload).collect();
         let artifacts: Vec<_> = rows.iter().filter_map(|row| signing::artifact_of(row)).collect();
-        if payloads.is_empty() || app.trust.vouches(&payloads, &artifacts) {
+        if payloads.iter().all(|p| signed.contains(p)) && artifacts.iter().all(|a| derived.contains(a)) {
             continue;
         }
         match app.trust.standing(&payloads) {

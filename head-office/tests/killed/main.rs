@@ -1,5 +1,5 @@
 //! The real program, killed with SIGKILL in the middle of things and started again.
-#![expect(clippy::disallowed_methods, reason = "a test that starts itself once more is a process")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; one that starts the program is a process")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service_kit::client::JsonClient;
 use service_kit::retry::Backoff;
 use uuid::Uuid;
-use wire::v1::releases::{Release, Report, Verdict};
+use wire::v1::releases::Release;
 
 use crate::commands::{called, fetch};
 use crate::failure::Failure;
@@ -96,10 +96,11 @@ fn end(release: &Release, json: bool) -> Result<(), Failure> {
                 ReleaseState::Rejected => Failure::rejected(format!("{name} is rejected{reason}")),
                 ReleaseState::AwaitingSignature => Failure::said(
                     format!("{name} waits for a person{reason}"),
-                    match release.report.as_ref().map(Report::verdict) {
-                        Some(Verdict::Pass) => format!("`filial release show {}` says who signed.", release.id),
-                        _ => format!("`filial release approve {} --reason …` accepts its warnings.", release.id),
-                    },
+                    format!(
+                        "`filial release approve {} --reason …` accepts its warnings; `filial release sign ARCHIVE --post` \
+                         adds signatures of release keys.",
+                        release.id
+                    ),
                 ),
                 _ => Failure::said(format!("{name} is {state}{reason}"), "Upload a new version."),
             })
