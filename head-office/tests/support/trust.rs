@@ -15,7 +15,7 @@ use trust::repository::{DelegationSpec, Lifetimes, Online, Proposal, Repository,
 use trust::{KeySet, Refusal, SigningKey};
 
 /// The products of every test's fleet.
-pub const PRODUCTS: [&str; 3] = ["kiosk", "tools", "signage"];
+pub const PRODUCTS: [&str; 4] = ["kiosk", "tools", "signage", "till"];
 
 /// How long everything lasts that head office does not renew: tests turn the clock by months.
 const LIFE: TimeDelta = TimeDelta::days(3650);
