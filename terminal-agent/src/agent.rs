@@ -109,7 +109,7 @@ impl Agent {
         self.announce_running()?;
         self.talk_if_due().await?;
         let me = self.talk.me.clone();
-        self.session.time = self.metadata.time(self.ports.clock.now());
+        self.session.time = self.metadata.believed.time(self.ports.clock.now());
         let seen = observe(&self.ports, &self.settings, self.keeper.journal(), me.as_ref(), &mut self.session).await;
         self.report_bad_data()?;
         let uptime = self.ports.clock.uptime();

@@ -1,28 +1,26 @@
-//! What is believed: signed metadata, brought up to date through the branch server's mirror, which is trusted with nothing;
-//! plans judged by it; and the last word before a slot is activated or a package put into its place.
+//! The agent and what it believes: metadata through the branch server's mirror, which is trusted with nothing, and the last
+//! word before a slot is activated or a package put into its place.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bootslot::BootState;
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use service_kit::edge::chain;
-use trust::client::{Body, Client, Fetch, FetchError, Limits, Trusted, authorise};
-use trust::plans::{Claim, Expected, Floors, VerifiedPlan, verify, verify_stored};
+use trust::client::{Body, Client, Fetch, FetchError, Limits};
+use trust::plans::Claim;
 use trust::{Refusal, Why};
-use wire::Envelope;
 use wire::v1::reports::Reason;
 
 use crate::act::Outcome;
 use crate::agent::Agent;
+use crate::believed::{Believed, reason};
 use crate::config::Settings;
 use crate::decide::Action;
 use crate::packages::Package;
 use crate::ports::{Branch, Ports};
 use crate::state::Then;
-use crate::wanted::Me;
 
 /// How long metadata is taken for the newest without a hint that there is newer: a timestamp lasts days.
 const REFRESH: Duration = Duration::from_secs(6 * 3600);
@@ -30,10 +28,9 @@ const REFRESH: Duration = Duration::from_secs(6 * 3600);
 /// One file may take this many times as long as an answer.
 const FILE_FACTOR: u32 = 4;
 
-/// The trust store.
+/// What the agent believes, and when it last asked.
 pub(crate) struct Metadata {
-    client: Client,
-    limits: Limits,
+    pub(crate) believed: Believed,
     /// When it was last brought up to date, as time since the machine started.
     updated: Option<Duration>,
 }
@@ -45,68 +42,21 @@ impl Metadata {
         let limits = Limits { deadline: settings.timing.request * FILE_FACTOR, ..Limits::default() };
         // An agent that was only started again asks when the branch server says that there is newer.
         let updated = client.trusted().map(|_| uptime);
-        Ok(Self { client, limits, updated })
-    }
-
-    fn trusted(&self) -> Result<&Trusted, Refusal> {
-        let none = || Refusal::new(Why::NoMetadata, "No signed metadata has come here yet.");
-        self.client.trusted().ok_or_else(none)
-    }
-
-    /// The time to judge by: the clock, or the newest time ever verified if that is later.
-    pub(crate) fn time(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        self.client.time(clock)
+        Ok(Self { believed: Believed::new(client, limits), updated })
     }
 
     /// Whether the branch server is to be asked, which says that it has this version.
     pub(crate) fn is_due(&self, hint: Option<u64>, uptime: Duration) -> bool {
-        let newer = hint.is_some_and(|hint| Some(hint) != self.client.timestamp_version());
+        let newer = hint.is_some_and(|hint| Some(hint) != self.believed.version());
         newer || self.updated.is_none_or(|at| uptime.saturating_sub(at) >= REFRESH)
     }
 
     /// Fetches and verifies what is new; durable once this returns.
     pub(crate) async fn update(&mut self, ports: &Ports) -> Result<(), Refusal> {
-        let source = Arc::new(Mirror(ports.branch.clone()));
-        self.client.update(source, self.limits, ports.clock.now()).await?;
+        self.believed.update(Arc::new(Mirror(ports.branch.clone())), ports.clock.now()).await?;
         self.updated = Some(ports.clock.uptime());
         Ok(())
     }
-
-    /// Judges a plan on receipt: what it says, and the floors that it raises.
-    pub(crate) fn judge(
-        &self,
-        offered: &Envelope,
-        me: &Me,
-        floors: &Floors,
-        clock: DateTime<Utc>,
-    ) -> Result<(VerifiedPlan, Floors), Refusal> {
-        let (trusted, now) = (self.trusted()?, self.time(clock));
-        let keys = trusted.plan_keys()?;
-        let plan = verify(&bytes(offered), Expected { keys: &keys, branch: &me.branch, now, floors })?;
-        trusted.check_plan(plan.plan(), now)?;
-        let mut floors = floors.clone();
-        floors.raise(&plan, &keys);
-        Ok((plan, floors))
-    }
-
-    /// A plan that was accepted before: from then on only its own expiry governs.
-    pub(crate) fn restore(&self, accepted: &Envelope, me: &Me) -> Result<VerifiedPlan, Refusal> {
-        verify_stored(&bytes(accepted), &self.trusted()?.plan_keys()?, &me.branch)
-    }
-
-    pub(crate) fn raise_floor(&mut self, verified: DateTime<Utc>) -> Result<(), Refusal> {
-        self.client.raise_floor(verified)
-    }
-}
-
-fn bytes(envelope: &Envelope) -> Vec<u8> {
-    // Texts always serialise.
-    serde_json::to_vec(envelope).unwrap_or_default()
-}
-
-/// A refusal as it is shown and reported: the library's code, what is wrong, and what to do.
-pub(crate) fn reason(refusal: &Refusal) -> Reason {
-    Reason::new(refusal.code(), format!("{} {}", refusal.sentence(), refusal.remedy()))
 }
 
 impl Agent {
@@ -152,8 +102,7 @@ impl Agent {
         let unknown = |what: &str| Refusal::new(Why::NoMetadata, what.to_owned());
         let me = self.talk.me.as_ref().ok_or_else(|| unknown("This terminal is not enrolled at the moment."))?;
         let envelope = self.accepted.envelope().ok_or_else(|| unknown("No signed plan has come here yet."))?;
-        let now = self.metadata.time(self.ports.clock.now());
-        authorise(self.metadata.trusted()?, &bytes(envelope), &me.branch, claim, now).map(drop)
+        self.metadata.believed.authorise(envelope, &me.branch, claim, self.ports.clock.now()).map(drop)
     }
 }
 

@@ -19,10 +19,10 @@ use wire::v1::sync::{EnrolRequest, Sync, TerminalFacts};
 use wire::{Code, Envelope};
 
 use crate::agent::{Agent, AgentError};
+use crate::believed::reason;
 use crate::config::Timing;
 use crate::identity::Identity;
 use crate::journal::Announced;
-use crate::metadata::reason;
 use crate::observe::{self, Known};
 use crate::packages;
 use crate::ports::Ports;
@@ -158,7 +158,8 @@ impl Agent {
             (_, Err(refusal)) => Err(refusal),
             (None, Ok(())) => Ok(None),
             (Some(envelope), Ok(())) => {
-                let judged = self.metadata.judge(&envelope, &me, self.accepted.floors(), self.ports.clock.now());
+                let (floors, now) = (self.accepted.floors(), self.ports.clock.now());
+                let judged = self.metadata.believed.judge(&envelope, &me.branch, floors, now);
                 judged.map(|(plan, floors)| Some((plan, floors, envelope)))
             }
         };
@@ -169,7 +170,7 @@ impl Agent {
                 // If one of these fails, the same plan is taken once more: it is not followed yet.
                 self.session.plan = None;
                 self.accepted.replace(envelope, floors)?;
-                self.metadata.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
+                self.metadata.believed.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
                 self.follow(plan)?;
                 Ok(false)
             }
@@ -185,7 +186,7 @@ impl Agent {
     /// Goes on with the plan that was accepted before this start. One whose key does not count any more is not followed.
     pub(crate) fn restore_plan(&mut self) -> Result<(), AgentError> {
         let (Some(envelope), Some(me)) = (self.accepted.envelope(), &self.talk.me) else { return Ok(()) };
-        match self.metadata.restore(envelope, me) {
+        match self.metadata.believed.restore(envelope, &me.branch) {
             Ok(plan) => self.follow(plan),
             Err(refusal) => {
                 tracing::warn!(code = refusal.code(), reason = refusal.sentence(), "the accepted plan is not followed");

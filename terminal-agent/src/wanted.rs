@@ -6,8 +6,8 @@ use trust::plans::{Claim, VerifiedPlan, check_claim};
 use wire::v1::plan::Step;
 use wire::v1::reports::Reason;
 
+use crate::believed::reason;
 use crate::journal::Memory;
-use crate::metadata::reason;
 use crate::state::{Then, Update};
 
 /// What is to be done.

@@ -1,0 +1,91 @@
+//! What is believed: signed metadata in a trust store, wherever it came from, and plans judged by it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fleet_types::BranchName;
+use trust::client::{Client, Fetch, Limits, Trusted, authorise};
+use trust::plans::{Claim, Expected, Floors, VerifiedPlan, verify, verify_stored};
+use trust::repository::SignedPayload;
+use trust::{Refusal, Why};
+use wire::Envelope;
+use wire::v1::reports::Reason;
+
+/// A trust store, and the bounds of its updates.
+pub(crate) struct Believed {
+    client: Client,
+    limits: Limits,
+}
+
+impl Believed {
+    pub(crate) const fn new(client: Client, limits: Limits) -> Self {
+        Self { client, limits }
+    }
+
+    fn trusted(&self) -> Result<&Trusted, Refusal> {
+        let none = || Refusal::new(Why::NoMetadata, "No signed metadata has come here yet.");
+        self.client.trusted().ok_or_else(none)
+    }
+
+    /// Version of the newest timestamp role.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.client.timestamp_version()
+    }
+
+    /// The time to judge by: the clock, or the newest time ever verified if that is later.
+    pub(crate) fn time(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        self.client.time(clock)
+    }
+
+    /// Fetches and verifies what is new; durable once this returns.
+    pub(crate) async fn update(&mut self, source: Arc<dyn Fetch>, clock: DateTime<Utc>) -> Result<(), Refusal> {
+        self.client.update(source, self.limits, clock).await
+    }
+
+    /// Judges a plan on receipt: what it says, and the floors that it raises.
+    pub(crate) fn judge(
+        &self,
+        offered: &Envelope,
+        branch: &BranchName,
+        floors: &Floors,
+        clock: DateTime<Utc>,
+    ) -> Result<(VerifiedPlan, Floors), Refusal> {
+        let (trusted, now) = (self.trusted()?, self.time(clock));
+        let keys = trusted.plan_keys()?;
+        let plan = verify(&bytes(offered), Expected { keys: &keys, branch, now, floors })?;
+        trusted.check_plan(plan.plan(), now)?;
+        let mut floors = floors.clone();
+        floors.raise(&plan, &keys);
+        Ok((plan, floors))
+    }
+
+    /// A plan that was accepted before: from then on only its own expiry governs.
+    pub(crate) fn restore(&self, accepted: &Envelope, branch: &BranchName) -> Result<VerifiedPlan, Refusal> {
+        verify_stored(&bytes(accepted), &self.trusted()?.plan_keys()?, branch)
+    }
+
+    /// The last word before something is switched.
+    pub(crate) fn authorise(
+        &self,
+        accepted: &Envelope,
+        branch: &BranchName,
+        claim: Claim<'_>,
+        clock: DateTime<Utc>,
+    ) -> Result<SignedPayload, Refusal> {
+        authorise(self.trusted()?, &bytes(accepted), branch, claim, self.time(clock))
+    }
+
+    pub(crate) fn raise_floor(&mut self, verified: DateTime<Utc>) -> Result<(), Refusal> {
+        self.client.raise_floor(verified)
+    }
+}
+
+fn bytes(envelope: &Envelope) -> Vec<u8> {
+    // Texts always serialise.
+    serde_json::to_vec(envelope).unwrap_or_default()
+}
+
+/// A refusal as it is shown and reported: the library's code, what is wrong, and what to do.
+pub(crate) fn reason(refusal: &Refusal) -> Reason {
+    Reason::new(refusal.code(), format!("{} {}", refusal.sentence(), refusal.remedy()))
+}
