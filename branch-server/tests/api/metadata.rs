@@ -1,7 +1,14 @@
 //! GET /v1/metadata/{name}, and when head office is asked for its files.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use branch_server::jobs::sync::once;
-use service_kit::{Clock, SystemClock};
+use futures_util::StreamExt;
+use service_kit::client::{JsonClient, Timeouts};
+use service_kit::{Clock, Secret, SystemClock};
+use trust::client::{Body, Client, Fetch, FetchError, Limits};
+use trust::repository::RoleName;
 use wire::Code;
 use wire::v1::paths;
 
@@ -36,6 +43,40 @@ async fn strangers_and_names_of_nothing_are_turned_away() {
     for name in ["2.root.json", "root.json", "trust.json", "..%2ftrust.json", "identity.toml"] {
         assert_refused(branch.ask(&paths::metadata(name), &token).await, Code::NotFound).await;
     }
+}
+
+/// The mirror as a terminal's trust library asks it.
+struct Mirror(JsonClient);
+
+#[async_trait]
+impl Fetch for Mirror {
+    async fn fetch(&self, name: &str) -> Result<Option<Body>, FetchError> {
+        let found = self.0.get_stream(&paths::metadata(name)).await.map_err(|e| FetchError(e.to_string()))?;
+        Ok(found.map(|bytes| Box::pin(bytes.map(|chunk| chunk.map_err(|e| FetchError(e.to_string())))) as Body))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_missed_two_roots_comes_up_to_date_through_the_mirror_alone() {
+    let branch = Branch::enrolled().await;
+    let token = Secret::new(branch.enrol("till-1").await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = Client::take_up(&folder.path().join("trust.json"), &branch.app.settings.trust_root).unwrap();
+    let client = JsonClient::new(&format!("http://{}", branch.machines), Some(token), Timeouts::default()).unwrap();
+    let mirror = Arc::new(Mirror(client));
+    terminal.update(mirror.clone(), Limits::default(), SystemClock.now()).await.unwrap();
+    for _ in 0..2 {
+        branch.head_office.with(|s| s.fleet.rotate_root_key(SystemClock.now()).unwrap());
+        branch.head_office.with(|s| s.serve_metadata());
+        once(&branch.app).await.unwrap();
+    }
+    branch.head_office.offer(&plan(7));
+    once(&branch.app).await.unwrap();
+    terminal.update(mirror, Limits::default(), SystemClock.now()).await.unwrap();
+    let trusted = terminal.trusted().unwrap();
+    assert_eq!(trusted.version(&RoleName::Root), Some(3));
+    trusted.check_plan(&plan(7), SystemClock.now()).unwrap();
+    assert_eq!(terminal.timestamp_version(), branch.head_office.with(|s| s.fleet.version()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

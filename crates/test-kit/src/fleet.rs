@@ -191,6 +191,20 @@ impl TestFleet {
         Ok(old)
     }
 
+    /// Replaces the root key, and publishes.
+    ///
+    /// # Errors
+    /// Never with the keys of this fleet.
+    pub fn rotate_root_key(&mut self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let old = std::mem::replace(&mut self.root, SigningKey::generate()?);
+        let spec = RootSpec { root: KeySet::one(self.root.public()), ..self.repository.root_spec()? };
+        let mut next = self.repository.propose_root(&spec)?;
+        next.sign(&old)?;
+        next.sign(&self.root)?;
+        self.repository.accept(&next)?;
+        self.publish(now)
+    }
+
     /// Makes the next version of a delegated role.
     ///
     /// # Errors
