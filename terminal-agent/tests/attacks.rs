@@ -237,6 +237,22 @@ fn without_a_branch_server_a_restart_goes_on_with_the_accepted_plan() {
     rig.until("assigned");
 }
 
+#[test]
+fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
+    let mut rig = victim();
+    rig.world.lock().branch_up = false;
+    rig.world.advance(Duration::from_secs(4_000 * 86_400));
+    rig.turns(20);
+    assert_eq!((rig.state(), rig.world.running()), ("idle", Slot::A), "what runs goes on");
+    {
+        let mut world = rig.world.lock();
+        let now = world.now;
+        world.fleet.rotate_root_key(now).unwrap();
+        world.branch_up = true;
+    }
+    recovers(rig);
+}
+
 /// The activation of an update that is ready is refused with this code, told, and what runs goes on.
 fn refused_at_the_switch(edit: impl FnOnce(&mut Rig), code: &str) {
     let mut rig = Rig::new(&v1(), &v2());

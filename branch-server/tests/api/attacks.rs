@@ -12,7 +12,7 @@ use wire::v1::plan::Plan;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::daemons::Later;
-use crate::head_office::State;
+use crate::head_office::{Mood, State};
 use crate::plans::{kept, plan};
 use crate::support::{Branch, Options};
 
@@ -217,6 +217,28 @@ async fn endless_data() {
     assert_says(&said, "has more than", trust::Why::EndlessData);
     branch.head_office.with(|s| s.endless = false);
     recovers(&branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
+    let clock = Arc::new(Later::default());
+    let branch = Branch::start(Options { clock: clock.clone(), ..Options::default() }).await;
+    branch.head_office.offer(&plan(7));
+    once(&branch.app).await.unwrap();
+    branch.head_office.with(|s| s.mood = Mood::Away);
+    clock.advance(TimeDelta::days(4_000));
+    once(&branch.app).await.unwrap_err();
+    assert_eq!(kept(&branch).await, Some(7), "what was accepted is served on");
+    let now = clock.now();
+    let next = Plan { issued: now, expires: now + TimeDelta::days(30), ..plan(8) };
+    branch.head_office.with(|s| {
+        s.mood = Mood::Good;
+        s.fleet.rotate_root_key(now).unwrap();
+        s.plan = Some(s.fleet.order(&next, now).unwrap());
+        s.serve_metadata();
+    });
+    once(&branch.app).await.unwrap();
+    assert_eq!(kept(&branch).await, Some(8), "{}", branch.status().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -191,17 +191,19 @@ impl TestFleet {
         Ok(old)
     }
 
-    /// Replaces the root key, and publishes.
+    /// Replaces the root key and has everything signed anew at `now`, whatever had expired, and publishes.
     ///
     /// # Errors
     /// Never with the keys of this fleet.
     pub fn rotate_root_key(&mut self, now: DateTime<Utc>) -> Result<(), Refusal> {
         let old = std::mem::replace(&mut self.root, SigningKey::generate()?);
-        let spec = RootSpec { root: KeySet::one(self.root.public()), ..self.repository.root_spec()? };
+        let root = KeySet::one(self.root.public());
+        let spec = RootSpec { root, expires: now + LONG, ..self.repository.root_spec()? };
         let mut next = self.repository.propose_root(&spec)?;
         next.sign(&old)?;
         next.sign(&self.root)?;
         self.repository.accept(&next)?;
+        self.delegate(now)?;
         self.publish(now)
     }
 
