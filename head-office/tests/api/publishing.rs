@@ -3,6 +3,7 @@
 use artifact::{Index, PayloadId};
 use fleet_types::ReleaseState;
 use serde_json::json;
+use service_kit::Clock as _;
 use service_kit::server::Role;
 use swarm::{Engine, Torrent, TransmissionEngine};
 use test_kit::wait_for;
@@ -15,7 +16,7 @@ use wire::v1::sync::Sync;
 
 use crate::support::archive::{Recipe, image, pack};
 use crate::support::daemons::Daemons;
-use crate::support::trust::Machine;
+use crate::support::trust::{Machine, holders_sign_again};
 use crate::support::tus::upload;
 use crate::support::{Office, PATIENCE, begin};
 
@@ -115,4 +116,35 @@ async fn one_payload_in_two_releases_is_one_artifact() {
     let second = publish(&office, &Recipe { version: "1.1.0", ..Recipe::default() }).await;
     assert_eq!(first.payloads[0].artifact, second.payloads[0].artifact);
     assert_ne!(first.manifest, second.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_listed_or_shown_before_the_metadata_that_vouches_for_it_is_published() {
+    let daemons = Daemons::start();
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    // The root is over: until its holders sign it again, nothing can be published.
+    office.clock.advance(chrono::TimeDelta::days(3651));
+    let file = pack(office.dir.path(), &Recipe::default());
+    let id = upload(&office.as_role(Role::ReleaseManager), &std::fs::read(file).unwrap()).await;
+    let release = wait_for("a reason", PATIENCE, async || {
+        let release = office.release(id).await;
+        match &release.reason {
+            Some(reason) if reason.contains("Role root expired") => Ok(release),
+            _ => Err(format!("{release:?}")),
+        }
+    })
+    .await;
+    assert_eq!(release.state, ReleaseState::Publishing);
+    let artifact = release.payloads[0].artifact.clone().unwrap();
+    assert!(!daemons.listed().contains(&artifact.info_hash.to_string()));
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    assert!(engine.status(&artifact.info_hash).await.unwrap().is_none());
+    let body = json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
+    let refused = office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await;
+    assert_eq!(crate::refusal(refused), wire::Code::NotPublished);
+    // Once its holders signed it again, elsewhere, everything goes on by itself.
+    holders_sign_again(&office.trust(), office.clock.now());
+    office.clock.advance(chrono::TimeDelta::minutes(10));
+    office.wait_for_state(id, ReleaseState::Published).await;
 }

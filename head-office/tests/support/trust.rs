@@ -97,6 +97,21 @@ pub fn publish(folder: &Path, repository: &mut Repository, now: DateTime<Utc>) {
     store::write(&metadata, repository).unwrap();
 }
 
+/// The holders of root and targets renew what they signed, and somebody publishes it with `filial trust accept`.
+pub fn holders_sign_again(folder: &Path, now: DateTime<Utc>) {
+    let now = now.trunc_subsecs(0);
+    let [root, targets] =
+        ["root-1", "targets-1"].map(|name| SigningKey::read(&folder.join(format!("offline/{name}.pem"))).unwrap());
+    let mut repository = store::read(&folder.join("metadata")).unwrap();
+    let spec = RootSpec { expires: now + LIFE, ..repository.root_spec().unwrap() };
+    let next = repository.propose_root(&spec).unwrap();
+    take(&mut repository, next, &[&root]);
+    let spec = DelegationSpec { expires: now + LIFE, ..repository.delegation_spec().unwrap().unwrap() };
+    let next = repository.propose_delegations(&spec, now).unwrap();
+    take(&mut repository, next, &[&targets]);
+    publish(folder, &mut repository, now);
+}
+
 /// A machine that knows nothing but the pinned root, and asks a listener for the rest.
 pub struct Machine {
     _dir: tempfile::TempDir,
