@@ -71,7 +71,7 @@ pub struct Envelope {
     pub payload_type: String,
     /// The statement, base64 (RFC 4648, 4).
     pub payload: String,
-    /// Signatures over the pre-authentication encoding. Empty until the trust work lands.
+    /// Signatures over the pre-authentication encoding. Of the plan keys; a plan without any is refused everywhere.
     pub signatures: Vec<Signature>,
 }
 

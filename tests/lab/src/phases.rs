@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet_types::{InfoHash, ReleaseState, TerminalRef, UpdateState};
+use fleet_types::{BranchName, InfoHash, ReleaseState, TerminalRef, UpdateState};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
+use wire::Envelope;
 use wire::v1::releases::Progress;
 
 use crate::error::LabError;
@@ -37,6 +38,7 @@ const BUSY: &str = "SELECT count(*) FROM pg_stat_activity
 const PUBLISHED: &str = "SELECT DISTINCT a.info_hash FROM releases r JOIN payloads p ON p.release_id = r.id
     JOIN artifacts a ON a.sha256 = p.artifact_sha256 WHERE r.state = 'published'";
 const UPDATED: &str = "SELECT state FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT 1";
+const FOLLOWED: &str = "SELECT envelope FROM signed_plan";
 const HOLD: &str = "SELECT id FROM releases WHERE id = $1 FOR UPDATE";
 
 /// The newest release as head office's database holds it.
@@ -180,6 +182,19 @@ impl Lab {
         let (branch, name) = (terminal.branch.to_string(), terminal.terminal.to_string());
         let row = client.query_opt(UPDATED, &[&branch, &name]).await.map_err(statement)?;
         Ok(row.and_then(|r| r.get::<_, String>(0).parse().ok()))
+    }
+
+    /// The plan that a branch server follows, exactly as head office signed it.
+    ///
+    /// # Errors
+    /// The database does not answer, or there is none.
+    pub async fn followed(&self, branch: &BranchName) -> Result<Envelope, LabError> {
+        let client = self.database(&Place::Branch(branch.clone())).await?;
+        let row = client.query_one(FOLLOWED, &[]).await.map_err(statement)?;
+        serde_json::from_str(row.get(0)).map_err(|e| LabError::Content {
+            path: PathBuf::from("signed_plan"),
+            why: format!("it is no envelope: {e}"),
+        })
     }
 
     /// Holds a release's row, so that head office can do everything but move it.

@@ -1,6 +1,6 @@
 //! Who may say what in the lab: keys and metadata by the operator's own command, and the root for every machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::error::LabError;
@@ -9,6 +9,11 @@ use crate::lab::Lab;
 use crate::sites::root_of;
 
 impl Lab {
+    /// What `filial trust init` made: `metadata/`, and `online/` and `offline/` with every key.
+    pub fn trust_folder(&self) -> PathBuf {
+        self.head_office.trust()
+    }
+
     /// As the person does who founds a fleet: every key and the first metadata, of which head office gets what is online (the
     /// lab is a small shop: release keys too) and every machine the root.
     pub(crate) async fn make_trust(&self) -> Result<(), LabError> {

@@ -1,0 +1,144 @@
+//! Somebody with all that a branch server had (its address, its keys, its disk, its database), in its place: it answers
+//! terminals with whatever it likes.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddrV4, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fleet_types::BranchName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use wire::v1::paths;
+use wire::v1::sync::Sync;
+use wire::{Code, Envelope, Problem};
+
+use crate::error::LabError;
+use crate::inside::inside;
+use crate::lab::Lab;
+use crate::net::Net;
+use crate::part::Part;
+
+/// Longest head of a request that is read, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long one request may take to come and its answer to go.
+const REQUEST: Duration = Duration::from_secs(60);
+
+/// What the impostor says and hears.
+#[derive(Debug, Default)]
+struct Pages {
+    answers: BTreeMap<String, Vec<u8>>,
+    asked: BTreeMap<String, usize>,
+}
+
+/// The impostor; it answers until it leaves or is dropped.
+#[derive(Debug)]
+pub struct Impostor {
+    branch: BranchName,
+    pages: Arc<Mutex<Pages>>,
+    listens: JoinHandle<()>,
+}
+
+impl Lab {
+    /// Ends a branch server and takes its place on its machine listener. Its daemon, tracker and database stay.
+    ///
+    /// # Errors
+    /// There is no such branch, or its address cannot be taken.
+    pub async fn impostor(&self, branch: &BranchName) -> Result<Impostor, LabError> {
+        let site = self.site(branch)?;
+        let address = SocketAddrV4::new(Net::branch_lan_address(site.number), site.operators_port() + 1);
+        self.end(&Part::branch(branch)).await?;
+        let failed = move |source| LabError::Spawn { command: format!("an impostor at {address}"), source };
+        // A socket belongs to the network in which it was made, whoever uses it.
+        let listener = inside(&site.namespace, move || async move {
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            Ok(listener)
+        });
+        let listener = tokio::net::TcpListener::from_std(listener.await?).map_err(failed)?;
+        let pages = Arc::<Mutex<Pages>>::default();
+        let told = pages.clone();
+        let listens = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(tokio::time::timeout(REQUEST, answer(stream, told.clone())));
+            }
+        });
+        Ok(Impostor { branch: branch.clone(), pages, listens })
+    }
+}
+
+impl Impostor {
+    /// Offers this plan, with a hint that there is metadata of this version.
+    pub fn offer(&self, plan: &Envelope, metadata: Option<u64>) {
+        let sync = Sync { plan: Some(plan.clone()), available: Vec::new(), metadata };
+        // A message always serialises.
+        self.lock().answers.insert(paths::SYNC.to_owned(), serde_json::to_vec(&sync).unwrap_or_default());
+    }
+
+    /// Serves these files of metadata, and no others.
+    pub fn mirror(&self, files: &BTreeMap<String, Vec<u8>>) {
+        let mut pages = self.lock();
+        pages.answers.retain(|path, _| path == paths::SYNC);
+        pages.answers.extend(files.iter().map(|(name, bytes)| (paths::metadata(name), bytes.clone())));
+    }
+
+    /// How often a path was asked for.
+    pub fn asked(&self, path: &str) -> usize {
+        self.lock().asked.get(path).copied().unwrap_or(0)
+    }
+
+    /// Makes room for the branch server, which is started again.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn leave(mut self, lab: &Lab) -> Result<(), LabError> {
+        self.listens.abort();
+        // Once it has ended, the address is free.
+        let _ = (&mut self.listens).await;
+        lab.start_part(&Part::branch(&self.branch))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.listens.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, pages: Arc<Mutex<Pages>>) -> std::io::Result<()> {
+    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            n if head.len() + n > MAX_HEAD => return Ok(()),
+            n => head.extend_from_slice(&buffer[..n]),
+        }
+    }
+    let text = String::from_utf8_lossy(&head);
+    let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    let found = {
+        let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        *pages.asked.entry(path.clone()).or_default() += 1;
+        pages.answers.get(&path).cloned()
+    };
+    let (status, kind, body) = match found {
+        Some(body) => (200, "application/json", body),
+        None => {
+            let code = if path.starts_with("/v1/metadata/") { Code::NotFound } else { Code::DatabaseUnavailable };
+            let problem = Problem::new(code, "An impostor has nothing else to say.", "Send it away.");
+            (code.status(), "application/problem+json", serde_json::to_vec(&problem).unwrap_or_default())
+        }
+    };
+    let head = format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&body).await?;
+    stream.shutdown().await
+}
