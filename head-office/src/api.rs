@@ -48,6 +48,7 @@ use crate::routes;
         routes::assignments::unassign,
         routes::status::status,
         routes::incidents::list,
+        routes::metadata::metadata,
         routes::artifacts::index,
         routes::artifacts::torrent,
     ),

@@ -60,7 +60,7 @@ pub(crate) enum Command {
     /// Pack, check, upload and look at releases
     #[command(subcommand, after_help = "Example:\n  filial release validate kiosk-2.4.0.upd")]
     Release(ReleaseCommand),
-    /// Make keys, say who holds which role, sign and publish; needs no server
+    /// Make keys, say who holds which role, sign and publish; needs no server, but for `fetch`
     #[command(subcommand, after_help = "Example:\n  filial trust init ./trust --product kiosk")]
     Trust(TrustCommand),
     /// Look at branches, add and remove them

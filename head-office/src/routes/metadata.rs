@@ -5,11 +5,17 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Data, Path};
 use service_kit::server::ApiError;
 use trust::client::is_metadata_name;
+use wire::Problem;
 
 use crate::app::App;
 use crate::error::ApiResult;
 
-/// The file of this name. One that is not there is a plain 404: asking for the next root is how clients learn that there is none.
+/// A file of the signed metadata, such as `timestamp.json`. One that is not there is a plain 404: asking for the next root is how
+/// clients learn that there is none.
+#[utoipa::path(get, path = "/v1/metadata/{name}", tag = "metadata", params(("name" = String, Path)), responses(
+    (status = 200, description = "The file, byte for byte", body = Vec<u8>, content_type = "application/json"),
+    (status = 404, description = "No such file now", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn metadata(app: Data<App>, name: Path<String>) -> ApiResult<HttpResponse> {
     let file = Some(name.as_str()).filter(|name| is_metadata_name(name)).and_then(|name| app.trust.file(name));
     let file = file.ok_or_else(|| {

@@ -67,6 +67,7 @@ pub fn operators() -> Vec<Route> {
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
         Route::get("/v1/incidents", Viewer, || web::to(incidents::list)),
         Route::new(Method::DELETE, "/v1/assignments/{branch}/{product}", Operator, || web::to(assignments::unassign)),
+        Route::get("/v1/metadata/{name}", Viewer, || web::to(metadata::metadata)),
         Route::get("/v1/status", Viewer, || web::to(status::status)),
         Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
         Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),

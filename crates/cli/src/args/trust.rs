@@ -27,6 +27,18 @@ pub(crate) enum TrustCommand {
         /// A folder of metadata, or the folder that `filial trust init` made
         folder: PathBuf,
     },
+    /// Fetch the metadata in force from head office and verify them, for signing elsewhere
+    ///
+    /// What was fetched before is remembered in the folder, so that nobody can hand out older metadata than that.
+    #[command(after_help = "Example:\n  filial trust fetch ./fleet --root root.json\n  \
+        filial release sign kiosk-2.4.0.upd --metadata ./fleet --key product-kiosk-1.pem")]
+    Fetch {
+        /// The folder to write; the metadata come into `metadata/` in it
+        folder: PathBuf,
+        /// The root that machines are provisioned with, as `filial trust init` made it
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+    },
     /// Propose other holders of a role, a later expiry, or that a release is vouched for no more
     ///
     /// Writes a proposal that the holders sign with `filial trust sign`. A product, `derived` and `plan` get other holders by

@@ -29,6 +29,8 @@ pub struct State {
     pub cancel_next: bool,
     /// Answers by `METHOD PATH`; of several, each once, and the last for ever.
     pub answers: BTreeMap<String, Vec<(u16, Value)>>,
+    /// Files, byte for byte, by their path.
+    pub files: BTreeMap<String, Vec<u8>>,
     /// The body of the last request that was not a chunk.
     pub body: String,
 }
@@ -82,6 +84,11 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
     state.requests.push(format!("{method} {path}"));
     state.seen.push(headers.clone());
     state.headers = headers;
+    if let Some(bytes) = state.files.get(&path) {
+        let mut out = stream;
+        write!(out, "HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", bytes.len()).ok()?;
+        return out.write_all(bytes).ok();
+    }
     let tus = path == format!("/v1/uploads/{ID}");
     let (status, extra, body) = match method.as_str() {
         "POST" if path == "/v1/uploads" => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::fake::{Fake, ID};
+use super::fake::{Fake, ID, State};
 use super::kit::{code, filial, json, packed, put, stderr, stdout};
 
 /// Two of two release keys must sign.
@@ -245,4 +245,34 @@ fn holders_sign_that_a_release_is_vouched_for_no_more() {
     let seen = json(at, &["trust", "inspect", "trust", "--json"]);
     assert_eq!(seen["payloads"].as_array().unwrap().len(), 0);
     refused(at, &propose, "is not signed");
+}
+
+#[test]
+fn whoever_signs_elsewhere_fetches_what_is_in_force_and_nobody_hands_out_what_was() {
+    let dir = fleet();
+    let at = dir.path();
+    let served = |folder: &Path| -> std::collections::BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(folder).unwrap().flatten();
+        let files = entries.filter(|e| e.file_name().to_string_lossy().ends_with(".json"));
+        let path = |e: &std::fs::DirEntry| format!("/v1/metadata/{}", e.file_name().to_string_lossy());
+        files.map(|e| (path(&e), std::fs::read(e.path()).unwrap())).collect()
+    };
+    let before = served(&at.join("trust/metadata"));
+    sign_with(at, "1");
+    sign_with(at, "2");
+    accept(at, &["kiosk-2.4.0.proposal"]);
+    let after = served(&at.join("trust/metadata"));
+    let fake = Fake::start(State { files: after, ..State::default() });
+    let fetch = ["trust", "fetch", "away", "--root", "trust/root.json", "--server", &fake.url];
+    json(at, &[&fetch[..], &["--json"]].concat());
+    let seen = json(at, &["trust", "inspect", "away", "--json"]);
+    assert_eq!(seen, json(at, &["trust", "inspect", "trust", "--json"]));
+    // Against it, what is signed already is not signed again; and nothing older is believed any more.
+    std::fs::remove_file(at.join("kiosk-2.4.0.proposal")).unwrap();
+    let key = "trust/offline/product-kiosk-1.pem";
+    refused(at, &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "away", "--key", key], "signed already");
+    fake.state.lock().unwrap().files = before;
+    refused(at, &fetch, "somebody replays old ones");
+    assert_eq!(json(at, &["trust", "inspect", "away", "--json"]), seen);
+    refused(at, &["trust", "fetch", "new", "--root", "nothing", "--server", &fake.url], "nothing");
 }

@@ -2,6 +2,7 @@
 //! where they are, and proposals travel to them as files.
 
 mod change;
+mod fetch;
 mod init;
 mod release;
 mod view;
@@ -28,6 +29,7 @@ pub(crate) fn run(global: &Global, command: TrustCommand) -> Result<(), Failure>
         TrustCommand::Init(args) => init::run(global, &args),
         TrustCommand::Key { file } => key(global, &file),
         TrustCommand::Inspect { folder } => view::inspect(global, &read(&folder)?),
+        TrustCommand::Fetch { folder, root } => fetch::run(global, &folder, &root),
         TrustCommand::Propose(args) => change::propose(global, &args),
         TrustCommand::Sign { proposal, key } => sign(global, &proposal, &key),
         TrustCommand::Accept { folder, proposals, online } => change::accept(global, &folder, &proposals, &online),
