@@ -63,6 +63,13 @@ struct Before {
 
 impl Before {
     async fn of(office: &Office, pool: &Pool) -> Self {
+        // The job of the archive before is noted as done a moment after its file is gone.
+        let open = "SELECT count(*) FROM jobs WHERE done_at IS NULL";
+        wait_for("every job to be noted as done", PATIENCE, async || match support::count(pool, open).await {
+            0 => Ok(()),
+            n => Err(n),
+        })
+        .await;
         Self { tables: tables(pool, Uuid::nil()).await, files: listing(&office.settings.store.folder) }
     }
 
