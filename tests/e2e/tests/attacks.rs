@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use chrono::Utc;
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, quick};
 use fleet_types::{BranchName, TerminalRef};
 use lab::{Impostor, Lab, ReleaseSpec};
+use service_kit::{Clock as _, SystemClock};
 use test_kit::TestFleet;
 use trust::repository::{Lifetimes, store};
 use trust::{SigningKey, plans};
@@ -64,7 +64,9 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
     victim.mirrored("endless data", &endless, "endless-data").await?;
     let truncated = with(&newer, "timestamp.json", b"{\"signed\":".to_vec());
     victim.mirrored("noise", &truncated, "metadata-form").await?;
-    victim.mirrored("another fleet's metadata", &TestFleet::new(Utc::now())?.files(), "metadata-signature").await?;
+    victim
+        .mirrored("another fleet's metadata", &TestFleet::new(SystemClock.now())?.files(), "metadata-signature")
+        .await?;
 
     // With head office's online keys too, but for the release keys: the payload is what they signed, or nothing.
     let mut online = online_keys(&lab)?;
@@ -78,8 +80,8 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
         plan.steps[0].artifact.sha256 = [7; 32].into();
     });
     victim.calm().await?;
-    online.sign_artifact(&arbitrary.steps[0], Utc::now())?;
-    online.publish(Utc::now())?;
+    online.sign_artifact(&arbitrary.steps[0], SystemClock.now())?;
+    online.publish(SystemClock.now())?;
     impostor.mirror(&online.files());
     impostor.offer(&online.seal(&arbitrary)?, online.version());
     let said = victim.refuses("arbitrary software", "not-signed").await?;
