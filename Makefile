@@ -67,9 +67,9 @@ e2e-full: build images
 	$(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)' --run-ignored all
 	tests/checks/kill_matrix.py --cells 140
 
-# Each check of the trust library removed in turn: the test that is named for it must notice.
-mutations: setup
-	tests/checks/trust_mutations.py
+# Each check of the trust library and of the programs removed in turn: the test that is named for it must notice.
+mutations: build
+	tests/checks/mutations.py
 
 soak: build
 	@target/debug/lab soak $(ARGS)

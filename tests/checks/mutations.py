@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Removes one check of crates/trust at a time and demands that the test named for it fails.
+"""Removes one check at a time, of crates/trust and of the programs, and demands that the test named for it fails.
 
-    tests/checks/trust_mutations.py [--only WORD] [--json]
+    tests/checks/mutations.py [--only WORD] [--json]
 
 Works on a copy of the tracked files with a target folder of its own, both below the target folder: with a shared one,
 cargo would take a mutant for the real crate. Exit 1 names each mutation that no test noticed. About half a minute for each,
-and some minutes for the first run's dependencies.
+and some minutes for the first run's dependencies. The programs' tests get a PostgreSQL by target/debug/with-postgres.
 """
 
 import json
@@ -17,14 +17,15 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COPY = ROOT / "target/trust-mutations/tree"
-BUILT = ROOT / "target/trust-mutations/built"
-SRC = "crates/trust/src"
+COPY = ROOT / "target/mutations/tree"
+BUILT = ROOT / "target/mutations/built"
+POSTGRES = ROOT / "target/debug/with-postgres"
+TRUST = "crates/trust/src"
 
 IGNORES_TOUGH = ("client/mod.rs", "loaded.and_then(|()| self.judge(", "loaded.or(Ok::<(), Refusal>(())).and_then(|()| self.judge(")
 
 # Test binary, test, then what is changed: file below crates/trust/src, text that stands there once, text instead.
-MUTATIONS = [
+OF_TRUST = [
     # tough refuses it, and so do we: both are removed.
     ("attacks", "arbitrary_software", [
         IGNORES_TOUGH,
@@ -62,6 +63,49 @@ MUTATIONS = [
 ]
 
 
+IGNORES_UPDATE = [
+    ("terminal-agent/src/talk.rs", "            (_, Err(refusal)) => Err(refusal),\n", "            (None, Err(refusal)) => Err(refusal),\n"),
+    ("terminal-agent/src/talk.rs", "            (Some(envelope), Ok(())) => {", "            (Some(envelope), _) => {"),
+]
+
+# Package, test binary, test, then what is changed: file, text that stands there once, text instead.
+OF_PROGRAMS = [
+    # A terminal.
+    ("terminal-agent", "attacks", "indefinite_freeze", IGNORES_UPDATE),
+    ("terminal-agent", "attacks", "mix_and_match", IGNORES_UPDATE),
+    ("terminal-agent", "attacks", "arbitrary_software", [("terminal-agent/src/believed.rs", "        trusted.check_plan(plan.plan(), now)?;\n", "")]),
+    ("terminal-agent", "attacks", "substituted_release_in_a_plan", [("terminal-agent/src/believed.rs", "        trusted.check_plan(plan.plan(), now)?;\n", "")]),
+    ("terminal-agent", "attacks", "replayed_older_plan", [
+        ("terminal-agent/src/accepted.rs", "    serde_json::from_slice(&bytes).map(Some).map_err(damaged)",
+         "    serde_json::from_slice(&bytes).map(|c: Content| Some(Content { floors: Floors::default(), ..c })).map_err(damaged)"),
+    ]),
+    ("terminal-agent", "attacks", "a_release_that_is_withdrawn_at_the_last_moment", [
+        ("terminal-agent/src/metadata.rs", "let Action::WriteBoot(BootState { trial: Some(_), .. }) = action else", "let Action::WriteBoot(BootState { trial: Some(_), default: fleet_types::Slot::B }) = action else"),
+    ]),
+    ("terminal-agent", "attacks", "a_package_that_is_withdrawn_before", [
+        ("terminal-agent/src/packages/act.rs", "if let Err(reason) = self.authorise_package(&package) {", "if let Some(reason) = self.authorise_package(&package).err().filter(|_| false) {"),
+    ]),
+    ("terminal-agent", "attacks", "without_a_branch_server_a_restart", [("terminal-agent/src/agent.rs", "        agent.restore_plan()?;\n", "")]),
+    ("terminal-agent", "helper", "helper_asked_to_activate_an_unverified_slot", [
+        ("terminal-agent/src/helper.rs", "        self.check_slot(&**disks, running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
+         "        let _ = self.check_slot(&**disks, running.other(), PayloadId { sha256: signed.sha256, length: signed.length });"),
+    ]),
+    # A branch server.
+    ("branch-server", "api", "attacks::arbitrary_software", [("branch-server/src/sync/accept.rs", "    trusted.check_plan(plan.plan(), now).map_err(Refusal::Trust)?;\n", "")]),
+    ("branch-server", "api", "attacks::indefinite_freeze", [("branch-server/src/jobs/sync.rs", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
+    # Head office.
+    ("head-office", "api", "attacks::csrf", [("crates/service-kit/src/server/route.rs", "if !request.method().is_safe() {", "if false {")]),
+    ("head-office", "api", "attacks::session_fixation", [("head-office/src/routes/session.rs", "    for old in cookies(&request) {", "    for old in cookies(&request).take(0) {")]),
+    ("head-office", "api", "attacks::role_escalation", [("head-office/src/operators/doorkeeper.rs", "token.role.min(held.operator_role)", "held.operator_role")]),
+    ("head-office", "api", "table::every_route_refuses", [("crates/service-kit/src/server/route.rs", "if !caller.role.reaches(needed) {", "if false {")]),
+    ("head-office", "api", "table::every_route_refuses", [("crates/service-kit/src/server/route.rs", "if !caller.may_use(group) {", "if false {")]),
+    ("head-office", "api", "audit::a_changed_row", [("crates/wire/src/v1/audit.rs", "            return Err(Broken::Changed(entry.seq));", "")]),
+]
+
+MUTATIONS = [("trust", binary, test, [(f"{TRUST}/{name}", old, new) for name, old, new in edits]) for binary, test, edits in OF_TRUST]
+MUTATIONS += OF_PROGRAMS
+
+
 def copy_tree():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     shutil.rmtree(COPY, ignore_errors=True)
@@ -71,9 +115,10 @@ def copy_tree():
             shutil.copy2(ROOT / name, COPY / name)
 
 
-def cargo(*arguments, seconds):
+def cargo(package, *arguments, seconds):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILT)}
-    command = ["cargo", "test", "--quiet", "--locked", "-p", "trust", *arguments]
+    server = [] if package in ("trust", "terminal-agent") else [str(POSTGRES), "--"]
+    command = [*server, "cargo", "test", "--quiet", "--locked", "-p", package, *arguments]
     # A session of its own, so that a test that hangs ends together with cargo.
     process = subprocess.Popen(command, cwd=COPY, env=environment, start_new_session=True, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -86,22 +131,22 @@ def cargo(*arguments, seconds):
     return process.returncode, output
 
 
-def judge(binary, test, edits):
+def judge(package, binary, test, edits):
     """Nothing if a test noticed; otherwise what is wrong."""
     saved = {}
     for name, old, new in edits:
-        path = COPY / SRC / name
+        path = COPY / name
         text = saved.setdefault(path, path.read_text())
         if text.count(old) != 1:
             return f"{name} does not have exactly one {old!r}: correct the list"
     try:
         for name, old, new in edits:
-            path = COPY / SRC / name
+            path = COPY / name
             path.write_text(path.read_text().replace(old, new))
-        built = cargo("--test", binary, "--no-run", seconds=600)
+        built = cargo(package, "--test", binary, "--no-run", seconds=1200)
         if built is None or built[0] != 0:
             return "the mutation does not compile: " + (built[1][-2000:] if built else "no end")
-        done = cargo("--test", binary, test, seconds=60)
+        done = cargo(package, "--test", binary, test, seconds=120)
         if done is not None and done[0] == 0:
             return "no test ran" if " 0 passed" in done[1] else "the test still passes"
         return None
@@ -114,11 +159,11 @@ def main():
     only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
     copy_tree()
     results = []
-    for binary, test, edits in MUTATIONS:
-        name = f"{binary}::{test}: {edits[0][0]}: {edits[0][1]}"
+    for package, binary, test, edits in MUTATIONS:
+        name = f"{package}: {binary}::{test}: {edits[0][0]}: {edits[0][1].strip()}"
         if only not in name:
             continue
-        problem = judge(binary, test, edits)
+        problem = judge(package, binary, test, edits)
         results.append({"mutation": name, "problem": problem})
         if "--json" not in sys.argv:
             print(f"{'noticed' if problem is None else 'MISSED '}  {name}{'' if problem is None else chr(10) + '    ' + problem}", flush=True)
@@ -127,7 +172,7 @@ def main():
     if "--json" in sys.argv:
         print(json.dumps(results, indent=2))
     else:
-        print(f"trust mutations: {len(results)}, {len(missed)} missed")
+        print(f"mutations: {len(results)}, {len(missed)} missed")
     return 1 if missed else 0
 
 
