@@ -40,7 +40,7 @@ fn step() -> Step {
 fn plan(serial: u64) -> Plan {
     let (steps, packages) = (vec![step()], Vec::new());
     let (issued, expires) = (now(), now() + TimeDelta::days(30));
-    Plan { format: 1, branch: north(), serial, issued, expires, steps, packages }
+    Plan { format: 1, branch: north(), serial, issued, expires, steps, packages, audit: None }
 }
 
 /// A fleet that signed the release, and what a branch server believes of it.

@@ -278,6 +278,7 @@ fn plan_of(steps: Vec<wire::v1::plan::Step>) -> Plan {
         expires: now(),
         steps,
         packages: Vec::new(),
+        audit: None,
     }
 }
 

@@ -37,6 +37,7 @@ pub fn plan(serial: u64) -> Plan {
         expires,
         steps: vec![step],
         packages: Vec::new(),
+        audit: None,
     }
 }
 

@@ -56,6 +56,7 @@ impl World {
             expires: issued + TimeDelta::days(30),
             steps,
             packages: Vec::new(),
+            audit: None,
         };
         branch.head_office.offer(&plan);
         branch_server::jobs::sync::once(&branch.app).await.unwrap();

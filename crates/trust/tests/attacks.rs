@@ -328,7 +328,16 @@ fn plan(fleet: &Fleet, serial: u64) -> Plan {
         downgrade: false,
     };
     let (issued, expires) = (fleet.now, fleet.now + TimeDelta::days(30));
-    Plan { format: 1, branch: "north".parse().unwrap(), serial, issued, expires, steps: vec![step], packages: vec![] }
+    Plan {
+        format: 1,
+        branch: "north".parse().unwrap(),
+        serial,
+        issued,
+        expires,
+        steps: vec![step],
+        packages: vec![],
+        audit: None,
+    }
 }
 
 fn receive(machine: &Machine, floors: &Floors, envelope: &[u8]) -> Result<VerifiedPlan, Why> {

@@ -44,6 +44,7 @@ fn plan(serial: u64) -> Plan {
         expires: at("2030-01-31T00:00:00Z"),
         steps: vec![step("till-1", 2)],
         packages: Vec::new(),
+        audit: None,
     }
 }
 

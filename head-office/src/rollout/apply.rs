@@ -84,6 +84,7 @@ async fn refresh_batch<C: GenericClient>(
 ) -> Result<Vec<Outcome>, DatabaseError> {
     let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
     db::branches::lock_all(c, &names).await?;
+    let audit = db::audit::head(c).await?;
     let mut fleets = load(c, &names).await?;
     let mut previous: HashMap<BranchName, Previous> =
         db::plans::newest_of(c, &names).await?.into_iter().map(|row| from_row(row, issuer)).collect();
@@ -93,6 +94,7 @@ async fn refresh_batch<C: GenericClient>(
         let previous = previous.remove(branch);
         let proposal = plan::propose(&fleet);
         let plan = plan::issue(branch, &proposal, previous.as_ref(), now, issuer.life);
+        let plan = plan.map(|plan| Plan { audit: Some(audit), ..plan });
         if let Some(plan) = &plan {
             let envelope = issuer.trust.seal(plan).map_err(|e| DatabaseError::value("envelope", e))?;
             issued.push((plan.clone(), envelope));

@@ -189,6 +189,7 @@ pub fn issue(
         expires: now + life,
         steps: proposal.steps.clone(),
         packages: proposal.packages.clone(),
+        audit: None,
     })
 }
 

@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use service_kit::database::connection;
 use service_kit::server::Role;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::audit::{AuditHead, AuditPage, Broken, Entry, Head, Verifier};
+use wire::v1::fleet::PlanIssued;
 use wire::v1::operators::OperatorRole;
+use wire::v1::plan::Plan;
+use wire::v1::sync::Sync;
+use wire::{Code, PLAN_PAYLOAD_TYPE};
 
 use crate::refusal;
 use crate::support::people::{PASSWORD, new_token};
-use crate::support::{Office, tus};
+use crate::support::{Office, published, tus};
 
 const NEW: &str = "another horse another battery";
 
@@ -140,7 +143,7 @@ async fn accounts(doer: &mut Doer) {
 }
 
 async fn fleet(doer: &mut Doer) {
-    crate::support::published(&doer.office, "kiosk", "1.0.0", "k1").await;
+    published(&doer.office, "kiosk", "1.0.0", "k1").await;
     let add = doer.admin(Method::POST, "/v1/branches", json!({ "name": "north" }));
     let added: Value = doer.one("POST /v1/branches", add).await.json().await.unwrap();
     let enrol = doer.office.machine(None).request(Method::POST, "/v1/enrol");
@@ -153,7 +156,7 @@ async fn fleet(doer: &mut Doer) {
     doer.one("DELETE /v1/assignments/{branch}/{product}", unassign).await;
     let remove = doer.admin(Method::DELETE, "/v1/branches/north", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
-    crate::support::published(&doer.office, "kiosk", "3.0.0", "k1").await;
+    published(&doer.office, "kiosk", "3.0.0", "k1").await;
     sql(&doer.office, "UPDATE releases SET state = 'awaiting-signature'").await;
     let found = doer.office.admin().get("/v1/releases?product=kiosk&version=3.0.0").await;
     let found: Vec<wire::v1::releases::Release> = found.unwrap();
@@ -164,7 +167,7 @@ async fn fleet(doer: &mut Doer) {
     // One each: what is approved goes its way.
     for (what, version) in [("approve", "1.0.0"), ("withdraw", "2.0.0")] {
         if what == "withdraw" {
-            crate::support::published(&doer.office, "kiosk", version, "k1").await;
+            published(&doer.office, "kiosk", version, "k1").await;
         }
         let found = format!("/v1/releases?product=kiosk&version={version}");
         let found: Value = doer.office.admin().get(&found).await.unwrap();
@@ -286,6 +289,32 @@ async fn a_truncated_table_is_detected_also_after_a_restart_and_the_anchor_stays
     }
     assert_eq!(heads(&office).await.anchor, Some(anchor), "evidence is not overwritten");
     assert_eq!(verify(&office).await, Err(Broken::Rewritten(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branchs_signed_plan_holds_the_end_that_head_office_cannot_take_back() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let branch = office.branch("north", "k1", &["till-1"]).await;
+    let body = json!({ "branch": "north", "product": "kiosk", "version": "2.0.0" });
+    office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
+    let plan: Plan = sync.plan.unwrap().open(PLAN_PAYLOAD_TYPE).unwrap();
+    let kept = plan.audit.unwrap();
+    let follow = async |kept: Head| {
+        let mut verifier = Verifier::new([kept]);
+        rows(&office).await.iter().try_for_each(|row| verifier.push(row))?;
+        verifier.finish()
+    };
+    assert!(kept.seq > 0 && follow(kept).await.is_ok());
+    // Whoever holds head office's database, state folder and all, cuts the chain and moves its anchor back.
+    let before = rows(&office).await.remove(usize::try_from(kept.seq).unwrap() - 2);
+    let cut = format!(
+        "DELETE FROM audit WHERE seq > {0}; UPDATE audit_head SET seq = {0}, hash = '{1}'",
+        before.seq, before.hash
+    );
+    sql(&office, &cut).await;
+    assert_eq!(follow(kept).await, Err(Broken::Truncated { found: before.seq, kept: kept.seq }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -234,6 +234,7 @@ impl World {
             expires: world.now + TimeDelta::days(30),
             steps: releases.iter().map(|r| r.step()).collect(),
             packages: Vec::new(),
+            audit: None,
         });
     }
 

@@ -18,6 +18,7 @@ use crate::part::{Part, Place, Role};
 use crate::proc::Identity;
 use crate::process::{PartState, Processes};
 use crate::releases::Shipped;
+use crate::secrets;
 use crate::sites::Site;
 use crate::terminal::Terminal;
 use crate::volumes;
@@ -58,7 +59,7 @@ impl Lab {
     /// Ends every part in order and removes the networks. Logs and configuration stay in the run folder.
     ///
     /// # Errors
-    /// Something could not be ended or removed.
+    /// Something could not be ended or removed, or a log tells a secret.
     pub async fn stop(mut self) -> Result<(), LabError> {
         self.supervisors.drain(..).for_each(|s| s.abort());
         // Our programs first, then what they stand on.
@@ -70,8 +71,10 @@ impl Lab {
                 ended?;
             }
         }
+        let told = secrets::check(&self.folder);
         let left = self.leave();
         self.remove_bulk();
+        told?;
         left
     }
 

@@ -35,6 +35,7 @@ mod rate;
 mod releases;
 mod report;
 mod rollout;
+mod secrets;
 mod sites;
 mod start;
 mod stranger_peer;

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, InfoHash, ProductName, TerminalName, Version};
 use serde::{Deserialize, Serialize};
 
+use super::audit::Head;
+
 /// A plan for one branch. Travels inside an [`crate::Envelope`] of type [`crate::PLAN_PAYLOAD_TYPE`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
@@ -23,6 +25,10 @@ pub struct Plan {
     /// slot waits for one, and an agent that knows nothing of packages leaves them alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Step>,
+    /// How far head office's audit reached when it made the plan: every branch keeps a copy of the chain's end, which head
+    /// office cannot take back. None from a head office that knew no audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Head>,
 }
 
 impl Plan {
