@@ -4,17 +4,20 @@ use std::time::{Duration, Instant};
 
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, events, quick, segments};
 use fleet_types::UpdateState;
-use lab::{Lab, Rate};
+use lab::{Lab, Rate, SmallImage};
 
 /// 44 MB at 4 Mbit/s: about 90 s.
 const NOISE: usize = 44_000_000;
+/// As well compressed as a root filesystem. Pieces come in any order, and a segment can be written only when all of its
+/// pieces are there: of noise that is 17 pieces, all of which are hardly ever there before nearly everything is.
+const THIN: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminals_install_while_their_branch_still_fetches() -> anyhow::Result<()> {
     let images = Images::new()?;
-    let options = quick("streaming", images.healthy("1.0.0", 100_000)?, 1, 2, 64 << 20)?.with_wan(Rate::mbit(4));
+    let options = quick("streaming", images.healthy("1.0.0", 100_000)?, 1, 2, 256 << 20)?.with_wan(Rate::mbit(4));
     let lab = Lab::start(options).await?;
-    bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
+    bring_out(&lab, "2.0.0", images.make(&SmallImage::new("2.0.0").with_noise(NOISE).thinned(THIN))?).await?;
     let assigned = Instant::now();
 
     let mut early = Vec::new();
