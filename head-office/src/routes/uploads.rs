@@ -155,8 +155,9 @@ pub async fn head(
 async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, u64)> {
     let claim = match app.claims.claim(id, &caller.name).await {
         Ok(claim) => Some(claim),
-        // Another operator is at it: what is durable so far can be told all the same.
-        Err(UploadError::Busy) => None,
+        // Somebody else is at it, such as a request whose connection broke before it was looked at: what is durable so far can
+        // be told all the same.
+        Err(UploadError::Busy | UploadError::TakenOver) => None,
         Err(error) => return Err(error.into()),
     };
     let release = find(app, id).await?;
