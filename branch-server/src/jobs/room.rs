@@ -1,4 +1,5 @@
-//! Tells head office what room there is in the store: at start, and after changes of note, at a bounded rate.
+//! Tells head office what room there is in the store: at start, and after changes of note, at a bounded rate; room that came
+//! back at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::sync::room::StoreRoom;
 /// How often the disk is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The shortest time between two reports.
+/// The shortest time between two reports, but for room that came back.
 const REST: TimeDelta = TimeDelta::minutes(1);
 
 /// What was told last, and when.
@@ -48,8 +49,10 @@ pub async fn once(app: &App, told: &mut Told) -> Result<(), DatabaseError> {
     let disk = disk.unwrap_or(Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
     let Some(room) = StoreRoom::of(&records, &disk) else { return Ok(()) };
     let now = app.clock.now();
-    let is_due =
-        |(at, last): &(DateTime<Utc>, StoreRoom)| now.signed_duration_since(*at).abs() >= REST && room.differs(last);
+    let is_due = |(at, last): &(DateTime<Utc>, StoreRoom)| {
+        // Releases are judged by it: room that came back is not kept from them for a minute.
+        room.has_come_back(last) || now.signed_duration_since(*at).abs() >= REST && room.differs(last)
+    };
     if told.as_ref().is_some_and(|told| !is_due(told)) {
         return Ok(());
     }

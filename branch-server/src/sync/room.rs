@@ -43,6 +43,11 @@ impl StoreRoom {
         pairs.iter().any(|(now, before)| now.abs_diff(*before) >= least)
     }
 
+    /// Whether there is room again for a tenth of the store that was not there when it was told last.
+    pub fn has_come_back(&self, last: &Self) -> bool {
+        self.free > last.free && self.free - last.free >= (self.capacity / 10).max(1)
+    }
+
     /// As a report.
     pub fn report(&self) -> Report {
         Report::Store { capacity_bytes: self.capacity, free_bytes: self.free, held_bytes: self.held }
@@ -85,6 +90,13 @@ mod tests {
         let stray = Stray { artifact: [9; 32].into(), bytes: 7, modified: "2030-01-01T00:00:00Z".parse().unwrap() };
         let strays = Disk { strays: vec![stray], ..disk(Some(500), None) };
         assert_eq!(room(&strays), Some((627, 470, 120)), "they will be swept");
+    }
+
+    #[test]
+    fn a_tenth_of_the_store_that_is_free_again_has_come_back() {
+        let room = |free| StoreRoom { capacity: 1000, free, held: 0 };
+        assert!(room(500).has_come_back(&room(400)) && room(100).has_come_back(&room(0)));
+        assert!(!room(500).has_come_back(&room(401)) && !room(400).has_come_back(&room(500)));
     }
 
     #[test]

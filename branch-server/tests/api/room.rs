@@ -44,13 +44,18 @@ async fn only_changes_of_note_are_told_and_not_too_often() {
     clock.advance(TimeDelta::seconds(61));
     room::once(&branch.app, &mut told).await.unwrap();
     assert_eq!(told, Some(first), "nothing of note changed");
-    // As if much less had been told: a change of note, which waits until the last report is a minute old.
-    told = Some((first.0 + TimeDelta::seconds(61), StoreRoom { capacity: 1, free: 1, held: 0 }));
+    // As if much more had been told: a change of note, which waits until the last report is a minute old.
+    let twice = StoreRoom { capacity: 2 * first.1.capacity, free: 2 * first.1.free, held: 0 };
+    told = Some((first.0 + TimeDelta::seconds(61), twice));
     room::once(&branch.app, &mut told).await.unwrap();
-    assert_eq!(told.unwrap().1.capacity, 1, "too early");
+    assert_eq!(told.unwrap().1, twice, "too early");
     clock.advance(TimeDelta::seconds(60));
     room::once(&branch.app, &mut told).await.unwrap();
-    assert!(told.unwrap().1.capacity > 1);
+    assert!(told.unwrap().1.capacity < twice.capacity);
+    // As if the disk had just been full: what came back is told at once.
+    told = Some((told.unwrap().0, StoreRoom { free: 0, ..told.unwrap().1 }));
+    room::once(&branch.app, &mut told).await.unwrap();
+    assert!(told.unwrap().1.free > 0);
     assert_eq!(waiting(&branch).await, 1, "folded into the one that waits");
 }
 

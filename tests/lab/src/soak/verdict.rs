@@ -54,7 +54,7 @@ pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) 
 }
 
 /// A release that is published. One that was judged by the room that a branch had while its disk was full is uploaded
-/// anew, as its operator would: branches tell of their room once a minute.
+/// anew, as its operator would.
 async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<(Version, Run)> {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_secs(15));
@@ -131,7 +131,9 @@ pub(super) async fn problems(lab: &Lab, run: &Run, acknowledged: &[Version]) -> 
             problems.push(format!("the upload of {version} was acknowledged, and head office does not have it"));
         }
     }
-    let rejected = releases.iter().filter(|r| r.state == ReleaseState::Rejected);
+    // Disks are filled here: judged by the room that there was, a release is refused by name, and nothing is lost.
+    let refused = |r: &&Release| r.state == ReleaseState::Rejected && r.reason.as_deref() != Some(NO_ROOM);
+    let rejected = releases.iter().filter(refused);
     problems.extend(rejected.map(|r| format!("{} was rejected: {:?}", r.file_name, r.reason)));
     for terminal in lab.api().terminals().await? {
         problems.extend(broken_history(&terminal));
