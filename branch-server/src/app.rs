@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use async_trait::async_trait;
 use fleet_types::{Digest, TerminalName};
@@ -20,7 +21,7 @@ use crate::config::Settings;
 use crate::db::{site, terminals};
 use crate::metadata::Metadata;
 use crate::metrics::BranchMetrics;
-use crate::routes::{artifacts, console, enrol, metadata, openapi, terminals as machines};
+use crate::routes::{artifacts, console, enrol, kit, metadata, openapi, terminals as machines};
 use crate::store::Store;
 use crate::sync::check::Checks;
 use crate::upstream::HeadOffice;
@@ -72,6 +73,10 @@ pub struct App {
     pub metrics: BranchMetrics,
     /// Wakes jobs.
     pub signals: Signals,
+    /// Held by whoever judges an offered plan.
+    pub considering: tokio::sync::Mutex<()>,
+    /// Held by whoever sends the files of a kit.
+    pub carrying: tokio::sync::Mutex<()>,
     /// Checks of complete artifacts that are running.
     pub checks: Checks,
     /// Open event streams.
@@ -151,6 +156,9 @@ pub fn operator_routes() -> Vec<Route> {
     let mut routes = vec![
         Route::get(paths::STATUS, Role::Viewer, || web::to(console::status)),
         Route::get(paths::TERMINALS, Role::Viewer, || web::to(console::terminals)),
+        Route::post(paths::KIT, Role::Operator, || web::to(kit::import)).with_long_body(),
+        Route::new(Method::PUT, "/v1/kit/artifacts/{sha256}", Role::Operator, || web::to(kit::artifact)).with_long_body(),
+        Route::get(paths::KIT_REPORTS, Role::Operator, || web::to(kit::reports)),
     ];
     routes.extend(health_routes());
     routes.extend(document_routes());

@@ -7,6 +7,7 @@
 //!
 //! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
 //! - [`upstream`] head office; [`jobs`] what runs in the background
+//! - [`kit`] what comes by hand while the link is down
 //! - [`metadata`] what is signed, believed and mirrored
 //! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
 //! - [`intake`] reports of terminals in; [`relay`] reports to head office out
@@ -18,6 +19,7 @@ pub mod db;
 pub mod error;
 pub mod intake;
 pub mod jobs;
+pub mod kit;
 pub mod metadata;
 pub mod metrics;
 pub mod relay;
@@ -139,6 +141,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         metrics: BranchMetrics::register(&http_metrics),
         http_metrics,
         signals: Signals::default(),
+        considering: tokio::sync::Mutex::default(),
+        carrying: tokio::sync::Mutex::default(),
         checks: sync::check::Checks::default(),
         streams: Arc::new(Streams::default()),
         shutdown: shutdown.clone(),

@@ -32,7 +32,7 @@ pub struct Metadata {
 }
 
 /// What is believed at one instant; it does not change under whoever holds it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Believed {
     /// What was accepted last, if anything was.
     pub trusted: Option<Trusted>,
@@ -95,13 +95,21 @@ impl Metadata {
     /// # Errors
     /// The attack or fault by its code; what was believed before stays, and the trouble is kept to be shown.
     pub async fn update(&self, clock: DateTime<Utc>) -> Result<(), Refusal> {
+        self.update_from(self.source.clone(), clock).await.inspect(|()| {
+            let mut believed = self.believed.write().unwrap_or_else(PoisonError::into_inner);
+            *believed = Arc::new(Believed { updated: Some(clock), ..Believed::clone(&believed) });
+        })
+    }
+
+    /// As [`Self::update`], from elsewhere than head office: whether head office has newer is not known then.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub async fn update_from(&self, source: Arc<dyn Fetch>, clock: DateTime<Utc>) -> Result<(), Refusal> {
         let mut held = self.client.lock().await;
         let mut client = self.take(&mut held).await?;
-        let updated = client.update(self.source.clone(), self.limits, clock).await;
-        self.believe(&client, |believed| match &updated {
-            Ok(()) => (believed.updated, believed.trouble) = (Some(clock), None),
-            Err(refusal) => believed.trouble = Some(refusal.clone()),
-        });
+        let updated = client.update(source, self.limits, clock).await;
+        self.believe(&client, |believed| believed.trouble = updated.as_ref().err().cloned());
         *held = Some(client);
         updated
     }

@@ -155,6 +155,24 @@ pub async fn deliver(pool: &Pool, head_office: &dyn HeadOffice, limit: usize) ->
     }
 }
 
+/// The oldest reports after `seq`, to be carried to head office by hand; they wait on until head office acknowledges them over
+/// the link, which counts each once.
+///
+/// # Errors
+/// As every statement.
+pub async fn carry(pool: &Pool, seq: u64) -> Result<Batch, DatabaseError> {
+    let mut client = connection(pool).await?;
+    let tx = db::begin(&mut client).await?;
+    let epoch = site::lock(&tx).await?.relay_epoch;
+    let reports = relay_queue::after(&tx, seq, MAX_BATCH).await?;
+    if let Some(last) = reports.last() {
+        // From now on they do not change.
+        site::set_sent(&tx, last.seq).await?;
+    }
+    db::commit(tx).await?;
+    Ok(Batch { epoch, reports })
+}
+
 /// The oldest reports, marked as sent: from now on they do not change.
 async fn take(pool: &Pool, limit: usize) -> Result<Option<Batch>, DatabaseError> {
     let mut client = connection(pool).await?;

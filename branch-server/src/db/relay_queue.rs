@@ -11,6 +11,7 @@ service_kit::statements! {
     NEWEST = "select seq, at, report from relay_queue where subject = $1 and seq > $2 order by seq desc limit 1";
     REWRITE = "update relay_queue set at = $2, report = $3 where seq = $1";
     FIRST = "select seq, at, report from relay_queue order by seq limit $1";
+    AFTER = "select seq, at, report from relay_queue where seq > $1 order by seq limit $2";
     DELETE = "delete from relay_queue where seq <= $1";
     SHIFT = "update relay_queue set seq = seq - $1";
     OLDEST = "select seq, at from relay_queue order by seq limit 1";
@@ -46,6 +47,11 @@ pub async fn rewrite(client: &impl GenericClient, numbered: &Numbered) -> Result
 /// The oldest `limit` reports, in order.
 pub async fn first(client: &impl GenericClient, limit: usize) -> Result<Vec<Numbered>, DatabaseError> {
     query(client, FIRST, &[&signed(limit as u64)]).await?.iter().map(numbered).collect()
+}
+
+/// The oldest `limit` reports after `seq`, in order.
+pub async fn after(client: &impl GenericClient, seq: u64, limit: usize) -> Result<Vec<Numbered>, DatabaseError> {
+    query(client, AFTER, &[&signed(seq), &signed(limit as u64)]).await?.iter().map(numbered).collect()
 }
 
 /// Forgets reports up to and with `through`.

@@ -11,7 +11,6 @@ use service_kit::edge::chain;
 use crate::app::App;
 use crate::db::{self, artifacts};
 use crate::relay;
-use crate::sync::plan::Disk;
 use crate::sync::room::StoreRoom;
 
 /// How often the disk is looked at.
@@ -46,7 +45,7 @@ pub async fn once(app: &App, told: &mut Told) -> Result<(), DatabaseError> {
     let known: std::collections::BTreeSet<_> = records.iter().map(|r| r.wanted.artifact.sha256).collect();
     let store = app.store.clone();
     let disk = tokio::task::spawn_blocking(move || store.disk(|artifact| known.contains(artifact))).await;
-    let disk = disk.unwrap_or(Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
+    let disk = disk.unwrap_or_default();
     let Some(room) = StoreRoom::of(&records, &disk) else { return Ok(()) };
     let now = app.clock.now();
     let is_due = |(at, last): &(DateTime<Utc>, StoreRoom)| {

@@ -9,6 +9,7 @@ use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use trust::Why;
+use trust::client::Fetch;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
 use wire::v1::sync::Sync as Offer;
@@ -107,7 +108,15 @@ pub async fn once(app: &App) -> Result<(), SyncError> {
         other => other?,
     };
     site::heard(&connection(&app.pool).await?, app.clock.now()).await?;
-    consider(app, branch, offer).await
+    match consider(app, branch, offer, None).await? {
+        // Asked again sooner than the next poll: the link may be back.
+        Considered::Refused(Refusal::NotFresh(refusal))
+            if matches!(refusal.why(), Why::Unfetchable | Why::SlowRetrieval) =>
+        {
+            Err(SyncError::Metadata(refusal))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whose branch server this is, in the identity and in the database.
@@ -143,24 +152,49 @@ async fn announce_again(app: &App) {
     }
 }
 
-/// Keeps what is offered, or says why not.
-async fn consider(app: &App, branch: BranchName, offer: Offer) -> Result<(), SyncError> {
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Considered {
+    /// No other plan than the one that is kept was offered.
+    Nothing,
+    /// The offered plan is the branch's plan now.
+    Kept,
+    /// It is not, or the metadata that came with it is not believed.
+    Refused(Refusal),
+}
+
+/// Keeps what is offered, or says why not. `carried` has the metadata of an offer that did not come over the link.
+///
+/// # Errors
+/// The database is gone, or the trust store.
+pub async fn consider(
+    app: &App,
+    branch: BranchName,
+    offer: Offer,
+    carried: Option<Arc<dyn Fetch>>,
+) -> Result<Considered, SyncError> {
+    // One after the other: of two plans that are judged at once, the older one must not be kept last.
+    let _alone = app.considering.lock().await;
     let now = app.clock.now();
     let kept = plan::read(&connection(&app.pool).await?).await?;
     // Verified when it was accepted; that it or the metadata may have expired since does not take it away.
     let is_kept = |offered: &Envelope| kept.as_ref().is_some_and(|k| k.envelope == *offered);
     let new = offer.plan.filter(|offered| !is_kept(offered));
-    let fresh = match new.is_some() || app.metadata.believed().is_due(offer.metadata, now) {
-        true => refresh(app).await,
+    let by_hand = carried.is_some();
+    let fresh = match by_hand || new.is_some() || app.metadata.believed().is_due(offer.metadata, now) {
+        true => refresh(app, carried).await,
         false => Ok(()),
     };
-    // None is offered yet, or none any more: the branch follows what it has.
-    let Some(offered) = new else { return Ok(note_refusal(app, None, None).await.map(drop)?) };
+    let Some(offered) = new else {
+        if let (Err(refusal), true) = (fresh, by_hand) {
+            return Ok(Considered::Refused(Refusal::NotFresh(refusal)));
+        }
+        // None is offered yet, or none any more: the branch follows what it has.
+        note_refusal(app, None, None).await?;
+        return Ok(Considered::Nothing);
+    };
     if let Err(refusal) = fresh {
-        let is_transport = matches!(refusal.why(), Why::Unfetchable | Why::SlowRetrieval);
-        refuse(app, &offered, &Refusal::NotFresh(refusal.clone())).await?;
-        // Asked again sooner than the next poll: the link may be back.
-        return if is_transport { Err(SyncError::Metadata(refusal)) } else { Ok(()) };
+        return Ok(refuse(app, &offered, Refusal::NotFresh(refusal)).await?);
     }
     let (believed, floors) = (app.metadata.believed(), kept.map(|k| k.floors).unwrap_or_default());
     let (at, envelope) = (believed.time(now), offered.clone());
@@ -169,15 +203,18 @@ async fn consider(app: &App, branch: BranchName, offer: Offer) -> Result<(), Syn
         judge(&envelope, Judge { branch: &branch, trusted, floors: &floors, now: at })
     });
     match judged.await? {
-        Ok(accepted) => keep(app, &accepted, &offered, now).await,
-        Err(refusal) => Ok(refuse(app, &offered, &refusal).await?),
+        Ok(accepted) => keep(app, &accepted, &offered, now).await.map(|()| Considered::Kept),
+        Err(refusal) => Ok(refuse(app, &offered, refusal).await?),
     }
 }
 
 /// Brings the signed metadata up to date. Why that failed is said once, and shown for as long as it lasts.
-async fn refresh(app: &App) -> Result<(), trust::Refusal> {
+async fn refresh(app: &App, carried: Option<Arc<dyn Fetch>>) -> Result<(), trust::Refusal> {
     let before = app.metadata.believed().trouble.as_ref().map(trust::Refusal::why);
-    let updated = app.metadata.update(app.clock.now()).await;
+    let updated = match carried {
+        Some(carried) => app.metadata.update_from(carried, app.clock.now()).await,
+        None => app.metadata.update(app.clock.now()).await,
+    };
     match &updated {
         Err(refusal) if before != Some(refusal.why()) => {
             tracing::error!(
@@ -208,15 +245,15 @@ async fn keep(app: &App, accepted: &Accepted, envelope: &Envelope, now: DateTime
     app.metadata.raise_floor(plan.issued).await.map_err(SyncError::Metadata)
 }
 
-async fn refuse(app: &App, offered: &Envelope, refusal: &Refusal) -> Result<(), DatabaseError> {
-    let text = presentable(&chain(refusal));
+async fn refuse(app: &App, offered: &Envelope, refusal: Refusal) -> Result<Considered, DatabaseError> {
+    let text = presentable(&chain(&refusal));
     let serial = offered.open::<Plan>(PLAN_PAYLOAD_TYPE).ok().map(|plan| plan.serial);
     // Said once, not at every poll.
     if note_refusal(app, serial, Some(&text)).await? {
         tracing::error!(reason = %text, "plan refused");
         app.metrics.plans_refused.inc();
     }
-    Ok(())
+    Ok(Considered::Refused(refusal))
 }
 
 /// Keeps why the offered plan is refused, or that none is, and reports it upwards if that is news.

@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod console;
 pub mod enrol;
+pub mod kit;
 pub mod metadata;
 pub mod openapi;
 pub mod terminals;

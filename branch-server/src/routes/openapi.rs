@@ -14,6 +14,9 @@ use utoipa::{Modify, OpenApi};
     paths(
         super::console::status,
         super::console::terminals,
+        super::kit::import,
+        super::kit::artifact,
+        super::kit::reports,
         super::enrol::enrol,
         super::terminals::sync,
         super::terminals::events,

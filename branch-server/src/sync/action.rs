@@ -23,6 +23,8 @@ pub enum Action {
     Manifest(Digest),
     /// Bring it here: describe, list, add to the engine, as far as that is not done yet.
     Fetch(Wanted),
+    /// Its whole file was brought by hand: let it take the place of what the engine has of it.
+    Place(Digest),
     /// It is in the engine: see how far, and check the whole when it is complete.
     Watch(Digest),
     /// It is complete here but the engine does not have it: add it again.
@@ -106,6 +108,7 @@ impl fmt::Display for Action {
             Self::Redescribe(w) => write!(f, "redescribe {}", w.artifact.sha256.short()),
             Self::Manifest(m) => write!(f, "manifest {}", m.short()),
             Self::Fetch(w) => write!(f, "fetch {}", w.artifact.sha256.short()),
+            Self::Place(a) => write!(f, "place {}", a.short()),
             Self::Watch(a) => write!(f, "watch {}", a.short()),
             Self::Seed(a) => write!(f, "seed {}", a.short()),
             Self::Stop(a) => write!(f, "stop {}", a.short()),

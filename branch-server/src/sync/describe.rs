@@ -8,7 +8,8 @@ use swarm::torrent::lan_tiers;
 use swarm::{Torrent, TorrentError};
 
 use super::plan::Wanted;
-use crate::upstream::{HeadOffice, UpstreamError};
+use crate::sync::descriptions::Library;
+use crate::upstream::UpstreamError;
 
 /// Why an artifact cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -83,14 +84,14 @@ fn sha256(bytes: &[u8]) -> Digest {
 ///
 /// # Errors
 /// Head office is away, or what it has is not what its plan names.
-pub async fn fetch(head_office: &dyn HeadOffice, wanted: &Wanted) -> Result<Description, DescribeError> {
+pub async fn fetch(library: &dyn Library, wanted: &Wanted) -> Result<Description, DescribeError> {
     let artifact = &wanted.artifact;
-    let manifest = fetch_manifest(head_office, &wanted.manifest).await?;
+    let manifest = fetch_manifest(library, &wanted.manifest).await?;
     // One byte more than expected is allowed in, so that a longer one is told from the right one by its digest.
     let max = usize::try_from(artifact.index_length.saturating_add(1)).unwrap_or(usize::MAX);
-    let index = head_office.index(&artifact.sha256, max).await?;
+    let index = library.index(&artifact.sha256, max).await?;
     check_index(wanted, &index)?;
-    let torrent = head_office.torrent(&artifact.sha256).await?;
+    let torrent = library.torrent(&artifact.sha256).await?;
     check_torrent(wanted, &torrent)?;
     Ok(Description { manifest, index, torrent })
 }
@@ -99,8 +100,8 @@ pub async fn fetch(head_office: &dyn HeadOffice, wanted: &Wanted) -> Result<Desc
 ///
 /// # Errors
 /// Head office is away, or has something else under that digest.
-pub async fn fetch_manifest(head_office: &dyn HeadOffice, manifest: &Digest) -> Result<Bytes, DescribeError> {
-    let bytes = head_office.manifest(manifest).await?;
+pub async fn fetch_manifest(library: &dyn Library, manifest: &Digest) -> Result<Bytes, DescribeError> {
+    let bytes = library.manifest(manifest).await?;
     check_manifest(manifest, &bytes)?;
     Ok(bytes)
 }

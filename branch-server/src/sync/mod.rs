@@ -5,6 +5,7 @@ pub mod action;
 pub mod calls;
 pub mod check;
 pub mod describe;
+pub mod descriptions;
 pub mod failure;
 pub mod peers;
 pub mod plan;

@@ -122,6 +122,8 @@ pub struct Known {
     pub stalled: bool,
     /// A terminal fetches it from here, or it is being read.
     pub in_use: bool,
+    /// Its whole file was brought by hand, and waits to be put in place.
+    pub carried: bool,
 }
 
 /// What the settings say about it.
@@ -155,7 +157,7 @@ pub struct Stray {
 }
 
 /// The store's disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disk {
     /// Bytes that can still be written; none if that could not be learned.
     pub free_bytes: Option<u64>,
@@ -163,6 +165,8 @@ pub struct Disk {
     pub budget_bytes: Option<u64>,
     /// Files without a record.
     pub strays: Vec<Stray>,
+    /// Artifacts with a record whose whole file was brought by hand.
+    pub carried: BTreeSet<Digest>,
 }
 
 /// Kept free on the store's disk whatever the plan says, in bytes: the database and the log live there too.
@@ -209,7 +213,7 @@ pub fn decide(seen: Seen<'_>, rules: Rules, now: DateTime<Utc>) -> Vec<Action> {
             // Its removal began: it comes back as a new one on the next pass, after the removal is finished.
             Some(k) if k.stage == Stage::Dropping => {}
             Some(k) => keep(w, k, &mut room, now, &mut actions),
-            None => actions.push(room.admit(w)),
+            None => actions.push(room.admit(w, 0)),
         }
     }
     // An artifact that is not described yet brings its manifest with its description.
@@ -257,6 +261,9 @@ fn retire(k: &Known, over: &dyn Fn(DateTime<Utc>, i32) -> bool, now: DateTime<Ut
 /// The next step of an artifact that is named and has a record.
 fn advance(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>) -> Action {
     let wait = |why| Action::Wait { wanted: w.clone(), why };
+    if k.carried && !matches!(k.stage, Stage::Wanted | Stage::Dropping) {
+        return Action::Place(k.artifact());
+    }
     if let Some(until) = k.retry_after.filter(|until| *until > now) {
         return wait(Waiting::Resting { until });
     }
@@ -265,7 +272,7 @@ fn advance(w: &Wanted, k: &Known, room: &mut Room, now: DateTime<Utc>) -> Action
         (Stage::Held, InEngine::Absent) => Action::Seed(k.artifact()),
         (Stage::Listed | Stage::Held, InEngine::Present) => Action::Watch(k.artifact()),
         (Stage::Listed, InEngine::Absent) => Action::Fetch(w.clone()),
-        (Stage::Wanted | Stage::Described, _) => room.admit(w),
+        (Stage::Wanted | Stage::Described, _) => room.admit(w, k.have_bytes),
         // Never reached from `decide`; what is on its way out is finished before anything else.
         (Stage::Dropping, _) => Action::Drop(k.artifact()),
     }
@@ -296,12 +303,12 @@ impl Room {
         }
     }
 
-    /// Fetches `w` if there is room for it, and takes that room.
-    fn admit(&mut self, w: &Wanted) -> Action {
+    /// Fetches `w`, of which `here` bytes are on the disk, if there is room for it, and takes that room.
+    fn admit(&mut self, w: &Wanted, here: u64) -> Action {
         let wait = |why| Action::Wait { wanted: w.clone(), why };
         let Some(free) = self.free else { return wait(Waiting::RoomUnknown) };
         // What lies there without a record is this artifact's own beginning: it needs no second room.
-        let there = self.strays.get(&w.artifact.sha256).copied().unwrap_or(0);
+        let there = self.strays.get(&w.artifact.sha256).copied().unwrap_or(0).max(here);
         let needs = w.artifact.length.saturating_sub(there);
         let budget = self.budget.unwrap_or(u64::MAX);
         if needs > free || w.artifact.length > budget {

@@ -45,11 +45,12 @@ fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
         retry_after: None,
         stalled: false,
         in_use: false,
+        carried: false,
     }
 }
 
 fn roomy() -> Disk {
-    Disk { free_bytes: Some(100 * GIB), budget_bytes: None, strays: Vec::new() }
+    Disk { free_bytes: Some(100 * GIB), ..Disk::default() }
 }
 
 fn act(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<Action> {

@@ -10,6 +10,7 @@ use service_kit::database::{Connection, DatabaseError, connection};
 use service_kit::retry::Backoff;
 
 use super::calls::call_terminals;
+use super::descriptions::{OverTheLink, keep_description};
 use super::failure::ActionError;
 use super::peers::Peers;
 use super::plan::{self, Action, InEngine, Known, Rules, Seen, Stage, Waiting, Wanted};
@@ -68,15 +69,15 @@ impl Runner {
                 None
             }
         };
-        let mut known: Vec<Known> = records.values().map(|r| seen(r, torrents.as_ref())).collect();
+        let ours: BTreeSet<InfoHash> = records.values().map(|r| r.wanted.artifact.info_hash).collect();
+        let (store, names) = (self.app.store.clone(), BTreeSet::from_iter(records.keys().copied()));
+        let disk = tokio::task::spawn_blocking(move || store.disk(|artifact| names.contains(artifact))).await;
+        let disk = disk.unwrap_or_default();
+        let mut known: Vec<Known> = records.values().map(|r| seen(r, torrents.as_ref(), &disk)).collect();
         for k in known.iter_mut().filter(|k| k.unnamed_since.is_some()) {
             k.in_use = self.is_in_use(&k.wanted.artifact).await;
         }
-        let ours: BTreeSet<InfoHash> = records.values().map(|r| r.wanted.artifact.info_hash).collect();
         let foreign = torrents.unwrap_or_default().difference(&ours).copied().collect();
-        let (store, names) = (self.app.store.clone(), BTreeSet::from_iter(records.keys().copied()));
-        let disk = tokio::task::spawn_blocking(move || store.disk(|artifact| names.contains(artifact))).await;
-        let disk = disk.unwrap_or(plan::Disk { free_bytes: None, budget_bytes: None, strays: Vec::new() });
         if std::mem::replace(&mut self.room_known, disk.free_bytes.is_some()) != disk.free_bytes.is_some() {
             tracing::warn!(folder = %self.app.store.folder().display(), known = self.room_known, "room in the store");
         }
@@ -115,6 +116,7 @@ impl Runner {
             Action::Redescribe(wanted) => self.redescribe(records.get(&wanted.artifact.sha256), wanted).await,
             Action::Manifest(manifest) => self.manifest(manifest).await,
             Action::Fetch(wanted) => self.fetch(wanted).await,
+            Action::Place(artifact) => self.place(records.get(artifact)).await,
             Action::Watch(artifact) => self.watch(records.get(artifact)).await,
             Action::Seed(artifact) => self.add(records.get(artifact)).await,
             Action::Stop(artifact) => self.stop(records.get(artifact)).await,
@@ -135,6 +137,7 @@ impl Runner {
         let text = chain(error);
         tracing::warn!(%action, error = %text, "failed");
         let (Action::Fetch(Wanted { artifact: wire::v1::plan::ArtifactRef { sha256: artifact, .. }, .. })
+        | Action::Place(artifact)
         | Action::Watch(artifact)
         | Action::Seed(artifact)
         | Action::Stop(artifact)
@@ -198,7 +201,7 @@ impl Runner {
         if self.retries.get(manifest).is_some_and(|(_, until)| *until > now) {
             return Ok(());
         }
-        let body = describe::fetch_manifest(&*self.app.head_office, manifest).await?;
+        let body = describe::fetch_manifest(&OverTheLink(&*self.app.head_office), manifest).await?;
         let mut client = connection(&self.app.pool).await?;
         let tx = db::begin(&mut client).await?;
         manifests::insert(&tx, manifest, &body).await?;
@@ -211,19 +214,8 @@ impl Runner {
     /// Describes, lists and adds, as far as that is not done yet.
     async fn fetch(&mut self, wanted: &Wanted) -> Result<(), ActionError> {
         let artifact = &wanted.artifact;
-        let client = connection(&self.app.pool).await?;
-        artifacts::insert(&client, wanted).await?;
-        let Some(mut record) = artifacts::read(&client, &artifact.sha256).await? else { return Ok(()) };
-        drop(client);
-        if record.stage == Stage::Wanted {
-            let description = describe::fetch(&*self.app.head_office, wanted).await?;
-            let mut client = connection(&self.app.pool).await?;
-            let tx = db::begin(&mut client).await?;
-            manifests::insert(&tx, &wanted.manifest, &description.manifest).await?;
-            artifacts::describe(&tx, &artifact.sha256, &description.index, &description.torrent).await?;
-            db::commit(tx).await?;
-            record.stage = Stage::Described;
-        }
+        let described = keep_description(&self.app.pool, &OverTheLink(&*self.app.head_office), wanted).await?;
+        let Some(record) = described else { return Ok(()) };
         if record.stage == Stage::Described {
             self.list(&artifact.sha256, &artifact.info_hash).await?;
         }
@@ -268,6 +260,19 @@ impl Runner {
         self.app.tracker.confirm(&artifact.info_hash).await?;
         let torrent = describe::own_torrent(&torrent, &self.app.settings.tracker.lan_announce_url)?;
         self.app.engine.add(&torrent, self.app.store.folder()).await?;
+        Ok(())
+    }
+
+    /// The engine lets go of it before its file is another one, and verifies that when it gets it again.
+    async fn place(&mut self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
+        let Some(record) = record else { return Ok(()) };
+        let artifact = &record.wanted.artifact;
+        self.app.engine.remove(&artifact.info_hash, false).await?;
+        let (store, digest) = (self.app.store.clone(), artifact.sha256);
+        tokio::task::spawn_blocking(move || store.place(&digest)).await.map_err(ActionError::Task)??;
+        artifacts::set_progress(&connection(&self.app.pool).await?, &artifact.sha256, artifact.length, None).await?;
+        self.retries.remove(&artifact.sha256);
+        self.app.signals.pass.notify_one();
         Ok(())
     }
 
@@ -365,7 +370,7 @@ impl Runner {
     }
 }
 
-fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Known {
+fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>, disk: &plan::Disk) -> Known {
     let artifact = &record.wanted.artifact;
     Known {
         wanted: record.wanted.clone(),
@@ -380,5 +385,6 @@ fn seen(record: &artifacts::Record, torrents: Option<&BTreeSet<InfoHash>>) -> Kn
         retry_after: record.retry_after,
         stalled: record.trouble.is_some(),
         in_use: false,
+        carried: disk.carried.contains(&artifact.sha256),
     }
 }

@@ -9,6 +9,7 @@ mod enrol;
 mod events;
 mod fixture;
 mod head_office;
+mod kit;
 mod metadata;
 mod plans;
 mod relay;

@@ -1,6 +1,7 @@
 //! The command line as types. Each command's help ends with an example; a test holds it to that.
 
 pub(crate) mod accounts;
+mod kit;
 mod trust;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use fleet_types::{BranchName, ProductName, TerminalRef, Version};
 use service_kit::manual::Manual;
 
+pub(crate) use self::kit::KitCommand;
 pub(crate) use self::trust::{InitArgs, ProposeArgs, ReleaseSignArgs, TrustCommand};
 use accounts::{AuditCommand, LoginArgs, OperatorCommand, TokenCommand};
 
@@ -83,6 +85,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  filial torrent create ./photos --tracker http://10.0.0.1:6969/announce"
     )]
     Torrent(TorrentCommand),
+    /// Carry releases to a branch without a link by hand, and its reports back
+    #[command(subcommand, after_help = "Example:\n  filial kit export north /media/usb")]
+    Kit(KitCommand),
     /// List bad data that arrived at branches and terminals, and who may have sent it
     #[command(after_help = "Example:\n  filial incidents --limit 20")]
     Incidents(IncidentsArgs),

@@ -49,6 +49,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Assign(assign) => commands::fleet::assign(&global, assign),
         Command::Unassign(unassign) => commands::fleet::unassign(&global, unassign),
         Command::Torrent(command) => commands::torrent::run(&global, command),
+        Command::Kit(command) => commands::kit::run(&global, command),
         Command::Incidents(options) => commands::incidents::run(&global, &options),
         Command::Status(options) => status::run(&global, options),
         Command::Login(args) => commands::login::login(&global, &args),

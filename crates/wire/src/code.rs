@@ -116,6 +116,14 @@ codes! {
     SignatureRefused = "signature-refused", 422, "The signature cannot be used";
     /// Head office cannot publish signed metadata now.
     TrustUnavailable = "trust-unavailable", 503, "Signed metadata cannot be published";
+    /// A kit that was made for another branch.
+    OtherBranch = "other-branch", 409, "This is for another branch";
+    /// A kit whose metadata or plan is refused.
+    KitRefused = "kit-refused", 409, "What the kit carries is not accepted";
+    /// A file that is not what the plan names.
+    NotAsPlanned = "not-as-planned", 422, "This is not what the plan names";
+    /// Another request is sending this kit's files.
+    KitBusy = "kit-busy", 423, "Another kit is being taken up";
     /// A freeze of the calendar is in force.
     Frozen = "frozen", 409, "A freeze is in force";
     /// An artifact is known but not yet held here.

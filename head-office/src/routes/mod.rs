@@ -9,6 +9,7 @@ pub mod branches;
 pub mod enrol;
 pub mod events;
 pub mod incidents;
+pub mod kit;
 pub mod metadata;
 pub mod operators;
 mod page;
@@ -62,6 +63,8 @@ pub fn operators() -> Vec<Route> {
         Route::post("/v1/branches", Admin, || web::to(branches::add)),
         Route::get("/v1/branches/{branch}", Viewer, || web::to(branches::show)),
         Route::new(Method::DELETE, "/v1/branches/{branch}", Admin, || web::to(branches::remove)),
+        Route::get("/v1/branches/{branch}/kit", Operator, || web::to(kit::kit)),
+        Route::post("/v1/branches/{branch}/reports", Operator, || web::to(kit::take_reports)),
         Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
         Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
@@ -69,6 +72,7 @@ pub fn operators() -> Vec<Route> {
         Route::new(Method::DELETE, "/v1/assignments/{branch}/{product}", Operator, || web::to(assignments::unassign)),
         Route::get("/v1/metadata/{name}", Viewer, || web::to(metadata::metadata)),
         Route::get("/v1/status", Viewer, || web::to(status::status)),
+        Route::get("/v1/artifacts/{sha256}", Viewer, || web::to(artifacts::content)),
         Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
         Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),
     ]

@@ -11,6 +11,7 @@ use wire::v1::reports::{
 use wire::{Code, clip_reason};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
@@ -29,8 +30,17 @@ const MAX_AGENT_VERSION: usize = 64;
 
 /// Stores a batch and says up to which number everything is stored.
 pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiResult<Json<Acknowledged>> {
-    let branch = caller.branch_name()?;
-    let Batch { epoch, reports } = body.into_inner();
+    take(&app, caller.branch_name()?, body.into_inner(), None).await.map(Json)
+}
+
+/// Stores a batch of a branch. What a person brought is written into the audit with it.
+pub(super) async fn take(
+    app: &App,
+    branch: &BranchName,
+    batch: Batch,
+    brought: Option<(&Caller, Change)>,
+) -> ApiResult<Acknowledged> {
+    let Batch { epoch, reports } = batch;
     check_shape(&reports)?;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
@@ -41,7 +51,7 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     }
     if reports.is_empty() {
         // Nothing to store, and no numbering begins with nothing.
-        return Ok(Json(Acknowledged { through: db::reports::through(&transaction, branch, epoch).await? }));
+        return Ok(Acknowledged { through: db::reports::through(&transaction, branch, epoch).await? });
     }
     let stored = db::reports::open(&transaction, branch, epoch, now).await?;
     if let Some(first) = reports.first().filter(|r| r.seq > stored + 1) {
@@ -61,12 +71,15 @@ pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiRes
     if fleet_changed {
         issued = apply::refresh(&transaction, branch, now, &app.issuer()).await?.issued.is_some();
     }
-    commit(transaction).await?;
+    match brought {
+        Some((caller, change)) => audit::commit_with(app, transaction, caller, change).await?,
+        None => commit(transaction).await?,
+    }
     app.renewals.ask(lost);
     if issued {
         app.counters.plan_issued();
     }
-    Ok(Json(Acknowledged { through }))
+    Ok(Acknowledged { through })
 }
 
 fn check_shape(reports: &[Numbered]) -> ApiResult<()> {

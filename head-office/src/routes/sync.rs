@@ -2,7 +2,8 @@
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
-use service_kit::database::{begin, commit, connection};
+use fleet_types::BranchName;
+use service_kit::database::{Connection, begin, commit, connection};
 use service_kit::server::Caller;
 use wire::v1::sync::Sync;
 
@@ -16,18 +17,7 @@ use crate::rollout::apply;
 pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let branch = caller.branch_name()?;
     let mut client = connection(&app.pool).await?;
-    let now = app.clock.now();
-    let mut newest = db::plans::newest(&client, branch).await?;
-    let sealed = |plan: &PlanRow| app.trust.sealed(plan.signers.iter().map(String::as_str));
-    if newest.as_ref().is_some_and(|plan| needs_new_life(plan, now) || !sealed(plan)) {
-        let transaction = begin(&mut client).await?;
-        let outcome = apply::refresh(&transaction, branch, now, &app.issuer()).await?;
-        commit(transaction).await?;
-        if outcome.issued.is_some() {
-            app.counters.plan_issued();
-        }
-        newest = db::plans::newest(&client, branch).await?;
-    }
+    let newest = newest(&app, &mut client, branch).await?;
     let metadata = app.trust.timestamp();
     let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;
@@ -39,6 +29,23 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
         }
     }
     Ok(Json(Sync { plan, available, metadata }))
+}
+
+/// The newest plan of a branch; one that has lived long, or is not signed by the present keys, is made anew.
+pub(super) async fn newest(app: &App, client: &mut Connection, branch: &BranchName) -> ApiResult<Option<PlanRow>> {
+    let now = app.clock.now();
+    let newest = db::plans::newest(client, branch).await?;
+    let sealed = |plan: &PlanRow| app.trust.sealed(plan.signers.iter().map(String::as_str));
+    if newest.as_ref().is_none_or(|plan| sealed(plan) && !needs_new_life(plan, now)) {
+        return Ok(newest);
+    }
+    let transaction = begin(client).await?;
+    let outcome = apply::refresh(&transaction, branch, now, &app.issuer()).await?;
+    commit(transaction).await?;
+    if outcome.issued.is_some() {
+        app.counters.plan_issued();
+    }
+    Ok(db::plans::newest(client, branch).await?)
 }
 
 /// A plan is made anew at half of its life, so that a branch that is cut off has at least that much left.

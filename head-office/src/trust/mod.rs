@@ -59,6 +59,13 @@ impl Trust {
         self.0.now().files.get(name).cloned()
     }
 
+    /// The files of the present state, by name.
+    pub fn files(&self) -> Vec<(String, Bytes)> {
+        let now = self.0.now();
+        let own = now.files.iter().filter(|(name, _)| !now.is_superseded(name));
+        own.map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+    }
+
     /// The version of the newest timestamp.
     pub fn timestamp(&self) -> Option<u64> {
         self.0.now().repository.version(&RoleName::Timestamp)

@@ -34,6 +34,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    /// Whether a file is of the state before and no more.
+    pub fn is_superseded(&self, name: &str) -> bool {
+        self.names_before.iter().any(|before| before == name)
+    }
+
     fn new(repository: Repository, before: Option<&Self>) -> Result<Self, Refusal> {
         let plan_keys = repository.holders(&RoleName::Plan)?;
         let own: BTreeMap<String, Bytes> =

@@ -12,6 +12,7 @@ mod branches;
 mod enrol;
 mod events;
 mod judging;
+mod kit;
 mod metadata;
 mod publishing;
 mod releases;

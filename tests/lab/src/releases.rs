@@ -85,6 +85,21 @@ impl Lab {
         tool.args(self.filial_access()).args(args).run_async().await
     }
 
+    /// Runs `filial` as an administrator of a branch server, on that machine; returns what it printed.
+    ///
+    /// # Errors
+    /// There is no such branch; or it failed: with what it said.
+    pub async fn filial_at<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        branch: &BranchName,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
+        let site = self.site(branch)?;
+        let tool = Tool::in_namespace(&site.namespace, self.options.program_named("filial")?);
+        let tool = tool.args(["--server", &site.operators_url(), "--token-file"]).arg(site.admin_token());
+        tool.args(args).run_async().await
+    }
+
     /// How `filial` is told about head office.
     pub fn filial_access(&self) -> Vec<String> {
         let token = self.admin_token_file().display().to_string();

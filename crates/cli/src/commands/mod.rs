@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod fleet;
 pub(crate) mod incidents;
+pub(crate) mod kit;
 pub(crate) mod login;
 pub(crate) mod operators;
 pub(crate) mod release;

@@ -24,6 +24,31 @@ pub fn metadata(name: &str) -> String {
     format!("/v1/metadata/{name}")
 }
 
+/// Everything but the artifacts' bytes that a branch without a link needs: a [`super::kit::Kit`] (operators of head office).
+pub fn branch_kit(branch: &BranchName) -> String {
+    format!("{BRANCHES}/{branch}/kit")
+}
+
+/// Reports that a kit brought back from a branch (operators of head office).
+pub fn branch_reports(branch: &BranchName) -> String {
+    format!("{BRANCHES}/{branch}/reports")
+}
+
+/// A published artifact's file (operators of head office).
+pub fn artifact(artifact: &Digest) -> String {
+    format!("/v1/artifacts/{artifact}")
+}
+
+/// Take up a kit (operators of a branch server).
+pub const KIT: &str = "/v1/kit";
+/// The reports that wait, for a kit (operators of a branch server).
+pub const KIT_REPORTS: &str = "/v1/kit/reports";
+
+/// The file of an artifact that a kit carries (operators of a branch server).
+pub fn kit_artifact(artifact: &Digest) -> String {
+    format!("{KIT}/artifacts/{artifact}")
+}
+
 /// What a branch runs of one product (operators of head office).
 pub fn assignment(branch: &BranchName, product: &ProductName) -> String {
     format!("{ASSIGNMENTS}/{branch}/{product}")

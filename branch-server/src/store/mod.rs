@@ -3,6 +3,9 @@
 //!
 //! It never removes a file whose name is not that of an artifact, and never follows a link.
 
+mod arrival;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,6 +16,9 @@ use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::sync::plan::{Disk, Stray};
+
+pub use arrival::Arrival;
+use arrival::{ARRIVING, CARRIED};
 
 /// What the engine appends to the name of a file that is not complete.
 const UNFINISHED: &str = ".part";
@@ -26,6 +32,14 @@ pub enum StoreError {
     /// A file cannot be read.
     #[error("{} cannot be read: see that this program is in the group of the BitTorrent daemon", path.display())]
     Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be written: see that there is room, and that this program may write to its folder", path.display())]
+    Write {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -88,27 +102,36 @@ impl Store {
                 None
             }
         };
-        Disk { free_bytes, budget_bytes: self.budget_bytes, strays: self.strays(is_known).unwrap_or_default() }
+        let (strays, carried) = self.look(is_known).unwrap_or_default();
+        Disk { free_bytes, budget_bytes: self.budget_bytes, strays, carried }
     }
 
-    fn strays(&self, is_known: impl Fn(&Digest) -> bool) -> io::Result<Vec<Stray>> {
-        let mut strays = Vec::new();
+    /// Files of artifacts that nobody knows, and artifacts that were brought by hand.
+    fn look(&self, is_known: impl Fn(&Digest) -> bool) -> io::Result<(Vec<Stray>, BTreeSet<Digest>)> {
+        let (mut strays, mut carried) = (Vec::new(), BTreeSet::new());
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let stem = name.strip_suffix(UNFINISHED).unwrap_or(&name);
+            let suffix = [UNFINISHED, ARRIVING, CARRIED].into_iter().find(|suffix| name.ends_with(suffix));
+            let stem = suffix.and_then(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
             let Some(artifact) = stem.strip_suffix(".seg").and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
             // A file that vanishes between the two looks is no stray.
             let Ok(meta) = entry.metadata() else { continue };
-            if is_known(&artifact) || !meta.is_file() {
+            if !meta.is_file() {
+                continue;
+            }
+            if is_known(&artifact) {
+                if suffix == Some(CARRIED) {
+                    carried.insert(artifact);
+                }
                 continue;
             }
             // The space that it takes: an unfinished file is as long as the artifact, but sparse.
             let modified: DateTime<Utc> = meta.modified()?.into();
             strays.push(Stray { artifact, bytes: meta.blocks().saturating_mul(512), modified });
         }
-        Ok(strays)
+        Ok((strays, carried))
     }
 
     /// SHA-256 of an artifact's complete file, which is then on its medium and not only in memory.
@@ -141,13 +164,18 @@ impl Store {
     /// # Errors
     /// The folder does not let us.
     pub fn evict(&self, artifact: &Digest) -> Result<(), StoreError> {
-        for path in [self.path(artifact), self.unfinished(artifact)] {
+        let brought = [self.arriving_path(artifact), self.carried_path(artifact)];
+        for path in [self.path(artifact), self.unfinished(artifact)].into_iter().chain(brought) {
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(StoreError::Remove { path, source }),
             }
         }
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> Result<(), StoreError> {
         let sync = |folder: &Path| File::open(folder)?.sync_all();
         sync(&self.folder).map_err(|source| StoreError::Sync { path: self.folder.clone(), source })
     }

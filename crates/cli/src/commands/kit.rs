@@ -1,0 +1,282 @@
+//! `filial kit`: what a branch without a link needs, carried to it by hand, and its reports back.
+//!
+//! In the folder: `kit.json` (everything but the artifacts), `DIGEST.seg` (each artifact), `reports.json` (what came back).
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleet_types::{BranchName, Digest};
+use futures_util::StreamExt as _;
+use indicatif::ProgressBar;
+use reqwest::Method;
+use reqwest::header::CONTENT_LENGTH;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use service_kit::client::JsonClient;
+use service_kit::durable::{rename, write_file};
+use sha2::{Digest as _, Sha256};
+use tokio_util::io::ReaderStream;
+use wire::Code;
+use wire::v1::kit::{CarriedReports, Imported, Kit, MAX_KIT, WantedArtifact};
+use wire::v1::paths;
+use wire::v1::reports::{Acknowledged, Batch};
+
+use crate::args::{Global, KitCommand};
+use crate::failure::Failure;
+use crate::output::units::mib;
+use crate::output::{answer, progress};
+use crate::server::{block_on, connect};
+
+/// The file with everything but the artifacts.
+const KIT: &str = "kit.json";
+/// The file with what came back.
+const REPORTS: &str = "reports.json";
+/// Most batches that a folder takes back: 200,000 reports.
+const MAX_BATCHES: usize = 1000;
+/// Longest `reports.json` that is read, in bytes.
+const MAX_REPORTS: u64 = 256 * 1024 * 1024;
+/// How much of a file is read at once, in bytes.
+const CHUNK: usize = 1024 * 1024;
+/// How long an artifact may take to be taken at a branch: a stick is slow, and so is a small disk.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
+
+/// What came back from a branch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Returned {
+    branch: BranchName,
+    batches: Vec<Batch>,
+}
+
+pub(crate) fn run(global: &Global, command: KitCommand) -> Result<(), Failure> {
+    match command {
+        KitCommand::Export { branch, folder } => export(global, &branch, &folder),
+        KitCommand::Import { folder } => import(global, &folder),
+        KitCommand::Reports { folder } => hand_in(global, &folder),
+    }
+}
+
+fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Failure> {
+    let server = connect(global)?;
+    std::fs::create_dir_all(folder).map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
+    let kit: Kit = block_on(async { Ok(server.get(&paths::branch_kit(branch)).await?) })?;
+    let (mut written, mut bytes) = (0, 0);
+    for carried in &kit.artifacts {
+        bytes += carried.length;
+        let path = artifact_path(folder, &carried.artifact);
+        if is_whole(&path, &carried.artifact, carried.length, global.json)? {
+            continue;
+        }
+        block_on(download(&server, &carried.artifact, carried.length, &path, global.json))?;
+        written += 1;
+    }
+    // Last: a folder with this file is whole.
+    write_file(&folder.join(KIT), &serde_json::to_vec(&kit).map_err(Failure::Json)?)?;
+    let said = json!({
+        "branch": kit.branch, "made_at": kit.made_at, "plan": kit.plan.is_some(), "artifacts": kit.artifacts.len(),
+        "written": written, "bytes": bytes, "folder": folder,
+    });
+    answer(global.json, &said, |_| {
+        let artifacts = kit.artifacts.len();
+        let plan = if kit.plan.is_some() { "its newest plan" } else { "no plan: nothing is assigned there" };
+        format!(
+            "{} has {plan} and {artifacts} artifact(s), {}, for branch {}.\nAt the branch: filial kit import {} --server \
+             ADDRESS-OF-ITS-BRANCH-SERVER",
+            folder.display(),
+            mib(bytes),
+            kit.branch,
+            folder.display(),
+        )
+    })
+}
+
+/// Fetches an artifact into its file; what arrives is checked before it has its name.
+async fn download(
+    server: &JsonClient,
+    artifact: &Digest,
+    length: u64,
+    path: &Path,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let request = paths::artifact(artifact);
+    let Some(mut stream) = server.get_stream(&request).await? else {
+        return Err(Failure::said(
+            format!("Head office has artifact {} no more", artifact.short()),
+            "Give the same command again: the plan may be another one by now.",
+        ));
+    };
+    let part = path.with_extension("part");
+    let write = |source| Failure::Write { path: part.clone(), source };
+    let mut file = File::create(&part).map_err(write)?;
+    let (mut hasher, mut got) = (Sha256::new(), 0_u64);
+    let bar = progress::bytes("writing", length, quiet);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        got += chunk.len() as u64;
+        if got > length {
+            break;
+        }
+        hasher.update(&chunk);
+        file.write_all(&chunk).map_err(write)?;
+        bar.inc(chunk.len() as u64);
+    }
+    bar.finish_and_clear();
+    if got != length || Digest::new(hasher.finalize().into()) != *artifact {
+        return Err(Failure::said(
+            format!("Artifact {} did not arrive whole: {got} of {length} bytes", artifact.short()),
+            "Give the same command again.",
+        ));
+    }
+    // A stick is pulled soon: it must be on it.
+    file.sync_all().map_err(write)?;
+    Ok(rename(&part, path)?)
+}
+
+fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
+    let kit: Kit = read_json(&folder.join(KIT), MAX_KIT as u64, "filial kit export BRANCH FOLDER")?;
+    let server = connect(global)?;
+    let imported: Imported = block_on(async { Ok(server.post(paths::KIT, &kit).await?) })?;
+    let mut brought = 0;
+    for wanted in &imported.wants {
+        brought += u64::from(block_on(bring(&server, wanted, folder, global.json))?);
+    }
+    let returned = block_on(take_back(&server))?;
+    let reports: usize = returned.batches.iter().map(|b| b.reports.len()).sum();
+    write_file(&folder.join(REPORTS), &serde_json::to_vec(&returned).map_err(Failure::Json)?)?;
+    let said = json!({ "branch": kit.branch, "imported": imported, "brought": brought, "reports": reports });
+    answer(global.json, &said, |_| {
+        let plan = match (imported.serial, imported.new_plan) {
+            (Some(serial), true) => format!("follows plan {serial} of this kit"),
+            (Some(serial), false) => format!("follows plan {serial}, as before"),
+            (None, _) => "has no plan".to_owned(),
+        };
+        let reports = match reports {
+            0 => "No reports wait there.".to_owned(),
+            n => format!("{n} report(s) go back: filial kit reports {} at head office.", folder.display()),
+        };
+        format!("Branch {} {plan}; {brought} artifact(s) were brought.\n{reports}", kit.branch)
+    })
+}
+
+/// Sends an artifact's file; false if the branch got it otherwise meanwhile.
+async fn bring(server: &JsonClient, wanted: &WantedArtifact, folder: &Path, quiet: bool) -> Result<bool, Failure> {
+    let path = artifact_path(folder, &wanted.artifact);
+    let file = tokio::fs::File::open(&path).await.map_err(Failure::read(&path))?;
+    let found = file.metadata().await.map_err(Failure::read(&path))?.len();
+    if found != wanted.length {
+        return Err(Failure::said(
+            format!("{} has {found} bytes, the plan says {}", path.display(), wanted.length),
+            "Write the kit again at head office (filial kit export): it was cut off or damaged.",
+        ));
+    }
+    let bar = progress::bytes("bringing", wanted.length, quiet);
+    let counted: ProgressBar = bar.clone();
+    let stream = ReaderStream::with_capacity(file, CHUNK).inspect(move |chunk| {
+        counted.inc(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
+    });
+    let request = paths::kit_artifact(&wanted.artifact);
+    let put = server.request(Method::PUT, &request).timeout(LONGEST).header(CONTENT_LENGTH, wanted.length);
+    let sent = server.send(put.body(reqwest::Body::wrap_stream(stream)), &request).await;
+    bar.finish_and_clear();
+    match sent {
+        Err(error) if error.code() == Some(Code::WrongState) => Ok(false),
+        other => Ok(other.map(|_| true)?),
+    }
+}
+
+async fn take_back(server: &JsonClient) -> Result<Returned, Failure> {
+    let (mut batches, mut after, mut branch) = (Vec::new(), 0, None);
+    while batches.len() < MAX_BATCHES {
+        let path = format!("{}?after={after}", paths::KIT_REPORTS);
+        let carried: CarriedReports = server.get(&path).await?;
+        branch.get_or_insert(carried.branch);
+        let Some(last) = carried.batch.reports.last() else { break };
+        after = last.seq;
+        batches.push(carried.batch);
+    }
+    let branch = branch.ok_or_else(|| Failure::said("The branch server did not say whose it is", "See its log."))?;
+    Ok(Returned { branch, batches })
+}
+
+fn hand_in(global: &Global, folder: &Path) -> Result<(), Failure> {
+    let returned: Returned = read_json(&folder.join(REPORTS), MAX_REPORTS, "filial kit import FOLDER at the branch")?;
+    let server = connect(global)?;
+    let path = paths::branch_reports(&returned.branch);
+    let mut through = None;
+    for batch in &returned.batches {
+        let stored: Acknowledged = block_on(async { Ok(server.post(&path, batch).await?) })?;
+        through = Some(stored.through);
+    }
+    let reports: usize = returned.batches.iter().map(|b| b.reports.len()).sum();
+    let said = json!({ "branch": returned.branch, "reports": reports, "through": through });
+    answer(global.json, &said, |_| format!("{reports} report(s) of branch {} are handed in.", returned.branch))
+}
+
+fn artifact_path(folder: &Path, artifact: &Digest) -> PathBuf {
+    folder.join(format!("{artifact}.seg"))
+}
+
+/// Whether the file is there already, and right.
+fn is_whole(path: &Path, artifact: &Digest, length: u64, quiet: bool) -> Result<bool, Failure> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(Failure::read(path))?,
+    };
+    if file.metadata().map_err(Failure::read(path))?.len() != length {
+        return Ok(false);
+    }
+    let bar = progress::bytes("reading", length, quiet);
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let got = file.read(&mut chunk).map_err(Failure::read(path))?;
+        if got == 0 {
+            break;
+        }
+        hasher.update(&chunk[..got]);
+        bar.inc(got as u64);
+    }
+    bar.finish_and_clear();
+    Ok(Digest::new(hasher.finalize().into()) == *artifact)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path, max: u64, made_by: &str) -> Result<T, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Failure::read(path))?;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(Failure::read(path))?;
+    let remedy = format!("Make it with `{made_by}`.");
+    if bytes.len() as u64 > max {
+        return Err(Failure::said(format!("{} has more than {max} bytes", path.display()), remedy));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| Failure::said(format!("{} cannot be used: {e}", path.display()), remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_file_is_not_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let abc: Digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".parse().unwrap();
+        let path = artifact_path(folder.path(), &abc);
+        assert!(!is_whole(&path, &abc, 3, true).unwrap());
+        for (bytes, whole) in [(&b"ab"[..], false), (b"abd", false), (b"abc", true)] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(is_whole(&path, &abc, 3, true).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_no_kit_is_told_how_to_make_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(KIT);
+        std::fs::write(&path, "{}").unwrap();
+        let failure = read_json::<Kit>(&path, 100, "filial kit export BRANCH FOLDER").unwrap_err();
+        assert!(failure.to_string().contains("cannot be used"), "{failure}");
+        let failure = read_json::<Kit>(&path, 1, "filial kit export BRANCH FOLDER").unwrap_err();
+        assert!(failure.to_string().contains("more than 1 bytes"), "{failure}");
+    }
+}
