@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use service_kit::database::connection;
 use service_kit::server::Role;
 use uuid::Uuid;
 use wire::v1::audit::AuditPage;
@@ -59,6 +60,10 @@ async fn a_kit_carries_the_plan_that_the_link_would_have_brought() {
     std::fs::create_dir_all(office.settings.store.folder.join("artifacts")).unwrap();
     let file = office.settings.store.folder.join("artifacts").join(artifact.file_name());
     std::fs::write(&file, &bytes).unwrap();
+    let torrent = swarm::create(&file, &artifact.file_name(), None, &mut |_| {}).unwrap().torrent.to_file(&[]);
+    let client = connection(&office.pool().await).await.unwrap();
+    let sql = "UPDATE artifacts SET torrent = $2 WHERE sha256 = $1";
+    client.execute(sql, &[&artifact.sha256.to_string(), &torrent]).await.unwrap();
     let kit: Kit = office.admin().get(&paths::branch_kit(&north())).await.unwrap();
     let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
     assert_eq!(kit.plan, sync.plan);
