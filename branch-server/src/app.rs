@@ -157,7 +157,8 @@ pub fn operator_routes() -> Vec<Route> {
         Route::get(paths::STATUS, Role::Viewer, || web::to(console::status)),
         Route::get(paths::TERMINALS, Role::Viewer, || web::to(console::terminals)),
         Route::post(paths::KIT, Role::Operator, || web::to(kit::import)).with_long_body(),
-        Route::new(Method::PUT, "/v1/kit/artifacts/{sha256}", Role::Operator, || web::to(kit::artifact)).with_long_body(),
+        Route::new(Method::PUT, "/v1/kit/artifacts/{sha256}", Role::Operator, || web::to(kit::artifact))
+            .with_long_body(),
         Route::get(paths::KIT_REPORTS, Role::Operator, || web::to(kit::reports)),
     ];
     routes.extend(health_routes());

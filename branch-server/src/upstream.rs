@@ -40,7 +40,9 @@ pub enum UpstreamError {
         join_token_file: PathBuf,
     },
     /// A kit does not have it.
-    #[error("The kit does not have everything that its plan names: write a new one at head office (filial kit export).")]
+    #[error(
+        "The kit does not have everything that its plan names: write a new one at head office (filial kit export)."
+    )]
     NotCarried,
     /// It refused, could not be reached, or answered nonsense.
     #[error(transparent)]

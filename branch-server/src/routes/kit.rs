@@ -50,8 +50,9 @@ pub async fn import(app: Data<App>, caller: Caller, payload: Payload) -> Result<
         }
         body.extend_from_slice(&chunk);
     }
-    let kit: Kit = serde_json::from_slice(&body)
-        .map_err(|e| ApiError::new(Code::NotJson, format!("This is no kit: {e}."), "Write it with filial kit export."))?;
+    let kit: Kit = serde_json::from_slice(&body).map_err(|e| {
+        ApiError::new(Code::NotJson, format!("This is no kit: {e}."), "Write it with filial kit export.")
+    })?;
     tracing::info!(by = caller.name, bytes = body.len(), "a kit arrives");
     kit::import(&app, kit).await.map(Json)
 }
@@ -91,13 +92,18 @@ pub async fn artifact(
         if free.saturating_sub(RESERVE_BYTES) < length { Ok(Err(free)) } else { store.receive(&artifact).map(Ok) }
     });
     let arrival = begun.await?.map_err(|free| {
-        let detail = format!("The store's disk has {free} bytes free; this needs {length}, and {RESERVE_BYTES} in reserve.");
+        let detail =
+            format!("The store's disk has {free} bytes free; this needs {length}, and {RESERVE_BYTES} in reserve.");
         ApiError::new(Code::DiskFull, detail, "Make room on the store's disk, then send it again.")
     })?;
     let arrived = receive(arrival, payload, length).await?;
     if !blocking(move || arrived.finish()).await? {
         let detail = format!("What came is not artifact {artifact}: its SHA-256 is another.");
-        return Err(ApiError::new(Code::NotAsPlanned, detail, "Write the kit anew (filial kit export): it was damaged."));
+        return Err(ApiError::new(
+            Code::NotAsPlanned,
+            detail,
+            "Write the kit anew (filial kit export): it was damaged.",
+        ));
     }
     tracing::info!(artifact = %artifact.short(), by = caller.name, "an artifact was brought by hand");
     app.signals.pass.notify_one();

@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn disk(free: Option<u64>, budget_bytes: Option<u64>) -> Disk {
-        Disk { free_bytes: free.map(|f| f + RESERVE_BYTES), budget_bytes, strays: Vec::new() }
+        Disk { free_bytes: free.map(|f| f + RESERVE_BYTES), budget_bytes, ..Disk::default() }
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn a_plan_and_its_artifact_come_by_hand_and_terminals_get_them() {
     assert_eq!(bring(&branch, &fixture, fixture.file.clone()).await.status(), StatusCode::NO_CONTENT);
     wait_for("the artifact to be held", PATIENCE, async || {
         let held = stage(&branch, &fixture).await == Some(Stage::Held);
-        if held { Ok(()) } else { Err(()) }
+        if held { Ok(()) } else { Err("not yet") }
     })
     .await;
     let sync: Sync = branch.ask(paths::SYNC, &token).await.json().await.unwrap();
@@ -113,12 +113,12 @@ async fn the_whole_file_takes_the_place_of_what_the_link_brought_before_it_broke
     wait_for("the daemon to have its unfinished file", PATIENCE, async || {
         let listed = stage(&branch, &fixture).await == Some(Stage::Listed);
         let present = branch.app.engine.list().await.is_ok_and(|list| !list.is_empty());
-        if listed && present { Ok(()) } else { Err(()) }
+        if listed && present { Ok(()) } else { Err("not yet") }
     })
     .await;
     assert_eq!(bring(&branch, &fixture, fixture.file.clone()).await.status(), StatusCode::NO_CONTENT);
     wait_for("the artifact to be held", PATIENCE, async || {
-        if stage(&branch, &fixture).await == Some(Stage::Held) { Ok(()) } else { Err(()) }
+        if stage(&branch, &fixture).await == Some(Stage::Held) { Ok(()) } else { Err("not yet") }
     })
     .await;
 }
@@ -187,7 +187,8 @@ async fn a_description_that_is_not_what_the_plan_names_is_refused() {
     let branch = cut_off(Options::default()).await;
     let genuine = kit(&branch, &names(&fixture, 7), &[&fixture]);
     let false_index = CarriedArtifact { index: Blob(other.index.clone()), ..artifact(&fixture) };
-    assert_refused(import(&branch, &Kit { artifacts: vec![false_index], ..genuine.clone() }).await, Code::KitRefused).await;
+    assert_refused(import(&branch, &Kit { artifacts: vec![false_index], ..genuine.clone() }).await, Code::KitRefused)
+        .await;
     let false_torrent = CarriedArtifact { torrent: Blob(other.torrent.clone()), ..artifact(&fixture) };
     assert_refused(import(&branch, &Kit { artifacts: vec![false_torrent], ..genuine }).await, Code::KitRefused).await;
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Wanted));
@@ -213,7 +214,8 @@ async fn only_operators_bring_kits_and_garbage_is_told_so() {
     let fixture = Fixture::new(1);
     let branch = cut_off(Options::default()).await;
     let body = serde_json::to_vec(&kit(&branch, &names(&fixture, 7), &[&fixture])).unwrap();
-    let post = async |token: Option<&'static str>, body: Vec<u8>| branch.send(Method::POST, paths::KIT, token, body).await;
+    let post =
+        async |token: Option<&'static str>, body: Vec<u8>| branch.send(Method::POST, paths::KIT, token, body).await;
     assert_refused(post(None, body.clone()).await, Code::Unauthenticated).await;
     assert_refused(post(Some(VIEWER), body).await, Code::Forbidden).await;
     assert_refused(post(Some(OPERATOR), b"{}".to_vec()).await, Code::NotJson).await;

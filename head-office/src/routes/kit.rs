@@ -66,7 +66,7 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
             && let Some(manifest) = db::releases::manifest(client, &step.manifest).await?
         {
             bytes += manifest.len();
-            kit.manifests.insert(step.manifest, Blob(manifest.into()));
+            kit.manifests.insert(step.manifest, Blob(manifest));
         }
         // Base64 makes four bytes of three.
         if bytes / 3 * 4 > MAX_KIT - MAX_KIT / 8 {
