@@ -122,7 +122,7 @@ impl Agent {
         Ok(())
     }
 
-    fn say_once(&mut self, why: String) {
+    pub(crate) fn say_once(&mut self, why: String) {
         if self.talk.refused.as_ref() != Some(&why) {
             tracing::warn!(why, "no new plan from the branch server");
             self.talk.refused = Some(why);
@@ -166,12 +166,16 @@ impl Agent {
         match judged {
             Ok(accepted) => {
                 (self.talk.refused, self.session.plan_refused) = (None, None);
-                let Some((plan, floors, envelope)) = accepted else { return Ok(false) };
+                let Some((plan, floors, envelope)) = accepted else {
+                    self.tell_helper().await;
+                    return Ok(false);
+                };
                 // If one of these fails, the same plan is taken once more: it is not followed yet.
-                self.session.plan = None;
+                (self.session.plan, self.session.helper_knows) = (None, false);
                 self.accepted.replace(envelope, floors)?;
                 self.metadata.believed.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
                 self.follow(plan)?;
+                self.tell_helper().await;
                 Ok(false)
             }
             Err(refusal) => {
