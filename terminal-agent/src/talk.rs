@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use trust::Why;
 use trust::plans::VerifiedPlan;
 use uuid::Uuid;
-use wire::v1::reports::{MAX_BATCH, Report};
+use wire::v1::reports::{MAX_BATCH, Reason, Report};
 use wire::v1::sync::{EnrolRequest, Sync, TerminalFacts};
 use wire::{Code, Envelope};
 
@@ -106,7 +106,11 @@ impl Agent {
         }
         let (asked, poll) = (self.ask().await, self.settings.timing.poll);
         let failed = match asked {
-            Ok(offer) => self.consider(offer).await?,
+            Ok(offer) => {
+                let to_come = self.consider(offer).await?;
+                self.report_refusal(to_come)?;
+                to_come
+            }
             Err(why) => {
                 self.say_once(why);
                 true
@@ -119,6 +123,22 @@ impl Agent {
             poll.mul_f64(0.5 + random::<f64>() / 2.0)
         };
         self.talk.sync_at = self.ports.clock.uptime() + rest;
+        Ok(())
+    }
+
+    /// Has head office told that a plan is refused, or is no more; what only did not arrive, is no refusal.
+    fn report_refusal(&mut self, to_come: bool) -> Result<(), AgentError> {
+        let (now, reason) = (self.ports.clock.now(), self.session.plan_refused.clone());
+        // The sentence may tell the time, which changes.
+        let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
+        if to_come || code(&reason) == code(&self.keeper.journal().refuses) {
+            return Ok(());
+        }
+        let terminal = self.settings.identity.name.clone();
+        self.keeper.change(now, |journal| {
+            journal.refuses = reason.clone();
+            journal.reports.push(now, Report::TerminalRefusesPlan { terminal, reason });
+        })?;
         Ok(())
     }
 
