@@ -83,11 +83,12 @@ async fn apply(
         Report::TerminalSeen { facts } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
-        // Refused by `check`; a bad peer or a package is for head office, which gets it by the queue.
+        // Refused by `check`; a bad peer, a package or a refusal is for head office, which gets it by the queue.
         Report::Artifact { .. }
         | Report::Store { .. }
         | Report::PlanRefused { .. }
         | Report::Package { .. }
+        | Report::TerminalRefusesPlan { .. }
         | Report::BadPeer { .. } => terminals::heard(tx, terminal, now).await,
     }
 }
@@ -149,6 +150,10 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         }
         Report::Package { terminal, package } => {
             check_package(package)?;
+            terminal
+        }
+        Report::TerminalRefusesPlan { terminal, reason } => {
+            reason.as_ref().map_or(Ok(()), check_reason)?;
             terminal
         }
         Report::BadPeer { terminal: Some(terminal), addresses, wasted_bytes, .. } => {
@@ -321,6 +326,18 @@ mod tests {
         }
         let trouble = Reason { code: "data-full".into(), text: "x".repeat(1025) };
         assert_eq!(package("till-1", &|p| p.trouble = Some(trouble.clone())), Some(Code::BadField));
+    }
+
+    #[test]
+    fn a_refusal_of_a_plan_is_of_its_terminal_and_bounded() {
+        let refuses = |terminal: &str, reason: Option<Reason>| {
+            code(vec![(1, Report::TerminalRefusesPlan { terminal: terminal.parse().unwrap(), reason })])
+        };
+        assert_eq!(refuses("till-1", Some(Reason::new("plan-expired", "It is over."))), None);
+        assert_eq!(refuses("till-1", None), None);
+        assert_eq!(refuses("till-2", None), Some(Code::NotYourself));
+        let long = Reason { code: "plan-expired".into(), text: "x".repeat(1025) };
+        assert_eq!(refuses("till-1", Some(long)), Some(Code::BadField));
     }
 
     #[test]

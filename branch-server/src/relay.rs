@@ -57,6 +57,7 @@ fn subject(report: &Report) -> String {
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
         Report::Store { .. } => "store".to_owned(),
         Report::PlanRefused { .. } => "plan".to_owned(),
+        Report::TerminalRefusesPlan { terminal, .. } => format!("refuses/{terminal}"),
         Report::Package { terminal, package: p } => {
             format!("package/{terminal}/{}/{}/{}", p.product, p.version, p.name)
         }
@@ -78,6 +79,11 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         // Only the newest counts.
         (Report::PlanRefused { .. }, Report::PlanRefused { .. }) => (at, new.clone()),
+        (Report::TerminalRefusesPlan { terminal, .. }, Report::TerminalRefusesPlan { terminal: terminal2, .. })
+            if terminal == terminal2 =>
+        {
+            (at, new.clone())
+        }
         (Report::TerminalSeen { facts }, Report::TerminalSeen { facts: facts2 }) if facts.name == facts2.name => {
             (at, new.clone())
         }

@@ -67,11 +67,12 @@ pub async fn terminals<C: GenericClient>(c: &C, rows: Vec<TerminalRow>) -> Resul
     let updates = db::updates::newest_of(c, &branches, &names).await?;
     let updates = db::updates::with_history(c, updates).await?;
     let mut updates: HashMap<_, _> = updates.into_iter().map(|u| ((u.branch.clone(), u.terminal.clone()), u)).collect();
+    let mut refusals: HashMap<_, _> = db::terminal_refusals::of(c, &branches, &names).await?.into_iter().collect();
     Ok(rows
         .into_iter()
         .map(|row| {
-            let update = updates.remove(&(row.branch.clone(), row.name.clone()));
-            terminal(row, update)
+            let key = (row.branch.clone(), row.name.clone());
+            Terminal { plan_refused: refusals.remove(&key), ..terminal(row, updates.remove(&key)) }
         })
         .collect())
 }
@@ -110,7 +111,9 @@ pub async fn one_terminal<C: GenericClient>(c: &C, row: TerminalRow) -> Result<T
     let update = db::updates::newest_of_terminal(c, &row.branch, &row.name).await?;
     let update = db::updates::with_history(c, update.into_iter().collect()).await?.pop();
     let packages = db::terminal_packages::of_terminal(c, &row.branch, &row.name).await?;
-    Ok(Terminal { packages, ..terminal(row, update) })
+    let refusals = db::terminal_refusals::of(c, &[row.branch.as_str()], &[row.name.as_str()]).await?;
+    let plan_refused = refusals.into_iter().next().map(|(_, reason)| reason);
+    Ok(Terminal { packages, plan_refused, ..terminal(row, update) })
 }
 
 fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
@@ -125,6 +128,7 @@ fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
         update: update.map(|u| u.update),
         last_heard: Some(row.last_heard),
         packages: Vec::new(),
+        plan_refused: None,
     }
 }
 

@@ -7,15 +7,16 @@ mod write;
 use std::time::Duration;
 
 use artifact::{PayloadId, ReadBackError, read_back};
-use bootslot::{BootError, BootState};
+use bootslot::BootState;
 use fleet_types::Digest;
 use service_kit::edge::chain;
 
 pub(crate) use self::prepare::{SPARE, prepare_package, read_index};
 use crate::config::Settings;
 use crate::decide::Action;
+use crate::helper::{INVALID, Request};
 use crate::journal::Journal;
-use crate::ports::Ports;
+use crate::ports::{HelperTrouble, Ports};
 use crate::session::{Files, Refused, Session};
 use crate::state::{Event, Intent, State, Then, Update, Verdict};
 
@@ -43,6 +44,14 @@ impl Outcome {
     /// Trouble that ends the update when it repeats.
     pub(crate) fn bounded(code: &str, text: impl AsRef<str>, then: Then) -> Self {
         Self::Trouble { verdict: Verdict::new(code, text, then), bounded: true }
+    }
+
+    /// Trouble with something that the root helper does: waited out if it does not answer.
+    pub(crate) fn of_port(code: &str, error: &(dyn std::error::Error + 'static), then: Then) -> Self {
+        match HelperTrouble::is_behind(error) {
+            true => Self::waits("helper-unreachable", chain(error)),
+            false => Self::bounded(code, chain(error), then),
+        }
     }
 
     /// Trouble that is waited out.
@@ -75,9 +84,10 @@ pub async fn act(
     let update = match (&action, journal.state.update()) {
         (Action::Move(event), _) => return Outcome::Event(event.clone()),
         (Action::Wait { .. }, _) => return Outcome::Done,
-        (Action::ReadBoot, _) => return read_boot(ports),
-        (Action::WriteBoot(state), _) => return write_boot(ports, state),
-        (Action::RepairBoot(state), _) => return repair_boot(ports, state),
+        (Action::ReadBoot, _) => return read_boot(ports).await,
+        (Action::WriteBoot(wanted) | Action::RepairBoot(wanted), _) => {
+            return write_boot(ports, &journal.state, wanted).await;
+        }
         (Action::Restart, _) => return restart(ports, session).await,
         (Action::Drop(artifact), _) => return drop_artifact(ports, settings, journal, session, *artifact).await,
         (_, Some(update)) => update.clone(),
@@ -94,41 +104,37 @@ pub async fn act(
     }
 }
 
-fn read_boot(ports: &Ports) -> Outcome {
-    match ports.boot.read() {
+async fn read_boot(ports: &Ports) -> Outcome {
+    match ports.helper.ask(Request::Look).await {
+        Ok(_) => Outcome::Done,
         // An unusable block is repaired, once the next observation has seen it.
-        Ok(_) | Err(BootError::Block { .. }) => Outcome::Done,
-        Err(error) => Outcome::bounded("boot-state-unreadable", chain(&error), Then::Later),
+        Err(HelperTrouble::Refused(reason)) if reason.code == INVALID => Outcome::Done,
+        Err(trouble) => of_helper(&trouble),
     }
 }
 
-fn write_boot(ports: &Ports, state: &BootState) -> Outcome {
-    // Read back, because a store that takes a write and does not keep it must not be written for ever.
-    match ports.boot.write(state).and_then(|()| ports.boot.read()) {
-        Ok(kept) if kept == *state => Outcome::Done,
-        Ok(kept) => {
-            let text = format!("the boot state was written as {state:?} and reads as {kept:?}");
-            Outcome::bounded("boot-state-unwritable", text, Then::Later)
-        }
-        Err(error) => Outcome::bounded("boot-state-unwritable", chain(&error), Then::Later),
-    }
+/// Has the root helper make the move that leads to the state that is wanted. It knows what runs and decides by itself.
+async fn write_boot(ports: &Ports, state: &State, wanted: &BootState) -> Outcome {
+    let request = match state {
+        State::Trying { update, .. } if wanted.trial.is_none() && wanted.default == update.target => Request::Confirm,
+        State::Trying { .. } if wanted.trial.is_none() => Request::GiveUp,
+        _ => Request::Settle,
+    };
+    ports.helper.ask(request).await.map_or_else(|trouble| of_helper(&trouble), |_| Outcome::Done)
 }
 
-fn repair_boot(ports: &Ports, state: &BootState) -> Outcome {
-    tracing::warn!(?state, "the boot block is unusable: a fresh one is made");
-    match ports.boot.create(state) {
-        Ok(()) => Outcome::Done,
-        Err(error) => Outcome::bounded("boot-state-unwritable", chain(&error), Then::Later),
-    }
+/// What the root helper's trouble means for anything but a trial.
+pub(crate) fn of_helper(trouble: &HelperTrouble) -> Outcome {
+    Outcome::of_port(&trouble.reason().code, trouble, Then::Later)
 }
 
 async fn restart(ports: &Ports, session: &mut Session) -> Outcome {
-    match ports.power.restart().await {
-        Ok(()) => {
+    match ports.helper.ask(Request::Restart).await {
+        Ok(_) => {
             session.restart_asked = Some(ports.clock.uptime());
             Outcome::Done
         }
-        Err(error) => Outcome::bounded("restart-failed", chain(&error), Then::Later),
+        Err(trouble) => of_helper(&trouble),
     }
 }
 
@@ -158,11 +164,11 @@ async fn check_slot(ports: &Ports, session: &mut Session, update: &Update) -> Ou
     let (disks, target) = (ports.disks.clone(), update.target);
     let payload = PayloadId { sha256: update.payload.sha256, length: update.payload.length };
     let checked = tokio::task::spawn_blocking(move || {
-        let mut disk = disks.open(target).map_err(|e| Outcome::bounded("slot-unavailable", chain(&e), Then::Later))?;
-        disk.sync().map_err(|e| Outcome::bounded("slot-unwritable", chain(&e), Then::Later))?;
+        let mut disk = disks.open(target).map_err(|e| Outcome::of_port("slot-unavailable", &e, Then::Later))?;
+        disk.sync().map_err(|e| Outcome::of_port("slot-unwritable", &e, Then::Later))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
             ReadBackError::Mismatch { .. } => Outcome::fail("read-back-mismatch", chain(&error), Then::Blame),
-            error => Outcome::bounded("slot-unreadable", chain(&error), Then::Later),
+            error => Outcome::of_port("slot-unreadable", &error, Then::Later),
         })
     })
     .await;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bootslot::BootState;
 use rand::random;
 use service_kit::retry::bound_after;
 use tokio::sync::Notify;
@@ -143,6 +144,9 @@ impl Agent {
             self.apply(event)?;
         }
         let outcome = match self.authorise_trial(&action) {
+            Ok(()) if matches!(action, Action::WriteBoot(BootState { trial: Some(_), .. })) => {
+                self.ask_for_trial().await
+            }
             Ok(()) => act::act(action, &self.ports, &self.settings, self.keeper.journal(), &mut self.session).await,
             Err(refused) => refused,
         };

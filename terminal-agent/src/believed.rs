@@ -1,5 +1,6 @@
 //! What is believed: signed metadata in a trust store, wherever it came from, and plans judged by it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -30,6 +31,18 @@ impl Believed {
     /// Version of the newest timestamp role.
     pub(crate) fn version(&self) -> Option<u64> {
         self.client.timestamp_version()
+    }
+
+    /// Whether the newest of these files is what is believed already.
+    pub(crate) fn holds(&self, files: &BTreeMap<String, String>) -> bool {
+        const NEWEST: &str = "timestamp.json";
+        files.get(NEWEST).is_some_and(|f| self.client.files().get(NEWEST).is_some_and(|own| own == f.as_bytes()))
+    }
+
+    /// Its files as texts by name, for somebody who believes them only after looking himself.
+    pub(crate) fn files(&self) -> BTreeMap<String, String> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        self.client.files().into_iter().map(|(name, bytes)| (name, text(bytes))).collect()
     }
 
     /// The time to judge by: the clock, or the newest time ever verified if that is later.

@@ -1,61 +1,36 @@
-//! What the root helper does, the one process that will tell the bootloader to try a slot. It trusts the agent, which talks
-//! to the network, with nothing: it verifies metadata and plan with a trust store and floors of its own, hashes the slot
-//! itself, and only then sets the trial. Nothing in a request names a device, a length or a number of attempts.
+//! The root helper: the one process that writes slots and boot state and restarts the machine. It trusts the agent, which
+//! talks to the network, with nothing: it verifies metadata and plan with a trust store and floors of its own, hashes the
+//! slot itself, and only then sets the trial. Nothing in a request names a device, a slot to be written, a number of attempts
+//! or a command.
 //!
-//! No program runs it yet: the agent still writes slots and boot state with rights of its own.
+//! `terminal-helper` is this behind a Unix socket ([`serve`]); every request may be repeated.
+
+mod boot;
+mod message;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use artifact::{PayloadId, ReadBackError, read_back};
+use artifact::{ImageDisk, PayloadId, ReadBackError, read_back};
 use async_trait::async_trait;
-use bootslot::{BootSlots, SlotRoots, running_slot};
+use bootslot::{BootSlots, SlotRoots};
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalName};
-use serde::{Deserialize, Serialize};
+use fleet_types::{BranchName, Slot, TerminalName};
 use service_kit::edge::chain;
 use trust::client::{Body, Client, Fetch, FetchError, Limits};
 use trust::plans::Claim;
 use trust::{Refusal, Why};
-use wire::Envelope;
 use wire::v1::reports::Reason;
 
 use crate::accepted::{Accepted, AcceptedError};
 use crate::believed::{Believed, reason};
-use crate::ports::{Disks, Host};
+use crate::ports::{Disks, Host, Power};
 
-/// What the agent may ask.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Request {
-    /// Accept this plan, by this metadata. Asked as soon as the agent accepted it, while the metadata is fresh.
-    Accept(Evidence),
-    /// Have the bootloader try the slot that does not run, which holds this.
-    Activate(Order),
-}
-
-/// Why a plan is to be believed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Evidence {
-    /// The files of the agent's trust store by name.
-    pub metadata: BTreeMap<String, String>,
-    /// The plan as head office signed it.
-    pub plan: Envelope,
-}
-
-/// What is to be tried. That it was ordered is looked up in the plan; that the slot holds it is read from the slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Order {
-    /// The product.
-    pub product: ProductName,
-    /// SHA-256 of `release.toml`.
-    pub manifest: Digest,
-    /// SHA-256 of the payload.
-    pub payload: Digest,
-}
+pub use boot::INVALID;
+pub use message::{Answer, Evidence, LENGTHS, MAX_BODY, MAX_HEAD, Order, Request, answered, read_answer};
+pub use serve::serve;
 
 /// What the helper knows by itself.
 #[derive(Debug, Clone)]
@@ -82,6 +57,8 @@ pub struct Hands {
     pub boot: Arc<dyn BootSlots>,
     /// What runs on this machine.
     pub host: Arc<dyn Host>,
+    /// Restarting it.
+    pub power: Arc<dyn Power>,
 }
 
 /// The helper.
@@ -114,35 +91,67 @@ impl Helper {
         Ok(Self { setup, hands, believed: Believed::new(client, Limits::default()), accepted })
     }
 
-    /// Does what is asked, or says why not.
+    /// Does what is asked, or says why not. `body`: what is to be written.
     ///
     /// # Errors
-    /// A reason with a stable code: the trust library's, or one of the slot and the bootloader.
-    pub async fn answer(&mut self, request: Request, clock: DateTime<Utc>) -> Result<(), Reason> {
+    /// A reason with a stable code: the trust library's, or one of the slots and the bootloader.
+    pub async fn answer(&mut self, request: Request, body: &[u8], clock: DateTime<Utc>) -> Result<Answer, Reason> {
         match request {
-            Request::Accept(evidence) => self.accept(evidence, clock).await,
-            Request::Activate(order) => self.activate(&order, clock),
+            Request::Look => return self.look().map(Answer::Boot),
+            Request::Length { slot } => {
+                let length = self.hands.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
+                return Ok(Answer::Length(length));
+            }
+            Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),
+            Request::Accept(evidence) => self.accept(evidence, clock).await?,
+            Request::Activate(order) => self.activate(&order, clock)?,
+            Request::Settle => self.settle()?,
+            Request::Confirm => self.confirm()?,
+            Request::GiveUp => self.give_up()?,
+            Request::Restart => {
+                let restarted = self.hands.power.restart().await;
+                restarted.map_err(|e| Reason::new("restart-failed", chain(&e)))?;
+            }
+            Request::Write { offset } => {
+                let mut disk = self.disk(self.writable()?)?;
+                disk.write_at(offset, body).map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
+            }
+            Request::Sync => {
+                let synced = self.disk(self.running()?.other())?.sync();
+                synced.map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
+            }
+            Request::DropCaches => {
+                let dropped = self.disk(self.running()?.other())?.drop_caches();
+                dropped.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
+            }
         }
+        Ok(Answer::Done)
     }
 
     async fn accept(&mut self, evidence: Evidence, clock: DateTime<Utc>) -> Result<(), Reason> {
-        if self.accepted.envelope() == Some(&evidence.plan) {
+        let known = self.accepted.envelope() == Some(&evidence.plan);
+        if known && self.believed.holds(&evidence.metadata) {
             return Ok(());
         }
         let source = Arc::new(Files(evidence.metadata));
-        self.believed.update(source, clock).await.map_err(|r| reason(&r))?;
+        let updated = self.believed.update(source, clock).await;
+        if known {
+            // It was accepted while its metadata was fresh. What is newer is welcome: a release may have been withdrawn.
+            return Ok(());
+        }
+        updated.map_err(|r| reason(&r))?;
         let judged = self.believed.judge(&evidence.plan, &self.setup.branch, self.accepted.floors(), clock);
         let (plan, floors) = judged.map_err(|r| reason(&r))?;
         let kept = self.accepted.replace(evidence.plan, floors);
         kept.map_err(|e| Reason::new("helper-storage", chain(&e)))?;
+        tracing::info!(serial = plan.plan().serial, "plan accepted");
         self.believed.raise_floor(plan.plan().issued).map_err(|r| reason(&r))
     }
 
     fn activate(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
-        let Hands { disks, boot, host } = &self.hands;
-        let line = host.kernel_command_line().map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
-        let running = running_slot(&line, &self.setup.slots).map_err(|e| Reason::new(e.code(), chain(&e)))?;
-        let installed = host.image_version().map_err(|e| Reason::new("running-version-unknown", chain(&e)))?;
+        let running = self.running()?;
+        let installed = self.hands.host.image_version();
+        let installed = installed.map_err(|e| Reason::new("running-version-unknown", chain(&e)))?;
         let claim = Claim {
             terminal: &self.setup.terminal,
             product: &order.product,
@@ -155,21 +164,30 @@ impl Helper {
         let signed = signed.and_then(|plan| self.believed.authorise(plan, &self.setup.branch, claim, clock));
         let signed = signed.map_err(|r| reason(&r))?;
         // The digest and length that the release keys signed, and not what anybody says that the slot holds.
-        self.check_slot(&**disks, running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;
-        let unwritable = |text: String| Reason::new("boot-state-unwritable", text);
-        let before = boot.read().map_err(|e| Reason::new("boot-state-unreadable", chain(&e)))?;
-        let trial = before.adopt(running).and_then(|b| b.start_trial(running.other(), self.setup.attempts));
-        let trial = trial.map_err(|e| Reason::new("boot-state-changed", e.to_string()))?;
-        boot.write(&trial).map_err(|e| unwritable(chain(&e)))?;
-        match boot.read() {
-            Ok(kept) if kept == trial => Ok(()),
-            Ok(kept) => Err(unwritable(format!("the boot state was written as {trial:?} and reads as {kept:?}"))),
-            Err(error) => Err(unwritable(chain(&error))),
-        }
+        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;
+        self.start_trial(running)?;
+        tracing::info!(slot = %running.other(), payload = %signed.sha256, "on trial");
+        Ok(())
     }
 
-    fn check_slot(&self, disks: &dyn Disks, slot: Slot, payload: PayloadId) -> Result<(), Reason> {
-        let mut disk = disks.open(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
+    fn disk(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, Reason> {
+        self.hands.disks.open(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))
+    }
+
+    fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Reason> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > MAX_BODY {
+            let text = format!("{length} bytes are asked for at once: ask for at most {MAX_BODY}");
+            return Err(Reason::new("request-too-large", text));
+        }
+        let mut bytes = vec![0; length];
+        let read = self.disk(self.running()?.other())?.read_at(offset, &mut bytes);
+        read.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
+        Ok(bytes)
+    }
+
+    fn check_slot(&self, slot: Slot, payload: PayloadId) -> Result<(), Reason> {
+        let mut disk = self.disk(slot)?;
         disk.sync().map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
             ReadBackError::Mismatch { .. } => Reason::new("read-back-mismatch", chain(&error)),

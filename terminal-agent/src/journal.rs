@@ -178,6 +178,9 @@ pub struct Journal {
     /// What the branch was last told of this terminal.
     #[serde(default)]
     pub facts: Option<TerminalFacts>,
+    /// Why the offered plan is refused, as was last reported.
+    #[serde(default)]
+    pub refuses: Option<Reason>,
     /// The artifacts that the engine was given.
     pub artifacts: BTreeMap<Digest, Held>,
     /// The packages that plans named, until they are removed.
@@ -202,6 +205,7 @@ impl Journal {
             floor: 0,
             announced: None,
             facts: None,
+            refuses: None,
             artifacts: BTreeMap::new(),
             packages: BTreeMap::new(),
             newest: now,

@@ -13,13 +13,14 @@ use trust::plans::Claim;
 use trust::{Refusal, Why};
 use wire::v1::reports::Reason;
 
-use crate::act::Outcome;
+use crate::act::{Outcome, of_helper};
 use crate::agent::Agent;
 use crate::believed::{Believed, reason};
 use crate::config::Settings;
 use crate::decide::Action;
+use crate::helper::{Evidence, Order, Request};
 use crate::packages::Package;
-use crate::ports::{Branch, Ports};
+use crate::ports::{Branch, HelperTrouble, Ports};
 use crate::state::Then;
 
 /// How long metadata is taken for the newest without a hint that there is newer: a timestamp lasts days.
@@ -86,6 +87,44 @@ impl Agent {
         })
     }
 
+    /// Has the root helper set the trial. It believes nothing that is said here: it gets what it needs to see for itself.
+    pub(crate) async fn ask_for_trial(&mut self) -> Outcome {
+        let Some((update, evidence)) = self.journal().state.update().cloned().zip(self.evidence()) else {
+            return Outcome::Later("a trial without an update or a plan: this is a defect".to_owned());
+        };
+        let order = Order { product: update.product, manifest: update.manifest, payload: update.payload.sha256 };
+        for request in [Request::Accept(evidence), Request::Activate(order)] {
+            if let Err(trouble) = self.ports.helper.ask(request).await {
+                return not_tried(&trouble);
+            }
+        }
+        Outcome::Done
+    }
+
+    /// Gives the root helper the plan that is followed, while its metadata is fresh: once that has expired, it accepts
+    /// nothing.
+    pub(crate) async fn tell_helper(&mut self) {
+        if self.session.helper_knows {
+            return;
+        }
+        let Some(evidence) = self.evidence() else { return };
+        match self.ports.helper.ask(Request::Accept(evidence)).await {
+            Ok(_) => self.session.helper_knows = true,
+            Err(trouble) => {
+                let reason = trouble.reason();
+                self.say_once(format!("the root helper: {}: {}", reason.code, reason.text));
+                if matches!(trouble, HelperTrouble::Refused(_)) {
+                    self.session.plan_refused = Some(reason);
+                }
+            }
+        }
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        let plan = self.accepted.envelope()?.clone();
+        Some(Evidence { metadata: self.metadata.believed.files(), plan })
+    }
+
     /// The same for a package. A plan's `downgrade` says nothing of packages.
     pub(crate) fn authorise_package(&self, package: &Package) -> Result<(), Reason> {
         let claim = Claim {
@@ -103,6 +142,24 @@ impl Agent {
         let me = self.talk.me.as_ref().ok_or_else(|| unknown("This terminal is not enrolled at the moment."))?;
         let envelope = self.accepted.envelope().ok_or_else(|| unknown("No signed plan has come here yet."))?;
         self.metadata.believed.authorise(envelope, &me.branch, claim, self.ports.clock.now()).map(drop)
+    }
+}
+
+/// What it means for the update that the root helper did not set the trial.
+fn not_tried(trouble: &HelperTrouble) -> Outcome {
+    let HelperTrouble::Refused(Reason { code, text }) = trouble else { return of_helper(trouble) };
+    match code.as_str() {
+        // It was away when the plan came, and waits for fresh metadata.
+        "no-metadata" | "metadata-expired" => Outcome::waits(code, text),
+        "read-back-mismatch" => Outcome::fail(code, text, Then::Blame),
+        // A disk, a file or the boot block: it may work next time.
+        code if ["slot-", "boot-", "running-", "cmdline-", "helper-", "request-", "trust-stor"]
+            .iter()
+            .any(|p| code.starts_with(p)) =>
+        {
+            Outcome::bounded(code, text, Then::Later)
+        }
+        code => Outcome::fail(code, text, Then::NextPlan),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bootslot::{BootError, BootState, running_slot};
+use bootslot::{BootState, running_slot};
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
@@ -14,10 +14,11 @@ use wire::v1::reports::Reason;
 use crate::config::Settings;
 use crate::decide::{Action, Limits};
 use crate::health::{self, Health};
+use crate::helper::{Answer, INVALID, Request};
 use crate::journal::Journal;
 pub use crate::journal::Trouble;
 use crate::peers;
-use crate::ports::Ports;
+use crate::ports::{HelperTrouble, Ports};
 use crate::session::{Refused, Session};
 use crate::state::{State, Update, Verdict};
 use crate::wanted::{Me, Running, Wanted, wanted};
@@ -151,7 +152,7 @@ pub async fn observe(
     let running = running(ports, settings);
     let mut seen = Observed {
         boot_id: Known::from(ports.host.boot_id()),
-        boot: boot(ports),
+        boot: boot(ports).await,
         wanted: what_is_wanted(ports, settings, journal, me, session, &running, now),
         running,
         plan_refused: session.plan_refused.clone(),
@@ -191,11 +192,12 @@ pub fn running(ports: &Ports, settings: &Settings) -> Known<Slot> {
     }
 }
 
-fn boot(ports: &Ports) -> BootSeen {
-    match ports.boot.read() {
-        Ok(state) => BootSeen::Is(state),
-        Err(error @ BootError::Block { .. }) => BootSeen::Invalid(chain(&error)),
-        Err(error) => BootSeen::Unknown(chain(&error)),
+async fn boot(ports: &Ports) -> BootSeen {
+    match ports.helper.ask(Request::Look).await {
+        Ok(Answer::Boot(state)) => BootSeen::Is(state),
+        Ok(other) => BootSeen::Unknown(format!("the root helper answered {other:?}")),
+        Err(HelperTrouble::Refused(reason)) if reason.code == INVALID => BootSeen::Invalid(reason.text),
+        Err(trouble) => BootSeen::Unknown(trouble.to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the agent asks of the world, as traits. `adapters/` holds the real ones, `tests/` the strict fakes.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError};
 use tokio::sync::Notify;
 use wire::v1::plan::ArtifactRef;
-use wire::v1::reports::{Acknowledged, Batch};
+use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
+use crate::helper::{Answer, Request};
+
 pub use artifact::ImageDisk;
-pub use bootslot::BootSlots;
 pub use swarm::Engine as Swarm;
 
 /// Everything that the agent acts through.
@@ -26,14 +28,12 @@ pub use swarm::Engine as Swarm;
 pub struct Ports {
     /// The slots' disks.
     pub disks: Arc<dyn Disks>,
-    /// The bootloader's state.
-    pub boot: Arc<dyn BootSlots>,
+    /// The root helper: boot state and restarts.
+    pub helper: Arc<dyn RootHelper>,
     /// The branch server.
     pub branch: Arc<dyn Branch>,
     /// The BitTorrent client.
     pub swarm: Arc<dyn Swarm>,
-    /// Restarting.
-    pub power: Arc<dyn Power>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What runs on this machine.
@@ -47,7 +47,7 @@ pub struct Ports {
 #[error("{what}")]
 pub struct PortError {
     what: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl PortError {
@@ -57,9 +57,52 @@ impl PortError {
     }
 
     /// With its cause.
-    pub fn with(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn with(what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { what: what.into(), source: Some(source.into()) }
     }
+}
+
+/// Why the root helper did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HelperTrouble {
+    /// It does not answer, or broke off: nothing is known of what it did, and it may be asked again.
+    #[error("the root helper does not answer ({0}): see its log, and that its socket is where helper.socket says")]
+    Away(String),
+    /// It refused.
+    #[error("{}", .0.text)]
+    Refused(Reason),
+}
+
+impl HelperTrouble {
+    /// As it is shown and reported.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Away(_) => Reason::new("helper-unreachable", self.to_string()),
+            Self::Refused(reason) => reason.clone(),
+        }
+    }
+
+    /// Whether an error comes from a root helper that does not answer.
+    pub fn is_behind(error: &(dyn Error + 'static)) -> bool {
+        let mut next = Some(error);
+        while let Some(e) = next {
+            // An I/O error does not show what it was made of as its source.
+            let inside = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let away = |t: Option<&Self>| matches!(t, Some(Self::Away(_)));
+            if away(e.downcast_ref()) || away(inside.and_then(|i| i.downcast_ref())) {
+                return true;
+            }
+            next = e.source();
+        }
+        false
+    }
+}
+
+/// The root helper, which alone writes boot state, and restarts the machine.
+#[async_trait]
+pub trait RootHelper: Send + Sync {
+    /// Has it do something that takes no body.
+    async fn ask(&self, request: Request) -> Result<Answer, HelperTrouble>;
 }
 
 /// The slots' disks.

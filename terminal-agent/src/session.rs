@@ -51,6 +51,8 @@ pub struct Session {
     pub time: DateTime<Utc>,
     /// Why the plan that the branch server offers is not followed.
     pub plan_refused: Option<Reason>,
+    /// The root helper has accepted that plan, too.
+    pub helper_knows: bool,
     /// When the step that failed may be tried again.
     pub retry_at: Option<Duration>,
     /// When a restart was asked for.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use trust::Why;
 use trust::plans::VerifiedPlan;
 use uuid::Uuid;
-use wire::v1::reports::{MAX_BATCH, Report};
+use wire::v1::reports::{MAX_BATCH, Reason, Report};
 use wire::v1::sync::{EnrolRequest, Sync, TerminalFacts};
 use wire::{Code, Envelope};
 
@@ -106,7 +106,11 @@ impl Agent {
         }
         let (asked, poll) = (self.ask().await, self.settings.timing.poll);
         let failed = match asked {
-            Ok(offer) => self.consider(offer).await?,
+            Ok(offer) => {
+                let to_come = self.consider(offer).await?;
+                self.report_refusal(to_come)?;
+                to_come
+            }
             Err(why) => {
                 self.say_once(why);
                 true
@@ -122,7 +126,23 @@ impl Agent {
         Ok(())
     }
 
-    fn say_once(&mut self, why: String) {
+    /// Has head office told that a plan is refused, or is no more; what only did not arrive, is no refusal.
+    fn report_refusal(&mut self, to_come: bool) -> Result<(), AgentError> {
+        let (now, reason) = (self.ports.clock.now(), self.session.plan_refused.clone());
+        // The sentence may tell the time, which changes.
+        let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
+        if to_come || code(&reason) == code(&self.keeper.journal().refuses) {
+            return Ok(());
+        }
+        let terminal = self.settings.identity.name.clone();
+        self.keeper.change(now, |journal| {
+            journal.refuses = reason.clone();
+            journal.reports.push(now, Report::TerminalRefusesPlan { terminal, reason });
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn say_once(&mut self, why: String) {
         if self.talk.refused.as_ref() != Some(&why) {
             tracing::warn!(why, "no new plan from the branch server");
             self.talk.refused = Some(why);
@@ -166,12 +186,16 @@ impl Agent {
         match judged {
             Ok(accepted) => {
                 (self.talk.refused, self.session.plan_refused) = (None, None);
-                let Some((plan, floors, envelope)) = accepted else { return Ok(false) };
+                let Some((plan, floors, envelope)) = accepted else {
+                    self.tell_helper().await;
+                    return Ok(false);
+                };
                 // If one of these fails, the same plan is taken once more: it is not followed yet.
-                self.session.plan = None;
+                (self.session.plan, self.session.helper_knows) = (None, false);
                 self.accepted.replace(envelope, floors)?;
                 self.metadata.believed.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
                 self.follow(plan)?;
+                self.tell_helper().await;
                 Ok(false)
             }
             Err(refusal) => {

@@ -358,3 +358,28 @@ fn without_a_root_file_or_with_a_damaged_store_it_does_not_start_and_says_what_t
     let said = start(&rig).unwrap_err().to_string();
     assert!(said.contains(&root.display().to_string()) && said.contains("`filial trust init`"), "{said}");
 }
+
+#[test]
+fn a_refused_plan_and_its_end_are_reported_once_each() {
+    let mut rig = victim();
+    assert_eq!(attack(&mut rig, |w| ordered(w, |plan| plan.branch = "south".parse().unwrap())), "plan-wrong-branch");
+    rig.world.advance(Duration::from_secs(600));
+    rig.turns(10);
+    let told = |rig: &Rig| -> Vec<Option<String>> {
+        let refusals = rig.world.lock().reports.clone().into_iter().filter_map(|n| match n.report {
+            Report::TerminalRefusesPlan { terminal, reason } if terminal.as_str() == "till-1" => Some(reason),
+            _ => None,
+        });
+        refusals.map(|reason| reason.map(|r| r.code)).collect()
+    };
+    assert_eq!(told(&rig), [Some("plan-wrong-branch".to_owned())]);
+    // Another reason is news.
+    rig.world.lock().forged = None;
+    attack(&mut rig, |w| ordered(w, |plan| plan.serial = 99));
+    assert_eq!(told(&rig).last(), Some(&Some("plan-replayed".to_owned())));
+    rig.world.lock().forged = None;
+    rig.world.offer(&v2());
+    rig.until("confirmed");
+    assert_eq!(told(&rig).last(), Some(&None));
+    assert_eq!(told(&rig).len(), 3);
+}

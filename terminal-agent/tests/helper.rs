@@ -5,12 +5,12 @@
 
 mod support;
 
-use bootslot::{BootState, SlotRoots, Trial};
+use bootslot::{BootState, Trial};
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, Slot};
-use support::Rig;
 use support::release::{digest, v1, v2};
-use terminal_agent::helper::{Evidence, Hands, Helper, Order, Request, Setup};
+use support::{Rig, fakes};
+use terminal_agent::helper::{Answer, Evidence, Helper, INVALID, Order, Request};
 use trust::client::Client;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
@@ -25,23 +25,14 @@ impl Scene {
     fn new() -> Self {
         let mut rig = Rig::new(&v1(), &v2());
         rig.until("ready");
-        let helper = Self::helper(&rig, "helper");
+        let helper = Self::helper(&rig, "its own");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { rig, helper, runtime }
     }
 
     fn helper(rig: &Rig, folder: &str) -> Helper {
-        let (ports, state) = (rig.ports(), rig.world.path(folder));
-        std::fs::create_dir_all(&state).unwrap();
-        let setup = Setup {
-            state,
-            root: rig.settings.trust_root.clone(),
-            branch: "north".parse().unwrap(),
-            terminal: "till-1".parse().unwrap(),
-            slots: SlotRoots { a: "PARTLABEL=slot-a".into(), b: "PARTLABEL=slot-b".into() },
-            attempts: 2,
-        };
-        Helper::open(setup, Hands { disks: ports.disks, boot: ports.boot, host: ports.host }).unwrap()
+        let setup = fakes::setup(&rig.world, &rig.settings, folder);
+        Helper::open(setup, fakes::hands(&rig.world, &rig.settings)).unwrap()
     }
 
     /// What an honest agent has.
@@ -57,8 +48,13 @@ impl Scene {
 
     /// The code of the refusal, empty if there was none.
     fn ask(&mut self, request: Request, now: DateTime<Utc>) -> String {
-        let answer = self.runtime.block_on(self.helper.answer(request, now));
-        answer.map_or_else(|reason| reason.code, |()| String::new())
+        let answer = self.runtime.block_on(self.helper.answer(request, b"anything", now));
+        answer.map_or_else(|reason| reason.code, |_| String::new())
+    }
+
+    fn does(&mut self, request: Request) -> String {
+        let now = self.now();
+        self.ask(request, now)
     }
 
     fn accept(&mut self, evidence: Evidence) -> String {
@@ -91,7 +87,7 @@ fn what_was_ordered_signed_and_written_is_tried() {
     let trial = Some(Trial { slot: Slot::B, left: 2 });
     assert_eq!(scene.rig.boot_state(), BootState { default: Slot::A, trial });
     // Asked again, also after a restart of the helper, it says the same.
-    scene.helper = Scene::helper(&scene.rig, "helper");
+    scene.helper = Scene::helper(&scene.rig, "its own");
     assert_eq!(scene.activate(), "");
 }
 
@@ -144,4 +140,84 @@ fn what_the_agent_forges_is_not_accepted() {
     scene.helper = Scene::helper(&scene.rig, "another");
     assert_eq!(scene.accept(older), "plan-replayed");
     assert_eq!(scene.activate(), "");
+}
+
+/// The slot that is on trial, or was noted to be: nothing in it can be changed between its check and its boot.
+#[test]
+fn a_slot_on_trial_is_not_written() {
+    let mut scene = Scene::new();
+    let write = Request::Write { offset: 0 };
+    assert_eq!(scene.accept(scene.evidence()), "");
+    assert_eq!(scene.activate(), "");
+    let before = scene.rig.world.slot_digest(Slot::B, 400_000);
+    assert_eq!(scene.does(write.clone()), "boot-not-settled");
+    // On trial: neither is the old slot, which is what remains.
+    scene.rig.reboot();
+    assert_eq!(scene.rig.world.running(), Slot::B);
+    assert_eq!(scene.does(write.clone()), "boot-not-settled");
+    assert_eq!(scene.rig.world.slot_digest(Slot::B, 400_000), before);
+    assert_eq!(scene.does(Request::Confirm), "");
+    assert_eq!(scene.does(write), "");
+}
+
+#[test]
+fn only_a_slot_on_trial_is_confirmed_or_given_up() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.does(Request::GiveUp), "boot-state-changed", "nothing is on trial");
+    assert_eq!(scene.does(Request::Confirm), "", "it is the default: nothing changes");
+    scene.assert_untouched();
+    assert_eq!(scene.accept(scene.evidence()), "");
+    assert_eq!(scene.activate(), "");
+    assert_eq!(scene.does(Request::Confirm), "boot-state-changed", "the old slot runs");
+    assert_eq!(scene.does(Request::GiveUp), "boot-state-changed");
+    scene.rig.reboot();
+    assert_eq!(scene.does(Request::Settle), "boot-state-changed", "a trial has to be confirmed");
+    assert_eq!(scene.activate(), "read-back-mismatch", "the other slot holds the old release");
+    assert_eq!(scene.does(Request::GiveUp), "");
+    assert_eq!(scene.does(Request::GiveUp), "", "again");
+    assert_eq!(scene.rig.boot_state(), BootState::settled(Slot::A));
+    scene.rig.reboot();
+    scene.assert_untouched();
+}
+
+#[test]
+fn a_lost_boot_block_does_not_confirm_a_trial() {
+    let mut scene = Scene::new();
+    let lose = |scene: &Scene| {
+        let block = std::fs::File::options().write(true).open(scene.rig.world.path("grubenv")).unwrap();
+        block.set_len(0).unwrap();
+    };
+    lose(&scene);
+    assert_eq!(scene.does(Request::Look), INVALID);
+    assert_eq!(scene.does(Request::Write { offset: 0 }), INVALID);
+    assert_eq!(scene.does(Request::Settle), "");
+    scene.assert_untouched();
+    assert_eq!(scene.accept(scene.evidence()), "");
+    assert_eq!(scene.activate(), "");
+    scene.rig.reboot();
+    // Lost in the trial: the slot that runs has to be confirmed still, and what boots next is the old one.
+    lose(&scene);
+    assert_eq!(scene.does(Request::Settle), "");
+    let spent = Some(Trial { slot: Slot::B, left: 0 });
+    assert_eq!(scene.rig.boot_state(), BootState { default: Slot::A, trial: spent });
+    assert_eq!(scene.does(Request::Confirm), "");
+    assert_eq!(scene.rig.boot_state(), BootState::settled(Slot::B));
+    // Confirmed is confirmed, whatever becomes of the block.
+    lose(&scene);
+    assert_eq!(scene.does(Request::Settle), "");
+    assert_eq!(scene.rig.boot_state(), BootState::settled(Slot::B));
+}
+
+#[test]
+fn only_the_other_slot_is_read_and_no_more_than_is_sensible() {
+    let mut scene = Scene::new();
+    let now = scene.now();
+    let mut read = |offset, length| {
+        let answer = scene.helper.answer(Request::Read { offset, length }, &[], now);
+        scene.runtime.block_on(answer).map_err(|reason| reason.code)
+    };
+    let Answer::Bytes(head) = read(0, 19).unwrap() else { panic!("no bytes") };
+    assert_eq!(head, b"IMAGE_VERSION=2.0.0");
+    assert_eq!(read(400_000, 1).unwrap_err(), "slot-unreadable");
+    assert_eq!(read(0, u32::MAX).unwrap_err(), "request-too-large");
 }

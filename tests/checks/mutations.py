@@ -81,15 +81,19 @@ OF_PROGRAMS = [
     ]),
     ("terminal-agent", "attacks", "a_release_that_is_withdrawn_at_the_last_moment", [
         ("terminal-agent/src/metadata.rs", "let Action::WriteBoot(BootState { trial: Some(_), .. }) = action else", "let Action::WriteBoot(BootState { trial: Some(_), default: fleet_types::Slot::B }) = action else"),
+        # The root helper would notice too: it is not told of newer metadata.
+        ("terminal-agent/src/helper.rs", "if known && self.believed.holds(&evidence.metadata) {", "if known {"),
     ]),
     ("terminal-agent", "attacks", "a_package_that_is_withdrawn_before", [
         ("terminal-agent/src/packages/act.rs", "if let Err(reason) = self.authorise_package(&package) {", "if let Some(reason) = self.authorise_package(&package).err().filter(|_| false) {"),
     ]),
     ("terminal-agent", "attacks", "without_a_branch_server_a_restart", [("terminal-agent/src/agent.rs", "        agent.restore_plan()?;\n", "")]),
     ("terminal-agent", "helper", "helper_asked_to_activate_an_unverified_slot", [
-        ("terminal-agent/src/helper.rs", "        self.check_slot(&**disks, running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
-         "        let _ = self.check_slot(&**disks, running.other(), PayloadId { sha256: signed.sha256, length: signed.length });"),
+        ("terminal-agent/src/helper.rs", "        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
+         "        let _ = self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length });"),
     ]),
+    ("terminal-agent", "helper", "a_slot_on_trial_is_not_written", [("terminal-agent/src/helper/boot.rs", "if state != BootState::settled(running) {", "if false {")]),
+    ("terminal-agent", "helper_process", "a_foreign_user_is_not_heard", [("terminal-agent/src/helper/serve.rs", "if peer.uid() != agent {", "if false {")]),
     # A branch server.
     ("branch-server", "api", "attacks::arbitrary_software", [("branch-server/src/sync/accept.rs", "    trusted.check_plan(plan.plan(), now).map_err(Refusal::Trust)?;\n", "")]),
     ("branch-server", "api", "attacks::indefinite_freeze", [("branch-server/src/jobs/sync.rs", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),

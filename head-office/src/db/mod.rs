@@ -18,6 +18,7 @@ pub mod reports;
 pub mod sessions;
 pub mod signatures;
 pub mod terminal_packages;
+pub mod terminal_refusals;
 pub mod terminals;
 pub mod tokens;
 pub mod updates;
@@ -52,6 +53,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     sessions::STATEMENTS,
     signatures::STATEMENTS,
     terminal_packages::STATEMENTS,
+    terminal_refusals::STATEMENTS,
     terminals::STATEMENTS,
     tokens::STATEMENTS,
     updates::STATEMENTS,

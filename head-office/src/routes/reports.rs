@@ -157,6 +157,15 @@ async fn store<C: GenericClient>(
             db::plan_refusals::set(c, branch, serial, &reason, at).await?;
         }
         Report::PlanRefused { reason: None, .. } => db::plan_refusals::clear(c, branch).await?,
+        Report::TerminalRefusesPlan { terminal, reason } => {
+            let reason = reason.map(cleaned);
+            if db::terminals::heard(c, branch, &terminal, now).await? {
+                tracing::warn!(%branch, %terminal, ?reason, "the terminal refuses its plan, or does no more");
+                db::terminal_refusals::set(c, branch, &terminal, reason.as_ref(), at).await?;
+            } else {
+                unknown(terminal);
+            }
+        }
         Report::BadPeer { terminal, artifact, mut addresses, wasted_bytes, certain } => {
             addresses.truncate(MAX_ADDRESSES);
             if db::artifacts::find_published(c, &artifact).await?.is_some() {

@@ -184,6 +184,30 @@ async fn a_plan_that_a_branch_refuses_is_shown_until_it_refuses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_a_terminal_refuses_is_shown_until_it_refuses_nothing() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let (epoch, mut seq) = (Uuid::new_v4(), 1);
+    send(&branch, epoch, vec![seen(1)]).await;
+    let mut refuses = async |terminal: &str, reason: Option<Reason>| {
+        seq += 1;
+        let report = Report::TerminalRefusesPlan { terminal: terminal.parse().unwrap(), reason };
+        send(&branch, epoch, vec![numbered(seq, report)]).await;
+        let one: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
+        let status: Status = office.admin().get("/v1/status").await.unwrap();
+        assert_eq!(status.terminals[0].plan_refused, one.plan_refused);
+        one.plan_refused
+    };
+    let why = Reason::new("plan-unknown-key", "No plan key that is known here signed the plan.");
+    assert_eq!(refuses("till-1", Some(why.clone())).await, Some(why.clone()));
+    assert_eq!(refuses("till-9", None).await, Some(why), "of a terminal that there is not");
+    let hostile = Reason { code: "x\u{1b}".repeat(500), text: "\u{1b}[2J".to_owned() + &"x".repeat(5000) };
+    let kept = refuses("till-1", Some(hostile)).await.unwrap();
+    assert!(kept.text.len() <= wire::MAX_REASON_LEN && kept.code.len() <= 64 && !kept.text.contains('\u{1b}'));
+    assert_eq!(refuses("till-1", None).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_peers_are_incidents_newest_first_and_bounded() {
     let office = Office::start().await;
     let artifact = published(&office, "kiosk", "2.0.0", "k1").await;

@@ -130,7 +130,7 @@ fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: 
 
 fn fits_slot(ports: &Ports, update: &Update) -> Step<()> {
     let length = ports.disks.length(update.target);
-    let length = length.map_err(|e| Outcome::bounded("slot-unavailable", chain(&e), Then::Later))?;
+    let length = length.map_err(|e| Outcome::of_port("slot-unavailable", &e, Then::Later))?;
     if length < update.payload.length {
         let text = format!("slot {} has {length} bytes, the image {}", update.target, update.payload.length);
         return Err(Outcome::fail("slot-too-small", text, Then::NextPlan));

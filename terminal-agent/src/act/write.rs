@@ -70,8 +70,7 @@ fn write_all(
     numbers: &[u64],
     refused: &mut Vec<u64>,
 ) -> Result<(), Outcome> {
-    let mut disk =
-        disks.open(update.target).map_err(|e| Outcome::bounded("slot-unavailable", chain(&e), Then::Later))?;
+    let mut disk = disks.open(update.target).map_err(|e| Outcome::of_port("slot-unavailable", &e, Then::Later))?;
     let index = applier.index().clone();
     let (mut file, mut frame) = (None, Vec::new());
     let mut first_error = None;
@@ -106,7 +105,7 @@ fn write_all(
         None => Ok(()),
         Some(ApplyError::DeviceTooSmall(error)) => Err(Outcome::fail("slot-too-small", chain(&error), Then::NextPlan)),
         Some(error @ ApplyError::Journal(_)) => Err(Outcome::bounded("journal-unwritable", chain(&error), Then::Later)),
-        Some(error) => Err(Outcome::bounded("slot-unwritable", chain(&error), Then::Later)),
+        Some(error) => Err(Outcome::of_port("slot-unwritable", &error, Then::Later)),
     }
 }
 

@@ -5,9 +5,11 @@ mod clock;
 pub mod command;
 mod disks;
 mod drop_ins;
+mod helper;
 mod host;
 mod power;
 mod process;
+mod users;
 
 use std::sync::Arc;
 
@@ -19,10 +21,13 @@ pub use branch::HttpBranch;
 pub use clock::MachineClock;
 pub use disks::SlotDisks;
 pub use drop_ins::HealthFolder;
+pub use helper::{HelperDisks, HelperSocket};
 pub use host::{Machine, os_release_value};
 pub use power::RebootCommand;
+pub use users::user_id;
 
 use crate::config::Settings;
+use crate::helper::Hands;
 use crate::ports::Ports;
 
 /// Why the adapters could not be set up.
@@ -39,6 +44,16 @@ pub enum SetUpError {
     Branch(#[from] service_kit::client::ClientError),
 }
 
+/// What the root helper acts through on a real machine.
+pub fn hands(settings: &Settings) -> Hands {
+    Hands {
+        disks: Arc::new(SlotDisks::new(settings.slots.clone())),
+        boot: Arc::new(GrubEnv::new(&settings.grub_environment)),
+        host: Arc::new(Machine::new(settings)),
+        power: Arc::new(RebootCommand::new(settings.reboot_command.clone())),
+    }
+}
+
 /// The ports of a real machine.
 ///
 /// # Errors
@@ -49,11 +64,10 @@ pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
     let engine = TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout };
     let engine = TransmissionEngine::new(engine)?;
     Ok(Ports {
-        disks: Arc::new(SlotDisks::new(settings.slots.clone())),
-        boot: Arc::new(GrubEnv::new(&settings.grub_environment)),
+        disks: Arc::new(HelperDisks::new(HelperSocket::new(&settings.helper_socket))),
+        helper: Arc::new(HelperSocket::new(&settings.helper_socket)),
         branch: Arc::new(HttpBranch::new(&settings.branch.url, settings.timing.request)?),
         swarm: Arc::new(engine),
-        power: Arc::new(RebootCommand::new(settings.reboot_command.clone())),
         clock: Arc::new(MachineClock),
         host: Arc::new(Machine::new(settings)),
         drop_ins: Arc::new(HealthFolder::new(settings.paths.health_dir.clone(), settings.timing.drop_in)),

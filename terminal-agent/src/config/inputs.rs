@@ -18,6 +18,7 @@ pub struct Inputs {
     pub(super) boot: Boot,
     pub(super) engine: Engine,
     pub(super) power: Power,
+    pub(super) helper: Helper,
     pub(super) health: Health,
     pub(super) timing: Timing,
     pub(super) retention: Retention,
@@ -50,6 +51,7 @@ section!(Slot { device: PathBuf, root: String });
 section!(Boot { grub_environment: PathBuf, trial_attempts: u8 });
 section!(Engine { transmission: TransmissionInputs, download_dir: PathBuf });
 section!(Power { reboot_command: Vec<String>, });
+section!(Helper { branch: String, socket: PathBuf, state_dir: PathBuf, agent_user: String });
 section!(Health { failed_units: bool });
 section!(Timing {
     poll_seconds: f64,

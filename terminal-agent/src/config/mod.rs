@@ -1,8 +1,10 @@
 //! Configuration in three stages: fragments ([`service_kit::config`]) → [`Inputs`] → [`Settings`].
 
+mod helper;
 mod inputs;
 mod settings;
 
+pub use helper::HelperSettings;
 pub use inputs::Inputs;
 pub use settings::{
     BranchSettings, EngineSettings, IdentitySettings, PathSettings, Settings, SlotSetting, SlotSettings, Timing,

@@ -30,11 +30,13 @@ pub struct Settings {
     pub paths: PathSettings,
     /// The two slots.
     pub slots: SlotSettings,
-    /// GRUB's environment block.
+    /// GRUB's environment block, which only the root helper opens.
     pub grub_environment: PathBuf,
     /// The BitTorrent daemon.
     pub engine: EngineSettings,
-    /// The program that restarts the machine, and its arguments.
+    /// The root helper's socket.
+    pub helper_socket: PathBuf,
+    /// The program with which the root helper restarts the machine, and its arguments.
     pub reboot_command: Vec<String>,
     /// Whether failed units are looked at in the trial.
     pub failed_units: bool,
@@ -211,6 +213,7 @@ impl TryFrom<Inputs> for Settings {
                 "/boot/efi/filial/grubenv",
             )?,
             engine: engine(inputs.engine)?,
+            helper_socket: socket(inputs.helper.socket)?,
             reboot_command: inputs.power.reboot_command.unwrap_or_else(|| vec!["systemctl".into(), "reboot".into()]),
             failed_units: inputs.health.failed_units.unwrap_or(true),
             timing,
@@ -253,7 +256,12 @@ impl Settings {
     }
 }
 
-fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
+fn socket(path: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let usual = "/run/filial/terminal-helper.sock";
+    absolute(path.or_else(|| Some(usual.into())), "helper.socket", usual)
+}
+
+pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
     key: &str,
     example: &str,
     value: Option<String>,

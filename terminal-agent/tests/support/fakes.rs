@@ -17,10 +17,12 @@ use fleet_types::{Digest, Slot, Version};
 use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError};
 use terminal_agent::config::Settings;
+use terminal_agent::helper::{Answer, Hands, Helper, Request, Setup};
 use terminal_agent::ports::{
-    Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, Host, PortError, Ports, Power, Room,
+    Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power, Room,
+    RootHelper,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
@@ -33,10 +35,9 @@ use super::world::{Port, World};
 pub fn ports(world: &Arc<World>, settings: &Settings) -> Ports {
     Ports {
         disks: Arc::new(FakeDisks(world.clone())),
-        boot: Arc::new(FakeBoot(world.clone(), GrubEnv::new(&settings.grub_environment))),
         branch: Arc::new(FakeBranch(world.clone())),
         swarm: Arc::new(FakeSwarm(world.clone())),
-        power: Arc::new(FakePower(world.clone())),
+        helper: Arc::new(InProcess { world: world.clone(), settings: settings.clone(), helper: Mutex::default() }),
         clock: Arc::new(FakeClock(world.clone())),
         host: Arc::new(FakeHost(world.clone())),
         drop_ins: Arc::new(FakeDropIns(world.clone())),
@@ -45,6 +46,54 @@ pub fn ports(world: &Arc<World>, settings: &Settings) -> Ports {
 
 fn told() -> io::Error {
     io::Error::other("told to fail")
+}
+
+/// What the root helper acts through.
+pub fn hands(world: &Arc<World>, settings: &Settings) -> Hands {
+    Hands {
+        disks: Arc::new(FakeDisks(world.clone())),
+        boot: Arc::new(FakeBoot(world.clone(), GrubEnv::new(&settings.grub_environment))),
+        host: Arc::new(FakeHost(world.clone())),
+        power: Arc::new(FakePower(world.clone())),
+    }
+}
+
+/// The root helper itself, opened when it is first asked: only the socket between it and the agent is missing.
+struct InProcess {
+    world: Arc<World>,
+    settings: Settings,
+    helper: Mutex<Option<Helper>>,
+}
+
+#[async_trait]
+impl RootHelper for InProcess {
+    async fn ask(&self, request: Request) -> Result<Answer, HelperTrouble> {
+        self.world.kill.dead();
+        if self.world.fails(Port::Helper) {
+            return Err(HelperTrouble::Away("told to be away".into()));
+        }
+        let now = self.world.lock().now;
+        let mut helper = self.helper.lock().await;
+        if helper.is_none() {
+            let setup = setup(&self.world, &self.settings, "helper");
+            *helper = Some(Helper::open(setup, hands(&self.world, &self.settings)).unwrap());
+        }
+        helper.as_mut().unwrap().answer(request, &[], now).await.map_err(HelperTrouble::Refused)
+    }
+}
+
+/// What the root helper knows by itself, with its state in this folder.
+pub fn setup(world: &World, settings: &Settings, folder: &str) -> Setup {
+    let state = world.path(folder);
+    std::fs::create_dir_all(&state).unwrap();
+    Setup {
+        state,
+        root: settings.trust_root.clone(),
+        branch: "north".parse().unwrap(),
+        terminal: settings.identity.name.clone(),
+        slots: settings.slots.roots(),
+        attempts: settings.limits.trial_attempts,
+    }
 }
 
 struct FakeBoot(Arc<World>, GrubEnv);

@@ -22,6 +22,7 @@ use super::release::{TestRelease, digest};
 /// What can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Port {
+    Helper,
     BootRead,
     BootWrite,
     DiskOpen,

@@ -159,7 +159,7 @@ struct ReadOnly(String);
 impl ReadOnly {
     async fn make(lab: &Lab, terminal: &TerminalRef, file: &Path) -> anyhow::Result<Self> {
         let path = file.display().to_string();
-        // In the machine's own mount namespace: agents see the files of the whole machine.
+        // In the root helper's own mount namespace: it alone writes the block.
         let script = format!("mount --bind '{path}' '{path}' && mount -o remount,ro,bind '{path}'");
         nsenter(lab, terminal, &script).await?;
         Ok(Self(path))
@@ -170,10 +170,10 @@ impl ReadOnly {
     }
 }
 
-/// Runs a script where the terminal's agent sees its files: `ip netns exec` gives it a mount namespace of its own,
+/// Runs a script where the terminal's root helper sees its files: `ip netns exec` gives it a mount namespace of its own,
 /// which ends with it, and so does what is mounted there.
 async fn nsenter(lab: &Lab, terminal: &TerminalRef, script: &str) -> anyhow::Result<()> {
-    let pid = lab.pid(&Part::agent(terminal))?.to_string();
+    let pid = lab.pid(&Part::helper(terminal))?.to_string();
     lab.run_in(&Place::Terminal(terminal.clone()), "nsenter", &["-t", &pid, "-m", "sh", "-c", script]).await?;
     Ok(())
 }

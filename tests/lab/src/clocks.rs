@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::LabError;
 use crate::part::{Part, Place, Role};
-use crate::process::write;
+use crate::process::{Recipe, write};
 
 /// Runs a program under libfaketime. Its shared memory gets a folder of its own that ends with the program: a killed
-/// program cannot remove it.
-const UNDER: &str = "mount -t tmpfs -o size=1m clock /dev/shm && exec env LD_PRELOAD=\"$0\" \"$@\"";
+/// program cannot remove it. Whoever it is to run as, it becomes before: that memory belongs to one user.
+fn under(user: &[String]) -> String {
+    let become_user = user.join(" ");
+    format!("mount -t tmpfs -o size=1m clock /dev/shm && exec {become_user} env LD_PRELOAD=\"$0\" \"$@\"")
+}
 
 /// Arguments before a program's own, and what its environment needs.
 type Wrapped = (Vec<OsString>, Vec<(&'static str, OsString)>);
@@ -48,11 +51,11 @@ impl Clocks {
 
     /// Whether a part goes by its place's clock: our own programs and the daemons that they speak to.
     fn tells(part: &Part) -> bool {
-        matches!(part.role, Role::Program | Role::Transmission)
+        matches!(part.role, Role::Program | Role::Helper | Role::Transmission)
     }
 
-    /// The program and arguments that run `program` by its place's clock, and what its environment needs.
-    pub(crate) fn wrap(&self, part: &Part, program: &Path, args: &[OsString]) -> Result<Option<Wrapped>, LabError> {
+    /// The program and arguments that run a part by its place's clock, and what its environment needs.
+    pub(crate) fn wrap(&self, part: &Part, recipe: &Recipe) -> Result<Option<Wrapped>, LabError> {
         if !Self::tells(part) {
             return Ok(None);
         }
@@ -60,8 +63,9 @@ impl Clocks {
         if !file.exists() {
             self.set(&part.place, 0)?;
         }
-        let mut words: Vec<OsString> = vec!["-c".into(), UNDER.into(), self.library.clone().into(), program.into()];
-        words.extend_from_slice(args);
+        let (script, program) = (under(&recipe.user), recipe.program.clone());
+        let mut words: Vec<OsString> = vec!["-c".into(), script.into(), self.library.clone().into(), program.into()];
+        words.extend_from_slice(&recipe.args);
         let environment = vec![
             ("FAKETIME_TIMESTAMP_FILE", file.into_os_string()),
             ("FAKETIME_CACHE_DURATION", "1".into()),

@@ -65,7 +65,7 @@ impl Lab {
         // Our programs first, then what they stand on.
         let mut parts = self.processes.parts();
         parts.sort_by_key(|p| (p.role != Role::Program, p.role == Role::Postgres));
-        for role in [Role::Program, Role::Transmission, Role::Opentracker, Role::Postgres] {
+        for role in [Role::Program, Role::Helper, Role::Transmission, Role::Opentracker, Role::Postgres] {
             let ends = parts.iter().filter(|p| p.role == role).map(|p| self.processes.end(p, PATIENCE));
             for ended in futures_util::future::join_all(ends).await {
                 ended?;

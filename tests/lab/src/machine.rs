@@ -49,6 +49,8 @@ pub struct Boot {
 pub(crate) struct Machine {
     pub(crate) terminal: TerminalRef,
     pub(crate) folder: PathBuf,
+    /// What stands for /run: a short path, as a socket's has to be.
+    pub(crate) run: PathBuf,
 }
 
 impl Machine {
@@ -84,6 +86,11 @@ impl Machine {
         self.folder.join("data")
     }
 
+    /// The root helper's socket.
+    pub(crate) fn helper_socket(&self) -> PathBuf {
+        self.run.join("helper.sock")
+    }
+
     /// Where its daemon keeps artifacts.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.data().join("downloads")
@@ -111,6 +118,17 @@ impl Machine {
         let block = self.env_block();
         Tool::new("grub-editenv").arg(&block).arg("create").run()?;
         self.set_env(&[(DEFAULT, "A"), (TRIAL, ""), (LEFT, "0")])
+    }
+
+    /// Gives the agent's user what is his: his folders, his secrets, and what his daemon fetches to read.
+    pub(crate) fn belongs_to(&self, user: u32) -> std::io::Result<()> {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        for own in ["data/agent", "data/work", "join-token", "transmission-password"] {
+            chown(self.folder.join(own), Some(user), Some(user))?;
+        }
+        // The group's bit is inherited, as dist/terminal-agent.tmpfiles has it.
+        chown(self.downloads(), None, Some(user))?;
+        std::fs::set_permissions(self.downloads(), std::fs::Permissions::from_mode(0o2750))
     }
 
     fn set_env(&self, variables: &[(&str, &str)]) -> Result<(), LabError> {
@@ -248,7 +266,8 @@ mod tests {
     use crate::images::{SmallImage, small_image};
 
     fn machine(folder: &Path) -> Machine {
-        let machine = Machine { terminal: "branch-1/till-1".parse().unwrap(), folder: folder.join("machine") };
+        let terminal = "branch-1/till-1".parse().unwrap();
+        let machine = Machine { terminal, folder: folder.join("machine"), run: folder.join("run") };
         let image = small_image(folder, &SmallImage::new("1.0.0")).unwrap();
         machine.provision(&image, 8 << 20).unwrap();
         machine

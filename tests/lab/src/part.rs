@@ -27,6 +27,8 @@ pub enum Role {
     Transmission,
     /// opentracker.
     Opentracker,
+    /// A terminal's root helper.
+    Helper,
     /// Our own program: head-office, branch-server or terminal-agent, by the place.
     Program,
 }
@@ -70,6 +72,11 @@ impl Part {
         Place::Terminal(terminal.clone()).program()
     }
 
+    /// The program `terminal-helper` of a terminal.
+    pub fn helper(terminal: &TerminalRef) -> Self {
+        Place::Terminal(terminal.clone()).part(Role::Helper)
+    }
+
     /// A terminal's transmission-daemon.
     pub fn terminal_transmission(terminal: &TerminalRef) -> Self {
         Place::Terminal(terminal.clone()).part(Role::Transmission)
@@ -86,6 +93,7 @@ impl Part {
             (Role::Postgres, _) => "postgres",
             (Role::Transmission, _) => "transmission-daemon",
             (Role::Opentracker, _) => "opentracker",
+            (Role::Helper, _) => "terminal-helper",
             (Role::Program, Place::HeadOffice) => "head-office",
             (Role::Program, Place::Branch(_)) => "branch-server",
             (Role::Program, Place::Terminal(_)) => "terminal-agent",
@@ -120,6 +128,7 @@ impl fmt::Display for Part {
             Role::Postgres => "postgres",
             Role::Transmission => "transmission",
             Role::Opentracker => "opentracker",
+            Role::Helper => "helper",
         };
         f.pad(&format!("{}:{role}", self.place))
     }
@@ -150,6 +159,7 @@ impl FromStr for Part {
             Some("postgres") => Role::Postgres,
             Some("transmission") => Role::Transmission,
             Some("opentracker") => Role::Opentracker,
+            Some("helper") => Role::Helper,
             Some(_) => return Err(unknown()),
         };
         Ok(Self { place, role })
@@ -162,9 +172,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in
-            ["head-office", "head-office:postgres", "branch-1:opentracker", "branch-1/till-2:transmission", "b/t"]
-        {
+        for name in ["head-office", "head-office:postgres", "branch-1:opentracker", "branch-1/till-2:helper", "b/t"] {
             assert_eq!(name.parse::<Part>().unwrap().to_string(), name);
         }
         for name in ["", "head-office:agent", "b/t/x", ":postgres"] {

@@ -23,6 +23,8 @@ pub(crate) struct Recipe {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(String, OsString)>,
+    /// The words that run it as somebody else than root; none for root.
+    pub(crate) user: Vec<String>,
     /// The signal that asks it to end in order.
     pub(crate) end: Signal,
     /// Where its process id is written whenever it starts, for programs that signal it.
@@ -36,6 +38,7 @@ impl Recipe {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
+            user: Vec::new(),
             end: Signal::TERM,
             pid_file: None,
         }
@@ -132,11 +135,15 @@ impl Processes {
         let file = file.map_err(LabError::file("open", &log))?;
         let second = file.try_clone().map_err(LabError::file("open", &log))?;
         let clocked = match &self.clocks {
-            Some(clocks) => clocks.wrap(part, &recipe.program, &recipe.args)?,
+            Some(clocks) => clocks.wrap(part, &recipe)?,
             None => None,
         };
         let mut tool = match clocked {
-            None => Tool::in_namespace(&recipe.namespace, &recipe.program).args(&recipe.args),
+            None => {
+                let mut words = recipe.user.iter().map(OsString::from).chain([recipe.program.clone().into_os_string()]);
+                let first = words.next().unwrap_or_default();
+                Tool::in_namespace(&recipe.namespace, first).args(words).args(&recipe.args)
+            }
             Some((words, environment)) => {
                 let tool = Tool::in_namespace(&recipe.namespace, "sh").args(words);
                 environment.into_iter().fold(tool, |tool, (key, value)| tool.env(key, value))

@@ -15,6 +15,8 @@ use crate::part::Place;
 use crate::postgres::Cluster;
 use crate::process::{Recipe, write};
 
+/// The number of the user who is a terminal's agent, and of his group: nobody's on the machine that the lab runs on.
+const AGENT: u32 = 64_100;
 pub(crate) const TRACKER_PORT: u16 = 6969;
 /// In bytes.
 const LARGE_BLOCK: &str = "262144";
@@ -289,6 +291,7 @@ pub(crate) fn agent(
          [slots.a]\ndevice = {:?}\nroot = \"PARTLABEL=slot-a\"\n\n[slots.b]\ndevice = {:?}\nroot = \"PARTLABEL=slot-b\"\n\n\
          [boot]\ngrub_environment = {:?}\n\n\
          [power]\nreboot_command = [\"touch\", {:?}]\n\n\
+         [helper]\nbranch = {:?}\nsocket = {:?}\nstate_dir = {:?}\nagent_user = \"{AGENT}\"\n\n\
          # The units of the lab's own machine say nothing about a terminal.\n[health]\nfailed_units = false\n\n\
          [engine]\ndownload_dir = {:?}\n\n{}",
         root_of(folder),
@@ -304,11 +307,35 @@ pub(crate) fn agent(
         machine.slot(Slot::B),
         machine.env_block(),
         machine.restart_wish(),
+        machine.terminal.branch.as_str(),
+        machine.helper_socket(),
+        machine.data().join("helper"),
         machine.downloads(),
         engine_section(folder),
     );
     let program_path = options.program_named("terminal-agent")?;
     // Health checks look at the running system: here, at what is unpacked of the slot.
     let recipe = program(namespace, folder, program_path, &config, &options.extra.terminal_agent)?;
-    Ok(recipe.env("FILIAL_ROOT", machine.root()))
+    let user = as_agent(&[recipe.program.as_path(), folder]);
+    machine.belongs_to(AGENT).map_err(LabError::file("give to the agent's user", folder))?;
+    Ok(Recipe { user, ..recipe.env("FILIAL_ROOT", machine.root()) })
+}
+
+/// A terminal's root helper, which reads the agent's configuration.
+pub(crate) fn helper(machine: &Machine, agent: &Recipe, options: &LabOptions) -> Result<Recipe, LabError> {
+    let program = options.program_named("terminal-helper")?;
+    let recipe = Recipe::new(agent.namespace.clone(), program).args(agent.args.clone());
+    create_dir(&machine.run)?;
+    Ok(recipe.env("MALLOC_MMAP_THRESHOLD_", LARGE_BLOCK))
+}
+
+/// The words that run a program as the agent's user. Where a folder above what it reads is closed to other users, it may read
+/// past that all the same; it may never write.
+fn as_agent(reads: &[&Path]) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = |path: &&Path| path.ancestors().all(|p| p.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 != 0));
+    let ids = format!("--reuid {AGENT} --regid {AGENT} --clear-groups");
+    let past = "--inh-caps +dac_read_search --ambient-caps +dac_read_search";
+    let words = if reads.iter().all(open) { format!("setpriv {ids}") } else { format!("setpriv {ids} {past}") };
+    words.split(' ').map(str::to_owned).collect()
 }

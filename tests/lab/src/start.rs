@@ -69,7 +69,7 @@ fn check_machine(options: &LabOptions) -> Result<(), LabError> {
         }
     }
     // Before anything is made, so that a forgotten build is told at once.
-    for name in ["head-office", "branch-server", "terminal-agent", "filial", "lab"] {
+    for name in ["head-office", "branch-server", "terminal-agent", "terminal-helper", "filial", "lab"] {
         options.program_named(name)?;
     }
     Ok(())
@@ -208,7 +208,8 @@ impl Lab {
                     .parse()
                     .map_err(|e: fleet_types::NameError| LabError::Options(e.to_string()))?;
                 let folder = self.folder.join(name.as_str()).join(terminal.terminal.as_str());
-                let machine = Machine { terminal: terminal.clone(), folder };
+                let run = self.claim.temp().join(name.as_str()).join(terminal.terminal.as_str());
+                let machine = Machine { terminal: terminal.clone(), folder, run };
                 let (namespace, address) = (self.net.terminal(branch, number), Net::terminal_address(branch, number));
                 let terminal_state = Terminal::new(machine, branch, number, namespace, address);
                 self.terminals.insert(terminal, Arc::new(terminal_state));

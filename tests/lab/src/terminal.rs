@@ -15,7 +15,7 @@ use crate::machine::{Boot, Machine};
 use crate::options::{Happening, LabOptions, Listener};
 use crate::part::Part;
 use crate::process::{Processes, Recipe};
-use crate::sites::{agent, terminal_transmission};
+use crate::sites::{agent, helper, terminal_transmission};
 
 /// A terminal of the lab.
 #[derive(Debug)]
@@ -64,8 +64,7 @@ impl Terminal {
     pub(crate) async fn power_on(
         &self,
         processes: &Processes,
-        agent: Recipe,
-        transmission: Recipe,
+        parts: [(Part, Recipe); 3],
         listener: Option<&Listener>,
     ) -> Result<(), LabError> {
         let machine = self.machine.clone();
@@ -82,13 +81,18 @@ impl Terminal {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
             return Ok(());
         }
-        processes.start(&Part::terminal_transmission(self.name()), transmission)?;
-        processes.start(&Part::agent(self.name()), agent)
+        parts.into_iter().try_for_each(|(part, recipe)| processes.start(&part, recipe))
+    }
+
+    /// What runs there, in the order in which it starts.
+    fn parts(&self) -> [Part; 3] {
+        let name = self.name();
+        [Part::helper(name), Part::terminal_transmission(name), Part::agent(name)]
     }
 
     /// Goes down: in order, or as when the plug is pulled.
     async fn power_off(&self, processes: &Processes, in_order: bool) -> Result<(), LabError> {
-        for part in [Part::agent(self.name()), Part::terminal_transmission(self.name())] {
+        for part in self.parts().into_iter().rev() {
             match in_order {
                 true => processes.end(&part, PATIENCE).await?,
                 false => processes.kill(&part).await?,
@@ -105,10 +109,11 @@ impl Terminal {
         listener: Option<&Listener>,
     ) -> Result<(), LabError> {
         let _power = self.power.lock().await;
-        let agent = processes.recipe(&Part::agent(self.name()))?;
-        let transmission = processes.recipe(&Part::terminal_transmission(self.name()))?;
+        let [helper, transmission, agent] =
+            self.parts().map(|part| processes.recipe(&part).map(|recipe| (part, recipe)));
+        let parts = [helper?, transmission?, agent?];
         self.power_off(processes, in_order).await?;
-        self.power_on(processes, agent, transmission, listener).await
+        self.power_on(processes, parts, listener).await
     }
 
     /// The first start: configuration is written, then it comes up.
@@ -121,8 +126,11 @@ impl Terminal {
     ) -> Result<(), LabError> {
         let transmission = terminal_transmission(&self.machine, &self.namespace, self.address)?;
         let agent = agent(&self.machine, &self.namespace, join_token, branch_url, options)?;
+        let helper = helper(&self.machine, &agent, options)?;
+        let [first, second, third] = self.parts();
+        let parts = [(first, helper), (second, transmission), (third, agent)];
         let _power = self.power.lock().await;
-        self.power_on(processes, agent, transmission, options.listener.as_ref()).await
+        self.power_on(processes, parts, options.listener.as_ref()).await
     }
 }
 

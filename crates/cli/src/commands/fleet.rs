@@ -168,6 +168,9 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         ("agent", plain(&t.agent_version)),
         ("heard", age_or_never(now, t.last_heard)),
     ]);
+    if let Some(why) = &t.plan_refused {
+        out.push_str(&format!("refuses the newest plan: {}\n", reason(Some(why))));
+    }
     if !t.packages.is_empty() {
         out.push('\n');
         out.push_str(&package_table(&t.packages, now));

@@ -105,14 +105,23 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
 fn terminal(t: &Terminal) -> [String; 7] {
     let name = format!("{}/{}", t.branch, t.name);
     let (slot, runs) = (or_dash(t.slot.as_ref()), or_dash(t.version.as_ref()));
+    let refuses = t.plan_refused.as_ref().map(|why| format!("refuses the newest plan: {}", reason(Some(why))));
     let Some(u) = &t.update else {
-        return [name, slot, runs, "-".to_owned(), "-".to_owned(), "-".to_owned(), String::new()];
+        return [name, slot, runs, "-".to_owned(), "-".to_owned(), "-".to_owned(), refuses.unwrap_or_default()];
     };
     let segments = match u.segments_total {
         0 => "-".to_owned(),
         total => format!("{} {}/{total}", bar(u.segments_done, total, BAR), u.segments_done),
     };
-    [name, slot, runs, u.version.to_string(), u.state.to_string(), segments, reason(u.reason.as_ref())]
+    [
+        name,
+        slot,
+        runs,
+        u.version.to_string(),
+        u.state.to_string(),
+        segments,
+        refuses.unwrap_or_else(|| reason(u.reason.as_ref())),
+    ]
 }
 
 /// A reason as people read it: the sentence, and the code for those who look it up.

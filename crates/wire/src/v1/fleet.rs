@@ -114,6 +114,9 @@ pub struct Terminal {
     pub update: Option<TerminalUpdate>,
     /// When it was last heard.
     pub last_heard: Option<DateTime<Utc>>,
+    /// Why it does not follow the plan that its branch server offers, if it refuses that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_refused: Option<Reason>,
     /// Its packages, by product and name: told of one terminal, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<TerminalPackage>,

@@ -100,6 +100,15 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Whether a terminal refuses the plan that its branch server offers (terminal, relayed by its branch). Only changes are
+    /// reported.
+    TerminalRefusesPlan {
+        /// Which terminal.
+        terminal: TerminalName,
+        /// Why; none when nothing is refused any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
     /// A package got on: it is fetched, complete, in trouble, or gone (terminal, relayed by its branch). Only changes are
     /// reported.
     Package {

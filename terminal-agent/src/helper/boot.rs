@@ -1,0 +1,149 @@
+//! The helper and the bootloader's state: every move that it makes, each checked against the slot that runs.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use bootslot::{BootError, BootState, EditError, Trial, running_slot};
+use fleet_types::Slot;
+use service_kit::durable;
+use service_kit::edge::chain;
+use wire::v1::reports::Reason;
+
+use super::Helper;
+
+/// The boot block is there and holds no state.
+pub const INVALID: &str = "boot-state-invalid";
+
+fn changed(error: EditError) -> Reason {
+    Reason::new("boot-state-changed", format!("{error}: look at the boot state, and begin again"))
+}
+
+fn unwritable(text: String) -> Reason {
+    Reason::new("boot-state-unwritable", text)
+}
+
+fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
+    Reason::new("helper-storage", format!("{what}: {}; check the helper's state folder", chain(error)))
+}
+
+impl Helper {
+    /// The slot that runs, by the kernel command line and nothing else.
+    pub(super) fn running(&self) -> Result<Slot, Reason> {
+        let line = self.hands.host.kernel_command_line();
+        let line = line.map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
+        running_slot(&line, &self.setup.slots).map_err(|e| Reason::new(e.code(), chain(&e)))
+    }
+
+    /// The state as it stands.
+    pub(super) fn look(&self) -> Result<BootState, Reason> {
+        self.hands.boot.read().map_err(|error| match error {
+            BootError::Block { .. } => Reason::new(INVALID, chain(&error)),
+            error => Reason::new("boot-state-unreadable", chain(&error)),
+        })
+    }
+
+    /// Sets the trial of the slot that does not run.
+    pub(super) fn start_trial(&self, running: Slot) -> Result<(), Reason> {
+        let adopted = self.look()?.adopt(running).map_err(changed)?;
+        let trial = adopted.start_trial(running.other(), self.setup.attempts).map_err(changed)?;
+        // Noted first: should the block be lost, what runs then is not taken for confirmed.
+        self.note_trial(running.other())?;
+        self.write_boot(&trial)
+    }
+
+    pub(super) fn settle(&self) -> Result<(), Reason> {
+        let running = self.running()?;
+        match self.hands.boot.read() {
+            Ok(state) if state == BootState::settled(running) => {}
+            Ok(state) => self.write_boot(&state.adopt(running).map_err(changed)?)?,
+            Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => {
+                let spent = Some(Trial { slot: running, left: 0 });
+                return self.replace_boot(&BootState { default: running.other(), trial: spent });
+            }
+            Err(BootError::Block { .. }) => self.replace_boot(&BootState::settled(running))?,
+            Err(error) => return Err(Reason::new("boot-state-unreadable", chain(&error))),
+        }
+        self.forget_trial()
+    }
+
+    pub(super) fn confirm(&self) -> Result<(), Reason> {
+        let (running, state) = (self.running()?, self.look()?);
+        let confirmed = state.confirm(running).map_err(changed)?;
+        if confirmed != state {
+            self.write_boot(&confirmed)?;
+        }
+        self.forget_trial()
+    }
+
+    pub(super) fn give_up(&self) -> Result<(), Reason> {
+        let running = self.running()?;
+        let old = BootState::settled(running.other());
+        match self.hands.boot.read() {
+            Ok(state) if state == old => {}
+            Ok(state) if state.trial.is_some_and(|t| t.slot == running) => self.write_boot(&old)?,
+            Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => self.replace_boot(&old)?,
+            Ok(_) | Err(BootError::Block { .. }) => return Err(changed(EditError::NotOnTrial(running))),
+            Err(error) => return Err(Reason::new("boot-state-unreadable", chain(&error))),
+        }
+        self.forget_trial()
+    }
+
+    /// The slot that may be written: the other one, while nothing is on trial and this one is the default. So nothing
+    /// changes between the moment when a slot was hashed and the one when it boots.
+    pub(super) fn writable(&self) -> Result<Slot, Reason> {
+        let (running, state) = (self.running()?, self.look()?);
+        if state != BootState::settled(running) {
+            let text = format!(
+                "slot {running} runs, and the boot state is {state:?}: a slot is written only while the one that runs is \
+                 the default and none is on trial; settle the boot state first"
+            );
+            return Err(Reason::new("boot-not-settled", text));
+        }
+        self.forget_trial()?;
+        Ok(running.other())
+    }
+
+    /// Read back, because a store that takes a write and does not keep it must not be believed.
+    fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
+        match self.hands.boot.write(state).and_then(|()| self.hands.boot.read()) {
+            Ok(kept) if kept == *state => Ok(()),
+            Ok(kept) => Err(unwritable(format!("the boot state was written as {state:?} and reads as {kept:?}"))),
+            Err(error) => Err(unwritable(chain(&error))),
+        }
+    }
+
+    fn replace_boot(&self, state: &BootState) -> Result<(), Reason> {
+        tracing::warn!(?state, "the boot block is unusable: a fresh one is made");
+        self.hands.boot.create(state).map_err(|e| unwritable(chain(&e)))
+    }
+
+    /// Which slot was put on trial, kept beside the boot block: an unusable block does not say whether what runs was
+    /// confirmed.
+    fn trial_note(&self) -> PathBuf {
+        self.setup.state.join("trial.json")
+    }
+
+    fn noted_trial(&self) -> Result<Option<Slot>, Reason> {
+        let text = match fs::read(self.trial_note()) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(storage("which slot is on trial cannot be read", &e)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|e| storage("which slot is on trial cannot be read", &e))
+    }
+
+    fn note_trial(&self, slot: Slot) -> Result<(), Reason> {
+        let kept = |e: &(dyn std::error::Error + 'static)| storage("which slot is on trial cannot be kept", e);
+        let text = serde_json::to_vec(&slot).map_err(|e| kept(&e))?;
+        durable::write_file(&self.trial_note(), &text).map_err(|e| kept(&e))
+    }
+
+    fn forget_trial(&self) -> Result<(), Reason> {
+        match fs::remove_file(self.trial_note()) {
+            Ok(()) => durable::sync_dir(&self.setup.state).map_err(|e| storage("an old trial is not forgotten", &e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(storage("an old trial is not forgotten", &e)),
+        }
+    }
+}
