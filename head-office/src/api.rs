@@ -42,6 +42,8 @@ use crate::routes;
         routes::branches::add,
         routes::branches::show,
         routes::branches::remove,
+        routes::branches::deny,
+        routes::branches::allow,
         routes::terminals::list,
         routes::terminals::show,
         routes::assignments::assign,
