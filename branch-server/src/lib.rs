@@ -6,7 +6,7 @@
 //! cannot be reached.
 //!
 //! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
-//! - [`upstream`] head office; [`jobs`] what runs in the background
+//! - [`upstream`] head office; [`identity`] who this server is there; [`jobs`] what runs in the background
 //! - [`kit`] what comes by hand while the link is down
 //! - [`metadata`] what is signed, believed and mirrored
 //! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
@@ -17,6 +17,7 @@ pub mod app;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod identity;
 pub mod intake;
 pub mod jobs;
 pub mod kit;
@@ -32,11 +33,13 @@ pub mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::DateTime;
 use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
+use trust::certificates::FleetTime;
 use trust::client::{Client, Limits};
 
 use app::{App, Signals, Streams};
@@ -91,6 +94,8 @@ pub struct Deps {
     pub engine: Arc<dyn Engine>,
     /// Head office.
     pub head_office: Arc<dyn HeadOffice>,
+    /// The time by which certificates are judged; its floor rises with the metadata.
+    pub time: FleetTime,
 }
 
 impl Deps {
@@ -99,9 +104,12 @@ impl Deps {
     /// # Errors
     /// An address cannot be used, or the identity cannot be read.
     pub fn real(settings: &Settings) -> Result<Self, RunError> {
-        let head_office = HttpHeadOffice::new(&settings.head_office, settings.identity_file())?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let time = FleetTime::new(clock.clone(), DateTime::UNIX_EPOCH);
+        let head_office = HttpHeadOffice::new(&settings.head_office, &settings.state_folder, time.clone())?;
         Ok(Self {
-            clock: Arc::new(SystemClock),
+            clock,
+            time,
             engine: Arc::new(TransmissionEngine::new(settings.engine.clone())?),
             head_office: Arc::new(head_office),
         })
@@ -120,7 +128,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let trust_store = settings.trust_store();
     let client = Client::take_up(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
-    let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits);
+    let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);
     let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
     let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
     let tracker = AccessList::new(settings.access_list())?;

@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use service_kit::edge::chain;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use trust::certificates::FleetTime;
 use trust::client::{Body, Client, Fetch, FetchError, Limits, Trusted};
 use trust::repository::RoleName;
 use trust::{Refusal, Why};
@@ -26,6 +27,8 @@ pub struct Metadata {
     store: PathBuf,
     source: Arc<dyn Fetch>,
     limits: Limits,
+    /// Whose floor is what the metadata proves of the time.
+    time: FleetTime,
     /// Away while an update has it. One that was dropped half way through does not give it back: then it is read anew.
     client: Mutex<Option<Client>>,
     believed: RwLock<Arc<Believed>>,
@@ -73,11 +76,18 @@ impl Believed {
 
 impl Metadata {
     /// What `client`, whose store is at `store`, believes; brought up to date from `head_office`.
-    pub fn new(store: PathBuf, client: Client, head_office: Arc<dyn HeadOffice>, limits: Limits) -> Self {
+    pub fn new(
+        store: PathBuf,
+        client: Client,
+        head_office: Arc<dyn HeadOffice>,
+        limits: Limits,
+        time: FleetTime,
+    ) -> Self {
         let this = Self {
             store,
             source: Arc::new(FromHeadOffice(head_office)),
             limits,
+            time,
             client: Mutex::new(None),
             believed: RwLock::default(),
         };
@@ -142,6 +152,7 @@ impl Metadata {
     }
 
     fn believe(&self, client: &Client, edit: impl FnOnce(&mut Believed)) {
+        self.time.set_floor(client.floor());
         let last = self.believed();
         let files: BTreeMap<_, _> = client.files().into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         let before = if files == last.files { last.before.clone() } else { last.files.clone() };

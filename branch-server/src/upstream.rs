@@ -2,24 +2,29 @@
 //!
 //! Nothing here is believed beyond its bounds: sizes are limited while they arrive, and who asks checks digests.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
-use serde::{Deserialize, Serialize};
 use service_kit::client::{ByteStream, ClientError, EventStream, JsonClient, Timeouts};
-use service_kit::config::{ConfigError, read_secret_file, read_toml};
+use service_kit::config::{ConfigError, read_secret_file};
 use service_kit::durable::{self, DurableError};
 use service_kit::{Secret, token};
+use trust::Refusal;
+use trust::certificates::{
+    Anchor, Chain, FleetTime, Identity as Who, JoinToken, Suffix, TlsKey, client_config, nobody_denied, request_to_pem,
+};
 use wire::Code;
 use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
-use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync as Offer};
+use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse, Sync as Offer};
 
 use crate::config::HeadOfficeSettings;
+use crate::identity::{Age, Files, Identity, RENEWED_AFTER};
 
 /// Largest manifest in bytes that is fetched.
 pub const MAX_MANIFEST: usize = 1024 * 1024;
@@ -30,10 +35,10 @@ pub enum UpstreamError {
     /// This server has no identity yet.
     #[error("This branch server has not enrolled at head office yet.")]
     NotEnrolled,
-    /// Head office does not know our token.
+    /// Head office does not know our key.
     #[error(
         "Head office does not accept this server's identity: on head office add the branch again (filial branch add), \
-         put the new join token into {}, and restart.", join_token_file.display()
+         put the new join token into {}.", join_token_file.display()
     )]
     IdentityRefused {
         /// Where the join token belongs.
@@ -50,15 +55,15 @@ pub enum UpstreamError {
     /// The join token cannot be read.
     #[error("The join token for head office cannot be read: put what filial branch add printed into that file.")]
     JoinToken(#[source] ConfigError),
-    /// Our identity cannot be read from its file.
-    #[error("This server's identity cannot be read.")]
-    ReadIdentity(#[source] ConfigError),
-    /// The identity that we got cannot be written down.
-    #[error("The identity from head office cannot be written down.")]
-    WriteIdentity(#[source] toml::ser::Error),
-    /// The identity that we got cannot be kept.
-    #[error("The identity from head office cannot be kept: see who owns the state folder.")]
-    KeepIdentity(#[source] DurableError),
+    /// The join token is none, or this server's key or certificates cannot be used.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Identity(Refusal),
+}
+
+impl From<Refusal> for UpstreamError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Identity(refusal)
+    }
 }
 
 impl UpstreamError {
@@ -74,8 +79,14 @@ impl UpstreamError {
 /// What this server asks of head office.
 #[async_trait]
 pub trait HeadOffice: Send + Sync {
-    /// Exchanges the join token for an identity, keeps it, and says whose branch server this is.
+    /// Has this server's key certified by the join token, keeps the certificate, and says whose branch server this is.
     async fn enrol(&self) -> Result<BranchName, UpstreamError>;
+
+    /// How much this server's certificate has left; none before it enrolled.
+    fn age(&self) -> Option<Age>;
+
+    /// Has the same key certified anew, also after the certificate expired.
+    async fn renew(&self) -> Result<(), UpstreamError>;
 
     /// Whose branch server this is; none before it enrolled.
     fn branch(&self) -> Option<BranchName>;
@@ -116,48 +127,88 @@ impl Calls for EventStream {
     }
 }
 
-/// Who this server is at head office, as its file has it.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    branch: BranchName,
-    token: String,
-}
-
-/// Head office over HTTP.
+/// Head office over HTTPS, known by the fleet's authority.
 pub struct HttpHeadOffice {
-    client: JsonClient,
-    identity: Mutex<Option<Identity>>,
-    identity_file: PathBuf,
+    url: String,
+    timeouts: Timeouts,
+    files: Files,
+    time: FleetTime,
+    state: Mutex<State>,
     join_token_file: PathBuf,
     /// How long an event stream may be silent.
     silence: Duration,
 }
 
+/// Who this server is, and the connections that it makes as such.
+#[derive(Default)]
+struct State {
+    identity: Option<Arc<Identity>>,
+    line: Option<Line>,
+}
+
+/// A client with a certificate of this server's own.
+struct Line {
+    client: JsonClient,
+    made: DateTime<Utc>,
+}
+
 impl HttpHeadOffice {
-    /// Head office by its settings, with the identity of `identity_file` if that exists. Blocking.
+    /// Head office by its settings, with the identity that is kept in `folder`, if there is one. Blocking.
     ///
     /// # Errors
     /// The address is none, or the identity is there and cannot be read.
-    pub fn new(settings: &HeadOfficeSettings, identity_file: PathBuf) -> Result<Self, UpstreamError> {
+    pub fn new(settings: &HeadOfficeSettings, folder: &Path, time: FleetTime) -> Result<Self, UpstreamError> {
         let defaults = Timeouts::default();
-        let timeouts = Timeouts { total: settings.request, idle: defaults.idle.min(settings.request), ..defaults };
-        let client = JsonClient::new(&settings.url, None, timeouts)?;
-        let (join_token_file, silence) = (settings.join_token_file.clone(), settings.silence);
-        let identity = match identity_file.try_exists() {
-            Ok(false) => None,
-            _ => Some(read_toml(&identity_file).map_err(UpstreamError::ReadIdentity)?),
-        };
-        Ok(Self { client, identity: Mutex::new(identity), identity_file, join_token_file, silence })
+        let files = Files::new(folder);
+        let state = Mutex::new(State { identity: files.read()?.map(Arc::new), line: None });
+        Ok(Self {
+            url: settings.url.clone(),
+            timeouts: Timeouts { total: settings.request, idle: defaults.idle.min(settings.request), ..defaults },
+            files,
+            time,
+            state,
+            join_token_file: settings.join_token_file.clone(),
+            silence: settings.silence,
+        })
     }
 
-    fn identity(&self) -> Option<Identity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn dial(&self, own: Option<(Chain, &TlsKey)>, anchor: Anchor) -> Result<JsonClient, UpstreamError> {
+        let (suffix, time) = (Suffix::default(), self.time.clone());
+        let tls = client_config(own, anchor, suffix, Who::HeadOffice, nobody_denied(), time)?;
+        Ok(JsonClient::secure(&self.url, tls, self.timeouts)?)
+    }
+
+    /// A client that presents this server's certificate: a fresh one at two thirds of its life, long before it expires.
     fn authorised(&self) -> Result<JsonClient, UpstreamError> {
-        let identity = self.identity().ok_or(UpstreamError::NotEnrolled)?;
-        Ok(self.client.with_token(Secret::new(identity.token)))
+        let mut state = self.state();
+        let identity = state.identity.clone().ok_or(UpstreamError::NotEnrolled)?;
+        let now = self.time.now();
+        if let Some(line) = state.line.as_ref().filter(|l| l.made <= now && now < l.made + RENEWED_AFTER) {
+            return Ok(line.client.clone());
+        }
+        let (chain, key) = identity.issue(now)?;
+        let client = self.dial(Some((chain, &key)), Anchor::Known(identity.authority.clone()))?;
+        state.line = Some(Line { client: client.clone(), made: now });
+        Ok(client)
+    }
+
+    /// Has this server's key certified by whoever `anchor` proves, and keeps the answer before anything uses it.
+    async fn certify(&self, join_token: Option<&Secret>, anchor: Anchor) -> Result<BranchName, UpstreamError> {
+        // Small files, and this happens once in years: not worth a thread.
+        let certificate_request = request_to_pem(&self.files.key()?.request()?);
+        let join_token = join_token.map(|token| token.expose().to_owned());
+        let pinned = anchor.fingerprint();
+        let client = self.dial(None, anchor)?;
+        let request = BranchEnrolRequest { join_token, certificate_request };
+        let answer: BranchEnrolResponse = client.post(paths::ENROL, &request).await?;
+        let identity = self.files.keep(answer, &pinned, self.time.now())?;
+        let branch = identity.branch.clone();
+        *self.state() = State { identity: Some(Arc::new(identity)), line: None };
+        Ok(branch)
     }
 
     /// A refused identity has a remedy of its own.
@@ -178,20 +229,22 @@ impl HttpHeadOffice {
 #[async_trait]
 impl HeadOffice for HttpHeadOffice {
     async fn enrol(&self) -> Result<BranchName, UpstreamError> {
-        // Both files are one line, and this happens once in a server's life: not worth a thread.
-        let join_token = read_secret_file(&self.join_token_file).map_err(UpstreamError::JoinToken)?;
-        let request = EnrolRequest { join_token: join_token.expose().to_owned(), terminal: None };
-        let answer: EnrolResponse = self.client.post(paths::ENROL, &request).await?;
-        let identity = Identity { branch: answer.branch.clone(), token: answer.token };
-        // Kept before it is used: an identity that only memory knows is lost with the power.
-        let text = toml::to_string(&identity).map_err(UpstreamError::WriteIdentity)?;
-        durable::write_secret_file(&self.identity_file, text.as_bytes()).map_err(UpstreamError::KeepIdentity)?;
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
-        Ok(answer.branch)
+        let text = read_secret_file(&self.join_token_file).map_err(UpstreamError::JoinToken)?;
+        let token = JoinToken::parse(&text)?;
+        self.certify(Some(&token.secret), Anchor::Pinned(token.authority)).await
+    }
+
+    fn age(&self) -> Option<Age> {
+        self.state().identity.as_ref().map(|identity| identity.age(self.time.now()))
+    }
+
+    async fn renew(&self) -> Result<(), UpstreamError> {
+        let identity = self.state().identity.clone().ok_or(UpstreamError::NotEnrolled)?;
+        self.certify(None, Anchor::Known(identity.authority.clone())).await.map(drop)
     }
 
     fn branch(&self) -> Option<BranchName> {
-        self.identity().map(|identity| identity.branch)
+        self.state().identity.as_ref().map(|identity| identity.branch.clone())
     }
 
     async fn sync(&self) -> Result<Offer, UpstreamError> {
@@ -229,7 +282,7 @@ impl HeadOffice for HttpHeadOffice {
 ///
 /// # Errors
 /// It cannot be read or written.
-pub fn terminals_join_token(file: &std::path::Path) -> Result<Secret, JoinTokenError> {
+pub fn terminals_join_token(file: &Path) -> Result<Secret, JoinTokenError> {
     if file.try_exists().unwrap_or(true) {
         return Ok(read_secret_file(file)?);
     }

@@ -209,6 +209,7 @@ async fn branch(
     Ok(Branch {
         name: name.clone(),
         enrolled: true,
+        denied: None,
         last_heard: site.last_contact,
         plan_serial: plan.map(|p| p.serial),
         plan_refused: site.plan_refused.clone(),

@@ -44,6 +44,8 @@ use crate::routes;
         routes::branches::remove,
         routes::kit::kit,
         routes::kit::take_reports,
+        routes::branches::deny,
+        routes::branches::allow,
         routes::terminals::list,
         routes::terminals::show,
         routes::assignments::assign,

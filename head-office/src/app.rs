@@ -19,8 +19,9 @@ use crate::operators::passwords::Passwords;
 use crate::releases::claims::Claims;
 use crate::renewals::Renewals;
 use crate::rollout::apply::Issuer;
-use crate::routes::{self, BranchTokens, Streams};
+use crate::routes::{self, BranchCertificates, Streams};
 use crate::store::Store;
+use crate::tls::Tls;
 use crate::tracker::Tracker;
 use crate::trust::Trust;
 
@@ -42,6 +43,8 @@ pub struct App {
     pub store: Store,
     /// The signed metadata and the keys that sign online.
     pub trust: Trust,
+    /// The fleet's authority, and the listeners' TLS.
+    pub tls: Tls,
     /// Who writes which upload.
     pub claims: Claims,
     /// Numbers for Prometheus.
@@ -102,7 +105,7 @@ pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
 /// The branch servers' application.
 pub fn configure_machines(config: &mut ServiceConfig, app: &Arc<App>) {
     shared(config, app);
-    configure(config, &machine_routes(), Arc::new(BranchTokens::new(app.clone())));
+    configure(config, &machine_routes(), Arc::new(BranchCertificates::new(app.clone())));
 }
 
 fn shared(config: &mut ServiceConfig, app: &Arc<App>) {

@@ -44,6 +44,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
             let stands = stands.get(&row.name).map_or(&[][..], Vec::as_slice);
             Branch {
                 enrolled: row.enrolled.is_some(),
+                denied: row.denied,
                 last_heard: row.last_heard,
                 plan_serial: plan.map(|p| p.serial),
                 plan_refused: refusals.remove(&row.name),

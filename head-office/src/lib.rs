@@ -22,6 +22,7 @@ mod renewals;
 pub mod rollout;
 mod routes;
 mod store;
+pub mod tls;
 mod tracker;
 pub mod trust;
 
@@ -72,6 +73,9 @@ pub enum RunError {
     /// Signed metadata or its keys cannot be used.
     #[error("the signed metadata or the keys of [trust] cannot be used")]
     Trust(#[from] trust::TrustError),
+    /// The fleet's authority or the listeners' certificates cannot be used.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Tls(::trust::Refusal),
     /// A thread failed.
     #[error("starting failed")]
     Worker(#[from] tokio::task::JoinError),
@@ -102,6 +106,9 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let trust = tokio::task::spawn_blocking(move || trust::Trust::open(&trust_settings)).await??;
     let store_settings = settings.store.clone();
     let store = tokio::task::spawn_blocking(move || store::Store::open(&store_settings)).await??;
+    let (tls_settings, clock) = (settings.tls.clone(), deps.clock.clone());
+    let opened = tokio::task::spawn_blocking(move || tls::Tls::open(&tls_settings, clock)).await?;
+    let tls = opened.map_err(RunError::Tls)?;
     let pool = connect(&settings.database, &shutdown).await?;
     db::migrate(&pool).await?;
     // The store is ours alone, so whatever its name still holds belongs to a process that is dead.
@@ -126,6 +133,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         tracker: tracker::Tracker::new(access_list),
         store,
         trust,
+        tls: tls.clone(),
         claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
@@ -141,9 +149,12 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     jobs::remove_unknown_archives(&app).await?;
     jobs::take_stock(&app).await?;
     jobs::watch_once(&app).await;
+    let (to_people, to_machines) = (tls.clone(), tls);
+    let to_people = Transport::Tls(Arc::new(move || to_people.people()));
+    let to_machines = Transport::Tls(Arc::new(move || to_machines.machines()));
     let bound = bind(vec![
-        listener("operators", people, &app, app::configure_operators),
-        listener("machines", machines, &app, app::configure_machines),
+        listener("operators", people, to_people, &app, app::configure_operators),
+        listener("machines", machines, to_machines, &app, app::configure_machines),
     ])?;
     let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
     tasks.push(tokio::spawn(jobs::reconcile(app.clone(), shutdown.clone())));
@@ -168,12 +179,13 @@ pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) 
 fn listener(
     name: &'static str,
     address: SocketAddr,
+    transport: Transport,
     app: &Arc<app::App>,
     configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
 ) -> Listener {
     let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits, app.clone());
     let configure = Arc::new(move |config: &mut actix_web::web::ServiceConfig| configure(config, &app));
-    Listener { name, address, configure, metrics, limits, transport: Transport::Plain }
+    Listener { name, address, configure, metrics, limits, transport }
 }
 
 impl Running {

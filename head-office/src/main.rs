@@ -11,7 +11,7 @@ use head_office::operators::bootstrap::Bootstrap;
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
 use service_kit::manual::Manual;
-use service_kit::{Shutdown, SystemClock, config, durable, edge, telemetry, token};
+use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, telemetry, token};
 use swarm::TransmissionEngine;
 
 /// Head office of Filial: takes releases in, publishes them, and tells each branch what to run.
@@ -34,6 +34,12 @@ enum Command {
     Openapi,
     /// Reads the configuration, says what is wrong with it, and ends.
     Check,
+    /// Prints the SHA-256 fingerprint of the fleet's authority, by which head office is known, and ends. Makes the authority
+    /// if there is none yet.
+    #[command(
+        after_help = "Example:\n  head-office authority\n  filial login ann --authority $(head-office authority)"
+    )]
+    Authority,
     /// Makes the first admin, and ends. Refused once there is an admin.
     Bootstrap(BootstrapArgs),
 }
@@ -79,6 +85,11 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::try_from(inputs)?;
     if let Some(Command::Check) = arguments.command {
         println!("The configuration is in order.");
+        return Ok(());
+    }
+    if let Some(Command::Authority) = arguments.command {
+        let authority = head_office::tls::authority(&settings.tls, SystemClock.now())?;
+        println!("{}", trust::certificates::fingerprint(&authority.chain()[0]));
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use service_kit::config::check::{absolute, address, http_url, seconds, within};
+use service_kit::config::check::{absolute, address, http_url, https_url, seconds, within};
 use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
 use service_kit::server::Limits;
@@ -59,7 +59,7 @@ pub struct OperatorSettings {
 /// Head office.
 #[derive(Debug, Clone)]
 pub struct HeadOfficeSettings {
-    /// Its machines' listener, such as `http://head-office.example:7002`.
+    /// Its machines' listener, such as `https://head-office.example:7002`.
     pub url: String,
     /// The file with the join token that `filial branch add` printed. Needed only to enrol.
     pub join_token_file: PathBuf,
@@ -141,11 +141,6 @@ impl Settings {
     pub fn trust_store(&self) -> PathBuf {
         self.state_folder.join("trust.json")
     }
-
-    /// The file with this server's identity at head office: its branch and bearer token.
-    pub fn identity_file(&self) -> PathBuf {
-        self.state_folder.join("identity.toml")
-    }
 }
 
 fn engine(inputs: TransmissionInputs) -> Result<TransmissionSettings, ConfigError> {
@@ -194,7 +189,7 @@ impl TryFrom<Inputs> for Settings {
             database: inputs.database.check("postgresql://filial-branch@/filial_branch?host=/run/postgresql")?,
             state_folder: absolute(state.folder, "state.folder", "/var/lib/filial/branch-server")?,
             head_office: HeadOfficeSettings {
-                url: http_url(head_office.url, "head_office.url", "http://head-office.example:7002")?,
+                url: https_url(head_office.url, "head_office.url", "https://head-office.example:7002")?,
                 join_token_file: absolute(
                     head_office.join_token_file,
                     "head_office.join_token_file",
@@ -275,6 +270,7 @@ mod tests {
             ("poll_seconds = 60", "poll_seconds = 0", "sync.poll_seconds"),
             ("127.0.0.1:7003", "everywhere", "operators.listen"),
             ("http://192.168.10.2:6969/announce", "udp://x", "tracker.lan_announce_url"),
+            ("https://head-office", "http://head-office", "head_office.url"),
             ("\"/var/lib/filial/store\"", "\"store\"", "store.folder"),
             ("poll_seconds", "pol_seconds", "pol_seconds"),
         ] {

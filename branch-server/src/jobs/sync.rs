@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
+use service_kit::client::ClientError;
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
@@ -13,11 +14,12 @@ use trust::client::Fetch;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
 use wire::v1::sync::Sync as Offer;
-use wire::{Envelope, PLAN_PAYLOAD_TYPE};
+use wire::{Code, Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::app::App;
 use crate::db::{self, artifacts, plan, site};
 use crate::error::presentable;
+use crate::identity::Age;
 use crate::relay;
 use crate::sync::accept::{Accepted, Judge, Refusal, judge};
 use crate::sync::calls::call_terminals;
@@ -57,7 +59,7 @@ pub async fn run(app: Arc<App>) {
     let settings = app.settings.sync.clone();
     let mut backoff = Backoff::new(settings.retry, settings.retry_max);
     loop {
-        // Enrolling is not broken off: the join token would be used up and the identity lost.
+        // Enrolling is not broken off: it would only have to begin again.
         let asked = match app.head_office.branch() {
             Some(_) => super::unless_stopped(&app, once(&app)).await,
             None => Some(once(&app).await),
@@ -99,14 +101,24 @@ pub async fn run(app: Arc<App>) {
 /// Head office is away or does not know us, or the database is gone.
 pub async fn once(app: &App) -> Result<(), SyncError> {
     let branch = identify(app).await?;
+    if app.head_office.age() == Some(Age::Over) {
+        app.head_office.renew().await?;
+        tracing::info!("the certificate had expired and is renewed");
+    }
     let offer = match app.head_office.sync().await {
-        Err(UpstreamError::IdentityRefused { join_token_file }) => {
+        Err(error) if is_of_identity(&error) => {
             // An operator may have put a new join token there.
-            app.head_office.enrol().await.map_err(|_| UpstreamError::IdentityRefused { join_token_file })?;
+            app.head_office.enrol().await.map_err(|_| error)?;
             app.head_office.sync().await?
         }
         other => other?,
     };
+    if app.head_office.age() == Some(Age::Old) {
+        match app.head_office.renew().await {
+            Ok(()) => tracing::info!("the certificate is renewed"),
+            Err(error) => tracing::warn!(error = %chain(&error), "the certificate ages and is not renewed yet"),
+        }
+    }
     site::heard(&connection(&app.pool).await?, app.clock.now()).await?;
     match consider(app, branch, offer, None).await? {
         // Asked again sooner than the next poll: the link may be back.
@@ -117,6 +129,14 @@ pub async fn once(app: &App) -> Result<(), SyncError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a new join token is the way out.
+fn is_of_identity(error: &UpstreamError) -> bool {
+    use UpstreamError::{Client, IdentityRefused};
+    // One who is not believed may be a head office that was made anew: the token says by which authority it is known then.
+    matches!(error, IdentityRefused { .. } | Client(ClientError::Distrusted { .. }))
+        || error.code() == Some(Code::BranchRemoved)
 }
 
 /// Whose branch server this is, in the identity and in the database.

@@ -5,20 +5,25 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::DateTime;
 use futures_util::{StreamExt, stream};
-use service_kit::{Clock, SystemClock};
+use service_kit::server::{Limits, Listener, Metrics, PeerCertificates, Transport, bind};
+use service_kit::{Clock, Shutdown, SystemClock};
 use test_kit::TestFleet;
 use tokio::sync::broadcast;
+use trust::certificates::{
+    Authority, Clients, FleetTime, JoinToken, Suffix, TlsKey, certificate_to_pem, fingerprint, nobody_denied,
+    request_from_pem, server_config,
+};
 use uuid::Uuid;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Acknowledged, Batch, Numbered};
-use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
+use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse, Sync};
 use wire::{Code, Envelope, Problem};
 
-pub const JOIN: &str = "branch-join";
-const BEARER: &str = "branch-bearer";
+/// The secret part of the branch's join token.
+pub const JOIN: &str = "join-of-the-branch";
 
 /// What it does with the next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,8 +51,12 @@ pub struct State {
     /// How many requests with reports came.
     pub deliveries: usize,
     pub enrolments: usize,
-    /// Whether the bearer is known.
+    /// Whether the branch is known no more.
     pub forgot_branch: bool,
+    /// Who issues its certificate and the branch's.
+    pub authority: Authority,
+    /// How long ago a certificate that it issues seems to have been issued.
+    pub backdated: chrono::TimeDelta,
     /// The fleet's keys, and what they signed.
     pub fleet: TestFleet,
     /// The metadata files that are served.
@@ -74,6 +83,8 @@ impl State {
             deliveries: 0,
             enrolments: 0,
             forgot_branch: false,
+            authority: Authority::begin(Suffix::default(), TlsKey::generate().unwrap(), SystemClock.now()).unwrap(),
+            backdated: chrono::TimeDelta::zero(),
             fleet,
             metadata,
             hint,
@@ -92,7 +103,7 @@ pub struct HeadOfficeDouble {
     pub address: SocketAddr,
     pub state: Arc<Mutex<State>>,
     pub calls: broadcast::Sender<()>,
-    handle: ServerHandle,
+    shutdown: Shutdown,
 }
 
 type Shared = web::Data<Mutex<State>>;
@@ -102,8 +113,8 @@ impl HeadOfficeDouble {
         let state = web::Data::new(Mutex::new(State::new()));
         let (calls, _) = broadcast::channel(16);
         let (shared, sender) = (state.clone(), web::Data::new(calls.clone()));
-        let server = HttpServer::new(move || {
-            App::new()
+        let configure = move |config: &mut web::ServiceConfig| {
+            config
                 .app_data(shared.clone())
                 .app_data(sender.clone())
                 .route("/v1/enrol", web::post().to(enrol))
@@ -111,18 +122,28 @@ impl HeadOfficeDouble {
                 .route("/v1/events", web::get().to(events))
                 .route("/v1/reports", web::post().to(reports))
                 .route("/v1/metadata/{name}", web::get().to(metadata))
-                .default_service(web::to(file))
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(0)
-        .bind("127.0.0.1:0")
+                .default_service(web::to(file));
+        };
+        let tls = Arc::new(tls(&state.lock().unwrap().authority));
+        let bound = bind(vec![Listener {
+            name: "head office",
+            address: ([127, 0, 0, 1], 0).into(),
+            configure: Arc::new(configure),
+            metrics: Metrics::new(),
+            limits: Limits::default(),
+            transport: Transport::Tls(Arc::new(move || tls.clone())),
+        }])
         .unwrap();
-        let address = server.addrs()[0];
-        let server = server.run();
-        let handle = server.handle();
-        tokio::spawn(server);
-        Self { address, state: state.into_inner(), calls, handle }
+        let (address, shutdown) = (bound.addresses()[0], Shutdown::new());
+        tokio::spawn(bound.run(shutdown.clone()));
+        Self { address, state: state.into_inner(), calls, shutdown }
+    }
+
+    /// What `filial branch add` would print.
+    pub fn join_token(&self) -> String {
+        let authority = self.with(|s| fingerprint(&s.authority.chain()[0]));
+        let token = JoinToken { secret: service_kit::Secret::new(JOIN), authority };
+        token.to_text().expose().to_owned()
     }
 
     pub fn with<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
@@ -151,10 +172,17 @@ impl HeadOfficeDouble {
 
 impl Drop for HeadOfficeDouble {
     fn drop(&mut self) {
-        let handle = self.handle.clone();
         // Stopping is asked for at once; nobody has to wait for it.
-        drop(handle.stop(false));
+        self.shutdown.stop();
     }
+}
+
+fn tls(authority: &Authority) -> rustls::ServerConfig {
+    let key = TlsKey::generate().unwrap();
+    let chain = authority.issue_own(&key.request().unwrap(), SystemClock.now()).unwrap();
+    let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
+    let root = authority.chain()[0].clone();
+    server_config((chain, &key), root, Suffix::default(), Clients::Optional, nobody_denied(), time).unwrap()
 }
 
 fn problem(code: Code) -> HttpResponse {
@@ -164,27 +192,38 @@ fn problem(code: Code) -> HttpResponse {
 
 /// Away, or a stranger.
 fn turned_away(state: &State, request: &HttpRequest) -> Option<HttpResponse> {
-    let bearer = request.headers().get("authorization").and_then(|v| v.to_str().ok());
     if state.mood == Mood::Away {
         return Some(problem(Code::NotReady));
     }
-    if state.forgot_branch || bearer != Some(&format!("Bearer {BEARER}")) {
+    // That the chain holds was checked in the handshake.
+    let certified = request.conn_data::<PeerCertificates>().is_some_and(|presented| !presented.0.is_empty());
+    if state.forgot_branch || !certified {
         return Some(problem(Code::Unauthenticated));
     }
     None
 }
 
-async fn enrol(state: Shared, body: web::Json<EnrolRequest>) -> HttpResponse {
+async fn enrol(state: Shared, body: web::Json<BranchEnrolRequest>) -> HttpResponse {
     let mut state = state.lock().unwrap();
     if state.mood == Mood::Away {
         return problem(Code::NotReady);
     }
-    if body.join_token != JOIN || body.terminal.is_some() {
+    if body.join_token.as_ref().is_some_and(|token| token != JOIN) {
         return problem(Code::JoinRefused);
     }
     state.enrolments += 1;
     let branch = state.branch.unwrap().parse().unwrap();
-    HttpResponse::Ok().json(EnrolResponse { branch, token: BEARER.into() })
+    let request = request_from_pem(&body.certificate_request).unwrap();
+    let at = SystemClock.now() - state.backdated;
+    let certificate = state.authority.issue_branch(&request, &branch, at).unwrap();
+    let (certificate, authority) = (&certificate[0], &state.authority.chain()[0]);
+    let (certificate, authority) = (certificate_to_pem(certificate), certificate_to_pem(authority));
+    let answer = BranchEnrolResponse { branch, certificate, authority };
+    if state.mood == Mood::StoreThenBreak {
+        let broken = stream::iter([Err::<web::Bytes, _>(std::io::Error::other("as the test wants it"))]);
+        return HttpResponse::Ok().streaming(broken);
+    }
+    HttpResponse::Ok().json(answer)
 }
 
 async fn sync(state: Shared, request: HttpRequest) -> HttpResponse {

@@ -1,5 +1,8 @@
 //! Accepting plans from head office, end to end up to the database; the rules themselves are unit tests.
 
+use std::sync::Arc;
+
+use branch_server::upstream::HeadOffice as _;
 use chrono::{TimeDelta, Utc};
 use fleet_types::Version;
 use service_kit::database::connection;
@@ -133,8 +136,10 @@ async fn a_call_from_head_office_brings_the_plan_before_the_next_poll() {
 async fn it_enrols_once_and_keeps_its_identity_over_a_restart() {
     use std::os::unix::fs::PermissionsExt;
     let branch = Branch::enrolled().await;
-    let file = branch.dir.path().join("state/identity.toml");
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["identity.toml", "identity-key.pem"] {
+        let file = branch.dir.path().join("state").join(name);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
     let branch = branch.restart(Options::default()).await;
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     assert_eq!(branch.head_office.with(|s| s.enrolments), 1);
@@ -150,6 +155,77 @@ async fn a_forgotten_identity_has_a_sentence_and_a_new_join_token_heals_it() {
     assert_eq!(branch.head_office.with(|s| s.enrolments), 2);
     branch.head_office.with(|s| s.forgot_branch = false);
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_the_enrolment_that_is_lost_is_asked_for_again_with_the_same_key() {
+    let branch = Branch::start(Options::default()).await;
+    branch.head_office.with(|s| s.mood = Mood::StoreThenBreak);
+    branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    let file = branch.dir.path().join("state/identity-key.pem");
+    let key = std::fs::read(&file).unwrap();
+    assert!(!branch.dir.path().join("state/identity.toml").exists());
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    // Also after a crash.
+    let branch = branch.restart(Options::default()).await;
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(std::fs::read(branch.dir.path().join("state/identity-key.pem")).unwrap(), key);
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ages_or_expired_is_renewed_by_the_key_alone() {
+    use trust::certificates::BRANCH_LIFETIME;
+    let branch = Branch::start(Options::default()).await;
+    // Issued so long ago that it is old, and then that it is over: the join token is not needed again.
+    branch.head_office.with(|s| s.backdated = BRANCH_LIFETIME * 3 / 4);
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 2, "it was old at once, and renewed after it was used");
+    std::fs::remove_file(branch.dir.path().join("join")).unwrap();
+    branch.head_office.with(|s| s.backdated = TimeDelta::zero());
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 3, "the newest is young");
+
+    // As it lies on the disk of a server that was off for years.
+    let file = branch.dir.path().join("state/identity.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let key = trust::certificates::TlsKey::read(&branch.dir.path().join("state/identity-key.pem")).unwrap();
+    let expired = branch.head_office.with(|s| {
+        let long_ago = SystemClock.now() - BRANCH_LIFETIME - TimeDelta::days(9);
+        s.authority.issue_branch(&key.request().unwrap(), &"north".parse().unwrap(), long_ago).unwrap()[0].clone()
+    });
+    let kept: toml::Table = toml::from_str(&text).unwrap();
+    let young = kept["certificate"].as_str().unwrap().to_owned();
+    let mut old = kept;
+    old["certificate"] = trust::certificates::certificate_to_pem(&expired).into();
+    crate::support::write(&file, toml::to_string(&old).unwrap());
+    let branch = branch.restart(Options::default()).await;
+    assert_eq!(branch.app.head_office.age(), Some(branch_server::identity::Age::Over));
+    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(branch.head_office.with(|s| s.enrolments), 4);
+    assert!(!std::fs::read_to_string(branch.dir.path().join("state/identity.toml")).unwrap().contains(&young[30..90]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_head_office_gets_neither_token_nor_certificate() {
+    let branch = Branch::enrolled().await;
+    let stranger = crate::head_office::HeadOfficeDouble::start().await;
+    let settings = branch_server::config::HeadOfficeSettings {
+        url: format!("https://{}", stranger.address),
+        ..branch.app.settings.head_office.clone()
+    };
+    let fresh = tempfile::tempdir().unwrap();
+    for folder in [branch.dir.path().join("state"), fresh.path().to_owned()] {
+        let time = trust::certificates::FleetTime::new(Arc::new(SystemClock), chrono::DateTime::UNIX_EPOCH);
+        let there = branch_server::upstream::HttpHeadOffice::new(&settings, &folder, time).unwrap();
+        for error in [there.sync().await.err(), there.enrol().await.err(), there.renew().await.err()] {
+            let text = service_kit::edge::chain(&error.unwrap());
+            assert!(text.contains("cannot be talked to") || text.contains("has not enrolled"), "{text}");
+        }
+    }
+    assert_eq!(stranger.with(|s| (s.enrolments, s.deliveries)), (0, 0));
+    assert!(!fresh.path().join("identity.toml").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

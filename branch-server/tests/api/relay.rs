@@ -1,8 +1,13 @@
 //! Reports reach head office exactly once in effect, whatever happens between.
 
+use std::sync::Arc;
+
 use branch_server::relay::{Delivery, RelayError, deliver};
+use chrono::DateTime;
 use fleet_types::UpdateState;
+use service_kit::SystemClock;
 use test_kit::{FaultProxy, wait_for};
+use trust::certificates::FleetTime;
 use uuid::Uuid;
 use wire::v1::reports::{Numbered, Report};
 
@@ -138,14 +143,16 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     let (branch, token) = with_three().await;
     let proxy = FaultProxy::start(branch.head_office.address).await.unwrap();
     let settings = branch_server::config::HeadOfficeSettings {
-        url: format!("http://{}", proxy.address()),
+        url: format!("https://{}", proxy.address()),
         join_token_file: branch.dir.path().join("join"),
         ..branch.app.settings.head_office.clone()
     };
-    let identity = branch.dir.path().join("state/identity.toml");
-    let head_office = branch_server::upstream::HttpHeadOffice::new(&settings, identity).unwrap();
+    let folder = branch.dir.path().join("state");
+    let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
+    let head_office = branch_server::upstream::HttpHeadOffice::new(&settings, &folder, time).unwrap();
     let (epoch, mut next) = (Uuid::new_v4(), 1);
-    for cut in [1, 50, 150, 200, 300, 400, 600, 900, 1500] {
+    // In the handshake, in the request, and behind both.
+    for cut in [1, 100, 300, 900, 1500, 2000, 2200, 2400, 4000] {
         let reports = vec![running("till-1")];
         assert!(send(&branch, &token, &batch(epoch, next, reports)).await.status().is_success());
         next += 1;

@@ -106,7 +106,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         write(&dir.join("tokens.toml"), tokens);
         write(&dir.join("password"), "correct horse");
         write(&dir.join("terminals-join"), JOIN);
-        write(&dir.join("join"), crate::head_office::JOIN);
+        write(&dir.join("join"), head_office.join_token());
         write(&dir.join("root.json"), head_office.with(|s| s.fleet.root_file().to_vec()));
     }
     let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));
@@ -114,7 +114,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
     let text = format!(
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
-         [head_office]\nurl = \"http://{}\"\njoin_token_file = {:?}\n\
+         [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\n\
          [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\

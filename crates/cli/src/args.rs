@@ -39,9 +39,13 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Address of head office (or, for `status` and `terminal list`, of a branch server)
-    #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7001")]
+    /// Address of head office (or, for `status` and `terminal list`, of a branch server on this machine)
+    #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "https://127.0.0.1:7001")]
     pub(crate) server: String,
+    /// By what head office is known: the fingerprint that `head-office authority` prints there, or a copy of its
+    /// authority.pem [default: that of `filial login`]
+    #[arg(long, global = true, env = "FILIAL_AUTHORITY", value_name = "FINGERPRINT_OR_FILE")]
+    pub(crate) authority: Option<String>,
     /// File with the access token; a token is never taken from the command line [default: that of `filial login`]
     #[arg(long, global = true, env = "FILIAL_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -95,7 +99,11 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  filial status --watch\n  filial status --watch --json | jq .")]
     Status(StatusArgs),
     /// Log in: a token for this server is kept in a file that only you can read
-    #[command(after_help = "Example:\n  filial login ann --days 7")]
+    ///
+    /// The first time, --authority says by what head office is known; that is kept too.
+    #[command(
+        after_help = "Example:\n  filial login ann --server https://head-office.example:7001 --authority 5d1c..."
+    )]
     Login(LoginArgs),
     /// Log out: the token that was kept is revoked and forgotten
     #[command(after_help = "Example:\n  filial logout")]
@@ -239,6 +247,24 @@ pub(crate) enum BranchCommand {
         /// Also if terminals of it were heard within the last 24 hours
         #[arg(long)]
         force: bool,
+    },
+    /// Deny the certificate of a branch's server: it is refused until it is allowed again
+    #[command(after_help = "Example:\n  filial branch deny north --reason \"The server was stolen\"")]
+    Deny {
+        /// Its name
+        branch: BranchName,
+        /// Why; kept in the audit
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let the certificate of a branch's server count again
+    #[command(after_help = "Example:\n  filial branch allow north --reason \"It was found\"")]
+    Allow {
+        /// Its name
+        branch: BranchName,
+        /// Why; kept in the audit
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 

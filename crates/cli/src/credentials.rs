@@ -1,11 +1,11 @@
-//! What `filial login` keeps: for each server a token, in a file that only its owner can read.
+//! What `filial login` keeps: for each server a token and by what it is known, in a file that only its owner can read.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use fleet_types::OperatorName;
+use fleet_types::{Digest, OperatorName};
 use serde::{Deserialize, Serialize};
 use service_kit::Secret;
 use service_kit::durable::write_secret_file;
@@ -35,6 +35,9 @@ pub(crate) struct Login {
 pub(crate) struct Credentials {
     #[serde(default)]
     servers: BTreeMap<String, Login>,
+    /// By which authority each server is known. No secret; kept also when the log-in ends.
+    #[serde(default)]
+    authorities: BTreeMap<String, Digest>,
 }
 
 /// `$XDG_CONFIG_HOME/filial/credentials.json`, or below `~/.config`.
@@ -69,13 +72,20 @@ pub(crate) fn token(global: &Global) -> Result<Option<Secret>, Failure> {
     Ok(read(&path)?.servers.remove(key(&global.server)).map(|login| Secret::new(login.token)))
 }
 
-/// Keeps a log-in, and tells where.
-pub(crate) fn keep(global: &Global, login: Login) -> Result<PathBuf, Failure> {
+/// The fingerprint of the authority by which the server that the options name is known.
+pub(crate) fn authority(global: &Global) -> Result<Option<Digest>, Failure> {
+    let Some(path) = path(global) else { return Ok(None) };
+    Ok(read(&path)?.authorities.remove(key(&global.server)))
+}
+
+/// Keeps a log-in and by what its server is known, and tells where.
+pub(crate) fn keep(global: &Global, login: Login, authority: Option<Digest>) -> Result<PathBuf, Failure> {
     let path = path(global).ok_or_else(|| {
         Failure::said("There is no place to keep the log-in", "Set HOME or XDG_CONFIG_HOME, or use --token-file.")
     })?;
     let mut all = read(&path)?;
     all.servers.insert(key(&global.server).to_owned(), login);
+    all.authorities.extend(authority.map(|authority| (key(&global.server).to_owned(), authority)));
     write(&path, &all)?;
     Ok(path)
 }

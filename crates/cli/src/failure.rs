@@ -89,6 +89,11 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
                 "See that it runs there, or name another address by --server or FILIAL_SERVER.".to_owned()
             }
+            Self::Client(ClientError::Distrusted { .. }) => {
+                "See that --authority, or what was given at the log-in, is what `head-office authority` prints on head \
+                 office's machine; if it is, somebody else answers at this address."
+                    .to_owned()
+            }
             Self::UploadStopped { source, .. } if matches!(**source, Self::Client(ClientError::Refused(_))) => {
                 format!("{} The same command again goes on from there.", source.remedy())
             }

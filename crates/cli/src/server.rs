@@ -1,11 +1,16 @@
 //! The connection to head office.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use chrono::DateTime;
+use reqwest::{Method, Url};
 use serde_json::Value;
-use service_kit::client::{JsonClient, Timeouts};
+use service_kit::SystemClock;
+use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::config::read_secret_file;
+use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, nobody_denied, read_anchor};
 
 use crate::args::Global;
 use crate::credentials;
@@ -24,7 +29,8 @@ pub(crate) fn connect(global: &Global) -> Result<JsonClient, Failure> {
     Ok(token.into_iter().fold(server, |server, token| server.with_token(token)))
 }
 
-/// A client of the server that the options name, without a token.
+/// A client of the server that the options name, without a token. Head office must prove that it is the one of the authority
+/// that the options name, or of the one at the log-in there; without encryption nobody is spoken to but this very machine.
 pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
     let timeouts = Timeouts {
         connect: Duration::from_secs(5),
@@ -32,7 +38,45 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
         idle: Duration::from_secs(60),
         total: Duration::from_secs(60),
     };
-    Ok(JsonClient::new(&global.server, None, timeouts)?)
+    match Url::parse(&global.server) {
+        Ok(url) if url.scheme() == "https" => {}
+        Ok(url) if url.scheme() == "http" && is_here(&url) => {
+            return Ok(JsonClient::new(&global.server, None, timeouts)?);
+        }
+        Ok(url) if url.scheme() == "http" => {
+            let sentence = format!("{} is not spoken to without encryption: it is not this machine", global.server);
+            return Err(Failure::said(
+                sentence,
+                "Write https:// for head office; ask a branch server on its own machine.",
+            ));
+        }
+        _ => return Err(ClientError::BadAddress { given: global.server.clone(), scheme: "https" }.into()),
+    }
+    let anchor = anchor(global)?.ok_or_else(|| {
+        let sentence = format!("Nobody said by what the head office at {} is known", global.server);
+        let remedy = "Have `head-office authority` print it on head office's machine, and give that once: \
+            filial login NAME --authority FINGERPRINT (or set FILIAL_AUTHORITY).";
+        Failure::said(sentence, remedy)
+    })?;
+    // A machine whose clock is behind the fleet's is not this program's to mend: its certificates are young.
+    let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
+    let tls = client_config(None, anchor, Suffix::default(), Identity::HeadOffice, nobody_denied(), time)?;
+    Ok(JsonClient::secure(&global.server, tls, timeouts)?)
+}
+
+/// By what head office is known: as the options say, or as was kept at the log-in.
+pub(crate) fn anchor(global: &Global) -> Result<Option<Anchor>, Failure> {
+    match &global.authority {
+        Some(text) => Ok(Some(read_anchor(text)?)),
+        None => Ok(credentials::authority(global)?.map(Anchor::Pinned)),
+    }
+}
+
+/// Whether nobody on a network can listen.
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// A request that is answered without a body.
@@ -45,4 +89,24 @@ pub(crate) fn done(server: &JsonClient, method: Method, path: &str, body: Option
 /// Runs a command that talks to the server. One thread is enough for one conversation.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_here() {
+        for (url, here) in [
+            ("http://127.0.0.1:7003", true),
+            ("http://localhost:7003", true),
+            ("http://[::1]:7003", true),
+            ("http://[::ffff:127.0.0.1]:7003", true),
+            ("http://127.0.0.1.example:7003", false),
+            ("http://10.0.0.1:7003", false),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_here(&Url::parse(url).unwrap()), here, "{url}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! What tests need: throwaway PostgreSQL, daemons that end with the test, waiting by condition, faults on purpose, a
-//! fleet's keys.
+//! fleet's keys and certificates.
 //!
 //! For tests and the lab only. Nothing here may be linked into a program that ships, and nothing here may pretend to
 //! be PostgreSQL or a daemon: it starts the real ones.
@@ -12,6 +12,7 @@ mod proxy;
 mod raw;
 mod slots;
 mod snapshot;
+mod tls;
 mod wait;
 
 pub use cluster::{Cluster, ClusterError, PG_BIN, SHARED_CLUSTER};
@@ -22,4 +23,5 @@ pub use proxy::FaultProxy;
 pub use raw::{RawAnswer, RawRequest};
 pub use slots::FileSlots;
 pub use snapshot::{Snapshot, snapshot};
+pub use tls::{BranchKey, Leaf, TlsTunnel};
 pub use wait::{wait_for, wait_for_blocking};

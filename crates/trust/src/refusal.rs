@@ -128,6 +128,8 @@ whys! {
     CertificateName = "certificate-name", "Enrol under the right name: a certificate carries exactly one DNS name.";
     /// A certificate for another purpose or place.
     CertificatePurpose = "certificate-purpose", "Use the certificate that was issued for this purpose.";
+    /// Text that is no join token.
+    JoinTokenForm = "join-token-form", "Put the whole join token into the file, as `filial branch add` printed it, and nothing else.";
     /// A certificate that was denied.
     CertificateDenied = "certificate-denied", "Ask an operator; enrol again with a new key and a new join token.";
 }

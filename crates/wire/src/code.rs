@@ -76,8 +76,18 @@ codes! {
     NotYourself = "not-yourself", 403, "Only about yourself";
     /// No plan of the calling branch names it.
     NotInYourPlan = "not-in-your-plan", 403, "Not in your plan";
-    /// A join token that is unknown, used or expired.
+    /// A join token, or a key instead of one, that is unknown.
     JoinRefused = "join-refused", 403, "The join token is not accepted";
+    /// A join token that another key was enrolled with.
+    JoinUsed = "join-used", 403, "The join token was used by another";
+    /// A join token whose time is over.
+    JoinExpired = "join-expired", 403, "The join token has expired";
+    /// A request for a certificate that cannot be used.
+    CertificateRequest = "certificate-request", 422, "The certificate request cannot be used";
+    /// A certificate that does not hold: out of its time, or not of this fleet.
+    CertificateRefused = "certificate-refused", 401, "The certificate does not hold";
+    /// An identity that an operator denied.
+    IdentityDenied = "identity-denied", 403, "The identity is denied";
     /// Nothing by that name.
     NotFound = "not-found", 404, "Not found";
     /// The route does not take this method.

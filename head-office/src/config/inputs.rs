@@ -12,6 +12,7 @@ use service_kit::telemetry::TelemetryInputs;
 pub struct Inputs {
     pub(super) operators: Operators,
     pub(super) machines: MachinesInputs,
+    pub(super) tls: Tls,
     pub(super) requests: RequestsInputs,
     pub(super) database: DatabaseInputs,
     pub(super) state: FolderInputs,
@@ -34,6 +35,14 @@ pub(super) struct Operators {
     pub session_idle_minutes: Option<u32>,
     pub session_hours: Option<u32>,
     pub token_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub folder: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

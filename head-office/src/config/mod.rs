@@ -6,8 +6,8 @@ mod settings;
 
 pub use inputs::Inputs;
 pub use settings::{
-    AccessSettings, EncodeSettings, PlanSettings, Settings, Signing, StoreSettings, TrackerSettings, TrustSettings,
-    UploadSettings,
+    AccessSettings, EncodeSettings, PlanSettings, PublicCertificate, Settings, Signing, StoreSettings, TlsSettings,
+    TrackerSettings, TrustSettings, UploadSettings,
 };
 
 /// The name under which the environment is read: `FILIAL_HEAD_OFFICE__SECTION__KEY`.

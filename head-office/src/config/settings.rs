@@ -1,7 +1,7 @@
 //! What holds: checked once, complete.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use artifact::EncodeOptions;
 use chrono::TimeDelta;
@@ -14,7 +14,7 @@ use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
 use super::Inputs;
-use super::inputs::{Branches, Encoding, Operators, Plan, Tracker, Trust, Uploads};
+use super::inputs::{Branches, Encoding, Operators, Plan, Tls, Tracker, Trust, Uploads};
 
 /// Everything that head office is told.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Where branch servers connect.
     pub machines_listen: SocketAddr,
+    /// The certificates of both.
+    pub tls: TlsSettings,
     /// What callers of both may take.
     pub limits: Limits,
     /// PostgreSQL.
@@ -60,6 +62,24 @@ pub struct AccessSettings {
     pub session_life: TimeDelta,
     /// The longest that a token may live, in days.
     pub token_days: u32,
+}
+
+/// The certificates of both listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Holds the fleet's authority: its key and certificate. Absolute.
+    pub folder: PathBuf,
+    /// What browsers are shown, if not the fleet's own certificate.
+    pub public: Option<PublicCertificate>,
+}
+
+/// A certificate for a public name, as certificate authorities give it: PEM files. They are read again every hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicCertificate {
+    /// The certificate and those above it. Absolute.
+    pub certificate: PathBuf,
+    /// Its key, which only the program's user can read. Absolute.
+    pub key: PathBuf,
 }
 
 /// Folders.
@@ -148,6 +168,7 @@ impl TryFrom<Inputs> for Settings {
         let seed_for = TimeDelta::days(i64::from(seed_days));
         Ok(Self {
             access: access(&inputs.operators)?,
+            tls: tls(inputs.tls, &state_folder)?,
             operators_listen: address(inputs.operators.listen, "operators.listen", "127.0.0.1:7001")?,
             limits: inputs.requests.check()?,
             machines_listen: address(inputs.machines.listen, "machines.listen", "0.0.0.0:7002")?,
@@ -174,6 +195,20 @@ fn access(inputs: &Operators) -> Result<AccessSettings, ConfigError> {
         session_life: TimeDelta::hours(i64::from(hours)),
         token_days: within(inputs.token_days.unwrap_or(366), 1, 3660, "operators.token_days")?,
     })
+}
+
+fn tls(inputs: Tls, state_folder: &Path) -> Result<TlsSettings, ConfigError> {
+    let folder = inputs.folder.unwrap_or_else(|| state_folder.join("tls"));
+    let (certificate, key) = ("/etc/filial/head-office/public.pem", "/etc/filial/head-office/public-key.pem");
+    let public = match (inputs.certificate, inputs.key) {
+        (None, None) => None,
+        // One of them without the other is said by its name.
+        (given, with) => Some(PublicCertificate {
+            certificate: absolute(given, "tls.certificate", certificate)?,
+            key: absolute(with, "tls.key", key)?,
+        }),
+    };
+    Ok(TlsSettings { folder: absolute(Some(folder), "tls.folder", "/var/lib/filial/head-office/tls")?, public })
 }
 
 fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
@@ -234,7 +269,7 @@ fn trust(inputs: Trust) -> Result<TrustSettings, ConfigError> {
 }
 
 fn join_token_life(inputs: &Branches) -> Result<TimeDelta, ConfigError> {
-    let hours = within(inputs.join_token_hours.unwrap_or(72), 1, 8760, "branches.join_token_hours")?;
+    let hours = within(inputs.join_token_hours.unwrap_or(14 * 24), 1, 8760, "branches.join_token_hours")?;
     Ok(TimeDelta::hours(i64::from(hours)))
 }
 
@@ -311,6 +346,8 @@ mod tests {
             ("signing = \"offline\"", "signing = \"maybe\"", "trust.signing"),
             ("\"/etc/filial/head-office/keys\"", "\"keys\"", "trust.keys"),
             ("expires_days = 7", "expires_days = 0", "trust.expires_days"),
+            ("# certificate = ", "certificate = ", "tls.key"),
+            ("join_token_hours = 336", "join_token_hours = 0", "branches.join_token_hours"),
             ("confirm_deadline_seconds = 20", "confirm_deadline_seconds = -1", "tracker.confirm_deadline_seconds"),
         ] {
             let error = settings(&EXAMPLE.replace(from, to)).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use fleet_types::{BranchName, Digest};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 
-use super::{get, signed, text, unsigned};
+use super::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
     // Adding a branch again is allowed while nobody joined and its token can no longer be used.
@@ -13,22 +13,29 @@ service_kit::statements! {
         VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (name) DO UPDATE SET join_token_sha256 = $2, join_token_expires = $3
             WHERE branches.enrolled_at IS NULL AND branches.join_token_expires <= $5";
-    ENROL = "UPDATE branches SET token_sha256 = $2, join_token_sha256 = NULL, enrolled_at = $3, last_heard = $3
-        WHERE join_token_sha256 = $1 AND join_token_expires > $3 RETURNING name";
-    BY_TOKEN = "SELECT name FROM branches WHERE token_sha256 = $1";
+    BY_JOIN_TOKEN = "SELECT name, enrolled_at, join_token_expires, key_sha256, certificate, denied_at FROM branches
+        WHERE join_token_sha256 = $1 FOR UPDATE";
+    BY_KEY = "SELECT name, enrolled_at, join_token_expires, key_sha256, certificate, denied_at FROM branches
+        WHERE key_sha256 = $1 FOR UPDATE";
+    // The time of the enrolment is that of the first.
+    ENROL = "UPDATE branches SET key_sha256 = $2, certificate = $3, last_heard = $4,
+        enrolled_at = coalesce(enrolled_at, $4) WHERE name = $1";
+    KNOWN = "SELECT key_sha256, denied_at FROM branches WHERE name = $1";
+    DENY = "UPDATE branches SET denied_at = $2 WHERE name = $1";
     HEARD = "UPDATE branches SET last_heard = $2
         WHERE name = $1 AND (last_heard IS NULL OR last_heard < $2::timestamptz - interval '5 seconds')";
-    SELECT = "SELECT name, enrolled_at, last_heard FROM branches WHERE name = $1";
+    SELECT = "SELECT name, enrolled_at, last_heard, denied_at FROM branches WHERE name = $1";
     // In order of names: of two transactions that hold many branches each, one waits for the other and not both.
     LOCK_ALL = "SELECT name FROM branches WHERE name = ANY($1) ORDER BY name FOR UPDATE";
-    REMOVE = "DELETE FROM branches WHERE name = $1 RETURNING token_sha256";
+    REMOVE = "DELETE FROM branches WHERE name = $1 RETURNING key_sha256, denied_at";
     REMOVE_ARTIFACTS = "DELETE FROM branch_artifacts WHERE branch = $1";
-    REMEMBER_REMOVED = "INSERT INTO removed_branches (token_sha256, name, removed_by, removed_at)
-        VALUES ($1, $2, $3, $4) ON CONFLICT (token_sha256) DO NOTHING";
-    REMOVED_BY_TOKEN = "SELECT name, removed_at FROM removed_branches WHERE token_sha256 = $1";
+    REMEMBER_REMOVED = "INSERT INTO removed_keys (key_sha256, name, removed_by, removed_at, denied)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (key_sha256) DO UPDATE SET name = $2, removed_by = $3, removed_at = $4, denied = removed_keys.denied OR $5";
+    REMOVED_BY_KEY = "SELECT name, removed_at, denied FROM removed_keys WHERE key_sha256 = $1";
     // Holds the branch until the transaction ends: its plans are made one after the other.
     LOCK = "SELECT name FROM branches WHERE name = $1 FOR UPDATE";
-    ALL = "SELECT name, enrolled_at, last_heard FROM branches WHERE name > $1 ORDER BY name LIMIT $2";
+    ALL = "SELECT name, enrolled_at, last_heard, denied_at FROM branches WHERE name > $1 ORDER BY name LIMIT $2";
     COUNT_BY_FRESHNESS = "SELECT count(*) FILTER (WHERE last_heard > $1) AS within_5_minutes,
         count(*) FILTER (WHERE last_heard <= $1 AND last_heard > $2) AS within_1_day,
         count(*) FILTER (WHERE last_heard <= $2) AS longer_ago,
@@ -51,6 +58,36 @@ pub struct BranchRow {
     pub enrolled: Option<DateTime<Utc>>,
     /// When it was last heard.
     pub last_heard: Option<DateTime<Utc>>,
+    /// Since when its server's key is denied.
+    pub denied: Option<DateTime<Utc>>,
+}
+
+/// What a branch server is let in by, or was.
+#[derive(Debug, Clone)]
+pub struct IdentityRow {
+    /// The branch.
+    pub name: BranchName,
+    /// When a server enrolled first.
+    pub enrolled: Option<DateTime<Utc>>,
+    /// Until when the join token may be used.
+    pub join_token_expires: Option<DateTime<Utc>>,
+    /// SHA-256 of the key that enrolled.
+    pub key: Option<Digest>,
+    /// What was issued for it last, in DER.
+    pub certificate: Option<Vec<u8>>,
+    /// Since when it is denied.
+    pub denied: Option<DateTime<Utc>>,
+}
+
+/// A branch that is gone, by the key of its server.
+#[derive(Debug, Clone)]
+pub struct RemovedRow {
+    /// Its name.
+    pub name: BranchName,
+    /// When it was removed.
+    pub at: DateTime<Utc>,
+    /// Whether the key was denied by then.
+    pub denied: bool,
 }
 
 /// What a branch holds of an artifact.
@@ -69,7 +106,23 @@ pub struct HeldRow {
 }
 
 fn from_row(row: &Row) -> Result<BranchRow, DatabaseError> {
-    Ok(BranchRow { name: text(row, "name")?, enrolled: get(row, "enrolled_at")?, last_heard: get(row, "last_heard")? })
+    Ok(BranchRow {
+        name: text(row, "name")?,
+        enrolled: get(row, "enrolled_at")?,
+        last_heard: get(row, "last_heard")?,
+        denied: get(row, "denied_at")?,
+    })
+}
+
+fn identity_from_row(row: &Row) -> Result<IdentityRow, DatabaseError> {
+    Ok(IdentityRow {
+        name: text(row, "name")?,
+        enrolled: get(row, "enrolled_at")?,
+        join_token_expires: get(row, "join_token_expires")?,
+        key: text_opt(row, "key_sha256")?,
+        certificate: get(row, "certificate")?,
+        denied: get(row, "denied_at")?,
+    })
 }
 
 /// Adds a branch with its join token. False if the name is taken.
@@ -89,26 +142,59 @@ pub async fn insert<C: GenericClient>(
     Ok(execute(c, INSERT, &params).await? == 1)
 }
 
-/// Exchanges a join token for `token`, once; the branch it belongs to, or none.
+/// The branch that a join token is for. Held until the transaction ends.
+///
+/// # Errors
+/// As every statement.
+pub async fn by_join_token<C: GenericClient>(c: &C, token: &Digest) -> Result<Option<IdentityRow>, DatabaseError> {
+    query_opt(c, BY_JOIN_TOKEN, &[&token.to_string()]).await?.as_ref().map(identity_from_row).transpose()
+}
+
+/// The branch whose server has this key. Held until the transaction ends.
+///
+/// # Errors
+/// As every statement.
+pub async fn by_key<C: GenericClient>(c: &C, key: &Digest) -> Result<Option<IdentityRow>, DatabaseError> {
+    query_opt(c, BY_KEY, &[&key.to_string()]).await?.as_ref().map(identity_from_row).transpose()
+}
+
+/// From now on the branch is known by this key, for which `certificate` was issued.
 ///
 /// # Errors
 /// As every statement.
 pub async fn enrol<C: GenericClient>(
     c: &C,
-    join_token: &Digest,
-    token: &Digest,
+    name: &BranchName,
+    key: &Digest,
+    certificate: &[u8],
     now: DateTime<Utc>,
-) -> Result<Option<BranchName>, DatabaseError> {
-    let row = query_opt(c, ENROL, &[&join_token.to_string(), &token.to_string(), &now]).await?;
-    row.as_ref().map(|row| text(row, "name")).transpose()
+) -> Result<(), DatabaseError> {
+    execute(c, ENROL, &[&name.as_str(), &key.to_string(), &certificate, &now]).await.map(drop)
 }
 
-/// Whose token this is.
+/// The key by which a branch is known, if there is such a branch and it enrolled, and since when it is denied.
 ///
 /// # Errors
 /// As every statement.
-pub async fn by_token<C: GenericClient>(c: &C, token: &Digest) -> Result<Option<BranchName>, DatabaseError> {
-    query_opt(c, BY_TOKEN, &[&token.to_string()]).await?.as_ref().map(|row| text(row, "name")).transpose()
+pub async fn known<C: GenericClient>(
+    c: &C,
+    name: &BranchName,
+) -> Result<Option<(Digest, Option<DateTime<Utc>>)>, DatabaseError> {
+    let Some(row) = query_opt(c, KNOWN, &[&name.as_str()]).await? else { return Ok(None) };
+    let key: Option<Digest> = text_opt(&row, "key_sha256")?;
+    key.map(|key| Ok((key, get(&row, "denied_at")?))).transpose()
+}
+
+/// Denies the key of a branch's server since `since`, or lets it count again.
+///
+/// # Errors
+/// As every statement.
+pub async fn deny<C: GenericClient>(
+    c: &C,
+    name: &BranchName,
+    since: Option<DateTime<Utc>>,
+) -> Result<(), DatabaseError> {
+    execute(c, DENY, &[&name.as_str(), &since]).await.map(drop)
 }
 
 /// The branch was heard now.
@@ -143,7 +229,7 @@ pub async fn lock_all<C: GenericClient>(c: &C, names: &[&str]) -> Result<(), Dat
     query(c, LOCK_ALL, &[&names]).await.map(drop)
 }
 
-/// Forgets a branch that nothing refers to any more, and remembers that its server's identity is void.
+/// Forgets a branch that nothing refers to any more, and remembers that its server's key is void.
 ///
 /// # Errors
 /// As every statement.
@@ -155,23 +241,26 @@ pub async fn remove<C: GenericClient>(
 ) -> Result<(), DatabaseError> {
     execute(c, REMOVE_ARTIFACTS, &[&name.as_str()]).await?;
     let row = query_opt(c, REMOVE, &[&name.as_str()]).await?;
-    let token: Option<String> = row.as_ref().map(|row| get(row, "token_sha256")).transpose()?.flatten();
-    if let Some(token) = token {
-        execute(c, REMEMBER_REMOVED, &[&token, &name.as_str(), &by, &now]).await?;
+    let Some(row) = row else { return Ok(()) };
+    let key: Option<Digest> = text_opt(&row, "key_sha256")?;
+    let denied = get::<Option<DateTime<Utc>>>(&row, "denied_at")?.is_some();
+    if let Some(key) = key {
+        execute(c, REMEMBER_REMOVED, &[&key.to_string(), &name.as_str(), &by, &now, &denied]).await?;
     }
     Ok(())
 }
 
-/// The removed branch whose token this was, and when it was removed.
+/// The removed branch whose server had this key.
 ///
 /// # Errors
 /// As every statement.
-pub async fn removed_by_token<C: GenericClient>(
-    c: &C,
-    token: &Digest,
-) -> Result<Option<(BranchName, DateTime<Utc>)>, DatabaseError> {
-    let row = query_opt(c, REMOVED_BY_TOKEN, &[&token.to_string()]).await?;
-    row.as_ref().map(|row| Ok((text(row, "name")?, get(row, "removed_at")?))).transpose()
+pub async fn removed_by_key<C: GenericClient>(c: &C, key: &Digest) -> Result<Option<RemovedRow>, DatabaseError> {
+    let row = query_opt(c, REMOVED_BY_KEY, &[&key.to_string()]).await?;
+    row.as_ref()
+        .map(|row| {
+            Ok(RemovedRow { name: text(row, "name")?, at: get(row, "removed_at")?, denied: get(row, "denied")? })
+        })
+        .transpose()
 }
 
 /// The `limit` next branches after `after` by name; from the first on for an empty `after`.

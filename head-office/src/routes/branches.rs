@@ -2,14 +2,15 @@
 
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use service_kit::token;
-use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved};
+use trust::certificates::JoinToken;
+use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved, DenyBranch};
 use wire::{Code, Problem};
 
 use crate::app::App;
@@ -17,6 +18,7 @@ use crate::audit::{self, Change};
 use crate::db;
 use crate::error::ApiResult;
 use crate::fleet::{branches, forget};
+use crate::rollout::apply;
 use crate::routes::page;
 
 /// A branch with a terminal that was heard so recently is in use.
@@ -75,12 +77,12 @@ pub async fn show(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Br
 ))]
 pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiResult<HttpResponse> {
     let name = &body.name;
-    let join_token = token::generate("join");
+    let join_token = JoinToken::generate(app.tls.fingerprint());
     let now = app.clock.now();
     let expires = now + app.settings.join_token_life;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    let hash = token::hash(join_token.expose());
+    let hash = token::hash(join_token.secret.expose());
     if !db::branches::insert(&transaction, name, &hash, expires, &caller.name, now).await? {
         let detail = format!("There is a branch {name} already.");
         return Err(ApiError::new(Code::NameTaken, detail, "Choose another name."));
@@ -90,7 +92,7 @@ pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiRe
     tracing::info!(branch = %name, by = caller.name, "branch added");
     Ok(HttpResponse::Created().json(BranchAdded {
         name: name.clone(),
-        join_token: join_token.expose().to_owned(),
+        join_token: join_token.to_text().expose().to_owned(),
         join_token_expires: expires,
     }))
 }
@@ -138,4 +140,63 @@ pub async fn remove(
     audit::commit_with(&app, transaction, &caller, change).await?;
     tracing::info!(%branch, terminals, forced = !heard.is_empty(), by = caller.name, "branch removed");
     Ok(Json(BranchRemoved { name: branch.into_inner(), terminals }))
+}
+
+/// Deny the certificate of a branch's server: it is refused from its next request on, and gets no new one. Its plan stays
+/// in force where it was accepted.
+#[utoipa::path(post, path = "/v1/branches/{branch}/deny", tag = "branches", params(("branch" = BranchName, Path)),
+    request_body = DenyBranch, responses(
+    (status = 200, description = "The branch", body = Branch),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn deny(
+    app: Data<App>,
+    caller: Caller,
+    branch: Path<BranchName>,
+    body: Json<DenyBranch>,
+) -> ApiResult<Json<Branch>> {
+    set_denied(&app, &caller, &branch, &body, Some(app.clock.now())).await
+}
+
+/// Let the certificate of a branch's server count again.
+#[utoipa::path(post, path = "/v1/branches/{branch}/allow", tag = "branches", params(("branch" = BranchName, Path)),
+    request_body = DenyBranch, responses(
+    (status = 200, description = "The branch", body = Branch),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn allow(
+    app: Data<App>,
+    caller: Caller,
+    branch: Path<BranchName>,
+    body: Json<DenyBranch>,
+) -> ApiResult<Json<Branch>> {
+    set_denied(&app, &caller, &branch, &body, None).await
+}
+
+async fn set_denied(
+    app: &App,
+    caller: &Caller,
+    branch: &BranchName,
+    body: &DenyBranch,
+    since: Option<DateTime<Utc>>,
+) -> ApiResult<Json<Branch>> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let missing = || ApiError::not_found(format_args!("branch {branch}"));
+    if !db::branches::lock(&transaction, branch).await? {
+        return Err(missing());
+    }
+    let before = db::branches::find(&transaction, branch).await?.and_then(|row| row.denied);
+    // Denied again, it is denied since the first time.
+    let since = since.map(|now| before.unwrap_or(now));
+    db::branches::deny(&transaction, branch, since).await?;
+    // Whoever follows its events looks again, and is refused or let in.
+    apply::wake(&transaction, &[apply::audience(branch)], app.clock.now()).await?;
+    let change = Change::of(format!("branch {branch}")).because(body.reason.as_deref());
+    let change = change.before(json!({ "denied": before })).after(json!({ "denied": since }));
+    audit::commit_with(app, transaction, caller, change).await?;
+    tracing::info!(%branch, denied = since.is_some(), by = caller.name, "branch's identity");
+    let row = db::branches::find(&client, branch).await?.ok_or_else(missing)?;
+    let found = branches(&client, vec![row]).await?.pop();
+    Ok(Json(found.ok_or_else(missing)?))
 }

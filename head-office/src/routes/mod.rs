@@ -26,7 +26,7 @@ use actix_web::http::Method;
 use actix_web::web;
 use service_kit::server::{Role, Route};
 
-pub use authentication::BranchTokens;
+pub use authentication::BranchCertificates;
 pub use events::Streams;
 
 /// The operators' routes, each with the role that it asks for.
@@ -65,6 +65,8 @@ pub fn operators() -> Vec<Route> {
         Route::new(Method::DELETE, "/v1/branches/{branch}", Admin, || web::to(branches::remove)),
         Route::get("/v1/branches/{branch}/kit", Operator, || web::to(kit::kit)),
         Route::post("/v1/branches/{branch}/reports", Operator, || web::to(kit::take_reports)),
+        Route::post("/v1/branches/{branch}/deny", Admin, || web::to(branches::deny)),
+        Route::post("/v1/branches/{branch}/allow", Admin, || web::to(branches::allow)),
         Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
         Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),

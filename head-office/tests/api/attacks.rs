@@ -27,7 +27,7 @@ async fn csrf() {
         ("the token without an origin", bare().header("X-Filial-Csrf", &ann.csrf)),
         ("another session's token", bare().header("Origin", &own).header("X-Filial-Csrf", &ben.csrf)),
         ("another site with the token", bare().header("Origin", evil).header("X-Filial-Csrf", &ann.csrf)),
-        ("another port", bare().header("Origin", "http://127.0.0.1:1").header("X-Filial-Csrf", &ann.csrf)),
+        ("another port", bare().header("Origin", "https://127.0.0.1:1").header("X-Filial-Csrf", &ann.csrf)),
         ("a page without origin", bare().header("Origin", "null").header("X-Filial-Csrf", &ann.csrf)),
         (
             "a sister site",

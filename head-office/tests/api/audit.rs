@@ -147,13 +147,18 @@ async fn fleet(doer: &mut Doer) {
     let add = doer.admin(Method::POST, "/v1/branches", json!({ "name": "north" }));
     let added: Value = doer.one("POST /v1/branches", add).await.json().await.unwrap();
     let enrol = doer.office.machine(None).request(Method::POST, "/v1/enrol");
-    let enrol = enrol.json(&json!({ "join_token": added["join_token"] }));
+    let key = test_kit::BranchKey::generate().unwrap();
+    let enrol = enrol.json(&crate::support::tls::enrolment(added["join_token"].as_str(), &key));
     doer.one("POST /v1/enrol", async { enrol.send().await.unwrap() }).await;
     let body = json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
     let assign = doer.admin(Method::POST, "/v1/assignments", body);
     doer.one("POST /v1/assignments", assign).await;
     let unassign = doer.admin(Method::DELETE, "/v1/assignments/north/kiosk", Value::Null);
     doer.one("DELETE /v1/assignments/{branch}/{product}", unassign).await;
+    for what in ["deny", "allow"] {
+        let change = doer.admin(Method::POST, &format!("/v1/branches/north/{what}"), json!({ "reason": "a test" }));
+        doer.one(&format!("POST /v1/branches/{{branch}}/{what}"), change).await;
+    }
     let remove = doer.admin(Method::DELETE, "/v1/branches/north", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
     published(&doer.office, "kiosk", "3.0.0", "k1").await;

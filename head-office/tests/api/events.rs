@@ -58,7 +58,7 @@ async fn what_was_missed_is_replayed_and_what_was_seen_is_not() {
     // Also over a restart: nothing of it lives in memory.
     office.stop().await;
     office.resume().await;
-    let client = office.machine(Some(&branch.token));
+    let client = office.as_branch(&branch);
     let replayed = next(&mut stream(&client, Some(&seen)).await).await;
     assert!(replayed.id.unwrap().parse::<i64>().unwrap() > seen.parse::<i64>().unwrap());
     // An id that this database never gave, as after a restore: told to look at once.

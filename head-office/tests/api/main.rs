@@ -27,6 +27,7 @@ mod status;
 mod sync;
 mod table;
 mod terminals;
+mod tls;
 mod tokens;
 mod uploads;
 mod uploads_end;

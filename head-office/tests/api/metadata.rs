@@ -29,7 +29,7 @@ async fn assigned() -> (Office, Branch) {
 }
 
 fn machine(office: &Office, branch: &Branch) -> Machine {
-    Machine::new(&office.trust(), office.machine(Some(&branch.token)))
+    Machine::new(&office.trust(), office.as_branch(branch))
 }
 
 /// The plan as this machine takes it.
@@ -136,7 +136,7 @@ async fn metadata_is_renewed_well_before_its_end_and_shown_by_the_metrics() {
     office.resume().await;
     let after = read(&office);
     assert!(after.version(&RoleName::Derived) == before.version(&RoleName::Derived), "ten years last");
-    let token = office.machine(Some(&branch.token));
+    let token = office.as_branch(&branch);
     Machine::new(&office.trust(), token).update(office.clock.now()).await.unwrap();
 }
 
@@ -146,7 +146,7 @@ async fn what_was_published_before_there_were_signatures_is_signed_at_the_next_s
     let plan = verified(&office, &branch).await.unwrap();
     office.stop().await;
     office.resume().await;
-    let client = office.machine(Some(&branch.token));
+    let client = office.as_branch(&branch);
     wait_for("somebody to vouch for it", PATIENCE, async || {
         let mut machine = Machine::new(&office.trust(), client.clone());
         machine.update(begin()).await.map_err(|r| r.to_string())?;

@@ -60,7 +60,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     let index = Index::parse(&bytes, id).unwrap();
 
     // Signed metadata vouches for it, as a machine sees that knows nothing but the root.
-    let mut machine = Machine::new(&office.trust(), office.machine(Some(&branch.token)));
+    let mut machine = Machine::new(&office.trust(), office.as_branch(&branch));
     machine.update(begin()).await.unwrap();
     let trusted = machine.client.trusted().unwrap();
     trusted.check_step(&plan.steps[0], begin()).unwrap();

@@ -33,6 +33,8 @@ fn bodies() -> Vec<(&'static str, Value)> {
         ("POST /v1/releases/{id}/approve", json!({ "reason": "r" })),
         ("POST /v1/releases/{id}/withdraw", json!({ "reason": "r" })),
         ("POST /v1/branches", json!({ "name": "east" })),
+        ("POST /v1/branches/{branch}/deny", json!({ "reason": "r" })),
+        ("POST /v1/branches/{branch}/allow", json!({ "reason": "r" })),
         ("POST /v1/assignments", json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" })),
     ]
 }
@@ -42,7 +44,7 @@ fn lawful(path: &str) -> &'static [&'static str] {
     match path.split('/').nth(2).unwrap() {
         "tokens" => &["tokens"],
         "operators" | "password" | "session" => &["operators", "sessions"],
-        "branches" => &["branches"],
+        "branches" => &["branches", "events", "outbox"],
         "assignments" => &["assignments", "plans", "events", "outbox"],
         "releases" => &["releases", "assignments", "plans", "events", "outbox", "jobs"],
         "uploads" => &["releases"],
@@ -97,6 +99,7 @@ fn requests(office: &Office, document: &Value, text: &str) -> Vec<(String, Reque
     for (route, body) in bodies() {
         let (method, path) = route.split_once(' ').unwrap();
         let path = path.replace("{id}", "00000000-0000-4000-8000-000000000000").replace("{name}", "ann");
+        let path = path.replace("{branch}", "north");
         for body in attacked(&body, text) {
             let request = admin.request(Method::from_bytes(method.as_bytes()).unwrap(), &path).json(&body);
             all.push((format!("{route} {body}"), request));

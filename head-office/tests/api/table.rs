@@ -1,9 +1,12 @@
 //! A walk over both route tables: deny by default.
 
+use chrono::TimeDelta;
 use reqwest::Method;
+use service_kit::Clock as _;
 use service_kit::client::JsonClient;
 use service_kit::server::{Role, Route};
-
+use test_kit::Leaf;
+use trust::certificates::{Authority, Suffix, TlsKey, certificate_to_pem, request_from_pem};
 use wire::v1::operators::{NewToken, OperatorRole};
 
 use crate::support::people::new_token;
@@ -56,7 +59,7 @@ enum Wanted {
 }
 
 /// Everybody who may knock at the operators' listener.
-async fn knockers(office: &Office, branch: &str) -> Vec<Knocker> {
+async fn knockers(office: &Office) -> Vec<Knocker> {
     let made = async |operator: &str, days: u32| {
         let name = operator.parse().unwrap();
         let new = NewToken { operator: Some(name), days: Some(days), ..new_token("walk", OperatorRole::Admin) };
@@ -71,14 +74,13 @@ async fn knockers(office: &Office, branch: &str) -> Vec<Knocker> {
     let revoke = format!("/v1/tokens/{}", revoked.kept.id);
     assert_eq!(crate::support::status_of(&office.admin(), Method::DELETE, &revoke).await, 204);
     office.disable("gone", true).await;
-    office.clock.advance(chrono::TimeDelta::days(2));
+    office.clock.advance(TimeDelta::days(2));
     let mut all = vec![
         Knocker::nobody("stranger", None),
         Knocker::nobody("wrong token", Some("nobody-was-given-this".into())),
         Knocker::nobody("expired token", Some(expired.token)),
         Knocker::nobody("revoked token", Some(revoked.token)),
         Knocker::nobody("disabled", Some(gone.token)),
-        Knocker::nobody("branch", Some(branch.into())),
     ];
     let names = ["viewer", "operator", "release-manager", "admin"];
     for ((role, token), name) in TOKENS.into_iter().zip(names) {
@@ -93,8 +95,7 @@ async fn knockers(office: &Office, branch: &str) -> Vec<Knocker> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_refuses_whoever_its_role_does_not_name() {
     let mut office = Office::start().await;
-    let branch = office.branch("north", "k1", &[]).await;
-    let knockers = knockers(&office, &branch.token).await;
+    let knockers = knockers(&office).await;
     let heading: String = knockers.iter().map(|k| format!(" {:>15}", k.name)).collect();
     println!("{:<8}{:<38}{:<16}{heading}", "method", "operators' listener", "role");
     for route in head_office::app::operator_routes() {
@@ -105,7 +106,7 @@ async fn every_route_refuses_whoever_its_role_does_not_name() {
                 line += &format!(" {:>15}", "(in)");
                 continue;
             }
-            let client = crate::support::client(office.operators, knocker.bearer.as_deref());
+            let client = office.client(knocker.bearer.as_deref());
             let answered = status(&client, &route).await;
             line += &format!(" {answered:>15}");
             if route.role.is_open() {
@@ -121,26 +122,101 @@ async fn every_route_refuses_whoever_its_role_does_not_name() {
         }
         println!("{line}");
     }
-    machines(&office, &branch.token, &knockers).await;
+    machines(&office, &knockers).await;
     office.stop().await;
 }
 
-/// The same at the machines' listener, where no operator's token is known.
-async fn machines(office: &Office, branch: &str, knockers: &[Knocker]) {
-    println!("{:<8}{:<38}{:<16} {:>15} {:>15}", "method", "machines' listener", "role", "branch", "all others");
+/// What somebody with a certificate is answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Met {
+    /// The connection does not come about.
+    NoHandshake,
+    Status(u16),
+}
+
+/// Everybody with a certificate, and what closed routes answer; none: they let it in.
+async fn certified(office: &Office) -> Vec<(&'static str, JsonClient, Option<Met>)> {
+    let [north, denied, removed] = [
+        office.branch("north", "k1", &[]).await,
+        office.branch("denied", "k1", &[]).await,
+        office.branch("removed", "k1", &[]).await,
+    ];
+    let now = office.clock.now();
+    let of_removed = office.leaf(&removed);
+    let gone = "/v1/branches/removed?force=true";
+    office.admin().delete::<wire::v1::fleet::BranchRemoved>(gone).await.unwrap();
+    // Somebody else has the name since.
+    office.branch("removed", "k1", &[]).await;
+    let deny = serde_json::json!({ "reason": "stolen" });
+    office.admin().post::<_, wire::v1::fleet::Branch>("/v1/branches/denied/deny", &deny).await.unwrap();
+    let foreign = Authority::begin(Suffix::default(), TlsKey::generate().unwrap(), now).unwrap();
+    let request = request_from_pem(&north.key.request().unwrap()).unwrap();
+    let of_foreign = foreign.issue_branch(&request, &north.name, now).unwrap();
+    let of_foreign = north.key.leaf(&north.name, &certificate_to_pem(&of_foreign[0]), now).unwrap();
+    let expired = north.key.leaf(&north.name, &north.certificate, now - TimeDelta::days(100)).unwrap();
+    // What north's own authority says of others.
+    let neighbour = north.key.leaf(&"denied".parse().unwrap(), &north.certificate, now).unwrap();
+    let terminal = {
+        let chain = vec![trust::certificates::certificate_from_pem(&north.certificate).unwrap()];
+        let key = TlsKey::from_pem(&north.key.to_pem()).unwrap();
+        let authority = Authority::open(Suffix::default(), Some(north.name.clone()), chain, key).unwrap();
+        let key = TlsKey::generate().unwrap();
+        let till = "till-1".parse().unwrap();
+        Leaf { chain: authority.issue_terminal(&key.request().unwrap(), &till, now).unwrap(), key }
+    };
+    let (broken, status) = (Some(Met::NoHandshake), |status| Some(Met::Status(status)));
+    let all = [
+        ("branch", office.leaf(&north), None),
+        ("expired", expired, broken),
+        ("foreign", of_foreign, broken),
+        ("neighbour's", neighbour, broken),
+        ("terminal's", terminal, status(401)),
+        ("denied", office.leaf(&denied), status(403)),
+        ("removed", of_removed, status(403)),
+    ];
+    let line = office.line();
+    all.into_iter().map(|(name, leaf, met)| (name, line.client(office.machines, None, Some(&leaf)), met)).collect()
+}
+
+/// The same at the machines' listener, where no operator's token is known, and nobody by anything but a certificate.
+async fn machines(office: &Office, knockers: &[Knocker]) {
+    let certified = certified(office).await;
+    let heading: String = certified.iter().map(|(name, ..)| format!(" {name:>12}")).collect();
+    println!("{:<8}{:<38}{:<11} {:>12}{heading}", "method", "machines' listener", "role", "no certif.");
     for route in head_office::app::machine_routes() {
-        let own = status(&office.machine(Some(branch)), &route).await;
         let mut others = std::collections::BTreeSet::new();
-        for knocker in knockers.iter().filter(|k| k.name != "branch") {
+        for knocker in knockers {
             others.insert(status(&office.machine(knocker.bearer.as_deref()), &route).await);
         }
-        println!("{:<8}{:<38}{:<16} {own:>15} {others:>15?}", route.method.as_str(), route.path, route.role.as_str());
-        if route.role.is_open() {
-            assert!(![401, 403].contains(&own) || route.role == Role::JoinToken, "{route:?}");
-        } else {
-            assert_eq!(others.into_iter().collect::<Vec<_>>(), [401], "{route:?}");
-            assert!(![401, 405].contains(&own), "{route:?} for the branch: {own}");
+        let mut line = format!("{:<8}{:<38}{:<11} ", route.method.as_str(), route.path, route.role.as_str());
+        line += &format!("{:>12}", format!("{others:?}"));
+        let open = route.role.is_open();
+        assert!(open || others.into_iter().eq([401]), "{route:?}");
+        for (name, client, wanted) in &certified {
+            let method = Method::from_bytes(route.method.as_str().as_bytes()).unwrap();
+            let met = match client.request(method, &example(&route)).send().await {
+                Ok(answer) => Met::Status(answer.status().as_u16()),
+                Err(_) => Met::NoHandshake,
+            };
+            line += &format!(
+                " {:>12}",
+                match met {
+                    Met::Status(status) => status.to_string(),
+                    Met::NoHandshake => "no handshake".to_owned(),
+                }
+            );
+            match wanted {
+                Some(Met::NoHandshake) => assert_eq!(met, Met::NoHandshake, "{route:?} for {name}"),
+                // Enrolment and health are open to whoever may connect.
+                _ if open => assert!(![Met::NoHandshake, Met::Status(401)].contains(&met), "{route:?} for {name}"),
+                Some(status) => assert_eq!(met, *status, "{route:?} for {name}"),
+                None => {
+                    let out = [Met::NoHandshake, Met::Status(401), Met::Status(405)];
+                    assert!(!out.contains(&met), "{route:?} for {name}: {met:?}");
+                }
+            }
         }
+        println!("{line}");
     }
 }
 

@@ -31,7 +31,8 @@ async fn what_does_not_exist_or_cannot_be_read_is_refused() {
     assert_eq!(refusal(viewer.get::<Vec<Terminal>>("/v1/terminals?branch=NO").await), Code::BadRequest);
     assert_eq!(refusal(viewer.get::<Vec<Terminal>>("/v1/terminals?colour=red").await), Code::BadRequest);
     assert_eq!(status_of(&office.stranger(), Method::GET, "/v1/terminals").await, 401);
+    // A branch's certificate is nothing to the operators' listener: it asks for none.
     let branch = office.branch("north", "k1", &[]).await;
-    let at_operators = crate::support::client(office.operators, Some(&branch.token));
+    let at_operators = office.line().client(office.operators, None, Some(&office.leaf(&branch)));
     assert_eq!(refusal(at_operators.get::<Vec<Terminal>>("/v1/terminals").await), Code::Unauthenticated);
 }

@@ -9,7 +9,7 @@ use wire::v1::operators::{NewToken, OperatorRole, Token, TokenMade};
 
 use crate::refusal;
 use crate::support::people::{new_token, problem};
-use crate::support::{Office, client, count};
+use crate::support::{Office, count};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_shown_once_used_listed_and_revoked() {
@@ -30,7 +30,7 @@ async fn a_token_is_shown_once_used_listed_and_revoked() {
     for (role, status) in [(Role::ReleaseManager, 404), (Role::Operator, 204), (Role::Admin, 204)] {
         assert_eq!(crate::support::status_of(&office.as_role(role), Method::DELETE, &others).await, status, "{role:?}");
     }
-    let refused = client(office.operators, Some(&made.token)).get::<Token>("/v1/status").await.unwrap_err();
+    let refused = office.client(Some(&made.token)).get::<Token>("/v1/status").await.unwrap_err();
     assert!(refused.to_string().contains("was revoked on 2030-01-01"), "{refused}");
     assert_eq!(refusal(operator.get::<Vec<Token>>("/v1/tokens?operator=viewer").await), Code::Forbidden);
     let of_viewer: Vec<Token> = office.admin().get("/v1/tokens?operator=viewer").await.unwrap();
@@ -44,7 +44,7 @@ async fn a_token_expires_and_its_scope_binds() {
     let new = NewToken { scope, days: Some(2), ..new_token("ci", OperatorRole::ReleaseManager) };
     let made = office.token(Role::ReleaseManager, &new).await;
     assert_eq!(office.status_with(&made.token, Method::GET, "/v1/releases").await, 200);
-    let narrow = client(office.operators, Some(&made.token));
+    let narrow = office.client(Some(&made.token));
     assert_eq!(refusal(narrow.get::<Token>("/v1/branches").await), Code::OutOfScope);
     assert_eq!(refusal(narrow.post::<_, TokenMade>("/v1/tokens", &new).await), Code::OutOfScope);
     office.clock.advance(TimeDelta::days(2));
@@ -58,7 +58,7 @@ async fn a_token_that_makes_tokens_gives_only_what_it_has() {
     let office = Office::start().await;
     let scope = Some(vec!["tokens".to_owned(), "branches".to_owned()]);
     let new = NewToken { scope, days: Some(5), ..new_token("first", OperatorRole::Operator) };
-    let first = client(office.operators, Some(&office.token(Role::Admin, &new).await.token));
+    let first = office.client(Some(&office.token(Role::Admin, &new).await.token));
     let second: TokenMade = first.post("/v1/tokens", &new_token("second", OperatorRole::Viewer)).await.unwrap();
     assert_eq!(second.kept.scope.as_deref(), Some(&["branches".to_owned(), "tokens".to_owned()][..]));
     assert_eq!(second.kept.expires, crate::support::begin() + TimeDelta::days(5));
@@ -112,6 +112,6 @@ async fn logging_out_with_a_token_revokes_it() {
     let office = Office::start().await;
     let made = office.token(Role::Viewer, &new_token("t", OperatorRole::Viewer)).await;
     assert_eq!(office.status_with(&made.token, Method::DELETE, "/v1/session").await, 204);
-    let answer = client(office.operators, Some(&made.token)).request(Method::GET, "/v1/session").send().await.unwrap();
+    let answer = office.client(Some(&made.token)).request(Method::GET, "/v1/session").send().await.unwrap();
     assert_eq!(problem(answer).await.code, Code::Unauthenticated);
 }

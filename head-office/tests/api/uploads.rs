@@ -9,7 +9,7 @@ use wire::{Code, Problem};
 
 use crate::support::archive::noise;
 use crate::support::tus::{create, offset, patch, request, upload};
-use crate::support::{Office, PATIENCE, client, token_of};
+use crate::support::{Office, PATIENCE, token_of};
 
 pub async fn problem(answer: reqwest::Response) -> Code {
     let status = answer.status().as_u16();
@@ -110,7 +110,7 @@ async fn connections_that_break_anywhere_cost_only_what_did_not_arrive() {
     let mut office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);
     let proxy = FaultProxy::start(office.operators).await.unwrap();
-    let through_proxy = client(proxy.address(), Some(token_of(Role::ReleaseManager)));
+    let through_proxy = office.line().client(proxy.address(), Some(token_of(Role::ReleaseManager)), None);
     let bytes = noise(8_000_000, 3);
     let id = create(&manager, bytes.len()).await;
     let mut breaks = 0;

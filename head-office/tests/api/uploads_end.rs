@@ -23,7 +23,8 @@ const SENT: usize = 1_200_000;
 /// An upload and a chunk of it that stops in its middle and keeps silent, with the server writing it.
 async fn silent_writer(office: &Office, bytes: &[u8]) -> (Uuid, tokio::net::TcpStream) {
     let id = create(&office.as_role(Role::ReleaseManager), bytes.len()).await;
-    let stream = half_sent(office.operators, token_of(Role::ReleaseManager), id, 0, bytes, SENT).await;
+    let address = office.line().tunnel(office.operators, None);
+    let stream = half_sent(address, token_of(Role::ReleaseManager), id, 0, bytes, SENT).await;
     wait_for("the first part to be written", PATIENCE, async || match office.release(id).await.received_bytes {
         0 => Err("nothing was written"),
         _ => Ok(()),

@@ -16,10 +16,23 @@ pub fn cases(world: &World) -> Vec<Case> {
     let (long, endless) = ("x".repeat(100_000), "x".repeat(1 << 20));
     let two = [&*format!("Authorization: Bearer {admin}"), "Authorization: Bearer other"];
     let enrol = |name, token: &str, code, says: &str| {
-        let body = json!({ "join_token": token }).to_string();
+        let body = json!({ "join_token": token, "certificate_request": world.request }).to_string();
         Case::new(name, Side::Machines, request(None, "POST /v1/enrol", &[JSON], body), code, says)
     };
-    let terminal = json!({ "join_token": world.expired, "terminal": facts("till-9", "k1") }).to_string();
+    let terminal = json!({ "join_token": world.expired, "certificate_request": world.request,
+        "terminal": facts("till-9", "k1") });
+    let certified = |name, request: &str, says: &str| {
+        let body = json!({ "join_token": world.expired, "certificate_request": request }).to_string();
+        let request = crate::world::request(None, "POST /v1/enrol", &[JSON], body);
+        Case::new(name, Side::Machines, request, Code::CertificateRequest, says)
+    };
+    // Its last letters are the end of the signature.
+    let spoiled = {
+        let at = world.request.trim_end().rfind("\n-----END").unwrap() - 12;
+        let other = if &world.request[at..=at] == "A" { "B" } else { "A" };
+        format!("{}{other}{}", &world.request[..at], &world.request[at + 1..])
+    };
+    let forged = world.request.replace("REQUEST", "CERTIFICATE");
     let at_machines = |name, token: &str, says: &str| {
         let request = request(Some(token), "GET /v1/sync", &[], "");
         Case::new(name, Side::Machines, request, Code::Unauthenticated, says)
@@ -54,12 +67,12 @@ pub fn cases(world: &World) -> Vec<Case> {
         Case::new(
             "a branch among people",
             Side::People,
-            request(Some(&world.north), "GET /v1/branches", &[], ""),
+            request(Some(&world.used), "GET /v1/branches", &[], ""),
             Code::Unauthenticated,
             "Nobody was given",
         ),
-        at_machines("an administrator among machines", admin, "Nobody was given"),
-        at_machines("a join token as a bearer token", &world.used, "Nobody was given"),
+        at_machines("an administrator among machines", admin, "none was presented"),
+        at_machines("a join token as a bearer token", &world.used, "none was presented"),
         world.people(
             "a viewer who adds a branch",
             Role::Viewer,
@@ -78,14 +91,25 @@ pub fn cases(world: &World) -> Vec<Case> {
             Code::Forbidden,
             "release-manager",
         ),
-        enrol("a join token used twice", &world.used, Code::JoinRefused, "was used"),
-        enrol("a join token too late", &world.expired, Code::JoinRefused, "has expired"),
-        enrol("a bearer token as a join token", &world.east, Code::JoinRefused, "unknown"),
+        enrol("a join token used twice", &world.used, Code::JoinUsed, "was used on 2030-"),
+        enrol("a join token too late", &world.expired, Code::JoinExpired, "is over"),
+        enrol("an administrator's token as a join token", admin, Code::JoinRefused, "unknown"),
+        certified("no request", "", "no certificate request"),
+        certified("a request under another name", &forged, "no certificate request"),
+        certified("a request of 100 kB", &"x".repeat(100_000), "no certificate request"),
+        certified("a request that its key did not sign", &spoiled, "is refused"),
+        Case::new(
+            "a key that never enrolled",
+            Side::Machines,
+            request(None, "POST /v1/enrol", &[JSON], json!({ "certificate_request": world.request }).to_string()),
+            Code::JoinRefused,
+            "No branch server enrolled with this key",
+        ),
         enrol("a join token of 900 kB", &"x".repeat(900_000), Code::JoinRefused, "unknown"),
         Case::new(
             "a terminal at head office",
             Side::Machines,
-            request(None, "POST /v1/enrol", &[JSON], terminal),
+            request(None, "POST /v1/enrol", &[JSON], terminal.to_string()),
             Code::BadField,
             "terminal",
         ),

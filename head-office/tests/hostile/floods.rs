@@ -19,13 +19,14 @@ use crate::world::{Case, JSON, Side, World, request};
 async fn a_request_that_does_not_come_is_given_up() {
     let world = World::with(|s| s.limits.request = Duration::from_secs(2)).await;
     let half = ["Content-Length: 1000", JSON];
+    let anybody = Side::Machines;
     let slow = [
-        ("half a body", request(None, "POST /v1/enrol", &half, "{"), "body did not arrive in time"),
-        ("half a body of a branch", request(Some(&world.north), "POST /v1/reports", &half, "{"), "body did not arrive"),
-        ("half a head", RawRequest::bytes("POST /v1/enrol HTTP/1.1\r\nHost:"), "head of the request did not arrive"),
-        ("nothing at all", RawRequest::bytes("G"), "head of the request did not arrive"),
+        ("half a body", anybody, request(None, "POST /v1/enrol", &half, "{"), "body did not arrive in time"),
+        ("half a body of a branch", Side::North, request(None, "POST /v1/reports", &half, "{"), "body did not arrive"),
+        ("half a head", anybody, RawRequest::bytes("POST /v1/enrol HTTP/1.1\r\nHost:"), "head of the request did not"),
+        ("nothing at all", anybody, RawRequest::bytes("G"), "head of the request did not arrive"),
     ];
-    let cases = slow.map(|(name, request, says)| Case::new(name, Side::Machines, request, Code::Timeout, says));
+    let cases = slow.map(|(name, side, request, says)| Case::new(name, side, request, Code::Timeout, says));
     super::run(&world, cases.into()).await;
 }
 
@@ -56,7 +57,7 @@ async fn join_tokens_cannot_be_tried_without_end() {
     let world = World::start().await;
     let before = world.snapshot().await;
     let guess = |n: u32| {
-        let body = json!({ "join_token": format!("join-{n}") }).to_string();
+        let body = json!({ "join_token": format!("join-{n}"), "certificate_request": world.request }).to_string();
         request(None, "POST /v1/enrol", &[JSON], body)
     };
     let mut refused = 0;
@@ -76,7 +77,7 @@ async fn join_tokens_cannot_be_tried_without_end() {
 async fn hundreds_of_event_streams_of_one_branch_are_not_opened() {
     let world = World::start().await;
     let before = world.snapshot().await;
-    let client = world.office.machine(Some(&world.north));
+    let client = world.north.client.clone();
     let mut open = Vec::new();
     let mut refused = 0;
     for _ in 0..200 {
@@ -101,7 +102,7 @@ fn seen(terminal: &str) -> Vec<Numbered> {
 #[tokio::test(flavor = "multi_thread")]
 async fn numberings_without_end_are_forgotten() {
     let world = World::start().await;
-    let client = world.office.machine(Some(&world.north));
+    let client = world.north.client.clone();
     let before = world.snapshot().await;
     let post = async |reports| {
         let batch = Batch { epoch: Uuid::new_v4(), reports };
@@ -121,7 +122,7 @@ async fn numberings_without_end_are_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_branch_invents_is_passed_over() {
     let world = World::start().await;
-    let client = world.office.machine(Some(&world.north));
+    let client = world.north.client.clone();
     let mut before = world.snapshot().await;
     let at = begin();
     let running = Report::Running {

@@ -5,7 +5,7 @@ use service_kit::server::Role;
 use uuid::Uuid;
 use wire::Code;
 
-use crate::world::{Case, JSON, World};
+use crate::world::{Case, JSON, Side, World};
 
 const TUS: &str = "Tus-Resumable: 1.0.0";
 const CHUNK: &str = "Content-Type: application/offset+octet-stream";
@@ -110,8 +110,9 @@ pub fn cases(world: &World) -> Vec<Case> {
         get("another's torrent", wire::v1::paths::artifact_torrent(&unplanned), Code::NotInYourPlan, "branch north"),
         get("another's manifest", wire::v1::paths::manifest(&manifest), Code::NotInYourPlan, &manifest.to_string()),
         Case {
+            to: Side::East,
             request: crate::world::request(
-                Some(&world.east),
+                None,
                 &format!("GET {}", wire::v1::paths::artifact_index(&world.planned.sha256)),
                 &[],
                 "",

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 
 use chrono::TimeDelta;
 use head_office::Settings;
+use service_kit::Secret;
 use service_kit::server::Role;
-use test_kit::{RawAnswer, RawRequest, Snapshot, snapshot};
+use test_kit::{BranchKey, RawAnswer, RawRequest, Snapshot, snapshot};
+use trust::certificates::JoinToken;
 use uuid::Uuid;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::ArtifactRef;
 use wire::{Code, Problem};
 
-use crate::support::{Office, published, token_of, tus};
+use crate::support::tls::try_enrol;
+use crate::support::{Branch, Office, published, token_of, tus};
 
 /// When somebody was last heard: every authenticated request may change that.
 const PASSING: [&str; 5] = ["last_used", "last_heard", "heard_at", "touched_at", "changed_at"];
@@ -20,7 +23,12 @@ const PASSING: [&str; 5] = ["last_used", "last_heard", "heard_at", "touched_at",
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     People,
+    /// Without a certificate.
     Machines,
+    /// With that of branch north.
+    North,
+    /// With that of branch east.
+    East,
 }
 
 /// One request and the refusal that it must get.
@@ -55,12 +63,14 @@ impl Case {
 
 pub struct World {
     pub office: Office,
-    /// The bearer tokens of two branches.
-    pub north: String,
-    pub east: String,
+    /// Branch north, and where plain TCP gets to each [`Side`].
+    pub north: Branch,
+    doors: [SocketAddr; 4],
     /// Join tokens: used by a branch, of a branch that waited too long.
     pub used: String,
     pub expired: String,
+    /// A request for a certificate of a key that nobody knows.
+    pub request: String,
     /// Assigned to north, and published without being assigned.
     pub planned: ArtifactRef,
     pub unplanned: ArtifactRef,
@@ -80,8 +90,8 @@ impl World {
         let expired = office.add_branch("late").await.join_token;
         office.clock.advance(TimeDelta::hours(73));
         let added = office.add_branch("south").await;
-        let enrol = wire::v1::sync::EnrolRequest { join_token: added.join_token.clone(), terminal: None };
-        office.machine(None).post::<_, wire::v1::sync::EnrolResponse>("/v1/enrol", &enrol).await.unwrap();
+        let key = BranchKey::generate().unwrap();
+        try_enrol(&office.machine(None), Some(&added.join_token), &key).await.unwrap();
         let north = office.branch("north", "k1", &["till-1"]).await;
         let east = office.branch("east", "k1", &["till-1"]).await;
         let body = serde_json::json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
@@ -89,15 +99,23 @@ impl World {
         let manager = office.as_role(Role::ReleaseManager);
         let upload = tus::create(&manager, 1000).await;
         assert_eq!(tus::patch(&manager, upload, 0, &[7; 10]).await.status(), 204);
-        let (north, east, used) = (north.token, east.token, added.join_token);
-        Self { office, north, east, used, expired, planned, unplanned, upload }
+        let secret = |token: &str| JoinToken::parse(&Secret::new(token)).unwrap().secret.expose().to_owned();
+        let (used, expired) = (secret(&added.join_token), secret(&expired));
+        let request = BranchKey::generate().unwrap().request().unwrap();
+        let line = office.line();
+        let at_machines = |own| line.tunnel(office.machines, own);
+        let (of_north, of_east) = (office.leaf(&north), office.leaf(&east));
+        let doors = [
+            line.tunnel(office.operators, None),
+            at_machines(None),
+            at_machines(Some(&of_north)),
+            at_machines(Some(&of_east)),
+        ];
+        Self { office, north, doors, used, expired, request, planned, unplanned, upload }
     }
 
     pub fn address(&self, side: Side) -> SocketAddr {
-        match side {
-            Side::People => self.office.operators,
-            Side::Machines => self.office.machines,
-        }
+        self.doors[side as usize]
     }
 
     pub async fn snapshot(&self) -> Snapshot {
@@ -130,7 +148,7 @@ impl World {
         code: Code,
         says: impl Into<String>,
     ) -> Case {
-        Case::new(name, Side::Machines, request(Some(&self.north), line, headers, body), code, says)
+        Case::new(name, Side::North, request(None, line, headers, body), code, says)
     }
 }
 

@@ -10,9 +10,10 @@ use service_kit::Secret;
 use service_kit::client::JsonClient;
 
 use crate::support::daemons::Daemons;
+use crate::support::empty_database;
 use crate::support::people::{COOKIE, PASSWORD, set_cookie};
 use crate::support::program::Program;
-use crate::support::{client, empty_database};
+use crate::support::tls::try_enrol;
 
 const NEW: &str = "another horse another battery";
 const WRONG: &str = "this is mistyped entirely";
@@ -71,7 +72,7 @@ async fn there_is_one_first_admin_and_no_default_password() {
     let mut program = program;
     program.launch();
     program.wait_until_it_answers().await;
-    let anybody = client(program.address, None);
+    let anybody = program.stranger();
     assert_eq!(log_in(&anybody, "ann", PASSWORD).await.status(), 200);
     let admin = anybody.with_token(Secret::new(kept.trim()));
     let audit: Value = admin.get("/v1/audit?after=0").await.unwrap();
@@ -93,7 +94,7 @@ async fn no_secret_is_in_a_log_however_much_is_logged() {
     );
     program.launch();
     program.wait_until_it_answers().await;
-    let anybody = client(program.address, None);
+    let anybody = program.stranger();
     let first = std::fs::read_to_string(&file).unwrap().trim().to_owned();
     let admin = anybody.with_token(Secret::new(first.clone()));
     assert_eq!(log_in(&anybody, "ann", WRONG).await.status(), 401);
@@ -102,7 +103,7 @@ async fn no_secret_is_in_a_log_however_much_is_logged() {
     let cookie = set_cookie(&response).0;
     let csrf = response.json::<Value>().await.unwrap()["csrf_token"].as_str().unwrap().to_owned();
     let request = anybody.request(Method::PUT, "/v1/password").header("Cookie", format!("{COOKIE}={cookie}"));
-    let request = request.header("Origin", format!("http://{}", program.address)).header("X-Filial-Csrf", &csrf);
+    let request = request.header("Origin", anybody.base_url()).header("X-Filial-Csrf", &csrf);
     let changed = request.json(&json!({ "current": PASSWORD, "new": NEW })).send().await.unwrap();
     assert_eq!(changed.status(), 204);
     let token: Value = admin.post("/v1/tokens", &json!({ "name": "t", "role": "viewer" })).await.unwrap();
@@ -113,25 +114,15 @@ async fn no_secret_is_in_a_log_however_much_is_logged() {
     admin.post::<_, Value>("/v1/operators", &operator).await.unwrap();
     let branch: Value = admin.post("/v1/branches", &json!({ "name": "north" })).await.unwrap();
     let join = branch["join_token"].as_str().unwrap().to_owned();
-    let enrolled: Value = program.machines.post("/v1/enrol", &json!({ "join_token": join })).await.unwrap();
-    let identity = enrolled["token"].as_str().unwrap().to_owned();
+    try_enrol(&program.machines, Some(&join), &test_kit::BranchKey::generate().unwrap()).await.unwrap();
+    let key = std::fs::read_to_string(program.dir.path().join("state/tls/authority-key.pem")).unwrap();
+    let key = key.lines().nth(1).unwrap().to_owned();
 
     let log = program.log() + &said(&made) + &String::from_utf8_lossy(&made.stdout);
     assert!(log.contains("logged in") && log.contains("a log-in was refused") && log.contains("branch enrolled"));
     assert!(log.contains("DEBUG"), "as much is logged as can be");
-    let secrets = [
-        PASSWORD,
-        NEW,
-        WRONG,
-        "the fields were mistaken",
-        &first,
-        &cookie,
-        &csrf,
-        &token,
-        &join,
-        &identity,
-        "$argon2id",
-    ];
+    let secrets =
+        [PASSWORD, NEW, WRONG, "the fields were mistaken", &first, &cookie, &csrf, &token, &join, &key, "$argon2id"];
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} is in the log");
     }

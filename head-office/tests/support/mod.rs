@@ -7,6 +7,7 @@ pub mod daemons;
 pub mod disk;
 pub mod people;
 pub mod program;
+pub mod tls;
 pub mod trust;
 pub mod tus;
 
@@ -20,25 +21,28 @@ use artifact::EncodeOptions;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, ReleaseState};
 use head_office::config::{
-    AccessSettings, EncodeSettings, PlanSettings, Settings, Signing, StoreSettings, TrackerSettings, UploadSettings,
+    AccessSettings, EncodeSettings, PlanSettings, Settings, Signing, StoreSettings, TlsSettings, TrackerSettings,
+    UploadSettings,
 };
 use head_office::{Deps, start};
 use reqwest::Method;
-use service_kit::client::{JsonClient, Timeouts};
+use service_kit::client::JsonClient;
 use service_kit::database::{DatabaseSettings, Pool, RunnerSettings, connect, connection};
 use service_kit::server::{Limits, Role};
 use service_kit::telemetry::TelemetrySettings;
-use service_kit::{FixedClock, Secret, Shutdown, token};
+use service_kit::{Clock as _, FixedClock, Shutdown, token};
 use swarm::{AccessListSettings, Engine, Reload, TransmissionEngine, TransmissionSettings};
 use tempfile::TempDir;
-use test_kit::{TestDatabase, free_port, wait_for};
+use test_kit::{BranchKey, Leaf, TestDatabase, free_port, wait_for};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use wire::v1::fleet::BranchAdded;
 use wire::v1::operators::Token;
 use wire::v1::releases::Release;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
-use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
+use wire::v1::sync::TerminalFacts;
+
+use tls::{Line, try_enrol};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -191,7 +195,17 @@ impl Office {
 
     /// As a person with this role.
     pub fn as_role(&self, role: Role) -> JsonClient {
-        client(self.operators, Some(token_of(role)))
+        self.client(Some(token_of(role)))
+    }
+
+    /// At the operators' listener with this token or none.
+    pub fn client(&self, token: Option<&str>) -> JsonClient {
+        self.line().client(self.operators, token, None)
+    }
+
+    /// How it is spoken to.
+    pub fn line(&self) -> Line {
+        Line::new(&self.settings.tls.folder, self.clock.clone())
     }
 
     pub fn admin(&self) -> JsonClient {
@@ -200,12 +214,22 @@ impl Office {
 
     /// At the operators' listener without a token.
     pub fn stranger(&self) -> JsonClient {
-        client(self.operators, None)
+        self.client(None)
     }
 
-    /// At the machines' listener with this token or none.
+    /// At the machines' listener without a certificate, with this token or none.
     pub fn machine(&self, token: Option<&str>) -> JsonClient {
-        client(self.machines, token)
+        self.line().client(self.machines, token, None)
+    }
+
+    /// At the machines' listener with a fresh certificate of this branch.
+    pub fn as_branch(&self, branch: &Branch) -> JsonClient {
+        self.line().client(self.machines, None, Some(&self.leaf(branch)))
+    }
+
+    /// A fresh certificate of this branch.
+    pub fn leaf(&self, branch: &Branch) -> Leaf {
+        branch.key.leaf(&branch.name, &branch.certificate, self.clock.now()).unwrap()
     }
 
     pub async fn add_branch(&self, name: &str) -> BranchAdded {
@@ -215,10 +239,11 @@ impl Office {
     /// Adds a branch, enrols its server and gives it terminals of one model.
     pub async fn branch(&self, name: &str, model: &str, terminals: &[&str]) -> Branch {
         let added = self.add_branch(name).await;
-        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
-        let answer: EnrolResponse = self.machine(None).post("/v1/enrol", &enrol).await.unwrap();
-        let client = self.machine(Some(&answer.token));
-        let mut branch = Branch { name: answer.branch, token: answer.token, client, epoch: Uuid::new_v4(), seq: 0 };
+        let (key, machines) = (BranchKey::generate().unwrap(), self.machine(None));
+        let answer = try_enrol(&machines, Some(&added.join_token), &key).await.unwrap();
+        let (name, certificate) = (answer.branch, answer.certificate);
+        let mut branch = Branch { name, key, certificate, client: machines, epoch: Uuid::new_v4(), seq: 0 };
+        branch.client = self.as_branch(&branch);
         branch.store(1 << 30, 1 << 30).await;
         for terminal in terminals {
             branch.seen(terminal, model).await;
@@ -254,7 +279,9 @@ impl Drop for Office {
 /// A branch server, as far as head office sees it.
 pub struct Branch {
     pub name: BranchName,
-    pub token: String,
+    pub key: BranchKey,
+    /// Its intermediate, in PEM.
+    pub certificate: String,
     pub client: JsonClient,
     pub epoch: Uuid,
     pub seq: u64,
@@ -294,10 +321,6 @@ pub fn facts(terminal: &str, model: &str) -> TerminalFacts {
     }
 }
 
-pub fn client(address: SocketAddr, token: Option<&str>) -> JsonClient {
-    JsonClient::new(&format!("http://{address}"), token.map(Secret::new), Timeouts::default()).unwrap()
-}
-
 /// The status of a bare request.
 pub async fn status_of(client: &JsonClient, method: Method, path: &str) -> u16 {
     client.request(method, path).send().await.unwrap().status().as_u16()
@@ -314,6 +337,7 @@ pub fn settings(dir: &Path, database: &str) -> Settings {
             token_days: 366,
         },
         machines_listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: TlsSettings { folder: dir.join("state/tls"), public: None },
         limits: Limits::default(),
         database: DatabaseSettings::new(database),
         store: StoreSettings {

@@ -14,6 +14,7 @@ pub const COOKIE: &str = "__Host-filial-head-office";
 /// A browser with a session.
 #[derive(Clone)]
 pub struct Browser {
+    http: reqwest::Client,
     pub origin: String,
     pub cookie: String,
     pub csrf: String,
@@ -27,8 +28,9 @@ impl Browser {
 
     /// With the cookie, and nothing that proves where it comes from.
     pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        http.request(method, format!("{}{path}", self.origin)).header("Cookie", format!("{COOKIE}={}", self.cookie))
+        self.http
+            .request(method, format!("{}{path}", self.origin))
+            .header("Cookie", format!("{COOKIE}={}", self.cookie))
     }
 
     pub async fn status(&self, method: Method, path: &str) -> u16 {
@@ -51,7 +53,7 @@ pub fn set_cookie(response: &Response) -> (String, String) {
 
 impl Office {
     pub fn origin(&self) -> String {
-        format!("http://{}", self.operators)
+        format!("https://{}", self.operators)
     }
 
     /// Adds a person.
@@ -72,7 +74,9 @@ impl Office {
         let cookie = set_cookie(&response).0;
         let answer: LoggedIn = response.json().await.unwrap();
         assert_eq!(answer.name.as_str(), name);
-        Browser { origin: self.origin(), cookie, csrf: answer.csrf_token }
+        let tls = self.line().config(None);
+        let http = reqwest::Client::builder().no_proxy().use_preconfigured_tls(tls).build().unwrap();
+        Browser { http, origin: self.origin(), cookie, csrf: answer.csrf_token }
     }
 
     /// A token made by the service that has this role.
@@ -94,7 +98,7 @@ impl Office {
 
     /// The status that a route answers to a token.
     pub async fn status_with(&self, token: &str, method: Method, path: &str) -> u16 {
-        status_of(&super::client(self.operators, Some(token)), method, path).await
+        status_of(&self.client(Some(token)), method, path).await
     }
 }
 

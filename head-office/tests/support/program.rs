@@ -2,21 +2,23 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use artifact::{EncodeOptions, FileRange, PayloadId};
+use head_office::config::TlsSettings;
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use service_kit::client::JsonClient;
 use service_kit::server::Role;
 use service_kit::{Clock as _, SystemClock};
 use tempfile::TempDir;
-use test_kit::{Daemon, free_port, wait_for};
+use test_kit::{BranchKey, Daemon, free_port, wait_for};
 use uuid::Uuid;
 use wire::v1::releases::Release;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
-use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use super::daemons::Daemons;
+use super::tls::{Line, try_enrol};
 use super::{PATIENCE, facts, token_of};
 
 pub const SEGMENT: u32 = 65_536;
@@ -26,7 +28,10 @@ pub const LEVEL: i32 = 19;
 pub struct Program {
     pub dir: TempDir,
     pub store: PathBuf,
+    /// Where its operators' listener answers plain TCP, carried over TLS.
     pub address: SocketAddr,
+    line: Line,
+    ports: [u16; 2],
     pub running: Option<Daemon>,
     pub operators: JsonClient,
     pub machines: JsonClient,
@@ -67,16 +72,26 @@ impl Program {
             daemons.pid_file(),
         );
         file("config.toml", &config);
-        let at = |port: u16, token| super::client(([127, 0, 0, 1], port).into(), token);
-        let address = ([127, 0, 0, 1], operators).into();
+        // As at its first start, so that it is known before it runs.
+        let settings = TlsSettings { folder: dir.path().join("state/tls"), public: None };
+        head_office::tls::authority(&settings, SystemClock.now()).unwrap();
+        let line = Line::new(&settings.folder, Arc::new(SystemClock));
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             dir,
             store,
-            address,
+            address: line.tunnel(at(operators), None),
             running: None,
-            operators: at(operators, Some(token_of(Role::Admin))),
-            machines: at(machines, None),
+            operators: line.client(at(operators), Some(token_of(Role::Admin)), None),
+            machines: line.client(at(machines), None, None),
+            line,
+            ports: [operators, machines],
         }
+    }
+
+    /// At the operators' listener without a token.
+    pub fn stranger(&self) -> JsonClient {
+        self.line.client(([127, 0, 0, 1], self.ports[0]).into(), None, None)
     }
 
     pub fn launch(&mut self) {
@@ -119,9 +134,10 @@ impl Program {
     pub async fn enrol(&self) {
         let body = serde_json::json!({ "name": "north" });
         let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
-        let enrol = EnrolRequest { join_token: added.join_token, terminal: None };
-        let answer: EnrolResponse = self.machines.post("/v1/enrol", &enrol).await.unwrap();
-        let branch = self.machines.with_token(service_kit::Secret::new(answer.token));
+        let key = BranchKey::generate().unwrap();
+        let answer = try_enrol(&self.machines, Some(&added.join_token), &key).await.unwrap();
+        let leaf = key.leaf(&answer.branch, &answer.certificate, SystemClock.now()).unwrap();
+        let branch = self.line.client(([127, 0, 0, 1], self.ports[1]).into(), None, Some(&leaf));
         let seen = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
         let store = Report::Store { capacity_bytes: 1 << 30, free_bytes: 1 << 30, held_bytes: 0 };
         let numbered = |(seq, report)| Numbered { seq, at: super::begin(), report };

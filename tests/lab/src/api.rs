@@ -1,11 +1,15 @@
 //! A thin client of the programs' operator APIs: what the lab asks, bounded in time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_types::{BranchName, ProductName, TerminalRef, Version};
+use chrono::DateTime;
+use fleet_types::{BranchName, Digest, ProductName, TerminalRef, Version};
 use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service_kit::SystemClock;
+use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, nobody_denied};
 use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, PlanIssued, Terminal};
 use wire::v1::paths;
 use wire::v1::releases::Release;
@@ -18,23 +22,33 @@ use crate::error::LabError;
 pub struct Api {
     base: String,
     token: String,
+    /// By what head office is known; a branch server's console is on plain HTTP.
+    authority: Option<Digest>,
     client: Client,
 }
 
 impl Api {
-    pub(crate) fn new(base: String, token: String) -> Result<Self, LabError> {
+    pub(crate) fn new(base: String, token: String, authority: Option<Digest>) -> Result<Self, LabError> {
+        let fail = |why: String| LabError::Api { method: "GET", url: base.clone(), why };
+        let mut client = Client::builder();
+        if let Some(pinned) = authority {
+            let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
+            let (suffix, anchor) = (Suffix::default(), Anchor::Pinned(pinned));
+            let tls = client_config(None, anchor, suffix, Identity::HeadOffice, nobody_denied(), time);
+            client = client.use_preconfigured_tls(tls.map_err(|e| fail(e.to_string()))?);
+        }
         // Links are cut on purpose here: no call may hang on a dead connection, and none is kept for later.
-        let client = Client::builder()
+        let client = client
             .no_proxy()
             .timeout(Duration::from_secs(20))
             .connect_timeout(Duration::from_secs(3))
             .pool_max_idle_per_host(0)
             .build();
-        let client = client.map_err(|e| LabError::Api { method: "GET", url: base.clone(), why: chain(&e) })?;
-        Ok(Self { base, token, client })
+        let client = client.map_err(|e| fail(chain(&e)))?;
+        Ok(Self { base, token, authority, client })
     }
 
-    /// The address, such as `http://198.18.0.2:7001`.
+    /// The address, such as `https://198.18.0.2:7001`.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -42,6 +56,11 @@ impl Api {
     /// The bearer token.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The fingerprint of the authority by which head office is known; none for a branch server.
+    pub fn authority(&self) -> Option<Digest> {
+        self.authority
     }
 
     /// GET a path as JSON.

@@ -144,7 +144,7 @@ impl Lab {
     /// # Errors
     /// There is no such branch.
     pub fn branch_api(&self, branch: &BranchName) -> Result<Api, LabError> {
-        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned())
+        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned(), None)
     }
 
     /// The file that holds the administrator's token.

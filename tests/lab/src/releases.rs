@@ -103,7 +103,9 @@ impl Lab {
     /// How `filial` is told about head office.
     pub fn filial_access(&self) -> Vec<String> {
         let token = self.admin_token_file().display().to_string();
-        vec!["--server".into(), self.api.base().to_owned(), "--token-file".into(), token]
+        let mut access = vec!["--server".into(), self.api.base().to_owned(), "--token-file".into(), token];
+        access.extend(self.api.authority().into_iter().flat_map(|a| ["--authority".to_owned(), a.to_string()]));
+        access
     }
 
     /// Packs an update archive with `filial release pack`; returns its path.

@@ -72,7 +72,8 @@ impl Site {
     }
 
     pub(crate) fn operators_url(&self) -> String {
-        format!("http://{}:{}", self.management, self.operators_port())
+        let scheme = if self.number == 0 { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.management, self.operators_port())
     }
 
     /// The branch server's token for terminals: made by it, copied to terminals by a person.
@@ -169,7 +170,7 @@ impl Site {
     /// A branch server's configuration.
     pub(crate) fn branch_server(&self, cluster: &Cluster, options: &LabOptions) -> Result<Recipe, LabError> {
         let own = format!(
-            "\n[head_office]\nurl = \"http://{}:7002\"\njoin_token_file = {:?}\n\n[terminals]\njoin_token_file = {:?}\n\n\
+            "\n[head_office]\nurl = \"https://{}:7002\"\njoin_token_file = {:?}\n\n[terminals]\njoin_token_file = {:?}\n\n\
              [trust]\nroot = {:?}\n\n[tracker]\nlan_announce_url = {:?}\n{}",
             Net::head_office_wan_address(),
             self.join_token(),

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fleet_types::{BranchName, Slot, TerminalRef};
+use fleet_types::{BranchName, Digest, ParseHexError, Slot, TerminalRef};
 
 use crate::api::Api;
 use crate::claim::Claim;
@@ -102,7 +102,7 @@ async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
     };
     let lab = Lab {
         // Its token comes with the first admin.
-        api: Api::new(head_office.operators_url(), String::new())?,
+        api: Api::new(head_office.operators_url(), String::new(), None)?,
         processes: Processes::new(
             &folder.join("logs"),
             if options.clocks { Some(Clocks::new(&folder.join("clocks"))?) } else { None },
@@ -250,15 +250,18 @@ impl Lab {
         Ok(())
     }
 
-    /// As the person does who sets head office up: its first admin, with a token. The branches' consoles know the same one.
+    /// As the person does who sets head office up: by what it is known, and its first admin, with a token. The branches' consoles know the same one.
     async fn bootstrap(&mut self, cluster: &Cluster) -> Result<(), LabError> {
         let recipe = self.head_office.head_office(cluster, &self.options)?;
         let path = self.head_office.admin_token();
+        let said = Tool::new(&recipe.program).args(&recipe.args).arg("authority").run_async().await?;
+        let bad = |e: ParseHexError| LabError::Content { path: path.clone(), why: format!("{said:?}: {e}") };
+        let authority: Digest = said.trim().parse().map_err(bad)?;
         let tool =
             Tool::new(recipe.program).args(recipe.args).args(["bootstrap", "--name", "lab", "--token-days", "366"]);
         tool.arg("--token-file").arg(&path).run_async().await?;
         let token = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
-        self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned())?;
+        self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned(), Some(authority))?;
         self.branches.iter().try_for_each(|(_, site)| site.write_operator_token(self.api.token()))
     }
 

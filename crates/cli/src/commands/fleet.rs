@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
-use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, BranchRemoved, PlanIssued, Terminal, TerminalPackage};
+use wire::v1::fleet::{
+    AddBranch, Assign, Branch, BranchAdded, BranchRemoved, DenyBranch, PlanIssued, Terminal, TerminalPackage,
+};
 use wire::v1::paths;
 
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
@@ -45,6 +47,16 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
                 )
             })
         }
+        BranchCommand::Deny { branch, reason } => {
+            let path = paths::branch_deny(&branch);
+            let denied: Branch = block_on(async { Ok(server.post(&path, &DenyBranch { reason }).await?) })?;
+            answer(global.json, &denied, |b| format!("The server of branch {} is refused from now on.", b.name))
+        }
+        BranchCommand::Allow { branch, reason } => {
+            let path = paths::branch_allow(&branch);
+            let allowed: Branch = block_on(async { Ok(server.post(&path, &DenyBranch { reason }).await?) })?;
+            answer(global.json, &allowed, |b| format!("The server of branch {} is let in again.", b.name))
+        }
     }
 }
 
@@ -78,7 +90,11 @@ fn branch_list(branches: &[Branch], now: DateTime<Utc>) -> String {
             let length = b.artifacts.iter().map(|a| a.length).sum();
             [
                 b.name.to_string(),
-                if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() },
+                match b {
+                    Branch { denied: Some(_), .. } => "denied".to_owned(),
+                    Branch { enrolled: true, .. } => age_or_never(now, b.last_heard),
+                    _ => "not enrolled".to_owned(),
+                },
                 if assigned.is_empty() { "-".to_owned() } else { assigned.join(", ") },
                 if b.artifacts.is_empty() { "-".to_owned() } else { mib_of(have, length) },
                 format!("{} of {}", b.confirmed, b.terminals),
@@ -96,6 +112,9 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         ("plan", or_dash(b.plan_serial.as_ref())),
         ("terminals", format!("{}, of which {} confirmed", b.terminals, b.confirmed)),
     ]);
+    if let Some(since) = b.denied {
+        out.push_str(&format!("denied {}: filial branch allow {} lets it in again\n", age(now, since), b.name));
+    }
     if let Some(why) = &b.plan_refused {
         out.push_str(&format!("refuses the newest plan: {}\n", plain(why)));
     }

@@ -12,7 +12,7 @@ use crate::args::accounts::LoginArgs;
 use crate::credentials::{self, Login};
 use crate::failure::Failure;
 use crate::output::answer;
-use crate::server::{anonymous, block_on, connect};
+use crate::server::{anchor, anonymous, block_on, connect};
 use crate::{ask, server};
 
 pub(crate) fn login(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
@@ -23,7 +23,8 @@ pub(crate) fn login(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
     let made = block_on(exchange(&server, &log_in, args.days))?;
     let (expires, role) = (made.kept.expires, made.kept.role);
     let login = Login { operator: made.kept.operator, id: made.kept.id, token: made.token, expires };
-    let file = credentials::keep(global, login)?;
+    let authority = anchor(global)?.map(|anchor| anchor.fingerprint());
+    let file = credentials::keep(global, login, authority)?;
     let value = json!({ "name": args.name, "role": role, "expires": expires, "file": file });
     answer(global.json, &value, |_| {
         format!("Logged in as {} ({role}) until {}.", args.name, expires.format("%Y-%m-%d %H:%M UTC"))

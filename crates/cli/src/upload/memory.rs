@@ -118,6 +118,7 @@ mod tests {
     fn an_upload_is_remembered_for_its_archive_and_server_only() {
         let dir = tempfile::tempdir().unwrap();
         let global = Global {
+            authority: None,
             server: String::new(),
             token_file: None,
             json: false,

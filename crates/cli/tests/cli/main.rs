@@ -15,6 +15,8 @@ mod local;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod uploads;

@@ -1,5 +1,6 @@
 //! An HTTP client for JSON services: a base address, a bearer token, bounded answers, refusals as [`Problem`].
 
+mod distrust;
 mod sse;
 
 use std::pin::Pin;
@@ -70,6 +71,14 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// The other end did not prove that it is who it must be, or did not take what this end presented.
+    #[error("{url} cannot be talked to: {why}")]
+    Distrusted {
+        /// What was asked.
+        url: String,
+        /// Why: one sentence without its full stop.
+        why: String,
+    },
     /// The service refused, and said why.
     #[error("{}: {} {}", .0.title, .0.detail, .0.remedy)]
     Refused(Box<Problem>),
@@ -109,6 +118,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What a request came to that brought no answer at all.
+    fn of_transport(url: String, source: reqwest::Error) -> Self {
+        match distrust::reason(&source) {
+            Some(why) => Self::Distrusted { url, why },
+            None => Self::Unreachable { url, source },
+        }
+    }
+
     /// The stable code of a refusal, if there is one.
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -205,7 +222,7 @@ impl JsonClient {
     /// Nobody answered, or the service refused.
     pub async fn send(&self, request: RequestBuilder, path: &str) -> Result<Response, ClientError> {
         let url = self.url(path);
-        let response = request.send().await.map_err(|source| ClientError::Unreachable { url: url.clone(), source })?;
+        let response = request.send().await.map_err(|source| ClientError::of_transport(url.clone(), source))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response, url).await) }
     }
 

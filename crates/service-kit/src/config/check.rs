@@ -38,13 +38,25 @@ pub fn address(value: Option<String>, key: &str, example: &str) -> Result<Socket
 /// # Errors
 /// It is absent or none, or longer than an address in a torrent file may be.
 pub fn http_url(value: Option<String>, key: &str, example: &str) -> Result<String, ConfigError> {
+    url("http://", value, key, example)
+}
+
+/// An `https://` address with a host.
+///
+/// # Errors
+/// It is absent or none, or longer than addresses are here.
+pub fn https_url(value: Option<String>, key: &str, example: &str) -> Result<String, ConfigError> {
+    url("https://", value, key, example)
+}
+
+fn url(scheme: &str, value: Option<String>, key: &str, example: &str) -> Result<String, ConfigError> {
     let text = required(value, key, example)?;
     // The parser forgives white space and control characters; a torrent file must not carry them.
-    let plain = text.starts_with("http://") && text.len() <= MAX_URL && text.bytes().all(|b| b.is_ascii_graphic());
+    let plain = text.starts_with(scheme) && text.len() <= MAX_URL && text.bytes().all(|b| b.is_ascii_graphic());
     if plain && reqwest::Url::parse(&text).is_ok_and(|url| url.has_host()) {
         return Ok(text);
     }
-    Err(wrong(key, &format!("{text:?} is no http:// address"), example))
+    Err(wrong(key, &format!("{text:?} is no {scheme} address"), example))
 }
 
 /// A path that means the same in every process: daemons have working folders of their own.
@@ -117,6 +129,8 @@ mod tests {
             assert!(!url(bad), "{bad:?}");
         }
         assert!(!url(&format!("http://host/{}", "x".repeat(MAX_URL))));
+        assert!(https_url(text("https://host:1"), "url", "https://host:1").is_ok());
+        assert!(https_url(text("http://host:1"), "url", "https://host:1").is_err());
     }
 
     #[test]

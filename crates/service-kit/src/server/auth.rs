@@ -28,6 +28,11 @@ pub trait Authenticator: Send + Sync {
         Ok(None)
     }
 
+    /// Whether callers are known here by certificates and by nothing else, so that a refusal says so.
+    fn wants_certificate(&self) -> bool {
+        false
+    }
+
     /// The cookie by which browsers are known here; none: they are not.
     fn cookie(&self) -> Option<&'static str> {
         None

@@ -218,7 +218,14 @@ fn stranger(detail: &str) -> ApiError {
 async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
     if let Some(presented) = request.conn_data::<PeerCertificates>().filter(|p| !p.0.is_empty()) {
         let caller = authenticator.certificate(presented).await?;
-        return caller.ok_or_else(|| stranger("Nobody is known here by this certificate."));
+        return caller.ok_or_else(|| {
+            let detail = "Nobody is known here by this certificate.";
+            ApiError::new(Code::Unauthenticated, detail, "Enrol with a new join token.")
+        });
+    }
+    if authenticator.wants_certificate() {
+        let detail = "This route is for machines that present their certificate, and none was presented.";
+        return Err(ApiError::new(Code::Unauthenticated, detail, "Enrol first; then connect with the certificate."));
     }
     let mut given = request.headers().get_all(AUTHORIZATION);
     let Some(header) = given.next() else {

@@ -46,6 +46,9 @@ pub struct Checked {
     pub serial: String,
     /// SHA-256 of the leaf's public key (SubjectPublicKeyInfo, DER).
     pub key: Digest,
+    /// SHA-256 of the public key of the branch's intermediate, by which head office knows the branch server; none where the
+    /// authority itself issued the leaf.
+    pub issuer: Option<Digest>,
     /// When the leaf expires.
     pub expires: DateTime<Utc>,
 }
@@ -77,15 +80,27 @@ pub fn check_chain(
     }
     let path = verify_path(leaf, rest, authority, purpose, now)?;
     let leaf = parse(leaf)?;
-    let checked = Checked {
+    let mut checked = Checked {
         identity: only_name(&leaf, suffix)?,
+        issuer: None,
         serial: hex::encode(leaf.raw_serial()),
         key: sha256(leaf.public_key().raw),
         expires: DateTime::from_timestamp(leaf.validity().not_after.timestamp(), 0).unwrap_or_default(),
     };
     check_denied(&leaf, denied)?;
-    check_issuer(&checked.identity, &path, suffix, denied)?;
+    checked.issuer = check_issuer(&checked.identity, &path, suffix, denied)?;
     Ok(checked)
+}
+
+/// From when until when a certificate is valid.
+///
+/// # Errors
+/// It cannot be read.
+pub fn validity(certificate: &CertificateDer<'_>) -> Result<(DateTime<Utc>, DateTime<Utc>), Refusal> {
+    let certificate = parse(certificate)?;
+    let at = |time: i64| DateTime::from_timestamp(time, 0).unwrap_or_default();
+    let validity = certificate.validity();
+    Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
 }
 
 /// Signatures, times, use, and authority: webpki's part. The intermediates that it used, from the leaf upwards.
@@ -156,14 +171,19 @@ fn check_denied(certificate: &X509Certificate<'_>, denied: &DenyList) -> Result<
 }
 
 /// Head office's certificate comes from the authority itself; a branch's and its terminals' from that branch's intermediate:
-/// one branch's authority speaks for no other, and not for head office.
-fn check_issuer(identity: &Identity, path: &[Vec<u8>], suffix: &Suffix, denied: &DenyList) -> Result<(), Refusal> {
+/// one branch's authority speaks for no other, and not for head office. The intermediate's key, if there is one.
+fn check_issuer(
+    identity: &Identity,
+    path: &[Vec<u8>],
+    suffix: &Suffix,
+    denied: &DenyList,
+) -> Result<Option<Digest>, Refusal> {
     let issuer = match path {
         [] => None,
         [intermediate] => {
             let intermediate = parse(intermediate)?;
             check_denied(&intermediate, denied)?;
-            Some(only_name(&intermediate, suffix)?)
+            Some((only_name(&intermediate, suffix)?, sha256(intermediate.public_key().raw)))
         }
         _ => {
             return refuse(
@@ -174,12 +194,12 @@ fn check_issuer(identity: &Identity, path: &[Vec<u8>], suffix: &Suffix, denied: 
     };
     let fits = match (identity.branch(), &issuer) {
         (None, None) => true,
-        (Some(branch), Some(Identity::Branch(issuer))) => branch == issuer,
+        (Some(branch), Some((Identity::Branch(issuer), _))) => branch == issuer,
         _ => false,
     };
     if fits {
-        return Ok(());
+        return Ok(issuer.map(|(_, key)| key));
     }
-    let issuer = issuer.map_or("the fleet's authority".to_owned(), |i| i.to_string());
+    let issuer = issuer.map_or("the fleet's authority".to_owned(), |(name, _)| name.to_string());
     refuse(Why::CertificateChain, format!("The certificate of {identity} was issued by {issuer}."))
 }

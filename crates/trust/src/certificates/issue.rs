@@ -24,7 +24,7 @@ pub const BRANCH_LIFETIME: TimeDelta = TimeDelta::days(3 * 365);
 /// How long a machine's own certificate lasts.
 pub const LEAF_LIFETIME: TimeDelta = TimeDelta::days(90);
 /// Certificates begin this much before they are made: clocks of a fleet differ.
-const BACKDATED: TimeDelta = TimeDelta::minutes(10);
+const BACKDATED: TimeDelta = TimeDelta::days(1);
 /// Largest certificate or request in bytes, in DER.
 pub const MAX_CERTIFICATE: usize = 16 * 1024;
 

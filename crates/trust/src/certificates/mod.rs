@@ -13,7 +13,9 @@
 //! compares the leaf's branch with the branch that stands in the intermediate.
 
 mod check;
+mod files;
 mod issue;
+mod join;
 mod tls;
 
 use std::fmt;
@@ -24,11 +26,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::refusal::{Refusal, Why, refuse};
 
-pub use check::{Checked, DenyList, Purpose, check_chain, fingerprint};
+pub use check::{Checked, DenyList, Purpose, check_chain, fingerprint, validity};
+pub use files::{
+    AUTHORITY_FILE, certificate_from_pem, certificate_to_pem, read_anchor, read_public, request_from_pem,
+    request_to_pem,
+};
 pub use issue::{
     Authority, BRANCH_LIFETIME, Chain, LEAF_LIFETIME, MAX_CERTIFICATE, ROOT_LIFETIME, TlsKey, request_key,
 };
-pub use tls::{Anchor, Clients, Denied, FleetTime, client_config, server_config};
+pub use join::JoinToken;
+pub use tls::{Anchor, Clients, Denied, FleetTime, client_config, nobody_denied, people_config, server_config};
 
 /// Longest suffix in bytes, so that a terminal's whole name has at most 253 (RFC 1035, 2.3.4).
 const MAX_SUFFIX: usize = 253 - 2 * 33;
@@ -41,6 +48,14 @@ impl Suffix {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Default for Suffix {
+    /// `filial.internal`, which every fleet uses: whose names they are is told by the authority that they lead to, and a name
+    /// that need not be agreed on cannot be set differently at two ends. `.internal` is nobody's in public DNS.
+    fn default() -> Self {
+        Self("filial.internal".to_owned())
     }
 }
 

@@ -10,8 +10,9 @@ use fleet_types::Digest;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -74,6 +75,12 @@ pub enum Clients {
 /// Asked at each handshake, so that a denial counts at once.
 pub type Denied = Arc<dyn Fn() -> Arc<DenyList> + Send + Sync>;
 
+/// For an end that has no deny list: it knows whom it talks to by one name, or asks somebody else at each request.
+pub fn nobody_denied() -> Denied {
+    let nobody = Arc::<DenyList>::default();
+    Arc::new(move || nobody.clone())
+}
+
 /// The fleet's authority, as somebody knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anchor {
@@ -114,6 +121,45 @@ pub fn server_config(
     Ok(config)
 }
 
+/// The TLS of a listener for people: no certificate is asked of them. Who names a host, as browsers do, meets `public` if
+/// there is one; the fleet's own programs name none and meet the certificate of the fleet, whatever stands before browsers.
+///
+/// # Errors
+/// Key and certificate do not belong together.
+pub fn people_config(
+    own: (Chain, &TlsKey),
+    authority: CertificateDer<'static>,
+    public: Option<Arc<CertifiedKey>>,
+    time: FleetTime,
+) -> Result<ServerConfig, Refusal> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut chain = own.0;
+    chain.push(authority);
+    let own = Arc::new(CertifiedKey::from_der(chain, own.1.to_der(), &provider).map_err(unusable)?);
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(time))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ByName { own, public }));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// See [`people_config`].
+#[derive(Debug)]
+struct ByName {
+    own: Arc<CertifiedKey>,
+    public: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let public = self.public.as_ref().filter(|_| hello.server_name().is_some());
+        Some(public.unwrap_or(&self.own).clone())
+    }
+}
+
 /// A client's TLS: the server must be exactly `peer`, whatever address or name was dialled. Without `own`, as before
 /// enrolment, no certificate is presented.
 ///
@@ -140,6 +186,8 @@ pub fn client_config(
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
+    // Whoever is dialled must prove an identity, whatever its host is called: the name would only tell listeners who it is.
+    config.enable_sni = false;
     Ok(config)
 }
 

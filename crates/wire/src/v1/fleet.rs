@@ -19,7 +19,7 @@ pub struct AddBranch {
 pub struct BranchAdded {
     /// Its name.
     pub name: BranchName,
-    /// What its server enrols with, once.
+    /// What its server enrols with, once: a secret, and the fingerprint of the authority by which it knows head office.
     pub join_token: String,
     /// Until when.
     pub join_token_expires: DateTime<Utc>,
@@ -29,6 +29,15 @@ impl std::fmt::Debug for BranchAdded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BranchAdded").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// A branch server's certificate is to be denied, or to count again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DenyBranch {
+    /// Why; kept in the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A branch was removed, with everything that was known of it.
@@ -47,6 +56,9 @@ pub struct Branch {
     pub name: BranchName,
     /// Whether its server has enrolled.
     pub enrolled: bool,
+    /// Since when its server's certificate is denied, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<DateTime<Utc>>,
     /// When its server was last heard.
     pub last_heard: Option<DateTime<Utc>>,
     /// Serial of its newest plan.

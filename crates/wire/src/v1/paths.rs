@@ -8,6 +8,16 @@ pub const UPLOADS: &str = "/v1/uploads";
 pub const RELEASES: &str = "/v1/releases";
 /// Branches (operators of head office).
 pub const BRANCHES: &str = "/v1/branches";
+/// Deny a branch server's certificate (operators of head office).
+pub fn branch_deny(branch: &BranchName) -> String {
+    format!("{BRANCHES}/{branch}/deny")
+}
+
+/// Let it count again (operators of head office).
+pub fn branch_allow(branch: &BranchName) -> String {
+    format!("{BRANCHES}/{branch}/allow")
+}
+
 /// Terminals (operators, both tiers).
 pub const TERMINALS: &str = "/v1/terminals";
 /// Assignments (operators of head office).

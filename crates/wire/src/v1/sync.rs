@@ -5,12 +5,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::Envelope;
 
-/// A branch server or a terminal asks for an identity.
+/// A branch server asks head office for its certificate: with a join token the first time, by its key alone from then on,
+/// also after the certificate has expired.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BranchEnrolRequest {
+    /// The secret part of what `filial branch add` printed. The branch's name is bound to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<String>,
+    /// A request for a certificate (PKCS#10, PEM), signed by the branch server's key: of it only the key is taken.
+    pub certificate_request: String,
+}
+
+impl std::fmt::Debug for BranchEnrolRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BranchEnrolRequest").finish_non_exhaustive()
+    }
+}
+
+/// Who a branch server is, as head office's authority certifies it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchEnrolResponse {
+    /// The branch.
+    pub branch: BranchName,
+    /// Its intermediate certificate (X.509, PEM), with which it issues its own and its terminals'.
+    pub certificate: String,
+    /// The fleet's authority (X.509, PEM).
+    pub authority: String,
+}
+
+/// A terminal asks its branch server for an identity.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnrolRequest {
-    /// The join token: of `filial branch add` for a branch, of the branch server for a terminal.
+    /// The join token of the branch server.
     pub join_token: String,
-    /// Set by a terminal: who it is. A branch's name is bound to its join token.
+    /// Who it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalFacts>,
 }

@@ -1,0 +1,235 @@
+//! Who this server is at head office: its key, and the certificates of its branch, in two files that only this program reads.
+//!
+//! The key comes first and stays: whatever happens between asking and being answered, the same question can be asked again.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{BranchName, Digest};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use service_kit::config::read_toml;
+use service_kit::durable;
+use trust::certificates::{
+    Authority, Chain, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint, validity,
+};
+use trust::{Refusal, Why};
+use wire::v1::sync::BranchEnrolResponse;
+
+/// Where the two files are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The key, in PEM.
+    key: PathBuf,
+    /// The branch's name and certificates.
+    identity: PathBuf,
+}
+
+/// An identity that head office's authority certified.
+#[derive(Debug)]
+pub struct Identity {
+    /// Whose branch server this is.
+    pub branch: BranchName,
+    /// The fleet's authority.
+    pub authority: CertificateDer<'static>,
+    /// What issues this server's own certificates.
+    intermediate: Authority,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+}
+
+/// How much the intermediate has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Nothing is to be done.
+    Young,
+    /// Two thirds of its life are over: a new one is to be asked for.
+    Old,
+    /// It convinces nobody any more; only its key does.
+    Over,
+}
+
+fn storage(path: &Path, error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Why::Storage, format!("The file {} cannot be used: {error}.", path.display()))
+}
+
+impl Files {
+    /// In this folder.
+    pub fn new(folder: &Path) -> Self {
+        Self { key: folder.join("identity-key.pem"), identity: folder.join("identity.toml") }
+    }
+
+    /// This server's key, made and durable if there is none yet. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be read or written, or others can read it.
+    pub fn key(&self) -> Result<TlsKey, Refusal> {
+        if !self.key.try_exists().map_err(|e| storage(&self.key, e))? {
+            let fresh = TlsKey::generate()?.to_pem();
+            durable::write_secret_file(&self.key, fresh.expose().as_bytes()).map_err(|e| storage(&self.key, e))?;
+        }
+        TlsKey::read(&self.key)
+    }
+
+    /// The identity; none before this server enrolled. Blocking.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn read(&self) -> Result<Option<Identity>, Refusal> {
+        if !self.identity.try_exists().map_err(|e| storage(&self.identity, e))? {
+            return Ok(None);
+        }
+        let kept: Kept =
+            read_toml(&self.identity).map_err(|e| storage(&self.identity, service_kit::edge::chain(&e)))?;
+        self.open(kept.into()).map(Some)
+    }
+
+    /// Keeps what head office answered, if it is of the authority with this fingerprint and for this server's key. Blocking.
+    ///
+    /// # Errors
+    /// It is not, or cannot be written.
+    pub fn keep(
+        &self,
+        answer: BranchEnrolResponse,
+        authority: &Digest,
+        now: DateTime<Utc>,
+    ) -> Result<Identity, Refusal> {
+        let identity = self.open(answer.clone())?;
+        if fingerprint(&identity.authority) != *authority {
+            let sentence = "Head office answered with another authority than the one that proved who it is.";
+            return Err(Refusal::new(Why::CertificateChain, sentence));
+        }
+        // Whether the fleet's machines would believe it, before anything depends on that.
+        identity.issue(now)?;
+        let text = toml::to_string(&Kept::from(answer)).map_err(|e| storage(&self.identity, e))?;
+        durable::write_secret_file(&self.identity, text.as_bytes()).map_err(|e| storage(&self.identity, e))?;
+        Ok(identity)
+    }
+
+    fn open(&self, kept: BranchEnrolResponse) -> Result<Identity, Refusal> {
+        let authority = certificate_from_pem(&kept.authority)?;
+        let certificate = certificate_from_pem(&kept.certificate)?;
+        let (from, until) = validity(&certificate)?;
+        let chain = vec![certificate];
+        let intermediate = Authority::open(Suffix::default(), Some(kept.branch.clone()), chain, self.key()?)?;
+        Ok(Identity { branch: kept.branch, authority, intermediate, from, until })
+    }
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    branch: BranchName,
+    certificate: String,
+    authority: String,
+}
+
+impl From<BranchEnrolResponse> for Kept {
+    fn from(BranchEnrolResponse { branch, certificate, authority }: BranchEnrolResponse) -> Self {
+        Self { branch, certificate, authority }
+    }
+}
+
+impl From<Kept> for BranchEnrolResponse {
+    fn from(Kept { branch, certificate, authority }: Kept) -> Self {
+        Self { branch, certificate, authority }
+    }
+}
+
+impl Identity {
+    /// How much the intermediate has left at `now`.
+    pub fn age(&self, now: DateTime<Utc>) -> Age {
+        match now {
+            _ if now >= self.until => Age::Over,
+            _ if now >= self.from + (self.until - self.from) / 3 * 2 => Age::Old,
+            _ => Age::Young,
+        }
+    }
+
+    /// A certificate for this server itself, with a key that is in memory only.
+    ///
+    /// # Errors
+    /// The intermediate does not hold (any more), or is another key's.
+    pub fn issue(&self, now: DateTime<Utc>) -> Result<(Chain, TlsKey), Refusal> {
+        let key = TlsKey::generate()?;
+        let chain = self.intermediate.issue_own(&key.request()?, now)?;
+        let (suffix, nobody) = (Suffix::default(), DenyList::default());
+        let checked = check_chain(&chain, &self.authority, &suffix, Purpose::Client, now, &nobody)?;
+        if checked.identity.branch() == Some(&self.branch) {
+            return Ok((chain, key));
+        }
+        let sentence = format!("The certificate is that of {}, not of branch {}.", checked.identity, self.branch);
+        Err(Refusal::new(Why::CertificateName, sentence))
+    }
+}
+
+/// After how much of its life a certificate of this server's own is made anew.
+pub const RENEWED_AFTER: TimeDelta = TimeDelta::days(trust::certificates::LEAF_LIFETIME.num_days() * 2 / 3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trust::certificates::{BRANCH_LIFETIME, certificate_to_pem};
+
+    fn now() -> DateTime<Utc> {
+        "2031-05-06T07:08:09Z".parse().unwrap()
+    }
+
+    /// What head office answers to the key of `files`.
+    fn answer(files: &Files, authority: &Authority, branch: &str) -> BranchEnrolResponse {
+        let branch: BranchName = branch.parse().unwrap();
+        let request = files.key().unwrap().request().unwrap();
+        let chain = authority.issue_branch(&request, &branch, now()).unwrap();
+        let (certificate, authority) = (certificate_to_pem(&chain[0]), certificate_to_pem(&authority.chain()[0]));
+        BranchEnrolResponse { branch, certificate, authority }
+    }
+
+    fn fleet() -> (Authority, Digest) {
+        let authority = Authority::begin(Suffix::default(), TlsKey::generate().unwrap(), now()).unwrap();
+        let pinned = fingerprint(&authority.chain()[0]);
+        (authority, pinned)
+    }
+
+    #[test]
+    fn an_identity_is_read_back_and_both_files_are_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (files, (authority, pinned)) = (Files::new(dir.path()), fleet());
+        assert!(files.read().unwrap().is_none());
+        files.keep(answer(&files, &authority, "north"), &pinned, now()).unwrap();
+        for name in ["identity.toml", "identity-key.pem"] {
+            assert_eq!(std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let identity = files.read().unwrap().unwrap();
+        assert_eq!(identity.branch.as_str(), "north");
+        assert_eq!(identity.issue(now()).unwrap().0.len(), 2);
+        let at = |part: i32| now() + BRANCH_LIFETIME * part / 12;
+        assert_eq!(
+            [at(0), at(7), at(9), at(12)].map(|t| identity.age(t)),
+            [Age::Young, Age::Young, Age::Old, Age::Over]
+        );
+        assert!(
+            identity.issue(at(12) + TimeDelta::seconds(2)).is_err(),
+            "an expired intermediate makes nothing that anybody believes"
+        );
+    }
+
+    #[test]
+    fn an_answer_of_another_authority_or_for_another_key_or_branch_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, (authority, pinned), (foreign, _)) = (Files::new(dir.path()), fleet(), fleet());
+        let other = Files::new(&dir.path().join("other"));
+        std::fs::create_dir(dir.path().join("other")).unwrap();
+        let of_another_key = answer(&other, &authority, "north");
+        let misnamed = BranchEnrolResponse { branch: "south".parse().unwrap(), ..answer(&files, &authority, "north") };
+        let mixed = BranchEnrolResponse {
+            authority: certificate_to_pem(&authority.chain()[0]),
+            ..answer(&files, &foreign, "north")
+        };
+        for bad in [answer(&files, &foreign, "north"), of_another_key, misnamed, mixed] {
+            assert!(files.keep(bad.clone(), &pinned, now()).is_err(), "{bad:?}");
+            assert!(files.read().unwrap().is_none());
+        }
+    }
+}

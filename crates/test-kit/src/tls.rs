@@ -1,0 +1,156 @@
+//! TLS for tests: a branch server's key and certificates, and a tunnel for clients that speak plain TCP.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, Digest};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use service_kit::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use trust::Refusal;
+use trust::certificates::{Authority, Chain, Suffix, TlsKey, certificate_from_pem, request_key, request_to_pem};
+
+/// A branch server's key.
+#[derive(Clone)]
+pub struct BranchKey(Secret);
+
+/// A certificate for one end of a connection, with its key.
+pub struct Leaf {
+    /// The certificate, and the intermediate above it.
+    pub chain: Chain,
+    /// Its key.
+    pub key: TlsKey,
+}
+
+impl Leaf {
+    /// As the library's configurations take it.
+    pub fn own(&self) -> (Chain, &TlsKey) {
+        (self.chain.clone(), &self.key)
+    }
+}
+
+impl BranchKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The random source failed.
+    pub fn generate() -> Result<Self, Refusal> {
+        Ok(Self(TlsKey::generate()?.to_pem()))
+    }
+
+    /// The key in PEM.
+    pub fn to_pem(&self) -> Secret {
+        self.0.clone()
+    }
+
+    fn key(&self) -> Result<TlsKey, Refusal> {
+        TlsKey::from_pem(&self.0)
+    }
+
+    /// A request for a certificate, in PEM.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn request(&self) -> Result<String, Refusal> {
+        Ok(request_to_pem(&self.key()?.request()?))
+    }
+
+    /// SHA-256 of the public key.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn digest(&self) -> Result<Digest, Refusal> {
+        request_key(&self.key()?.request()?)
+    }
+
+    /// What the server of `branch` presents whose intermediate is `certificate` (PEM). Nobody checks here that these belong
+    /// together.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn leaf(&self, branch: &BranchName, certificate: &str, now: DateTime<Utc>) -> Result<Leaf, Refusal> {
+        let chain = vec![certificate_from_pem(certificate)?];
+        let intermediate = Authority::open(Suffix::default(), Some(branch.clone()), chain, self.key()?)?;
+        let key = TlsKey::generate()?;
+        Ok(Leaf { chain: intermediate.issue_own(&key.request()?, now)?, key })
+    }
+}
+
+/// Carries plain TCP connections over TLS to a server: byte for byte, and ends and resets as such. Ends with the runtime of
+/// the test.
+#[derive(Debug)]
+pub struct TlsTunnel {
+    address: SocketAddr,
+}
+
+impl TlsTunnel {
+    /// A tunnel to `target`, which need not listen yet. Within a runtime.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn start(target: SocketAddr, tls: ClientConfig) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let connector = TlsConnector::from(Arc::new(tls));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, target, connector.clone()));
+            }
+        });
+        Ok(Self { address })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn carry(client: TcpStream, target: SocketAddr, connector: TlsConnector) {
+    let Ok(server) = TcpStream::connect(target).await else { return reset(&client) };
+    let Ok(server) = connector.connect(ServerName::IpAddress(target.ip().into()), server).await else {
+        return reset(&client);
+    };
+    // The same socket under another number: what is in the middle of a write cannot be asked.
+    let Ok(socket) = rustix::io::dup(server.get_ref().0) else { return };
+    let (mut from_server, mut to_server) = split(server);
+    let (mut from_client, mut to_client) = client.into_split();
+    let up = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            match from_client.read(&mut buffer).await {
+                Ok(0) => {
+                    // Half closed: the answer may still come.
+                    let _ = to_server.shutdown().await;
+                    return std::future::pending::<()>().await;
+                }
+                Ok(n) if to_server.write_all(&buffer[..n]).await.is_ok() && to_server.flush().await.is_ok() => {}
+                Ok(_) => return std::future::pending::<()>().await,
+                Err(_) => return reset(&socket),
+            }
+        }
+    };
+    let down = async {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
+            if to_client.write_all(&buffer[..n]).await.is_err() {
+                return;
+            }
+        }
+        let _ = to_client.shutdown().await;
+    };
+    tokio::select! { () = up => {}, () = down => {} }
+}
+
+/// What is closed next is not closed politely.
+fn reset(socket: impl AsFd) {
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
