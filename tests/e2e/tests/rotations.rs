@@ -166,7 +166,7 @@ async fn root_and_release_keys_are_rotated_and_the_old_ones_sign_nothing_more() 
 fn signed_by(lab: &Lab, release: &Release, key: &SigningKey) -> anyhow::Result<String> {
     let repository = store::read(&lab.trust_folder().join("metadata"))?;
     let payload = &release.payloads.first().context("a payload")?.payload;
-    let role: RoleName = "product-kiosk".parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+    let role = "product-kiosk".parse::<RoleName>()?;
     let payload = SignedPayload {
         product: release.product.clone().context("a product")?,
         version: release.version.clone().context("a version")?,

@@ -34,7 +34,8 @@ impl Places {
             let daemons = ["postgres", "transmission", "opentracker"].map(|d| format!("{s}:{d}"));
             std::iter::once(s).chain(daemons)
         });
-        let terminals = self.terminals.iter().flat_map(|t| [t.clone(), format!("{t}:helper"), format!("{t}:transmission")]);
+        let terminals =
+            self.terminals.iter().flat_map(|t| [t.clone(), format!("{t}:helper"), format!("{t}:transmission")]);
         servers.chain(terminals).collect()
     }
 
