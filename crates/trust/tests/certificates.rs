@@ -265,7 +265,7 @@ struct Line {
 impl Line {
     fn new() -> Self {
         let clock = Arc::new(FixedClock::new(start()));
-        let time = FleetTime::new(clock.clone(), start() - TimeDelta::days(1));
+        let time = FleetTime::new(clock.clone(), start() - TimeDelta::days(2));
         Self { fleet: Fleet::new(), clock, denied: Arc::default(), time }
     }
 

@@ -105,8 +105,8 @@ fn signed(program: &Program) -> [Option<u64>; 2] {
     [RoleName::Product("kiosk".parse().unwrap()), RoleName::Derived].map(|role| metadata.version(&role))
 }
 
-#[test]
-fn without_metadata_it_does_not_start_and_says_how_to_make_them() {
+#[tokio::test(flavor = "multi_thread")]
+async fn without_metadata_it_does_not_start_and_says_how_to_make_them() {
     let daemons = Daemons::prepare();
     let program = Program::new("postgresql://nobody@127.0.0.1:1/none", &daemons);
     std::fs::remove_dir_all(program.dir.path().join("trust/metadata")).unwrap();

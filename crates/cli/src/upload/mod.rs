@@ -33,8 +33,8 @@ pub(crate) struct Archive<'a> {
 }
 
 pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Result<(), Failure> {
-    let server = connect(global)?;
     let archive = look_at(path, global.json)?;
+    let server = connect(global)?;
     let memory = Memory::of(global, server.base_url(), &archive.sha256);
     block_on(async {
         let upload = begin(&server, &archive, &memory, global.json).await?;
