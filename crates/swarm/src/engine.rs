@@ -78,7 +78,8 @@ pub struct TorrentStatus {
     pub complete: bool,
     /// The content on disk is being hashed, or waits for it.
     pub verifying: bool,
-    /// Started: fetching, serving or verifying. False if it was stopped (by an error on disk, or by hand).
+    /// Started: fetching, serving or verifying. False if it was stopped (by an error on disk, or by hand), and for a
+    /// moment after a verification, until the client starts it again.
     pub running: bool,
     /// Bytes received a second, now.
     pub rate_down: u64,

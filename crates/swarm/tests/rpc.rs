@@ -53,9 +53,11 @@ async fn content_that_is_there_is_verified_kept_and_reported_piece_by_piece() {
 
     let hash = engine.add(&torrent.to_file(&lan_tiers(LAN)), daemon.content_dir()).await.unwrap();
     assert_eq!(hash, torrent.info_hash());
-    let status = until("it is verified", || async { engine.status(&hash).await.unwrap().filter(|s| s.complete) }).await;
+    // Once verified, the daemon starts it in a step of its own.
+    let serves = || async { engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running) };
+    let status = until("it is verified and started", serves).await;
     assert_eq!((status.have_bytes, status.total_bytes), (bytes.len() as u64, bytes.len() as u64));
-    assert!(status.running && !status.verifying);
+    assert!(!status.verifying);
     let pieces = engine.pieces(&hash).await.unwrap().unwrap();
     assert!(pieces.is_complete() && pieces.count() == 101);
 
@@ -124,7 +126,10 @@ async fn adding_twice_is_adding_once_and_a_new_folder_or_tracker_is_taken_over()
     assert_eq!(engine.list().await.unwrap(), vec![hash]);
     assert_eq!(trackers().await, 2);
     assert_eq!(raw(&daemon, "downloadDir").await["downloadDir"], other.to_str().unwrap());
-    until("verified in its new place", || async { engine.status(&hash).await.unwrap().filter(|s| s.complete) }).await;
+    until("verified in its new place", || async {
+        engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running)
+    })
+    .await;
 
     act(&daemon, "torrent-stop", &hash.to_string()).await;
     until("it is stopped", || async { engine.status(&hash).await.unwrap().filter(|s| !s.running) }).await;
@@ -142,7 +147,7 @@ async fn announcing_never_leaves_a_torrent_stopped() {
     let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 3));
     let engine = daemon.ready().await;
     let hash = engine.add(&torrent.to_file(&lan_tiers(LAN)), daemon.content_dir()).await.unwrap();
-    until("it is verified", || async { engine.status(&hash).await.unwrap().filter(|s| s.complete) }).await;
+    until("it is verified", || async { engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running) }).await;
     for _ in 0..3 {
         engine.announce(&hash).await.unwrap();
         assert!(engine.status(&hash).await.unwrap().unwrap().running);

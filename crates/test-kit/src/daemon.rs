@@ -1,7 +1,6 @@
 //! A real daemon for the length of a test.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -50,14 +49,4 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A TCP port on loopback that was free a moment ago.
-///
-/// # Panics
-/// Loopback has no free port.
-#[expect(clippy::expect_used, reason = "a test cannot go on without")]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
 }

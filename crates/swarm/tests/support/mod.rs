@@ -6,7 +6,7 @@ pub mod net;
 use std::fs::{self, File, Permissions};
 use std::future::Future;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,7 @@ use swarm::{
     TransmissionSettings, daemon_settings, write_daemon_settings,
 };
 use tempfile::TempDir;
+pub use test_kit::free_port;
 use tokio::time::{Instant, sleep};
 
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -33,10 +34,6 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: 
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A folder that the daemons' users may look into.
