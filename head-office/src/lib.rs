@@ -5,6 +5,7 @@
 //! and seeded, and never keep in memory alone what anybody relies on: every process of it may be killed at any instant.
 
 mod adapters;
+mod alerts;
 pub mod api;
 pub mod app;
 pub mod audit;
@@ -137,6 +138,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
+        alerts: alerts::Alerts::default(),
         watch: tokio::sync::Notify::new(),
         retire: tokio::sync::Notify::new(),
         renewals: renewals::Renewals::default(),
