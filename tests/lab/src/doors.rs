@@ -76,7 +76,8 @@ impl Lab {
         let answer = self.run_in(&Place::Branch(self.branches().remove(0)), "curl", &words).await;
         std::fs::remove_file(&file).map_err(LabError::file("remove", &file))?;
         let answer = answer?;
-        let problem: Problem = serde_json::from_str(&answer).map_err(|_| failed(format!("opened the door: {answer}")))?;
+        let problem: Problem =
+            serde_json::from_str(&answer).map_err(|_| failed(format!("opened the door: {answer}")))?;
         if problem.code != expected {
             return Err(failed(format!("was refused as {}, not as {}", problem.code.as_str(), expected.as_str())));
         }
