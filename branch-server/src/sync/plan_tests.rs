@@ -96,6 +96,27 @@ fn each_stage_goes_on_from_where_it_is() {
 }
 
 #[test]
+fn what_was_brought_by_hand_is_put_in_place_before_anything_else_happens_to_it() {
+    let brought = |stage, engine| Known {
+        carried: true,
+        // It rested because the link is down.
+        retry_after: Some(now() + TimeDelta::hours(1)),
+        ..know(1, stage, engine)
+    };
+    for (stage, engine, expected) in [
+        (Stage::Described, InEngine::Absent, "place 01010101"),
+        (Stage::Listed, InEngine::Present, "place 01010101"),
+        (Stage::Listed, InEngine::Unknown, "place 01010101"),
+        (Stage::Held, InEngine::Present, "place 01010101"),
+        // Nobody could have brought what nobody described yet.
+        (Stage::Wanted, InEngine::Absent, "wait 01010101"),
+        (Stage::Dropping, InEngine::Present, "drop 01010101"),
+    ] {
+        assert_eq!(run(&[want(1, GIB)], &[brought(stage, engine)], &roomy()), [expected], "{stage:?} {engine:?}");
+    }
+}
+
+#[test]
 fn what_the_plan_stops_naming_is_kept_for_the_retention_and_then_dropped() {
     let mut k = know(1, Stage::Held, InEngine::Present);
     assert_eq!(run(&[], &[k.clone()], &roomy()), ["unname 01010101", "watch 01010101"]);
@@ -215,6 +236,7 @@ fn strays_are_swept_after_the_retention_unless_the_plan_wants_them() {
         free_bytes: Some(RESERVE_BYTES + GIB),
         budget_bytes: None,
         strays: vec![stray(1, 4), stray(2, 2), stray(3, 4)],
+        carried: BTreeSet::new(),
     };
     // 3 lies there in half and needs room only for the other half.
     assert_eq!(run(&[want(3, 2 * GIB)], &[], &disk), ["sweep 01010101", "fetch 03030303"]);
@@ -339,7 +361,8 @@ proptest! {
     ) {
         let wanted: Vec<Wanted> = names.iter().map(|n| want(*n, GIB)).collect();
         let free_bytes = free.map(|f| f * GIB + RESERVE_BYTES);
-        let disk = Disk { free_bytes, budget_bytes: budget.map(|b| b * GIB), strays: Vec::new() };
+        let budget_bytes = budget.map(|b| b * GIB);
+        let disk = Disk { free_bytes, budget_bytes, strays: Vec::new(), carried: BTreeSet::new() };
         let actions = act(&wanted, &known, &disk);
         let stage = |a: &Digest| known.iter().find(|k| k.artifact() == *a).map(|k| k.stage);
         let mut admitted = 0;

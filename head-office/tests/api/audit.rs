@@ -159,7 +159,14 @@ async fn fleet(doer: &mut Doer) {
         let change = doer.admin(Method::POST, &format!("/v1/branches/north/{what}"), json!({ "reason": "a test" }));
         doer.one(&format!("POST /v1/branches/{{branch}}/{what}"), change).await;
     }
-    let remove = doer.admin(Method::DELETE, "/v1/branches/north", Value::Null);
+    // As a kit brings them back.
+    let report = json!({ "kind": "terminal-seen", "facts": crate::support::facts("till-1", "k1") });
+    let report = json!({ "seq": 1, "at": crate::support::begin(), "report": report });
+    let batch = json!({ "epoch": Uuid::new_v4(), "reports": [report] });
+    let bring = doer.admin(Method::POST, "/v1/branches/north/reports", batch);
+    doer.one("POST /v1/branches/{branch}/reports", bring).await;
+    // The terminal was heard just now.
+    let remove = doer.admin(Method::DELETE, "/v1/branches/north?force=true", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
     published(&doer.office, "kiosk", "3.0.0", "k1").await;
     sql(&doer.office, "UPDATE releases SET state = 'awaiting-signature'").await;

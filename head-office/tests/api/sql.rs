@@ -35,6 +35,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
         ("POST /v1/branches", json!({ "name": "east" })),
         ("POST /v1/branches/{branch}/deny", json!({ "reason": "r" })),
         ("POST /v1/branches/{branch}/allow", json!({ "reason": "r" })),
+        ("POST /v1/branches/{branch}/reports", json!({ "epoch": "x", "reports": ["x"] })),
         ("POST /v1/assignments", json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" })),
     ]
 }

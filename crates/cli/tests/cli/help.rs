@@ -19,7 +19,7 @@ fn every_command_has_an_example_in_its_help() {
     let command = filial::command();
     command.clone().debug_assert();
     check("filial", &command);
-    assert_eq!(command.get_subcommands().count(), 16);
+    assert_eq!(command.get_subcommands().count(), 17);
 }
 
 #[test]
