@@ -3,7 +3,7 @@
 
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, is, quick, version};
 use fleet_types::{BranchName, UpdateState};
-use lab::{Lab, LabError, Place, ReleaseSpec};
+use lab::{Lab, LabError, LabOptions, Place, ReleaseSpec};
 use serde_json::Value;
 
 /// Longer than a timestamp (7 days) and a plan (30 days) last, in seconds.
@@ -13,7 +13,8 @@ const AWAY: i64 = 40 * 86_400;
 async fn a_branch_without_a_link_recovers_by_the_kit() -> anyhow::Result<()> {
     let images = Images::new()?;
     let image = |version: &str| images.healthy(version, 3_000_000);
-    let lab = Lab::start(quick("kit", image("1.0.0")?, 2, 2, 32 << 20)?).await?;
+    let options = LabOptions { clocks: true, ..quick("kit", image("1.0.0")?, 2, 2, 32 << 20)? };
+    let lab = Lab::start(options).await?;
     let [here, elsewhere] = <[BranchName; 2]>::try_from(lab.branches()).expect("two branches");
     bring_out(&lab, "2.0.0", image("2.0.0")?).await?;
     all_confirmed(&lab, "2.0.0").await?;
