@@ -24,6 +24,7 @@ use crate::metrics::BranchMetrics;
 use crate::routes::{artifacts, console, enrol, kit, metadata, openapi, terminals as machines};
 use crate::store::Store;
 use crate::sync::check::Checks;
+use crate::tls::Tls;
 use crate::upstream::HeadOffice;
 
 /// The audience of events for terminals.
@@ -61,6 +62,8 @@ pub struct App {
     pub head_office: Arc<dyn HeadOffice>,
     /// Signed metadata: what is believed, and mirrored to terminals.
     pub metadata: Metadata,
+    /// The listeners' TLS.
+    pub tls: Tls,
     /// Artifacts on disk.
     pub store: Store,
     /// SHA-256 of the token that terminals enrol with.

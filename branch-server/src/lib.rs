@@ -6,7 +6,7 @@
 //! cannot be reached.
 //!
 //! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
-//! - [`upstream`] head office; [`identity`] who this server is there; [`jobs`] what runs in the background
+//! - [`upstream`] head office; [`identity`] who this server is there; [`tls`] how it proves that here; [`jobs`] what runs in the background
 //! - [`kit`] what comes by hand while the link is down
 //! - [`metadata`] what is signed, believed and mirrored
 //! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
@@ -27,6 +27,7 @@ pub mod relay;
 pub mod routes;
 pub mod store;
 pub mod sync;
+pub mod tls;
 pub mod upstream;
 pub mod view;
 
@@ -47,6 +48,7 @@ use config::Settings;
 use metadata::Metadata;
 use metrics::BranchMetrics;
 use store::Store;
+use tls::Tls;
 use upstream::{HeadOffice, HttpHeadOffice, JoinTokenError, UpstreamError};
 
 /// Why the program cannot start or go on.
@@ -63,7 +65,7 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// The trust store, or the root file that it begins with.
+    /// The certificate of the listeners, the trust store, or the root file that it begins with.
     #[error("{} {}", .0.sentence(), .0.remedy())]
     Trust(trust::Refusal),
     /// The token for terminals.
@@ -128,6 +130,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let trust_store = settings.trust_store();
     let client = Client::take_up(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
+    let tls = Tls::new(deps.head_office.clone(), deps.time.clone()).map_err(RunError::Trust)?;
     let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);
     let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
     let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
@@ -143,6 +146,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         tracker,
         head_office: deps.head_office,
         metadata,
+        tls,
         store: Store::new(settings.store.folder.clone(), settings.store.budget_bytes),
         join_token: token::hash(join_token.expose()),
         operators,
@@ -160,7 +164,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
 
 /// The two listeners of `app`.
 pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
-    let (operators, machines) = (app.clone(), app.clone());
+    let (operators, machines, tls) = (app.clone(), app.clone(), app.tls.clone());
     vec![
         Listener {
             name: "operators",
@@ -168,7 +172,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| app::configure_operators(&operators, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits,
-            transport: Transport::Plain,
+            transport: Transport::Tls(Arc::new(move || tls.people())),
         },
         Listener {
             name: "machines",

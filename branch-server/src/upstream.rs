@@ -89,7 +89,12 @@ pub trait HeadOffice: Send + Sync {
     async fn renew(&self) -> Result<(), UpstreamError>;
 
     /// Whose branch server this is; none before it enrolled.
-    fn branch(&self) -> Option<BranchName>;
+    fn branch(&self) -> Option<BranchName> {
+        self.identity().map(|identity| identity.branch.clone())
+    }
+
+    /// Who this server is; none before it enrolled.
+    fn identity(&self) -> Option<Arc<Identity>>;
 
     /// The plan that head office offers.
     async fn sync(&self) -> Result<Offer, UpstreamError>;
@@ -239,12 +244,12 @@ impl HeadOffice for HttpHeadOffice {
     }
 
     async fn renew(&self) -> Result<(), UpstreamError> {
-        let identity = self.state().identity.clone().ok_or(UpstreamError::NotEnrolled)?;
+        let identity = self.identity().ok_or(UpstreamError::NotEnrolled)?;
         self.certify(None, Anchor::Known(identity.authority.clone())).await.map(drop)
     }
 
-    fn branch(&self) -> Option<BranchName> {
-        self.state().identity.as_ref().map(|identity| identity.branch.clone())
+    fn identity(&self) -> Option<Arc<Identity>> {
+        self.state().identity.clone()
     }
 
     async fn sync(&self) -> Result<Offer, UpstreamError> {

@@ -19,3 +19,4 @@ mod statements;
 mod support;
 mod survival;
 mod sync;
+mod tls;

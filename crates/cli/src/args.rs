@@ -39,10 +39,13 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// Address of head office (or, for `status` and `terminal list`, of a branch server on this machine)
+    /// Address of head office, or with --at of a branch's server
     #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "https://127.0.0.1:7001")]
     pub(crate) server: String,
-    /// By what head office is known: the fingerprint that `head-office authority` prints there, or a copy of its
+    /// Speak to the server of this branch (`status`, `terminal list`, `kit import`), which has to prove that it is
+    #[arg(long, global = true, env = "FILIAL_AT", value_name = "BRANCH")]
+    pub(crate) at: Option<BranchName>,
+    /// By what servers are known: the fingerprint that `head-office authority` prints there, or a copy of its
     /// authority.pem [default: that of `filial login`]
     #[arg(long, global = true, env = "FILIAL_AUTHORITY", value_name = "FINGERPRINT_OR_FILE")]
     pub(crate) authority: Option<String>,

@@ -90,8 +90,9 @@ impl Failure {
                 "See that it runs there, or name another address by --server or FILIAL_SERVER.".to_owned()
             }
             Self::Client(ClientError::Distrusted { .. }) => {
-                "See that --authority, or what was given at the log-in, is what `head-office authority` prints on head \
-                 office's machine; if it is, somebody else answers at this address."
+                "See that --server (for a branch's server with --at) names the right machine, and that --authority, or what \
+                 was given at the log-in, is what `head-office authority` prints on head office's machine; if both hold, \
+                 somebody else answers at this address."
                     .to_owned()
             }
             Self::UploadStopped { source, .. } if matches!(**source, Self::Client(ClientError::Refused(_))) => {

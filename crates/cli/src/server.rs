@@ -29,8 +29,9 @@ pub(crate) fn connect(global: &Global) -> Result<JsonClient, Failure> {
     Ok(token.into_iter().fold(server, |server, token| server.with_token(token)))
 }
 
-/// A client of the server that the options name, without a token. Head office must prove that it is the one of the authority
-/// that the options name, or of the one at the log-in there; without encryption nobody is spoken to but this very machine.
+/// A client of the server that the options name, without a token. It must prove that it is head office, or the server of the
+/// branch that the options name, by the authority that they name, or by that of the log-in there; without encryption nobody
+/// is spoken to but this very machine.
 pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
     let timeouts = Timeouts {
         connect: Duration::from_secs(5),
@@ -47,24 +48,25 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
             let sentence = format!("{} is not spoken to without encryption: it is not this machine", global.server);
             return Err(Failure::said(
                 sentence,
-                "Write https:// for head office; ask a branch server on its own machine.",
+                "Write https://: servers speak nothing else.",
             ));
         }
         _ => return Err(ClientError::BadAddress { given: global.server.clone(), scheme: "https" }.into()),
     }
     let anchor = anchor(global)?.ok_or_else(|| {
-        let sentence = format!("Nobody said by what the head office at {} is known", global.server);
+        let sentence = format!("Nobody said by what the server at {} is known", global.server);
         let remedy = "Have `head-office authority` print it on head office's machine, and give that once: \
             filial login NAME --authority FINGERPRINT (or set FILIAL_AUTHORITY).";
         Failure::said(sentence, remedy)
     })?;
+    let peer = global.at.clone().map_or(Identity::HeadOffice, Identity::Branch);
     // A machine whose clock is behind the fleet's is not this program's to mend: its certificates are young.
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
-    let tls = client_config(None, anchor, Suffix::default(), Identity::HeadOffice, nobody_denied(), time)?;
+    let tls = client_config(None, anchor, Suffix::default(), peer, nobody_denied(), time)?;
     Ok(JsonClient::secure(&global.server, tls, timeouts)?)
 }
 
-/// By what head office is known: as the options say, or as was kept at the log-in.
+/// By what the server is known: as the options say, or as was kept at the log-in.
 pub(crate) fn anchor(global: &Global) -> Result<Option<Anchor>, Failure> {
     match &global.authority {
         Some(text) => Ok(Some(read_anchor(text)?)),

@@ -1,80 +1,23 @@
 //! What a stranger meets on the wire.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use chrono::TimeDelta;
 use head_office::config::PublicCertificate;
 use service_kit::Clock as _;
 use service_kit::client::{ClientError, JsonClient, Timeouts};
+use test_kit::{assert_only_new_tls, s_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use trust::certificates::{
-    Anchor, Authority, Identity, Suffix, TlsKey, certificate_to_pem, client_config, nobody_denied,
-};
+use trust::certificates::{Anchor, Identity, Suffix, client_config, nobody_denied};
 
 use crate::support::Office;
-
-/// What `openssl s_client` says of a listener, with these arguments. Its own end is made to try whatever it is asked to.
-async fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
-    let mut command = Command::new("openssl");
-    command.args(["s_client", "-connect", &address.to_string(), "-cipher", "ALL:@SECLEVEL=0"]).args(arguments);
-    command.stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
-}
-
-/// Something that takes TLS 1.1, to show that the tool at hand can speak it.
-struct Old {
-    child: std::process::Child,
-    address: SocketAddr,
-}
-
-impl Old {
-    fn start(office: &Office) -> Self {
-        let address: SocketAddr = ([127, 0, 0, 1], test_kit::free_port()).into();
-        let (certificate, key) = (office.dir.path().join("old.pem"), office.dir.path().join("old-key.pem"));
-        let authority = Authority::begin(Suffix::default(), TlsKey::generate().unwrap(), office.clock.now()).unwrap();
-        let own = TlsKey::generate().unwrap();
-        let chain = authority.issue_own(&own.request().unwrap(), office.clock.now()).unwrap();
-        std::fs::write(&certificate, certificate_to_pem(&chain[0])).unwrap();
-        std::fs::write(&key, own.to_pem().expose()).unwrap();
-        let mut command = Command::new("openssl");
-        command.args(["s_server", "-accept", &address.to_string(), "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-quiet"]);
-        command.arg("-cert").arg(certificate).arg("-key").arg(key);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { child, address }
-    }
-}
-
-impl Drop for Old {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_1_2_and_1_3_are_spoken_and_1_1_is_refused_at_our_end() {
     let office = Office::start().await;
-    let old = Old::start(&office);
-    // The tool tries 1.1, and gets through where somebody takes it: what refuses below is not the tool.
-    test_kit::wait_for("the old server to take TLS 1.1", crate::support::PATIENCE, async || {
-        let said = s_client(old.address, &["-tls1_1"]).await;
-        if said.contains("Protocol  : TLSv1.1") && !said.contains("Cipher is (NONE)") { Ok(()) } else { Err(said) }
-    })
-    .await;
-    for address in [office.operators, office.machines] {
-        for (flag, protocol) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-            let said = s_client(address, &[flag]).await;
-            assert!(said.contains(&format!("New, {protocol}, Cipher is ")) && !said.contains("(NONE)"), "{said}");
-        }
-        for flag in ["-tls1_1", "-tls1"] {
-            let said = s_client(address, &[flag]).await;
-            // An alert is what comes from the other end.
-            assert!(said.contains("Cipher is (NONE)") && said.contains("SSL alert number"), "{flag}: {said}");
-        }
-    }
+    assert_only_new_tls(&[office.operators, office.machines], office.clock.now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

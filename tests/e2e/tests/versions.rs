@@ -83,8 +83,7 @@ async fn nothing_happens_again(lab: &Lab) -> anyhow::Result<()> {
 /// How often the terminals have asked their branch server for the plan, by its own count.
 async fn polls(lab: &Lab) -> anyhow::Result<u64> {
     let branch = lab.branches().remove(0);
-    let url = format!("{}/metrics", lab.branch_api(&branch)?.base());
-    let text = lab.run_in(&Place::Branch(branch), "curl", &["-sSf", &url]).await?;
+    let text = String::from_utf8(lab.branch_api(&branch)?.get_bytes("/metrics").await?)?;
     let counts = text.lines().filter(|l| l.starts_with("filial_http_requests") && l.contains("path=\"/v1/sync\""));
     Ok(counts.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum())
 }

@@ -22,19 +22,21 @@ use crate::error::LabError;
 pub struct Api {
     base: String,
     token: String,
-    /// By what head office is known; a branch server's console is on plain HTTP.
+    /// By what the server is known.
     authority: Option<Digest>,
     client: Client,
 }
 
 impl Api {
-    pub(crate) fn new(base: String, token: String, authority: Option<Digest>) -> Result<Self, LabError> {
+    /// Of the server at `base`, which is to prove by this authority that it is that one.
+    pub(crate) fn new(base: String, token: String, known: Option<(Digest, Identity)>) -> Result<Self, LabError> {
         let fail = |why: String| LabError::Api { method: "GET", url: base.clone(), why };
         let mut client = Client::builder();
-        if let Some(pinned) = authority {
+        let authority = known.as_ref().map(|(pinned, _)| *pinned);
+        if let Some((pinned, peer)) = known {
             let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
             let (suffix, anchor) = (Suffix::default(), Anchor::Pinned(pinned));
-            let tls = client_config(None, anchor, suffix, Identity::HeadOffice, nobody_denied(), time);
+            let tls = client_config(None, anchor, suffix, peer, nobody_denied(), time);
             client = client.use_preconfigured_tls(tls.map_err(|e| fail(e.to_string()))?);
         }
         // Links are cut on purpose here: no call may hang on a dead connection, and none is kept for later.
@@ -58,7 +60,7 @@ impl Api {
         &self.token
     }
 
-    /// The fingerprint of the authority by which head office is known; none for a branch server.
+    /// The fingerprint of the authority by which the server is known; none before the lab knows it.
     pub fn authority(&self) -> Option<Digest> {
         self.authority
     }

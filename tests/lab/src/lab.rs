@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fleet_types::{BranchName, Slot, TerminalRef, Version};
 use tokio::task::JoinHandle;
+use trust::certificates::Identity as Who;
 
 use crate::api::Api;
 use crate::claim::Claim;
@@ -144,7 +145,8 @@ impl Lab {
     /// # Errors
     /// There is no such branch.
     pub fn branch_api(&self, branch: &BranchName) -> Result<Api, LabError> {
-        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned(), None)
+        let known = self.api.authority().map(|authority| (authority, Who::Branch(branch.clone())));
+        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned(), known)
     }
 
     /// The file that holds the administrator's token.

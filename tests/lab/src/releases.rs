@@ -96,8 +96,9 @@ impl Lab {
     ) -> Result<String, LabError> {
         let site = self.site(branch)?;
         let tool = Tool::in_namespace(&site.namespace, self.options.program_named("filial")?);
-        let tool = tool.args(["--server", &site.operators_url(), "--token-file"]).arg(site.admin_token());
-        tool.args(args).run_async().await
+        let authority = self.api.authority().map(|authority| authority.to_string()).unwrap_or_default();
+        let tool = tool.args(["--server", &site.operators_url(), "--at", branch.as_str(), "--authority", &authority]);
+        tool.arg("--token-file").arg(site.admin_token()).args(args).run_async().await
     }
 
     /// How `filial` is told about head office.

@@ -72,8 +72,7 @@ impl Site {
     }
 
     pub(crate) fn operators_url(&self) -> String {
-        let scheme = if self.number == 0 { "https" } else { "http" };
-        format!("{scheme}://{}:{}", self.management, self.operators_port())
+        format!("https://{}:{}", self.management, self.operators_port())
     }
 
     /// The branch server's token for terminals: made by it, copied to terminals by a person.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleet_types::{BranchName, Digest, ParseHexError, Slot, TerminalRef};
+use trust::certificates::Identity;
 
 use crate::api::Api;
 use crate::claim::Claim;
@@ -261,7 +262,8 @@ impl Lab {
             Tool::new(recipe.program).args(recipe.args).args(["bootstrap", "--name", "lab", "--token-days", "366"]);
         tool.arg("--token-file").arg(&path).run_async().await?;
         let token = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
-        self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned(), Some(authority))?;
+        let known = Some((authority, Identity::HeadOffice));
+        self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned(), known)?;
         self.branches.iter().try_for_each(|(_, site)| site.write_operator_token(self.api.token()))
     }
 

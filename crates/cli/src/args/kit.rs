@@ -21,8 +21,9 @@ pub(crate) enum KitCommand {
     },
     /// At a branch: bring a kit to its branch server, and take the reports that wait there back into the folder
     ///
-    /// --server names the branch server. The same command again goes on with what is missing.
-    #[command(after_help = "Example:\n  filial kit import /media/usb --server http://127.0.0.1:7101")]
+    /// --server names the branch server, which has to prove that it is that of the kit's branch (or of --at). The same command again goes
+    /// on with what is missing.
+    #[command(after_help = "Example:\n  filial kit import /media/usb --server https://192.168.10.2:7003")]
     Import {
         /// The folder that `filial kit export` wrote
         folder: PathBuf,

@@ -136,7 +136,8 @@ async fn download(
 
 fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
     let kit: Kit = read_json(&folder.join(KIT), MAX_KIT as u64, "filial kit export BRANCH FOLDER")?;
-    let server = connect(global)?;
+    let at = global.at.clone().or_else(|| Some(kit.branch.clone()));
+    let server = connect(&Global { at, ..global.clone() })?;
     let imported: Imported = block_on(async { Ok(server.post(paths::KIT, &kit).await?) })?;
     let mut brought = 0;
     for wanted in &imported.wants {

@@ -119,6 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let global = Global {
             authority: None,
+            at: None,
             server: String::new(),
             token_file: None,
             json: false,
