@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
 use terminal_agent::ports::DropInEnd;
 use test_kit::{TestBranch, TestFleet};
+use trust::certificates::Peer;
 use wire::Envelope;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Numbered, Report};
@@ -123,9 +124,9 @@ pub struct Inner {
     pub reports: Vec<Numbered>,
     /// Who certifies terminals.
     pub branch: TestBranch,
-    /// The key of the terminal as the branch server knows it, and how often it was certified.
+    /// The key of the terminal as the branch server knows it, and of whom each of its certificates was asked for.
     pub known_key: Option<Digest>,
-    pub certified: u32,
+    pub certified: Vec<Peer>,
     /// What the branch server says of this terminal's identity instead of answering.
     pub turned_away: Option<wire::Code>,
     /// The newest time ever verified, as the branch's port was told.
@@ -185,7 +186,7 @@ impl World {
             reports: Vec::new(),
             branch,
             known_key: None,
-            certified: 0,
+            certified: Vec::new(),
             turned_away: None,
             floor: DateTime::UNIX_EPOCH,
             epochs: Vec::new(),
