@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use service_kit::config::read_toml;
 use service_kit::durable;
 use trust::certificates::{
-    Authority, Chain, Checked, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint, validity,
+    Authority, Chain, Checked, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint,
+    validity,
 };
 use trust::{Refusal, Why};
 use wire::v1::sync::BranchEnrolResponse;

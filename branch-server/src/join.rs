@@ -23,7 +23,8 @@ use crate::config::TerminalSettings;
 use crate::db::site;
 
 /// What to do about every join token that lets nobody in.
-const TAKE_IT: &str = "Take the branch server's present one: it lies where its configuration says (terminals.join_token_file).";
+const TAKE_IT: &str =
+    "Take the branch server's present one: it lies where its configuration says (terminals.join_token_file).";
 
 /// Why there is no token for terminals.
 #[derive(Debug, thiserror::Error)]

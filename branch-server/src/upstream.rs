@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
+use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError, EventStream, JsonClient, Timeouts};
 use service_kit::config::{ConfigError, read_secret_file};
-use service_kit::Secret;
 use trust::Refusal;
 use trust::certificates::{
     Anchor, Chain, FleetTime, Identity as Who, JoinToken, Suffix, TlsKey, client_config, nobody_denied, request_to_pem,

@@ -107,7 +107,10 @@ fn a_denied_terminal_keeps_what_it_has_and_comes_back_when_it_is_allowed() {
 fn certificates_are_judged_by_the_newest_time_that_was_ever_verified() {
     let mut rig = rig();
     rig.until("confirmed");
-    let (floor, now) = { let world = rig.world.lock(); (world.floor, world.now) };
+    let (floor, now) = {
+        let world = rig.world.lock();
+        (world.floor, world.now)
+    };
     assert!(floor > chrono::DateTime::UNIX_EPOCH && floor <= now, "{floor}");
     rig.cut(Cut::Power);
     rig.world.lock().floor = chrono::DateTime::UNIX_EPOCH;

@@ -61,9 +61,11 @@ impl Authenticator for TerminalCertificates {
     }
 
     async fn certificate(&self, presented: &PeerCertificates) -> Result<Option<Caller>, ApiError> {
-        let checked = self.0.tls.check(presented).map_err(|refusal| {
-            ApiError::new(Code::CertificateRefused, refusal.sentence(), refusal.remedy())
-        })?;
+        let checked = self
+            .0
+            .tls
+            .check(presented)
+            .map_err(|refusal| ApiError::new(Code::CertificateRefused, refusal.sentence(), refusal.remedy()))?;
         let (branch, name) = match checked.identity {
             Identity::Terminal(branch, name) => (branch, name),
             // The route table has nothing for them: they are told which role they have.

@@ -1,7 +1,6 @@
 //! A terminal asks for its certificate: with the branch's join token, and later by its key alone.
 
 use actix_web::web::{Data, Json};
-use chrono::{DateTime, Utc};
 use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use service_kit::database::{GenericClient, connection};
@@ -10,7 +9,7 @@ use trust::Refusal;
 use trust::certificates::{certificate_to_pem, request_from_pem, request_key};
 use wire::Code;
 use wire::v1::reports::Report;
-use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
+use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use super::authentication::{is_denied, other_key};
 use crate::app::App;

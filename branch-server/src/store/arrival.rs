@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_brought_whole_takes_the_place_of_what_was_there() {
         let (dir, store) = store();
-        std::fs::write(store.path(&abc()), b"a..").unwrap();
+        fs::write(store.path(&abc()), b"a..").unwrap();
         let mut arrival = store.receive(&abc()).unwrap();
         arrival.add(b"ab").unwrap();
         arrival.add(b"c").unwrap();
@@ -146,10 +146,10 @@ mod tests {
         assert_eq!(store.disk(|_| true).carried.into_iter().collect::<Vec<_>>(), [abc()]);
         for _ in 0..2 {
             store.place(&abc()).unwrap();
-            assert_eq!(std::fs::read(store.path(&abc())).unwrap(), b"abc");
+            assert_eq!(fs::read(store.path(&abc())).unwrap(), b"abc");
         }
         assert!(store.disk(|_| true).carried.is_empty());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         let mut half = store.receive(&abc()).unwrap();
         half.add(b"ab").unwrap();
         drop(half);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -172,6 +172,6 @@ mod tests {
         assert!(whole.finish().unwrap());
         assert_eq!(store.disk(|_| false).strays.len(), 1, "without a record it is a stray");
         store.evict(&abc()).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

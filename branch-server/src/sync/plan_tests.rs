@@ -215,6 +215,7 @@ fn strays_are_swept_after_the_retention_unless_the_plan_wants_them() {
         free_bytes: Some(RESERVE_BYTES + GIB),
         budget_bytes: None,
         strays: vec![stray(1, 4), stray(2, 2), stray(3, 4)],
+        carried: BTreeSet::new(),
     };
     // 3 lies there in half and needs room only for the other half.
     assert_eq!(run(&[want(3, 2 * GIB)], &[], &disk), ["sweep 01010101", "fetch 03030303"]);
@@ -339,7 +340,7 @@ proptest! {
     ) {
         let wanted: Vec<Wanted> = names.iter().map(|n| want(*n, GIB)).collect();
         let free_bytes = free.map(|f| f * GIB + RESERVE_BYTES);
-        let disk = Disk { free_bytes, budget_bytes: budget.map(|b| b * GIB), strays: Vec::new() };
+        let disk = Disk { free_bytes, budget_bytes: budget.map(|b| b * GIB), strays: Vec::new(), carried: BTreeSet::new() };
         let actions = act(&wanted, &known, &disk);
         let stage = |a: &Digest| known.iter().find(|k| k.artifact() == *a).map(|k| k.stage);
         let mut admitted = 0;

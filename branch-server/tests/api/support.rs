@@ -260,7 +260,8 @@ impl Branch {
     /// How whoever presents this certificate, or none, speaks to the machines' listener: it must be `north`'s.
     pub fn tls(&self, own: Option<&Leaf>) -> rustls::ClientConfig {
         let (own, root) = (own.map(Leaf::own), self.head_office.with(|s| s.authority.chain()[0].clone()));
-        let (north, time) = (Identity::Branch("north".parse().unwrap()), FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH));
+        let (north, time) =
+            (Identity::Branch("north".parse().unwrap()), FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH));
         client_config(own, Anchor::Known(root), Suffix::default(), north, nobody_denied(), time).unwrap()
     }
 
@@ -292,7 +293,8 @@ impl Branch {
     /// The same as a client of the programs' own.
     #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub fn client(&self, till: &Till) -> JsonClient {
-        JsonClient::secure(&format!("https://{}", self.machines), self.tls(Some(&till.leaf)), Timeouts::default()).unwrap()
+        JsonClient::secure(&format!("https://{}", self.machines), self.tls(Some(&till.leaf)), Timeouts::default())
+            .unwrap()
     }
 
     /// The operators' status.

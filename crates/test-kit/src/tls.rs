@@ -48,6 +48,11 @@ impl BranchKey {
         Ok(Self(TlsKey::generate()?.to_pem()))
     }
 
+    /// One that a branch server has: PEM.
+    pub fn from_pem(pem: Secret) -> Self {
+        Self(pem)
+    }
+
     /// The key in PEM.
     pub fn to_pem(&self) -> Secret {
         self.0.clone()

@@ -81,7 +81,8 @@ impl HttpBranch {
 impl Branch for HttpBranch {
     fn authenticate(&self, identity: &Identity, key: &TlsKey) -> Result<(), ClientError> {
         let anchor = Anchor::Known(identity.authority.clone());
-        let client = self.dial(Some((identity.chain.clone(), key)), anchor, Who::Branch(identity.branch.clone()).into())?;
+        let client =
+            self.dial(Some((identity.chain.clone(), key)), anchor, Who::Branch(identity.branch.clone()).into())?;
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client);
         Ok(())
     }

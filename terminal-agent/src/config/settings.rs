@@ -267,7 +267,8 @@ pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
 
 fn branch(branch: inputs::Branch) -> Result<BranchSettings, ConfigError> {
     let url = https_url(branch.url, "branch.url", "https://10.1.0.1:7004")?;
-    let host = host_of(&url, "https").ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
+    let host =
+        host_of(&url, "https").ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
     Ok(BranchSettings {
         join_token_file: branch.join_token_file.unwrap_or_else(|| "/etc/terminal-agent/join-token".into()),
         tracker_host: branch.tracker_host.unwrap_or(host),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, events, ever_was, is, quick, version};
 use fleet_types::{Slot, TerminalRef, UpdateState};
-use lab::{Lab, Place, SmallImage};
+use lab::{Lab, SmallImage};
 
 const WHY: &str = "the receipt printer does not answer";
 
