@@ -156,6 +156,7 @@ pub async fn status(
             branches,
             terminals,
             incidents: Vec::new(),
+            alerts: Vec::new(),
             left_out: Default::default(),
         },
         head_office: HeadOfficeStatus {

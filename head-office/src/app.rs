@@ -10,6 +10,7 @@ use service_kit::server::{ApiDocument, Check, Metrics, Readiness, Route, configu
 use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 
+use crate::alerts::Alerts;
 use crate::audit::anchor::Anchor;
 use crate::config::Settings;
 use crate::metrics::Counters;
@@ -51,6 +52,8 @@ pub struct App {
     pub metrics: Metrics,
     /// What is counted.
     pub counters: Counters,
+    /// What somebody must look at.
+    pub alerts: Alerts,
     /// The metadata may be due to be looked at.
     pub watch: tokio::sync::Notify,
     /// Something may be due to be put away.

@@ -5,6 +5,7 @@
 //! and seeded, and never keep in memory alone what anybody relies on: every process of it may be killed at any instant.
 
 mod adapters;
+mod alerts;
 pub mod api;
 pub mod app;
 pub mod audit;
@@ -29,15 +30,17 @@ pub mod trust;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use fleet_types::OperatorName;
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
-use service_kit::{Clock, Shutdown};
+use service_kit::{Clock, Secret, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
 use tokio::task::JoinHandle;
 
 use audit::anchor::Anchor;
 use operators::bootstrap::{Bootstrap, BootstrapError};
 use operators::passwords::{PasswordError, Passwords};
+use operators::recover::RecoverError;
 
 pub use config::Settings;
 pub use store::StoreError;
@@ -137,6 +140,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         claims: releases::claims::Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
+        alerts: alerts::Alerts::default(),
         watch: tokio::sync::Notify::new(),
         retire: tokio::sync::Notify::new(),
         renewals: renewals::Renewals::default(),
@@ -174,6 +178,21 @@ pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) 
     operators::bootstrap::bootstrap(&pool, wish, clock.now()).await?;
     // A head office that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
     Ok(())
+}
+
+/// As [`operators::recover::recover`], without a server.
+///
+/// # Errors
+/// As [`RecoverError`].
+pub async fn recover(
+    settings: &Settings,
+    clock: &dyn Clock,
+    name: &OperatorName,
+    password: &Secret,
+) -> Result<(u64, u64), RecoverError> {
+    let pool = connect(&settings.database, &Shutdown::new()).await?;
+    db::migrate(&pool).await?;
+    operators::recover::recover(&pool, name, password, clock.now()).await
 }
 
 fn listener(

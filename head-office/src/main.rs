@@ -42,6 +42,16 @@ enum Command {
     Authority,
     /// Makes the first admin, and ends. Refused once there is an admin.
     Bootstrap(BootstrapArgs),
+    /// Gives an admin a new password whom nobody else can let in, and ends: its sessions end and its tokens are revoked. It
+    /// stands in the audit.
+    #[command(after_help = "Example:\n  head-office recover ann --password-file -")]
+    Recover {
+        /// Its name.
+        name: OperatorName,
+        /// File with the new password on the first line; - is standard input.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -97,6 +107,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Bootstrap(arguments)) = arguments.command {
         return runtime.block_on(bootstrap(settings, arguments));
     }
+    if let Some(Command::Recover { name, password_file }) = arguments.command {
+        let password = config::read_secret_file(&or_stdin(password_file))?;
+        let done = runtime.block_on(head_office::recover(&settings, &SystemClock, &name, &password));
+        let (sessions, tokens) = done?;
+        println!("{name} has a new password; {sessions} session(s) ended, {tokens} token(s) revoked.");
+        return Ok(());
+    }
     runtime.block_on(async {
         let engine = TransmissionEngine::new(settings.engine.clone())?;
         let deps = Deps { clock: Arc::new(SystemClock), engine: Arc::new(engine), jobs: RunnerSettings::default() };
@@ -105,10 +122,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
+fn or_stdin(path: PathBuf) -> PathBuf {
+    if path.as_os_str() == "-" { "/dev/stdin".into() } else { path }
+}
+
 async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Result<()> {
     let BootstrapArgs { name, password_file, token_file, token_days } = arguments;
-    let stdin = |path: PathBuf| if path.as_os_str() == "-" { "/dev/stdin".into() } else { path };
-    let password = password_file.map(stdin).map(|path| config::read_secret_file(&path)).transpose()?;
+    let password = password_file.map(or_stdin).map(|path| config::read_secret_file(&path)).transpose()?;
     let token = token_file.as_ref().map(|_| (token::generate("filial"), token_days));
     if let (Some(path), Some((token, _))) = (&token_file, &token) {
         if path.exists() {

@@ -238,6 +238,9 @@ pub(crate) enum BranchCommand {
     Add {
         /// Its name
         branch: BranchName,
+        /// For how many hours the join token may be used, 1 to 8760 [default: as head office is set]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8760))]
+        join_token_hours: Option<u32>,
         /// Write the join token into this file, readable by its owner only, instead of printing it
         #[arg(long, value_name = "FILE")]
         join_token_file: Option<PathBuf>,

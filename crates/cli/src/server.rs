@@ -46,10 +46,7 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
         }
         Ok(url) if url.scheme() == "http" => {
             let sentence = format!("{} is not spoken to without encryption: it is not this machine", global.server);
-            return Err(Failure::said(
-                sentence,
-                "Write https://: servers speak nothing else.",
-            ));
+            return Err(Failure::said(sentence, "Write https://: servers speak nothing else."));
         }
         _ => return Err(ClientError::BadAddress { given: global.server.clone(), scheme: "https" }.into()),
     }

@@ -21,6 +21,7 @@ service_kit::statements! {
     OF = "SELECT id, operator, name, role, scope, made_at, expires_at, last_used, revoked_at FROM tokens
         WHERE operator = $1 ORDER BY made_at DESC, id LIMIT $2";
     REVOKE = "UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+    REVOKE_ALL = "UPDATE tokens SET revoked_at = $2 WHERE operator = $1 AND revoked_at IS NULL AND expires_at > $2";
     COUNT_LIVE = "SELECT count(*) FROM tokens WHERE operator = $1 AND revoked_at IS NULL AND expires_at > $2";
     FORGET_DEAD = "DELETE FROM tokens WHERE operator = $1 AND (revoked_at IS NOT NULL OR expires_at <= $2) AND id NOT IN
         (SELECT id FROM tokens WHERE operator = $1 AND (revoked_at IS NOT NULL OR expires_at <= $2)
@@ -107,6 +108,18 @@ pub async fn of<C: GenericClient>(c: &C, operator: &OperatorName, limit: i64) ->
 /// As every statement.
 pub async fn revoke<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<bool, DatabaseError> {
     Ok(execute(c, REVOKE, &[&id, &now]).await? == 1)
+}
+
+/// Revokes all tokens of an operator that can be used; how many.
+///
+/// # Errors
+/// As every statement.
+pub async fn revoke_all<C: GenericClient>(
+    c: &C,
+    operator: &OperatorName,
+    now: DateTime<Utc>,
+) -> Result<u64, DatabaseError> {
+    execute(c, REVOKE_ALL, &[&operator.as_str(), &now]).await
 }
 
 /// How many tokens an operator has that can be used; of the others only the `kept` newest are remembered.

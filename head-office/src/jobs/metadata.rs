@@ -11,6 +11,7 @@ use fleet_types::Digest;
 use service_kit::Shutdown;
 use service_kit::database::{DatabaseError, begin, commit, connection};
 use trust::repository::{SignedArtifact, SignedPayload};
+use wire::v1::status::Alert;
 
 use super::sentence;
 use crate::app::App;
@@ -51,10 +52,11 @@ pub async fn watch_metadata(app: Arc<App>, shutdown: Shutdown) {
     let mut told = BTreeSet::new();
     while !shutdown.is_stopping() {
         let troubles = pass(&app).await;
-        for trouble in troubles.difference(&told) {
-            // Said once, not every minute.
-            tracing::error!(%trouble, "the signed metadata need somebody");
+        for Alert { code, text, remedy } in troubles.difference(&told) {
+            // Said once, not every minute; `/v1/status` goes on saying it.
+            tracing::error!(code, text, remedy, "the signed metadata need somebody");
         }
+        app.alerts.set(troubles.iter().cloned());
         told = troubles;
         tokio::select! {
             _ = shutdown.wait(EVERY) => {}
@@ -70,23 +72,32 @@ pub async fn watch_once(app: &App) {
     }
 }
 
-/// Does everything once; what is wrong, as sentences.
-async fn pass(app: &App) -> BTreeSet<String> {
+fn stuck(what: &str, why: impl std::fmt::Display) -> Alert {
+    Alert {
+        code: "metadata-stuck".to_owned(),
+        text: format!("The signed metadata could not be {what}: {why}"),
+        remedy: "It is tried again every minute; see in the log whether the disk, the database or a key is the cause."
+            .to_owned(),
+    }
+}
+
+/// Does everything once; what is wrong.
+async fn pass(app: &App) -> BTreeSet<Alert> {
     let mut troubles = BTreeSet::new();
     if let Err(error) = app.trust.refresh(app.clock.now()).await {
-        troubles.insert(format!("The signed metadata could not be renewed: {error}"));
+        troubles.insert(stuck("renewed", error));
     }
     // First what vouches for what nobody needs, so that a version is free again for a release that waits.
     let done =
         [("tidied", tidy(app).await), ("brought into force", settle(app).await), ("completed", complete(app).await)];
     for (what, done) in done {
         if let Err(error) = done {
-            troubles.insert(format!("The signed metadata could not be {what}: {}", sentence(&error)));
+            troubles.insert(stuck(what, sentence(&error)));
         }
     }
     let (now, expiries) = (app.clock.now(), app.trust.expiries());
     app.counters.gauges.metadata_expires(&expiries, now);
-    troubles.extend(alerts(&expiries, now).into_iter().map(|a| format!("{} {} [{}]", a.text, a.remedy, a.code)));
+    troubles.extend(alerts(&expiries, now));
     troubles
 }
 

@@ -1,9 +1,10 @@
-//! Operators: who may come in ([`passwords`], [`doorkeeper`]), what they may give to others ([`rules`], pure), and how the
-//! first of them comes to be ([`bootstrap`]).
+//! Operators: who may come in ([`passwords`], [`doorkeeper`]), what they may give to others ([`rules`], pure), how the first
+//! of them comes to be ([`bootstrap`]), and how an admin comes back in ([`recover`]).
 
 pub mod bootstrap;
 pub mod doorkeeper;
 pub mod passwords;
+pub mod recover;
 pub mod rules;
 
 use std::net::IpAddr;

@@ -26,6 +26,9 @@ const IN_USE: TimeDelta = TimeDelta::hours(24);
 /// Most terminals that a refusal names.
 const MAX_NAMED: i64 = 5;
 
+/// Longest that a join token may be used, in seconds: a year, as the setting has it too.
+const LONGEST_JOIN: u32 = 365 * 86_400;
+
 /// Branches on one page, unless the caller says otherwise.
 const PAGE: u32 = 200;
 
@@ -73,13 +76,18 @@ pub async fn show(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Br
 #[utoipa::path(post, path = "/v1/branches", tag = "branches", request_body = AddBranch, responses(
     (status = 201, description = "The branch and its join token", body = BranchAdded),
     (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "The name is not allowed", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "The name or the time is not allowed", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiResult<HttpResponse> {
     let name = &body.name;
     let join_token = JoinToken::generate(app.tls.fingerprint());
     let now = app.clock.now();
-    let expires = now + app.settings.join_token_life;
+    let life = match body.join_token_seconds {
+        Some(seconds @ 1..=LONGEST_JOIN) => TimeDelta::seconds(seconds.into()),
+        Some(_) => return Err(ApiError::bad_field("join_token_seconds", format!("must be from 1 to {LONGEST_JOIN}"))),
+        None => app.settings.join_token_life,
+    };
+    let expires = now + life;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let hash = token::hash(join_token.secret.expose());

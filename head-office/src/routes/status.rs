@@ -36,6 +36,7 @@ pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
     };
     Ok(Json(Status {
         left_out,
+        alerts: app.alerts.now(),
         now: app.clock.now(),
         incidents: db::incidents::page(&client, None, INCIDENTS).await?,
         releases: view_all(&client, &app.store, releases).await?,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trust::repository::RoleName;
+use wire::v1::status::Alert;
 
 /// How long before the end people are told of roles that they must sign themselves.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(30);
@@ -19,18 +20,7 @@ pub struct Expiry {
     pub life: TimeDelta,
 }
 
-/// Something that somebody must look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alert {
-    /// Stable: `metadata-expired` or `metadata-expires`.
-    pub code: &'static str,
-    /// One sentence.
-    pub text: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-/// What is to be said of these at `now`.
+/// What is to be said of these at `now`: `metadata-expired` or `metadata-expires`.
 pub fn alerts(expiries: &[Expiry], now: DateTime<Utc>) -> Vec<Alert> {
     expiries.iter().filter_map(|expiry| alert(expiry, now)).collect()
 }
@@ -58,7 +48,7 @@ fn alert(expiry: &Expiry, now: DateTime<Utc>) -> Option<Alert> {
     } else {
         ("metadata-expires", format!("Role {role} expires {at}."))
     };
-    Some(Alert { code, text, remedy })
+    Some(Alert { code: code.to_owned(), text, remedy })
 }
 
 #[cfg(test)]
@@ -95,7 +85,7 @@ mod tests {
             ],
             now(),
         );
-        let codes: Vec<_> = said.iter().map(|a| a.code).collect();
+        let codes: Vec<_> = said.iter().map(|a| a.code.as_str()).collect();
         assert_eq!(codes, ["metadata-expires", "metadata-expires", "metadata-expired", "metadata-expires"]);
         for (alert, (text, remedy)) in said.iter().zip([
             ("timestamp", "log"),

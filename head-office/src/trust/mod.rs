@@ -28,7 +28,7 @@ use keys::Keys;
 use writer::{Inner, sign};
 
 pub use error::TrustError;
-pub use health::{Alert, Expiry, alerts};
+pub use health::{Expiry, alerts};
 pub use standing::{OtherRelease, Standing};
 
 /// The metadata and the keys. Clones share them.

@@ -146,6 +146,23 @@ async fn unknown_expired_and_absurd_tokens_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_may_be_given_a_time_of_its_own() {
+    let office = Office::start().await;
+    let add = async |name: &str, seconds: u32| {
+        let body = json!({ "name": name, "join_token_seconds": seconds });
+        office.admin().post::<_, wire::v1::fleet::BranchAdded>("/v1/branches", &body).await
+    };
+    for absurd in [0, 365 * 86_400 + 1, u32::MAX] {
+        assert_eq!(refusal(add("south", absurd).await), Code::BadField);
+    }
+    let added = add("north", 60).await.unwrap();
+    assert_eq!(added.join_token_expires, office.clock.now() + TimeDelta::seconds(60));
+    office.clock.advance(TimeDelta::seconds(61));
+    let late = try_enrol(&office.machine(None), Some(&added.join_token), &key()).await;
+    assert_eq!(refusal(late), Code::JoinExpired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_is_sent_to_its_branch_server_and_a_request_must_be_one() {
     let office = Office::start().await;
     let added = office.add_branch("north").await;

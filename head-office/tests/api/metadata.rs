@@ -13,6 +13,7 @@ use wire::Code;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::paths;
 use wire::v1::plan::Plan;
+use wire::v1::status::Status;
 use wire::v1::sync::Sync;
 
 use crate::refusal;
@@ -155,4 +156,23 @@ async fn what_was_published_before_there_were_signatures_is_signed_at_the_next_s
         checked.map(drop).map_err(|r| r.to_string())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_must_sign_again_is_shown_in_the_status_until_they_have() {
+    let mut office = Office::start().await;
+    let alerts = async |office: &Office| office.admin().get::<Status>(paths::STATUS).await.unwrap().alerts;
+    assert_eq!(alerts(&office).await, []);
+    office.stop().await;
+    office.clock.advance(TimeDelta::days(3650 - 20));
+    office.resume().await;
+    let said = wait_for("an alert", PATIENCE, async || {
+        let said = alerts(&office).await;
+        if said.iter().any(|a| a.text.contains("root")) { Ok(said) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    assert!(said.iter().all(|alert| alert.code == "metadata-expires"), "{said:?}");
+    assert!(said.iter().any(|alert| alert.remedy.contains("filial trust propose")), "{said:?}");
+    // What head office renews by itself is no alert.
+    assert!(said.iter().all(|alert| !alert.text.contains("timestamp")), "{said:?}");
 }

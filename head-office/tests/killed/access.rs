@@ -19,9 +19,13 @@ const NEW: &str = "another horse another battery";
 const WRONG: &str = "this is mistyped entirely";
 
 fn bootstrap(program: &Program, arguments: &[&str], stdin: &str) -> Output {
+    command(program, "bootstrap", arguments, stdin)
+}
+
+fn command(program: &Program, subcommand: &str, arguments: &[&str], stdin: &str) -> Output {
     let config = program.dir.path().join("config.toml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_head-office"));
-    command.arg("--config").arg(config).arg("bootstrap").args(arguments);
+    command.arg("--config").arg(config).arg(subcommand).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // One that refuses its arguments may be gone already.
@@ -77,6 +81,45 @@ async fn there_is_one_first_admin_and_no_default_password() {
     let admin = anybody.with_token(Secret::new(kept.trim()));
     let audit: Value = admin.get("/v1/audit?after=0").await.unwrap();
     assert_eq!((&audit["entries"][0]["who"], &audit["entries"][0]["via"]), (&json!("bootstrap"), &json!("console")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_whom_nobody_can_let_in_comes_back_and_what_was_lost_opens_nothing() {
+    let (database, daemons) = (empty_database().await, Daemons::start());
+    let mut program = Program::new(&database.url(), &daemons);
+    let token_file = program.dir.path().join("token");
+    let token = token_file.to_str().unwrap();
+    let first = bootstrap(&program, &["--name", "ann", "--password-file", "-", "--token-file", token], PASSWORD);
+    assert!(first.status.success(), "{}", said(&first));
+    program.launch();
+    program.wait_until_it_answers().await;
+    let anybody = program.stranger();
+    let admin = anybody.with_token(Secret::new(std::fs::read_to_string(&token_file).unwrap().trim()));
+    let session = set_cookie(&log_in(&anybody, "ann", PASSWORD).await).0;
+    let status = async |session: &str| {
+        let request = anybody.request(Method::GET, "/v1/status").header("Cookie", format!("{COOKIE}={session}"));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(&session).await, 200);
+    for (arguments, stdin, says) in [
+        (&["eve", "--password-file", "-"][..], NEW, "these are: ann"),
+        (&["ann", "--password-file", "-"], "short\n", "at least 12 characters"),
+        (&["ann"], NEW, "--password-file"),
+    ] {
+        let output = command(&program, "recover", arguments, stdin);
+        assert!(!output.status.success() && said(&output).contains(says), "{arguments:?}: {}", said(&output));
+    }
+    assert_eq!(status(&session).await, 200, "what was refused changed nothing");
+    let done = command(&program, "recover", &["ann", "--password-file", "-"], NEW);
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout).trim(),
+        "ann has a new password; 1 session(s) ended, 1 token(s) revoked."
+    );
+    assert_eq!(status(&session).await, 401);
+    assert!(admin.get::<Value>("/v1/status").await.is_err());
+    assert_eq!(log_in(&anybody, "ann", PASSWORD).await.status(), 401);
+    assert_eq!(log_in(&anybody, "ann", NEW).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

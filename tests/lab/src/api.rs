@@ -181,7 +181,7 @@ impl Api {
     /// # Errors
     /// As [`Self::post`].
     pub async fn add_branch(&self, name: &BranchName) -> Result<BranchAdded, LabError> {
-        self.post(paths::BRANCHES, &AddBranch { name: name.clone() }).await
+        self.post(paths::BRANCHES, &AddBranch { name: name.clone(), join_token_seconds: None }).await
     }
 
     /// Assigns a version to a branch.

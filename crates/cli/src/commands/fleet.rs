@@ -31,9 +31,10 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
             let branch: Branch = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &branch, |b| branch_text(b, now))
         }
-        BranchCommand::Add { branch, join_token_file } => {
-            let added: BranchAdded =
-                block_on(async { Ok(server.post(paths::BRANCHES, &AddBranch { name: branch }).await?) })?;
+        BranchCommand::Add { branch, join_token_hours, join_token_file } => {
+            let join_token_seconds = join_token_hours.map(|hours| hours * 3600);
+            let add = AddBranch { name: branch, join_token_seconds };
+            let added: BranchAdded = block_on(async { Ok(server.post(paths::BRANCHES, &add).await?) })?;
             answer_added(global, &added, join_token_file.as_deref(), now)
         }
         BranchCommand::Remove { branch, force } => {

@@ -23,6 +23,9 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     let branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
     let terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
     let mut out = String::new();
+    for alert in &status.alerts {
+        out.push_str(&format!("! {} {} ({})\n", plain(&alert.text), plain(&alert.remedy), plain(&alert.code)));
+    }
     section(&mut out, table(["RELEASE", "STATE", "PROGRESS"], &releases), releases.is_empty());
     section(&mut out, table(["BRANCH", "HEARD", "ARTIFACT", "HELD", "CONFIRMED"], &branches), branches.is_empty());
     let heading = ["TERMINAL", "SLOT", "RUNS", "UPDATE", "STATE", "SEGMENTS", ""];
@@ -133,6 +136,7 @@ pub(crate) fn reason(reason: Option<&Reason>) -> String {
 pub(crate) mod tests {
     use super::*;
     use serde_json::json;
+    use wire::v1::status::Alert;
 
     /// A release being encoded, a branch that fetches, a terminal that fetches.
     pub(crate) fn status() -> Status {
@@ -178,6 +182,13 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
 ";
         let squeeze = |s: &str| s.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
         assert_eq!(squeeze(&picture(&status(), None)), squeeze(expected));
+    }
+
+    #[test]
+    fn what_somebody_must_look_at_comes_first() {
+        let alert = Alert { code: "metadata-expires".into(), text: "It\u{7} expires.".into(), remedy: "Sign.".into() };
+        let picture = picture(&Status { alerts: vec![alert], ..status() }, None);
+        assert!(picture.starts_with("! It  expires. Sign. (metadata-expires)\n\nRELEASE"), "{picture}");
     }
 
     #[test]

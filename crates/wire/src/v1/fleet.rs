@@ -12,6 +12,9 @@ use super::reports::Reason;
 pub struct AddBranch {
     /// Its name.
     pub name: BranchName,
+    /// For how many seconds its join token may be used, 1 to 31,536,000 (a year); as head office is set without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token_seconds: Option<u32>,
 }
 
 /// A branch was added: the join token is shown this once.

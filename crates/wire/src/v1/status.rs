@@ -21,9 +21,23 @@ pub struct Status {
     /// Bad data that arrived somewhere, newest first, at most 5; all of it is at `/v1/incidents`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<Incident>,
+    /// What somebody must look at, at most 100; empty when all is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// How much more there is than these lists show.
     #[serde(default)]
     pub left_out: LeftOut,
+}
+
+/// Something that somebody must look at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Alert {
+    /// Stable, such as `metadata-expires`.
+    pub code: String,
+    /// One sentence.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 /// What a picture leaves out to stay readable; the lists have all of it, page by page.

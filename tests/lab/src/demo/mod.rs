@@ -105,6 +105,10 @@ async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Re
     let version = lab::image_version(&to)?.to_string();
     let lab = Lab::start(options(arguments, screen, from)?).await?;
     announce(&lab, screen, arguments);
+    screen.title("Somebody else comes with join tokens that he found");
+    for shut in lab.try_doors().await? {
+        screen.done(&format!("{}: {}. {}", shut.tried, shut.code.as_str(), shut.said), None);
+    }
     let spec = ReleaseSpec::new(&version, to)?;
     screen.title(&format!("Release {version}: packed, uploaded, checked, published"));
     let mut board = Board::new(screen, &lab);

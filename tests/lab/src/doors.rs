@@ -1,0 +1,93 @@
+//! Tries to get in with join tokens that must not open anything, as a stranger would who has curl and what he found.
+
+use std::time::Duration;
+
+use fleet_types::BranchName;
+use service_kit::{Clock as _, Secret, SystemClock};
+use trust::Refusal;
+use trust::certificates::{JoinToken, TlsKey, request_to_pem};
+use wire::v1::fleet::{AddBranch, BranchAdded};
+use wire::v1::paths;
+use wire::v1::sync::BranchEnrolRequest;
+use wire::{Code, Problem};
+
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::net::Net;
+use crate::part::Place;
+use crate::sites::write_secret;
+
+/// How long it may take until the shortest-lived token's time is over.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// A door that stayed shut.
+#[derive(Debug, Clone)]
+pub struct Shut {
+    /// What was tried.
+    pub tried: &'static str,
+    /// Under which code it was refused.
+    pub code: Code,
+    /// What was said: a cause and the next step.
+    pub said: String,
+}
+
+impl Lab {
+    /// Tries join tokens of branches once more with a key of one's own, from within the WAN: one that a branch's server used,
+    /// one that was reported stolen, and one whose time is over.
+    ///
+    /// # Errors
+    /// A door opened, or stayed shut for another reason than it should.
+    pub async fn try_doors(&self) -> Result<Vec<Shut>, LabError> {
+        let first = self.branches().remove(0);
+        let path = self.site(&first)?.join_token();
+        let used = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
+        let mut shut = vec![self.door("a join token that a server has used", used, Code::JoinUsed).await?];
+
+        let stolen = self.add_for("stolen", None).await?;
+        self.filial(["branch", "remove", "stolen"]).await?;
+        shut.push(self.door("a join token that was reported stolen", stolen.join_token, Code::JoinRefused).await?);
+
+        let late = self.add_for("late", Some(1)).await?;
+        self.wait("a join token's time to be over", EXPIRES, async || {
+            Ok((SystemClock.now() > late.join_token_expires).then_some(()))
+        })
+        .await?;
+        shut.push(self.door("a join token whose time is over", late.join_token, Code::JoinExpired).await?);
+        self.filial(["branch", "remove", "late"]).await?;
+        Ok(shut)
+    }
+
+    async fn add_for(&self, name: &str, join_token_seconds: Option<u32>) -> Result<BranchAdded, LabError> {
+        let name: BranchName = name.parse().map_err(|e| LabError::Options(format!("{name}: {e}")))?;
+        self.api().post(paths::BRANCHES, &AddBranch { name, join_token_seconds }).await
+    }
+
+    async fn door(&self, tried: &'static str, token: String, expected: Code) -> Result<Shut, LabError> {
+        let url = format!("https://{}:7002{}", Net::head_office_wan_address(), paths::ENROL);
+        let failed = |why: String| LabError::Api { method: "POST", url: url.clone(), why: format!("{tried}: {why}") };
+        let request = request(token).map_err(|refusal| failed(refusal.sentence().to_owned()))?;
+        let body = serde_json::to_string(&request).map_err(|e| failed(e.to_string()))?;
+        let file = self.folder().join("stranger.json");
+        write_secret(&file, &body)?;
+        let data = format!("@{}", file.display());
+        let json = "content-type: application/json";
+        // He does not ask who answers.
+        let words = ["--silent", "--show-error", "--insecure", "--max-time", "20", "-H", json, "--data", &data, &url];
+        let answer = self.run_in(&Place::Branch(self.branches().remove(0)), "curl", &words).await;
+        std::fs::remove_file(&file).map_err(LabError::file("remove", &file))?;
+        let answer = answer?;
+        let problem: Problem =
+            serde_json::from_str(&answer).map_err(|_| failed(format!("opened the door: {answer}")))?;
+        if problem.code != expected {
+            return Err(failed(format!("was refused as {}, not as {}", problem.code.as_str(), expected.as_str())));
+        }
+        Ok(Shut { tried, code: problem.code, said: format!("{} {}", problem.detail, problem.remedy) })
+    }
+}
+
+/// As a branch's server would ask, with a key made just now.
+fn request(token: String) -> Result<BranchEnrolRequest, Refusal> {
+    let token = JoinToken::parse(&Secret::new(token))?;
+    let certificate_request = request_to_pem(&TlsKey::generate()?.request()?);
+    Ok(BranchEnrolRequest { join_token: Some(token.secret.expose().to_owned()), certificate_request })
+}
