@@ -63,7 +63,9 @@ impl Agent {
             ClientError::Distrusted { .. } => self.has_token_of_another_fleet(),
             _ => matches!(error.code(), Some(Code::Unauthenticated | Code::JoinRefused)),
         };
-        self.talk.lost |= is_lost;
+        if is_lost && !std::mem::replace(&mut self.talk.lost, true) {
+            self.talk.sync_soon(self.ports.clock.uptime());
+        }
     }
 
     fn has_token_of_another_fleet(&self) -> bool {

@@ -85,6 +85,7 @@ fn a_branch_that_lost_its_database_gets_the_same_key_again_by_the_join_token() {
     rig.until("fetching");
     let before = key(&rig);
     rig.world.lock().known_key = None;
+    rig.until_that("certified again", |rig| certified(rig).len() == 2);
     rig.until("confirmed");
     assert_eq!(certified(&rig), [Peer::AnyBranch, north()], "its own branch, and no other that the token would let in");
     assert_eq!(key(&rig), before);
