@@ -5,23 +5,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use async_trait::async_trait;
-use fleet_types::{Digest, TerminalName};
-use service_kit::database::{Pool, Wakeups, connection, ping};
+use fleet_types::TerminalName;
+use service_kit::database::{Pool, Wakeups, ping};
 use service_kit::server::{
-    self, ApiDocument, ApiError, Authenticator, Caller, Check, Health, Metrics, OperatorTokens, Readiness, Role, Route,
-    document_routes, health_routes,
+    self, ApiDocument, Check, Health, Metrics, OperatorTokens, Readiness, Role, Route, document_routes, health_routes,
 };
-use service_kit::{Clock, Shutdown, token};
+use service_kit::{Clock, Shutdown};
 use swarm::{AccessList, Engine};
 use tokio::sync::Notify;
 use wire::v1::paths;
 
 use crate::config::Settings;
-use crate::db::{site, terminals};
+use crate::join::Join;
 use crate::metadata::Metadata;
 use crate::metrics::BranchMetrics;
-use crate::routes::{artifacts, console, enrol, kit, metadata, openapi, terminals as machines};
+use crate::routes::{
+    TerminalCertificates, artifacts, console, enrol, identities, kit, metadata, openapi, terminals as machines,
+};
 use crate::store::Store;
 use crate::sync::check::Checks;
 use crate::tls::Tls;
@@ -66,8 +66,8 @@ pub struct App {
     pub tls: Tls,
     /// Artifacts on disk.
     pub store: Store,
-    /// SHA-256 of the token that terminals enrol with.
-    pub join_token: Digest,
+    /// The token that terminals enrol with.
+    pub join: Join,
     /// Who may use the operators' listener.
     pub operators: OperatorTokens,
     /// HTTP numbers and the registry.
@@ -116,6 +116,12 @@ impl Streams {
         StreamPermit { streams: self.clone(), terminal: terminal.clone(), end }
     }
 
+    /// Ends all streams of `terminal`.
+    pub fn end(&self, terminal: &TerminalName) {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(terminal).into_iter().flatten().for_each(|end| end.notify_one());
+    }
+
     /// How many are open.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(VecDeque::len).sum()
@@ -141,24 +147,14 @@ impl Drop for StreamPermit {
     }
 }
 
-/// Knows terminals by their bearer tokens.
-struct TerminalTokens(Arc<App>);
-
-#[async_trait]
-impl Authenticator for TerminalTokens {
-    async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, ApiError> {
-        let client = connection(&self.0.pool).await?;
-        let found = terminals::by_token(&client, token::hash(bearer).as_bytes()).await?;
-        let branch = site::read(&client).await?.branch;
-        Ok(found.zip(branch).map(|(terminal, branch)| Caller::terminal(branch, terminal)))
-    }
-}
-
 /// The routes of the operators' listener.
 pub fn operator_routes() -> Vec<Route> {
     let mut routes = vec![
         Route::get(paths::STATUS, Role::Viewer, || web::to(console::status)),
         Route::get(paths::TERMINALS, Role::Viewer, || web::to(console::terminals)),
+        Route::get("/v1/terminals/{name}/identity", Role::Viewer, || web::to(identities::identity)),
+        Route::post("/v1/terminals/{name}/deny", Role::Admin, || web::to(identities::deny)),
+        Route::post("/v1/terminals/{name}/allow", Role::Admin, || web::to(identities::allow)),
         Route::post(paths::KIT, Role::Operator, || web::to(kit::import)).with_long_body(),
         Route::new(Method::PUT, "/v1/kit/artifacts/{sha256}", Role::Operator, || web::to(kit::artifact))
             .with_long_body(),
@@ -202,7 +198,7 @@ pub fn configure_operators(app: &Arc<App>, config: &mut ServiceConfig) {
 /// The application of the machines' listener.
 pub fn configure_machines(app: &Arc<App>, config: &mut ServiceConfig) {
     config.app_data(web::Data::from(app.clone()));
-    server::configure(config, &machine_routes(), Arc::new(TerminalTokens(app.clone())));
+    server::configure(config, &machine_routes(), Arc::new(TerminalCertificates::new(app.clone())));
 }
 
 /// What the program cannot do its work without. Head office is not among it: a branch works on while it is away.

@@ -5,16 +5,19 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::{BranchName, Digest};
+use fleet_types::{BranchName, Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use service_kit::config::read_toml;
 use service_kit::durable;
 use trust::certificates::{
-    Authority, Chain, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint, validity,
+    Authority, Chain, Checked, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint,
+    validity,
 };
 use trust::{Refusal, Why};
 use wire::v1::sync::BranchEnrolResponse;
+
+pub use trust::certificates::Age;
 
 /// Where the two files are.
 #[derive(Debug, Clone)]
@@ -36,17 +39,6 @@ pub struct Identity {
     intermediate: Authority,
     from: DateTime<Utc>,
     until: DateTime<Utc>,
-}
-
-/// How much the intermediate has left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Age {
-    /// Nothing is to be done.
-    Young,
-    /// Two thirds of its life are over: a new one is to be asked for.
-    Old,
-    /// It convinces nobody any more; only its key does.
-    Over,
 }
 
 fn storage(path: &Path, error: impl std::fmt::Display) -> Refusal {
@@ -140,11 +132,7 @@ impl From<Kept> for BranchEnrolResponse {
 impl Identity {
     /// How much the intermediate has left at `now`.
     pub fn age(&self, now: DateTime<Utc>) -> Age {
-        match now {
-            _ if now >= self.until => Age::Over,
-            _ if now >= self.from + (self.until - self.from) / 3 * 2 => Age::Old,
-            _ => Age::Young,
-        }
+        Age::of((self.from, self.until), now)
     }
 
     /// A certificate for this server itself, with a key that is in memory only.
@@ -154,13 +142,51 @@ impl Identity {
     pub fn issue(&self, now: DateTime<Utc>) -> Result<(Chain, TlsKey), Refusal> {
         let key = TlsKey::generate()?;
         let chain = self.intermediate.issue_own(&key.request()?, now)?;
-        let (suffix, nobody) = (Suffix::default(), DenyList::default());
-        let checked = check_chain(&chain, &self.authority, &suffix, Purpose::Client, now, &nobody)?;
+        let checked = self.check(&chain, now)?;
         if checked.identity.branch() == Some(&self.branch) {
             return Ok((chain, key));
         }
         let sentence = format!("The certificate is that of {}, not of branch {}.", checked.identity, self.branch);
         Err(Refusal::new(Why::CertificateName, sentence))
+    }
+
+    /// The certificate of this branch: what is between its machines' and the fleet's authority.
+    pub fn intermediate(&self) -> &CertificateDer<'static> {
+        // An authority is made of its certificate.
+        &self.intermediate.chain()[0]
+    }
+
+    /// A terminal's certificate, from its request.
+    ///
+    /// # Errors
+    /// The request cannot be used, or what is made of it convinces nobody.
+    pub fn issue_terminal(
+        &self,
+        request: &[u8],
+        terminal: &TerminalName,
+        now: DateTime<Utc>,
+    ) -> Result<CertificateDer<'static>, Refusal> {
+        let chain = self.intermediate.issue_terminal(request, terminal, now)?;
+        self.check(&chain, now)?;
+        // A chain begins with what was issued.
+        Ok(chain[0].clone())
+    }
+
+    /// Whether a certificate that was issued before is young enough, and still of this server's authority, to be the answer
+    /// again.
+    pub fn issued(&self, certificate: &CertificateDer<'static>, now: DateTime<Utc>) -> bool {
+        let young = validity(certificate).is_ok_and(|(from, until)| now < from + (until - from) / 2);
+        young && self.check(&[certificate.clone(), self.intermediate().clone()], now).is_ok()
+    }
+
+    /// Whom a client presents.
+    ///
+    /// # Errors
+    /// It is not of this fleet, or its time is over.
+    pub fn check(&self, presented: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<Checked, Refusal> {
+        // Whose identity is denied is asked of the database, which says so in a sentence.
+        let (suffix, nobody) = (Suffix::default(), DenyList::default());
+        check_chain(presented, &self.authority, &suffix, Purpose::Client, now, &nobody)
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! - [`config`] what holds; [`app`] what there is, and the two route tables; [`routes`] the handlers
 //! - [`upstream`] head office; [`identity`] who this server is there; [`tls`] how it proves that here; [`jobs`] what runs in the background
+//! - [`join`] the token that terminals enrol with
 //! - [`kit`] what comes by hand while the link is down
 //! - [`metadata`] what is signed, believed and mirrored
 //! - [`sync`] plan accepted → decided → done; [`store`] artifacts on disk
@@ -20,6 +21,7 @@ pub mod error;
 pub mod identity;
 pub mod intake;
 pub mod jobs;
+pub mod join;
 pub mod kit;
 pub mod metadata;
 pub mod metrics;
@@ -38,18 +40,19 @@ use chrono::DateTime;
 use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
-use service_kit::{Clock, Shutdown, SystemClock, token};
+use service_kit::{Clock, Shutdown, SystemClock};
 use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
-use trust::certificates::FleetTime;
+use trust::certificates::{FleetTime, fingerprint};
 use trust::client::{Client, Limits};
 
 use app::{App, Signals, Streams};
 use config::Settings;
+use join::{Join, JoinTokenError};
 use metadata::Metadata;
 use metrics::BranchMetrics;
 use store::Store;
 use tls::Tls;
-use upstream::{HeadOffice, HttpHeadOffice, JoinTokenError, UpstreamError};
+use upstream::{HeadOffice, HttpHeadOffice, UpstreamError};
 
 /// Why the program cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +135,14 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
     let tls = Tls::new(deps.head_office.clone(), deps.time.clone()).map_err(RunError::Trust)?;
     let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);
-    let join_token = upstream::terminals_join_token(&settings.terminals.join_token_file)?;
     let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
     let tracker = AccessList::new(settings.access_list())?;
     let pool = connect(&settings.database, shutdown).await?;
     db::migrate(&pool).await?;
+    let join = Join::new(&settings.terminals);
+    if let Some(identity) = deps.head_office.identity() {
+        join.take_up(&pool, fingerprint(&identity.authority), deps.clock.now()).await?;
+    }
     let http_metrics = Metrics::new();
     Ok(Arc::new(App {
         wakeups: Wakeups::listen(&settings.database, shutdown.clone())?,
@@ -148,7 +154,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         metadata,
         tls,
         store: Store::new(settings.store.folder.clone(), settings.store.budget_bytes),
-        join_token: token::hash(join_token.expose()),
+        join,
         operators,
         metrics: BranchMetrics::register(&http_metrics),
         http_metrics,
@@ -164,7 +170,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
 
 /// The two listeners of `app`.
 pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
-    let (operators, machines, tls) = (app.clone(), app.clone(), app.tls.clone());
+    let (operators, machines) = (app.clone(), app.clone());
+    let (to_people, to_machines) = (app.tls.clone(), app.tls.clone());
     vec![
         Listener {
             name: "operators",
@@ -172,7 +179,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| app::configure_operators(&operators, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits,
-            transport: Transport::Tls(Arc::new(move || tls.people())),
+            transport: Transport::Tls(Arc::new(move || to_people.people())),
         },
         Listener {
             name: "machines",
@@ -180,7 +187,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| app::configure_machines(&machines, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits,
-            transport: Transport::Plain,
+            transport: Transport::Tls(Arc::new(move || to_machines.machines())),
         },
     ]
 }

@@ -41,8 +41,8 @@ enum Command {
 fn after_help() -> String {
     format!(
         "Example of a configuration:\n\n{}\nFirst start: put the join token that `filial branch add NAME` printed at \
-         head office into\nhead_office.join_token_file. The token for terminals is made in \
-         terminals.join_token_file.\n\n{}",
+         head office into\nhead_office.join_token_file. Once it enrolled, it makes the \
+         token for terminals in\nterminals.join_token_file.\n\n{}",
         EXAMPLE.lines().map(|line| format!("  {line}\n")).collect::<String>(),
         edge::EXIT_CODES
     )

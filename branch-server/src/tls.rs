@@ -1,15 +1,18 @@
 //! TLS of this server's listeners: with a certificate that its own authority issued, which lives in memory only and is made
 //! anew at two thirds of its life by whichever connection comes then, or when this server was certified anew.
 //!
-//! Before this server enrolled, the operators' listener shows a certificate that proves nothing to anybody: a person who sets
-//! the server up can look at its state, encrypted; programs, which ask for proof, refuse.
+//! Before this server enrolled, both listeners show a certificate that proves nothing to anybody: a person who sets the server
+//! up can look at its state, encrypted; programs and terminals, which ask for proof, refuse, and try again later.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rustls::ServerConfig;
-use trust::Refusal;
-use trust::certificates::{Authority, FleetTime, Suffix, TlsKey, people_config};
+use service_kit::server::PeerCertificates;
+use trust::certificates::{
+    Authority, Checked, Clients, FleetTime, Suffix, TlsKey, nobody_denied, people_config, server_config,
+};
+use trust::{Refusal, Why};
 
 use crate::identity::{Identity, RENEWED_AFTER};
 use crate::upstream::HeadOffice;
@@ -27,6 +30,7 @@ struct Inner {
 /// What listeners use now.
 struct Now {
     people: Arc<ServerConfig>,
+    machines: Arc<ServerConfig>,
     /// Whose certificate it is; nobody's before this server enrolled.
     identity: Option<Arc<Identity>>,
     made: DateTime<Utc>,
@@ -57,6 +61,32 @@ impl Tls {
 
     /// The TLS of the operators' listener now.
     pub fn people(&self) -> Arc<ServerConfig> {
+        self.at_hand(|now| now.people.clone())
+    }
+
+    /// The TLS of the machines' listener now.
+    pub fn machines(&self) -> Arc<ServerConfig> {
+        self.at_hand(|now| now.machines.clone())
+    }
+
+    /// The time by which certificates are judged.
+    pub fn time(&self) -> DateTime<Utc> {
+        self.0.time.now()
+    }
+
+    /// Who presents this chain, at this moment: a connection may outlive a certificate.
+    ///
+    /// # Errors
+    /// It does not hold, or this server has not enrolled, and knows nobody.
+    pub fn check(&self, presented: &PeerCertificates) -> Result<Checked, Refusal> {
+        let identity = self.0.head_office.identity().ok_or_else(|| {
+            let sentence = "This branch server has not enrolled, and knows nobody's certificates.";
+            Refusal::new(Why::CertificateChain, sentence)
+        })?;
+        identity.check(&presented.0, self.time())
+    }
+
+    fn at_hand<T>(&self, take: impl FnOnce(&Now) -> T) -> T {
         let inner = &*self.0;
         let identity = inner.head_office.identity();
         let mut now = inner.now.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +102,7 @@ impl Tls {
                 Err(refusal) => tell(&refusal),
             }
         }
-        now.people.clone()
+        take(&now)
     }
 }
 
@@ -86,15 +116,17 @@ fn tell(refusal: &Refusal) {
 
 fn make(identity: Option<Arc<Identity>>, time: &FleetTime) -> Result<Now, Refusal> {
     let made = time.now();
-    let people = if let Some(identity) = &identity {
+    let (chain, key, root) = if let Some(identity) = &identity {
         let (chain, key) = identity.issue(made)?;
-        people_config((chain, &key), identity.authority.clone(), None, time.clone())?
+        (chain, key, identity.authority.clone())
     } else {
         let nobodys = Authority::begin(Suffix::default(), TlsKey::generate()?, made)?;
         let key = TlsKey::generate()?;
-        let chain = nobodys.issue_own(&key.request()?, made)?;
         // An authority is made of its certificate.
-        people_config((chain, &key), nobodys.chain()[0].clone(), None, time.clone())?
+        (nobodys.issue_own(&key.request()?, made)?, key, nobodys.chain()[0].clone())
     };
-    Ok(Now { people: Arc::new(people), identity, made })
+    let people = Arc::new(people_config((chain.clone(), &key), root.clone(), None, time.clone())?);
+    let (suffix, denied) = (Suffix::default(), nobody_denied());
+    let machines = server_config((chain, &key), root, suffix, Clients::Optional, denied, time.clone())?;
+    Ok(Now { people, machines: Arc::new(machines), identity, made })
 }

@@ -10,10 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
+use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError, EventStream, JsonClient, Timeouts};
 use service_kit::config::{ConfigError, read_secret_file};
-use service_kit::durable::{self, DurableError};
-use service_kit::{Secret, token};
 use trust::Refusal;
 use trust::certificates::{
     Anchor, Chain, FleetTime, Identity as Who, JoinToken, Suffix, TlsKey, client_config, nobody_denied, request_to_pem,
@@ -281,29 +280,4 @@ impl HeadOffice for HttpHeadOffice {
             self.authorised()?.events(paths::EVENTS, None, self.silence).await.map_err(|e| self.explained(e))?;
         Ok(Box::new(stream))
     }
-}
-
-/// Reads the token that terminals enrol with, or makes it at the first start. Blocking.
-///
-/// # Errors
-/// It cannot be read or written.
-pub fn terminals_join_token(file: &Path) -> Result<Secret, JoinTokenError> {
-    if file.try_exists().unwrap_or(true) {
-        return Ok(read_secret_file(file)?);
-    }
-    let fresh = token::generate("terminals");
-    durable::write_secret_file(file, format!("{}\n", fresh.expose()).as_bytes())?;
-    tracing::info!(file = %file.display(), "made the token that terminals of this branch enrol with");
-    Ok(fresh)
-}
-
-/// Why there is no token for terminals.
-#[derive(Debug, thiserror::Error)]
-pub enum JoinTokenError {
-    /// It is there and cannot be read.
-    #[error("the token that terminals enrol with cannot be read")]
-    Read(#[from] ConfigError),
-    /// It was not there and cannot be made.
-    #[error("the token that terminals enrol with cannot be made")]
-    Write(#[from] DurableError),
 }

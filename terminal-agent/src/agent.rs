@@ -16,7 +16,7 @@ use crate::act::{self, Outcome};
 use crate::config::Settings;
 use crate::decide::{Action, decide};
 use crate::event_log::EventLog;
-use crate::identity::Identity;
+use crate::identity::Files;
 use crate::journal::{Held, Journal, JournalError, Keeper, Trouble};
 use crate::metadata::Metadata;
 use crate::observe::observe;
@@ -64,14 +64,13 @@ impl Agent {
     /// The journal, the trust store or the accepted plan cannot be used.
     pub fn new(ports: Ports, settings: Settings) -> Result<Self, AgentError> {
         let keeper = Keeper::open(&settings.paths.journal(), Uuid::new_v4(), ports.clock.now())?;
-        let identity = Identity::load(&settings.paths.identity());
-        if let Some(identity) = &identity {
-            ports.branch.authenticate(identity.token.clone());
-        }
-        let me = identity.map(|i| i.me(&settings));
         let log = EventLog::new(settings.paths.events());
-        let talk = Talk::new(me, &settings.timing);
         let metadata = Metadata::open(&settings, ports.clock.uptime()).map_err(AgentError::Trust)?;
+        ports.branch.not_before(metadata.believed.floor());
+        let files = Files::new(&settings.paths.state_dir);
+        let identity = files.read(&settings.identity.name);
+        let talk = Talk::new(files, identity, &settings.timing);
+        talk.authenticate(&ports);
         let accepted = Accepted::open(&settings.paths.accepted())?;
         let session = Session::default();
         let mut agent = Self { ports, settings, keeper, session, talk, metadata, accepted, log };
@@ -109,7 +108,7 @@ impl Agent {
     async fn try_turn(&mut self) -> Result<Duration, AgentError> {
         self.announce_running()?;
         self.talk_if_due().await?;
-        let me = self.talk.me.clone();
+        let me = self.talk.me();
         self.session.time = self.metadata.believed.time(self.ports.clock.now());
         let seen = observe(&self.ports, &self.settings, self.keeper.journal(), me.as_ref(), &mut self.session).await;
         self.report_bad_data()?;

@@ -50,6 +50,11 @@ impl Believed {
         self.client.time(clock)
     }
 
+    /// The newest time ever verified.
+    pub(crate) const fn floor(&self) -> DateTime<Utc> {
+        self.client.floor()
+    }
+
     /// Fetches and verifies what is new; durable once this returns.
     pub(crate) async fn update(&mut self, source: Arc<dyn Fetch>, clock: DateTime<Utc>) -> Result<(), Refusal> {
         self.client.update(source, self.limits, clock).await

@@ -54,7 +54,10 @@ impl Metadata {
 
     /// Fetches and verifies what is new; durable once this returns.
     pub(crate) async fn update(&mut self, ports: &Ports) -> Result<(), Refusal> {
-        self.believed.update(Arc::new(Mirror(ports.branch.clone())), ports.clock.now()).await?;
+        let updated = self.believed.update(Arc::new(Mirror(ports.branch.clone())), ports.clock.now()).await;
+        // Also if it was refused: a newer root that came with it counts.
+        ports.branch.not_before(self.believed.floor());
+        updated?;
         self.updated = Some(ports.clock.uptime());
         Ok(())
     }
@@ -139,7 +142,7 @@ impl Agent {
 
     fn authorise(&self, claim: Claim<'_>) -> Result<(), Refusal> {
         let unknown = |what: &str| Refusal::new(Why::NoMetadata, what.to_owned());
-        let me = self.talk.me.as_ref().ok_or_else(|| unknown("This terminal is not enrolled at the moment."))?;
+        let me = self.talk.me().ok_or_else(|| unknown("This terminal is not enrolled at the moment."))?;
         let envelope = self.accepted.envelope().ok_or_else(|| unknown("No signed plan has come here yet."))?;
         self.metadata.believed.authorise(envelope, &me.branch, claim, self.ports.clock.now()).map(drop)
     }

@@ -11,14 +11,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
-use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError};
 use tokio::sync::Notify;
+use trust::certificates::{Anchor, Peer, TlsKey};
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
 use crate::helper::{Answer, Request};
+use crate::identity::Identity;
 
 pub use artifact::ImageDisk;
 pub use swarm::Engine as Swarm;
@@ -123,11 +124,17 @@ pub trait Disks: Send + Sync {
 /// The branch server, from its machine listener.
 #[async_trait]
 pub trait Branch: Send + Sync {
-    /// Uses this token from now on.
-    fn authenticate(&self, token: Secret);
+    /// Talks as this terminal from now on, and to the server of its branch only.
+    ///
+    /// # Errors
+    /// Certificate and key do not belong together.
+    fn authenticate(&self, identity: &Identity, key: &TlsKey) -> Result<(), ClientError>;
 
-    /// Exchanges a join token for an identity.
-    async fn enrol(&self, request: &EnrolRequest) -> Result<EnrolResponse, ClientError>;
+    /// The newest time ever verified: certificates are not judged by an earlier one.
+    fn not_before(&self, floor: DateTime<Utc>);
+
+    /// Asks whoever `anchor` proves to be `peer` for a certificate.
+    async fn enrol(&self, anchor: Anchor, peer: Peer, request: &EnrolRequest) -> Result<EnrolResponse, ClientError>;
 
     /// What this terminal should run.
     async fn sync(&self) -> Result<sync::Sync, ClientError>;

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use fleet_types::{Digest, Slot};
 use rand::random;
-use service_kit::Secret;
 use service_kit::client::ClientError;
-use service_kit::config::read_secret_file;
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use tokio::sync::Notify;
@@ -15,13 +13,13 @@ use trust::Why;
 use trust::plans::VerifiedPlan;
 use uuid::Uuid;
 use wire::v1::reports::{MAX_BATCH, Reason, Report};
-use wire::v1::sync::{EnrolRequest, Sync, TerminalFacts};
+use wire::v1::sync::{Sync, TerminalFacts};
 use wire::{Code, Envelope};
 
 use crate::agent::{Agent, AgentError};
 use crate::believed::reason;
 use crate::config::Timing;
-use crate::identity::Identity;
+use crate::identity::{Files as IdentityFiles, Identity};
 use crate::journal::Announced;
 use crate::observe::{self, Known};
 use crate::packages;
@@ -32,7 +30,10 @@ use crate::wanted::Me;
 
 /// When to talk next. Times are times since the machine started.
 pub(crate) struct Talk {
-    pub(crate) me: Option<Me>,
+    pub(crate) files: IdentityFiles,
+    pub(crate) identity: Option<Identity>,
+    /// The branch server does not know this terminal any more (its database was lost): it is to enrol again.
+    pub(crate) lost: bool,
     sync_at: Duration,
     sync_failures: Backoff,
     deliver_at: Duration,
@@ -42,16 +43,23 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
-    pub(crate) fn new(me: Option<Me>, timing: &Timing) -> Self {
+    pub(crate) fn new(files: IdentityFiles, identity: Option<Identity>, timing: &Timing) -> Self {
         let backoff = Backoff::new(timing.retry_min, timing.retry_max);
         Self {
-            me,
+            files,
+            identity,
+            lost: false,
             sync_at: Duration::ZERO,
             sync_failures: backoff.clone(),
             deliver_at: Duration::ZERO,
             deliver_failures: backoff,
             refused: None,
         }
+    }
+
+    /// Who reads plans here; nobody before this terminal enrolled.
+    pub(crate) fn me(&self) -> Option<Me> {
+        self.identity.as_ref().map(Identity::me)
     }
 
     pub(crate) fn sync_soon(&mut self, at: Duration) {
@@ -61,7 +69,7 @@ impl Talk {
     /// How long until there is something to talk about.
     pub(crate) fn next(&self, uptime: Duration, reports: &Reports) -> Duration {
         let sync = self.sync_at.saturating_sub(uptime);
-        if self.me.is_none() || reports.is_empty() {
+        if self.identity.is_none() || reports.is_empty() {
             return sync;
         }
         sync.min(self.deliver_at.saturating_sub(uptime))
@@ -150,14 +158,9 @@ impl Agent {
     }
 
     async fn ask(&mut self) -> Result<Sync, String> {
-        if self.talk.me.is_none() {
-            self.enrol().await?;
-        }
+        self.certify_if_due().await?;
         self.ports.branch.sync().await.map_err(|error| {
-            if error.code() == Some(Code::Unauthenticated) {
-                // The branch server does not know the token any more (its database was lost): enrol again.
-                self.talk.me = None;
-            }
+            self.note_lost(&error);
             chain(&error)
         })
     }
@@ -172,7 +175,7 @@ impl Agent {
             true => self.metadata.update(&self.ports).await,
             false => Ok(()),
         };
-        let Some(me) = self.talk.me.clone() else { return Ok(false) };
+        let Some(me) = self.talk.me() else { return Ok(false) };
         let judged = match (new, fresh) {
             // Without fresh metadata no new plan is believed; what was accepted stays.
             (_, Err(refusal)) => Err(refusal),
@@ -194,6 +197,7 @@ impl Agent {
                 (self.session.plan, self.session.helper_knows) = (None, false);
                 self.accepted.replace(envelope, floors)?;
                 self.metadata.believed.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
+                self.ports.branch.not_before(self.metadata.believed.floor());
                 self.follow(plan)?;
                 self.tell_helper().await;
                 Ok(false)
@@ -209,7 +213,7 @@ impl Agent {
 
     /// Goes on with the plan that was accepted before this start. One whose key does not count any more is not followed.
     pub(crate) fn restore_plan(&mut self) -> Result<(), AgentError> {
-        let (Some(envelope), Some(me)) = (self.accepted.envelope(), &self.talk.me) else { return Ok(()) };
+        let (Some(envelope), Some(me)) = (self.accepted.envelope(), self.talk.me()) else { return Ok(()) };
         match self.metadata.believed.restore(envelope, &me.branch) {
             Ok(plan) => self.follow(plan),
             Err(refusal) => {
@@ -221,14 +225,14 @@ impl Agent {
 
     /// What the journal says of artifacts and packages becomes what the plan says of them.
     fn follow(&mut self, verified: VerifiedPlan) -> Result<(), AgentError> {
-        let (Some(me), now) = (&self.talk.me, self.ports.clock.now()) else { return Ok(()) };
+        let (Some(me), now) = (self.talk.me(), self.ports.clock.now()) else { return Ok(()) };
         let plan = verified.plan();
         let named = |artifact: &Digest| plan.entries().any(|s| s.artifact.sha256 == *artifact);
         let mut artifacts = self.keeper.journal().artifacts.clone();
         for (artifact, held) in &mut artifacts {
             held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };
         }
-        let packages = packages::accept(&self.keeper.journal().packages, plan, me);
+        let packages = packages::accept(&self.keeper.journal().packages, plan, &me);
         let journal = self.keeper.journal();
         if plan.serial != journal.floor || artifacts != journal.artifacts || packages != journal.packages {
             let serial = plan.serial;
@@ -246,7 +250,7 @@ impl Agent {
     }
 
     /// What this terminal says of itself.
-    fn facts(&self) -> Result<TerminalFacts, String> {
+    pub(crate) fn facts(&self) -> Result<TerminalFacts, String> {
         let identity = &self.settings.identity;
         let length = |slot| self.ports.disks.length(slot).map_err(|e| chain(&e));
         let room = self.ports.host.room(&self.settings.paths.data_dir).map_err(|e| chain(&e))?;
@@ -259,28 +263,13 @@ impl Agent {
         })
     }
 
-    async fn enrol(&mut self) -> Result<(), String> {
-        let settings = &self.settings;
-        let join_token = read_secret_file(&settings.branch.join_token_file).map_err(|e| chain(&e))?;
-        let facts = self.facts()?;
-        let request = EnrolRequest { join_token: join_token.expose().to_owned(), terminal: Some(facts.clone()) };
-        let response = self.ports.branch.enrol(&request).await.map_err(|e| chain(&e))?;
-        let identity = Identity { branch: response.branch, token: Secret::new(response.token) };
-        identity.save(&settings.paths.identity()).map_err(|e| chain(&e))?;
-        tracing::info!(branch = %identity.branch, "enrolled");
-        self.ports.branch.authenticate(identity.token.clone());
-        self.talk.me = Some(identity.me(settings));
-        let now = self.ports.clock.now();
-        self.keeper.change(now, |journal| journal.facts = Some(facts)).map_err(|e| chain(&e))
-    }
-
     /// Delivers reports: moves at once, progress now and then.
     pub(crate) async fn deliver_reports(&mut self) -> Result<(), AgentError> {
         loop {
             let uptime = self.ports.clock.uptime();
             let reports = &self.keeper.journal().reports;
             let waits = self.talk.deliver_failures.failures() > 0 || !reports.is_urgent();
-            if self.talk.me.is_none() || reports.is_empty() || (waits && uptime < self.talk.deliver_at) {
+            if self.talk.identity.is_none() || reports.is_empty() || (waits && uptime < self.talk.deliver_at) {
                 return Ok(());
             }
             let mut numbered = reports.clone();
@@ -320,8 +309,10 @@ impl Agent {
                 tracing::error!(error = chain(error), "the branch server will never take this report: it is dropped");
                 self.keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), true))?;
             }
-            Some(Code::Unauthenticated) => self.talk.me = None,
-            _ => tracing::debug!(error = chain(error), "reports wait"),
+            _ => {
+                self.note_lost(error);
+                tracing::debug!(error = chain(error), "reports wait");
+            }
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ impl Scene {
         let path = |name: &str| self.path(name).display().to_string();
         let config = format!(
             r#"
-            branch.url = "http://10.1.0.1:7004"
+            branch.url = "https://10.1.0.1:7004"
             identity = {{ name = "till-1", model = "kiosk" }}
             trust.root = "{}"
             paths = {{ os_release = "{}", kernel_command_line = "{}" }}

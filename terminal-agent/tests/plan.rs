@@ -193,15 +193,18 @@ fn reports_wait_for_a_silent_branch_and_arrive_without_gaps() {
 }
 
 #[test]
-fn the_token_is_kept_for_its_owner_only_and_used_after_a_restart() {
+fn the_identity_is_kept_for_its_owner_only_and_used_after_a_restart() {
     use std::os::unix::fs::PermissionsExt;
     let mut rig = Rig::new(&v1(), &v2());
     rig.turns(2);
-    let file = rig.settings.paths.identity();
-    assert_eq!(file.metadata().map(|m| m.permissions().mode() & 0o777).ok(), Some(0o600));
+    for file in ["identity.toml", "identity-key.pem"] {
+        let file = rig.settings.paths.state_dir.join(file);
+        assert_eq!(file.metadata().map(|m| m.permissions().mode() & 0o777).ok(), Some(0o600));
+    }
     rig.cut(support::Cut::Process);
     std::fs::remove_file(rig.world.path("join-token")).expect("the join token");
     rig.until("confirmed");
+    assert_eq!(rig.world.lock().certified.len(), 1);
 }
 
 #[test]

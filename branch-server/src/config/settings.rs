@@ -72,8 +72,10 @@ pub struct HeadOfficeSettings {
 /// The terminals of this branch.
 #[derive(Debug, Clone)]
 pub struct TerminalSettings {
-    /// The file with the token that terminals enrol with; made at the first start if it is missing.
+    /// The file with the token that terminals enrol with; made once this server enrolled, if it is missing.
     pub join_token_file: PathBuf,
+    /// How long that token counts.
+    pub join_token_life: TimeDelta,
     /// Most terminals that may enrol.
     pub max: u64,
 }
@@ -205,6 +207,9 @@ impl TryFrom<Inputs> for Settings {
                     "terminals.join_token_file",
                     "/etc/filial/branch-server/terminals-join-token",
                 )?,
+                join_token_life: TimeDelta::days(
+                    within(terminals.join_token_days.unwrap_or(365), 1, 36_500, "terminals.join_token_days")?.into(),
+                ),
                 max: terminals.max.unwrap_or(10_000),
             },
             store: StoreSettings {

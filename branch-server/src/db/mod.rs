@@ -91,6 +91,13 @@ fn digest(row: &Row, column: &'static str) -> Result<Digest, DatabaseError> {
     Ok(Digest::new(bytes))
 }
 
+/// A nullable column of bytes as a SHA-256 digest.
+fn digest_opt(row: &Row, column: &'static str) -> Result<Option<Digest>, DatabaseError> {
+    let bytes = get::<Option<&[u8]>>(row, column)?;
+    let digest = |bytes: &[u8]| bytes.try_into().map(|b: [u8; 32]| Digest::new(b));
+    bytes.map(digest).transpose().map_err(|e| DatabaseError::value(column, e))
+}
+
 /// A column of bytes as an info hash.
 fn info_hash(row: &Row, column: &'static str) -> Result<InfoHash, DatabaseError> {
     let bytes: [u8; 20] = get::<&[u8]>(row, column)?.try_into().map_err(|e| DatabaseError::value(column, e))?;

@@ -1,7 +1,7 @@
 //! Table `site`: one row about this server itself.
 
 use chrono::{DateTime, Utc};
-use fleet_types::BranchName;
+use fleet_types::{BranchName, Digest};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ service_kit::statements! {
     HEARD = "update site set last_contact = $1, trouble = null";
     UNHEARD = "update site set trouble = $1";
     REFUSED = "update site set plan_refused = $1 where plan_refused is distinct from $1";
+    JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end, join_sha256 = $1
+         returning join_since";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
     SENT = "update site set relay_sent = greatest(relay_sent, $1)";
     RENUMBER = "update site set relay_epoch = gen_random_uuid(), relay_last = $1, relay_sent = 0";
@@ -79,6 +81,15 @@ pub async fn unheard(client: &impl GenericClient, trouble: &str) -> Result<(), D
 /// Why the newest offered plan was refused; none when it was not. `true` if that is news.
 pub async fn set_plan_refused(client: &impl GenericClient, why: Option<&str>) -> Result<bool, DatabaseError> {
     Ok(execute(client, REFUSED, &[&why]).await? == 1)
+}
+
+/// Since when the secret with this SHA-256 is what terminals enrol with: now, if it was another one before.
+pub async fn join_since(
+    client: &impl GenericClient,
+    secret: &Digest,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, DatabaseError> {
+    get(&query_one(client, JOIN, &[&&secret.as_bytes()[..], &now]).await?, "join_since")
 }
 
 /// The number of the next report to head office. Holds the row's lock until the transaction ends, so that numbers

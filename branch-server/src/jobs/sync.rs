@@ -10,6 +10,7 @@ use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use trust::Why;
+use trust::certificates::fingerprint;
 use trust::client::Fetch;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::db::{self, artifacts, plan, site};
 use crate::error::presentable;
 use crate::identity::Age;
+use crate::join::JoinTokenError;
 use crate::relay;
 use crate::sync::accept::{Accepted, Judge, Refusal, judge};
 use crate::sync::calls::call_terminals;
@@ -38,6 +40,9 @@ pub enum SyncError {
     /// The metadata that a new plan is judged by could not be fetched.
     #[error("{} {}", .0.sentence(), .0.remedy())]
     Metadata(trust::Refusal),
+    /// The token that terminals enrol with.
+    #[error(transparent)]
+    JoinToken(#[from] JoinTokenError),
     /// A task of ours broke.
     #[error("A task broke: see the log.")]
     Task(#[from] tokio::task::JoinError),
@@ -151,6 +156,11 @@ async fn identify(app: &App) -> Result<BranchName, SyncError> {
     };
     let client = connection(&app.pool).await?;
     if site::set_branch(&client, &branch).await? {
+        drop(client);
+        if let Some(identity) = app.head_office.identity() {
+            // Before anything that may fail: terminals can come in from here on.
+            app.join.take_up(&app.pool, fingerprint(&identity.authority), app.clock.now()).await?;
+        }
         return Ok(branch);
     }
     let here = site::read(&client).await?.branch.map(|b| b.to_string()).unwrap_or_default();

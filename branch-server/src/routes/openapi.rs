@@ -14,6 +14,9 @@ use utoipa::{Modify, OpenApi};
     paths(
         super::console::status,
         super::console::terminals,
+        super::identities::identity,
+        super::identities::deny,
+        super::identities::allow,
         super::kit::import,
         super::kit::artifact,
         super::kit::reports,

@@ -11,10 +11,10 @@ use wire::v1::sync::Sync;
 
 use crate::fixture::Fixture;
 use crate::plans::plan;
-use crate::support::{Branch, assert_refused};
+use crate::support::{Branch, Till, assert_refused};
 
 /// A branch whose plan names the fixture's artifact, described but not yet listed.
-async fn described(fixture: &Fixture) -> (Branch, String) {
+async fn described(fixture: &Fixture) -> (Branch, Till) {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     let plan = Plan { steps: vec![fixture.step.clone()], ..plan(7) };

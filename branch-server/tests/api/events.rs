@@ -44,8 +44,7 @@ async fn what_was_missed_is_called_again_and_what_was_heard_is_not() {
         branch_server::jobs::sync::once(&branch.app).await.unwrap();
     }
     let with_id = async |id: &str| {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = http.get(format!("http://{}/v1/events", branch.machines)).bearer_auth(&token);
+        let request = token.http.get(format!("https://{}/v1/events", branch.machines));
         request.header("Last-Event-ID", id).send().await.unwrap()
     };
     // Two calls were missed: they come as one, with the number of the last.

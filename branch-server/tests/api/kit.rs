@@ -83,8 +83,8 @@ async fn a_plan_and_its_artifact_come_by_hand_and_terminals_get_them() {
     let branch = cut_off(daemons.options()).await;
     let token = branch.enrol("till-1").await;
     branch.start_jobs();
-    let kit = kit(&branch, &names(&fixture, 7), &[&fixture]);
-    let answer = import(&branch, &kit).await;
+    let carried = kit(&branch, &names(&fixture, 7), &[&fixture]);
+    let answer = import(&branch, &carried).await;
     assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
     let imported: Imported = answer.json().await.unwrap();
     assert_eq!((imported.serial, imported.new_plan, imported.wants.len()), (Some(7), true, 1));
@@ -99,7 +99,7 @@ async fn a_plan_and_its_artifact_come_by_hand_and_terminals_get_them() {
     let metadata = branch.ask(&paths::metadata("timestamp.json"), &token).await;
     assert_eq!(metadata.bytes().await.unwrap(), branch.head_office.with(|s| s.fleet.files()["timestamp.json"].clone()));
     // Again: nothing is wanted, and what is here is not written over.
-    let again: Imported = import(&branch, &kit).await.json().await.unwrap();
+    let again: Imported = import(&branch, &carried).await.json().await.unwrap();
     assert_eq!(again.wants, []);
     assert_refused(bring(&branch, &fixture, fixture.file.clone()).await, Code::WrongState).await;
     assert_eq!(files(&branch), 1);

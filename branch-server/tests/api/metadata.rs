@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use branch_server::jobs::sync::once;
 use futures_util::StreamExt;
-use service_kit::client::{JsonClient, Timeouts};
-use service_kit::{Clock, Secret, SystemClock};
+use service_kit::client::JsonClient;
+use service_kit::{Clock, SystemClock};
 use trust::client::{Body, Client, Fetch, FetchError, Limits};
 use trust::repository::RoleName;
 use wire::Code;
@@ -37,7 +37,7 @@ async fn strangers_and_names_of_nothing_are_turned_away() {
     let token = branch.enrol("till-1").await;
     let path = paths::metadata("timestamp.json");
     assert_refused(branch.get(branch.machines, &path, None).await, Code::Unauthenticated).await;
-    assert_refused(branch.ask(&path, VIEWER).await, Code::Unauthenticated).await;
+    assert_refused(branch.get(branch.machines, &path, Some(VIEWER)).await, Code::Unauthenticated).await;
     assert_refused(branch.get(branch.operators, &path, Some(VIEWER)).await, Code::NotFound).await;
     // A client walks roots until one is not there.
     for name in ["2.root.json", "root.json", "trust.json", "..%2ftrust.json", "identity.toml"] {
@@ -59,10 +59,10 @@ impl Fetch for Mirror {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_missed_two_roots_comes_up_to_date_through_the_mirror_alone() {
     let branch = Branch::enrolled().await;
-    let token = Secret::new(branch.enrol("till-1").await);
+    let till = branch.enrol("till-1").await;
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Client::take_up(&folder.path().join("trust.json"), &branch.app.settings.trust_root).unwrap();
-    let client = JsonClient::new(&format!("http://{}", branch.machines), Some(token), Timeouts::default()).unwrap();
+    let client = branch.client(&till);
     let mirror = Arc::new(Mirror(client));
     terminal.update(mirror.clone(), Limits::default(), SystemClock.now()).await.unwrap();
     for _ in 0..2 {

@@ -13,10 +13,10 @@ use wire::v1::reports::{Numbered, Report};
 
 use crate::head_office::Mood;
 use crate::reports::{batch, moved, running, send};
-use crate::support::{Branch, Options, PATIENCE};
+use crate::support::{Branch, Options, PATIENCE, Till};
 
 /// A branch with three reports in its queue: enrolled, running, assigned.
-async fn with_three() -> (Branch, String) {
+async fn with_three() -> (Branch, Till) {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     let reports = vec![running("till-1"), moved("till-1", None, UpdateState::Assigned, 0)];

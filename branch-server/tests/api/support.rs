@@ -10,15 +10,20 @@ use std::time::Duration;
 use branch_server::app::App;
 use branch_server::config::{Inputs, Settings};
 use branch_server::{Deps, build, db, listeners};
+use chrono::DateTime;
 use fleet_types::TerminalName;
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
+use service_kit::client::{JsonClient, Timeouts};
 use service_kit::database::{DatabaseSettings, connect};
 use service_kit::server::bind;
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use tempfile::TempDir;
-use test_kit::TestDatabase;
-use wire::v1::sync::TerminalFacts;
+use test_kit::{Leaf, TestDatabase};
+use trust::certificates::{
+    Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, nobody_denied, request_to_pem,
+};
+use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
 use wire::{Code, Problem};
 
 use crate::head_office::HeadOfficeDouble;
@@ -26,7 +31,9 @@ use crate::head_office::HeadOfficeDouble;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const VIEWER: &str = "viewer-token";
 pub const OPERATOR: &str = "operator-token";
-pub const JOIN: &str = "terminals-join";
+pub const ADMIN: &str = "admin-token";
+/// The secret part of the token that terminals enrol with.
+pub const JOIN: &str = "terminals-join-of-north";
 
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     File::create(path).unwrap().write_all(bytes.as_ref()).unwrap();
@@ -47,6 +54,8 @@ pub struct Options {
     pub access_list: Option<std::path::PathBuf>,
     pub pid_file: Option<std::path::PathBuf>,
     pub clock: Arc<dyn Clock>,
+    /// By which its terminals' certificates, and its own for them, are judged and made.
+    pub tls_clock: Arc<dyn Clock>,
     /// How long a request may take to arrive.
     pub request_seconds: f64,
 }
@@ -60,6 +69,7 @@ impl Default for Options {
             access_list: None,
             pid_file: None,
             clock: Arc::new(SystemClock),
+            tls_clock: Arc::new(SystemClock),
             request_seconds: 30.0,
         }
     }
@@ -102,7 +112,8 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         let entry = |role: &str, secret: &str| {
             format!("[[token]]\nname = \"{role}\"\nrole = \"{role}\"\nsha256 = \"{}\"\n", token::hash(secret))
         };
-        let tokens = entry("viewer", VIEWER) + &entry("operator", OPERATOR);
+        let tokens = [("viewer", VIEWER), ("operator", OPERATOR), ("admin", ADMIN)];
+        let tokens: String = tokens.map(|(role, secret)| entry(role, secret)).concat();
         write(&dir.join("tokens.toml"), tokens);
         write(&dir.join("password"), "correct horse");
         write(&dir.join("terminals-join"), JOIN);
@@ -159,7 +170,8 @@ impl Branch {
         head_office: HeadOfficeDouble,
     ) -> Self {
         let settings = settings(dir.path(), &database.url(), &head_office, &options);
-        let deps = Deps { clock: options.clock, ..Deps::real(&settings).unwrap() };
+        let time = FleetTime::new(options.tls_clock, DateTime::UNIX_EPOCH);
+        let deps = Deps { clock: options.clock, time, ..Deps::real(&settings).unwrap() };
         let shutdown = Shutdown::new();
         let app = build(settings, deps, &shutdown).await.unwrap();
         let bound = bind(listeners(&app)).unwrap();
@@ -206,21 +218,18 @@ impl Branch {
     }
 
     pub async fn get(&self, address: SocketAddr, path: &str, token: Option<&str>) -> reqwest::Response {
-        let scheme = if address == self.operators { "https" } else { "http" };
-        let mut request = self.http.get(format!("{scheme}://{address}{path}"));
+        let mut request = self.http.get(format!("https://{address}{path}"));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         request.send().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, token: Option<&str>, body: impl Into<reqwest::Body>) -> reqwest::Response {
-        let mut request = self.http.post(format!("http://{}{path}", self.machines));
-        request = request.header("content-type", "application/json").body(body);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        request.send().await.unwrap()
+    /// A terminal's POST, or somebody's without a certificate.
+    pub async fn post(&self, path: &str, till: Option<&Till>, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let http = till.map_or(&self.http, |till| &till.http);
+        let request = http.post(format!("https://{}{path}", self.machines));
+        request.header("content-type", "application/json").body(body).send().await.unwrap()
     }
 
     /// A request of a person.
@@ -233,21 +242,59 @@ impl Branch {
         body: impl Into<reqwest::Body>,
     ) -> reqwest::Response {
         let request = self.http.request(method, format!("https://{}{path}", self.operators)).body(body);
+        let request = request.header("content-type", "application/json");
         token.iter().fold(request, |request, token| request.bearer_auth(token)).send().await.unwrap()
     }
 
     /// A terminal's GET.
-    pub async fn ask(&self, path: &str, token: &str) -> reqwest::Response {
-        self.get(self.machines, path, Some(token)).await
+    pub async fn ask(&self, path: &str, till: &Till) -> reqwest::Response {
+        till.http.get(format!("https://{}{path}", self.machines)).send().await.unwrap()
     }
 
-    /// Enrols a terminal and answers with its token.
-    pub async fn enrol(&self, name: &str) -> String {
-        let body = json!({ "join_token": JOIN, "terminal": facts(name) });
-        let response = self.post("/v1/enrol", None, body.to_string()).await;
+    /// The key that belongs to a terminal's name in this test.
+    pub fn key(&self, name: &str) -> TlsKey {
+        let file = self.dir.path().join(format!("{name}.pem"));
+        if file.exists() { TlsKey::read(&file).unwrap() } else { TlsKey::create(&file).unwrap() }
+    }
+
+    /// How whoever presents this certificate, or none, speaks to the machines' listener: it must be `north`'s.
+    pub fn tls(&self, own: Option<&Leaf>) -> rustls::ClientConfig {
+        let (own, root) = (own.map(Leaf::own), self.head_office.with(|s| s.authority.chain()[0].clone()));
+        let (north, time) =
+            (Identity::Branch("north".parse().unwrap()), FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH));
+        client_config(own, Anchor::Known(root), Suffix::default(), north, nobody_denied(), time).unwrap()
+    }
+
+    /// Asks for a certificate, with a join token or by the key alone.
+    pub async fn try_enrol(&self, join: Option<&str>, name: &str, key: &TlsKey) -> reqwest::Response {
+        self.post("/v1/enrol", None, serde_json::to_string(&enrolment(join, name, key)).unwrap()).await
+    }
+
+    /// Enrols a terminal: the same name always has the same key.
+    pub async fn enrol(&self, name: &str) -> Till {
+        let key = self.key(name);
+        let response = self.try_enrol(Some(JOIN), name, &key).await;
         assert_eq!(response.status(), StatusCode::OK, "{}", response.text().await.unwrap());
-        let answer: Value = response.json().await.unwrap();
-        answer["token"].as_str().unwrap().to_owned()
+        self.till(key, response.json().await.unwrap())
+    }
+
+    /// Whoever has this key and got this answer.
+    pub fn till(&self, key: TlsKey, answer: EnrolResponse) -> Till {
+        let chain = [&answer.certificate, &answer.intermediate].map(|pem| certificate_from_pem(pem).unwrap()).to_vec();
+        self.presenting(Leaf { chain, key }, answer)
+    }
+
+    /// Whoever presents this certificate.
+    pub fn presenting(&self, leaf: Leaf, answer: EnrolResponse) -> Till {
+        let builder = reqwest::Client::builder().no_proxy().use_preconfigured_tls(self.tls(Some(&leaf)));
+        Till { http: builder.build().unwrap(), leaf: Arc::new(leaf), answer }
+    }
+
+    /// The same as a client of the programs' own.
+    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
+    pub fn client(&self, till: &Till) -> JsonClient {
+        JsonClient::secure(&format!("https://{}", self.machines), self.tls(Some(&till.leaf)), Timeouts::default())
+            .unwrap()
     }
 
     /// The operators' status.
@@ -255,6 +302,24 @@ impl Branch {
         let response = self.get(self.operators, "/v1/status", Some(VIEWER)).await;
         assert_eq!(response.status(), StatusCode::OK);
         response.json().await.unwrap()
+    }
+}
+
+/// A terminal with its certificate.
+#[derive(Clone)]
+pub struct Till {
+    pub http: reqwest::Client,
+    pub leaf: Arc<Leaf>,
+    /// What it was answered.
+    pub answer: EnrolResponse,
+}
+
+/// What a terminal posts to enrol.
+pub fn enrolment(join: Option<&str>, name: &str, key: &TlsKey) -> EnrolRequest {
+    EnrolRequest {
+        join_token: join.map(str::to_owned),
+        certificate_request: request_to_pem(&key.request().unwrap()),
+        terminal: join.map(|_| facts(name)),
     }
 }
 

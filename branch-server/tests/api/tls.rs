@@ -28,7 +28,7 @@ fn north() -> Identity {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_1_2_and_1_3_are_spoken_and_1_1_is_refused_at_our_end() {
     let branch = Branch::enrolled().await;
-    assert_only_new_tls(&[branch.operators], SystemClock.now()).await;
+    assert_only_new_tls(&[branch.operators, branch.machines], SystemClock.now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use wire::Code;
 use wire::v1::paths;
 
-use crate::support::{JOIN, VIEWER, facts};
+use crate::support::{JOIN, OPERATOR, VIEWER, facts};
 use crate::{Case, World};
 
 pub const JSON: &str = "Content-Type: application/json";
@@ -42,11 +42,17 @@ pub fn all(world: &World) -> Vec<Case> {
 }
 
 fn callers(world: &World) -> Vec<Case> {
-    let (people, machines) = (world.branch.operators, world.branch.machines);
+    let (people, machines) = (world.people, world.machines);
     let case = |name, to, request, code, says: &str| Case { name, to, request, code, says: says.to_owned() };
+    let asks = |name, body: Value, code, says: &str| {
+        case(name, machines, request(None, "POST /v1/enrol", &[JSON], body.to_string()), code, says)
+    };
     let enrol = |name, join: &str, facts: Value, code, says: &str| {
-        let body = json!({ "join_token": join, "terminal": facts }).to_string();
-        case(name, machines, request(None, "POST /v1/enrol", &[JSON], body), code, says)
+        asks(name, json!({ "join_token": join, "terminal": facts, "certificate_request": world.request }), code, says)
+    };
+    let certified = |name, text: &str, says: &str| {
+        let body = json!({ "join_token": JOIN, "terminal": facts("till-1"), "certificate_request": text });
+        asks(name, body, Code::CertificateRequest, says)
     };
     let known = json!(facts("till-9"));
     let with = |key: &str, value: Value| {
@@ -59,10 +65,42 @@ fn callers(world: &World) -> Vec<Case> {
     };
     vec![
         unauthenticated("nobody among people", people, None, "/v1/status", "no token"),
-        unauthenticated("a terminal among people", people, Some(&world.till), "/v1/status", "Nobody was given"),
-        unauthenticated("a person among machines", machines, Some(VIEWER), "/v1/sync", "Nobody was given"),
-        unauthenticated("head office's identity", machines, Some("branch-bearer"), "/v1/sync", "Nobody was given"),
-        unauthenticated("the join token", machines, Some(JOIN), "/v1/events", "Nobody was given"),
+        unauthenticated("a join token among people", people, Some(JOIN), "/v1/status", "Nobody was given"),
+        unauthenticated("nobody among machines", machines, None, "/v1/sync", "none was presented"),
+        unauthenticated("a person among machines", machines, Some(VIEWER), "/v1/sync", "none was presented"),
+        unauthenticated("the join token", machines, Some(JOIN), "/v1/events", "none was presented"),
+        case(
+            "an operator who denies",
+            people,
+            request(Some(OPERATOR), "POST /v1/terminals/till-1/deny", &[JSON], "{}"),
+            Code::Forbidden,
+            "role admin",
+        ),
+        case(
+            "a terminal that allows itself",
+            world.till,
+            request(None, "POST /v1/terminals/till-1/allow", &[JSON], "{}"),
+            Code::NotFound,
+            "/v1/terminals/till-1/allow",
+        ),
+        enrol("a name that is taken", JOIN, json!(facts("till-1")), Code::OtherKey, "till-1"),
+        asks(
+            "a key under another name",
+            json!({ "join_token": JOIN, "terminal": facts("till-2"), "certificate_request": world.request_of_till }),
+            Code::CertificateRequest,
+            "till-1",
+        ),
+        asks("a key that nobody knows", json!({ "certificate_request": world.request }), Code::JoinRefused, "this key"),
+        asks("no request for a certificate", json!({ "join_token": JOIN }), Code::BadField, "certificate_request"),
+        asks(
+            "more than is asked",
+            json!({ "certificate_request": world.request, "branch": "south" }),
+            Code::BadField,
+            "branch",
+        ),
+        certified("a certificate for a request", &world.request.replace("CERTIFICATE REQUEST", "CERTIFICATE"), "PEM"),
+        certified("a request of 900 kB", &"A".repeat(900_000), "PEM"),
+        certified("a request that is noise", &world.request.replace('A', "B"), "request"),
         case(
             "a token of 1 MB",
             machines,
@@ -95,9 +133,9 @@ fn callers(world: &World) -> Vec<Case> {
 }
 
 fn broken(world: &World) -> Vec<Case> {
-    let (people, machines) = (world.branch.operators, world.branch.machines);
+    let (people, machines, till) = (world.people, world.machines, world.till);
     let case = |name, to, request, code, says: &str| Case { name, to, request, code, says: says.to_owned() };
-    let post = |headers: &[&str], body: &str| request(Some(&world.till), "POST /v1/reports", headers, body);
+    let post = |headers: &[&str], body: &str| request(None, "POST /v1/reports", headers, body);
     let many: Vec<String> = (0..10_000).map(|n| format!("X-{n}: {n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let smuggled = "POST /v1/enrol HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}";
@@ -113,21 +151,21 @@ fn broken(world: &World) -> Vec<Case> {
             Code::MalformedHttp,
             "not HTTP/1.1",
         ),
-        case("chunks without end", machines, endless, Code::TooLarge, "1048576"),
-        case("100 MB, declared", machines, post(&[JSON, "Content-Length: 100000000"], "{}"), Code::TooLarge, "1048576"),
-        case("a form", machines, post(&[], "a=b"), Code::UnsupportedMediaType, "JSON"),
-        case("not JSON", machines, post(&[JSON], "{]"), Code::NotJson, "line 1"),
+        case("chunks without end", till, endless, Code::TooLarge, "1048576"),
+        case("100 MB, declared", till, post(&[JSON, "Content-Length: 100000000"], "{}"), Code::TooLarge, "1048576"),
+        case("a form", till, post(&[], "a=b"), Code::UnsupportedMediaType, "JSON"),
+        case("not JSON", till, post(&[JSON], "{]"), Code::NotJson, "line 1"),
         case(
             "a method that is not there",
-            machines,
-            request(Some(&world.till), "DELETE /v1/reports", &[], ""),
+            till,
+            request(None, "DELETE /v1/reports", &[], ""),
             Code::MethodNotAllowed,
             "DELETE",
         ),
         case(
             "up and out",
-            machines,
-            request(Some(&world.till), "GET /v1/manifests/..%2f..%2fidentity.toml", &[], ""),
+            till,
+            request(None, "GET /v1/manifests/..%2f..%2fidentity.toml", &[], ""),
             Code::BadField,
             "sha256",
         ),
@@ -146,8 +184,8 @@ fn reports(world: &World) -> Vec<Case> {
     let till = |report: Value| batch(vec![numbered(1, report)]);
     let post = |name, body: String, code, says: &str| Case {
         name,
-        to: world.branch.machines,
-        request: request(Some(&world.till), "POST /v1/reports", &[JSON], body),
+        to: world.till,
+        request: request(None, "POST /v1/reports", &[JSON], body),
         code,
         says: says.to_owned(),
     };
@@ -192,8 +230,8 @@ fn reports(world: &World) -> Vec<Case> {
 fn artifacts(world: &World) -> Vec<Case> {
     let get = |name, path: String, code, says: &str| Case {
         name,
-        to: world.branch.machines,
-        request: request(Some(&world.till), &format!("GET {path}"), &[], ""),
+        to: world.till,
+        request: request(None, &format!("GET {path}"), &[], ""),
         code,
         says: says.to_owned(),
     };

@@ -18,7 +18,8 @@ use std::net::SocketAddr;
 
 use chrono::TimeDelta;
 use service_kit::{Clock, SystemClock};
-use test_kit::{RawAnswer, RawRequest, Snapshot, snapshot};
+use test_kit::{RawAnswer, RawRequest, Snapshot, TlsTunnel, snapshot};
+use trust::certificates::TlsKey;
 use wire::v1::plan::Plan;
 use wire::{Code, Problem};
 
@@ -38,8 +39,14 @@ struct Case {
 /// A branch with as many terminals as it may have and a plan of which nothing is here yet.
 struct World {
     branch: Branch,
-    till: String,
     planned: Fixture,
+    /// Where plain TCP gets to people's listener, to the machines' without a certificate, and there as till-1.
+    people: SocketAddr,
+    machines: SocketAddr,
+    till: SocketAddr,
+    /// A request for a certificate, of a key that nobody knows and of till-1's.
+    request: String,
+    request_of_till: String,
 }
 
 impl World {
@@ -64,14 +71,19 @@ impl World {
         for n in 2..=5 {
             branch.enrol(&format!("till-{n}")).await;
         }
-        Self { branch, till, planned }
+        let door = |to, own| TlsTunnel::start(to, branch.tls(own)).unwrap().address();
+        let (people, machines) = (door(branch.operators, None), door(branch.machines, None));
+        let till = door(branch.machines, Some(&till.leaf));
+        let request = |key: TlsKey| support::enrolment(None, "", &key).certificate_request;
+        let (request, request_of_till) = (request(TlsKey::generate().unwrap()), request(branch.key("till-1")));
+        Self { branch, planned, people, machines, till, request, request_of_till }
     }
 
     async fn snapshot(&self) -> Snapshot {
         let settings = &self.branch.app.settings;
         snapshot(
             self.branch.database_url().as_str(),
-            &["last_heard"],
+            &["last_heard", "asked", "asked_key_sha256"],
             &[&settings.store.folder, &settings.state_folder],
         )
         .await
@@ -122,7 +134,7 @@ async fn twenty_hostile_requests_and_more_change_nothing() {
 async fn half_a_request_is_given_up() {
     let world = World::start(Options { request_seconds: 2.0, ..Options::default() }).await;
     let half = ["Content-Length: 1000", cases::JSON];
-    let to = world.branch.machines;
+    let to = world.machines;
     let case = |name, request, says: &str| Case { name, to, request, code: Code::Timeout, says: says.to_owned() };
     let slow = vec![
         case("half a body", cases::request(None, "POST /v1/enrol", &half, "{"), "body did not arrive in time"),

@@ -27,5 +27,5 @@ pub use proxy::FaultProxy;
 pub use raw::{RawAnswer, RawRequest};
 pub use slots::FileSlots;
 pub use snapshot::{Snapshot, snapshot};
-pub use tls::{BranchKey, Leaf, TlsTunnel};
+pub use tls::{BranchKey, Leaf, TestBranch, TlsTunnel};
 pub use wait::{wait_for, wait_for_blocking};

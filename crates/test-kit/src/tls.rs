@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, Digest};
+use fleet_types::{BranchName, Digest, TerminalName};
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use service_kit::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use trust::Refusal;
-use trust::certificates::{Authority, Chain, Suffix, TlsKey, certificate_from_pem, request_key, request_to_pem};
+use trust::certificates::{
+    Authority, Chain, JoinToken, Suffix, TlsKey, certificate_from_pem, certificate_to_pem, fingerprint, request_key,
+    request_to_pem,
+};
+use wire::v1::sync::EnrolResponse;
 
 /// A branch server's key.
 #[derive(Clone)]
@@ -42,6 +46,11 @@ impl BranchKey {
     /// The random source failed.
     pub fn generate() -> Result<Self, Refusal> {
         Ok(Self(TlsKey::generate()?.to_pem()))
+    }
+
+    /// One that a branch server has: PEM.
+    pub fn from_pem(pem: Secret) -> Self {
+        Self(pem)
     }
 
     /// The key in PEM.
@@ -79,6 +88,76 @@ impl BranchKey {
         let intermediate = Authority::open(Suffix::default(), Some(branch.clone()), chain, self.key()?)?;
         let key = TlsKey::generate()?;
         Ok(Leaf { chain: intermediate.issue_own(&key.request()?, now)?, key })
+    }
+}
+
+/// A fleet's authority with one branch, which certifies terminals as its server does.
+pub struct TestBranch {
+    name: BranchName,
+    authority: Authority,
+    branch: Authority,
+}
+
+impl TestBranch {
+    /// A new fleet with this branch.
+    ///
+    /// # Errors
+    /// `name` is none, or the cryptographic library failed.
+    pub fn new(name: &str, now: DateTime<Utc>) -> Result<Self, Refusal> {
+        let authority = Authority::begin(Suffix::default(), TlsKey::generate()?, now)?;
+        let name: BranchName =
+            name.parse().map_err(|e| Refusal::new(trust::Why::CertificateName, format!("{name}: {e}.")))?;
+        let key = TlsKey::generate()?;
+        let chain = authority.issue_branch(&key.request()?, &name, now)?;
+        let branch = Authority::open(Suffix::default(), Some(name.clone()), chain, key)?;
+        Ok(Self { name, authority, branch })
+    }
+
+    /// The fleet's authority.
+    pub fn root(&self) -> &CertificateDer<'static> {
+        // An authority is made of its certificate.
+        &self.authority.chain()[0]
+    }
+
+    /// Its SHA-256.
+    pub fn fingerprint(&self) -> Digest {
+        fingerprint(self.root())
+    }
+
+    /// The join token with this secret, whole.
+    ///
+    /// # Errors
+    /// The secret is too short.
+    pub fn join_token(&self, secret: &str) -> Result<Secret, Refusal> {
+        Ok(JoinToken::new(Secret::new(secret), self.fingerprint())?.to_text())
+    }
+
+    /// A certificate of the branch server's own.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn own(&self, now: DateTime<Utc>) -> Result<Leaf, Refusal> {
+        let key = TlsKey::generate()?;
+        Ok(Leaf { chain: self.branch.issue_own(&key.request()?, now)?, key })
+    }
+
+    /// What the branch server answers to this request.
+    ///
+    /// # Errors
+    /// The request cannot be used.
+    pub fn certify(
+        &self,
+        request: &[u8],
+        terminal: &TerminalName,
+        now: DateTime<Utc>,
+    ) -> Result<EnrolResponse, Refusal> {
+        let chain = self.branch.issue_terminal(request, terminal, now)?;
+        Ok(EnrolResponse {
+            branch: self.name.clone(),
+            certificate: certificate_to_pem(&chain[0]),
+            intermediate: certificate_to_pem(&self.branch.chain()[0]),
+            authority: certificate_to_pem(self.root()),
+        })
     }
 }
 

@@ -122,8 +122,10 @@ whys! {
 
     /// A certificate or request that cannot be read.
     CertificateForm = "certificate-form", "Make a new key and request.";
-    /// A certificate that does not lead to the fleet's authority, or whose time is over.
-    CertificateChain = "certificate-chain", "Enrol again, or renew the certificate; check the clock.";
+    /// A certificate that does not lead to the fleet's authority.
+    CertificateChain = "certificate-chain", "Enrol again with a join token of this fleet.";
+    /// A certificate whose time is over, or has not come.
+    CertificateExpired = "certificate-expired", "Renew the certificate, or enrol again; check the clock.";
     /// A certificate whose names are not exactly what they must be.
     CertificateName = "certificate-name", "Enrol under the right name: a certificate carries exactly one DNS name.";
     /// A certificate for another purpose or place.

@@ -114,13 +114,13 @@ fn a_certificate_counts_in_its_time_only() {
     let fleet = Fleet::new();
     let check = |now| fleet.check(&fleet.terminal, Purpose::Client, now);
     assert!(check(start() + TimeDelta::days(90)).is_ok());
-    assert_eq!(check(start() + TimeDelta::days(90) + TimeDelta::seconds(1)), Err(Why::CertificateChain));
-    assert_eq!(check(start() - TimeDelta::days(2)), Err(Why::CertificateChain));
+    assert_eq!(check(start() + TimeDelta::days(90) + TimeDelta::seconds(1)), Err(Why::CertificateExpired));
+    assert_eq!(check(start() - TimeDelta::days(2)), Err(Why::CertificateExpired));
     // The intermediate's time is over after three years, whatever the leaf says.
     let late = start() + TimeDelta::days(3 * 365 + 1);
     let request = fleet.terminal_key.request().unwrap();
     let leaf = fleet.north.issue_terminal(&request, &"till-1".parse().unwrap(), late).unwrap();
-    assert_eq!(fleet.check(&leaf, Purpose::Client, late), Err(Why::CertificateChain));
+    assert_eq!(fleet.check(&leaf, Purpose::Client, late), Err(Why::CertificateExpired));
 }
 
 #[test]

@@ -86,6 +86,10 @@ codes! {
     CertificateRequest = "certificate-request", 422, "The certificate request cannot be used";
     /// A certificate that does not hold: out of its time, or not of this fleet.
     CertificateRefused = "certificate-refused", 401, "The certificate does not hold";
+    /// A certificate of another branch.
+    WrongBranch = "wrong-branch", 403, "The certificate is another branch's";
+    /// A name that is known by another key than the caller's.
+    OtherKey = "other-key", 403, "Known by another key";
     /// An identity that an operator denied.
     IdentityDenied = "identity-denied", 403, "The identity is denied";
     /// Nothing by that name.

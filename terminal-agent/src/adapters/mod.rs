@@ -14,8 +14,11 @@ mod users;
 use std::sync::Arc;
 
 use bootslot::GrubEnv;
+use chrono::DateTime;
+use service_kit::SystemClock;
 use service_kit::config::ConfigError;
 use swarm::{EngineError, TransmissionEngine, TransmissionSettings};
+use trust::certificates::FleetTime;
 
 pub use branch::HttpBranch;
 pub use clock::MachineClock;
@@ -39,9 +42,6 @@ pub enum SetUpError {
     /// The engine's settings.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The branch server's address.
-    #[error(transparent)]
-    Branch(#[from] service_kit::client::ClientError),
 }
 
 /// What the root helper acts through on a real machine.
@@ -57,16 +57,18 @@ pub fn hands(settings: &Settings) -> Hands {
 /// The ports of a real machine.
 ///
 /// # Errors
-/// A secret cannot be read, or an address is none.
+/// A secret cannot be read.
 pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
     let access = settings.engine.access.clone();
     let password = access.password()?.expose().to_owned();
     let engine = TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout };
     let engine = TransmissionEngine::new(engine)?;
+    // Raised by what the trust store proves, as soon as that is open.
+    let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
     Ok(Ports {
         disks: Arc::new(HelperDisks::new(HelperSocket::new(&settings.helper_socket))),
         helper: Arc::new(HelperSocket::new(&settings.helper_socket)),
-        branch: Arc::new(HttpBranch::new(&settings.branch.url, settings.timing.request)?),
+        branch: Arc::new(HttpBranch::new(&settings.branch.url, settings.timing.request, time)),
         swarm: Arc::new(engine),
         clock: Arc::new(MachineClock),
         host: Arc::new(Machine::new(settings)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bootslot::{MAX_ATTEMPTS, SlotRoots};
 use chrono::TimeDelta;
 use fleet_types::{ModelName, TerminalName};
-use service_kit::config::check::{absolute, http_url, required, seconds, within};
+use service_kit::config::check::{absolute, https_url, required, seconds, within};
 use service_kit::config::{ConfigError, TransmissionAccess, TransmissionInputs};
 use service_kit::telemetry::TelemetrySettings;
 
@@ -55,9 +55,9 @@ pub struct Settings {
 /// The branch server.
 #[derive(Debug, Clone)]
 pub struct BranchSettings {
-    /// Its machine listener, such as `http://10.1.0.1:7004`.
+    /// Its machine listener, such as `https://10.1.0.1:7004`.
     pub url: String,
-    /// A file with the token that terminals of this branch enrol with.
+    /// A file with the token that terminals of this branch enrol with; it says by which authority the branch server is known.
     pub join_token_file: PathBuf,
     /// Host of the branch's tracker: the only one that this terminal announces to.
     pub tracker_host: String,
@@ -66,19 +66,19 @@ pub struct BranchSettings {
 impl BranchSettings {
     /// The hosts of the branch server: of its machine listener and its tracker.
     pub fn hosts(&self) -> impl Iterator<Item = String> + use<> {
-        [host_of(&self.url), Some(self.tracker_host.clone())].into_iter().flatten()
+        [host_of(&self.url, "https"), Some(self.tracker_host.clone())].into_iter().flatten()
     }
 
     /// Whether this tracker is the branch's own.
     pub fn is_own_tracker(&self, tracker: &str) -> bool {
-        host_of(tracker).is_some_and(|host| host == self.tracker_host)
+        host_of(tracker, "http").is_some_and(|host| host == self.tracker_host)
     }
 }
 
-/// Host of an `http://` address.
-fn host_of(url: &str) -> Option<String> {
+/// Host of an address with this scheme.
+fn host_of(url: &str, scheme: &str) -> Option<String> {
     let url = reqwest::Url::parse(url).ok()?;
-    (url.scheme() == "http").then(|| url.host_str().map(str::to_owned)).flatten()
+    (url.scheme() == scheme).then(|| url.host_str().map(str::to_owned)).flatten()
 }
 
 /// Who this terminal is.
@@ -111,11 +111,6 @@ impl PathSettings {
     /// The journal's file.
     pub fn journal(&self) -> PathBuf {
         self.state_dir.join("journal.json")
-    }
-
-    /// The file with the branch's name and the bearer token.
-    pub fn identity(&self) -> PathBuf {
-        self.state_dir.join("identity.json")
     }
 
     /// What is believed: the signed metadata that was accepted last.
@@ -271,8 +266,9 @@ pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
 }
 
 fn branch(branch: inputs::Branch) -> Result<BranchSettings, ConfigError> {
-    let url = http_url(branch.url, "branch.url", "http://10.1.0.1:7004")?;
-    let host = host_of(&url).ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
+    let url = https_url(branch.url, "branch.url", "https://10.1.0.1:7004")?;
+    let host =
+        host_of(&url, "https").ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
     Ok(BranchSettings {
         join_token_file: branch.join_token_file.unwrap_or_else(|| "/etc/terminal-agent/join-token".into()),
         tracker_host: branch.tracker_host.unwrap_or(host),

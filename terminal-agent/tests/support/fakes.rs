@@ -14,15 +14,16 @@ use bootslot::{BootError, BootSlots, BootState, GrubEnv};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
-use service_kit::Secret;
 use service_kit::client::{ByteStream, ClientError};
 use terminal_agent::config::Settings;
 use terminal_agent::helper::{Answer, Hands, Helper, Request, Setup};
+use terminal_agent::identity::Identity;
 use terminal_agent::ports::{
     Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power, Room,
     RootHelper,
 };
 use tokio::sync::{Mutex, Notify};
+use trust::certificates::{Anchor, Peer, TlsKey, request_from_pem, request_key};
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
@@ -30,7 +31,7 @@ use wire::{Code, Problem};
 
 use super::release::{FOREIGN_TRACKER, TRACKER, TestRelease, digest};
 use super::swarm::FakeSwarm;
-use super::world::{Port, World};
+use super::world::{JOIN, Port, World};
 
 pub fn ports(world: &Arc<World>, settings: &Settings) -> Ports {
     Ports {
@@ -202,10 +203,18 @@ impl FakeBranch {
         self.0.kill.point();
         self.0.lock().requests += 1;
         if self.0.fails(port) || !self.0.lock().branch_up {
-            let url = "http://10.1.0.1:7004".into();
+            let url = "https://10.1.0.1:7004".into();
             return Err(ClientError::Silent { url, idle: Duration::from_secs(15) });
         }
         Ok(())
+    }
+
+    /// A terminal that presents its certificate.
+    fn known(&self, port: Port) -> Result<(), ClientError> {
+        self.call(port)?;
+        let world = self.0.lock();
+        let code = world.turned_away.or(world.known_key.is_none().then_some(Code::Unauthenticated));
+        code.map_or(Ok(()), |code| Err(refused(code)))
     }
 
     fn find(&self, wanted: impl Fn(&TestRelease) -> bool) -> Result<TestRelease, ClientError> {
@@ -215,22 +224,57 @@ impl FakeBranch {
     }
 }
 
+fn refused(code: Code) -> ClientError {
+    ClientError::Refused(Box::new(Problem::new(code, "As the test wants it.", "None.")))
+}
+
 #[async_trait]
 impl Branch for FakeBranch {
-    fn authenticate(&self, token: Secret) {
-        assert_eq!(token.expose(), "bearer");
+    fn authenticate(&self, identity: &Identity, key: &TlsKey) -> Result<(), ClientError> {
+        assert_eq!((identity.branch.as_str(), identity.name.as_str()), ("north", "till-1"));
+        let key = request_key(&key.request().unwrap()).unwrap();
+        assert_eq!(trust::certificates::fingerprint(&identity.authority), self.0.lock().branch.fingerprint());
+        assert!(self.0.lock().known_key.is_none_or(|known| known == key));
+        Ok(())
     }
 
-    async fn enrol(&self, request: &EnrolRequest) -> Result<EnrolResponse, ClientError> {
-        self.call(Port::Sync)?;
-        let facts = request.terminal.as_ref().unwrap();
-        assert_eq!((request.join_token.as_str(), facts.name.as_str()), ("join me", "till-1"));
-        assert_eq!((facts.model.as_str(), facts.slot_bytes), ("kiosk", 400_000));
-        Ok(EnrolResponse { branch: "north".parse().unwrap(), token: "bearer".into() })
+    fn not_before(&self, floor: DateTime<Utc>) {
+        self.0.lock().floor = floor;
+    }
+
+    async fn enrol(&self, anchor: Anchor, peer: Peer, request: &EnrolRequest) -> Result<EnrolResponse, ClientError> {
+        self.call(Port::Enrol)?;
+        let mut world = self.0.lock();
+        let csr = request_from_pem(&request.certificate_request).unwrap();
+        let key = request_key(&csr).unwrap();
+        assert_eq!(anchor.fingerprint(), world.branch.fingerprint());
+        match &request.join_token {
+            Some(secret) => {
+                let facts = request.terminal.as_ref().unwrap();
+                assert_eq!((secret.as_str(), facts.name.as_str()), (JOIN, "till-1"));
+                assert_eq!((facts.model.as_str(), facts.slot_bytes), ("kiosk", 400_000));
+            }
+            None => {
+                assert!(request.terminal.is_none() && matches!(anchor, Anchor::Known(_)));
+                if world.known_key != Some(key) {
+                    return Err(refused(Code::JoinRefused));
+                }
+            }
+        }
+        if let Some(code) = world.turned_away.filter(|code| *code != Code::Unauthenticated) {
+            return Err(refused(code));
+        }
+        (world.known_key, world.turned_away) = (Some(key), None);
+        world.certified.push(peer);
+        let answer = world.branch.certify(&csr, &"till-1".parse().unwrap(), world.now).unwrap();
+        drop(world);
+        // It may be killed before it hears the answer.
+        self.0.kill.point();
+        Ok(answer)
     }
 
     async fn sync(&self) -> Result<Sync, ClientError> {
-        self.call(Port::Sync)?;
+        self.known(Port::Sync)?;
         let mut world = self.0.lock();
         let (forged, plan, now) = (world.forged.clone(), world.plan.clone(), world.now);
         let plan = forged.or_else(|| plan.map(|p| world.fleet.order(&p, now).unwrap()));
@@ -239,7 +283,7 @@ impl Branch for FakeBranch {
     }
 
     async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError> {
-        self.call(Port::Metadata)?;
+        self.known(Port::Metadata)?;
         let world = self.0.lock();
         let file = match &world.mirror {
             Some((files, _)) => files.get(name).cloned(),
@@ -249,28 +293,28 @@ impl Branch for FakeBranch {
     }
 
     async fn manifest(&self, wanted: &Digest, max: usize) -> Result<Bytes, ClientError> {
-        self.call(Port::Manifest)?;
+        self.known(Port::Manifest)?;
         let release = self.find(|r| digest(&r.manifest) == *wanted)?;
         assert!(release.manifest.len() <= max);
         Ok(release.manifest.into())
     }
 
     async fn index(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError> {
-        self.call(Port::Index)?;
+        self.known(Port::Index)?;
         let release = self.find(|r| r.artifact.sha256 == artifact.sha256)?;
         assert!(release.index.len() <= max);
         Ok(release.index.into())
     }
 
     async fn torrent(&self, artifact: &ArtifactRef, _: usize) -> Result<Bytes, ClientError> {
-        self.call(Port::Torrent)?;
+        self.known(Port::Torrent)?;
         let release = self.find(|r| r.artifact.sha256 == artifact.sha256)?;
         // A mirror that slips in a tracker of its own.
         Ok(release.torrent.to_file(&[vec![TRACKER.into()], vec![FOREIGN_TRACKER.into()]]).into())
     }
 
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, ClientError> {
-        self.call(Port::Report)?;
+        self.known(Port::Report)?;
         let mut world = self.0.lock();
         if world.epochs.last() != Some(&batch.epoch) {
             world.epochs.push(batch.epoch);

@@ -197,7 +197,7 @@ fn settings(world: &World) -> Settings {
     let text = format!(
         r#"
         [branch]
-        url = "http://10.1.0.1:7004"
+        url = "https://10.1.0.1:7004"
         join_token_file = "{join}"
         [identity]
         name = "till-1"

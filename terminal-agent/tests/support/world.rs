@@ -12,12 +12,16 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
 use terminal_agent::ports::DropInEnd;
-use test_kit::TestFleet;
+use test_kit::{TestBranch, TestFleet};
+use trust::certificates::Peer;
 use wire::Envelope;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Numbered, Report};
 
 use super::release::{TestRelease, digest};
+
+/// The secret part of the join token.
+pub const JOIN: &str = "join-me-if-you-can";
 
 /// What can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +33,7 @@ pub enum Port {
     DiskWrite,
     DiskSync,
     DiskRead,
+    Enrol,
     Sync,
     Metadata,
     Manifest,
@@ -117,6 +122,15 @@ pub struct Inner {
     pub releases: Vec<TestRelease>,
     pub faults: BTreeMap<Port, u32>,
     pub reports: Vec<Numbered>,
+    /// Who certifies terminals.
+    pub branch: TestBranch,
+    /// The key of the terminal as the branch server knows it, and of whom each of its certificates was asked for.
+    pub known_key: Option<Digest>,
+    pub certified: Vec<Peer>,
+    /// What the branch server says of this terminal's identity instead of answering.
+    pub turned_away: Option<wire::Code>,
+    /// The newest time ever verified, as the branch's port was told.
+    pub floor: DateTime<Utc>,
     pub epochs: Vec<uuid::Uuid>,
     pub drop_ins: BTreeMap<String, DropInEnd>,
     pub failed_units: Vec<String>,
@@ -144,7 +158,6 @@ impl World {
         for folder in ["state", "data", "downloads"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        File::create(dir.path().join("join-token")).unwrap().write_all(b"join me\n").unwrap();
         for (name, image) in [("slot-a", running.image.as_slice()), ("slot-b", b"IMAGE_VERSION=0.0.0\nold".as_slice())]
         {
             let mut slot = File::create(dir.path().join(name)).unwrap();
@@ -152,6 +165,9 @@ impl World {
             slot.set_len(400_000).unwrap();
         }
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let branch = TestBranch::new("north", now).unwrap();
+        let token = branch.join_token(JOIN).unwrap();
+        File::create(dir.path().join("join-token")).unwrap().write_all(token.expose().as_bytes()).unwrap();
         let fleet = TestFleet::new(now).unwrap();
         File::create(dir.path().join("root.json")).unwrap().write_all(fleet.root_file()).unwrap();
         let inner = Inner {
@@ -168,6 +184,11 @@ impl World {
             releases: Vec::new(),
             faults: BTreeMap::new(),
             reports: Vec::new(),
+            branch,
+            known_key: None,
+            certified: Vec::new(),
+            turned_away: None,
+            floor: DateTime::UNIX_EPOCH,
             epochs: Vec::new(),
             drop_ins: BTreeMap::new(),
             failed_units: vec!["old.service".into()],

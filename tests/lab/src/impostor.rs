@@ -1,15 +1,24 @@
-//! Somebody with all that a branch server had (its address, its keys, its disk, its database), in its place: it answers
-//! terminals with whatever it likes.
+//! Somebody with all that a branch server had (its address, its keys, its disk, its database), in its place: it proves to
+//! terminals that it is their branch, and answers with whatever it likes.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddrV4, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::DateTime;
 use fleet_types::BranchName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use service_kit::config::read_toml;
+use service_kit::{Clock as _, SystemClock};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use trust::Refusal;
+use trust::certificates::{
+    Authority, Clients, FleetTime, Suffix, TlsKey, certificate_from_pem, nobody_denied, server_config,
+};
 use wire::v1::paths;
 use wire::v1::sync::Sync;
 use wire::{Code, Envelope, Problem};
@@ -57,11 +66,14 @@ impl Lab {
             Ok(listener)
         });
         let listener = tokio::net::TcpListener::from_std(listener.await?).map_err(failed)?;
+        let acceptor = TlsAcceptor::from(Arc::new(stolen(branch, &site.state())?));
         let pages = Arc::<Mutex<Pages>>::default();
         let told = pages.clone();
         let listens = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(tokio::time::timeout(REQUEST, answer(stream, told.clone())));
+                let (acceptor, told) = (acceptor.clone(), told.clone());
+                let answered = async move { answer(acceptor.accept(stream).await?, told).await };
+                tokio::spawn(tokio::time::timeout(REQUEST, answered));
             }
         });
         Ok(Impostor { branch: branch.clone(), pages, listens })
@@ -110,7 +122,32 @@ impl Drop for Impostor {
     }
 }
 
-async fn answer(mut stream: TcpStream, pages: Arc<Mutex<Pages>>) -> std::io::Result<()> {
+/// What of its identity a branch server has on its disk.
+#[derive(serde::Deserialize)]
+struct Kept {
+    certificate: String,
+    authority: String,
+}
+
+/// The TLS of a branch server, by the keys that lie on its disk.
+fn stolen(branch: &BranchName, state: &Path) -> Result<ServerConfig, LabError> {
+    let path = state.join("identity.toml");
+    let unusable = |why: String| LabError::Content { path: path.clone(), why };
+    let kept: Kept = read_toml(&path).map_err(|e| unusable(crate::api::chain(&e)))?;
+    let make = || -> Result<ServerConfig, Refusal> {
+        let key = TlsKey::read(&state.join("identity-key.pem"))?;
+        let (chain, root) = (vec![certificate_from_pem(&kept.certificate)?], certificate_from_pem(&kept.authority)?);
+        let authority = Authority::open(Suffix::default(), Some(branch.clone()), chain, key)?;
+        let own = TlsKey::generate()?;
+        let chain = authority.issue_own(&own.request()?, SystemClock.now())?;
+        let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
+        // Who presents what is the same to it.
+        server_config((chain, &own), root, Suffix::default(), Clients::Optional, nobody_denied(), time)
+    };
+    make().map_err(|refusal| unusable(refusal.to_string()))
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mutex<Pages>>) -> std::io::Result<()> {
     let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {
         match stream.read(&mut buffer).await? {

@@ -58,7 +58,7 @@ impl Site {
         self.disk().join("store")
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.disk().join("state")
     }
 

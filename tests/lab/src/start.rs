@@ -300,7 +300,7 @@ impl Lab {
         let begun = Instant::now();
         for terminal in self.terminals.values() {
             let site = &self.branches[terminal.branch - 1].1;
-            let url = format!("http://{}:7004", Net::branch_lan_address(site.number));
+            let url = format!("https://{}:7004", Net::branch_lan_address(site.number));
             terminal.first_start(&self.processes, &site.terminals_join_token(), &url, &self.options).await?;
             let (terminal, processes) = (Arc::clone(terminal), self.processes.clone());
             self.supervisors.push(tokio::spawn(supervise(terminal, processes, self.options.listener.clone())));

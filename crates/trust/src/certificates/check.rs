@@ -126,6 +126,7 @@ fn verify_path(
     let path = entity.verify_for_usage(algorithms, &anchors, rest, time, usage, None, None).map_err(|e| {
         let why = match e {
             webpki::Error::RequiredEkuNotFoundContext(_) => Why::CertificatePurpose,
+            webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Why::CertificateExpired,
             _ => Why::CertificateChain,
         };
         Refusal::new(why, format!("The certificate is refused: {e}."))

@@ -24,6 +24,14 @@ impl JoinToken {
         Self { secret: token::generate("join"), authority }
     }
 
+    /// With this secret, and the same as text leads back to it: long enough, and not too long.
+    ///
+    /// # Errors
+    /// It is shorter than a secret is, or longer than a token may be.
+    pub fn new(secret: Secret, authority: Digest) -> Result<Self, Refusal> {
+        Self::parse(&Self { secret, authority }.to_text())
+    }
+
     /// The whole text, which is a secret.
     pub fn to_text(&self) -> Secret {
         Secret::new(format!("{}-{}", self.secret.expose(), self.authority))

@@ -21,6 +21,7 @@ mod tls;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, TerminalName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -35,7 +36,7 @@ pub use issue::{
     Authority, BRANCH_LIFETIME, Chain, LEAF_LIFETIME, MAX_CERTIFICATE, ROOT_LIFETIME, TlsKey, request_key,
 };
 pub use join::JoinToken;
-pub use tls::{Anchor, Clients, Denied, FleetTime, client_config, nobody_denied, people_config, server_config};
+pub use tls::{Anchor, Clients, Denied, FleetTime, Peer, client_config, nobody_denied, people_config, server_config};
 
 /// Longest suffix in bytes, so that a terminal's whole name has at most 253 (RFC 1035, 2.3.4).
 const MAX_SUFFIX: usize = 253 - 2 * 33;
@@ -153,6 +154,28 @@ impl fmt::Display for Identity {
             Self::HeadOffice => f.write_str("head office"),
             Self::Branch(branch) => write!(f, "branch {branch}"),
             Self::Terminal(branch, terminal) => write!(f, "terminal {branch}/{terminal}"),
+        }
+    }
+}
+
+/// How much of its life a certificate that is renewed over the network has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Nothing is to be done.
+    Young,
+    /// Two thirds of its life are over: a new one is to be asked for.
+    Old,
+    /// It convinces nobody any more; only its key does.
+    Over,
+}
+
+impl Age {
+    /// Of a certificate that is valid `from` … `until`, at `now`.
+    pub fn of((from, until): (DateTime<Utc>, DateTime<Utc>), now: DateTime<Utc>) -> Self {
+        match now {
+            _ if now >= until => Self::Over,
+            _ if now >= from + (until - from) / 3 * 2 => Self::Old,
+            _ => Self::Young,
         }
     }
 }

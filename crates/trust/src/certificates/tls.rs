@@ -90,6 +90,39 @@ pub enum Anchor {
     Pinned(Digest),
 }
 
+/// Whom a client lets itself be answered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Exactly this one.
+    Exactly(Identity),
+    /// The server of some branch: before enrolment, when the answer will say which one it is.
+    AnyBranch,
+}
+
+impl From<Identity> for Peer {
+    fn from(identity: Identity) -> Self {
+        Self::Exactly(identity)
+    }
+}
+
+impl Peer {
+    fn is(&self, found: &Identity) -> bool {
+        match self {
+            Self::Exactly(identity) => identity == found,
+            Self::AnyBranch => matches!(found, Identity::Branch(_)),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(identity) => identity.fmt(f),
+            Self::AnyBranch => f.write_str("a branch"),
+        }
+    }
+}
+
 /// A listener's TLS: this machine's chain and key, and what is asked of clients. The authority's certificate is sent along,
 /// for those who know but its fingerprint yet.
 ///
@@ -160,7 +193,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// A client's TLS: the server must be exactly `peer`, whatever address or name was dialled. Without `own`, as before
+/// A client's TLS: the server must be `peer`, whatever address or name was dialled. Without `own`, as before
 /// enrolment, no certificate is presented.
 ///
 /// # Errors
@@ -169,13 +202,13 @@ pub fn client_config(
     own: Option<(Chain, &TlsKey)>,
     anchor: Anchor,
     suffix: Suffix,
-    peer: Identity,
+    peer: impl Into<Peer>,
     denied: Denied,
     time: FleetTime,
 ) -> Result<ClientConfig, Refusal> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clients = Clients::Required;
-    let verifier = Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: Some(peer) };
+    let verifier = Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: Some(peer.into()) };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
@@ -202,7 +235,7 @@ struct Verifier {
     suffix: Suffix,
     denied: Denied,
     clients: Clients,
-    peer: Option<Identity>,
+    peer: Option<Peer>,
 }
 
 impl fmt::Debug for Verifier {
@@ -218,7 +251,7 @@ impl Verifier {
         rest: &[CertificateDer<'_>],
         purpose: Purpose,
         now: UnixTime,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, Refusal> {
         let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
         let now = i64::try_from(now.as_secs()).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
         let authority = match &self.anchor {
@@ -226,14 +259,15 @@ impl Verifier {
             Anchor::Pinned(pinned) => rest.iter().find(|c| fingerprint(c) == *pinned).ok_or_else(|| {
                 let sentence =
                     format!("The server did not present the authority {} that the token names.", pinned.short());
-                refused(Refusal::new(Why::CertificateChain, sentence))
+                Refusal::new(Why::CertificateChain, sentence)
             })?,
         };
         let checked = check_chain(&chain, authority, &self.suffix, purpose, now, &(self.denied)());
-        checked.map(|c| c.identity).map_err(refused)
+        checked.map(|c| c.identity)
     }
 }
 
+/// What a client makes of a server: its own log gets the sentence.
 fn refused(refusal: Refusal) -> Error {
     let error = match refusal.why() {
         Why::CertificateDenied => CertificateError::Revoked,
@@ -242,6 +276,15 @@ fn refused(refusal: Refusal) -> Error {
         _ => CertificateError::Other(OtherError(Arc::new(refusal))),
     };
     Error::InvalidCertificate(error)
+}
+
+/// What a listener makes of a client, which learns no more of it than the alert: one for each kind of reason.
+fn turned_away(refusal: Refusal) -> Error {
+    match refusal.why() {
+        Why::CertificateExpired => Error::InvalidCertificate(CertificateError::Expired),
+        Why::CertificateChain => Error::InvalidCertificate(CertificateError::UnknownIssuer),
+        _ => refused(refusal),
+    }
 }
 
 impl ClientCertVerifier for Verifier {
@@ -259,7 +302,8 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity, intermediates, Purpose::Client, now).map(|_| ClientCertVerified::assertion())
+        let checked = self.check(end_entity, intermediates, Purpose::Client, now).map_err(turned_away);
+        checked.map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -294,11 +338,11 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let identity = self.check(end_entity, intermediates, Purpose::Server, now)?;
+        let identity = self.check(end_entity, intermediates, Purpose::Server, now).map_err(refused)?;
         match &self.peer {
-            Some(peer) if *peer == identity => Ok(ServerCertVerified::assertion()),
+            Some(peer) if peer.is(&identity) => Ok(ServerCertVerified::assertion()),
             _ => {
-                let expected = self.peer.as_ref().map_or("nobody".to_owned(), Identity::to_string);
+                let expected = self.peer.as_ref().map_or("nobody".to_owned(), Peer::to_string);
                 let sentence = format!("The server is {identity}, expected {expected}.");
                 Err(refused(Refusal::new(Why::CertificateName, sentence)))
             }

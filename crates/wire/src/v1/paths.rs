@@ -1,6 +1,6 @@
 //! The URL paths that programs share. A path with a variable part is a function.
 
-use fleet_types::{BranchName, Digest, ProductName};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName};
 
 /// tus 1.0 uploads (operators of head office).
 pub const UPLOADS: &str = "/v1/uploads";
@@ -20,6 +20,21 @@ pub fn branch_allow(branch: &BranchName) -> String {
 
 /// Terminals (operators, both tiers).
 pub const TERMINALS: &str = "/v1/terminals";
+/// By which key a terminal is known (operators of a branch server).
+pub fn terminal_identity(terminal: &TerminalName) -> String {
+    format!("{TERMINALS}/{terminal}/identity")
+}
+
+/// Deny a terminal's identity (operators of a branch server).
+pub fn terminal_deny(terminal: &TerminalName) -> String {
+    format!("{TERMINALS}/{terminal}/deny")
+}
+
+/// Let it count again, or another key in its place (operators of a branch server).
+pub fn terminal_allow(terminal: &TerminalName) -> String {
+    format!("{TERMINALS}/{terminal}/allow")
+}
+
 /// Assignments (operators of head office).
 pub const ASSIGNMENTS: &str = "/v1/assignments";
 /// Bad data that arrived somewhere, newest first (operators of head office).

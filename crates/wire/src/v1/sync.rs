@@ -34,14 +34,25 @@ pub struct BranchEnrolResponse {
     pub authority: String,
 }
 
-/// A terminal asks its branch server for an identity.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// A terminal asks its branch server for a certificate: with the branch's join token the first time, by its key alone from
+/// then on, also after the certificate has expired.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
-    /// The join token of the branch server.
-    pub join_token: String,
-    /// Who it is.
+    /// The secret part of the branch's join token for terminals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<String>,
+    /// A request for a certificate (PKCS#10, PEM), signed by the terminal's key: of it only the key is taken.
+    pub certificate_request: String,
+    /// Who it is; needed with a join token only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalFacts>,
+}
+
+impl std::fmt::Debug for EnrolRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrolRequest").field("terminal", &self.terminal).finish_non_exhaustive()
+    }
 }
 
 /// What a terminal says of itself when it enrols and whenever it changes.
@@ -59,19 +70,17 @@ pub struct TerminalFacts {
     pub agent_version: String,
 }
 
-/// The identity that was given.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// Who a terminal is, as its branch certifies it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnrolResponse {
-    /// The branch the caller belongs to.
+    /// The branch that it belongs to.
     pub branch: BranchName,
-    /// A bearer token. Keep it in a file that only the program reads.
-    pub token: String,
-}
-
-impl std::fmt::Debug for EnrolResponse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EnrolResponse").field("branch", &self.branch).finish_non_exhaustive()
-    }
+    /// Its certificate (X.509, PEM).
+    pub certificate: String,
+    /// The branch's, which issued it (X.509, PEM).
+    pub intermediate: String,
+    /// The fleet's authority (X.509, PEM).
+    pub authority: String,
 }
 
 /// What the caller should hold and run.
