@@ -1,14 +1,16 @@
 //! Tries to get in with join tokens that must not open anything, as a stranger would who has curl and what he found.
 
+use std::path::Path;
 use std::time::Duration;
 
-use fleet_types::BranchName;
+use fleet_types::{BranchName, TerminalRef};
+use serde::Serialize;
 use service_kit::{Clock as _, Secret, SystemClock};
 use trust::Refusal;
 use trust::certificates::{JoinToken, TlsKey, request_to_pem};
 use wire::v1::fleet::{AddBranch, BranchAdded};
 use wire::v1::paths;
-use wire::v1::sync::BranchEnrolRequest;
+use wire::v1::sync::{BranchEnrolRequest, EnrolRequest, TerminalFacts};
 use wire::{Code, Problem};
 
 use crate::error::LabError;
@@ -32,15 +34,14 @@ pub struct Shut {
 }
 
 impl Lab {
-    /// Tries join tokens of branches once more with a key of one's own, from within the WAN: one that a branch's server used,
-    /// one that was reported stolen, and one whose time is over.
+    /// Tries join tokens with a key of one's own. From within the WAN, those of branches: one that a branch's server used, one
+    /// that was reported stolen, and one whose time is over. From within a branch, those of terminals: another branch's, and
+    /// the right one in the name of a terminal that is known.
     ///
     /// # Errors
     /// A door opened, or stayed shut for another reason than it should.
     pub async fn try_doors(&self) -> Result<Vec<Shut>, LabError> {
-        let first = self.branches().remove(0);
-        let path = self.site(&first)?.join_token();
-        let used = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
+        let used = read(&self.site(&self.branches().remove(0))?.join_token())?;
         let mut shut = vec![self.door("a join token that a server has used", used, Code::JoinUsed).await?];
 
         let stolen = self.add_for("stolen", None).await?;
@@ -54,6 +55,17 @@ impl Lab {
         .await?;
         shut.push(self.door("a join token whose time is over", late.join_token, Code::JoinExpired).await?);
         self.filial(["branch", "remove", "late"]).await?;
+        if let Some(victim) = self.terminals().last() {
+            let (own, other) = (self.site(&victim.branch)?, self.site(&self.branches().remove(0))?);
+            if own.number != other.number {
+                let token = read(&other.terminals_join_token())?;
+                let tried = "another branch's join token of terminals";
+                shut.push(self.terminals_door(tried, victim, token, Code::JoinRefused).await?);
+            }
+            let (tried, token) =
+                ("a join token in the name of a terminal that is known", read(&own.terminals_join_token())?);
+            shut.push(self.terminals_door(tried, victim, token, Code::OtherKey).await?);
+        }
         Ok(shut)
     }
 
@@ -64,16 +76,56 @@ impl Lab {
 
     async fn door(&self, tried: &'static str, token: String, expected: Code) -> Result<Shut, LabError> {
         let url = format!("https://{}:7002{}", Net::head_office_wan_address(), paths::ENROL);
-        let failed = |why: String| LabError::Api { method: "POST", url: url.clone(), why: format!("{tried}: {why}") };
-        let request = request(token).map_err(|refusal| failed(refusal.sentence().to_owned()))?;
+        let request = asks(&token).map(|(join_token, certificate_request)| BranchEnrolRequest {
+            join_token: Some(join_token),
+            certificate_request,
+        });
+        self.knock(tried, &Place::Branch(self.branches().remove(0)), &url, request, expected).await
+    }
+
+    async fn terminals_door(
+        &self,
+        tried: &'static str,
+        victim: &TerminalRef,
+        token: String,
+        expected: Code,
+    ) -> Result<Shut, LabError> {
+        let address = Net::branch_lan_address(self.site(&victim.branch)?.number);
+        let facts = TerminalFacts {
+            name: victim.terminal.clone(),
+            model: self.options().model.clone(),
+            slot_bytes: 1 << 30,
+            data_bytes: 1 << 30,
+            agent_version: "0".to_owned(),
+        };
+        let request = asks(&token).map(|(join_token, certificate_request)| EnrolRequest {
+            join_token: Some(join_token),
+            certificate_request,
+            terminal: Some(facts),
+        });
+        let url = format!("https://{address}:7004{}", paths::ENROL);
+        self.knock(tried, &Place::Terminal(victim.clone()), &url, request, expected).await
+    }
+
+    async fn knock(
+        &self,
+        tried: &'static str,
+        from: &Place,
+        url: &str,
+        request: Result<impl Serialize, Refusal>,
+        expected: Code,
+    ) -> Result<Shut, LabError> {
+        let failed =
+            |why: String| LabError::Api { method: "POST", url: url.to_owned(), why: format!("{tried}: {why}") };
+        let request = request.map_err(|refusal| failed(refusal.sentence().to_owned()))?;
         let body = serde_json::to_string(&request).map_err(|e| failed(e.to_string()))?;
         let file = self.folder().join("stranger.json");
         write_secret(&file, &body)?;
         let data = format!("@{}", file.display());
         let json = "content-type: application/json";
         // He does not ask who answers.
-        let words = ["--silent", "--show-error", "--insecure", "--max-time", "20", "-H", json, "--data", &data, &url];
-        let answer = self.run_in(&Place::Branch(self.branches().remove(0)), "curl", &words).await;
+        let words = ["--silent", "--show-error", "--insecure", "--max-time", "20", "-H", json, "--data", &data, url];
+        let answer = self.run_in(from, "curl", &words).await;
         std::fs::remove_file(&file).map_err(LabError::file("remove", &file))?;
         let answer = answer?;
         let problem: Problem =
@@ -85,9 +137,12 @@ impl Lab {
     }
 }
 
-/// As a branch's server would ask, with a key made just now.
-fn request(token: String) -> Result<BranchEnrolRequest, Refusal> {
+/// What a machine would ask with: the secret part of the token, and a request for a key made just now.
+fn asks(token: &str) -> Result<(String, String), Refusal> {
     let token = JoinToken::parse(&Secret::new(token))?;
-    let certificate_request = request_to_pem(&TlsKey::generate()?.request()?);
-    Ok(BranchEnrolRequest { join_token: Some(token.secret.expose().to_owned()), certificate_request })
+    Ok((token.secret.expose().to_owned(), request_to_pem(&TlsKey::generate()?.request()?)))
+}
+
+fn read(path: &Path) -> Result<String, LabError> {
+    std::fs::read_to_string(path).map_err(LabError::file("read", path))
 }

@@ -54,10 +54,17 @@ fn is_secret(path: &Path) -> bool {
     name.ends_with("token") || name.ends_with("password") || name.ends_with(".pem") || name.starts_with("identity.")
 }
 
+/// The secret part of a join token, whose other part everybody may know.
+fn joins(word: &str) -> Option<&str> {
+    let (secret, fingerprint) = word.rsplit_once('-')?;
+    (fingerprint.len() == 64 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit())).then_some(secret)
+}
+
 /// What in a file is long enough to be one, of the letters of tokens, of hexadecimal digits and of base64.
 fn texts(text: &str) -> impl Iterator<Item = &str> {
     let letter = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    text.split(move |c| !letter(c)).filter(|word| word.len() >= SHORTEST && word.chars().any(|c| c.is_ascii_digit()))
+    let words = text.split(move |c| !letter(c)).flat_map(|word| [Some(word), joins(word)].into_iter().flatten());
+    words.filter(|word| word.len() >= SHORTEST && word.chars().any(|c| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
