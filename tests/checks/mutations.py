@@ -94,7 +94,17 @@ OF_PROGRAMS = [
     ]),
     ("terminal-agent", "helper", "a_slot_on_trial_is_not_written", [("terminal-agent/src/helper/boot.rs", "if state != BootState::settled(running) {", "if false {")]),
     ("terminal-agent", "helper_process", "a_foreign_user_is_not_heard", [("terminal-agent/src/helper/serve.rs", "if peer.uid() != agent {", "if false {")]),
+    # What an archive or an artifact may hold.
+    ("release", "archive", "path_traversal_in_an_archive", [("crates/release/src/path.rs", 'if s.split(\'/\').any(|part| matches!(part, "" | "." | "..")) {', "if false {")]),
+    ("release", "archive", "symlink_and_device_nodes_in_an_archive", [("crates/release/src/scan/mod.rs", "self.note(Flaw::Kind { path: shown.clone(), kind: kind_name, code });", "let _ = (kind_name, code);")]),
+    ("release", "archive", "manifest_bomb", [("crates/release/src/scan/mod.rs", "if size > limit {", "if false {")]),
+    ("artifact", "index", "decompression_bomb", [("crates/artifact/src/decode.rs", "if !is_one_frame_of(frame, length) {", "if !is_one_frame_of(frame, length) && false {")]),
+    ("artifact", "index", "poisoned_piece", [("crates/artifact/src/decode.rs", "written != length || found != segment.sha256", "written != length")]),
     # A branch server.
+    ("branch-server", "api", "table::stolen_terminal_certificate_at_another_branch", [("branch-server/src/routes/authentication.rs", "if here != branch => return", "if here != branch && false => return")]),
+    ("branch-server", "api", "table::every_route_of_machines", [("branch-server/src/routes/authentication.rs", "Some(key) if key != checked.key =>", "Some(key) if key != checked.key && false =>")]),
+    ("branch-server", "api", "table::every_route_of_machines", [("branch-server/src/routes/authentication.rs", "Some(_) if known.denied.is_some() =>", "Some(_) if known.denied.is_some() && false =>")]),
+    ("branch-server", "api", "enrol::", [("branch-server/src/join.rs", "filter(|held| token::hash(secret) == held.secret)", "filter(|held| token::hash(secret) == held.secret || true)")]),
     ("branch-server", "api", "attacks::arbitrary_software", [("branch-server/src/sync/accept.rs", "    trusted.check_plan(plan.plan(), now).map_err(Refusal::Trust)?;\n", "")]),
     ("branch-server", "api", "attacks::indefinite_freeze", [("branch-server/src/jobs/sync.rs", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
     # Head office.
@@ -121,7 +131,7 @@ def copy_tree():
 
 def cargo(package, *arguments, seconds):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILT)}
-    server = [] if package in ("trust", "terminal-agent") else [str(POSTGRES), "--"]
+    server = [str(POSTGRES), "--"] if package in ("head-office", "branch-server") else []
     command = [*server, "cargo", "test", "--quiet", "--locked", "-p", package, *arguments]
     # A session of its own, so that a test that hangs ends together with cargo.
     process = subprocess.Popen(command, cwd=COPY, env=environment, start_new_session=True, text=True,

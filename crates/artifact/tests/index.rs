@@ -171,7 +171,7 @@ fn one_segment(length: usize, frame: &[u8]) -> Index {
 }
 
 #[test]
-fn frames_that_would_become_larger_are_not_decoded() {
+fn decompression_bomb() {
     let length = SEGMENT as usize;
     let shape = |frame: &[u8]| {
         let mut out = vec![9; 10];
@@ -204,7 +204,8 @@ fn a_frame_that_lies_about_its_length_is_cut_off() {
 }
 
 #[test]
-fn the_right_frame_in_the_wrong_place_is_refused() {
+fn poisoned_piece() {
+    // Right in its form, and of another place or somebody else's making.
     let sample = sample();
     let mut out = Vec::new();
     let total = sample.index.segments().len() as u64;

@@ -15,7 +15,7 @@ const NOISE: usize = 32_000_000;
 const MAX_WASTED_PIECES: u64 = 12;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_serves_garbage_is_dropped_and_reported() -> anyhow::Result<()> {
+async fn poisoned_piece_from_a_stranger_who_is_dropped_and_reported() -> anyhow::Result<()> {
     let images = Images::new()?;
     // The stranger is as quick as the machine, the branch server is not: it gets asked.
     let mut options = quick("poison", images.healthy("1.0.0", 100_000)?, 1, 2, 80 << 20)?.with_wan(Rate::mbit(200));

@@ -110,7 +110,9 @@ fn endless_data() {
 
 #[test]
 fn manifest_bomb() {
-    // Nesting, and a promise of a manifest that is never sent.
+    // Length, nesting, and a promise of a manifest that is never sent.
+    let long = format!("format = 1\n# {}\n", "x".repeat(256 * 1024));
+    expect(&Tar::of(&long).end(), "manifest-schema", Fail, "at most 262144 are read");
     let nested = format!("format = 1\nx = {}{}\n", "[".repeat(50_000), "]".repeat(50_000));
     expect(&Tar::of(&nested).end(), "manifest-schema", Fail, "release.toml, line");
     let promised = Tar::default().header(b"release.toml", b'0', 200 * 1024).0;
