@@ -80,7 +80,7 @@ async fn apply(
     now: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
     match &numbered.report {
-        Report::TerminalSeen { facts } => terminals::set_facts(tx, facts).await,
+        Report::TerminalSeen { facts, .. } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
         // Refused by `check`; a bad peer, a package or a refusal is for head office, which gets it by the queue.
@@ -139,7 +139,10 @@ fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
 
 fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError> {
     let about = match report {
-        Report::TerminalSeen { facts } => {
+        Report::TerminalSeen { key: Some(_), .. } => {
+            return Err(ApiError::bad_field("key", "is told by the branch server, which certified it"));
+        }
+        Report::TerminalSeen { facts, key: None } => {
             check_facts(facts)?;
             &facts.name
         }
@@ -201,6 +204,10 @@ fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
         let why = "must be possible numbers, and no more segments done than there are";
         return Err(ApiError::bad_field("serial, segments_done, segments_total", why));
     }
+    let digits = |proof: &String| proof.len() == 128 && proof.bytes().all(|b| b.is_ascii_hexdigit());
+    if !update.proof.as_ref().is_none_or(digits) {
+        return Err(ApiError::bad_field("proof", "must be 128 hexadecimal digits"));
+    }
     update.reason.as_ref().map_or(Ok(()), check_reason)
 }
 
@@ -250,6 +257,7 @@ mod tests {
             segments_done: 0,
             segments_total: 0,
             reason: None,
+            proof: None,
         };
         edit(&mut update);
         Report::Update { terminal: till(), update }

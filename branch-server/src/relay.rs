@@ -51,7 +51,7 @@ pub enum Delivery {
 /// What a newer report may replace.
 fn subject(report: &Report) -> String {
     match report {
-        Report::TerminalSeen { facts } => format!("seen/{}", facts.name),
+        Report::TerminalSeen { facts, .. } => format!("seen/{}", facts.name),
         Report::Running { terminal, .. } => format!("running/{terminal}"),
         Report::Update { terminal, .. } => format!("update/{terminal}"),
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
@@ -84,8 +84,11 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         {
             (at, new.clone())
         }
-        (Report::TerminalSeen { facts }, Report::TerminalSeen { facts: facts2 }) if facts.name == facts2.name => {
-            (at, new.clone())
+        // A terminal's own word on its facts says nothing of its key.
+        (Report::TerminalSeen { facts: old, key }, Report::TerminalSeen { facts, key: newer })
+            if old.name == facts.name =>
+        {
+            (at, Report::TerminalSeen { facts: facts.clone(), key: newer.clone().or_else(|| key.clone()) })
         }
         (Report::Update { terminal, update: old }, Report::Update { terminal: terminal2, update })
             if terminal == terminal2
@@ -246,6 +249,7 @@ mod tests {
             segments_done: done,
             segments_total: 10,
             reason: None,
+            proof: None,
         };
         Report::Update { terminal: "till-1".parse().unwrap(), update }
     }

@@ -117,6 +117,8 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
         Terminal {
             packages: Vec::new(),
             plan_refused: None,
+            key: None,
+            asked_key: None,
             branch: branch.clone(),
             model: record.facts.model,
             slot_bytes: record.facts.slot_bytes,

@@ -48,6 +48,7 @@ use crate::routes;
         routes::branches::allow,
         routes::terminals::list,
         routes::terminals::show,
+        routes::terminals::accept_key,
         routes::assignments::assign,
         routes::assignments::unassign,
         routes::status::status,

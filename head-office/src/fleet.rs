@@ -130,6 +130,8 @@ fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
         last_heard: Some(row.last_heard),
         packages: Vec::new(),
         plan_refused: None,
+        key: row.key,
+        asked_key: row.asked_key,
     }
 }
 

@@ -221,20 +221,21 @@ impl Agent {
         let same = old.update().is_some_and(|o| o.payload.sha256 == update.payload.sha256)
             && (old.is_active() || !new.is_active());
         let (segments_done, segments_total) = new.segments();
-        Some(Report::Update {
-            terminal: self.settings.identity.name.clone(),
-            update: UpdateReport {
-                serial: update.serial,
-                product: update.product.clone(),
-                version: update.version.clone(),
-                payload: update.payload.sha256,
-                from: old.public().filter(|_| same),
-                state,
-                segments_done,
-                segments_total,
-                reason,
-            },
-        })
+        let terminal = self.settings.identity.name.clone();
+        let mut update = UpdateReport {
+            serial: update.serial,
+            product: update.product.clone(),
+            version: update.version.clone(),
+            payload: update.payload.sha256,
+            from: old.public().filter(|_| same),
+            state,
+            segments_done,
+            segments_total,
+            reason,
+            proof: None,
+        };
+        update.proof = self.talk.proof(&terminal, &update);
+        Some(Report::Update { terminal, update })
     }
 
     fn note_trouble(&mut self, new: Trouble) -> Result<(), AgentError> {

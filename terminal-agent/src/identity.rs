@@ -66,6 +66,15 @@ impl Files {
         TlsKey::read(&self.key)
     }
 
+    /// The same key, to sign statements with. Blocking.
+    ///
+    /// # Errors
+    /// As [`Files::key`].
+    pub fn signer(&self) -> Result<SigningKey, Refusal> {
+        self.key()?;
+        SigningKey::read(&self.key)
+    }
+
     /// SHA-256 of this terminal's public key.
     fn own(&self) -> Result<Digest, Refusal> {
         request_key(&self.key()?.request()?)

@@ -121,6 +121,7 @@ mod tests {
                 segments_done: done,
                 segments_total: 9,
                 reason: None,
+                proof: None,
             },
         }
     }

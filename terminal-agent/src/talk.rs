@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use fleet_types::{Digest, Slot};
+use fleet_types::{Digest, Slot, TerminalName};
 use rand::random;
 use service_kit::client::ClientError;
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use tokio::sync::Notify;
-use trust::Why;
 use trust::plans::VerifiedPlan;
+use trust::{Refusal, Why};
 use uuid::Uuid;
-use wire::v1::reports::{MAX_BATCH, Reason, Report};
+use wire::v1::reports::{MAX_BATCH, Reason, Report, UpdateReport};
 use wire::v1::sync::{Sync, TerminalFacts};
 use wire::{Code, Envelope};
 
@@ -62,6 +62,15 @@ impl Talk {
         self.identity.as_ref().map(Identity::me)
     }
 
+    /// This terminal's signature of what it reports of an update. A report without one is not believed by head office, and said
+    /// all the same: the branch shows it.
+    pub(crate) fn proof(&self, terminal: &TerminalName, update: &UpdateReport) -> Option<String> {
+        let identity = self.identity.as_ref()?;
+        let failed = |r: &Refusal| tracing::error!(code = r.code(), reason = r.sentence(), "a report cannot be signed");
+        let signer = self.files.signer().inspect_err(failed).ok()?;
+        Some(signer.sign_text(&update.statement(&identity.branch, terminal)))
+    }
+
     pub(crate) fn sync_soon(&mut self, at: Duration) {
         self.sync_at = self.sync_at.min(at);
     }
@@ -97,7 +106,7 @@ impl Agent {
         self.keeper.change(now, |journal| {
             let version = announced.version.clone();
             if let Some(facts) = facts {
-                journal.reports.push(now, Report::TerminalSeen { facts: facts.clone() });
+                journal.reports.push(now, Report::TerminalSeen { facts: facts.clone(), key: None });
                 journal.facts = Some(facts);
             }
             journal.reports.push(now, Report::Running { terminal, slot, version });

@@ -65,6 +65,8 @@ fn record(row: &Row) -> Result<Record, DatabaseError> {
             segments_done: unsigned(row, "segments_done")?,
             segments_total: unsigned(row, "segments_total")?,
             reason: reason(row)?,
+            // Head office keeps what is proven.
+            proof: None,
         },
         since: get(row, "since")?,
     })

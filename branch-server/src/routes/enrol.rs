@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use service_kit::database::{GenericClient, connection};
 use service_kit::server::ApiError;
 use trust::Refusal;
-use trust::certificates::{certificate_to_pem, request_from_pem, request_key};
+use trust::certificates::{certificate_to_pem, request_from_pem, request_key, request_signer};
 use wire::Code;
 use wire::v1::reports::Report;
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
@@ -75,7 +75,8 @@ pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> Result<Json<Enro
     };
     if let Some(facts) = facts {
         terminals::enrol(&tx, &facts, &key, now).await?;
-        relay::queue(&tx, now, &Report::TerminalSeen { facts }).await?;
+        let signer = request_signer(&csr).map_err(unusable)?.map(|key| key.to_string());
+        relay::queue(&tx, now, &Report::TerminalSeen { facts, key: signer }).await?;
     }
     terminals::certified(&tx, &name, &issued).await?;
     db::commit(tx).await?;

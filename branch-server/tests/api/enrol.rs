@@ -38,7 +38,7 @@ async fn a_terminal_gets_an_identity_that_works_and_head_office_hears_of_it() {
     let delivered = branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
     assert_eq!(delivered, branch_server::relay::Delivery::Delivered(1));
     let counted = branch.head_office.with(|s| s.counted.clone());
-    assert_eq!(counted[0].report, Report::TerminalSeen { facts: facts("till-1") });
+    assert_eq!(counted[0].report, Report::TerminalSeen { facts: facts("till-1"), key: None });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ pub fn moved(terminal: &str, from: Option<UpdateState>, state: UpdateState, done
         segments_done: done,
         segments_total: 10,
         reason: None,
+        proof: None,
     };
     Report::Update { terminal: name(terminal), update }
 }
@@ -158,7 +159,7 @@ async fn a_terminal_may_only_report_about_itself() {
     for other in [
         running("till-2"),
         moved("till-2", None, UpdateState::Confirmed, 10),
-        Report::TerminalSeen { facts: facts("till-2") },
+        Report::TerminalSeen { facts: facts("till-2"), key: None },
     ] {
         let response = send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![other])).await;
         assert_refused(response, Code::NotYourself).await;
@@ -171,12 +172,12 @@ async fn changed_facts_are_taken_and_passed_on() {
     let token = branch.enrol("till-1").await;
     let mut new = facts("till-1");
     new.agent_version = "0.2.0".into();
-    let report = batch(Uuid::new_v4(), 1, vec![Report::TerminalSeen { facts: new.clone() }]);
+    let report = batch(Uuid::new_v4(), 1, vec![Report::TerminalSeen { facts: new.clone(), key: None }]);
     assert_eq!(acknowledged(send(&branch, &token, &report).await).await, 1);
     assert_eq!(terminal(&branch).await["agent_version"], "0.2.0");
     branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
     let counted = branch.head_office.with(|s| s.counted.clone());
-    assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new });
+    assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new, key: None });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -289,6 +289,21 @@ pub(crate) enum TerminalCommand {
         /// BRANCH/NAME
         terminal: TerminalRef,
     },
+    /// Believe a terminal's new key: its disk was replaced, and its branch server certified another
+    ///
+    /// Until then the states that it reports are not taken.
+    #[command(
+        after_help = "Example:\n  filial terminal accept-key north/till-1 9b2e... --reason \"New disk, ticket 17\""
+    )]
+    AcceptKey {
+        /// BRANCH/NAME
+        terminal: TerminalRef,
+        /// The key that `filial terminal show` says it asks with
+        key: String,
+        /// Why; kept in the audit
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

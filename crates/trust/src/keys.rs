@@ -42,6 +42,18 @@ impl PublicKey {
         ED25519.verify_sig(&self.0, message, signature).is_ok()
     }
 
+    /// As [`PublicKey::verify`], of a signature as [`SigningKey::sign_text`] writes it.
+    pub fn verify_text(&self, message: &str, signature: &str) -> bool {
+        // Longer than any signature: not even decoded.
+        let decoded = if signature.len() == 128 { hex::decode(signature).ok() } else { None };
+        decoded.is_some_and(|signature| self.verify(message.as_bytes(), &signature))
+    }
+
+    /// A key by its 32 bytes; nothing if there are more or fewer.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The key as TUF metadata carries it.
     pub fn tuf_key(&self) -> tuf::Key {
         tuf::Key::Ed25519 {
@@ -168,6 +180,11 @@ impl SigningKey {
     /// The public part.
     pub const fn public(&self) -> PublicKey {
         self.public
+    }
+
+    /// Signs `message`: 128 hexadecimal digits.
+    pub fn sign_text(&self, message: &str) -> String {
+        hex::encode(self.sign(message.as_bytes()))
     }
 
     /// Signs `message`: 64 bytes.

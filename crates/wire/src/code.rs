@@ -90,6 +90,8 @@ codes! {
     WrongBranch = "wrong-branch", 403, "The certificate is another branch's";
     /// A name that is known by another key than the caller's.
     OtherKey = "other-key", 403, "Known by another key";
+    /// A report says a terminal's state, and the terminal did not sign that with the key by which it is known.
+    ReportNotProven = "report-not-proven", 422, "The terminal did not sign this";
     /// An identity that an operator denied.
     IdentityDenied = "identity-denied", 403, "The identity is denied";
     /// Nothing by that name.
@@ -174,6 +176,7 @@ impl Code {
                 | Self::TooLarge
                 | Self::BatchTooLong
                 | Self::NotYourself
+                | Self::ReportNotProven
                 | Self::TooManyTerminals
         )
     }

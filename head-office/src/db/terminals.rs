@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, ModelName, Slot, TerminalName, TerminalRef, Version};
-use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
+use trust::PublicKey;
 use wire::v1::sync::TerminalFacts;
 
 use super::{get, signed, text, text_opt, unsigned};
@@ -14,18 +15,25 @@ service_kit::statements! {
         DO UPDATE SET model = $3, slot_bytes = $4, data_bytes = $5, agent_version = $6, last_heard = $7";
     SET_RUNNING = "UPDATE terminals SET slot = $3, version = $4, last_heard = $5 WHERE branch = $1 AND name = $2";
     HEARD = "UPDATE terminals SET last_heard = $3 WHERE branch = $1 AND name = $2";
-    OF_BRANCH = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
-        WHERE branch = $1 AND name > $2 ORDER BY name LIMIT $3";
-    OF_BRANCHES = "SELECT t.branch, t.name, t.model, t.slot_bytes, t.agent_version, t.slot, t.version, t.last_heard
+    OF_BRANCH = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
+        asked_key FROM terminals WHERE branch = $1 AND name > $2 ORDER BY name LIMIT $3";
+    OF_BRANCHES = "SELECT t.branch, t.name, t.model, t.slot_bytes, t.agent_version, t.slot, t.version, t.last_heard,
+        t.report_key, t.asked_key
         FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT $2) AS t";
+    // The first key stays; another one waits. Answers with the one that counts.
+    PIN = "UPDATE terminals SET report_key = coalesce(report_key, $3),
+        asked_key = CASE WHEN report_key <> $3 THEN $3 END WHERE branch = $1 AND name = $2 RETURNING report_key";
+    KEY = "SELECT report_key FROM terminals WHERE branch = $1 AND name = $2";
+    ACCEPT_KEY = "UPDATE terminals SET report_key = asked_key, asked_key = NULL
+        WHERE branch = $1 AND name = $2 AND asked_key = $3";
     HEARD_SINCE = "SELECT name FROM terminals WHERE branch = $1 AND last_heard > $2 ORDER BY name LIMIT $3";
     REMOVE_OF_BRANCH = "DELETE FROM terminals WHERE branch = $1";
-    ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
-        WHERE (branch, name) > ($1, $2) ORDER BY branch, name LIMIT $3";
+    ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
+        asked_key FROM terminals WHERE (branch, name) > ($1, $2) ORDER BY branch, name LIMIT $3";
     COUNT_ALL = "SELECT count(*) FROM terminals";
-    FIND = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard FROM terminals
-        WHERE branch = $1 AND name = $2";
+    FIND = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
+        asked_key FROM terminals WHERE branch = $1 AND name = $2";
     COUNT = "SELECT branch, count(*) FROM terminals WHERE branch = ANY($1) GROUP BY branch";
     SMALLEST_SLOTS = "SELECT DISTINCT ON (model) branch, name, model, slot_bytes FROM terminals
         ORDER BY model, slot_bytes, branch, name";
@@ -50,6 +58,10 @@ pub struct TerminalRow {
     pub version: Option<Version>,
     /// When it was last heard, by its branch's word.
     pub last_heard: DateTime<Utc>,
+    /// By which key its states are proven.
+    pub key: Option<String>,
+    /// Another key, which waits for an operator.
+    pub asked_key: Option<String>,
 }
 
 fn from_row(row: &Row) -> Result<TerminalRow, DatabaseError> {
@@ -62,6 +74,8 @@ fn from_row(row: &Row) -> Result<TerminalRow, DatabaseError> {
         slot: text_opt(row, "slot")?,
         version: text_opt(row, "version")?,
         last_heard: get(row, "last_heard")?,
+        key: get(row, "report_key")?,
+        asked_key: get(row, "asked_key")?,
     })
 }
 
@@ -78,6 +92,46 @@ pub async fn upsert<C: GenericClient>(
     let (slot, data) = (signed(facts.slot_bytes), signed(facts.data_bytes));
     let (branch, name, model) = (branch.as_str(), facts.name.as_str(), facts.model.as_str());
     execute(c, UPSERT, &[&branch, &name, &model, &slot, &data, &facts.agent_version, &at]).await.map(drop)
+}
+
+/// Pins a terminal's key if it has none; another one than it has waits for an operator. The one that counts.
+///
+/// # Errors
+/// As every statement.
+pub async fn pin<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    key: &PublicKey,
+) -> Result<Option<String>, DatabaseError> {
+    let row = query_opt(c, PIN, &[&branch.as_str(), &name.as_str(), &key.to_string()]).await?;
+    row.map_or(Ok(None), |row| get(&row, "report_key"))
+}
+
+/// By which key a terminal's states are proven; none if there is no such terminal, or it has none.
+///
+/// # Errors
+/// As every statement.
+pub async fn key<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+) -> Result<Option<PublicKey>, DatabaseError> {
+    let row = query_opt(c, KEY, &[&branch.as_str(), &name.as_str()]).await?;
+    row.map_or(Ok(None), |row| text_opt(&row, "report_key"))
+}
+
+/// The key that waits counts from now on. False if it is not the one that waits.
+///
+/// # Errors
+/// As every statement.
+pub async fn accept_key<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    key: &PublicKey,
+) -> Result<bool, DatabaseError> {
+    Ok(execute(c, ACCEPT_KEY, &[&branch.as_str(), &name.as_str(), &key.to_string()]).await? == 1)
 }
 
 /// Stores what runs. False if there is no such terminal.

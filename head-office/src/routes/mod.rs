@@ -69,6 +69,7 @@ pub fn operators() -> Vec<Route> {
         Route::post("/v1/branches/{branch}/allow", Admin, || web::to(branches::allow)),
         Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
         Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
+        Route::post("/v1/terminals/{branch}/{name}/key", Operator, || web::to(terminals::accept_key)),
         Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
         Route::get("/v1/incidents", Viewer, || web::to(incidents::list)),
         Route::new(Method::DELETE, "/v1/assignments/{branch}/{product}", Operator, || web::to(assignments::unassign)),

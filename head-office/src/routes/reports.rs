@@ -5,8 +5,10 @@ use chrono::{DateTime, Datelike, Utc};
 use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
+use trust::{PublicKey, Refusal};
 use wire::v1::reports::{
     Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
+    UpdateReport,
 };
 use wire::{Code, clip_reason};
 
@@ -109,10 +111,16 @@ async fn store<C: GenericClient>(
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
     match report {
-        Report::TerminalSeen { mut facts } => {
+        Report::TerminalSeen { mut facts, key } => {
             facts.agent_version = clean(&facts.agent_version, MAX_AGENT_VERSION);
             refuse_one_too_many(c, branch, &facts.name).await?;
             db::terminals::upsert(c, branch, &facts, now).await?;
+            if let Some(key) = key {
+                let key: PublicKey = key.parse().map_err(|r: Refusal| ApiError::bad_field("key", r.sentence()))?;
+                if db::terminals::pin(c, branch, &facts.name, &key).await? != Some(key.to_string()) {
+                    tracing::warn!(%branch, terminal = %facts.name, %key, "another key of a terminal waits for an operator");
+                }
+            }
             return Ok(true);
         }
         Report::Running { terminal, slot, version } => {
@@ -123,6 +131,7 @@ async fn store<C: GenericClient>(
         Report::Update { terminal, mut update } => {
             update.reason = update.reason.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
+                prove(c, branch, &terminal, &update).await?;
                 db::updates::record(c, branch, &terminal, &update, at).await?;
             } else {
                 unknown(terminal);
@@ -176,6 +185,26 @@ async fn store<C: GenericClient>(
         }
     }
     Ok(false)
+}
+
+/// Only a terminal says in which state it is: its branch server could be in other hands.
+async fn prove<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+) -> ApiResult<()> {
+    let key = db::terminals::key(c, branch, terminal).await?;
+    let statement = update.statement(branch, terminal);
+    let proven = |key: &PublicKey| update.proof.as_ref().is_some_and(|proof| key.verify_text(&statement, proof));
+    if key.as_ref().is_some_and(proven) {
+        return Ok(());
+    }
+    tracing::warn!(%branch, %terminal, state = %update.state, version = %update.version, "a state that is not proven");
+    let detail = format!("That terminal {branch}/{terminal} is {} is not signed by its key.", update.state);
+    let remedy = "If the terminal has a new key, an operator accepts that (filial terminal show, filial terminal accept-key); if it \
+        has not, look into its branch server.";
+    Err(ApiError::new(Code::ReportNotProven, detail, remedy))
 }
 
 /// A branch must not fill the table with inventions.

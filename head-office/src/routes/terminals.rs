@@ -4,12 +4,15 @@ use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleet_types::{BranchName, TerminalName, TerminalRef};
 use serde::Deserialize;
-use service_kit::database::connection;
-use service_kit::server::ApiError;
-use wire::Problem;
-use wire::v1::fleet::Terminal;
+use serde_json::json;
+use service_kit::database::{begin, connection};
+use service_kit::server::{ApiError, Caller};
+use trust::{PublicKey, Refusal};
+use wire::v1::fleet::{AcceptKey, Terminal};
+use wire::{Code, Problem};
 
 use crate::app::App;
+use crate::audit::{self, Change};
 use crate::db;
 use crate::error::ApiResult;
 use crate::fleet::{one_terminal, terminals};
@@ -70,5 +73,35 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
     let client = connection(&app.pool).await?;
     let row = db::terminals::find(&client, branch, name).await?;
     let row = row.ok_or_else(|| ApiError::not_found(format_args!("terminal {branch}/{name}")))?;
+    Ok(Json(one_terminal(&client, row).await?))
+}
+
+/// Believe a terminal's new key. Until then its states are not taken: its branch server could have made the key up.
+#[utoipa::path(post, path = "/v1/terminals/{branch}/{name}/key", tag = "terminals",
+    params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
+    (status = 200, description = "The terminal", body = Terminal),
+    (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This key does not wait", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn accept_key(
+    app: Data<App>,
+    caller: Caller,
+    path: Path<(BranchName, TerminalName)>,
+    body: Json<AcceptKey>,
+) -> ApiResult<Json<Terminal>> {
+    let (branch, name) = &*path;
+    let key: PublicKey = body.key.parse().map_err(|r: Refusal| ApiError::bad_field("key", r.sentence()))?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let missing = || ApiError::not_found(format_args!("terminal {branch}/{name}"));
+    let before = db::terminals::find(&transaction, branch, name).await?.ok_or_else(missing)?;
+    if !db::terminals::accept_key(&transaction, branch, name, &key).await? {
+        let detail = format!("The key {key} does not wait for terminal {branch}/{name}.");
+        return Err(ApiError::new(Code::WrongState, detail, "Look at the terminal again (filial terminal show)."));
+    }
+    let change = Change::of(format!("terminal {branch}/{name}")).because(body.reason.as_deref());
+    let change = change.before(json!({ "key": before.key })).after(json!({ "key": key }));
+    audit::commit_with(&app, transaction, &caller, change).await?;
+    let row = db::terminals::find(&client, branch, name).await?.ok_or_else(missing)?;
     Ok(Json(one_terminal(&client, row).await?))
 }

@@ -160,11 +160,16 @@ async fn fleet(doer: &mut Doer) {
         doer.one(&format!("POST /v1/branches/{{branch}}/{what}"), change).await;
     }
     // As a kit brings them back.
-    let report = json!({ "kind": "terminal-seen", "facts": crate::support::facts("till-1", "k1") });
-    let report = json!({ "seq": 1, "at": crate::support::begin(), "report": report });
-    let batch = json!({ "epoch": Uuid::new_v4(), "reports": [report] });
+    let seen = |seq: u64, key: &str| {
+        let report = json!({ "kind": "terminal-seen", "facts": crate::support::facts("till-1", "k1"), "key": key });
+        json!({ "seq": seq, "at": crate::support::begin(), "report": report })
+    };
+    let (first, second) = ("1".repeat(64), "2".repeat(64));
+    let batch = json!({ "epoch": Uuid::new_v4(), "reports": [seen(1, &first), seen(2, &second)] });
     let bring = doer.admin(Method::POST, "/v1/branches/north/reports", batch);
     doer.one("POST /v1/branches/{branch}/reports", bring).await;
+    let accept = doer.admin(Method::POST, "/v1/terminals/north/till-1/key", json!({ "key": second }));
+    doer.one("POST /v1/terminals/{branch}/{name}/key", accept).await;
     // The terminal was heard just now.
     let remove = doer.admin(Method::DELETE, "/v1/branches/north?force=true", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;

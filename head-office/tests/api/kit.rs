@@ -22,7 +22,7 @@ fn north() -> fleet_types::BranchName {
 }
 
 fn seen(seq: u64, terminal: &str) -> Numbered {
-    Numbered { seq, at: begin(), report: Report::TerminalSeen { facts: facts(terminal, "k1") } }
+    Numbered { seq, at: begin(), report: Report::TerminalSeen { facts: facts(terminal, "k1"), key: None } }
 }
 
 #[tokio::test(flavor = "multi_thread")]

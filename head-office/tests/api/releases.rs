@@ -48,7 +48,7 @@ async fn an_image_that_fits_no_slot_and_an_old_version_are_rejected() {
     let mut branch = office.branch("north", "kiosk-x86", &[]).await;
     let mut facts = crate::support::facts("till-1", "kiosk-x86");
     facts.slot_bytes = 100_000;
-    branch.report(wire::v1::reports::Report::TerminalSeen { facts }).await;
+    branch.report(wire::v1::reports::Report::TerminalSeen { facts, key: None }).await;
     let id = uploaded(&office, &Recipe { version: "1.9.0", ..Recipe::default() }).await;
     let release = office.wait_for_state(id, ReleaseState::Rejected).await;
     assert_eq!(failed(&release), ["version-newer", "fits-slot"]);

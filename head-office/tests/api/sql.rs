@@ -36,6 +36,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
         ("POST /v1/branches/{branch}/deny", json!({ "reason": "r" })),
         ("POST /v1/branches/{branch}/allow", json!({ "reason": "r" })),
         ("POST /v1/branches/{branch}/reports", json!({ "epoch": "x", "reports": ["x"] })),
+        ("POST /v1/terminals/{branch}/{name}/key", json!({ "key": "0".repeat(64), "reason": "r" })),
         ("POST /v1/assignments", json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" })),
     ]
 }
@@ -46,6 +47,7 @@ fn lawful(path: &str) -> &'static [&'static str] {
         "tokens" => &["tokens"],
         "operators" | "password" | "session" => &["operators", "sessions"],
         "branches" => &["branches", "events", "outbox"],
+        "terminals" => &["terminals"],
         "assignments" => &["assignments", "plans", "events", "outbox"],
         "releases" => &["releases", "assignments", "plans", "events", "outbox", "jobs"],
         "uploads" => &["releases"],

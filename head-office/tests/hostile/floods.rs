@@ -96,7 +96,7 @@ async fn hundreds_of_event_streams_of_one_branch_are_not_opened() {
 }
 
 fn seen(terminal: &str) -> Vec<Numbered> {
-    vec![Numbered { seq: 1, at: begin(), report: Report::TerminalSeen { facts: facts(terminal, "k1") } }]
+    vec![Numbered { seq: 1, at: begin(), report: Report::TerminalSeen { facts: facts(terminal, "k1"), key: None } }]
 }
 
 #[tokio::test(flavor = "multi_thread")]

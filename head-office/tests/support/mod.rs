@@ -289,7 +289,7 @@ pub struct Branch {
 
 impl Branch {
     pub async fn seen(&mut self, terminal: &str, model: &str) {
-        self.report(Report::TerminalSeen { facts: facts(terminal, model) }).await;
+        self.report(Report::TerminalSeen { facts: facts(terminal, model), key: None }).await;
     }
 
     /// The room in its store, in bytes.

@@ -138,7 +138,7 @@ impl Program {
         let answer = try_enrol(&self.machines, Some(&added.join_token), &key).await.unwrap();
         let leaf = key.leaf(&answer.branch, &answer.certificate, SystemClock.now()).unwrap();
         let branch = self.line.client(([127, 0, 0, 1], self.ports[1]).into(), None, Some(&leaf));
-        let seen = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86") };
+        let seen = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86"), key: None };
         let store = Report::Store { capacity_bytes: 1 << 30, free_bytes: 1 << 30, held_bytes: 0 };
         let numbered = |(seq, report)| Numbered { seq, at: super::begin(), report };
         let reports = [(1, seen), (2, store)].map(numbered).into();

@@ -327,7 +327,7 @@ impl World {
     /// The slot sizes that were told after enrolling.
     pub fn told_facts(&self) -> Vec<u64> {
         let facts = |n: &Numbered| match &n.report {
-            Report::TerminalSeen { facts } => Some(facts.slot_bytes),
+            Report::TerminalSeen { facts, .. } => Some(facts.slot_bytes),
             _ => None,
         };
         self.lock().reports.iter().filter_map(facts).collect()

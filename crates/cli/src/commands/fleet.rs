@@ -7,7 +7,7 @@ use serde_json::json;
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::fleet::{
-    AddBranch, Assign, Branch, BranchAdded, BranchRemoved, DenyBranch, PlanIssued, Terminal, TerminalPackage,
+    AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, DenyBranch, PlanIssued, Terminal, TerminalPackage,
 };
 use wire::v1::paths;
 
@@ -156,6 +156,13 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &terminal, |t| terminal_text(t, now))
         }
+        TerminalCommand::AcceptKey { terminal, key, reason } => {
+            let path = paths::terminal_key(&terminal);
+            let terminal: Terminal = block_on(async { Ok(server.post(&path, &AcceptKey { key, reason }).await?) })?;
+            answer(global.json, &terminal, |t| {
+                format!("What {}/{} signs with that key is believed now.", t.branch, t.name)
+            })
+        }
     }
 }
 
@@ -187,7 +194,15 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         ("version", or_dash(t.version.as_ref())),
         ("agent", plain(&t.agent_version)),
         ("heard", age_or_never(now, t.last_heard)),
+        ("key", or_dash(t.key.as_ref())),
     ]);
+    if let Some(key) = &t.asked_key {
+        let who = format!("{}/{}", t.branch, t.name);
+        let key = plain(key);
+        out.push_str(&format!(
+            "another key asks for it: {key} (filial terminal accept-key {who} {key}, if that is right)\n"
+        ));
+    }
     if let Some(why) = &t.plan_refused {
         out.push_str(&format!("refuses the newest plan: {}\n", reason(Some(why))));
     }

@@ -14,7 +14,7 @@ use service_kit::Secret;
 use time::OffsetDateTime;
 
 use super::{Identity, Suffix};
-use crate::keys::{SigningKey, read_secret, sha256, write_new_secret};
+use crate::keys::{PublicKey, SigningKey, read_secret, sha256, write_new_secret};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// How long the fleet's authority lasts.
@@ -117,6 +117,16 @@ impl TlsKey {
 /// Too long, no request, not signed by its own key, or a key of another kind.
 pub fn request_key(request: &[u8]) -> Result<Digest, Refusal> {
     Ok(sha256(&parse_request(request)?.public_key.subject_public_key_info()))
+}
+
+/// The ed25519 key that a request proves, by which its owner signs statements too; nothing if it is of another kind.
+///
+/// # Errors
+/// As [`request_key`].
+pub fn request_signer(request: &[u8]) -> Result<Option<PublicKey>, Refusal> {
+    let parsed = parse_request(request)?;
+    let is_ed25519 = parsed.public_key.algorithm() == &PKCS_ED25519;
+    Ok(PublicKey::from_bytes(parsed.public_key.der_bytes()).filter(|_| is_ed25519))
 }
 
 fn parse_request(request: &[u8]) -> Result<CertificateSigningRequestParams, Refusal> {

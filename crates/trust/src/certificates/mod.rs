@@ -34,6 +34,7 @@ pub use files::{
 };
 pub use issue::{
     Authority, BRANCH_LIFETIME, Chain, LEAF_LIFETIME, MAX_CERTIFICATE, ROOT_LIFETIME, TlsKey, request_key,
+    request_signer,
 };
 pub use join::JoinToken;
 pub use tls::{Anchor, Clients, Denied, FleetTime, Peer, client_config, nobody_denied, people_config, server_config};

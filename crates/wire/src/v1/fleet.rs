@@ -132,9 +132,26 @@ pub struct Terminal {
     /// Why it does not follow the plan that its branch server offers, if it refuses that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_refused: Option<Reason>,
+    /// By which key its states are proven, 64 hexadecimal digits; none before it enrolled with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Another key that its branch server says it has now: an operator decides (`filial terminal accept-key`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_key: Option<String>,
     /// Its packages, by product and name: told of one terminal, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<TerminalPackage>,
+}
+
+/// A terminal's new key is to be believed from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptKey {
+    /// The key that its branch server told: 64 hexadecimal digits.
+    pub key: String,
+    /// Why; kept in the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A package of a terminal.

@@ -1,6 +1,6 @@
 //! The URL paths that programs share. A path with a variable part is a function.
 
-use fleet_types::{BranchName, Digest, ProductName, TerminalName};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName, TerminalRef};
 
 /// tus 1.0 uploads (operators of head office).
 pub const UPLOADS: &str = "/v1/uploads";
@@ -23,6 +23,11 @@ pub const TERMINALS: &str = "/v1/terminals";
 /// By which key a terminal is known (operators of a branch server).
 pub fn terminal_identity(terminal: &TerminalName) -> String {
     format!("{TERMINALS}/{terminal}/identity")
+}
+
+/// `POST`: believe a terminal's new key.
+pub fn terminal_key(terminal: &TerminalRef) -> String {
+    format!("{TERMINALS}/{}/{}/key", terminal.branch, terminal.terminal)
 }
 
 /// Deny a terminal's identity (operators of a branch server).

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use fleet_types::{Digest, ProductName, Slot, TerminalName, UpdateState, Version};
+use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 
 use super::sync::TerminalFacts;
@@ -53,6 +53,10 @@ pub enum Report {
     TerminalSeen {
         /// The facts.
         facts: TerminalFacts,
+        /// By which key its states are proven: 64 hexadecimal digits of an ed25519 key, told by the branch server that
+        /// certified it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// A terminal booted: what runs there (terminal, relayed by its branch).
     Running {
@@ -158,6 +162,19 @@ pub struct UpdateReport {
     /// Why, for `failed`, `rolled-back` and `withdrawn`; what it waits for, otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// The terminal's ed25519 signature of [`UpdateReport::statement`], as 128 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+}
+
+impl UpdateReport {
+    /// What the terminal signs of this: that it is in this state with this update. Not when, why, and how far within the state,
+    /// which a branch server may fold together while head office is away.
+    pub fn statement(&self, branch: &BranchName, terminal: &TerminalName) -> String {
+        let Self { serial, product, version, payload, state, .. } = self;
+        // None of these can hold a line's end.
+        format!("filial terminal-state 1\n{branch}\n{terminal}\n{serial}\n{product}\n{version}\n{payload}\n{state}\n")
+    }
 }
 
 /// Where a package stands on a terminal.
