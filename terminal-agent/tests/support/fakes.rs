@@ -23,9 +23,9 @@ use terminal_agent::ports::{
     RootHelper,
 };
 use tokio::sync::{Mutex, Notify};
-use trust::certificates::{Anchor, Peer, TlsKey, request_from_pem, request_key};
+use trust::certificates::{Anchor, Peer, TlsKey, request_from_pem, request_key, request_signer};
 use wire::v1::plan::ArtifactRef;
-use wire::v1::reports::{Acknowledged, Batch};
+use wire::v1::reports::{Acknowledged, Batch, Report};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 use wire::{Code, Problem};
 
@@ -265,6 +265,7 @@ impl Branch for FakeBranch {
             return Err(refused(code));
         }
         (world.known_key, world.turned_away) = (Some(key), None);
+        world.signer = request_signer(&csr).unwrap();
         world.certified.push(peer);
         let answer = world.branch.certify(&csr, &"till-1".parse().unwrap(), world.now).unwrap();
         drop(world);
@@ -324,6 +325,11 @@ impl Branch for FakeBranch {
         for report in &batch.reports {
             let last = world.reports.last().map_or(0, |r| r.seq);
             assert!(report.seq <= last + 1, "a gap: {} after {last}", report.seq);
+            if let Report::Update { terminal, update } = &report.report {
+                let statement = update.statement(&"north".parse().unwrap(), terminal);
+                let proof = update.proof.as_deref().unwrap_or_default();
+                assert!(world.signer.unwrap().verify_text(&statement, proof), "not signed: {update:?}");
+            }
             match world.reports.iter().find(|r| r.seq == report.seq) {
                 Some(known) => assert_eq!(known, report, "a report changed after it was sent"),
                 None => world.reports.push(report.clone()),

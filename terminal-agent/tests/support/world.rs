@@ -126,6 +126,8 @@ pub struct Inner {
     pub branch: TestBranch,
     /// The key of the terminal as the branch server knows it, and of whom each of its certificates was asked for.
     pub known_key: Option<Digest>,
+    /// By which it proves what it reports.
+    pub signer: Option<trust::PublicKey>,
     pub certified: Vec<Peer>,
     /// What the branch server says of this terminal's identity instead of answering.
     pub turned_away: Option<wire::Code>,
@@ -186,6 +188,7 @@ impl World {
             reports: Vec::new(),
             branch,
             known_key: None,
+            signer: None,
             certified: Vec::new(),
             turned_away: None,
             floor: DateTime::UNIX_EPOCH,
