@@ -31,7 +31,7 @@ struct Inner {
 struct Now {
     people: Arc<ServerConfig>,
     machines: Arc<ServerConfig>,
-    /// Whose certificate it is; nobody's before this server enrolled.
+    /// For whom it was made, or could not be; nobody before this server enrolled.
     identity: Option<Arc<Identity>>,
     made: DateTime<Utc>,
 }
@@ -53,7 +53,7 @@ impl Tls {
             // A server whose identity expired has to come up all the same: its first work is to renew it.
             Err(refusal) => {
                 tell(&refusal);
-                make(None, &time)?
+                Now { identity: head_office.identity(), ..make(None, &time)? }
             }
         };
         Ok(Self(Arc::new(Inner { head_office, time, now: Mutex::new(now) })))
@@ -97,9 +97,13 @@ impl Tls {
         let age = inner.time.now() - now.made;
         // Also if the clock was set back: a certificate of the future is believed by nobody.
         if !same || age >= RENEWED_AFTER || age < TimeDelta::zero() {
-            match make(identity, &inner.time) {
+            match make(identity.clone(), &inner.time) {
                 Ok(renewed) => *now = renewed,
-                Err(refusal) => tell(&refusal),
+                Err(refusal) => {
+                    tell(&refusal);
+                    // Not for each connection anew: strangers make as many as they like.
+                    (now.identity, now.made) = (identity, inner.time.now());
+                }
             }
         }
         take(&now)

@@ -59,7 +59,8 @@ OF_TRUST = [
     ("certificates", "other_names", [("certificates/check.rs", "Some([GeneralName::DNSName(name)])", "Some([GeneralName::DNSName(name), ..])")]),
     ("certificates", "other_names", [("certificates/check.rs", "KeyUsage::required(CLIENT_AUTH)", "KeyUsage::required_if_present(CLIENT_AUTH)")]),
     ("certificates", "denial_counts", [("certificates/tls.rs", "&(self.denied)()", "&DenyList::default()")]),
-    ("certificates", "lets_in_who_belongs", [("certificates/tls.rs", "if *peer == identity", "if *peer == identity || true")]),
+    ("certificates", "lets_in_who_belongs", [("certificates/tls.rs", "if peer.is(&identity)", "if peer.is(&identity) || true")]),
+    ("certificates", "any_branchs_server", [("certificates/tls.rs", "matches!(found, Identity::Branch(_))", "true")]),
 ]
 
 

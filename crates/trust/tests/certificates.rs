@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, Serv
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use service_kit::FixedClock;
 use trust::certificates::{
-    Anchor, Authority, Chain, Clients, DenyList, FleetTime, Identity, Purpose, Suffix, TlsKey, check_chain,
+    Anchor, Authority, Chain, Clients, DenyList, FleetTime, Identity, Peer, Purpose, Suffix, TlsKey, check_chain,
     client_config, fingerprint, request_key, server_config,
 };
 use trust::{SigningKey, Why};
@@ -367,6 +367,26 @@ fn who_knows_but_the_fingerprint_believes_its_authority_only() {
         server_config(own, none.0, none.1, none.2, line.list(), line.time.clone()).unwrap().cert_resolver
     };
     assert!(handshake(dial(own), deceiver).unwrap_err().starts_with("client"));
+}
+
+#[test]
+fn before_enrolment_any_branchs_server_is_believed_and_no_other() {
+    let line = Line::new();
+    let dial = || {
+        let (anchor, time) = (Anchor::Pinned(fingerprint(&line.fleet.root())), line.time.clone());
+        client_config(None, anchor, suffix(), Peer::AnyBranch, line.list(), time).unwrap()
+    };
+    let listener = |authority: &Authority| {
+        let key = TlsKey::generate().unwrap();
+        let own = (authority.issue_own(&key.request().unwrap(), start()).unwrap(), &key);
+        let (root, time) = (line.fleet.root(), line.time.clone());
+        server_config(own, root, suffix(), Clients::Optional, line.list(), time).unwrap()
+    };
+    for branch in [&line.fleet.north, &line.fleet.south] {
+        handshake(dial(), listener(branch)).unwrap();
+    }
+    let refused = handshake(dial(), listener(&line.fleet.authority)).unwrap_err();
+    assert!(refused.contains("head office, expected a branch"), "{refused}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::phases::Phase;
 
 /// Every process of a lab of one branch with one terminal, by the lab's names.
-pub const PROCESSES: [&str; 10] = [
+pub const PROCESSES: [&str; 11] = [
     "head-office",
     "head-office:postgres",
     "head-office:transmission",
@@ -19,6 +19,7 @@ pub const PROCESSES: [&str; 10] = [
     "branch-1:opentracker",
     "branch-1/till-1",
     "branch-1/till-1:transmission",
+    "branch-1/till-1:helper",
 ];
 
 /// How many rows there are: as many as processes, so that each process is in each phase once.
@@ -131,7 +132,7 @@ mod tests {
         for seed in [0, 1, 77, u64::MAX] {
             let cells: Vec<_> = (0..ROWS).flat_map(|row| Seed(seed).row(row)).collect();
             let all: BTreeSet<_> = cells.iter().collect();
-            assert_eq!((cells.len(), all.len()), (140, 140), "seed {seed}");
+            assert_eq!((cells.len(), all.len()), (154, 154), "seed {seed}");
         }
         assert_ne!(Seed(1).row(0), Seed(2).row(0));
     }

@@ -371,3 +371,21 @@ impl ServerCertVerifier for Verifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_refusal_of_a_client_has_an_alert_of_its_own() {
+        use rustls::AlertDescription as Alert;
+        let alert = |why| match turned_away(Refusal::new(why, "As the test wants it.")) {
+            Error::InvalidCertificate(error) => Alert::from(error),
+            other => panic!("{other}"),
+        };
+        let whys = [Why::CertificateExpired, Why::CertificateChain, Why::CertificatePurpose, Why::CertificateDenied];
+        let alerts =
+            [Alert::CertificateExpired, Alert::UnknownCA, Alert::UnsupportedCertificate, Alert::CertificateRevoked];
+        assert_eq!(whys.map(alert), alerts);
+    }
+}
