@@ -121,6 +121,7 @@ impl Store {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 mod tests {
     use super::*;
 

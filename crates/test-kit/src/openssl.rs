@@ -61,7 +61,7 @@ struct Old {
 }
 
 impl Old {
-    #[expect(clippy::expect_used, reason = "a test cannot go on without")]
+    #[expect(clippy::disallowed_methods, clippy::expect_used, reason = "for tests, which cannot go on without")]
     fn start(now: DateTime<Utc>) -> Self {
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let dir = tempfile::tempdir().expect("a folder");

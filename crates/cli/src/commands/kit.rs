@@ -255,6 +255,7 @@ fn read_json<T: DeserializeOwned>(path: &Path, max: u64, made_by: &str) -> Resul
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 mod tests {
     use super::*;
 
