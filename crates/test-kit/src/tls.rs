@@ -107,10 +107,17 @@ impl TestBranch {
         let authority = Authority::begin(Suffix::default(), TlsKey::generate()?, now)?;
         let name: BranchName =
             name.parse().map_err(|e| Refusal::new(trust::Why::CertificateName, format!("{name}: {e}.")))?;
-        let key = TlsKey::generate()?;
-        let chain = authority.issue_branch(&key.request()?, &name, now)?;
-        let branch = Authority::open(Suffix::default(), Some(name.clone()), chain, key)?;
+        let branch = intermediate(&authority, &name, now)?;
         Ok(Self { name, authority, branch })
+    }
+
+    /// What a branch server does in time by itself: it has its intermediate certified anew.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn renew(&mut self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        self.branch = intermediate(&self.authority, &self.name, now)?;
+        Ok(())
     }
 
     /// The fleet's authority.
@@ -159,6 +166,12 @@ impl TestBranch {
             authority: certificate_to_pem(self.root()),
         })
     }
+}
+
+fn intermediate(authority: &Authority, name: &BranchName, now: DateTime<Utc>) -> Result<Authority, Refusal> {
+    let key = TlsKey::generate()?;
+    let chain = authority.issue_branch(&key.request()?, name, now)?;
+    Authority::open(Suffix::default(), Some(name.clone()), chain, key)
 }
 
 /// Carries plain TCP connections over TLS to a server: byte for byte, and ends and resets as such. Ends with the runtime of
