@@ -20,15 +20,25 @@ async fn a_branch_without_a_link_recovers_by_the_kit() -> anyhow::Result<()> {
     all_confirmed(&lab, "2.0.0").await?;
     let stick = tempfile::tempdir()?;
     let folder = stick.path().join("kit").display().to_string();
-    export(&lab, &here, &folder).await?;
 
     lab.cut_wan(&here)?;
+    // A kit that lies about until everything in it has expired.
+    lab.publish(&ReleaseSpec::new("2.5.0", image("2.5.0")?)?, PATIENCE).await?;
+    lab.assign(&here, &version("2.5.0")).await?;
+    export(&lab, &here, &folder).await?;
     let terminals = lab.terminals().into_iter().map(Place::Terminal);
     let branches = lab.branches().into_iter().map(Place::Branch);
+    let began = lab.api().status().await?.now;
     for place in terminals.chain(branches).chain([Place::HeadOffice]) {
         lab.set_clock(&place, AWAY)?;
     }
-    // A kit from before is as old as a mirror that stood still.
+    // Programs notice within a second or so.
+    let later = began + chrono::TimeDelta::seconds(AWAY);
+    let noticed = async || {
+        let clocks = [lab.api().status().await?.now, lab.branch_api(&here)?.status().await?.now];
+        Ok(clocks.iter().all(|now| *now >= later).then_some(()))
+    };
+    lab.wait("the clocks to be noticed", PATIENCE, noticed).await?;
     let said = refused(import(&lab, &here, &folder).await, "an old kit")?;
     assert!(said.contains("expired"), "{said}");
 
