@@ -53,7 +53,7 @@ setup-bare: build images
 	tests/checks/setup_bare.sh
 
 # A lab waits for its shaped links most of its time: more of them at once than processors (see .config/nextest.toml).
-LABS := --test-threads 3
+LABS := --test-threads 4
 
 # The kill matrix is among them. Here the same third of its cells each time, so that a red run means a changed tree;
 # all of them by a new seed in e2e-full. The same again: FILIAL_KILL_SEED=… make e2e-full.
