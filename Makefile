@@ -66,6 +66,7 @@ e2e-full: build images
 	rm -rf target/kill-matrix
 	$(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)' --run-ignored all
 	tests/checks/kill_matrix.py --cells 154
+	tests/checks/mutations.py
 
 # Each check of the trust library and of the programs removed in turn: the test that is named for it must notice.
 mutations: build

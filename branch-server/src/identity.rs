@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use service_kit::config::read_toml;
 use service_kit::durable;
 use trust::certificates::{
-    Authority, Chain, Checked, DenyList, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint,
-    validity,
+    Authority, Chain, Checked, DenyList, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain,
+    fingerprint, validity,
 };
 use trust::{Refusal, Why};
 use wire::v1::sync::BranchEnrolResponse;
@@ -84,7 +84,7 @@ impl Files {
         &self,
         answer: BranchEnrolResponse,
         authority: &Digest,
-        now: DateTime<Utc>,
+        times: impl Into<Times>,
     ) -> Result<Identity, Refusal> {
         let identity = self.open(answer.clone())?;
         if fingerprint(&identity.authority) != *authority {
@@ -92,7 +92,7 @@ impl Files {
             return Err(Refusal::new(Why::CertificateChain, sentence));
         }
         // Whether the fleet's machines would believe it, before anything depends on that.
-        identity.issue(now)?;
+        identity.issue(times)?;
         let text = toml::to_string(&Kept::from(answer)).map_err(|e| storage(&self.identity, e))?;
         durable::write_secret_file(&self.identity, text.as_bytes()).map_err(|e| storage(&self.identity, e))?;
         Ok(identity)
@@ -130,19 +130,19 @@ impl From<Kept> for BranchEnrolResponse {
 }
 
 impl Identity {
-    /// How much the intermediate has left at `now`.
-    pub fn age(&self, now: DateTime<Utc>) -> Age {
-        Age::of((self.from, self.until), now)
+    /// How much the intermediate has left.
+    pub fn age(&self, times: impl Into<Times>) -> Age {
+        Age::of((self.from, self.until), times.into())
     }
 
     /// A certificate for this server itself, with a key that is in memory only.
     ///
     /// # Errors
     /// The intermediate does not hold (any more), or is another key's.
-    pub fn issue(&self, now: DateTime<Utc>) -> Result<(Chain, TlsKey), Refusal> {
-        let key = TlsKey::generate()?;
-        let chain = self.intermediate.issue_own(&key.request()?, now)?;
-        let checked = self.check(&chain, now)?;
+    pub fn issue(&self, times: impl Into<Times>) -> Result<(Chain, TlsKey), Refusal> {
+        let (key, times) = (TlsKey::generate()?, times.into());
+        let chain = self.intermediate.issue_own(&key.request()?, times)?;
+        let checked = times.hold(|now| self.check(&chain, now))?;
         if checked.identity.branch() == Some(&self.branch) {
             return Ok((chain, key));
         }
@@ -164,19 +164,20 @@ impl Identity {
         &self,
         request: &[u8],
         terminal: &TerminalName,
-        now: DateTime<Utc>,
+        times: Times,
     ) -> Result<CertificateDer<'static>, Refusal> {
-        let chain = self.intermediate.issue_terminal(request, terminal, now)?;
-        self.check(&chain, now)?;
+        let chain = self.intermediate.issue_terminal(request, terminal, times)?;
+        times.hold(|now| self.check(&chain, now))?;
         // A chain begins with what was issued.
         Ok(chain[0].clone())
     }
 
     /// Whether a certificate that was issued before is young enough, and still of this server's authority, to be the answer
     /// again.
-    pub fn issued(&self, certificate: &CertificateDer<'static>, now: DateTime<Utc>) -> bool {
-        let young = validity(certificate).is_ok_and(|(from, until)| now < from + (until - from) / 2);
-        young && self.check(&[certificate.clone(), self.intermediate().clone()], now).is_ok()
+    pub fn issued(&self, certificate: &CertificateDer<'static>, times: Times) -> bool {
+        let young = validity(certificate).is_ok_and(|(from, until)| times.latest < from + (until - from) / 2);
+        let chain = [certificate.clone(), self.intermediate().clone()];
+        young && [times.clock, times.latest].iter().all(|now| self.check(&chain, *now).is_ok())
     }
 
     /// Whom a client presents.

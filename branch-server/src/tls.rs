@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rustls::ServerConfig;
 use service_kit::server::PeerCertificates;
 use trust::certificates::{
-    Authority, Checked, Clients, FleetTime, Suffix, TlsKey, nobody_denied, people_config, server_config,
+    Authority, Checked, Clients, FleetTime, Suffix, Times, TlsKey, nobody_denied, people_config, server_config,
 };
 use trust::{Refusal, Why};
 
@@ -74,6 +74,11 @@ impl Tls {
         self.0.time.now()
     }
 
+    /// The same, with what the clock alone says of it.
+    pub fn times(&self) -> Times {
+        self.0.time.times()
+    }
+
     /// Who presents this chain, at this moment: a connection may outlive a certificate.
     ///
     /// # Errors
@@ -119,15 +124,16 @@ fn tell(refusal: &Refusal) {
 }
 
 fn make(identity: Option<Arc<Identity>>, time: &FleetTime) -> Result<Now, Refusal> {
-    let made = time.now();
+    let times = time.times();
+    let made = times.latest;
     let (chain, key, root) = if let Some(identity) = &identity {
-        let (chain, key) = identity.issue(made)?;
+        let (chain, key) = identity.issue(times)?;
         (chain, key, identity.authority.clone())
     } else {
         let nobodys = Authority::begin(Suffix::default(), TlsKey::generate()?, made)?;
         let key = TlsKey::generate()?;
         // An authority is made of its certificate.
-        (nobodys.issue_own(&key.request()?, made)?, key, nobodys.chain()[0].clone())
+        (nobodys.issue_own(&key.request()?, times)?, key, nobodys.chain()[0].clone())
     };
     let people = Arc::new(people_config((chain.clone(), &key), root.clone(), None, time.clone())?);
     let (suffix, denied) = (Suffix::default(), nobody_denied());

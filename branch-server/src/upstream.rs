@@ -190,11 +190,12 @@ impl HttpHeadOffice {
     fn authorised(&self) -> Result<JsonClient, UpstreamError> {
         let mut state = self.state();
         let identity = state.identity.clone().ok_or(UpstreamError::NotEnrolled)?;
-        let now = self.time.now();
+        let times = self.time.times();
+        let now = times.latest;
         if let Some(line) = state.line.as_ref().filter(|l| l.made <= now && now < l.made + RENEWED_AFTER) {
             return Ok(line.client.clone());
         }
-        let (chain, key) = identity.issue(now)?;
+        let (chain, key) = identity.issue(times)?;
         let client = self.dial(Some((chain, &key)), Anchor::Known(identity.authority.clone()))?;
         state.line = Some(Line { client: client.clone(), made: now });
         Ok(client)
@@ -209,7 +210,7 @@ impl HttpHeadOffice {
         let client = self.dial(None, anchor)?;
         let request = BranchEnrolRequest { join_token, certificate_request };
         let answer: BranchEnrolResponse = client.post(paths::ENROL, &request).await?;
-        let identity = self.files.keep(answer, &pinned, self.time.now())?;
+        let identity = self.files.keep(answer, &pinned, self.time.times())?;
         let branch = identity.branch.clone();
         *self.state() = State { identity: Some(Arc::new(identity)), line: None };
         Ok(branch)
@@ -239,7 +240,7 @@ impl HeadOffice for HttpHeadOffice {
     }
 
     fn age(&self) -> Option<Age> {
-        self.state().identity.as_ref().map(|identity| identity.age(self.time.now()))
+        self.state().identity.as_ref().map(|identity| identity.age(self.time.times()))
     }
 
     async fn renew(&self) -> Result<(), UpstreamError> {

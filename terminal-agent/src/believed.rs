@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
+use trust::certificates::Times;
 use trust::client::{Client, Fetch, Limits, Trusted, authorise};
 use trust::plans::{Claim, Expected, Floors, VerifiedPlan, verify, verify_stored};
 use trust::repository::SignedPayload;
@@ -48,6 +49,11 @@ impl Believed {
     /// The time to judge by: the clock, or the newest time ever verified if that is later.
     pub(crate) fn time(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
         self.client.time(clock)
+    }
+
+    /// The same, with what the clock alone says of it.
+    pub(crate) fn times(&self, clock: DateTime<Utc>) -> Times {
+        Times::new(clock, self.client.floor())
     }
 
     /// The newest time ever verified.

@@ -42,7 +42,7 @@ impl Agent {
             self.talk.lost = false;
             return Ok(());
         }
-        let age = identity.age(self.metadata.believed.time(self.ports.clock.now()));
+        let age = identity.age(self.metadata.believed.times(self.ports.clock.now()));
         if age == Age::Young {
             return Ok(());
         }
@@ -116,8 +116,8 @@ impl Agent {
         {
             return Err(format!("The server of branch {own} answered for branch {}.", answer.branch));
         }
-        let (name, now) = (&self.settings.identity.name, self.metadata.believed.time(self.ports.clock.now()));
-        let identity = self.talk.files.keep(answer, name, &pinned, now).map_err(|r| said(&r))?;
+        let (name, times) = (&self.settings.identity.name, self.metadata.believed.times(self.ports.clock.now()));
+        let identity = self.talk.files.keep(answer, name, &pinned, times).map_err(|r| said(&r))?;
         self.ports.branch.authenticate(&identity, &key).map_err(|e| chain(&e))?;
         self.talk.identity = Some(identity);
         match facts {

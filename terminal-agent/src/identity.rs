@@ -12,8 +12,8 @@ use service_kit::config::read_toml;
 use service_kit::durable;
 use service_kit::edge::chain;
 use trust::certificates::{
-    Age, Chain, DenyList, Identity as Who, Purpose, Suffix, TlsKey, certificate_from_pem, check_chain, fingerprint,
-    request_key, validity,
+    Age, Chain, DenyList, Identity as Who, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain,
+    fingerprint, request_key, validity,
 };
 use trust::{Refusal, SigningKey, Why};
 use wire::v1::sync::EnrolResponse;
@@ -104,9 +104,10 @@ impl Files {
         answer: EnrolResponse,
         name: &TerminalName,
         authority: &Digest,
-        now: DateTime<Utc>,
+        times: impl Into<Times>,
     ) -> Result<Identity, Refusal> {
-        let identity = Identity::of(&answer, name, &self.own()?, Some(now))?;
+        let (own, times) = (self.own()?, times.into());
+        let identity = times.hold(|now| Identity::of(&answer, name, &own, Some(now)))?;
         if fingerprint(&identity.authority) != *authority {
             let sentence = "The branch server answered with another authority than the one that proved who it is.";
             return Err(Refusal::new(Why::CertificateChain, sentence));
@@ -164,9 +165,9 @@ impl Identity {
         Ok(Self { branch: answer.branch.clone(), name: name.clone(), authority, chain, valid })
     }
 
-    /// How much the certificate has left at `now`.
-    pub fn age(&self, now: DateTime<Utc>) -> Age {
-        Age::of(self.valid, now)
+    /// How much the certificate has left.
+    pub fn age(&self, times: impl Into<Times>) -> Age {
+        Age::of(self.valid, times.into())
     }
 
     /// Who reads a plan with it.

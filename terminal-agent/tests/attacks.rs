@@ -11,6 +11,7 @@ use std::time::Duration;
 use bootslot::BootState;
 use chrono::TimeDelta;
 use fleet_types::Slot;
+use serde_json::json;
 use support::package::tools;
 use support::release::{v1, v2};
 use support::world::Inner;
@@ -44,6 +45,11 @@ fn attack(rig: &mut Rig, edit: impl FnOnce(&mut Inner)) -> String {
     assert_eq!((rig.state(), rig.journal().floor), ("idle", 100), "{:?}", rig.journal().waiting);
     assert!(rig.world.lock().torrents.is_empty() && rig.world.writes() == 0);
     rig.journal().waiting.map(|reason| reason.code).unwrap_or_default()
+}
+
+fn assert_explains(rig: &Rig, words: &str) {
+    let said = rig.journal().waiting.unwrap().text;
+    assert!(said.contains(words), "{said}");
 }
 
 /// An honest branch server with a new release is followed at once.
@@ -197,6 +203,69 @@ fn mix_and_match() {
         w.mirror = Some((files, w.fleet.version()));
     });
     assert_eq!(said, "metadata-digest");
+    recovers(rig);
+}
+
+#[test]
+fn extraneous_dependency() {
+    let mut rig = victim();
+    let evil = json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}});
+    let said = attack(&mut rig, |w| {
+        ordered(w, |_| {});
+        // The key of artifacts, which head office holds online, signs a release beside them.
+        let mut intruder = w.fleet.intruder();
+        let derived = std::slice::from_ref(&w.fleet.derived);
+        intruder.forge("derived", derived, |signed| signed["targets"]["releases/kiosk/6.6.6/root"] = evil);
+        w.mirror = Some((intruder.sealed(), w.fleet.version().map(|v| v + 1)));
+    });
+    assert_eq!(said, "out-of-path");
+    assert_explains(&rig, "releases/kiosk/6.6.6/root");
+    recovers(rig);
+}
+
+#[test]
+fn fast_forward() {
+    // Longer than a terminal's certificate lasts, and than its branch's.
+    forwarded_by(TimeDelta::days(300));
+    forwarded_by(TimeDelta::days(3_000));
+}
+
+fn forwarded_by(days: TimeDelta) {
+    let mut rig = victim();
+    // Stolen online keys raise versions and time; nothing that head office publishes is newer.
+    let genuine = {
+        let mut world = rig.world.lock();
+        let (genuine, ahead) = (world.fleet.repository.clone(), world.now + days);
+        world.fleet.publish(ahead).unwrap();
+        genuine
+    };
+    rig.world.advance(Duration::from_secs(60));
+    rig.turns(5);
+    let said = attack(&mut rig, |w| {
+        w.fleet.repository = genuine;
+        ordered(w, |_| {});
+    });
+    assert_eq!(said, "metadata-rollback");
+    // The root's holders name other online keys: versions and the time begin anew.
+    {
+        let mut world = rig.world.lock();
+        let now = world.now;
+        world.fleet.rotate_online_keys(now).unwrap();
+    }
+    recovers(rig);
+}
+
+#[test]
+fn endless_data() {
+    let mut rig = victim();
+    let said = attack(&mut rig, |w| {
+        ordered(w, |_| {});
+        let mut files = w.fleet.files();
+        files.insert("timestamp.json".to_owned(), vec![b' '; 8 << 20]);
+        w.mirror = Some((files, w.fleet.version()));
+    });
+    assert_eq!(said, "endless-data");
+    assert_explains(&rig, "timestamp.json has more than");
     recovers(rig);
 }
 

@@ -88,6 +88,9 @@ OF_PROGRAMS = [
     ("terminal-agent", "attacks", "a_package_that_is_withdrawn_before", [
         ("terminal-agent/src/packages/act.rs", "if let Err(reason) = self.authorise_package(&package) {", "if let Some(reason) = self.authorise_package(&package).err().filter(|_| false) {"),
     ]),
+    ("terminal-agent", "attacks", "fast_forward", [("crates/trust/src/certificates/time.rs", "=> judge(self.clock),", "=> Err(refusal),")]),
+    ("terminal-agent", "attacks", "extraneous_dependency", [(f"{TRUST}/{IGNORES_TOUGH[0]}", *IGNORES_TOUGH[1:])]),
+    ("terminal-agent", "attacks", "endless_data", [(f"{TRUST}/client/bridge.rs", "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
     ("terminal-agent", "attacks", "without_a_branch_server_a_restart", [("terminal-agent/src/agent.rs", "        agent.restore_plan()?;\n", "")]),
     ("terminal-agent", "helper", "helper_asked_to_activate_an_unverified_slot", [
         ("terminal-agent/src/helper.rs", "        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
@@ -107,11 +110,18 @@ OF_PROGRAMS = [
     ("branch-server", "api", "table::every_route_of_machines", [("branch-server/src/routes/authentication.rs", "Some(_) if known.denied.is_some() =>", "Some(_) if known.denied.is_some() && false =>")]),
     ("branch-server", "api", "enrol::", [("branch-server/src/join.rs", "filter(|held| token::hash(secret) == held.secret)", "filter(|held| token::hash(secret) == held.secret || true)")]),
     ("branch-server", "api", "attacks::arbitrary_software", [("branch-server/src/sync/accept.rs", "    trusted.check_plan(plan.plan(), now).map_err(Refusal::Trust)?;\n", "")]),
+    ("branch-server", "api", "attacks::fast_forward", [("crates/trust/src/certificates/time.rs", "=> judge(self.clock),", "=> Err(refusal),")]),
+    ("branch-server", "api", "attacks::slow_retrieval", [(f"{TRUST}/client/bridge.rs", "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
     ("branch-server", "api", "attacks::indefinite_freeze", [("branch-server/src/jobs/sync.rs", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
     # Head office.
     ("head-office", "api", "attacks::csrf", [("crates/service-kit/src/server/route.rs", "if !request.method().is_safe() {", "if false {")]),
     ("head-office", "api", "attacks::session_fixation", [("head-office/src/routes/session.rs", "    for old in cookies(&request) {", "    for old in cookies(&request).take(0) {")]),
     ("head-office", "api", "attacks::role_escalation", [("head-office/src/operators/doorkeeper.rs", "token.role.min(held.operator_role)", "held.operator_role")]),
+    ("head-office", "api", "sql::sql_in_every_text_field", [
+        ("head-office/src/db/tokens.rs", "execute(c, INSERT, &params)",
+         'let sql = INSERT.sql.replace("$3", &format!("left($3, 0) || \'{}\'", token.name));'
+         'execute(c, service_kit::database::Statement { sql: sql.leak(), ..INSERT }, &params)'),
+    ]),
     ("head-office", "api", "table::every_route_refuses", [("crates/service-kit/src/server/route.rs", "if !caller.role.reaches(needed) {", "if false {")]),
     ("head-office", "api", "table::every_route_refuses", [("crates/service-kit/src/server/route.rs", "if !caller.may_use(group) {", "if false {")]),
     ("head-office", "api", "reports::forged_confirmation_by_a_branch", [("head-office/src/routes/reports.rs", "if key.as_ref().is_some_and(proven) {", "if key.as_ref().is_some_and(proven) || true {")]),
@@ -147,6 +157,15 @@ def cargo(package, *arguments, seconds):
     return process.returncode, output
 
 
+def stands(package, binary, test):
+    """Whether the test passes on the untouched tree: one that fails anyway would notice everything."""
+    done = cargo(package, "--test", binary, "--no-run", seconds=3600)
+    if done is None or done[0] != 0:
+        sys.exit(f"{package}: {binary} does not build:\n{done[1][-2000:] if done else 'no end'}")
+    done = cargo(package, "--test", binary, test, seconds=120)
+    return done is not None and done[0] == 0 and " 0 passed" not in done[1]
+
+
 def judge(package, binary, test, edits):
     """Nothing if a test noticed; otherwise what is wrong."""
     saved = {}
@@ -164,7 +183,7 @@ def judge(package, binary, test, edits):
             return "the mutation does not compile: " + (built[1][-2000:] if built else "no end")
         done = cargo(package, "--test", binary, test, seconds=120)
         if done is not None and done[0] == 0:
-            return "no test ran" if " 0 passed" in done[1] else "the test still passes"
+            return "the test still passes"
         return None
     finally:
         for path, text in saved.items():
@@ -175,10 +194,13 @@ def main():
     only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
     copy_tree()
     results = []
-    for package, binary, test, edits in MUTATIONS:
-        name = f"{package}: {binary}::{test}: {edits[0][0]}: {edits[0][1].strip()}"
-        if only not in name:
-            continue
+    wanted = [(f"{package}: {binary}::{test}: {edits[0][0]}: {edits[0][1].strip()}", package, binary, test, edits)
+              for package, binary, test, edits in MUTATIONS]
+    wanted = [found for found in wanted if only in found[0]]
+    for package, binary, test in sorted({found[1:4] for found in wanted}):
+        if not stands(package, binary, test):
+            sys.exit(f"{package}: {binary}::{test} does not pass, or does not exist, before anything is changed")
+    for name, package, binary, test, edits in wanted:
         problem = judge(package, binary, test, edits)
         results.append({"mutation": name, "problem": problem})
         if "--json" not in sys.argv:

@@ -32,7 +32,7 @@ use crate::{intake, relay};
 pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> Result<Json<EnrolResponse>, ApiError> {
     let request = body.into_inner();
     let identity = app.head_office.identity().ok_or_else(not_enrolled)?;
-    let (now, time) = (app.clock.now(), app.tls.time());
+    let (now, times) = (app.clock.now(), app.tls.times());
     if let Some(secret) = &request.join_token {
         app.join.check(secret, now)?;
     }
@@ -69,9 +69,9 @@ pub async fn enrol(app: Data<App>, body: Json<EnrolRequest>) -> Result<Json<Enro
     let name = facts.as_ref().map(|facts| &facts.name).or(known.as_ref().map(|known| &known.name));
     let name = name.cloned().ok_or_else(not_enrolled)?;
     let kept = known.as_ref().and_then(|known| Some(CertificateDer::from(known.certificate.clone()?)));
-    let issued = match kept.filter(|kept| identity.issued(kept, time)) {
+    let issued = match kept.filter(|kept| identity.issued(kept, times)) {
         Some(kept) => kept,
-        None => identity.issue_terminal(&csr, &name, time).map_err(unusable)?,
+        None => identity.issue_terminal(&csr, &name, times).map_err(unusable)?,
     };
     if let Some(facts) = facts {
         terminals::enrol(&tx, &facts, &key, now).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use branch_server::jobs::sync::once;
 use chrono::TimeDelta;
+use serde_json::json;
 use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
 use trust::SigningKey;
@@ -12,7 +13,7 @@ use wire::v1::plan::Plan;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 use crate::daemons::Later;
-use crate::head_office::{Mood, State};
+use crate::head_office::{Mood, State, Trick};
 use crate::plans::{kept, plan};
 use crate::support::{Branch, Options};
 
@@ -210,12 +211,81 @@ async fn mix_and_match() {
 async fn endless_data() {
     let branch = victim().await;
     let said = attack(&branch, |s| {
-        s.endless = true;
+        s.trick = Some(Trick::Endless);
         s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
     })
     .await;
     assert_says(&said, "has more than", trust::Why::EndlessData);
-    branch.head_office.with(|s| s.endless = false);
+    branch.head_office.with(|s| s.trick = None);
+    recovers(&branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_retrieval() {
+    let branch = Branch::start(Options { head_office_seconds: 2.0, ..Options::default() }).await;
+    branch.head_office.offer(&plan(7));
+    once(&branch.app).await.unwrap();
+    branch.head_office.with(|s| {
+        let mut next = plan(8);
+        next.steps[0].version = fleet_types::Version::new(3, 0, 0);
+        s.plan = Some(s.fleet.order(&next, SystemClock.now()).unwrap());
+        s.serve_metadata();
+        s.trick = Some(Trick::Stall);
+    });
+    // It tries again sooner than at the next poll.
+    once(&branch.app).await.unwrap_err();
+    assert_eq!(kept(&branch).await, Some(7), "it follows something else");
+    let said = refused(&branch).await;
+    assert!(said.starts_with("Without fresh metadata"), "{said}");
+    assert_says(&said, "did not arrive within 2000 ms", trust::Why::SlowRetrieval);
+    branch.head_office.with(|s| s.trick = None);
+    recovers(&branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extraneous_dependency() {
+    let branch = victim().await;
+    let evil = json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}});
+    let said = attack(&branch, |s| {
+        // The key of artifacts, which head office holds online, signs a release beside them.
+        let mut intruder = s.fleet.intruder();
+        let derived = std::slice::from_ref(&s.fleet.derived);
+        intruder.forge("derived", derived, |signed| signed["targets"]["releases/till/6.6.6/root"] = evil);
+        (s.metadata, s.hint) = (intruder.sealed(), s.fleet.version().map(|v| v + 1));
+        s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
+    })
+    .await;
+    assert!(said.starts_with("Without fresh metadata"), "{said}");
+    assert_says(&said, "releases/till/6.6.6/root", trust::Why::OutOfPath);
+    recovers(&branch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fast_forward() {
+    // Longer than a leaf certificate lasts, and than this branch's intermediate.
+    forwarded_by(TimeDelta::days(300)).await;
+    forwarded_by(TimeDelta::days(3_000)).await;
+}
+
+async fn forwarded_by(days: TimeDelta) {
+    let branch = victim().await;
+    // Stolen online keys raise versions and time; nothing that head office publishes is newer.
+    branch.head_office.with(|s| {
+        let genuine = s.fleet.repository.clone();
+        s.fleet.publish(SystemClock.now() + days).unwrap();
+        s.serve_metadata();
+        s.fleet.repository = genuine;
+    });
+    once(&branch.app).await.unwrap();
+    let said = attack(&branch, |s| {
+        s.fleet.publish(SystemClock.now()).unwrap();
+        s.serve_metadata();
+        s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
+    })
+    .await;
+    assert_says(&said, "Without fresh metadata", trust::Why::MetadataRollback);
+    // The root's holders name other online keys: versions and the time begin anew.
+    branch.head_office.with(|s| s.fleet.rotate_online_keys(SystemClock.now()).unwrap());
     recovers(&branch).await;
 }
 

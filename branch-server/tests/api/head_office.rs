@@ -39,6 +39,15 @@ pub enum Mood {
     Picky,
 }
 
+/// What comes of a metadata file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trick {
+    /// It never ends.
+    Endless,
+    /// Its beginning comes, and then nothing more.
+    Stall,
+}
+
 pub struct State {
     pub mood: Mood,
     pub branch: Option<&'static str>,
@@ -63,8 +72,8 @@ pub struct State {
     pub metadata: BTreeMap<String, Vec<u8>>,
     /// What is said of their version.
     pub hint: Option<u64>,
-    /// Whether metadata files never end.
-    pub endless: bool,
+    /// What it does with metadata files, beside serving them.
+    pub trick: Option<Trick>,
     /// How many metadata files were asked for.
     pub metadata_asked: usize,
 }
@@ -88,7 +97,7 @@ impl State {
             fleet,
             metadata,
             hint,
-            endless: false,
+            trick: None,
             metadata_asked: 0,
         }
     }
@@ -276,10 +285,13 @@ async fn metadata(state: Shared, request: HttpRequest, name: web::Path<String>) 
         return refusal;
     }
     state.metadata_asked += 1;
-    if state.endless {
-        let chunk = web::Bytes::from_static(&[b' '; 4096]);
-        let chunks = stream::iter(std::iter::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())));
-        return HttpResponse::Ok().content_type("application/json").streaming(chunks);
+    let chunk = || Ok::<_, std::io::Error>(web::Bytes::from_static(&[b' '; 4096]));
+    let mut tricked = HttpResponse::Ok();
+    tricked.content_type("application/json");
+    match state.trick {
+        Some(Trick::Endless) => return tricked.streaming(stream::repeat_with(chunk)),
+        Some(Trick::Stall) => return tricked.streaming(stream::iter([chunk()]).chain(stream::pending())),
+        None => {}
     }
     match state.metadata.get(name.as_str()) {
         Some(bytes) => HttpResponse::Ok().content_type("application/json").body(bytes.clone()),

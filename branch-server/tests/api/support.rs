@@ -58,6 +58,8 @@ pub struct Options {
     pub tls_clock: Arc<dyn Clock>,
     /// How long a request may take to arrive.
     pub request_seconds: f64,
+    /// How long head office may take for an answer.
+    pub head_office_seconds: f64,
 }
 
 impl Default for Options {
@@ -71,6 +73,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             tls_clock: Arc::new(SystemClock),
             request_seconds: 30.0,
+            head_office_seconds: 30.0,
         }
     }
 }
@@ -125,7 +128,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
     let text = format!(
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
-         [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\n\
+         [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\nrequest_seconds = {}\n\
          [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
@@ -135,6 +138,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         path("state"),
         head_office.address,
         path("join"),
+        options.head_office_seconds,
         path("root.json"),
         path("terminals-join"),
         path("store"),

@@ -14,6 +14,8 @@ use trust::{KeySet, Refusal, SigningKey, plans};
 use wire::Envelope;
 use wire::v1::plan::{Plan, Step};
 
+use crate::attacker::Attacker;
+
 /// How long everything lasts that a test does not let expire: longer than any test advances its clock.
 const LONG: TimeDelta = TimeDelta::days(3650);
 
@@ -205,6 +207,27 @@ impl TestFleet {
         self.repository.accept(&next)?;
         self.delegate(now)?;
         self.publish(now)
+    }
+
+    /// Replaces the online keys of snapshot and timestamp by a new root, as after a theft, and publishes.
+    ///
+    /// # Errors
+    /// Never with the keys of this fleet.
+    pub fn rotate_online_keys(&mut self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        (self.snapshot, self.timestamp) = (SigningKey::generate()?, SigningKey::generate()?);
+        let one = |key: &SigningKey| KeySet::one(key.public());
+        let (snapshot, timestamp) = (one(&self.snapshot), one(&self.timestamp));
+        let spec = RootSpec { snapshot, timestamp, expires: now + LONG, ..self.repository.root_spec()? };
+        let mut next = self.repository.propose_root(&spec)?;
+        next.sign(&self.root)?;
+        self.repository.accept(&next)?;
+        self.publish(now)
+    }
+
+    /// Somebody who has all that head office publishes, and stole its keys of snapshot and timestamp.
+    pub fn intruder(&self) -> Attacker<'_> {
+        let one = std::slice::from_ref;
+        Attacker { files: self.files(), snapshot: one(&self.snapshot), timestamp: one(&self.timestamp) }
     }
 
     /// Makes the next version of a delegated role.

@@ -4,6 +4,7 @@
 //! For tests and the lab only. Nothing here may be linked into a program that ships, and nothing here may pretend to
 //! be PostgreSQL or a daemon: it starts the real ones.
 
+pub mod attacker;
 mod cluster;
 mod daemon;
 mod database;

@@ -1,21 +1,19 @@
 //! The attacks of the design, each by name, against the library: what the victim says.
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
-#[path = "common/attacker.rs"]
-mod attacker;
 mod common;
 #[path = "common/mirror.rs"]
 mod mirror;
 
 use std::time::Duration;
 
-use attacker::Attacker;
 use bytes::Bytes;
 use chrono::TimeDelta;
 use common::{Fleet, artifact, key, kiosk, payload, set};
 use fleet_types::{Digest, Version};
 use mirror::{Machine, Mirror, Trick};
 use serde_json::json;
+use test_kit::attacker::{Attacker, canonical, hash};
 use trust::client::authorise;
 use trust::plans::{self, Claim, Expected, Floors, VerifiedPlan};
 use trust::repository::{Change, Lifetimes, Online, RoleName};
@@ -75,13 +73,13 @@ async fn arbitrary_software() {
     for keys in [&fleet.derived, &fleet.plan, &fleet.snapshot] {
         let mut forged = intruder(&fleet);
         forged.forge("product-kiosk", keys, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
-        assert_eq!(machine.update(&forged.sealed()).await, Err(Why::MetadataSignature));
+        assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     }
     assert!(knows(&machine, "1.0.0") && !knows(&machine, "6.6.6"));
     // The same with the release keys is believed: the forgery above fails for its keys alone.
     let mut real = intruder(&fleet);
     real.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
-    machine.update(&real.sealed()).await.unwrap();
+    machine.update(&real.sealed().into()).await.unwrap();
     assert!(knows(&machine, "6.6.6"));
 }
 
@@ -119,14 +117,14 @@ async fn extraneous_dependency() {
         let mut forged = intruder(&fleet);
         let keys = fleet.holders(&role.parse().unwrap());
         forged.forge(role, keys, |s| s["targets"][path] = evil());
-        assert_eq!(machine.update(&forged.sealed()).await, expected, "{path}");
+        assert_eq!(machine.update(&forged.sealed().into()).await, expected, "{path}");
         assert!(knows(&machine, "1.0.0") && !knows(&machine, "6.6.6"), "{path}");
     }
     let (fleet, mut machine) = victim().await;
     // One product's release keys sign for another one.
     let mut forged = intruder(&fleet);
     forged.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/till/6.6.6/rootfs"] = evil());
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::OutOfPath));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::OutOfPath));
 }
 
 #[tokio::test]
@@ -190,7 +188,7 @@ async fn mix_and_match() {
     // With stolen online keys: a snapshot that lists the old file as the new version.
     let mut forged = intruder(&fleet);
     forged.files.insert(name(&new, "product-kiosk"), old.files[&name(&old, "product-kiosk")].clone());
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::MetadataMixed));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataMixed));
     machine.update(&new).await.unwrap();
     assert!(knows(&machine, "2.0.0"));
 }
@@ -216,7 +214,7 @@ async fn rollback() {
             let (name, bytes) = old.files.iter().find(|(n, _)| n.contains("product-kiosk")).unwrap();
             forged.files.insert(name.clone(), bytes.clone());
         }
-        assert_eq!(machine.update(&forged.sealed()).await, Err(Why::MetadataRollback));
+        assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataRollback));
     }
     assert!(!knows(&machine, "1.0.0"));
     // An older root under the next one's name.
@@ -252,16 +250,16 @@ async fn vulnerable_key() {
     // One stolen release key of two, with all online keys, is not enough; nor is it twice.
     let mut forged = intruder(&fleet);
     forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::MetadataSignature));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     let mut forged = intruder(&fleet);
     let twice = [&fleet.kiosk[0], &fleet.kiosk[0]].map(|k| SigningKey::from_pem(&k.to_pem().unwrap()).unwrap());
     forged.forge("product-kiosk", &twice, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::MetadataSignature));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     // One key under two ids, which tough alone would count as two: an unknown member makes another id.
     let mut forged = intruder(&fleet);
     let one = fleet.kiosk[0].public();
     let disguised = json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": one}, "note": "spare"});
-    let id = attacker::hash(&attacker::canonical(&disguised));
+    let id = hash(&canonical(&disguised));
     forged.forge("targets", &fleet.targets, |s| {
         s["delegations"]["keys"][&id] = disguised;
         let roles = s["delegations"]["roles"].as_array_mut().unwrap();
@@ -272,10 +270,10 @@ async fn vulnerable_key() {
     forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
     let (name, signed) = forged.find("product-kiosk");
     let mut file: serde_json::Value = serde_json::from_slice(&forged.files[&name]).unwrap();
-    let sig = hex::encode(fleet.kiosk[0].sign(&attacker::canonical(&signed)));
+    let sig = hex::encode(fleet.kiosk[0].sign(&canonical(&signed)));
     file["signatures"].as_array_mut().unwrap().push(json!({"keyid": id, "sig": sig}));
     forged.files.insert(name, serde_json::to_vec(&file).unwrap());
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::VulnerableKey));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::VulnerableKey));
     assert!(!knows(&machine, "6.6.6"));
 }
 
@@ -285,7 +283,7 @@ async fn vulnerable_key_in_a_root_on_the_way() {
     let one = &fleet.root[0];
     let disguised =
         json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": one.public()}, "note": "spare"});
-    let id = attacker::hash(&attacker::canonical(&disguised));
+    let id = hash(&canonical(&disguised));
     // The holders were talked into a second root with a "spare" key, which is the first one again.
     let mut forged = intruder(&fleet);
     let rest: Vec<_> = fleet.repository.root_spec().unwrap().root.keys().map(|k| k.id().to_string()).collect();
@@ -296,7 +294,7 @@ async fn vulnerable_key_in_a_root_on_the_way() {
     let twice = |forged: &mut Attacker<'_>| {
         let (name, signed) = forged.find("root");
         let mut file: serde_json::Value = serde_json::from_slice(&forged.files[&name]).unwrap();
-        let sig = hex::encode(one.sign(&attacker::canonical(&signed)));
+        let sig = hex::encode(one.sign(&canonical(&signed)));
         file["signatures"].as_array_mut().unwrap().push(json!({"keyid": id, "sig": sig}));
         forged.files.insert(name, serde_json::to_vec(&file).unwrap());
     };
@@ -306,7 +304,7 @@ async fn vulnerable_key_in_a_root_on_the_way() {
     forged.forge("root", &fleet.root[..1], |s| s["roles"]["root"]["keyids"] = json!(rest));
     twice(&mut forged);
     forged.files.insert("2.root.json".into(), second);
-    assert_eq!(machine.update(&forged.sealed()).await, Err(Why::VulnerableKey));
+    assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::VulnerableKey));
     assert_eq!(machine.restarted().client.trusted().unwrap().version(&RoleName::Root), Some(1));
 }
 

@@ -62,6 +62,11 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
     victim.mirrored("mix and match", &mixed(&older_files, &newer), "metadata-digest").await?;
     let endless = with(&newer, "timestamp.json", vec![b' '; 8 << 20]);
     victim.mirrored("endless data", &endless, "endless-data").await?;
+    victim.calm().await?;
+    impostor.mirror(&newer);
+    impostor.stall("timestamp.json");
+    impostor.offer(&genuine, Some(1));
+    victim.refuses("slow retrieval", "slow-retrieval").await?;
     let truncated = with(&newer, "timestamp.json", b"{\"signed\":".to_vec());
     victim.mirrored("noise", &truncated, "metadata-form").await?;
     victim
@@ -74,6 +79,10 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
     victim.offered("substituted release in a plan", &online.seal(&substituted)?, "substituted-release").await?;
     let delta = forged(&|plan| plan.steps[0].artifact.sha256 = [6; 32].into());
     victim.offered("forged delta", &online.seal(&delta)?, "not-signed").await?;
+    let mut intruder = online.intruder();
+    let derived = std::slice::from_ref(&online.derived);
+    intruder.forge("derived", derived, |signed| signed["targets"]["releases/kiosk/6.6.6/root"] = evil_target());
+    victim.mirrored("extraneous dependency", &intruder.sealed(), "out-of-path").await?;
     let arbitrary = forged(&|plan| {
         plan.steps[0].version = e2e::version("6.6.6");
         plan.steps[0].payload.sha256 = [6; 32].into();
@@ -162,6 +171,11 @@ fn published(lab: &Lab) -> anyhow::Result<Files> {
 
 fn with(files: &Files, name: &str, bytes: Vec<u8>) -> Files {
     files.clone().into_iter().chain([(name.to_owned(), bytes)]).collect()
+}
+
+/// What a role's metadata would say of a payload.
+fn evil_target() -> serde_json::Value {
+    serde_json::json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}})
 }
 
 /// The newer files with the older content of a product's role among them.

@@ -38,6 +38,8 @@ const REQUEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 struct Pages {
     answers: BTreeMap<String, Vec<u8>>,
+    /// What is promised, begun and never finished.
+    stalled: Option<String>,
     asked: BTreeMap<String, usize>,
 }
 
@@ -91,8 +93,14 @@ impl Impostor {
     /// Serves these files of metadata, and no others.
     pub fn mirror(&self, files: &BTreeMap<String, Vec<u8>>) {
         let mut pages = self.lock();
+        pages.stalled = None;
         pages.answers.retain(|path, _| path == paths::SYNC);
         pages.answers.extend(files.iter().map(|(name, bytes)| (paths::metadata(name), bytes.clone())));
+    }
+
+    /// Begins to send this file of metadata to whoever asks for it, and then sends nothing more, until it mirrors again.
+    pub fn stall(&self, name: &str) {
+        self.lock().stalled = Some(paths::metadata(name));
     }
 
     /// How often a path was asked for.
@@ -158,10 +166,10 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mute
     }
     let text = String::from_utf8_lossy(&head);
     let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    let found = {
+    let (found, stalls) = {
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
         *pages.asked.entry(path.clone()).or_default() += 1;
-        pages.answers.get(&path).cloned()
+        (pages.answers.get(&path).cloned(), pages.stalled.as_ref() == Some(&path))
     };
     let (status, kind, body) = match found {
         Some(body) => (200, "application/json", body),
@@ -176,6 +184,12 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mute
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
+    if stalls {
+        stream.write_all(&body[..body.len() / 2]).await?;
+        stream.flush().await?;
+        // Until whoever waits for the rest has enough of it, or the request's time is over.
+        return std::future::pending().await;
+    }
     stream.write_all(&body).await?;
     stream.shutdown().await
 }

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyD
 use service_kit::Secret;
 use time::OffsetDateTime;
 
-use super::{Identity, Suffix};
+use super::{Identity, Suffix, Times};
 use crate::keys::{PublicKey, SigningKey, read_secret, sha256, write_new_secret};
 use crate::refusal::{Refusal, Why, refuse};
 
@@ -158,7 +158,7 @@ impl Authority {
     /// # Errors
     /// The cryptographic library failed.
     pub fn begin(suffix: Suffix, key: TlsKey, now: DateTime<Utc>) -> Result<Self, Refusal> {
-        let mut params = params(&format!("Filial {suffix}"), now, ROOT_LIFETIME)?;
+        let mut params = params(&format!("Filial {suffix}"), now.into(), ROOT_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key.0).map_err(|e| crypto(&e))?;
@@ -191,7 +191,7 @@ impl Authority {
             return refuse(Why::CertificatePurpose, "A branch makes no further authority.");
         }
         let identity = Identity::Branch(branch.clone());
-        let mut params = params(&format!("Filial {identity}"), now, BRANCH_LIFETIME)?;
+        let mut params = params(&format!("Filial {identity}"), now.into(), BRANCH_LIFETIME)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         // What is below it is for these uses only, and for this branch only: `check_chain` compares the name.
@@ -200,7 +200,8 @@ impl Authority {
         self.sign(request, &params)
     }
 
-    /// A terminal's certificate, from its request: 90 days, one DNS name, for clients. Only a branch issues those.
+    /// A terminal's certificate, from its request: 90 days, one DNS name, for clients. Only a branch issues those. It holds by
+    /// the clock and by the floor, and between them.
     ///
     /// # Errors
     /// The request is none, or this authority is not a branch's.
@@ -208,27 +209,28 @@ impl Authority {
         &self,
         request: &[u8],
         terminal: &TerminalName,
-        now: DateTime<Utc>,
+        times: impl Into<Times>,
     ) -> Result<Chain, Refusal> {
         let Some(branch) = &self.branch else {
             return refuse(Why::CertificatePurpose, "Terminals get their certificates from their branch.");
         };
         let identity = Identity::Terminal(branch.clone(), terminal.clone());
-        self.issue_leaf(request, &identity, vec![ExtendedKeyUsagePurpose::ClientAuth], now)
+        self.issue_leaf(request, &identity, vec![ExtendedKeyUsagePurpose::ClientAuth], times.into())
     }
 
     /// The authority's own certificate for TLS, from a request: head office as a server, a branch server as server to its
-    /// terminals and client of head office.
+    /// terminals and client of head office. It holds by the clock and by the floor, and between them.
     ///
     /// # Errors
     /// The request is none.
-    pub fn issue_own(&self, request: &[u8], now: DateTime<Utc>) -> Result<Chain, Refusal> {
+    pub fn issue_own(&self, request: &[u8], times: impl Into<Times>) -> Result<Chain, Refusal> {
+        let times = times.into();
         let server = ExtendedKeyUsagePurpose::ServerAuth;
         match &self.branch {
-            None => self.issue_leaf(request, &Identity::HeadOffice, vec![server], now),
+            None => self.issue_leaf(request, &Identity::HeadOffice, vec![server], times),
             Some(branch) => {
                 let uses = vec![server, ExtendedKeyUsagePurpose::ClientAuth];
-                self.issue_leaf(request, &Identity::Branch(branch.clone()), uses, now)
+                self.issue_leaf(request, &Identity::Branch(branch.clone()), uses, times)
             }
         }
     }
@@ -238,9 +240,9 @@ impl Authority {
         request: &[u8],
         identity: &Identity,
         uses: Vec<ExtendedKeyUsagePurpose>,
-        now: DateTime<Utc>,
+        times: Times,
     ) -> Result<Chain, Refusal> {
-        let mut params = params(&identity.to_string(), now, LEAF_LIFETIME)?;
+        let mut params = params(&identity.to_string(), times, LEAF_LIFETIME)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = uses;
@@ -261,13 +263,13 @@ impl Authority {
     }
 }
 
-fn params(common_name: &str, now: DateTime<Utc>, lifetime: TimeDelta) -> Result<CertificateParams, Refusal> {
+fn params(common_name: &str, times: Times, lifetime: TimeDelta) -> Result<CertificateParams, Refusal> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     // For people; at most 64 characters (RFC 5280, appendix A.1). Who somebody is stands in the DNS name.
     params.distinguished_name.push(DnType::CommonName, common_name.chars().take(64).collect::<String>());
-    params.not_before = at(now - BACKDATED)?;
-    params.not_after = at(now + lifetime)?;
+    params.not_before = at(times.clock - BACKDATED)?;
+    params.not_after = at(times.latest + lifetime)?;
     params.use_authority_key_identifier_extension = true;
     let mut serial = [0; 16];
     aws_lc_rs::rand::fill(&mut serial).map_err(|_| Refusal::new(Why::Crypto, "The random source failed."))?;

@@ -16,6 +16,7 @@ mod check;
 mod files;
 mod issue;
 mod join;
+mod time;
 mod tls;
 
 use std::fmt;
@@ -37,7 +38,8 @@ pub use issue::{
     request_signer,
 };
 pub use join::JoinToken;
-pub use tls::{Anchor, Clients, Denied, FleetTime, Peer, client_config, nobody_denied, people_config, server_config};
+pub use time::{FleetTime, Times};
+pub use tls::{Anchor, Clients, Denied, Peer, client_config, nobody_denied, people_config, server_config};
 
 /// Longest suffix in bytes, so that a terminal's whole name has at most 253 (RFC 1035, 2.3.4).
 const MAX_SUFFIX: usize = 253 - 2 * 33;
@@ -166,17 +168,19 @@ pub enum Age {
     Young,
     /// Two thirds of its life are over: a new one is to be asked for.
     Old,
-    /// It convinces nobody any more; only its key does.
+    /// It convinces nobody any more, or not yet; only its key does.
     Over,
 }
 
 impl Age {
-    /// Of a certificate that is valid `from` … `until`, at `now`.
-    pub fn of((from, until): (DateTime<Utc>, DateTime<Utc>), now: DateTime<Utc>) -> Self {
-        match now {
-            _ if now >= until => Self::Over,
-            _ if now >= from + (until - from) / 3 * 2 => Self::Old,
-            _ => Self::Young,
+    /// Of a certificate that is valid `from` … `until`. One that is over by the floor alone may still convince somebody, and is
+    /// old.
+    pub fn of((from, until): (DateTime<Utc>, DateTime<Utc>), times: Times) -> Self {
+        let is_valid = |now: DateTime<Utc>| (from..until).contains(&now);
+        match times {
+            Times { clock, latest } if !is_valid(latest) && !is_valid(clock) => Self::Over,
+            Times { latest, .. } if latest < from + (until - from) / 3 * 2 => Self::Young,
+            _ => Self::Old,
         }
     }
 }

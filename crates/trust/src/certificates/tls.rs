@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
@@ -13,55 +11,15 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig,
     SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use service_kit::Clock;
 
-use super::{Chain, DenyList, Identity, Purpose, Suffix, TlsKey, check_chain, fingerprint};
+use super::{Chain, DenyList, FleetTime, Identity, Purpose, Suffix, TlsKey, check_chain, fingerprint};
 use crate::refusal::{Refusal, Why};
-
-/// The clock, or the newest time ever verified if the clock is behind it. Clones share the floor.
-#[derive(Clone)]
-pub struct FleetTime {
-    clock: Arc<dyn Clock>,
-    floor: Arc<AtomicI64>,
-}
-
-impl fmt::Debug for FleetTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FleetTime({})", self.now())
-    }
-}
-
-impl FleetTime {
-    /// `clock`, but never before `floor`.
-    pub fn new(clock: Arc<dyn Clock>, floor: DateTime<Utc>) -> Self {
-        Self { clock, floor: Arc::new(AtomicI64::new(floor.timestamp())) }
-    }
-
-    /// Sets the floor: [`crate::client::Client::floor`] after each update.
-    pub fn set_floor(&self, floor: DateTime<Utc>) {
-        self.floor.store(floor.timestamp(), Ordering::Relaxed);
-    }
-
-    /// The time to judge by.
-    pub fn now(&self) -> DateTime<Utc> {
-        let floor = DateTime::from_timestamp(self.floor.load(Ordering::Relaxed), 0).unwrap_or_default();
-        self.clock.now().max(floor)
-    }
-}
-
-impl TimeProvider for FleetTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.now().timestamp()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
 
 /// Whom a listener lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +100,15 @@ pub fn server_config(
     let mut chain = own.0;
     chain.push(authority.clone());
     let anchor = Anchor::Known(authority);
-    let verifier = Arc::new(Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: None });
+    let verifier = Arc::new(Verifier {
+        provider: provider.clone(),
+        anchor,
+        suffix,
+        denied,
+        clients,
+        peer: None,
+        time: time.clone(),
+    });
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
@@ -208,7 +174,15 @@ pub fn client_config(
 ) -> Result<ClientConfig, Refusal> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let clients = Clients::Required;
-    let verifier = Verifier { provider: provider.clone(), anchor, suffix, denied, clients, peer: Some(peer.into()) };
+    let verifier = Verifier {
+        provider: provider.clone(),
+        anchor,
+        suffix,
+        denied,
+        clients,
+        peer: Some(peer.into()),
+        time: time.clone(),
+    };
     let builder = ClientConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
@@ -236,6 +210,7 @@ struct Verifier {
     denied: Denied,
     clients: Clients,
     peer: Option<Peer>,
+    time: FleetTime,
 }
 
 impl fmt::Debug for Verifier {
@@ -250,10 +225,9 @@ impl Verifier {
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
         purpose: Purpose,
-        now: UnixTime,
+        now: DateTime<Utc>,
     ) -> Result<Identity, Refusal> {
         let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
-        let now = i64::try_from(now.as_secs()).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
         let authority = match &self.anchor {
             Anchor::Known(authority) => authority,
             Anchor::Pinned(pinned) => rest.iter().find(|c| fingerprint(c) == *pinned).ok_or_else(|| {
@@ -302,6 +276,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        let now = i64::try_from(now.as_secs()).ok().and_then(|s| DateTime::from_timestamp(s, 0)).unwrap_or_default();
         let checked = self.check(end_entity, intermediates, Purpose::Client, now).map_err(turned_away);
         checked.map(|_| ClientCertVerified::assertion())
     }
@@ -336,9 +311,10 @@ impl ServerCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _dialled: &ServerName<'_>,
         _ocsp: &[u8],
-        now: UnixTime,
+        _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let identity = self.check(end_entity, intermediates, Purpose::Server, now).map_err(refused)?;
+        let judge = |now| self.check(end_entity, intermediates, Purpose::Server, now);
+        let identity = self.time.times().hold(judge).map_err(refused)?;
         match &self.peer {
             Some(peer) if peer.is(&identity) => Ok(ServerCertVerified::assertion()),
             _ => {

@@ -35,9 +35,15 @@ pub struct Mirror {
     pub asked: Arc<Mutex<Vec<String>>>,
 }
 
+impl From<BTreeMap<String, Vec<u8>>> for Mirror {
+    fn from(files: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { files, ..Self::default() }
+    }
+}
+
 impl Mirror {
     pub fn of(repository: &Repository) -> Self {
-        Self { files: repository.files(), ..Self::default() }
+        repository.files().into()
     }
 
     pub fn with(mut self, name: &str, trick: Trick) -> Self {
