@@ -98,6 +98,16 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
 
     assert_eq!((lab.running_slot(&terminal)?, lab.boots(&terminal)?.len()), before, "nothing was tried");
     impostor.leave(&lab).await?;
+    // A terminal that was stolen, and came back.
+    let name = terminal.terminal.as_str();
+    let told = async |args: &[&str]| -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_str(&lab.filial_at(&here, args).await?)?)
+    };
+    let answers = async || Ok(told(&["terminal", "deny", name, "--reason", "stolen", "--json"]).await.ok());
+    let denied = lab.wait("the branch server to deny a terminal", PATIENCE, answers).await?;
+    assert!(denied["denied"].is_string(), "{denied}");
+    let allowed = told(&["terminal", "allow", name, "--json"]).await?;
+    assert!(allowed.get("denied").is_none() && allowed["key"].is_string(), "{allowed}");
     // Nobody has to mend anything: the honest branch server is believed again.
     bring_out(&lab, "5.0.0", image("5.0.0")?).await?;
     all_confirmed(&lab, "5.0.0").await?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::fleet::{
@@ -155,6 +155,20 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let path = format!("{}/{terminal}", paths::TERMINALS);
             let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &terminal, |t| terminal_text(t, now))
+        }
+        TerminalCommand::Deny { terminal, reason } => {
+            let path = paths::terminal_deny(&terminal);
+            let denied: Value = block_on(async { Ok(server.post(&path, &json!({ "reason": reason })).await?) })?;
+            answer(global.json, &denied, |_| format!("Terminal {terminal} is refused at its branch from now on."))
+        }
+        TerminalCommand::Allow { terminal, key } => {
+            let path = paths::terminal_allow(&terminal);
+            let body = key.map_or_else(|| json!({}), |key| json!({ "key": key }));
+            let allowed: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
+            answer(global.json, &allowed, |t| {
+                let key = t["key"].as_str().map(|key| format!(", with key {}", plain(key))).unwrap_or_default();
+                format!("Terminal {terminal} is let in again at its branch{key}.")
+            })
         }
         TerminalCommand::AcceptKey { terminal, key, reason } => {
             let path = paths::terminal_key(&terminal);
