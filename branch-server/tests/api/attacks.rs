@@ -230,7 +230,7 @@ async fn slow_retrieval() {
         next.steps[0].version = fleet_types::Version::new(3, 0, 0);
         s.plan = Some(s.fleet.order(&next, SystemClock.now()).unwrap());
         s.serve_metadata();
-        s.trick = Some(Trick::Stall);
+        s.trick = Some(Trick::Drip);
     });
     // It tries again sooner than at the next poll.
     once(&branch.app).await.unwrap_err();

@@ -54,7 +54,7 @@ async fn an_answer_that_was_lost_is_given_again_to_the_same_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_renewed_without_a_token_also_after_its_certificate_expired() {
     let clock = Arc::new(Later::default());
-    let options = || Options { tls_clock: clock.clone(), ..Options::default() };
+    let options = || Options { tls_clock: Some(clock.clone()), ..Options::default() };
     let branch = Branch::start(options()).await;
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     let (first, key) = (branch.enrol("till-1").await, branch.key("till-1"));

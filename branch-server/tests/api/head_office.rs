@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::DateTime;
@@ -44,8 +45,8 @@ pub enum Mood {
 pub enum Trick {
     /// It never ends.
     Endless,
-    /// Its beginning comes, and then nothing more.
-    Stall,
+    /// A byte comes now and then.
+    Drip,
 }
 
 pub struct State {
@@ -290,7 +291,13 @@ async fn metadata(state: Shared, request: HttpRequest, name: web::Path<String>) 
     tricked.content_type("application/json");
     match state.trick {
         Some(Trick::Endless) => return tricked.streaming(stream::repeat_with(chunk)),
-        Some(Trick::Stall) => return tricked.streaming(stream::iter([chunk()]).chain(stream::pending())),
+        Some(Trick::Drip) => {
+            let drops = stream::unfold((), |()| async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Some((Ok::<_, std::io::Error>(web::Bytes::from_static(b" ")), ()))
+            });
+            return tricked.streaming(drops);
+        }
         None => {}
     }
     match state.metadata.get(name.as_str()) {

@@ -54,8 +54,8 @@ pub struct Options {
     pub access_list: Option<std::path::PathBuf>,
     pub pid_file: Option<std::path::PathBuf>,
     pub clock: Arc<dyn Clock>,
-    /// By which its terminals' certificates, and its own for them, are judged and made.
-    pub tls_clock: Arc<dyn Clock>,
+    /// By which its terminals' certificates, and its own for them, are judged and made; none: by that of its link too.
+    pub tls_clock: Option<Arc<dyn Clock>>,
     /// How long a request may take to arrive.
     pub request_seconds: f64,
     /// How long head office may take for an answer.
@@ -71,7 +71,7 @@ impl Default for Options {
             access_list: None,
             pid_file: None,
             clock: Arc::new(SystemClock),
-            tls_clock: Arc::new(SystemClock),
+            tls_clock: None,
             request_seconds: 30.0,
             head_office_seconds: 30.0,
         }
@@ -174,8 +174,9 @@ impl Branch {
         head_office: HeadOfficeDouble,
     ) -> Self {
         let settings = settings(dir.path(), &database.url(), &head_office, &options);
-        let time = FleetTime::new(options.tls_clock, DateTime::UNIX_EPOCH);
-        let deps = Deps { clock: options.clock, time, ..Deps::real(&settings).unwrap() };
+        let real = Deps::real(&settings).unwrap();
+        let own = options.tls_clock.map(|clock| FleetTime::new(clock, DateTime::UNIX_EPOCH));
+        let deps = Deps { clock: options.clock, time: own.unwrap_or(real.time), ..real };
         let shutdown = Shutdown::new();
         let app = build(settings, deps, &shutdown).await.unwrap();
         let bound = bind(listeners(&app)).unwrap();

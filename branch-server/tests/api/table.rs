@@ -205,7 +205,7 @@ async fn stolen_terminal_certificate_at_another_branch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_open_ends_with_its_certificate() {
     let clock = Arc::new(crate::daemons::Later::default());
-    let options = crate::support::Options { tls_clock: clock.clone(), ..Default::default() };
+    let options = crate::support::Options { tls_clock: Some(clock.clone()), ..Default::default() };
     let branch = Branch::start(options).await;
     branch_server::jobs::sync::once(&branch.app).await.unwrap();
     let till = branch.enrol("till-1").await;

@@ -64,7 +64,7 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
     victim.mirrored("endless data", &endless, "endless-data").await?;
     victim.calm().await?;
     impostor.mirror(&newer);
-    impostor.stall("timestamp.json");
+    impostor.drip("timestamp.json");
     impostor.offer(&genuine, Some(1));
     victim.refuses("slow retrieval", "slow-retrieval").await?;
     let truncated = with(&newer, "timestamp.json", b"{\"signed\":".to_vec());

@@ -194,8 +194,9 @@ async fn stolen_keys_of_freshness_are_replaced_and_everything_recovers_by_itself
     let (branch, genuine) = (terminal.branch.clone(), lab.followed(&terminal.branch).await?);
     let mut thief = thief(&lab)?;
 
-    // Fast-forward: a mirror in the branch's place, with versions and times of next month.
-    thief.publish(SystemClock.now() + TimeDelta::days(30))?;
+    // Fast-forward: a mirror in the branch's place, with versions and times of next year, when every certificate of a
+    // machine is over.
+    thief.publish(SystemClock.now() + TimeDelta::days(300))?;
     let impostor = lab.impostor(&branch).await?;
     impostor.mirror(&thief.files());
     impostor.offer(&genuine, thief.version());
@@ -226,7 +227,7 @@ async fn stolen_keys_of_freshness_are_replaced_and_everything_recovers_by_itself
 
     // The thief comes again, later still.
     let (genuine, honest) = (lab.followed(&branch).await?, believed_version(&lab, &terminal));
-    thief.publish(SystemClock.now() + TimeDelta::days(60))?;
+    thief.publish(SystemClock.now() + TimeDelta::days(600))?;
     let impostor = lab.impostor(&branch).await?;
     impostor.mirror(&thief.files());
     impostor.offer(&genuine, thief.version());

@@ -34,12 +34,15 @@ const MAX_HEAD: usize = 16 * 1024;
 /// How long one request may take to come and its answer to go.
 const REQUEST: Duration = Duration::from_secs(60);
 
+/// How long it rests after each byte of what it sends slowly.
+const DRIP: Duration = Duration::from_secs(1);
+
 /// What the impostor says and hears.
 #[derive(Debug, Default)]
 struct Pages {
     answers: BTreeMap<String, Vec<u8>>,
-    /// What is promised, begun and never finished.
-    stalled: Option<String>,
+    /// What is sent a byte at a time.
+    slow: Option<String>,
     asked: BTreeMap<String, usize>,
 }
 
@@ -93,14 +96,14 @@ impl Impostor {
     /// Serves these files of metadata, and no others.
     pub fn mirror(&self, files: &BTreeMap<String, Vec<u8>>) {
         let mut pages = self.lock();
-        pages.stalled = None;
+        pages.slow = None;
         pages.answers.retain(|path, _| path == paths::SYNC);
         pages.answers.extend(files.iter().map(|(name, bytes)| (paths::metadata(name), bytes.clone())));
     }
 
-    /// Begins to send this file of metadata to whoever asks for it, and then sends nothing more, until it mirrors again.
-    pub fn stall(&self, name: &str) {
-        self.lock().stalled = Some(paths::metadata(name));
+    /// Sends this file of metadata a byte a second, until it mirrors again.
+    pub fn drip(&self, name: &str) {
+        self.lock().slow = Some(paths::metadata(name));
     }
 
     /// How often a path was asked for.
@@ -166,10 +169,10 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mute
     }
     let text = String::from_utf8_lossy(&head);
     let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    let (found, stalls) = {
+    let (found, drips) = {
         let mut pages = pages.lock().unwrap_or_else(PoisonError::into_inner);
         *pages.asked.entry(path.clone()).or_default() += 1;
-        (pages.answers.get(&path).cloned(), pages.stalled.as_ref() == Some(&path))
+        (pages.answers.get(&path).cloned(), pages.slow.as_ref() == Some(&path))
     };
     let (status, kind, body) = match found {
         Some(body) => (200, "application/json", body),
@@ -184,11 +187,14 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mute
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
-    if stalls {
-        stream.write_all(&body[..body.len() / 2]).await?;
-        stream.flush().await?;
+    if drips {
         // Until whoever waits for the rest has enough of it, or the request's time is over.
-        return std::future::pending().await;
+        for byte in body {
+            stream.write_all(&[byte]).await?;
+            stream.flush().await?;
+            tokio::time::sleep(DRIP).await;
+        }
+        return Ok(());
     }
     stream.write_all(&body).await?;
     stream.shutdown().await
