@@ -270,6 +270,23 @@ fn endless_data() {
 }
 
 #[test]
+fn forged_delta() {
+    // There are no deltas yet: what would be forged in one is forged in an artifact. Head office's key of artifacts is stolen;
+    // the release is genuine, and the artifact brings something else under its name.
+    let mut image = v2().image;
+    image[200_000] ^= 1;
+    let forged = v2().forged(image);
+    assert_eq!(forged.payload, v2().payload);
+    let mut rig = victim();
+    rig.world.offer(&forged);
+    rig.until("failed");
+    assert_eq!(rig.reason(), "read-back-mismatch");
+    rig.assert_on_old_slot(Slot::A);
+    assert!(!rig.seen().contains("activating"), "{:?}", rig.seen);
+    assert_eq!(rig.boot_state(), BootState::settled(Slot::A), "the bootloader was never told");
+}
+
+#[test]
 fn a_new_plan_key_after_a_theft_begins_its_serials_anew() {
     let mut rig = victim();
     rig.world.edit_plan(|plan| plan.serial = u64::MAX);

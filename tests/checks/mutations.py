@@ -94,6 +94,7 @@ OF_PROGRAMS = [
     ]),
     ("terminal-agent", "attacks", "extraneous_dependency", [(f"{TRUST}/{IGNORES_TOUGH[0]}", *IGNORES_TOUGH[1:])]),
     ("terminal-agent", "attacks", "endless_data", [(f"{TRUST}/client/bridge.rs", "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
+    ("terminal-agent", "attacks", "forged_delta", [("crates/artifact/src/read_back.rs", "    if found != payload.sha256 {", "    if false {")]),
     ("terminal-agent", "attacks", "without_a_branch_server_a_restart", [("terminal-agent/src/agent.rs", "        agent.restore_plan()?;\n", "")]),
     ("terminal-agent", "helper", "helper_asked_to_activate_an_unverified_slot", [
         ("terminal-agent/src/helper.rs", "        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",

@@ -62,8 +62,6 @@ impl TestRelease {
         let work = dir.path().join("work");
         let encoded = encode(&source, id, &work, &out, &options, &|_| {}, &|| false).unwrap();
         let bytes = std::fs::read(&out).unwrap();
-        let name = format!("{}.seg", encoded.sha256);
-        let torrent = create(&out, &name, Some(16_384), &mut |_| {}).unwrap().torrent;
         let manifest = format!(
             "format = 1\nproduct = \"kiosk\"\nversion = \"{version}\"\nnotes = \"test\"\n{head}\n[[payload]]\n\
              name = \"rootfs\"\nkind = \"slot-image\"\ncompatible = [\"kiosk\"]\nfile = \"payloads/rootfs.img\"\n\
@@ -71,22 +69,44 @@ impl TestRelease {
             id.length, id.sha256
         )
         .into_bytes();
-        Self {
-            version: version.parse().unwrap(),
-            payload: PayloadRef { name: "rootfs".into(), sha256: id.sha256, length: id.length },
-            artifact: ArtifactRef {
-                sha256: encoded.sha256,
-                length: bytes.len() as u64,
-                index_sha256: encoded.index_sha256,
-                index_length: encoded.index_length,
-                info_hash: torrent.info_hash(),
-            },
-            index: bytes[..encoded.index_length as usize].to_vec(),
-            artifact_bytes: bytes,
-            image,
-            manifest,
-            torrent,
-        }
+        let payload = PayloadRef { name: "rootfs".into(), sha256: id.sha256, length: id.length };
+        let version = version.parse().unwrap();
+        Self::of_artifact(version, payload, manifest, image, bytes, encoded.index_length as usize)
+    }
+
+    /// Whatever the artifact holds.
+    fn of_artifact(
+        version: Version,
+        payload: PayloadRef,
+        manifest: Vec<u8>,
+        image: Vec<u8>,
+        artifact_bytes: Vec<u8>,
+        index_length: usize,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, sha256) = (dir.path().join("artifact"), digest(&artifact_bytes));
+        std::fs::File::create(&path).unwrap().write_all(&artifact_bytes).unwrap();
+        let torrent = create(&path, &format!("{sha256}.seg"), Some(16_384), &mut |_| {}).unwrap().torrent;
+        let index = artifact_bytes[..index_length].to_vec();
+        let artifact = ArtifactRef {
+            sha256,
+            length: artifact_bytes.len() as u64,
+            index_sha256: digest(&index),
+            index_length: index_length as u64,
+            info_hash: torrent.info_hash(),
+        };
+        Self { version, image, payload, artifact, artifact_bytes, index, manifest, torrent }
+    }
+
+    /// The same release, of which an artifact says that it holds the payload, and holds `image`.
+    pub fn forged(&self, image: Vec<u8>) -> Self {
+        let evil = Self::of_image(&self.version.to_string(), "", image);
+        let (mut bytes, index_length) = (evil.artifact_bytes, evil.index.len());
+        let (own, claimed) = (evil.payload.sha256.as_bytes(), self.payload.sha256.as_bytes());
+        let at = bytes[..index_length].windows(own.len()).position(|w| w == own).unwrap();
+        bytes[at..at + own.len()].copy_from_slice(claimed);
+        let (payload, manifest) = (self.payload.clone(), self.manifest.clone());
+        Self::of_artifact(self.version.clone(), payload, manifest, evil.image, bytes, index_length)
     }
 
     pub fn step(&self) -> Step {
