@@ -11,12 +11,12 @@ use std::time::Duration;
 use bootslot::BootState;
 use chrono::TimeDelta;
 use fleet_types::Slot;
-use serde_json::json;
 use support::package::tools;
 use support::release::{v1, v2};
 use support::world::Inner;
 use support::{Cut, Rig, TestRelease};
 use terminal_agent::Agent;
+use test_kit::attacker::evil_target;
 use trust::SigningKey;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
@@ -209,13 +209,12 @@ fn mix_and_match() {
 #[test]
 fn extraneous_dependency() {
     let mut rig = victim();
-    let evil = json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}});
     let said = attack(&mut rig, |w| {
         ordered(w, |_| {});
         // The key of artifacts, which head office holds online, signs a release beside them.
         let mut intruder = w.fleet.intruder();
         let derived = std::slice::from_ref(&w.fleet.derived);
-        intruder.forge("derived", derived, |signed| signed["targets"]["releases/kiosk/6.6.6/root"] = evil);
+        intruder.forge("derived", derived, |signed| signed["targets"]["releases/kiosk/6.6.6/root"] = evil_target());
         w.mirror = Some((intruder.sealed(), w.fleet.version().map(|v| v + 1)));
     });
     assert_eq!(said, "out-of-path");

@@ -60,6 +60,7 @@ OF_TRUST = [
     ("certificates", "other_names", [("certificates/check.rs", "KeyUsage::required(CLIENT_AUTH)", "KeyUsage::required_if_present(CLIENT_AUTH)")]),
     ("certificates", "denial_counts", [("certificates/tls.rs", "&(self.denied)()", "&DenyList::default()")]),
     ("certificates", "lets_in_who_belongs", [("certificates/tls.rs", "if peer.is(&identity)", "if peer.is(&identity) || true")]),
+    ("certificates", "over_by_the_floor_alone", [("certificates/tls.rs", "self.check(end_entity, intermediates, Purpose::Client, now).map_err(turned_away)", "{ let _ = now; self.time.times().hold(|now| self.check(end_entity, intermediates, Purpose::Client, now)).map_err(turned_away) }")]),
     ("certificates", "any_branchs_server", [("certificates/tls.rs", "matches!(found, Identity::Branch(_))", "true")]),
 ]
 

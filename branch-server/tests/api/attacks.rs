@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use branch_server::jobs::sync::once;
 use chrono::TimeDelta;
-use serde_json::json;
 use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
+use test_kit::attacker::evil_target;
 use trust::SigningKey;
 use wire::v1::plan::Plan;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
@@ -222,7 +222,7 @@ async fn endless_data() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_retrieval() {
-    let branch = Branch::start(Options { head_office_seconds: 2.0, ..Options::default() }).await;
+    let branch = Branch::start(Options { head_office_seconds: 5.0, ..Options::default() }).await;
     branch.head_office.offer(&plan(7));
     once(&branch.app).await.unwrap();
     branch.head_office.with(|s| {
@@ -237,7 +237,7 @@ async fn slow_retrieval() {
     assert_eq!(kept(&branch).await, Some(7), "it follows something else");
     let said = refused(&branch).await;
     assert!(said.starts_with("Without fresh metadata"), "{said}");
-    assert_says(&said, "did not arrive within 2000 ms", trust::Why::SlowRetrieval);
+    assert_says(&said, "did not arrive within 5000 ms", trust::Why::SlowRetrieval);
     branch.head_office.with(|s| s.trick = None);
     recovers(&branch).await;
 }
@@ -245,12 +245,11 @@ async fn slow_retrieval() {
 #[tokio::test(flavor = "multi_thread")]
 async fn extraneous_dependency() {
     let branch = victim().await;
-    let evil = json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}});
     let said = attack(&branch, |s| {
         // The key of artifacts, which head office holds online, signs a release beside them.
         let mut intruder = s.fleet.intruder();
         let derived = std::slice::from_ref(&s.fleet.derived);
-        intruder.forge("derived", derived, |signed| signed["targets"]["releases/till/6.6.6/root"] = evil);
+        intruder.forge("derived", derived, |signed| signed["targets"]["releases/till/6.6.6/root"] = evil_target());
         (s.metadata, s.hint) = (intruder.sealed(), s.fleet.version().map(|v| v + 1));
         s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
     })

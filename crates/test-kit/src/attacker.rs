@@ -19,6 +19,11 @@ pub struct Attacker<'a> {
     pub timestamp: &'a [SigningKey],
 }
 
+/// What a role's metadata would say of a payload that nobody released.
+pub fn evil_target() -> Value {
+    json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}})
+}
+
 /// The bytes that a signature covers: canonical JSON, as TUF has it (TUF 1.0, 4.2.1).
 pub fn canonical(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ use common::{Fleet, artifact, key, kiosk, payload, set};
 use fleet_types::{Digest, Version};
 use mirror::{Machine, Mirror, Trick};
 use serde_json::json;
-use test_kit::attacker::{Attacker, canonical, hash};
+use test_kit::attacker::{Attacker, canonical, evil_target, hash};
 use trust::client::authorise;
 use trust::plans::{self, Claim, Expected, Floors, VerifiedPlan};
 use trust::repository::{Change, Lifetimes, Online, RoleName};
@@ -35,10 +35,6 @@ async fn victim() -> (Fleet, Machine) {
 /// Somebody at head office's place: all files, and the online keys.
 fn intruder(fleet: &Fleet) -> Attacker<'_> {
     Attacker { files: fleet.repository.files(), snapshot: &fleet.snapshot, timestamp: &fleet.timestamp }
-}
-
-fn evil() -> serde_json::Value {
-    json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}})
 }
 
 /// The files that a victim of root 1 asks for; root 2 first, for it is not asked for again once it was verified.
@@ -72,13 +68,13 @@ async fn arbitrary_software() {
     // Head office itself, with all its online keys, adds a release: the release keys are offline.
     for keys in [&fleet.derived, &fleet.plan, &fleet.snapshot] {
         let mut forged = intruder(&fleet);
-        forged.forge("product-kiosk", keys, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
+        forged.forge("product-kiosk", keys, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil_target());
         assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     }
     assert!(knows(&machine, "1.0.0") && !knows(&machine, "6.6.6"));
     // The same with the release keys is believed: the forgery above fails for its keys alone.
     let mut real = intruder(&fleet);
-    real.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
+    real.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil_target());
     machine.update(&real.sealed().into()).await.unwrap();
     assert!(knows(&machine, "6.6.6"));
 }
@@ -116,14 +112,14 @@ async fn extraneous_dependency() {
         let (fleet, mut machine) = victim().await;
         let mut forged = intruder(&fleet);
         let keys = fleet.holders(&role.parse().unwrap());
-        forged.forge(role, keys, |s| s["targets"][path] = evil());
+        forged.forge(role, keys, |s| s["targets"][path] = evil_target());
         assert_eq!(machine.update(&forged.sealed().into()).await, expected, "{path}");
         assert!(knows(&machine, "1.0.0") && !knows(&machine, "6.6.6"), "{path}");
     }
     let (fleet, mut machine) = victim().await;
     // One product's release keys sign for another one.
     let mut forged = intruder(&fleet);
-    forged.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/till/6.6.6/rootfs"] = evil());
+    forged.forge("product-kiosk", &fleet.kiosk, |s| s["targets"]["releases/till/6.6.6/rootfs"] = evil_target());
     assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::OutOfPath));
 }
 
@@ -249,11 +245,11 @@ async fn vulnerable_key() {
     let (fleet, mut machine) = victim().await;
     // One stolen release key of two, with all online keys, is not enough; nor is it twice.
     let mut forged = intruder(&fleet);
-    forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
+    forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil_target());
     assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     let mut forged = intruder(&fleet);
     let twice = [&fleet.kiosk[0], &fleet.kiosk[0]].map(|k| SigningKey::from_pem(&k.to_pem().unwrap()).unwrap());
-    forged.forge("product-kiosk", &twice, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
+    forged.forge("product-kiosk", &twice, |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil_target());
     assert_eq!(machine.update(&forged.sealed().into()).await, Err(Why::MetadataSignature));
     // One key under two ids, which tough alone would count as two: an unknown member makes another id.
     let mut forged = intruder(&fleet);
@@ -267,7 +263,7 @@ async fn vulnerable_key() {
         // Two different keys are left, as many as must sign: counting keys is not enough.
         kiosk["keyids"] = json!([one.id(), id, fleet.kiosk[1].public().id()]);
     });
-    forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil());
+    forged.forge("product-kiosk", &fleet.kiosk[..1], |s| s["targets"]["releases/kiosk/6.6.6/rootfs"] = evil_target());
     let (name, signed) = forged.find("product-kiosk");
     let mut file: serde_json::Value = serde_json::from_slice(&forged.files[&name]).unwrap();
     let sig = hex::encode(fleet.kiosk[0].sign(&canonical(&signed)));

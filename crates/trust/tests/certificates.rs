@@ -427,6 +427,18 @@ fn tls_1_2_and_1_3_are_spoken_and_time_has_a_floor() {
     assert!(handshake(line.client(true, north()), line.server(Clients::Required)).is_err());
 }
 
+#[test]
+fn what_is_over_by_the_floor_alone_ends_no_connection_to_a_server_and_lets_no_client_in() {
+    let line = Line::new();
+    line.time.set_floor(start() + TimeDelta::days(91));
+    handshake(line.client(false, north()), line.server(Clients::Optional)).unwrap();
+    let refused = handshake(line.client(true, north()), line.server(Clients::Optional)).unwrap_err();
+    assert!(refused.contains("Expired"), "{refused}");
+    // By the clock, too.
+    line.clock.set(start() + TimeDelta::days(91));
+    assert!(handshake(line.client(false, north()), line.server(Clients::Optional)).is_err());
+}
+
 /// Believes any server: for the client of another make, which looks at versions only.
 fn any_server() -> Arc<dyn rustls::client::danger::ServerCertVerifier> {
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

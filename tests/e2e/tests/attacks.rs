@@ -9,6 +9,7 @@ use fleet_types::{BranchName, TerminalRef};
 use lab::{Impostor, Lab, ReleaseSpec};
 use service_kit::{Clock as _, SystemClock};
 use test_kit::TestFleet;
+use test_kit::attacker::evil_target;
 use trust::repository::{Lifetimes, store};
 use trust::{SigningKey, plans};
 use wire::v1::paths;
@@ -181,11 +182,6 @@ fn published(lab: &Lab) -> anyhow::Result<Files> {
 
 fn with(files: &Files, name: &str, bytes: Vec<u8>) -> Files {
     files.clone().into_iter().chain([(name.to_owned(), bytes)]).collect()
-}
-
-/// What a role's metadata would say of a payload.
-fn evil_target() -> serde_json::Value {
-    serde_json::json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}})
 }
 
 /// The newer files with the older content of a product's role among them.

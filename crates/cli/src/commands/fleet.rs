@@ -156,6 +156,10 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &terminal, |t| terminal_text(t, now))
         }
+        TerminalCommand::Deny { .. } | TerminalCommand::Allow { .. } if global.at.is_none() => {
+            let remedy = "Add --at BRANCH, and the address of that branch's server with --server.";
+            Err(Failure::said("Terminals are denied and let in at their branch server, and none is named", remedy))
+        }
         TerminalCommand::Deny { terminal, reason } => {
             let path = paths::terminal_deny(&terminal);
             let denied: Value = block_on(async { Ok(server.post(&path, &json!({ "reason": reason })).await?) })?;
