@@ -11,62 +11,10 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${FILIAL_IMAGES_CACHE:-$here/../../target/images}
-mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
-# shellcheck source=images/host-apt.sh
-. "$here/../host-apt.sh"
-
-# Every time inside an image is this one: 1 January 2025, UTC.
-epoch=1735689600
-# The release of Debian that the images are made of, so that a recipe does not change with its builder.
-codename=bookworm
-
-say() { printf '%s\n' "$*" >&2; }
-die() {
-    say "build.sh: $*"
-    exit 1
-}
-
-for tool in mmdebstrap mksquashfs unsquashfs tar sha256sum awk flock apt-config; do
-    command -v "$tool" >/dev/null || die "$tool is missing: run 'make setup'"
-done
-
-scratch=$(mktemp -d "$cache/.work.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 130' INT TERM
-
-# One build at a time: two would race for the same cache entries.
-exec 9>"$cache/.lock"
-flock 9
-
-# A hash over the names and contents of files, in an order that no locale can change.
-hash_files() {
-    (cd "$1" && shift && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum) | sha256sum | cut -c1-16
-}
-
-# Make the package tree $1 (a tar) from the suites that follow.
-build_tree() {
-    local out=$1
-    shift
-    host_sources "$@" >"$scratch/sources.list"
-    grep -q -- " $codename " "$scratch/sources.list" ||
-        die "the apt sources of this host have no suite '$codename': add the Debian mirror to /etc/apt/sources.list.d"
-    local suite
-    for suite in "$@"; do
-        grep -q -- " $suite " "$scratch/sources.list" || say "note: this host has no suite '$suite'; built without it"
-    done
-    host_apt_options >"$scratch/apt.conf"
-    say "building a Debian tree from: $* (once; about half a minute)"
-    SOURCE_DATE_EPOCH=$epoch mmdebstrap --quiet --variant=minbase --aptopt="$scratch/apt.conf" \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/lintian/*' --dpkgopt='path-exclude=/usr/share/bug/*' \
-        --customize-hook="$here/strip-tree.sh" \
-        "$codename" "$scratch/tree.tar" "$scratch/sources.list" >"$scratch/mmdebstrap.log" 2>&1 ||
-        { tail -n 30 "$scratch/mmdebstrap.log" >&2 && die "mmdebstrap failed: its last lines are above"; }
-    mv "$scratch/tree.tar" "$out"
-}
+# shellcheck source=images/terminal/common.sh
+. "$here/common.sh"
+need mmdebstrap mksquashfs unsquashfs tar sha256sum awk flock apt-config
+open_cache "$here/../../target/images"
 
 # Lay the version's own files over a copy of the tree and make the image.
 build_image() {
@@ -86,9 +34,7 @@ build_image() {
             --format=gnu -cf "$scratch/overlay.tar"
     cp "$tree" "$scratch/whole.tar"
     tar --concatenate --file="$scratch/whole.tar" "$scratch/overlay.tar"
-    # Uncompressed, so that deltas and transport compression see the bytes; fixed times, so that it is reproducible.
-    mksquashfs - "$scratch/image" -tar -noI -noD -noF -noX -no-xattrs -no-exports -no-progress -quiet \
-        -mkfs-time "$epoch" -all-time "$epoch" <"$scratch/whole.tar" >"$scratch/mksquashfs.log" 2>&1 ||
+    mksquashfs - "$scratch/image" -tar "${squashfs_options[@]}" <"$scratch/whole.tar" >"$scratch/mksquashfs.log" 2>&1 ||
         { cat "$scratch/mksquashfs.log" >&2 && die "mksquashfs failed: its messages are above"; }
     mv "$scratch/image" "$out"
 }
@@ -108,11 +54,14 @@ build_version() {
         sha256sum | cut -c1-16)
     tree=$cache/tree-$TREE-$tree_key.tar
     local key
-    key=$(printf '%s %s %s %s\n' "$tree_key" "$VERSION" "$(hash_files "$here" build.sh overlay)" "$(hash_files "$dir" .)" |
+    key=$(printf '%s %s %s %s\n' "$tree_key" "$VERSION" "$(hash_files "$here" build.sh common.sh overlay)" "$(hash_files "$dir" .)" |
         sha256sum | cut -c1-16)
     local image=$cache/$name-$key.squashfs
     if [[ ! -e $image ]]; then
-        [[ -e $tree ]] || build_tree "$tree" "${suites[@]}"
+        if [[ ! -e $tree ]]; then
+            say "building a Debian tree from: ${suites[*]} (once; about half a minute)"
+            debian_tree "$tree" "${suites[*]}" --variant=minbase --customize-hook="$here/strip-tree.sh"
+        fi
         build_image "$tree" "$dir" "$VERSION" "$image"
         find "$cache" -maxdepth 1 -name "$name-????????????????.squashfs" ! -path "$image" -delete
         say "$name: version $VERSION, $(($(stat -c %s "$image") / 1000000)) MB"

@@ -67,6 +67,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write settings.json of this terminal's transmission-daemon, which must not run meanwhile
+    ///
+    /// With what the agent's own settings say of the daemon (address and password of its RPC, folder of artifacts), and the
+    /// policy of a terminal. The file belongs to whoever owns FOLDER, as it holds the password.
+    #[command(after_help = "Example:\n  terminal-agent daemon-settings /var/lib/transmission")]
+    DaemonSettings {
+        /// The daemon's configuration folder (its `--config-dir`)
+        folder: PathBuf,
+    },
     /// Read the configuration, say whether it can be used, and end.
     CheckConfig,
 }
@@ -104,6 +113,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Manual(_) | Command::Run { .. } => run(settings)?,
         Command::Status { json } => show(&settings, json)?,
         Command::Packages { json } => list_packages(&settings, json)?,
+        Command::DaemonSettings { folder } => adapters::write_daemon_settings(&settings, &folder)?,
         Command::CheckConfig => {
             println!("The configuration of terminal {} can be used.", settings.identity.name);
         }

@@ -3,6 +3,7 @@
 mod branch;
 mod clock;
 pub mod command;
+mod daemon;
 mod disks;
 mod drop_ins;
 mod helper;
@@ -22,6 +23,7 @@ use trust::certificates::FleetTime;
 
 pub use branch::HttpBranch;
 pub use clock::MachineClock;
+pub use daemon::{DaemonSettingsError, write_daemon_settings};
 pub use disks::SlotDisks;
 pub use drop_ins::HealthFolder;
 pub use helper::{HelperDisks, HelperSocket};

@@ -305,7 +305,7 @@ fn engine(engine: inputs::Engine) -> Result<EngineSettings, ConfigError> {
         password_file: given.password_file.or_else(|| Some(password_file.into())),
         timeout_seconds: given.timeout_seconds.or(Some(10.0)),
     };
-    let folder = "/var/lib/terminal-agent/artifacts";
+    let folder = "/var/lib/filial-artifacts";
     let download_dir = engine.download_dir.unwrap_or_else(|| folder.into());
     Ok(EngineSettings {
         access: inputs.check(password_file)?,
