@@ -174,8 +174,7 @@ fn so_does_a_fresh_block_over_an_unusable_one() {
         [&whole[..at], &fs::read(&env.path).unwrap()[at..]].concat()
     };
     let at = String::from_utf8_lossy(&whole).find("filial_trial=A").unwrap() + "filial_trial=A".len();
-    let olds =
-        [vec![], whole[..100].to_vec(), vec![0; BLOCK_SIZE], sector, torn(at), torn(at + 5)];
+    let olds = [vec![], whole[..100].to_vec(), vec![0; BLOCK_SIZE], sector, torn(at), torn(at + 5)];
     // What the helper puts in its place: the slot that runs, or, when that one was on trial, the other one.
     let spent = BootState { default: A, trial: Some(Trial { slot: B, left: 0 }) };
     let news = [BootState::settled(A), BootState::settled(B), spent];
