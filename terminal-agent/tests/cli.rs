@@ -9,7 +9,7 @@ use std::process::Output;
 
 use support::Rig;
 use support::release::{v1, v2};
-use terminal_agent::config::{Inputs, Settings};
+use terminal_agent::config::{BootSetting, Inputs, Settings};
 
 const DEFAULTS: &str = include_str!("../dist/terminal-agent.toml");
 
@@ -36,6 +36,34 @@ fn the_default_configuration_can_be_used_as_it_is_and_with_every_key_set() {
         every.lines().filter(|l| !l.starts_with('#')).count()
             > DEFAULTS.lines().filter(|l| !l.starts_with('#')).count() + 20
     );
+}
+
+#[test]
+fn each_boot_backend_has_its_keys() {
+    let with = |boot: &str| {
+        let text = DEFAULTS.replace("grub_environment =", &format!("{boot}\n#grub_environment ="));
+        let inputs: Inputs = toml::from_str(&text).unwrap();
+        Settings::try_from(inputs).map(|s| s.boot).map_err(|e| e.to_string())
+    };
+    let uboot = |config: &str| BootSetting::UBoot {
+        config: config.into(),
+        defaults: "/etc/u-boot-initial-env".into(),
+        tools: "/usr/bin".into(),
+    };
+    assert_eq!(with("backend = \"uboot\""), Ok(uboot("/etc/fw_env.config")));
+    assert_eq!(with("backend = \"uboot\"\nuboot_config = \"/x\""), Ok(uboot("/x")));
+    let custom = BootSetting::Custom { program: "/p".into(), arguments: vec!["a".into()] };
+    assert_eq!(with("backend = \"custom\"\ncustom_command = [\"/p\", \"a\"]"), Ok(custom));
+    for (boot, key) in [
+        ("backend = \"grub\"", "boot.grub_environment"),
+        ("backend = \"custom\"", "boot.custom_command"),
+        ("backend = \"custom\"\ncustom_command = []", "boot.custom_command"),
+        ("backend = \"custom\"\ncustom_command = [\"p\"]", "boot.custom_command"),
+        ("backend = \"uboot\"\nuboot_tools = \"bin\"", "boot.uboot_tools"),
+    ] {
+        let error = with(boot).unwrap_err();
+        assert!(error.contains(key), "{boot}: {error}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Scene {
 
     fn helper(rig: &Rig, folder: &str) -> Helper {
         let setup = fakes::setup(&rig.world, &rig.settings, folder);
-        Helper::open(setup, fakes::hands(&rig.world, &rig.settings)).unwrap()
+        Helper::open(setup, fakes::hands(&rig.world)).unwrap()
     }
 
     /// What an honest agent has.

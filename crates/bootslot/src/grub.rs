@@ -90,6 +90,7 @@ impl BootSlots for GrubEnv {
     fn write(&self, state: &BootState) -> Result<(), BootError> {
         let file = self.open(true)?;
         let mut block = self.load(&file)?;
+        block.state().map_err(|e| self.unusable(e))?;
         block.set(state);
         self.store(&file, &block)
     }

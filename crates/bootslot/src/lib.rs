@@ -4,18 +4,25 @@
 //! a [`BootSlots`] backend reads it and writes it as one step. This crate must never decide when to switch, never
 //! restart a machine, and never write anything but the bootloader's variables.
 
+mod adapters;
 mod block;
 mod cmdline;
+mod custom;
+mod fields;
 mod grub;
 mod state;
+mod uboot;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use adapters::process::{MOST_OUTPUT, ToolError};
 pub use block::{BLOCK_SIZE, BlockError, read_block};
 pub use cmdline::{RunningSlotError, SlotRoots, running_slot};
+pub use custom::CustomProgram;
 pub use grub::GrubEnv;
 pub use state::{BootState, EditError, MAX_ATTEMPTS, Trial};
+pub use uboot::UBootEnv;
 
 /// Where a bootloader keeps its state.
 pub trait BootSlots: Send + Sync {
@@ -74,7 +81,7 @@ pub enum BootError {
         /// What the system says.
         source: io::Error,
     },
-    /// The store does not hold a usable block.
+    /// The store can be reached and does not hold a usable state.
     #[error("the boot environment {path} is not usable: make a fresh one with the slot that runs now")]
     Block {
         /// The store.
@@ -87,5 +94,43 @@ pub enum BootError {
     AlreadyValid {
         /// The store.
         path: PathBuf,
+    },
+    /// A bootloader's tool did not do its work.
+    #[error("the boot tool {program} failed")]
+    Tool {
+        /// The program.
+        program: PathBuf,
+        /// How it failed.
+        source: ToolError,
+    },
+    /// A tool said that it wrote, and reads back something else.
+    #[error(
+        "{path} took the boot state {written:?} and gives back {kept:?}: check that its medium keeps what is written"
+    )]
+    NotKept {
+        /// The store, or the program that keeps it.
+        path: PathBuf,
+        /// What it was told.
+        written: BootState,
+        /// What it says now.
+        kept: BootState,
+    },
+    /// U-Boot's environment has one copy, or the configuration is something else.
+    #[error("{path} names {copies} copies of U-Boot's environment instead of 2: with one alone a power cut loses it")]
+    NotRedundant {
+        /// The configuration.
+        path: PathBuf,
+        /// How many it names.
+        copies: usize,
+    },
+    /// A fresh environment cannot be made without U-Boot's own variables.
+    #[error(
+        "cannot open U-Boot's built-in variables {path}, and an environment without bootcmd would boot nothing: install that file"
+    )]
+    Defaults {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
 }

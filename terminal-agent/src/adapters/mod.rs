@@ -14,7 +14,7 @@ mod users;
 
 use std::sync::Arc;
 
-use bootslot::GrubEnv;
+use bootslot::{BootSlots, CustomProgram, GrubEnv, UBootEnv};
 use chrono::DateTime;
 use service_kit::SystemClock;
 use service_kit::config::ConfigError;
@@ -31,7 +31,7 @@ pub use host::{Machine, os_release_value};
 pub use power::RebootCommand;
 pub use users::user_id;
 
-use crate::config::Settings;
+use crate::config::{BootSetting, Settings};
 use crate::helper::Hands;
 use crate::ports::Ports;
 
@@ -50,9 +50,19 @@ pub enum SetUpError {
 pub fn hands(settings: &Settings) -> Hands {
     Hands {
         disks: Arc::new(SlotDisks::new(settings.slots.clone())),
-        boot: Arc::new(GrubEnv::new(&settings.grub_environment)),
+        boot: boot_slots(&settings.boot),
         host: Arc::new(Machine::new(settings)),
         power: Arc::new(RebootCommand::new(settings.reboot_command.clone())),
+    }
+}
+
+fn boot_slots(setting: &BootSetting) -> Arc<dyn BootSlots> {
+    match setting.clone() {
+        BootSetting::Grub { environment } => Arc::new(GrubEnv::new(environment)),
+        BootSetting::UBoot { config, defaults, tools } => {
+            Arc::new(UBootEnv { defaults, tools, ..UBootEnv::new(config) })
+        }
+        BootSetting::Custom { program, arguments } => Arc::new(CustomProgram::new(program, arguments)),
     }
 }
 

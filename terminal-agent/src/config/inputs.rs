@@ -48,7 +48,15 @@ section!(Paths {
     boot_id: PathBuf,
 });
 section!(Slot { device: PathBuf, root: String });
-section!(Boot { grub_environment: PathBuf, trial_attempts: u8 });
+section!(Boot {
+    backend: Backend,
+    grub_environment: PathBuf,
+    uboot_config: PathBuf,
+    uboot_defaults: PathBuf,
+    uboot_tools: PathBuf,
+    custom_command: Vec<String>,
+    trial_attempts: u8,
+});
 section!(Engine { transmission: TransmissionInputs, download_dir: PathBuf });
 section!(Power { reboot_command: Vec<String>, });
 section!(Helper { branch: String, socket: PathBuf, state_dir: PathBuf, agent_user: String });
@@ -76,4 +84,14 @@ section!(Retry { attempts: u32, wait_seconds: f64 });
 pub(super) struct Slots {
     pub(super) a: Slot,
     pub(super) b: Slot,
+}
+
+/// What keeps the boot state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Backend {
+    #[default]
+    Grub,
+    UBoot,
+    Custom,
 }

@@ -7,7 +7,8 @@ mod settings;
 pub use helper::HelperSettings;
 pub use inputs::Inputs;
 pub use settings::{
-    BranchSettings, EngineSettings, IdentitySettings, PathSettings, Settings, SlotSetting, SlotSettings, Timing,
+    BootSetting, BranchSettings, EngineSettings, IdentitySettings, PathSettings, Settings, SlotSetting, SlotSettings,
+    Timing,
 };
 
 /// The name under which the environment is read: `FILIAL_TERMINAL_AGENT__SECTION__KEY`.

@@ -30,8 +30,8 @@ pub struct Settings {
     pub paths: PathSettings,
     /// The two slots.
     pub slots: SlotSettings,
-    /// GRUB's environment block, which only the root helper opens.
-    pub grub_environment: PathBuf,
+    /// Where the boot state is kept, which only the root helper opens.
+    pub boot: BootSetting,
     /// The BitTorrent daemon.
     pub engine: EngineSettings,
     /// The root helper's socket.
@@ -159,6 +159,32 @@ impl SlotSettings {
     }
 }
 
+/// What keeps the boot state, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootSetting {
+    /// GRUB's environment block in a file.
+    Grub {
+        /// The file.
+        environment: PathBuf,
+    },
+    /// U-Boot's redundant environment.
+    UBoot {
+        /// The configuration of fw_printenv and fw_setenv.
+        config: PathBuf,
+        /// U-Boot's built-in variables, for a fresh environment.
+        defaults: PathBuf,
+        /// The folder of both tools.
+        tools: PathBuf,
+    },
+    /// A program of the machine's own: [`bootslot::CustomProgram`] has the protocol.
+    Custom {
+        /// The program.
+        program: PathBuf,
+        /// What stands before `get` or `set`.
+        arguments: Vec<String>,
+    },
+}
+
 /// The BitTorrent daemon.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -202,11 +228,7 @@ impl TryFrom<Inputs> for Settings {
             trust_root: absolute(inputs.trust.root, "trust.root", "/etc/filial/root.json")?,
             paths: paths(inputs.paths),
             slots: SlotSettings { a: slot("a", inputs.slots.a)?, b: slot("b", inputs.slots.b)? },
-            grub_environment: required(
-                inputs.boot.grub_environment,
-                "boot.grub_environment",
-                "/boot/efi/filial/grubenv",
-            )?,
+            boot: boot(inputs.boot)?,
             engine: engine(inputs.engine)?,
             helper_socket: socket(inputs.helper.socket)?,
             reboot_command: inputs.power.reboot_command.unwrap_or_else(|| vec!["systemctl".into(), "reboot".into()]),
@@ -294,6 +316,27 @@ fn slot(letter: &str, slot: inputs::Slot) -> Result<SlotSetting, ConfigError> {
         device: required(slot.device, &format!("slots.{letter}.device"), &example("/dev/disk/by-partlabel/"))?,
         root: required(slot.root, &format!("slots.{letter}.root"), &example("PARTLABEL="))?,
     })
+}
+
+fn boot(boot: inputs::Boot) -> Result<BootSetting, ConfigError> {
+    let path = |value: Option<PathBuf>, key, usual: &str| absolute(value.or_else(|| Some(usual.into())), key, usual);
+    match boot.backend.unwrap_or_default() {
+        inputs::Backend::Grub => {
+            let environment = required(boot.grub_environment, "boot.grub_environment", "/boot/efi/filial/grubenv")?;
+            Ok(BootSetting::Grub { environment })
+        }
+        inputs::Backend::UBoot => Ok(BootSetting::UBoot {
+            config: path(boot.uboot_config, "boot.uboot_config", "/etc/fw_env.config")?,
+            defaults: path(boot.uboot_defaults, "boot.uboot_defaults", "/etc/u-boot-initial-env")?,
+            tools: path(boot.uboot_tools, "boot.uboot_tools", "/usr/bin")?,
+        }),
+        inputs::Backend::Custom => {
+            let (key, example) = ("boot.custom_command", "[\"/usr/lib/kiosk/boot-state\"]");
+            let mut words = required(boot.custom_command, key, example)?.into_iter();
+            let program = absolute(words.next().map(PathBuf::from), key, example)?;
+            Ok(BootSetting::Custom { program, arguments: words.collect() })
+        }
+    }
 }
 
 fn engine(engine: inputs::Engine) -> Result<EngineSettings, ConfigError> {

@@ -50,10 +50,10 @@ fn told() -> io::Error {
 }
 
 /// What the root helper acts through.
-pub fn hands(world: &Arc<World>, settings: &Settings) -> Hands {
+pub fn hands(world: &Arc<World>) -> Hands {
     Hands {
         disks: Arc::new(FakeDisks(world.clone())),
-        boot: Arc::new(FakeBoot(world.clone(), GrubEnv::new(&settings.grub_environment))),
+        boot: Arc::new(FakeBoot(world.clone(), GrubEnv::new(world.path("grubenv")))),
         host: Arc::new(FakeHost(world.clone())),
         power: Arc::new(FakePower(world.clone())),
     }
@@ -77,7 +77,7 @@ impl RootHelper for InProcess {
         let mut helper = self.helper.lock().await;
         if helper.is_none() {
             let setup = setup(&self.world, &self.settings, "helper");
-            *helper = Some(Helper::open(setup, hands(&self.world, &self.settings)).unwrap());
+            *helper = Some(Helper::open(setup, hands(&self.world)).unwrap());
         }
         helper.as_mut().unwrap().answer(request, &[], now).await.map_err(HelperTrouble::Refused)
     }

@@ -1,0 +1,106 @@
+//! The `custom` backend: a program of the machine's own, for bootloaders that are not known here.
+//!
+//! # Protocol
+//! `PROGRAM [ARGUMENTS] get` prints the state on its standard output, in these three lines in any order, and exits 0:
+//!
+//! ```text
+//! default=A
+//! trial=B
+//! trial_left=2
+//! ```
+//!
+//! `default` is `A` or `B`; `trial` is the other one or nothing (`trial=`); `trial_left` is one digit, 0 without a
+//! trial. When its store can be reached and holds no state (never written, or damaged) it exits 65 (`EX_DATAERR`).
+//! Any other end is a failure, and standard error says why.
+//!
+//! `PROGRAM [ARGUMENTS] set` reads the same three lines from its standard input, to the end, and replaces the state
+//! as one step: cut at any instant, the old state stands or the new one. It exits 0 only when the new one has reached
+//! the medium, and replaces a store that holds no state too. What else lies in the store it leaves alone.
+//!
+//! Both run as root, with `PATH` and `LC_ALL=C` as their only environment, end within the time limit and say at most
+//! 4096 bytes; children that they leave behind are killed. The bootloader's own side is up to the machine: with a trial that has attempts left it takes one off,
+//! saves, and boots the trial's slot; what cannot be saved is not tried; otherwise it boots the default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::adapters::process::{self, ToolError};
+use crate::block::BlockError;
+use crate::fields::{self, LinesError};
+use crate::state::BootState;
+use crate::{BootError, BootSlots};
+
+/// The exit code for a store without a state, as in sysexits.h.
+const NO_STATE: i32 = 65;
+
+const NAMES: [&str; 3] = ["default", "trial", "trial_left"];
+
+/// A program that keeps the state.
+#[derive(Debug, Clone)]
+pub struct CustomProgram {
+    /// The program's absolute path.
+    pub program: PathBuf,
+    /// What stands before `get` or `set`.
+    pub arguments: Vec<String>,
+    /// How long it may run.
+    pub limit: Duration,
+}
+
+impl CustomProgram {
+    /// `program` with `arguments`, and the usual time limit.
+    pub fn new(program: impl Into<PathBuf>, arguments: Vec<String>) -> Self {
+        Self { program: program.into(), arguments, limit: Duration::from_secs(20) }
+    }
+
+    fn run(&self, verb: &str, input: &[u8]) -> Result<Vec<u8>, BootError> {
+        let arguments = self.arguments.iter().map(String::as_str).chain([verb]);
+        let ended = process::run(&self.program, arguments, input, self.limit).map_err(|e| self.failed(e))?;
+        if verb == "get" && ended.status.code() == Some(NO_STATE) {
+            return Err(self.unusable(BlockError::NoState(process::one_line(&ended.errors))));
+        }
+        ended.success().map_err(|e| self.failed(e))
+    }
+
+    fn set(&self, state: &BootState) -> Result<(), BootError> {
+        self.run("set", fields::to_lines(NAMES, state).as_bytes())?;
+        let kept = self.read()?;
+        match kept == *state {
+            true => Ok(()),
+            false => Err(BootError::NotKept { path: self.program.clone(), written: *state, kept }),
+        }
+    }
+
+    fn failed(&self, source: ToolError) -> BootError {
+        BootError::Tool { program: self.program.clone(), source }
+    }
+
+    fn unusable(&self, source: BlockError) -> BootError {
+        BootError::Block { path: self.program.clone(), source }
+    }
+}
+
+impl BootSlots for CustomProgram {
+    fn read(&self) -> Result<BootState, BootError> {
+        let output = self.run("get", b"")?;
+        fields::from_lines(NAMES, &output).map_err(|error| {
+            let why = match error {
+                LinesError::Answer(why) => why,
+                LinesError::State(_) => "these values are no state; for a store without one it must exit 65",
+            };
+            self.failed(ToolError::Answer { said: process::one_line(&output), why })
+        })
+    }
+
+    fn write(&self, state: &BootState) -> Result<(), BootError> {
+        self.read()?;
+        self.set(state)
+    }
+
+    fn create(&self, state: &BootState) -> Result<(), BootError> {
+        match self.read() {
+            Ok(_) => Err(BootError::AlreadyValid { path: self.program.clone() }),
+            Err(BootError::Block { .. }) => self.set(state),
+            Err(error) => Err(error),
+        }
+    }
+}
