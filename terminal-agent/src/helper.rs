@@ -8,6 +8,7 @@
 mod boot;
 mod end;
 mod message;
+mod read;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::ports::{Disks, Host, Power};
 pub use boot::{Boots, INVALID};
 pub use end::{EndTrial, TRIAL_BOOT};
 pub use message::{Answer, Evidence, LENGTHS, MAX_BODY, MAX_HEAD, Order, Request, answered, read_answer};
+pub use read::{MAX_FILES, MAX_SIGNATURES};
 pub use serve::serve;
 
 /// What the helper knows by itself.
@@ -102,7 +104,8 @@ impl Helper {
         match request {
             Request::Look => return self.boots.look().map(Answer::Boot),
             Request::Length { slot } => {
-                let length = self.boots.hands.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
+                let length =
+                    self.boots.hands.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
                 return Ok(Answer::Length(length));
             }
             Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),

@@ -42,7 +42,8 @@ fn an_unconfirmed_trial_is_over_and_says_so() {
     assert_eq!(end(&scene).0, ENDED);
     assert_eq!(state(&scene), SPENT);
     assert_eq!(state(&scene).boot().0, Slot::A, "the bootloader goes back");
-    let note: serde_json::Value = serde_json::from_slice(&fs::read(scene.path("state/ended-trial.json")).unwrap()).unwrap();
+    let note: serde_json::Value =
+        serde_json::from_slice(&fs::read(scene.path("state/ended-trial.json")).unwrap()).unwrap();
     assert_eq!(note["slot"], "B");
     assert!(note["text"].as_str().unwrap().contains("not confirmed in time"), "{note}");
     // Asked again it says the same, to whoever reads JSON too.
@@ -96,11 +97,8 @@ fn the_old_slot_ends_no_trial_of_the_other() {
     let mut scene = Scene::new();
     scene.start();
     scene.accepted();
-    let order = Order {
-        product: "kiosk".parse().unwrap(),
-        manifest: digest(&v2().manifest),
-        payload: v2().payload.sha256,
-    };
+    let order =
+        Order { product: "kiosk".parse().unwrap(), manifest: digest(&v2().manifest), payload: v2().payload.sha256 };
     assert_eq!(scene.ask(&Request::Activate(order), &[]), "");
     assert_eq!(end(&scene).0, 0);
     scene.assert_on_trial();

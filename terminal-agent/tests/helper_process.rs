@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use bootslot::{BootSlots, BootState};
 use fleet_types::{Digest, Slot};
 use support::release::{TestRelease, digest, v1, v2};
 use support::scene::{PATIENCE, SLOT, Scene};

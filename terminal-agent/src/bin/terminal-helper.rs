@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use service_kit::manual::Manual;
-use service_kit::{config, edge, telemetry};
 use service_kit::{Clock as _, SystemClock};
+use service_kit::{config, edge, telemetry};
 use terminal_agent::adapters::{MachineClock, hands, user_id};
 use terminal_agent::config::{HelperSettings, Inputs, PROGRAM};
 use terminal_agent::helper::{Boots, Helper, Setup, serve};
@@ -95,7 +95,8 @@ fn end_trial(settings: HelperSettings, json: bool) -> anyhow::Result<ExitCode> {
     made_state(&settings.state_dir)?;
     let hands = hands(&settings.machine);
     let ended = Boots::new(setup(settings), hands).end_trial(SystemClock.now());
-    let ended = ended.map_err(|reason| anyhow::anyhow!("the trial could not be ended ({}): {}", reason.code, reason.text))?;
+    let ended =
+        ended.map_err(|reason| anyhow::anyhow!("the trial could not be ended ({}): {}", reason.code, reason.text))?;
     if json {
         println!("{}", serde_json::json!({ "outcome": ended, "restart": ended.restart(), "text": ended.sentence() }));
     } else {
