@@ -13,7 +13,7 @@ use support::release::{digest, v2};
 use support::scene::Scene;
 use terminal_agent::helper::{Order, Request};
 
-const ENDED: i32 = 3;
+const ENDED: i32 = 10;
 const ON_TRIAL: BootState = BootState { default: Slot::A, trial: Some(Trial { slot: Slot::B, left: 1 }) };
 const SPENT: BootState = BootState { default: Slot::A, trial: Some(Trial { slot: Slot::B, left: 0 }) };
 

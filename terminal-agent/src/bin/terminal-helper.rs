@@ -53,7 +53,7 @@ enum Command {
 }
 
 /// Exit code of `end-trial`: the trial is over, and the machine has to be restarted.
-const EXIT_RESTART: u8 = 3;
+const EXIT_RESTART: u8 = 10;
 
 const END_TRIAL_HELP: &str = "Example:
   terminal-helper end-trial
@@ -63,7 +63,7 @@ Exit codes:
   0  the slot that runs is confirmed or not on trial: nothing was changed
   1  what runs or the boot state is not known, or cannot be written; standard error says why
   2  the arguments or the configuration cannot be used
-  3  the trial is over: restart the machine, and the old slot boots";
+  10 the trial is over: restart the machine, and the old slot boots";
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
