@@ -6,7 +6,9 @@
 //! `terminal-helper` is this behind a Unix socket ([`serve`]); every request may be repeated.
 
 mod boot;
+mod end;
 mod message;
+mod read;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -28,8 +30,10 @@ use crate::accepted::{Accepted, AcceptedError};
 use crate::believed::{Believed, reason};
 use crate::ports::{Disks, Host, Power};
 
-pub use boot::INVALID;
+pub use boot::{Boots, INVALID};
+pub use end::{EndTrial, TRIAL_BOOT};
 pub use message::{Answer, Evidence, LENGTHS, MAX_BODY, MAX_HEAD, Order, Request, answered, read_answer};
+pub use read::{MAX_FILES, MAX_SIGNATURES};
 pub use serve::serve;
 
 /// What the helper knows by itself.
@@ -47,6 +51,8 @@ pub struct Setup {
     pub slots: SlotRoots,
     /// Boots that the bootloader gives a trial.
     pub attempts: u8,
+    /// A file that is made once the boot that runs is confirmed, where nothing outlives a boot.
+    pub confirmed: PathBuf,
 }
 
 /// What the helper acts through: devices and the running system, no network.
@@ -63,8 +69,7 @@ pub struct Hands {
 
 /// The helper.
 pub struct Helper {
-    setup: Setup,
-    hands: Hands,
+    boots: Boots,
     believed: Believed,
     accepted: Accepted,
 }
@@ -88,7 +93,7 @@ impl Helper {
     pub fn open(setup: Setup, hands: Hands) -> Result<Self, HelperError> {
         let client = Client::take_up(&setup.state.join("trust.json"), &setup.root).map_err(HelperError::Trust)?;
         let accepted = Accepted::open(&setup.state.join("plan.json"))?;
-        Ok(Self { setup, hands, believed: Believed::new(client, Limits::default()), accepted })
+        Ok(Self { boots: Boots::new(setup, hands), believed: Believed::new(client, Limits::default()), accepted })
     }
 
     /// Does what is asked, or says why not. `body`: what is to be written.
@@ -97,31 +102,33 @@ impl Helper {
     /// A reason with a stable code: the trust library's, or one of the slots and the bootloader.
     pub async fn answer(&mut self, request: Request, body: &[u8], clock: DateTime<Utc>) -> Result<Answer, Reason> {
         match request {
-            Request::Look => return self.look().map(Answer::Boot),
+            Request::Look => return self.boots.look().map(Answer::Boot),
             Request::Length { slot } => {
-                let length = self.hands.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
+                let length =
+                    self.boots.hands.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
                 return Ok(Answer::Length(length));
             }
             Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),
             Request::Accept(evidence) => self.accept(evidence, clock).await?,
             Request::Activate(order) => self.activate(&order, clock)?,
-            Request::Settle => self.settle()?,
-            Request::Confirm => self.confirm()?,
-            Request::GiveUp => self.give_up()?,
+            Request::Settle => self.boots.settle()?,
+            Request::Confirm => self.boots.confirm()?,
+            Request::GiveUp => self.boots.give_up()?,
             Request::Restart => {
-                let restarted = self.hands.power.restart().await;
+                self.boots.has_cause_to_restart()?;
+                let restarted = self.boots.hands.power.restart().await;
                 restarted.map_err(|e| Reason::new("restart-failed", chain(&e)))?;
             }
             Request::Write { offset } => {
-                let mut disk = self.disk(self.writable()?)?;
+                let mut disk = self.disk(self.boots.writable()?)?;
                 disk.write_at(offset, body).map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
             }
             Request::Sync => {
-                let synced = self.disk(self.running()?.other())?.sync();
+                let synced = self.disk(self.boots.running()?.other())?.sync();
                 synced.map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
             }
             Request::DropCaches => {
-                let dropped = self.disk(self.running()?.other())?.drop_caches();
+                let dropped = self.disk(self.boots.running()?.other())?.drop_caches();
                 dropped.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
             }
         }
@@ -140,7 +147,7 @@ impl Helper {
             return Ok(());
         }
         updated.map_err(|r| reason(&r))?;
-        let judged = self.believed.judge(&evidence.plan, &self.setup.branch, self.accepted.floors(), clock);
+        let judged = self.believed.judge(&evidence.plan, &self.boots.setup.branch, self.accepted.floors(), clock);
         let (plan, floors) = judged.map_err(|r| reason(&r))?;
         let kept = self.accepted.replace(evidence.plan, floors);
         kept.map_err(|e| Reason::new("helper-storage", chain(&e)))?;
@@ -149,11 +156,11 @@ impl Helper {
     }
 
     fn activate(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
-        let running = self.running()?;
-        let installed = self.hands.host.image_version();
+        let running = self.boots.running()?;
+        let installed = self.boots.hands.host.image_version();
         let installed = installed.map_err(|e| Reason::new("running-version-unknown", chain(&e)))?;
         let claim = Claim {
-            terminal: &self.setup.terminal,
+            terminal: &self.boots.setup.terminal,
             product: &order.product,
             manifest: order.manifest,
             payload: order.payload,
@@ -161,17 +168,17 @@ impl Helper {
         };
         let none = || Refusal::new(Why::NoMetadata, "The root helper has accepted no plan yet.");
         let signed = self.accepted.envelope().ok_or_else(none);
-        let signed = signed.and_then(|plan| self.believed.authorise(plan, &self.setup.branch, claim, clock));
+        let signed = signed.and_then(|plan| self.believed.authorise(plan, &self.boots.setup.branch, claim, clock));
         let signed = signed.map_err(|r| reason(&r))?;
         // The digest and length that the release keys signed, and not what anybody says that the slot holds.
         self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;
-        self.start_trial(running)?;
+        self.boots.start_trial(running)?;
         tracing::info!(slot = %running.other(), payload = %signed.sha256, "on trial");
         Ok(())
     }
 
     fn disk(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, Reason> {
-        self.hands.disks.open(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))
+        self.boots.hands.disks.open(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))
     }
 
     fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Reason> {
@@ -181,7 +188,7 @@ impl Helper {
             return Err(Reason::new("request-too-large", text));
         }
         let mut bytes = vec![0; length];
-        let read = self.disk(self.running()?.other())?.read_at(offset, &mut bytes);
+        let read = self.disk(self.boots.running()?.other())?.read_at(offset, &mut bytes);
         read.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
         Ok(bytes)
     }

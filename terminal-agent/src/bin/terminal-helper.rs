@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use service_kit::manual::Manual;
+use service_kit::{Clock as _, SystemClock};
 use service_kit::{config, edge, telemetry};
 use terminal_agent::adapters::{MachineClock, hands, user_id};
 use terminal_agent::config::{HelperSettings, Inputs, PROGRAM};
-use terminal_agent::helper::{Helper, Setup, serve};
+use terminal_agent::helper::{Boots, Helper, Setup, serve};
 
 /// Writes slots and boot state for the terminal agent, and restarts the machine: nothing that release keys and head office
 /// did not sign for this terminal is ever tried.
@@ -39,28 +40,87 @@ enum Command {
     },
     /// Read the configuration, say whether it can be used, and end
     CheckConfig,
+    /// End the trial of the slot that runs if it is not confirmed, so that the next boot is the old slot
+    ///
+    /// systemd asks this when a trial's time is over (terminal-trial.timer), and restarts the machine unless the answer is 0.
+    /// It needs neither the socket nor the agent. A slot that is confirmed, or not on trial, is left alone.
+    #[command(after_long_help = END_TRIAL_HELP, after_help = END_TRIAL_HELP)]
+    EndTrial {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// Exit code of `end-trial`: the trial is over, and the machine has to be restarted.
+const EXIT_RESTART: u8 = 10;
+
+const END_TRIAL_HELP: &str = "Example:
+  terminal-helper end-trial
+  terminal-helper end-trial --json
+
+Exit codes:
+  0  the slot that runs is confirmed or not on trial: nothing was changed
+  1  what runs or the boot state is not known, or cannot be written; standard error says why
+  2  the arguments or the configuration cannot be used
+  10 the trial is over: restart the machine, and the old slot boots";
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => edge::report("terminal-helper", error.as_ref()),
     }
 }
 
-fn start(arguments: Arguments) -> anyhow::Result<()> {
+fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let command = arguments.command.unwrap_or(Command::Run { inherited: false });
     if let Command::Manual(manual) = command {
-        return Ok(manual.run(Arguments::command())?);
+        manual.run(Arguments::command())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = HelperSettings::try_from(inputs)?;
     match command {
-        Command::Run { inherited } => run(settings, inherited),
+        Command::Run { inherited } => run(settings, inherited)?,
+        Command::EndTrial { json } => return end_trial(settings, json),
         Command::Manual(_) | Command::CheckConfig => {
             println!("The root helper of {}/{} can be run so.", settings.branch, settings.machine.identity.name);
-            Ok(())
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn end_trial(settings: HelperSettings, json: bool) -> anyhow::Result<ExitCode> {
+    telemetry::init(&settings.machine.telemetry)?;
+    made_state(&settings.state_dir)?;
+    let hands = hands(&settings.machine);
+    let ended = Boots::new(setup(settings), hands).end_trial(SystemClock.now());
+    let ended =
+        ended.map_err(|reason| anyhow::anyhow!("the trial could not be ended ({}): {}", reason.code, reason.text))?;
+    if json {
+        println!("{}", serde_json::json!({ "outcome": ended, "restart": ended.restart(), "text": ended.sentence() }));
+    } else {
+        println!("{}", ended.sentence());
+    }
+    Ok(if ended.restart() { ExitCode::from(EXIT_RESTART) } else { ExitCode::SUCCESS })
+}
+
+fn made_state(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot create {}", folder.display()))
+}
+
+fn setup(settings: HelperSettings) -> Setup {
+    let machine = settings.machine;
+    Setup {
+        state: settings.state_dir,
+        // Beside the socket, in a folder of root's that no boot inherits: terminal-trial.service looks there.
+        confirmed: machine.helper_socket.with_file_name("confirmed"),
+        root: machine.trust_root,
+        branch: settings.branch,
+        terminal: machine.identity.name,
+        slots: machine.slots.roots(),
+        attempts: machine.limits.trial_attempts,
     }
 }
 
@@ -68,9 +128,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 fn run(settings: HelperSettings, inherited: bool) -> anyhow::Result<()> {
     telemetry::init(&settings.machine.telemetry)?;
     let agent = user_id(&settings.agent_user)?;
-    let state = &settings.state_dir;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.with_context(|| format!("cannot create {}", state.display()))?;
+    made_state(&settings.state_dir)?;
     let socket = match inherited {
         true => {
             handed_over().context("standard input is no listening socket: see StandardInput= in systemd.exec(5)")?
@@ -78,15 +136,8 @@ fn run(settings: HelperSettings, inherited: bool) -> anyhow::Result<()> {
         false => made_at(&settings.machine.helper_socket, agent)?,
     };
     socket.set_nonblocking(true).context("cannot use the socket")?;
-    let setup = Setup {
-        state: state.clone(),
-        root: settings.machine.trust_root.clone(),
-        branch: settings.branch,
-        terminal: settings.machine.identity.name.clone(),
-        slots: settings.machine.slots.roots(),
-        attempts: settings.machine.limits.trial_attempts,
-    };
-    let helper = Helper::open(setup, hands(&settings.machine))?;
+    let hands = hands(&settings.machine);
+    let helper = Helper::open(setup(settings), hands)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let socket = tokio::net::UnixListener::from_std(socket).context("cannot use the socket")?;

@@ -1,7 +1,7 @@
 //! The helper and the bootloader's state: every move that it makes, each checked against the slot that runs.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
 use bootslot::{BootError, BootState, EditError, Trial, running_slot};
@@ -10,7 +10,7 @@ use service_kit::durable;
 use service_kit::edge::chain;
 use wire::v1::reports::Reason;
 
-use super::Helper;
+use super::{Hands, Setup};
 
 /// The boot block is there and holds no state.
 pub const INVALID: &str = "boot-state-invalid";
@@ -23,11 +23,22 @@ fn unwritable(text: String) -> Reason {
     Reason::new("boot-state-unwritable", text)
 }
 
-fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
+pub(super) fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
     Reason::new("helper-storage", format!("{what}: {}; check the helper's state folder", chain(error)))
 }
 
-impl Helper {
+/// What moves the bootloader's state. It needs no trust store: a trial is ended even where that is lost.
+pub struct Boots {
+    pub(super) setup: Setup,
+    pub(super) hands: Hands,
+}
+
+impl Boots {
+    /// This machine's.
+    pub const fn new(setup: Setup, hands: Hands) -> Self {
+        Self { setup, hands }
+    }
+
     /// The slot that runs, by the kernel command line and nothing else.
     pub(super) fn running(&self) -> Result<Slot, Reason> {
         let line = self.hands.host.kernel_command_line();
@@ -45,6 +56,7 @@ impl Helper {
 
     /// Sets the trial of the slot that does not run.
     pub(super) fn start_trial(&self, running: Slot) -> Result<(), Reason> {
+        let _alone = self.alone()?;
         let adopted = self.look()?.adopt(running).map_err(changed)?;
         let trial = adopted.start_trial(running.other(), self.setup.attempts).map_err(changed)?;
         // Noted first: should the block be lost, what runs then is not taken for confirmed.
@@ -53,6 +65,7 @@ impl Helper {
     }
 
     pub(super) fn settle(&self) -> Result<(), Reason> {
+        let _alone = self.alone()?;
         let running = self.running()?;
         match self.hands.boot.read() {
             Ok(state) if state == BootState::settled(running) => {}
@@ -64,19 +77,23 @@ impl Helper {
             Err(BootError::Block { .. }) => self.replace_boot(&BootState::settled(running))?,
             Err(error) => return Err(Reason::new("boot-state-unreadable", chain(&error))),
         }
+        self.mark_confirmed(running);
         self.forget_trial()
     }
 
     pub(super) fn confirm(&self) -> Result<(), Reason> {
+        let _alone = self.alone()?;
         let (running, state) = (self.running()?, self.look()?);
         let confirmed = state.confirm(running).map_err(changed)?;
         if confirmed != state {
             self.write_boot(&confirmed)?;
         }
+        self.mark_confirmed(running);
         self.forget_trial()
     }
 
     pub(super) fn give_up(&self) -> Result<(), Reason> {
+        let _alone = self.alone()?;
         let running = self.running()?;
         let old = BootState::settled(running.other());
         match self.hands.boot.read() {
@@ -92,6 +109,7 @@ impl Helper {
     /// The slot that may be written: the other one, while nothing is on trial and this one is the default. So nothing
     /// changes between the moment when a slot was hashed and the one when it boots.
     pub(super) fn writable(&self) -> Result<Slot, Reason> {
+        let _alone = self.alone()?;
         let (running, state) = (self.running()?, self.look()?);
         if state != BootState::settled(running) {
             let text = format!(
@@ -104,8 +122,41 @@ impl Helper {
         Ok(running.other())
     }
 
+    /// Whether a restart would change what runs. Without that nobody needs one, and an agent that was taken over could keep
+    /// a machine from its work by nothing but restarts. A state that cannot be read is no reason to refuse.
+    pub(super) fn has_cause_to_restart(&self) -> Result<(), Reason> {
+        let (Ok(running), Ok(state)) = (self.running(), self.look()) else { return Ok(()) };
+        if state != BootState::settled(running) {
+            return Ok(());
+        }
+        let text = format!(
+            "slot {running} runs, is the default, and none is on trial: a restart would change nothing; activate a slot first"
+        );
+        Err(Reason::new("restart-without-cause", text))
+    }
+
+    /// The boot state is read, judged and written by one process at a time: `terminal-helper end-trial` must not end what
+    /// the helper confirms at that moment. Held until dropped.
+    pub(super) fn alone(&self) -> Result<File, Reason> {
+        // The folder itself: no room is needed for a lock on it.
+        let open = || -> io::Result<File> {
+            let folder = File::open(&self.setup.state)?;
+            folder.lock()?;
+            Ok(folder)
+        };
+        open().map_err(|e| storage("the boot state cannot be held", &e))
+    }
+
+    /// Tells the trial's timer that it has nothing to end. Without the mark it asks the boot state, so nothing fails here.
+    pub(super) fn mark_confirmed(&self, running: Slot) {
+        let path = &self.setup.confirmed;
+        if let Err(error) = File::create(path).and_then(|mut f| writeln!(f, "{running}")) {
+            tracing::warn!(path = %path.display(), %error, "that this boot is confirmed could not be marked");
+        }
+    }
+
     /// Read back, because a store that takes a write and does not keep it must not be believed.
-    fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
+    pub(super) fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
         match self.hands.boot.write(state).and_then(|()| self.hands.boot.read()) {
             Ok(kept) if kept == *state => Ok(()),
             Ok(kept) => Err(unwritable(format!("the boot state was written as {state:?} and reads as {kept:?}"))),
@@ -113,7 +164,7 @@ impl Helper {
         }
     }
 
-    fn replace_boot(&self, state: &BootState) -> Result<(), Reason> {
+    pub(super) fn replace_boot(&self, state: &BootState) -> Result<(), Reason> {
         tracing::warn!(?state, "the boot block is unusable: a fresh one is made");
         self.hands.boot.create(state).map_err(|e| unwritable(chain(&e)))
     }
@@ -124,7 +175,7 @@ impl Helper {
         self.setup.state.join("trial.json")
     }
 
-    fn noted_trial(&self) -> Result<Option<Slot>, Reason> {
+    pub(super) fn noted_trial(&self) -> Result<Option<Slot>, Reason> {
         let text = match fs::read(self.trial_note()) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),

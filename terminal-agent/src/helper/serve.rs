@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use wire::v1::reports::Reason;
 
 use super::Helper;
-use super::message::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of, parse};
+use super::message::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of};
 use crate::ports::Clock;
 
 /// How long a request may take to come, and an answer to be taken: both ends are on one machine.
@@ -63,7 +63,7 @@ async fn receive(stream: &mut UnixStream) -> Result<(Request, Vec<u8>), Reason> 
     };
     let head = exactly(stream, head).await?;
     let body = exactly(stream, body).await?;
-    Ok((parse(&head).map_err(|e| malformed(&e))?, body))
+    Ok((Request::read(&head).map_err(|e| malformed(&e.into()))?, body))
 }
 
 /// Takes as much memory as has come, not as much as was announced.

@@ -94,6 +94,7 @@ pub fn setup(world: &World, settings: &Settings, folder: &str) -> Setup {
         terminal: settings.identity.name.clone(),
         slots: settings.slots.roots(),
         attempts: settings.limits.trial_attempts,
+        confirmed: world.path("confirmed"),
     }
 }
 

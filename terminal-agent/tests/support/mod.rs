@@ -9,6 +9,7 @@
 pub mod fakes;
 pub mod package;
 pub mod release;
+pub mod scene;
 pub mod swarm;
 pub mod world;
 
