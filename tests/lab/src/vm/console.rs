@@ -11,27 +11,31 @@ use fleet_types::Slot;
 
 use crate::error::LabError;
 
-/// How GRUB says which slot it boots: one line a boot.
-const BOOTING: &str = "filial: booting slot ";
-/// What the rest of that line holds when the slot is on trial.
-const ON_TRIAL: &str = "trial";
+/// How the bootloader says which slot it takes, on trial or not; the slot follows.
+const TRYING: &str = "filial: trying slot ";
+const STARTING: &str = "filial: starting slot ";
+/// How it says that it could not load a slot: the slot stands between.
+const CANNOT: (&str, &str) = ("filial: slot ", " cannot be started");
 /// The most that is read at once, in bytes: some hundred boots.
 const MOST: u64 = 64 << 20;
 
-/// A boot, as the bootloader announced it.
+/// A boot, or an attempt at one, as the bootloader announced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmBoot {
     /// The slot.
     pub slot: Slot,
     /// Whether it is on trial.
     pub trial: bool,
+    /// Whether the slot could be loaded, as far as the bootloader got.
+    pub started: bool,
     /// Where in the console's file it says so.
     pub at: u64,
 }
 
 impl std::fmt::Display for VmBoot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "boots slot {} {}", self.slot, if self.trial { "on trial" } else { "by default" })
+        let how = if self.trial { "on trial" } else { "by default" };
+        write!(f, "{} slot {} {how}", if self.started { "boots" } else { "cannot boot" }, self.slot)
     }
 }
 
@@ -95,14 +99,20 @@ impl Text {
     /// The boots that it tells, in order.
     pub(crate) fn boots(&self) -> Vec<VmBoot> {
         let mut begin = 0;
-        let mut boots = Vec::new();
+        let mut boots: Vec<VmBoot> = Vec::new();
+        let slot = |said: &str| said.get(..1).and_then(|s| s.parse().ok());
         // The last piece is a line that is not ended yet, or nothing.
         for line in self.plain.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
             let text = String::from_utf8_lossy(line);
-            if let Some((_, said)) = text.split_once(BOOTING)
-                && let Some(Ok(slot)) = said.get(..1).map(str::parse)
+            for (words, trial) in [(TRYING, true), (STARTING, false)] {
+                let taken = text.split_once(words).and_then(|(_, said)| slot(said));
+                boots.extend(taken.map(|slot| VmBoot { slot, trial, started: true, at: self.at[begin] }));
+            }
+            if let Some((_, said)) = text.split_once(CANNOT.0)
+                && said.get(1..).is_some_and(|rest| rest.starts_with(CANNOT.1))
+                && let Some(last) = boots.last_mut().filter(|last| slot(said) == Some(last.slot))
             {
-                boots.push(VmBoot { slot, trial: said.contains(ON_TRIAL), at: self.at[begin] });
+                last.started = false;
             }
             begin += line.len();
         }
@@ -129,23 +139,24 @@ mod tests {
     use super::*;
 
     const SAID: &[u8] = b"\x1b[2J\x1b[01;01HBdsDxe: starting\r\n\x1b[0mfilial: trying slot B, 1 attempt left\r\n\
-        filial: booting slot B (trial)\r\n[    0.0] Linux\r\nfilial: booting slot A\r\nfilial: booting slot B (tri";
+        [    0.0] Linux\r\nfilial: trying slot B, 0 attempts left\r\nfilial: slot B cannot be started\r\n\
+        filial: starting slot A\r\n[    0.0] Linux\r\nfilial: starting slot B";
 
     #[test]
     fn boots_are_told_by_whole_lines_of_the_bootloader() {
         let boots = Text::of(SAID, 100).boots();
-        let told: Vec<_> = boots.iter().map(|b| (b.slot, b.trial)).collect();
-        assert_eq!(told, [(Slot::B, true), (Slot::A, false)]);
+        let told: Vec<_> = boots.iter().map(|b| (b.slot, b.trial, b.started)).collect();
+        assert_eq!(told, [(Slot::B, true, true), (Slot::B, true, false), (Slot::A, false, true)]);
         assert!(boots[0].at > 100 && boots[0].at < boots[1].at, "{boots:?}");
     }
 
     #[test]
     fn a_wait_goes_on_where_another_ended() {
-        let first = Text::of(SAID, 0).after("booting slot ").unwrap();
+        let first = Text::of(SAID, 0).after("trying slot ").unwrap();
         let rest = &SAID[usize::try_from(first).unwrap()..];
-        assert!(rest.starts_with(b"B (trial)"));
-        let second = Text::of(rest, first).after("booting slot ").unwrap();
-        assert!(SAID[usize::try_from(second).unwrap()..].starts_with(b"A\r\n"));
+        assert!(rest.starts_with(b"B, 1"));
+        let second = Text::of(rest, first).after("trying slot ").unwrap();
+        assert!(SAID[usize::try_from(second).unwrap()..].starts_with(b"B, 0"));
         assert_eq!(Text::of(SAID, 0).after("slot C"), None);
     }
 
@@ -153,6 +164,6 @@ mod tests {
     fn a_console_that_is_not_there_is_empty() {
         let text = Text::read(Path::new("no/such/console"), 0).unwrap();
         assert!(text.boots().is_empty() && text.after("x").is_none() && text.tail(5).is_empty());
-        assert_eq!(Text::of(SAID, 0).tail(1), "filial: booting slot B (tri");
+        assert_eq!(Text::of(SAID, 0).tail(1), "filial: starting slot B");
     }
 }

@@ -108,7 +108,7 @@ impl Vm {
 
     /// The slot that was booted last, and the version of the image in it.
     pub(crate) fn booted(&self) -> Result<Option<(Slot, Version)>, LabError> {
-        let Some(boot) = self.boots()?.pop() else { return Ok(None) };
+        let Some(boot) = self.boots()?.into_iter().rfind(|b| b.started) else { return Ok(None) };
         Ok(Some((boot.slot, disk::version(&self.disk(), boot.slot)?)))
     }
 

@@ -29,16 +29,13 @@ serial --unit=0
 terminal_output serial
 search --no-floppy --label FILIAL-ESP --set=root
 load_env -f ($root)/filial/grubenv
-set slot=$filial_default
-set how=
 if [ "$filial_trial_left" = 1 ]; then
-  set slot=$filial_trial
-  set how=" (trial)"
   set filial_trial_left=0
   save_env -f ($root)/filial/grubenv filial_trial_left
+  echo "filial: trying slot $filial_trial, 0 attempts left"
+  reboot
 fi
-echo "filial: booting slot $slot$how"
-if [ -n "$how" ]; then reboot; fi
+echo "filial: starting slot $filial_default"
 echo "no kernel here"
 sleep 100000
 "#;
