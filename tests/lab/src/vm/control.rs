@@ -14,7 +14,7 @@ use crate::part::Part;
 use crate::process::PartState;
 
 use super::console::{Text, VmBoot, tail};
-use super::{Vm, disk, qemu};
+use super::{Vm, disk, events, qemu};
 
 impl Lab {
     /// The terminals that are virtual machines.
@@ -103,6 +103,14 @@ impl Lab {
         self.vm(terminal)?;
         let what = format!("{terminal} to say {pattern:?} on its console");
         self.wait(&what, deadline, async || self.console_says(terminal, pattern, since)).await
+    }
+
+    /// What QEMU told of a virtual machine so far, oldest first, as QMP has it: `RESET`, `WATCHDOG`, `SHUTDOWN` …
+    ///
+    /// # Errors
+    /// There is no such virtual machine, or the events cannot be read.
+    pub fn vm_events(&self, terminal: &TerminalRef) -> Result<Vec<serde_json::Value>, LabError> {
+        events::read(&self.vm(terminal)?.events())
     }
 
     /// Every boot of a virtual machine so far, as its bootloader announced it, oldest first.

@@ -7,6 +7,7 @@
 mod console;
 mod control;
 mod disk;
+mod events;
 mod gpt;
 mod medium;
 mod options;
@@ -81,6 +82,11 @@ impl Vm {
 
     fn control_socket(&self) -> PathBuf {
         self.run.join("qmp.sock")
+    }
+
+    /// What QEMU told.
+    fn events(&self) -> PathBuf {
+        self.folder.join("events.jsonl")
     }
 
     fn next_write_log(&self) -> PathBuf {

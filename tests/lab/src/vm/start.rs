@@ -19,7 +19,7 @@ use crate::part::Part;
 use crate::report::name_of;
 use crate::sites::root_of;
 
-use super::{Vm, qemu};
+use super::{Vm, events, qemu};
 
 /// What a lab with virtual machines needs beyond what every lab does.
 pub(crate) const TOOLS: [&str; 4] = ["qemu-system-x86_64", "mcopy", "mkfs.vfat", "unsquashfs"];
@@ -68,6 +68,7 @@ impl Lab {
             })
             .await?;
             self.processes.start(&Part::machine(&vm.terminal), qemu::recipe(vm)?)?;
+            self.supervisors.push(tokio::spawn(events::keep(Arc::clone(vm))));
             if let Some(listener) = &self.options.listener {
                 self.supervisors.push(tokio::spawn(tell_boots(Arc::clone(vm), Arc::clone(listener))));
             }
