@@ -68,15 +68,8 @@ impl Text {
         let mut rest = (since..).zip(bytes.iter().copied());
         while let Some((at, byte)) = rest.next() {
             match byte {
-                0x1b => {
-                    // CSI: parameters, then a letter. Every other sequence is two bytes long.
-                    if rest.next().is_some_and(|(_, b)| b == b'[')
-                        && rest.by_ref().find(|(_, b)| (0x40..=0x7e).contains(b)).is_some_and(|(_, b)| b == b'H')
-                    {
-                        // The firmware goes to a line of the screen instead of ending one.
-                        text.push(b'\n', at);
-                    }
-                }
+                // The firmware goes to a line of the screen instead of ending one.
+                0x1b if is_move(rest.by_ref().map(|(_, b)| b)) => text.push(b'\n', at),
                 b'\n' | b'\t' | 0x20..=0x7e | 0x80.. => text.push(byte, at),
                 _ => {}
             }
@@ -125,6 +118,12 @@ impl Text {
         let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
+}
+
+/// Takes the rest of a control sequence away: one that begins with `[` goes on to a letter, every other is two bytes long.
+/// Whether it moves to a place of the screen (ECMA-48, CUP).
+fn is_move(mut rest: impl Iterator<Item = u8>) -> bool {
+    rest.next() == Some(b'[') && rest.find(|b| (0x40..=0x7e).contains(b)) == Some(b'H')
 }
 
 /// The end of a console, or why it cannot be read.
