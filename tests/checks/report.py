@@ -14,6 +14,9 @@ WAN_RATIO = 1.06
 
 
 def shortfalls(report):
+    """What a report lacks; that of the virtual machines within it is looked at in the same way."""
+    if report.get("vm"):
+        yield from shortfalls(report["vm"])
     if not report["terminals"] or not report["branches"]:
         yield "the report has no terminals or no branches"
     for t in report["terminals"]:
@@ -41,8 +44,9 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
     found = list(shortfalls(report))
-    ratios = ", ".join(f"{b['name']} {b['wan_ratio']}" for b in report["branches"])
-    print(f"report: {len(report['terminals'])} terminals, artifacts over the WAN: {ratios}; {len(found)} shortfalls")
+    reports = [r for r in (report, report.get("vm")) if r]
+    ratios = ", ".join(f"{b['name']} {b['wan_ratio']}" for r in reports for b in r["branches"])
+    print(f"report: {sum(len(r['terminals']) for r in reports)} terminals, artifacts over the WAN: {ratios}; {len(found)} shortfalls")
     for shortfall in found:
         print(f"  {shortfall}")
     return 1 if found else 0

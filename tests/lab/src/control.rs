@@ -22,6 +22,7 @@ parts                      every part and its state
 kill|end|start|restart P   a part: head-office, head-office:postgres, branch-1, branch-1:transmission,
 pause|resume P             branch-1:opentracker, branch-1/till-1 (its agent), branch-1/till-1:transmission …
 power-cycle T              pull a terminal's plug and plug it in again
+power-cut|power-on T       a virtual machine's plug, such as branch-1/vm-1's
 cut-wan|restore-wan B      a branch's WAN link; restored at the rate that the lab began with
 slow-wan B RATE            its rate, both ways, such as 500kbit
 lan-rate B RATE            the rate at which the branch server sends into its LAN
@@ -99,11 +100,15 @@ pub async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
     let branch = |text: &str| named::<BranchName>(text);
     match words[..] {
         ["parts"] => return Ok(lab.describe().await),
+        // For `lab console`, which is no fault.
+        ["console", terminal] => return lab.console_socket(&named(terminal)?).map(|path| path.display().to_string()),
         ["env", terminal] => return environment(lab, &named(terminal)?),
         [verb @ ("kill" | "end" | "start" | "restart" | "pause" | "resume"), part] => {
             part_order(lab, verb, &part.parse()?).await?;
         }
         ["power-cycle", terminal] => lab.power_cycle(&named(terminal)?).await?,
+        ["power-cut", terminal] => lab.power_cut(&named(terminal)?).await?,
+        ["power-on", terminal] => lab.power_on(&named(terminal)?)?,
         ["cut-wan", name] => lab.cut_wan(&branch(name)?)?,
         ["restore-wan", name] => lab.restore_wan(&branch(name)?)?,
         ["slow-wan", name, rate] => lab.set_wan_rate(&branch(name)?, named::<Rate>(rate)?)?,
@@ -136,7 +141,10 @@ async fn part_order(lab: &Lab, verb: &str, part: &Part) -> Result<(), LabError> 
 }
 
 fn environment(lab: &Lab, terminal: &TerminalRef) -> Result<String, LabError> {
-    let boots: Vec<String> = lab.boots(terminal)?.iter().map(ToString::to_string).collect();
+    let boots: Vec<String> = match lab.vms().contains(terminal) {
+        true => lab.vm_boots(terminal)?.iter().map(ToString::to_string).collect(),
+        false => lab.boots(terminal)?.iter().map(ToString::to_string).collect(),
+    };
     Ok(format!("{:?}\n{}", lab.read_env(terminal)?, boots.join("\n")))
 }
 

@@ -30,6 +30,12 @@ pub enum LabError {
         /// Where it was expected.
         path: PathBuf,
     },
+    /// A virtual machine's disk was not built.
+    #[error("{path} is missing, which a virtual machine starts with: build it first with `make image`")]
+    DiskMissing {
+        /// Where it was expected.
+        path: PathBuf,
+    },
     /// The options do not fit together.
     #[error("{0}")]
     Options(String),

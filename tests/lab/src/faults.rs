@@ -55,6 +55,9 @@ impl Lab {
     /// # Errors
     /// There is no such part, or it cannot be started.
     pub fn start_part(&self, part: &Part) -> Result<(), LabError> {
+        if let (Role::Machine, Place::Terminal(terminal)) = (part.role, &part.place) {
+            return self.power_on(terminal);
+        }
         self.processes.start_again(part)
     }
 
@@ -96,6 +99,10 @@ impl Lab {
     /// # Errors
     /// There is no such terminal, or it cannot be started.
     pub async fn power_cycle(&self, terminal: &TerminalRef) -> Result<(), LabError> {
+        if self.vms.contains_key(terminal) {
+            self.power_cut(terminal).await?;
+            return self.power_on(terminal);
+        }
         self.terminal(terminal)?.restart(&self.processes, false, self.options.listener.as_ref()).await
     }
 
@@ -137,8 +144,7 @@ impl Lab {
     /// # Errors
     /// There is no such terminal.
     pub fn cut_terminal(&self, terminal: &TerminalRef) -> Result<(), LabError> {
-        let t = self.terminal(terminal)?;
-        self.net.plug_terminal(t.branch, t.number, false)
+        self.plug_terminal(terminal, false)
     }
 
     /// Restores a terminal's link.
@@ -146,8 +152,15 @@ impl Lab {
     /// # Errors
     /// There is no such terminal.
     pub fn restore_terminal(&self, terminal: &TerminalRef) -> Result<(), LabError> {
+        self.plug_terminal(terminal, true)
+    }
+
+    fn plug_terminal(&self, terminal: &TerminalRef, plugged: bool) -> Result<(), LabError> {
+        if let Some(vm) = self.vms.get(terminal) {
+            return self.net.plug_vm(vm.branch, vm.number, plugged);
+        }
         let t = self.terminal(terminal)?;
-        self.net.plug_terminal(t.branch, t.number, true)
+        self.net.plug_terminal(t.branch, t.number, plugged)
     }
 
     /// The file system of a place's data, or of its database.

@@ -39,7 +39,13 @@ pub async fn build_debian_images(names: &[&str]) -> Result<Vec<PathBuf>, LabErro
 /// # Errors
 /// It is no squashfs, or has no version.
 pub fn image_version(image: &Path) -> Result<Version, LabError> {
-    let text = Tool::new("unsquashfs").arg("-cat").arg(image).arg("etc/os-release").run()?;
+    image_version_at(image, 0)
+}
+
+/// `IMAGE_VERSION` of an image that lies so many bytes within a file.
+pub(crate) fn image_version_at(image: &Path, offset: u64) -> Result<Version, LabError> {
+    let tool = Tool::new("unsquashfs").args(["-offset", &offset.to_string(), "-cat"]);
+    let text = tool.arg(image).arg("etc/os-release").run()?;
     let wrong = |why: String| LabError::Content { path: image.to_owned(), why };
     let value = text.lines().find_map(|l| l.strip_prefix("IMAGE_VERSION="));
     let value = value.ok_or_else(|| wrong("its os-release has no IMAGE_VERSION".into()))?.trim_matches('"');

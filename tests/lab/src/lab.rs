@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fleet_types::{BranchName, Slot, TerminalRef, Version};
+use fleet_types::{BranchName, ProductName, Slot, TerminalRef, Version};
 use tokio::task::JoinHandle;
 use trust::certificates::Identity as Who;
 
@@ -22,6 +22,7 @@ use crate::releases::Shipped;
 use crate::secrets;
 use crate::sites::Site;
 use crate::terminal::Terminal;
+use crate::vm::Vm;
 use crate::volumes;
 
 /// How long a part may take to end when it is asked to.
@@ -38,12 +39,16 @@ pub struct Lab {
     /// By number from 1: index 0 is branch 1.
     pub(crate) branches: Vec<(BranchName, Site)>,
     pub(crate) terminals: BTreeMap<TerminalRef, Arc<Terminal>>,
+    /// The terminals that are virtual machines; none of them is among `terminals`.
+    pub(crate) vms: BTreeMap<TerminalRef, Arc<Vm>>,
     pub(crate) api: Api,
-    pub(crate) shipped: Mutex<BTreeMap<Version, Shipped>>,
+    pub(crate) shipped: Mutex<BTreeMap<(ProductName, Version), Shipped>>,
     pub(crate) strangers: Mutex<usize>,
     pub(crate) supervisors: Vec<JoinHandle<()>>,
     /// Ends with this process, and cleans up if nobody else did.
     pub(crate) undertaker: Option<std::process::Child>,
+    /// It was stopped in order, which nobody does whose test failed.
+    pub(crate) well: bool,
     pub(crate) claim: Claim,
 }
 
@@ -66,7 +71,8 @@ impl Lab {
         // Our programs first, then what they stand on.
         let mut parts = self.processes.parts();
         parts.sort_by_key(|p| (p.role != Role::Program, p.role == Role::Postgres));
-        for role in [Role::Program, Role::Helper, Role::Transmission, Role::Opentracker, Role::Postgres] {
+        for role in [Role::Machine, Role::Program, Role::Helper, Role::Transmission, Role::Opentracker, Role::Postgres]
+        {
             let ends = parts.iter().filter(|p| p.role == role).map(|p| self.processes.end(p, PATIENCE));
             for ended in futures_util::future::join_all(ends).await {
                 ended?;
@@ -74,6 +80,7 @@ impl Lab {
         }
         let told = secrets::check(&self.folder);
         let left = self.leave();
+        self.well = told.is_ok();
         self.remove_bulk();
         told?;
         left
@@ -125,12 +132,12 @@ impl Lab {
         self.branches.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The terminals, by branch and name.
+    /// The terminals that are processes of this machine, by branch and name. [`Lab::vms`] are the others.
     pub fn terminals(&self) -> Vec<TerminalRef> {
         self.terminals.keys().cloned().collect()
     }
 
-    /// The terminals of one branch.
+    /// Those of one branch.
     pub fn terminals_of(&self, branch: &BranchName) -> Vec<TerminalRef> {
         self.terminals.keys().filter(|t| t.branch == *branch).cloned().collect()
     }
@@ -209,6 +216,11 @@ impl Lab {
         Ok(match place {
             Place::HeadOffice => self.head_office.namespace.clone(),
             Place::Branch(b) => self.site(b)?.namespace.clone(),
+            Place::Terminal(t) if self.vms.contains_key(t) => {
+                return Err(LabError::Options(format!(
+                    "{t} is a virtual machine: nothing of it runs in a namespace here"
+                )));
+            }
             Place::Terminal(t) => self.terminal(t)?.namespace.clone(),
         })
     }
@@ -226,6 +238,9 @@ impl Lab {
     /// # Errors
     /// There is no such terminal, or its block is not usable.
     pub fn read_env(&self, terminal: &TerminalRef) -> Result<BootEnv, LabError> {
+        if self.vms.contains_key(terminal) {
+            return self.vm_boot_env(terminal);
+        }
         self.terminal(terminal)?.machine.read_env()
     }
 
@@ -263,11 +278,14 @@ impl Lab {
         slot: Slot,
         length: u64,
     ) -> Result<fleet_types::Digest, LabError> {
+        if self.vms.contains_key(terminal) {
+            return self.vm_slot_sha256(terminal, slot, length).await;
+        }
         let machine = self.terminal(terminal)?.machine.clone();
         crate::exec::blocking("hash a slot", move || machine.slot_sha256(slot, length)).await
     }
 
-    /// Every attempt of a terminal's bootloader so far, oldest first.
+    /// Every attempt of a terminal's bootloader so far, oldest first; a virtual machine's are [`Lab::vm_boots`].
     ///
     /// # Errors
     /// There is no such terminal.
@@ -280,8 +298,16 @@ impl Lab {
     /// # Errors
     /// There is no such terminal, or nothing could be booted on it.
     pub fn running_slot(&self, terminal: &TerminalRef) -> Result<Slot, LabError> {
-        let running = self.boots(terminal)?.into_iter().rev().find(|b| b.version.is_ok()).map(|b| b.slot);
+        let running = self.booted(terminal)?.map(|(slot, _)| slot);
         running.ok_or_else(|| LabError::NotRunning(Part::agent(terminal)))
+    }
+
+    /// The slot that runs on a terminal of either kind, and the version of the image in it.
+    pub(crate) fn booted(&self, terminal: &TerminalRef) -> Result<Option<(Slot, Version)>, LabError> {
+        if let Some(vm) = self.vms.get(terminal) {
+            return vm.booted();
+        }
+        Ok(self.boots(terminal)?.into_iter().rev().find_map(|b| Some((b.slot, b.version.ok()?))))
     }
 
     pub(crate) fn site(&self, branch: &BranchName) -> Result<&Site, LabError> {
@@ -304,6 +330,10 @@ impl Lab {
                 let _ = std::fs::remove_file(machine.slot(slot));
             }
             let _ = std::fs::remove_dir_all(machine.downloads());
+        }
+        // A failed test may have to look at the disk of a real machine; the next lab of that name empties the folder.
+        for vm in self.vms.values().filter(|_| self.well) {
+            vm.remove_bulk();
         }
         for site in self.branches.iter().map(|(_, s)| s).chain([&self.head_office]) {
             let _ = std::fs::remove_dir_all(site.store());

@@ -2,7 +2,8 @@
 //!
 //! [`Lab::start`] lays out head office, a shaped WAN, branches and terminals in network namespaces of its own, and
 //! starts PostgreSQL, transmission-daemon, opentracker and our three programs in them, configured as a person would.
-//! Terminals have two slots in files and a bootloader that obeys the environment block and nothing else. Tests bring
+//! Terminals have two slots in files and a bootloader that obeys the environment block and nothing else; or they are
+//! virtual machines with real ones ([`LabOptions::vms`]). Tests bring
 //! releases out ([`Lab::publish`], [`Lab::assign_all`]), break things by name ([`Lab::kill`], [`Lab::cut_wan`] …), wait
 //! by condition ([`Lab::wait`], [`Lab::wait_terminals`]) and get a report that the lab checked itself ([`Lab::report`]).
 //!
@@ -42,6 +43,7 @@ mod start;
 mod stranger_peer;
 mod terminal;
 mod trust;
+mod vm;
 mod volumes;
 mod waiting;
 
@@ -57,7 +59,7 @@ pub use images::{SmallImage, build_debian_images, debian_image, image_version, s
 pub use impostor::Impostor;
 pub use lab::Lab;
 pub use machine::{Boot, BootEnv};
-pub use net::{Counters, MAX_BRANCHES, MAX_TERMINALS};
+pub use net::{Counters, MAX_BRANCHES, MAX_TERMINALS, MAX_VMS};
 pub use options::{Engine, ExtraConfig, Happening, LabOptions, Listener};
 pub use part::{Part, Place, Role};
 pub use phases::{Held, Journaled, Recorded};
@@ -67,4 +69,5 @@ pub use releases::{ReleaseSpec, Shipped};
 pub use report::{BranchFigures, Report, Run, Seconds, TerminalFigures, Transition};
 pub use rollout::Glimpse;
 pub use stranger_peer::StrangerPeer;
+pub use vm::{VmBoot, VmOptions};
 pub use volumes::DiskSizes;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -138,9 +138,7 @@ impl Machine {
 
     /// The environment block as it was written, through grub-editenv.
     pub(crate) fn read_env(&self) -> Result<BootEnv, LabError> {
-        let path = self.env_block();
-        let text = Tool::new("grub-editenv").arg(&path).arg("list").run()?;
-        parse_env(&text).map_err(|why| LabError::Content { path, why })
+        read_block(&self.env_block())
     }
 
     /// What the bootloader does when the machine comes up: attempts until a system starts or none is left.
@@ -207,9 +205,21 @@ impl Machine {
     }
 }
 
+/// An environment block as grub-editenv reads it.
+pub(crate) fn read_block(path: &Path) -> Result<BootEnv, LabError> {
+    let text = Tool::new("grub-editenv").arg(path).arg("list").run()?;
+    parse_env(&text).map_err(|why| LabError::Content { path: path.to_owned(), why })
+}
+
 /// SHA-256 of the first `length` bytes of a file.
 pub(crate) fn sha256_of(path: &Path, length: u64) -> Result<Digest, LabError> {
-    let file = File::open(path).map_err(LabError::file("open", path))?;
+    sha256_at(path, 0, length)
+}
+
+/// SHA-256 of `length` bytes of a file from `offset` on.
+pub(crate) fn sha256_at(path: &Path, offset: u64, length: u64) -> Result<Digest, LabError> {
+    let mut file = File::open(path).map_err(LabError::file("open", path))?;
+    file.seek(SeekFrom::Start(offset)).map_err(LabError::file("read", path))?;
     let mut limited = file.take(length);
     let (mut hasher, mut buffer, mut seen) = (Sha256::new(), vec![0; 1 << 20], 0);
     loop {

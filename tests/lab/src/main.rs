@@ -1,5 +1,6 @@
 //! `lab`: the whole stack on this machine. See the crate's documentation for what it does and how it ends.
 
+mod console;
 mod demo;
 mod soak;
 
@@ -31,6 +32,14 @@ enum Command {
         #[arg(required = true)]
         order: Vec<String>,
     },
+    /// Type at the console of a running demo's virtual machine.
+    Console {
+        /// Name of its run folder under target/lab.
+        #[arg(long, default_value = "demo")]
+        name: String,
+        /// Which, such as branch-1/vm-1.
+        terminal: String,
+    },
     /// List the labs of this machine.
     List,
     /// Remove what labs left that ended badly; running ones are not touched.
@@ -53,6 +62,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Soak(arguments) => soak::run(arguments),
         Command::Fault { name, order } => fault(&name, &order),
+        Command::Console { name, terminal } => console::attach(&folder_of(&name), &terminal),
         Command::List => list(),
         Command::Clean => lab::clean().map_err(Into::into),
         Command::FalseTracker { listen, lie } => lab::tell_lies(listen, lie).map_err(Into::into),
@@ -75,8 +85,12 @@ fn list() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn folder_of(name: &str) -> std::path::PathBuf {
+    lab::source_root().join("target/lab").join(name)
+}
+
 fn fault(name: &str, order: &[String]) -> anyhow::Result<()> {
-    let answer = lab::order(&lab::source_root().join("target/lab").join(name), order)?;
+    let answer = lab::order(&folder_of(name), order)?;
     println!("{answer}");
     Ok(())
 }

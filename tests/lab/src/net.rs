@@ -4,6 +4,7 @@
 //! host ── 198.18.LAB.0/24, a veth each ──▶ head office, branches (for people and the lab itself)
 //! head office 10.77.0.1 ── WAN bridge ══ tbf both ways ══ branch B 10.77.0.(10+B)
 //! branch B 10.78.B.1 on its LAN bridge ── terminal T 10.78.B.(10+T): one link, no default route, no forwarding
+//!                                      ── virtual machine V 10.78.B.(170+V) by a tap in the branch's namespace
 //! ```
 
 use std::net::Ipv4Addr;
@@ -17,6 +18,8 @@ use crate::rate::Rate;
 pub const MAX_BRANCHES: usize = 62;
 /// Most terminals in a branch.
 pub const MAX_TERMINALS: usize = 150;
+/// Most terminals in a branch that are virtual machines.
+pub const MAX_VMS: usize = 20;
 
 /// Bytes that passed a branch's interfaces since the lab began, as the kernel counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,6 +111,20 @@ impl Net {
         Ipv4Addr::new(10, 78, octet(branch), octet(200 + number))
     }
 
+    pub(crate) fn vm_address(branch: usize, number: usize) -> Ipv4Addr {
+        Ipv4Addr::new(10, 78, octet(branch), octet(170 + number))
+    }
+
+    /// A virtual machine's hardware address, from the range that QEMU's makers set apart.
+    pub(crate) fn vm_hardware_address(&self, branch: usize, number: usize) -> String {
+        format!("52:54:00:{:02x}:{:02x}:{:02x}", self.lab, octet(branch), octet(number))
+    }
+
+    /// A virtual machine's port on its branch's LAN bridge.
+    pub(crate) fn vm_port(number: usize) -> String {
+        format!("v{number}")
+    }
+
     /// Where the host finds head office (node 0) or a branch (its number). A lab has 256 addresses of the range
     /// that RFC 2544 sets apart for tests, a link has four.
     pub(crate) fn management_address(&self, node: usize) -> Ipv4Addr {
@@ -190,6 +207,14 @@ impl Net {
         Self::cable(&name, "eth0", &address, &self.branch(branch), &format!("t{terminal}"), "lan0")
     }
 
+    /// A tap on a branch's LAN, for a virtual machine that runs in the branch's namespace. It goes with the namespace.
+    pub(crate) fn build_vm(&self, branch: usize, number: usize) -> Result<(), LabError> {
+        let _open = self.open()?;
+        let (name, port) = (self.branch(branch), Self::vm_port(number));
+        ip(&format!("-n {name} tuntap add dev {port} mode tap"))?;
+        ip(&format!("-n {name} link set {port} master lan0 up"))
+    }
+
     /// Somebody else on a branch's LAN.
     pub(crate) fn build_stranger(&self, branch: usize, number: usize) -> Result<(), LabError> {
         let _open = self.open()?;
@@ -218,6 +243,11 @@ impl Net {
     /// Pulls or plugs a terminal's cable.
     pub(crate) fn plug_terminal(&self, branch: usize, terminal: usize, plugged: bool) -> Result<(), LabError> {
         plug(&self.branch(branch), &format!("t{terminal}"), plugged)
+    }
+
+    /// Pulls or plugs a virtual machine's cable. The guest sees no difference: the tap is down, not its own link.
+    pub(crate) fn plug_vm(&self, branch: usize, number: usize, plugged: bool) -> Result<(), LabError> {
+        plug(&self.branch(branch), &Self::vm_port(number), plugged)
     }
 
     /// The byte counters of a branch's interfaces.

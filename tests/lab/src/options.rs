@@ -10,6 +10,7 @@ use crate::error::LabError;
 use crate::images::source_root;
 use crate::net::{MAX_BRANCHES, MAX_TERMINALS};
 use crate::rate::Rate;
+use crate::vm::VmOptions;
 use crate::volumes::DiskSizes;
 
 /// Which BitTorrent engine the programs use.
@@ -89,6 +90,10 @@ pub struct LabOptions {
     pub product: ProductName,
     /// Further products that have releases.
     pub more_products: Vec<ProductName>,
+    /// How many terminals of the first branch are virtual machines, beside the others: `vm-1`, `vm-2` …
+    pub vms: usize,
+    /// What those are like.
+    pub vm: VmOptions,
     /// Laid over the programs' configuration.
     pub extra: ExtraConfig,
     /// Where the programs are; beside the lab's own executable if not said.
@@ -135,6 +140,8 @@ impl LabOptions {
             model: "kiosk-x86-64".parse().map_err(named)?,
             product: "kiosk".parse().map_err(named)?,
             more_products: vec!["tools".parse().map_err(named)?],
+            vms: 0,
+            vm: VmOptions::new()?,
             extra: ExtraConfig::default(),
             programs: None,
             disks: None,
@@ -174,7 +181,7 @@ impl LabOptions {
         if !self.image.exists() {
             return Err(LabError::ImageMissing { path: self.image.clone() });
         }
-        Ok(())
+        crate::vm::check(self)
     }
 
     pub(crate) fn tell(&self, happening: Happening) {

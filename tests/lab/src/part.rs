@@ -29,6 +29,8 @@ pub enum Role {
     Opentracker,
     /// A terminal's root helper.
     Helper,
+    /// QEMU: a whole terminal, with everything that runs on it.
+    Machine,
     /// Our own program: head-office, branch-server or terminal-agent, by the place.
     Program,
 }
@@ -77,6 +79,11 @@ impl Part {
         Place::Terminal(terminal.clone()).part(Role::Helper)
     }
 
+    /// The virtual machine that is a terminal.
+    pub fn machine(terminal: &TerminalRef) -> Self {
+        Place::Terminal(terminal.clone()).part(Role::Machine)
+    }
+
     /// A terminal's transmission-daemon.
     pub fn terminal_transmission(terminal: &TerminalRef) -> Self {
         Place::Terminal(terminal.clone()).part(Role::Transmission)
@@ -94,6 +101,7 @@ impl Part {
             (Role::Transmission, _) => "transmission-daemon",
             (Role::Opentracker, _) => "opentracker",
             (Role::Helper, _) => "terminal-helper",
+            (Role::Machine, _) => "qemu-system-x86_64",
             (Role::Program, Place::HeadOffice) => "head-office",
             (Role::Program, Place::Branch(_)) => "branch-server",
             (Role::Program, Place::Terminal(_)) => "terminal-agent",
@@ -129,6 +137,7 @@ impl fmt::Display for Part {
             Role::Transmission => "transmission",
             Role::Opentracker => "opentracker",
             Role::Helper => "helper",
+            Role::Machine => "machine",
         };
         f.pad(&format!("{}:{role}", self.place))
     }
@@ -160,6 +169,7 @@ impl FromStr for Part {
             Some("transmission") => Role::Transmission,
             Some("opentracker") => Role::Opentracker,
             Some("helper") => Role::Helper,
+            Some("machine") => Role::Machine,
             Some(_) => return Err(unknown()),
         };
         Ok(Self { place, role })
@@ -172,7 +182,14 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["head-office", "head-office:postgres", "branch-1:opentracker", "branch-1/till-2:helper", "b/t"] {
+        for name in [
+            "head-office",
+            "head-office:postgres",
+            "branch-1:opentracker",
+            "branch-1/till-2:helper",
+            "b/t:machine",
+            "b/t",
+        ] {
             assert_eq!(name.parse::<Part>().unwrap().to_string(), name);
         }
         for name in ["", "head-office:agent", "b/t/x", ":postgres"] {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use fleet_types::{BranchName, Digest, Version};
+use fleet_types::{BranchName, Digest, ProductName, Version};
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::v1::releases::Release;
 
@@ -17,6 +17,8 @@ use crate::process::write;
 /// What goes into a release.
 #[derive(Debug, Clone)]
 pub struct ReleaseSpec {
+    /// The product that it is a version of; the lab's own if not said.
+    pub product: Option<ProductName>,
     /// Its version.
     pub version: Version,
     /// The slot image.
@@ -25,7 +27,7 @@ pub struct ReleaseSpec {
     pub notes: String,
     /// What must be installed before, as a version requirement.
     pub requires: Option<String>,
-    /// The hardware models it is for; the lab's own if empty.
+    /// The hardware models it is for; those that the lab has of its product if empty.
     pub compatible: Vec<String>,
 }
 
@@ -37,7 +39,13 @@ impl ReleaseSpec {
     pub fn new(version: &str, image: impl Into<PathBuf>) -> Result<Self, LabError> {
         let version = version.parse().map_err(|e| LabError::Options(format!("{version:?}: {e}")))?;
         let notes = format!("Version {version}, brought out by the lab");
-        Ok(Self { version, image: image.into(), notes, requires: None, compatible: Vec::new() })
+        Ok(Self { product: None, version, image: image.into(), notes, requires: None, compatible: Vec::new() })
+    }
+
+    /// As a release of this product.
+    #[must_use]
+    pub fn of(self, product: &ProductName) -> Self {
+        Self { product: Some(product.clone()), ..self }
     }
 }
 
@@ -56,19 +64,48 @@ impl Lab {
     /// # Errors
     /// The image cannot be read.
     pub async fn remember(&self, version: &Version, image: &Path) -> Result<Shipped, LabError> {
+        self.remember_of(&self.options.product, version, image).await
+    }
+
+    /// The same for a product.
+    pub(crate) async fn remember_of(
+        &self,
+        product: &ProductName,
+        version: &Version,
+        image: &Path,
+    ) -> Result<Shipped, LabError> {
         let path = image.to_owned();
         let shipped = blocking("hash an image", move || {
             let length = path.metadata().map_err(LabError::file("look at", &path))?.len();
             Ok(Shipped { sha256: sha256_of(&path, length)?, length })
         })
         .await?;
-        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), shipped);
+        let key = (product.clone(), version.clone());
+        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).insert(key, shipped);
         Ok(shipped)
     }
 
     /// What the lab knows of a version's image.
     pub fn shipped(&self, version: &Version) -> Option<Shipped> {
-        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).get(version).copied()
+        self.shipped_of(&self.options.product, version)
+    }
+
+    /// What the lab knows of the image of a product's version.
+    pub fn shipped_of(&self, product: &ProductName, version: &Version) -> Option<Shipped> {
+        let key = (product.clone(), version.clone());
+        self.shipped.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
+    /// The product of a release.
+    pub(crate) fn product_of<'a>(&'a self, spec: &'a ReleaseSpec) -> &'a ProductName {
+        spec.product.as_ref().unwrap_or(&self.options.product)
+    }
+
+    /// The hardware models of the lab that run a product.
+    fn models_of(&self, product: &ProductName) -> Vec<String> {
+        let vms = (!self.vms.is_empty()).then_some((&self.options.vm.product, &self.options.vm.model));
+        let kinds = [Some((&self.options.product, &self.options.model)), vms];
+        kinds.into_iter().flatten().filter(|(p, _)| *p == product).map(|(_, model)| model.to_string()).collect()
     }
 
     /// Runs `filial` as an administrator of head office; returns what it printed.
@@ -114,7 +151,14 @@ impl Lab {
     /// # Errors
     /// The image cannot be read, or packing failed.
     pub async fn pack(&self, spec: &ReleaseSpec) -> Result<PathBuf, LabError> {
-        let folder = self.folder.join("releases").join(spec.version.to_string());
+        let product = self.product_of(spec);
+        // Another product's may have the same version.
+        let name = if *product == self.options.product {
+            spec.version.to_string()
+        } else {
+            format!("{product}-{}", spec.version)
+        };
+        let folder = self.folder.join("releases").join(&name);
         let payloads = folder.join("payloads");
         std::fs::create_dir_all(&payloads).map_err(LabError::file("create", &payloads))?;
         let image = payloads.join("rootfs.img");
@@ -122,18 +166,17 @@ impl Lab {
             std::fs::remove_file(&image).map_err(LabError::file("remove", &image))?;
         }
         std::fs::copy(&spec.image, &image).map_err(LabError::file("copy the image to", &image))?;
-        let compatible =
-            if spec.compatible.is_empty() { vec![self.options.model.to_string()] } else { spec.compatible.clone() };
+        let compatible = if spec.compatible.is_empty() { self.models_of(product) } else { spec.compatible.clone() };
         let requires = spec.requires.as_ref().map(|r| format!("requires = {r:?}\n")).unwrap_or_default();
         let manifest = format!(
             "format = 1\nproduct = {:?}\nversion = \"{}\"\nmin_agent = \"0.1.0\"\n{requires}notes = {:?}\n\n[[payload]]\nname = \"rootfs\"\n\
              kind = \"slot-image\"\ncompatible = {compatible:?}\nfile = \"payloads/rootfs.img\"\n",
-            self.options.product.as_str(),
+            product.as_str(),
             spec.version,
             spec.notes,
         );
         write(&folder.join("release.toml"), manifest)?;
-        let archive = self.folder.join("releases").join(format!("{}.upd", spec.version));
+        let archive = self.folder.join("releases").join(format!("{name}.upd"));
         let tool = Tool::new(self.options.program_named("filial")?).args(["release", "pack"]).arg(&folder);
         tool.arg("--out").arg(&archive).run_async().await?;
         Ok(archive)
@@ -145,7 +188,7 @@ impl Lab {
     /// Packing or uploading failed.
     pub async fn pack_and_upload(&self, spec: &ReleaseSpec) -> Result<(), LabError> {
         let archive = self.pack(spec).await?;
-        self.remember(&spec.version, &spec.image).await?;
+        self.remember_of(self.product_of(spec), &spec.version, &spec.image).await?;
         self.filial([Path::new("release"), Path::new("upload"), &archive]).await.map(drop)
     }
 
@@ -162,7 +205,7 @@ impl Lab {
     /// # Errors
     /// It was rejected (with the checklist), or the deadline passed.
     pub async fn wait_published(&self, version: &Version, deadline: Duration) -> Result<Release, LabError> {
-        self.follow_publishing(version, deadline, &mut |_| ()).await
+        self.follow_publishing(&self.options.product, version, deadline, &mut |_| ()).await
     }
 
     /// It will not be published by itself any more.
@@ -177,7 +220,7 @@ impl Lab {
     /// As [`Lab::pack_and_upload`] and [`Lab::wait_published`].
     pub async fn publish(&self, spec: &ReleaseSpec, deadline: Duration) -> Result<Release, LabError> {
         self.pack_and_upload(spec).await?;
-        self.wait_published(&spec.version, deadline).await
+        self.follow_publishing(self.product_of(spec), &spec.version, deadline, &mut |_| ()).await
     }
 
     /// Assigns a version to a branch.
@@ -185,7 +228,20 @@ impl Lab {
     /// # Errors
     /// Head office refuses.
     pub async fn assign(&self, branch: &BranchName, version: &Version) -> Result<PlanIssued, LabError> {
-        let product = self.options.product.clone();
+        self.assign_of(&self.options.product, branch, version).await
+    }
+
+    /// Assigns a product's version to a branch.
+    ///
+    /// # Errors
+    /// Head office refuses.
+    pub async fn assign_of(
+        &self,
+        product: &ProductName,
+        branch: &BranchName,
+        version: &Version,
+    ) -> Result<PlanIssued, LabError> {
+        let product = product.clone();
         self.api.assign(&Assign { branch: branch.clone(), product, version: version.clone(), downgrade: false }).await
     }
 

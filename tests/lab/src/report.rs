@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, Digest, Slot, TerminalRef, UpdateState, Version};
+use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalRef, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 use wire::v1::fleet::Terminal;
 
@@ -30,6 +30,9 @@ pub struct Report {
     pub terminals: Vec<TerminalFigures>,
     /// Every move of every terminal, in order of time.
     pub transitions: Vec<Transition>,
+    /// The report of the virtual machines' own release, if they had one after this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<Box<Report>>,
 }
 
 /// How long things took, in seconds; 0 for what did not happen.
@@ -103,7 +106,10 @@ pub struct Transition {
 /// A release on its way: what was before it, and when its steps were done.
 #[derive(Debug, Clone)]
 pub struct Run {
+    product: ProductName,
     version: Version,
+    /// The terminals of its product.
+    members: Vec<TerminalRef>,
     begun: Instant,
     assigned: Option<Instant>,
     before: BTreeMap<TerminalRef, (Slot, Version)>,
@@ -112,6 +118,21 @@ pub struct Run {
 }
 
 impl Run {
+    /// Its product.
+    pub fn product(&self) -> &ProductName {
+        &self.product
+    }
+
+    /// The terminals that run its product.
+    pub fn members(&self) -> &[TerminalRef] {
+        &self.members
+    }
+
+    /// Whether a terminal runs its product.
+    pub fn concerns(&self, told: &Terminal) -> bool {
+        self.members.contains(&name_of(told))
+    }
+
     /// Its version.
     pub fn version(&self) -> &Version {
         &self.version
@@ -163,14 +184,24 @@ impl Lab {
     /// # Errors
     /// Head office or a counter cannot be read.
     pub async fn begin(&self, version: &Version) -> Result<Run, LabError> {
+        self.begin_of(&self.options.product, version).await
+    }
+
+    /// The same for a release of a product.
+    ///
+    /// # Errors
+    /// As [`Lab::begin`].
+    pub async fn begin_of(&self, product: &ProductName, version: &Version) -> Result<Run, LabError> {
         let mut before = BTreeMap::new();
-        for name in self.terminals.keys() {
-            let last = self.boots(name)?.into_iter().rev().find_map(|b| Some((b.slot, b.version.ok()?)));
-            before.extend(last.map(|l| (name.clone(), l)));
+        let members = self.members(product);
+        for name in &members {
+            before.extend(self.booted(name)?.map(|last| (name.clone(), last)));
         }
         let counters = self.branches().into_iter().map(|b| Ok((b.clone(), self.counters(&b)?)));
         Ok(Run {
+            product: product.clone(),
             version: version.clone(),
+            members,
             begun: Instant::now(),
             assigned: None,
             before,
@@ -179,14 +210,29 @@ impl Lab {
         })
     }
 
+    /// The terminals that run a product.
+    pub(crate) fn members(&self, product: &ProductName) -> Vec<TerminalRef> {
+        let own = self.terminals.keys().filter(|_| *product == self.options.product);
+        own.chain(self.vms.keys().filter(|_| *product == self.options.vm.product)).cloned().collect()
+    }
+
+    /// The branches that a product is for: every one, or where the virtual machines are.
+    pub(crate) fn branches_of(&self, product: &ProductName) -> Vec<BranchName> {
+        let mut branches = self.branches();
+        if *product != self.options.product {
+            branches.retain(|b| self.vms.keys().any(|t| t.branch == *b));
+        }
+        branches
+    }
+
     /// The report of a run. The lab reads slots and environment blocks itself.
     ///
     /// # Errors
     /// Something cannot be read, or is not as the API says ([`LabError::Differs`], with every difference).
     pub async fn report(&self, run: &Run) -> Result<Report, LabError> {
         let unknown = || LabError::Options(format!("the lab did not bring out version {}", run.version));
-        let shipped = self.shipped(&run.version).ok_or_else(unknown)?;
-        let release = self.release(&run.version).await?.ok_or_else(unknown)?;
+        let shipped = self.shipped_of(&run.product, &run.version).ok_or_else(unknown)?;
+        let release = self.api.release(&run.product, &run.version).await?.ok_or_else(unknown)?;
         let payload = release.payloads.first().ok_or_else(unknown)?;
         let artifact_bytes = payload.artifact.as_ref().map_or(0, |a| a.length);
         let mut differences = Vec::new();
@@ -195,17 +241,16 @@ impl Lab {
         }
         let mut terminals = Vec::new();
         let mut transitions = Vec::new();
-        for terminal in self.api.terminals().await? {
+        let mut told = self.api.terminals().await?;
+        told.retain(|t| run.members.contains(&name_of(t)));
+        for terminal in told {
             terminals.push(self.terminal_figures(run, &terminal, &mut differences).await?);
             transitions.extend(moves(&terminal));
         }
         transitions.sort_by(|a, b| (a.at, &a.terminal).cmp(&(b.at, &b.terminal)));
-        if terminals.len() != self.terminals.len() {
-            differences.push(format!(
-                "head office knows {} terminals, there are {}",
-                terminals.len(),
-                self.terminals.len()
-            ));
+        if terminals.len() != run.members.len() {
+            let (known, there) = (terminals.len(), run.members.len());
+            differences.push(format!("head office knows {known} terminals, there are {there}"));
         }
         if !differences.is_empty() {
             return Err(LabError::Differs(differences));
@@ -218,6 +263,7 @@ impl Lab {
             branches: self.branch_figures(run, artifact_bytes)?,
             terminals,
             transitions,
+            vm: None,
         })
     }
 
@@ -240,7 +286,7 @@ impl Lab {
                 lan_tx_ratio: ratio(lan_tx_bytes, artifact_bytes),
             })
         };
-        self.branches().into_iter().map(figures).collect()
+        self.branches_of(&run.product).into_iter().map(figures).collect()
     }
 
     /// A terminal as the lab finds it; what the API says otherwise is added to `differences`.
@@ -250,10 +296,9 @@ impl Lab {
         told: &Terminal,
         differences: &mut Vec<String>,
     ) -> Result<TerminalFigures, LabError> {
-        let name = TerminalRef { branch: told.branch.clone(), terminal: told.name.clone() };
+        let name = name_of(told);
         let env = self.read_env(&name)?;
-        let booted = self.boots(&name)?.into_iter().rev().find_map(|b| Some((b.slot, b.version.ok()?)));
-        let (slot, version) = booted.ok_or_else(|| LabError::NotRunning(crate::Part::agent(&name)))?;
+        let (slot, version) = self.booted(&name)?.ok_or_else(|| LabError::NotRunning(crate::Part::agent(&name)))?;
         let update = told.update.as_ref();
         let state = update.map(|u| u.state);
         let mut differ = |what: String| differences.push(format!("{name}: {what}"));
@@ -267,7 +312,7 @@ impl Lab {
         if settled && (env.default != slot || env.trial.is_some()) {
             differ(format!("the update is over, but the environment block says {env:?} and slot {slot} runs"));
         }
-        let shipped = self.shipped(&version);
+        let shipped = self.shipped_of(&run.product, &version);
         let shipped =
             shipped.ok_or_else(|| LabError::Options(format!("{name} runs {version}, which is not the lab's")))?;
         let slot_sha256 = self.slot_sha256(&name, slot, shipped.length).await?;
@@ -292,6 +337,11 @@ impl Lab {
             reason,
         })
     }
+}
+
+/// A terminal's full name.
+pub(crate) fn name_of(told: &Terminal) -> TerminalRef {
+    TerminalRef { branch: told.branch.clone(), terminal: told.name.clone() }
 }
 
 fn moves(terminal: &Terminal) -> Vec<Transition> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_types::{ReleaseState, UpdateState, Version};
+use fleet_types::{ProductName, ReleaseState, UpdateState, Version};
 use wire::v1::fleet::Branch;
 use wire::v1::releases::Release;
 use wire::v1::status::Status;
@@ -34,7 +34,7 @@ pub enum Glimpse<'a> {
 }
 
 impl Lab {
-    /// Brings a release out to every branch, and waits until every terminal is confirmed on it; `look` sees every step.
+    /// Brings a release out to every branch, and waits until every terminal of its product is confirmed on it; `look` sees every step.
     ///
     /// # Errors
     /// The release is rejected, a terminal's update ends otherwise, a part ends, or `deadline` passes (it counts for
@@ -45,30 +45,34 @@ impl Lab {
         deadline: Duration,
         mut look: impl FnMut(Glimpse<'_>),
     ) -> Result<Run, LabError> {
-        let mut run = self.begin(&spec.version).await?;
+        let product = self.product_of(spec).clone();
+        let mut run = self.begin_of(&product, &spec.version).await?;
         let archive = self.pack(spec).await?;
-        self.remember(&spec.version, &spec.image).await?;
+        self.remember_of(&product, &spec.version, &spec.image).await?;
         look(Glimpse::Packed);
         let upload = self.filial([std::path::Path::new("release"), std::path::Path::new("upload"), &archive]);
         upload.await?;
-        let release = self.follow_publishing(&spec.version, deadline, &mut look).await?;
+        let release = self.follow_publishing(&product, &spec.version, deadline, &mut look).await?;
         run.published();
         let artifact_bytes = release.payloads.iter().filter_map(|p| Some(p.artifact.as_ref()?.length)).sum();
         run.assigned();
-        self.assign_all(&spec.version).await?;
+        for branch in self.branches_of(&product) {
+            self.assign_of(&product, &branch, &spec.version).await?;
+        }
         self.follow_terminals(&mut run, deadline, artifact_bytes, &mut look).await?;
         Ok(run)
     }
 
     pub(crate) async fn follow_publishing(
         &self,
+        product: &ProductName,
         version: &Version,
         deadline: Duration,
         look: &mut impl FnMut(Glimpse<'_>),
     ) -> Result<Release, LabError> {
         let what = format!("release {version} to be published");
         self.wait(&what, deadline, async || {
-            let Some(release) = self.release(version).await? else { return Ok(None) };
+            let Some(release) = self.api.release(product, version).await? else { return Ok(None) };
             look(Glimpse::Publishing(&release));
             match release.state {
                 ReleaseState::Published => Ok(Some(release)),
@@ -89,17 +93,20 @@ impl Lab {
         look: &mut impl FnMut(Glimpse<'_>),
     ) -> Result<(), LabError> {
         let version = run.version().clone();
+        let product = run.product().clone();
+        let (branches, members) = (self.branches_of(run.product()), run.members().len());
         let what = format!("every terminal to be confirmed on {version}");
         self.wait(&what, deadline, async || {
             let status = self.api.status().await?;
-            let has_all = |b: &Branch| b.artifacts.iter().any(|a| a.version == version && a.complete);
-            if status.branches.iter().all(has_all) {
+            let has_all =
+                |b: &Branch| b.artifacts.iter().any(|a| a.product == product && a.version == version && a.complete);
+            if status.branches.iter().filter(|b| branches.contains(&b.name)).all(has_all) {
                 run.branches_complete();
             }
-            let ours = |u: &&wire::v1::fleet::TerminalUpdate| u.version == version;
+            let ours = |u: &&wire::v1::fleet::TerminalUpdate| u.product == product && u.version == version;
             let of = |t: &wire::v1::fleet::Terminal| t.update.as_ref().filter(ours).map(|u| u.state);
             let confirmed = status.terminals.iter().filter(|t| of(t) == Some(UpdateState::Confirmed)).count();
-            if confirmed == self.terminals.len() {
+            if confirmed == members {
                 run.all_confirmed();
             }
             let figures = self.branch_figures(run, artifact_bytes)?;
@@ -111,7 +118,7 @@ impl Lab {
                 let (why, state) = (terminal_line(terminal), self.describe().await);
                 return Err(LabError::Hopeless { what: what.clone(), why, state });
             }
-            Ok((confirmed == self.terminals.len()).then_some(()))
+            Ok((confirmed == members).then_some(()))
         })
         .await
     }

@@ -21,8 +21,10 @@ use crate::options::{Happening, LabOptions};
 use crate::part::{Part, Place, Role};
 use crate::postgres::{Cluster, Postgres};
 use crate::process::Processes;
+use crate::report::name_of;
 use crate::sites::{Site, create_dir, write_secret};
 use crate::terminal::{Terminal, supervise};
+use crate::vm;
 use crate::volumes;
 
 const TOOLS: [&str; 11] = [
@@ -53,7 +55,10 @@ pub(crate) async fn start(options: LabOptions) -> Result<Lab, LabError> {
     for (index, cluster) in clusters.iter().enumerate().skip(1) {
         lab.start_branch(index - 1, cluster).await?;
     }
+    // They take the longest: the others come up meanwhile.
+    lab.start_vms().await?;
     lab.start_terminals().await?;
+    lab.wait_vms().await?;
     lab.options.tell_done("the lab is up", whole);
     Ok(lab)
 }
@@ -63,7 +68,8 @@ fn check_machine(options: &LabOptions) -> Result<(), LabError> {
     if !rustix::process::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
-    for tool in TOOLS {
+    let of_vms = vm::TOOLS.into_iter().filter(|_| options.vms > 0);
+    for tool in TOOLS.into_iter().chain(of_vms) {
         let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(tool).exists());
         if !found {
             return Err(LabError::ToolMissing { tool });
@@ -85,7 +91,7 @@ fn undertaker(options: &LabOptions) -> Result<std::process::Child, LabError> {
 }
 
 /// Networks, folders and names; nothing runs yet.
-async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
+pub(crate) async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
     let begun = Instant::now();
     let (claim, undertaker) = {
         let options = options.clone();
@@ -101,7 +107,7 @@ async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
         temp: claim.temp().join("head-office"),
         management: net.management_address(0),
     };
-    let lab = Lab {
+    let mut lab = Lab {
         // Its token comes with the first admin.
         api: Api::new(head_office.operators_url(), String::new(), None)?,
         processes: Processes::new(
@@ -110,16 +116,19 @@ async fn lay_out(options: LabOptions) -> Result<Lab, LabError> {
         ),
         branches: branches(&options, &net, &folder, &claim)?,
         terminals: BTreeMap::new(),
+        vms: BTreeMap::new(),
         shipped: Mutex::default(),
         strangers: Mutex::default(),
         supervisors: Vec::new(),
         undertaker: Some(undertaker),
+        well: false,
         options,
         folder,
         net,
         head_office,
         claim,
     };
+    lab.vms = lab.plan_vms()?;
     lab.build_networks().await?;
     lab.options.tell_done("networks: head office, a WAN, branches, terminals", begun);
     Ok(lab)
@@ -311,8 +320,9 @@ impl Lab {
         }
         self.wait("every terminal to say what it runs", COMES_UP, async || {
             let terminals = self.api.terminals().await?;
-            let said = terminals.iter().filter(|t| t.version.is_some() && t.slot == Some(Slot::A)).count();
-            Ok((said == self.terminals.len()).then_some(()))
+            let said = terminals.iter().filter(|t| t.version.is_some() && t.slot == Some(Slot::A));
+            Ok((said.filter(|t| self.terminals.contains_key(&name_of(t))).count() == self.terminals.len())
+                .then_some(()))
         })
         .await?;
         self.options.tell_done(format!("terminals: {} enrolled, running slot A", self.terminals.len()), begun);

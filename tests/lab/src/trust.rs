@@ -20,7 +20,8 @@ impl Lab {
         let begun = Instant::now();
         let trust = self.head_office.trust();
         let mut init = Tool::new(self.options.program_named("filial")?).args(["trust", "init"]).arg(&trust);
-        for product in std::iter::once(&self.options.product).chain(&self.options.more_products) {
+        let of_vms = Some(&self.options.vm.product).filter(|p| !self.vms.is_empty() && **p != self.options.product);
+        for product in std::iter::once(&self.options.product).chain(&self.options.more_products).chain(of_vms) {
             init = init.args(["--product", product.as_str()]);
         }
         init.arg("--online-releases").run_async().await?;

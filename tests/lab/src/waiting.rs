@@ -49,7 +49,7 @@ impl Lab {
         }
     }
 
-    /// Waits until `condition` holds for every terminal at once, as head office sees them; returns them.
+    /// Waits until `condition` holds for every terminal at once, virtual machines among them, as head office sees them; returns them.
     ///
     /// # Errors
     /// As [`Lab::wait`].
@@ -61,7 +61,7 @@ impl Lab {
     ) -> Result<Vec<Terminal>, LabError> {
         self.wait(what, deadline, async || {
             let terminals = self.api.terminals().await?;
-            let all = terminals.len() == self.terminals.len() && terminals.iter().all(&condition);
+            let all = terminals.len() == self.terminals.len() + self.vms.len() && terminals.iter().all(&condition);
             Ok(all.then_some(terminals))
         })
         .await
@@ -107,6 +107,7 @@ impl Lab {
                 text += &format!("  {} {boot}\n", terminal.name());
             }
         }
+        self.vms.values().for_each(|vm| text += &vm.describe());
         text
     }
 }

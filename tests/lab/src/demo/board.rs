@@ -76,24 +76,26 @@ impl<'a> Board<'a> {
     fn moving(&mut self, status: &Status, figures: &[BranchFigures], artifact: u64, run: &Run) {
         let mut lines = Vec::new();
         let seconds = run.since_assigned().unwrap_or_default().as_secs();
-        let confirmed = status.terminals.iter().filter(|t| is_confirmed(t, run)).count();
-        lines.push(format!("{seconds:>4} s   {confirmed} of {} terminals confirmed", status.terminals.len()));
+        let members: Vec<&Terminal> = status.terminals.iter().filter(|t| run.concerns(t)).collect();
+        let confirmed = members.iter().filter(|t| is_confirmed(t, run)).count();
+        lines.push(format!("{seconds:>4} s   {confirmed} of {} terminals confirmed", members.len()));
+        // A branch that the release is not for has no figures.
         for branch in &status.branches {
+            let Some(figure) = figures.iter().find(|f| f.name == branch.name) else { continue };
             lines.push(String::new());
-            let figure = figures.iter().find(|f| f.name == branch.name);
             lines.push(self.branch(branch, figure, artifact, run));
-            let own = status.terminals.iter().filter(|t| t.branch == branch.name);
+            let own = members.iter().copied().filter(|t| t.branch == branch.name);
             let own: Vec<&Terminal> = own.collect();
             lines.extend(own.into_iter().map(|t| self.terminal(t, run)));
         }
         self.screen.progress(&lines);
     }
 
-    fn branch(&mut self, branch: &Branch, figure: Option<&BranchFigures>, artifact: u64, run: &Run) -> String {
-        let held = branch.artifacts.iter().find(|a| a.version == *run.version());
+    fn branch(&mut self, branch: &Branch, figure: &BranchFigures, artifact: u64, run: &Run) -> String {
+        let held = branch.artifacts.iter().find(|a| a.product == *run.product() && a.version == *run.version());
         let have = held.map_or(0, |a| a.have_bytes);
-        let crossed = figure.map_or(0, |f| f.wan_rx_bytes);
-        let ratio = figure.map_or(0.0, |f| f.wan_ratio);
+        let crossed = figure.wan_rx_bytes;
+        let ratio = figure.wan_ratio;
         let trouble = held.and_then(|a| a.trouble.as_deref()).map(|t| format!("  {t}")).unwrap_or_default();
         let tenth = percent(have, artifact) / 10;
         let plain = format!(

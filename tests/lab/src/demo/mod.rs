@@ -2,6 +2,7 @@
 
 mod board;
 mod screen;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,9 @@ pub(crate) struct DemoArguments {
     /// What they get: a recipe, or an image file.
     #[arg(long, default_value = "v2")]
     to: String,
+    /// A virtual machine beside the terminals of the first branch, with a release of its own; `make image` builds its disk.
+    #[arg(long)]
+    vm: bool,
     /// Keep slots, stores and databases when it ends.
     #[arg(long)]
     keep: bool,
@@ -105,6 +109,7 @@ async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Re
     let version = lab::image_version(&to)?.to_string();
     let lab = Lab::start(options(arguments, screen, from)?).await?;
     announce(&lab, screen, arguments);
+    vm::announce(&lab, screen)?;
     screen.title("Somebody else comes with join tokens that he found");
     for shut in lab.try_doors().await? {
         screen.done(&format!("{}: {}. {}", shut.tried, shut.code.as_str(), shut.said), None);
@@ -117,8 +122,11 @@ async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Re
         failed = lab::serve(&lab) => return Err(not_served(failed)),
     };
     screen.settle();
-    let report = lab.report(&run).await?;
+    let mut report = lab.report(&run).await?;
     summary(&report, screen, &lab);
+    if !lab.vms().is_empty() {
+        report.vm = Some(Box::new(vm::roll_out(&lab, screen).await?));
+    }
     if let Some(path) = &arguments.report {
         write_report(path, &report)?;
         screen.line(&format!("Report: {}", path.display()));
@@ -155,6 +163,7 @@ fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> a
         lan: arguments.lan,
         engine: arguments.engine,
         encode_level: arguments.level,
+        vms: usize::from(arguments.vm),
         keep: arguments.keep,
         listener: Some(Arc::new(move |happening: Happening| match happening {
             Happening::Begins(_) => {}
@@ -214,7 +223,7 @@ fn summary(report: &Report, screen: &Screen, lab: &Lab) {
             "{}: the WAN carried {:.3} × the artifact for {} terminals; the branch server sent {:.2} × into its LAN",
             b.name,
             b.wan_ratio,
-            lab.terminals_of(&b.name).len(),
+            report.terminals.iter().filter(|t| t.branch == b.name).count(),
             b.lan_tx_ratio
         ));
     }

@@ -1,0 +1,145 @@
+//! A terminal with a real firmware, bootloader, kernel and disk: updates through real restarts, and three kinds of bad
+//! release that it leaves by itself. `make image` builds what it boots.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use e2e::{PATIENCE, is, quick};
+use fleet_types::{Slot, TerminalRef, UpdateState, Version};
+use lab::{BootEnv, Lab, LabOptions, Rate, ReleaseSpec, VmBoot, VmOptions, debian_image, image_version};
+use wire::v1::fleet::Terminal;
+
+/// From an assignment to the end of its update: fetched, written, booted as often as it is tried. Everything in there is
+/// emulated, so that this is a deadline and no measure.
+const UPDATE: Duration = Duration::from_secs(360);
+
+/// The watchers of a trial end it in this order: the agent itself, the system's timer, the watchdog's 60 seconds.
+const TRIAL_TIMER: u32 = 75;
+const AGENT: &str = "[timing]
+poll_seconds = 2.0
+event_spread_seconds = 0.1
+engine_poll_seconds = 0.5
+health_poll_seconds = 1.0
+progress_seconds = 1.0
+retry_min_seconds = 0.5
+retry_max_seconds = 3.0
+request_seconds = 10.0
+branch_wait_seconds = 50.0
+trial_deadline_seconds = 60.0
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_machine_updates_and_leaves_what_does_not_come_up() -> anyhow::Result<()> {
+    let vm = VmOptions { agent: AGENT.to_owned(), trial_timer_seconds: Some(TRIAL_TIMER), ..VmOptions::new()? };
+    let options = quick("vm", vm.image.clone(), 1, 0, 1 << 20)?.with_wan(Rate::mbit(400));
+    let lab = Lab::start(LabOptions { vms: 1, vm, encode_level: 1, ..options }).await?;
+    let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
+    println!("up: {:?}", lab.vm_boots(&bench.terminal)?);
+
+    bench.confirmed("vm-v2", Slot::B).await?;
+    for bad in ["vm-v3-broken", "vm-v3-hang", "vm-v3-panic"] {
+        bench.rolled_back(bad, Slot::B).await?;
+    }
+    bench.confirmed("vm-v3-fixed", Slot::A).await?;
+    lab.stop().await?;
+    Ok(())
+}
+
+struct Bench<'a> {
+    lab: &'a Lab,
+    terminal: TerminalRef,
+}
+
+impl Bench<'_> {
+    /// Brings an image out and waits until its update is at an end; returns what head office has of it, the boots that
+    /// it took, and where the console stood before.
+    async fn bring_out(&self, image: &str, end: UpdateState) -> anyhow::Result<(Version, Terminal, Vec<VmBoot>, u64)> {
+        let (lab, begun) = (self.lab, Instant::now());
+        let image = debian_image(image)?;
+        let version = image_version(&image)?;
+        let product = lab.options().vm.product.clone();
+        let release = lab.publish(&ReleaseSpec::new(&version.to_string(), &image)?.of(&product), PATIENCE).await?;
+        let published = begun.elapsed();
+        let shipped = lab.shipped_of(&product, &version).context("the lab knows what it shipped")?;
+        let payload = release.payloads.first().context("a payload")?;
+        ensure!(payload.payload.sha256 == shipped.sha256, "head office has another image: {payload:?}");
+        let (seen, since) = (lab.vm_boots(&self.terminal)?.len(), lab.console_length(&self.terminal)?);
+        lab.assign_of(&product, &self.terminal.branch, &version).await?;
+        let what = format!("{version} to end {end}");
+        let told = lab
+            .wait_terminal(&self.terminal, &what, UPDATE, |t| {
+                t.update.as_ref().is_some_and(|u| u.version == version && u.state.is_end())
+            })
+            .await?;
+        let boots = lab.vm_boots(&self.terminal)?.split_off(seen);
+        println!(
+            "{version}: published after {:.0} s, ended after {:.0} s more; {boots:?}",
+            published.as_secs_f64(),
+            (begun.elapsed() - published).as_secs_f64()
+        );
+        println!("{version}: {:?}", told.update);
+        ensure!(is(&told, &version, end), "{}", self.account(&told));
+        Ok((version, told, boots, since))
+    }
+
+    /// A good image: booted once, on trial, out of the other slot, and confirmed there.
+    async fn confirmed(&self, image: &str, slot: Slot) -> anyhow::Result<()> {
+        let (version, told, boots, since) = self.bring_out(image, UpdateState::Confirmed).await?;
+        let [boot] = boots[..] else { anyhow::bail!("one boot was expected: {}", self.account(&told)) };
+        ensure!((boot.slot, boot.trial, boot.started) == (slot, true, true), "{}", self.account(&told));
+        self.runs(&told, &version, slot, since)?;
+        ensure!(self.kernel_said(boot.at, "filial.trial=1")?.is_some(), "{}", self.account(&told));
+        self.holds(&version, slot).await
+    }
+
+    /// A bad image: tried as often as allowed, left, and its slot's bytes are still those of the release.
+    async fn rolled_back(&self, image: &str, slot: Slot) -> anyhow::Result<()> {
+        let before = self.lab.api().terminal(&self.terminal).await?.version.context("a version")?;
+        let (version, told, boots, since) = self.bring_out(image, UpdateState::RolledBack).await?;
+        let reason = told.update.as_ref().and_then(|u| u.reason.as_ref()).context("a reason")?;
+        ensure!(reason.code == "fell-back", "{}", self.account(&told));
+        let (last, tries) = boots.split_last().context("a boot")?;
+        ensure!((last.slot, last.trial) == (slot, false), "{}", self.account(&told));
+        let allowed = usize::from(self.lab.options().vm.trial_attempts);
+        let of_trial = |b: &VmBoot| (b.slot, b.trial, b.started) == (slot.other(), true, true);
+        ensure!((1..=allowed).contains(&tries.len()) && tries.iter().all(of_trial), "{}", self.account(&told));
+        self.runs(&told, &before, slot, since)?;
+        ensure!(self.kernel_said(last.at, "filial.trial=1")?.is_none(), "{}", self.account(&told));
+        self.holds(&version, slot.other()).await?;
+        self.holds(&before, slot).await
+    }
+
+    /// What runs, by head office, by the kernel's own words since then, and by the bootloader's state.
+    fn runs(&self, told: &Terminal, version: &Version, slot: Slot, since: u64) -> anyhow::Result<()> {
+        ensure!(told.slot == Some(slot) && told.version.as_ref() == Some(version), "{}", self.account(told));
+        let root = format!("root=PARTLABEL=slot-{}", slot.as_str().to_lowercase());
+        ensure!(self.kernel_said(since, &root)?.is_some(), "no kernel said {root}: {}", self.account(told));
+        let env = self.lab.read_env(&self.terminal)?;
+        ensure!((env.default, env.trial) == (slot, None), "{env:?}: {}", self.account(told));
+        ensure!(self.lab.running_slot(&self.terminal)? == slot, "{}", self.account(told));
+        ensure!(self.lab.vm_slot_version(&self.terminal, slot)? == *version, "{}", self.account(told));
+        Ok(())
+    }
+
+    fn kernel_said(&self, since: u64, word: &str) -> anyhow::Result<Option<u64>> {
+        Ok(self.lab.console_says(&self.terminal, word, since)?)
+    }
+
+    /// A slot holds an image to the byte, by the raw disk.
+    async fn holds(&self, version: &Version, slot: Slot) -> anyhow::Result<()> {
+        let product = &self.lab.options().vm.product;
+        let shipped = self.lab.shipped_of(product, version).context("the lab knows what it shipped")?;
+        let found = self.lab.vm_slot_sha256(&self.terminal, slot, shipped.length).await?;
+        ensure!(found == shipped.sha256, "slot {slot} holds {found}, {version} is {}", shipped.sha256);
+        Ok(())
+    }
+
+    /// What explains a failure.
+    fn account(&self, told: &Terminal) -> String {
+        let console = self.lab.console(&self.terminal).map(|p| p.display().to_string()).unwrap_or_default();
+        let tail = self.lab.console_tail(&self.terminal, 40).unwrap_or_else(|e| e.to_string());
+        let env: Result<BootEnv, _> = self.lab.read_env(&self.terminal);
+        let boots = self.lab.vm_boots(&self.terminal);
+        format!("{told:?}\n{env:?}\n{boots:?}\nthe disk lies beside the console {console}, which ends:\n{tail}")
+    }
+}

@@ -1,0 +1,78 @@
+//! What the virtual machines of a lab are to look like.
+
+use std::path::PathBuf;
+
+use fleet_types::{ModelName, ProductName};
+
+use crate::error::LabError;
+use crate::images::source_root;
+
+/// Timing of an agent that is watched by a test, on a processor that is emulated.
+const AGENT: &str = "[timing]
+poll_seconds = 2.0
+event_spread_seconds = 0.1
+engine_poll_seconds = 0.5
+health_poll_seconds = 2.0
+progress_seconds = 1.0
+retry_min_seconds = 0.5
+retry_max_seconds = 3.0
+request_seconds = 10.0
+branch_wait_seconds = 60.0
+trial_deadline_seconds = 90.0
+
+[retry]
+wait_seconds = 5.0
+";
+
+/// What the virtual machines of a lab are to look like. They have a product of their own: images with a kernel.
+#[derive(Debug, Clone)]
+pub struct VmOptions {
+    /// The disk that each gets a copy of; `make image` builds it.
+    pub disk: PathBuf,
+    /// The image in its slot A.
+    pub image: PathBuf,
+    /// The product that they run.
+    pub product: ProductName,
+    /// Their hardware model.
+    pub model: ModelName,
+    /// Further settings of their agents, TOML: timing. `[boot]` and what says who and where they are is the lab's.
+    pub agent: String,
+    /// How often the bootloader tries a new slot.
+    pub trial_attempts: u8,
+    /// So many seconds after it booted, a timer of the system ends a trial that nobody confirmed; as the image has it,
+    /// if not said.
+    pub trial_timer_seconds: Option<u32>,
+    /// Record every write and flush of each boot, in the format of the kernel's dm-log-writes: `writes-1.log`,
+    /// `writes-2.log` … in the machine's folder.
+    pub record_writes: bool,
+}
+
+impl VmOptions {
+    /// The image that `make image` builds, of the product `kiosk-vm`.
+    ///
+    /// # Errors
+    /// Never in practice: the built-in names are valid.
+    pub fn new() -> Result<Self, LabError> {
+        let named = |e: fleet_types::NameError| LabError::Options(e.to_string());
+        let images = source_root().join("target/images");
+        Ok(Self {
+            disk: images.join("terminal.disk"),
+            image: images.join("vm-v1.squashfs"),
+            product: "kiosk-vm".parse().map_err(named)?,
+            model: "vm-x86-64".parse().map_err(named)?,
+            agent: AGENT.to_owned(),
+            trial_attempts: 2,
+            trial_timer_seconds: None,
+            record_writes: false,
+        })
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LabError> {
+        if !(1..=9).contains(&self.trial_attempts) {
+            let why = format!("the bootloader tries a new slot 1 to 9 times, not {}", self.trial_attempts);
+            return Err(LabError::Options(why));
+        }
+        let missing = [&self.disk, &self.image].into_iter().find(|path| !path.exists());
+        missing.map_or(Ok(()), |path| Err(LabError::DiskMissing { path: path.clone() }))
+    }
+}
