@@ -50,6 +50,7 @@ install_programs() {
         install -m 0644 "$unit" "$root/usr/lib/systemd/system/"
     done
     install -D -m 0644 "$dist/terminal-watchdog.conf" "$root/etc/systemd/system.conf.d/terminal-watchdog.conf"
+    install -D -m 0644 "$dist/terminal-slots.rules" "$root/etc/udev/rules.d/65-filial-slots.rules"
     install -D -m 0644 "$dist/terminal-agent.sysusers" "$root/usr/lib/sysusers.d/terminal-agent.conf"
     install -D -m 0644 "$dist/terminal-agent.tmpfiles" "$root/usr/lib/tmpfiles.d/terminal-agent.conf"
 }
