@@ -74,3 +74,52 @@ async fn journalctl_is_asked_for_boots_and_for_the_end_of_one() {
     let none = MachineBootLogs { journalctl: dir.path().join("none").into(), ..flood };
     assert!(none.journaled().await.unwrap_err().to_string().contains("cannot run journalctl to list the boots"));
 }
+
+/// A journal made on the spot: systemd's own journald, in a mount namespace of its own, takes two lines and ends. It reads
+/// nothing of the kernel's log and asks for no audit, and what it writes is in the folder `$1/journal`.
+const JOURNALD: &str = r#"set -eu
+mkdir -p "$1/log/journal"
+printf '[Journal]\nStorage=persistent\nReadKMsg=no\nAudit=no\nSystemMaxUse=16M\n' > "$1/journald.conf"
+mount --bind "$1/journald.conf" /etc/systemd/journald.conf
+mount --bind "$1/log" /var/log
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journal /run/log/journal
+/lib/systemd/systemd-journald & journald=$!
+trap 'kill $journald; wait $journald' EXIT
+until [ -S /run/systemd/journal/stdout ]; do sleep 0.1; done
+printf 'mounting data\nlast words\n' | systemd-cat -t till
+kill -USR1 $journald
+until journalctl -D /var/log/journal --quiet --no-pager 2>&1 | grep -q 'last words'; do sleep 0.1; done
+"#;
+
+#[tokio::test]
+async fn the_real_journalctl_answers_so() {
+    let needed = ["/lib/systemd/systemd-journald", "/etc/systemd/journald.conf", "/etc/machine-id"];
+    if !rustix::process::geteuid().is_root() || !needed.iter().all(|path| Path::new(path).exists()) {
+        eprintln!("left out: a journal is made by root, with systemd-journald of package systemd");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().display().to_string();
+    let arguments =
+        ["--mount", "--propagation", "private", "timeout", "60", "bash", "-c", JOURNALD, "journald", &folder];
+    let arguments = arguments.map(str::to_owned);
+    let made = process::run(OsStr::new("unshare"), &arguments, Duration::from_secs(90), 4096).await.unwrap();
+    assert!(made.status.is_some_and(|s| s.success()), "{}", process::printable(&made.errors));
+
+    let logs = MachineBootLogs {
+        directory: Some(dir.path().join("log/journal")),
+        ..MachineBootLogs::new(dir.path().join("boots"))
+    };
+    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(logs.journaled().await.unwrap(), [now.trim().replace('-', "")]);
+    let tail = String::from_utf8(logs.tail(now.trim()).await.unwrap()).unwrap();
+    let last: Vec<_> = tail.lines().filter(|line| line.contains("till[")).collect();
+    let [first, second] = &last[..] else { panic!("{tail}") };
+    assert!(
+        first.ends_with("]: mounting data") && second.ends_with("]: last words") && second.starts_with('['),
+        "{tail}"
+    );
+    let none = logs.tail(TWO).await.unwrap_err().to_string();
+    assert!(none.contains("No such boot ID in journal"), "{none}");
+}
