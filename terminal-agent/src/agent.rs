@@ -183,7 +183,7 @@ impl Agent {
             });
         self.keeper.change(now, |journal| {
             learn(journal, &old, &event, named, now);
-            // The slot that runs is the confirmed one: no agent that knows less will be booted for being on trial here.
+            // Here the slot that runs is the confirmed one, so that no trial leads back to an older agent.
             if matches!(event, Event::Confirmed | Event::Assign(_)) {
                 journal.format = FORMAT;
             }

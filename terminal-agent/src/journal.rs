@@ -263,7 +263,11 @@ impl Keeper {
             durable::sweep(folder);
         }
         let journal = match read(path, epoch) {
-            Ok(Some(journal)) => return Ok(Self { path: path.to_owned(), journal }),
+            Ok(Some((journal, found))) if journal.format == found => {
+                return Ok(Self { path: path.to_owned(), journal });
+            }
+            // Written back at once, so that nobody has to guess which of both formats holds.
+            Ok(Some((journal, _))) => journal,
             Ok(None) => Journal::new(epoch, now),
             Err(JournalError::Damaged { path, source }) => {
                 let aside = path.with_extension("damaged.json");
@@ -304,11 +308,11 @@ impl Keeper {
 /// # Errors
 /// It cannot be read, is damaged, or an agent wrote it that is too far from this one.
 pub fn load(path: &Path) -> Result<Option<Journal>, JournalError> {
-    read(path, Uuid::nil())
+    Ok(read(path, Uuid::nil())?.map(|(journal, _)| journal))
 }
 
-/// The same; `fresh` is the numbering of reports if that of a newer journal cannot be gone on with.
-fn read(path: &Path, fresh: Uuid) -> Result<Option<Journal>, JournalError> {
+/// The same, and the format that was found; `fresh` is the numbering of reports if that of a newer journal cannot be gone on with.
+fn read(path: &Path, fresh: Uuid) -> Result<Option<(Journal, u32)>, JournalError> {
     let read = |source| JournalError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -324,14 +328,15 @@ fn read(path: &Path, fresh: Uuid) -> Result<Option<Journal>, JournalError> {
         format: u32,
     }
     let Probe { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    match format {
-        OLDEST..=FORMAT => serde_json::from_slice(&bytes).map(Some).map_err(damaged),
+    let journal = match format {
+        OLDEST..=FORMAT => serde_json::from_slice(&bytes),
         newer if newer == FORMAT + 1 => {
-            tracing::warn!(found = newer, written = FORMAT, path = %path.display(), "the journal of a newer agent: what is known of it counts");
-            newer::read(&bytes, fresh).map(Some).map_err(damaged)
+            tracing::warn!(path = %path.display(), newer, "the journal of a newer agent: what is known of it counts");
+            newer::read(&bytes, fresh)
         }
-        found => Err(JournalError::TooFar { path: path.to_owned(), found }),
-    }
+        found => return Err(JournalError::TooFar { path: path.to_owned(), found }),
+    };
+    journal.map(|journal| Some((journal, format))).map_err(damaged)
 }
 
 fn save(path: &Path, journal: &Journal) -> Result<(), JournalError> {

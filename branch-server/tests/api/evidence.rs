@@ -1,8 +1,10 @@
 //! What is left of a failed boot passes through a branch server as it is, and fills neither its queue nor a request.
 
-use branch_server::relay::{Delivery, deliver};
+use branch_server::relay::{Delivery, deliver, queue};
 use fleet_types::{Slot, UpdateState};
 use serde_json::{Value, json};
+use service_kit::database::{begin, commit, connection};
+use service_kit::{Clock as _, SystemClock};
 use uuid::Uuid;
 use wire::Code;
 use wire::v1::evidence::{BootEvidence, JOURNAL, MAX_LINES, Tail, Word};
@@ -87,11 +89,13 @@ async fn while_head_office_is_away_only_the_newest_log_of_a_terminal_waits() {
 async fn a_request_to_head_office_holds_what_it_may() {
     let branch = Branch::enrolled().await;
     let log = "\"\\".repeat(5000);
+    let at = SystemClock.now();
+    let mut client = connection(&branch.app.pool).await.unwrap();
+    let tx = begin(&mut client).await.unwrap();
     for till in 0..40 {
-        let name = format!("till-{till}");
-        let token = branch.enrol(&name).await;
-        tell(&branch, &token, vec![rolled_back(&name, &log)]).await;
+        queue(&tx, at, &rolled_back(&format!("till-{till}"), &log)).await.unwrap();
     }
+    commit(tx).await.unwrap();
     // 16 KiB each as JSON: 40 of them are more than one request takes.
     assert!(deliver_all(&branch).await > 1);
     assert_eq!(counted(&branch).iter().filter(|u| u.evidence == Some(evidence(&log))).count(), 40);
