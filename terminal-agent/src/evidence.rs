@@ -99,7 +99,7 @@ impl Found {
         };
         let none = |why: &str| format!("{no_early}, and {why}");
         let boots = self.journaled.as_ref().map_err(|why| none(why))?;
-        self.journal_failed(boots, trial).map_err(|why| none(why))
+        self.journal_failed(boots, trial).map_err(none)
     }
 
     /// By the system's journal alone. It does not say which slot a boot was of: what is known to be another is left out.
