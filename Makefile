@@ -50,7 +50,8 @@ test:
 lint: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck $$(git ls-files '*.sh') .ci/run
+	shellcheck -x $$(git ls-files '*.sh') .ci/run images/terminal/machine/initramfs/hook images/terminal/machine/initramfs/filial \
+		images/terminal/machine/overlay/usr/lib/filial/provision
 	tests/checks/dependencies.py
 	tests/checks/house.py
 	tests/checks/units.sh
