@@ -7,7 +7,7 @@
 #   make image                                       a terminal's disk; with SLOT_ONLY=1 its root filesystem alone;
 #                                                    with VERSION=2.4.0 of that version
 #
-# Parts of them: setup, build, images, vm-images, lint, unit, e2e, vm-test, soak-minute, setup-bare.
+# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, soak-minute, setup-bare.
 # Longer: e2e-full, bench, fuzz, mutations,
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
@@ -18,7 +18,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images image vm-images vm-test demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help setup build images image image-twice vm-images vm-test demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -41,11 +41,15 @@ vm-images: build
 	@images/terminal/machine/build.sh
 	@images/terminal/machine/build.sh --disk images/terminal/machine/versions/vm-v1
 
+# The second build from nothing takes two minutes.
+image-twice: vm-images
+	tests/checks/image_twice.sh
+
 demo: build images
 	@target/debug/lab demo $(ARGS)
 
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test soak-minute
+	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test image-twice soak-minute
 
 lint: setup
 	$(CARGO) fmt --all --check

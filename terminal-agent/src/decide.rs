@@ -294,7 +294,7 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
             }
         }
         BootSeen::Is(BootState { trial: Some(Trial { slot, .. }), .. }) if *slot == update.target => {
-            Action::FallBack(never_ran(update, limits))
+            Action::FallBack(never_ran(update))
         }
         BootSeen::Is(BootState { default, trial: None }) if *default == running => {
             if intent.again >= limits.restarts {
@@ -310,12 +310,11 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
 }
 
 /// The attempts are used up, and no agent ever ran in one of them.
-fn never_ran(update: &Update, limits: &Limits) -> Verdict {
-    let times = if limits.trial_attempts == 1 { "once".into() } else { format!("{} times", limits.trial_attempts) };
+fn never_ran(update: &Update) -> Verdict {
     let Update { target, product, version, .. } = update;
     let text = format!(
-        "slot {target} with {product} {version} was started {times} and never confirmed: the terminal agent did not get \
-         as far as judging it, and the bootloader went back"
+        "slot {target} with {product} {version} was started and never confirmed: the terminal agent did not get as far as \
+         judging it, and the bootloader went back"
     );
     Verdict::new("fell-back", text, Then::Blame)
 }

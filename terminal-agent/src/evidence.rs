@@ -194,7 +194,12 @@ pub fn attached(verdict: Verdict, evidence: &BootEvidence) -> Verdict {
     }
     let log =
         if evidence.lines.is_empty() { "no log of it was kept" } else { "the last lines of its log are attached" };
-    let text = format!("{}; {log}", verdict.reason.text);
+    let tried = match evidence.tried {
+        0 => String::new(),
+        1 => "it was started once, and ".to_owned(),
+        times => format!("it was started {times} times, and "),
+    };
+    let text = format!("{}; {tried}{log}", verdict.reason.text);
     Verdict { reason: Reason::new(&verdict.reason.code, text), ..verdict }
 }
 

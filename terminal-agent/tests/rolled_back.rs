@@ -66,8 +66,8 @@ fn a_slot_whose_agent_never_ran_is_told_of_with_the_journal_of_its_last_boot() {
     assert_eq!((evidence.source.as_ref().map(Word::as_str), &evidence.note), (Some(JOURNAL), &None));
     assert_eq!(lines(&evidence), ["mounting data", "[31mfailed"]);
     let reason = told.reason.unwrap();
-    let text = "slot B with kiosk 2.0.0 was started 2 times and never confirmed: the terminal agent did not get as far as \
-                judging it, and the bootloader went back; the last lines of its log are attached";
+    let text = "slot B with kiosk 2.0.0 was started and never confirmed: the terminal agent did not get as far as judging it, \
+                and the bootloader went back; it was started 2 times, and the last lines of its log are attached";
     assert_eq!((reason.code.as_str(), reason.text.as_str()), ("fell-back", text));
 }
 

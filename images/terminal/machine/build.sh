@@ -70,6 +70,7 @@ lay_out() {
     systemctl --root="$root" --quiet mask systemd-firstboot.service systemd-machine-id-commit.service \
         systemd-update-utmp.service systemd-update-utmp-runlevel.service serial-getty@ttyS0.service getty.target \
         ldconfig.service systemd-update-done.service systemd-hwdb-update.service systemd-journal-catalog-update.service
+    ln -sf /etc/machine-id "$root/var/lib/dbus/machine-id"
     # The version's own files last: they may stand in the place of anything.
     if [[ -d ${dir:-}/overlay ]]; then cp -r --no-preserve=ownership --remove-destination "$dir/overlay/." "$root/"; fi
     cat "$root/usr/lib/os-release" - >"$root/etc/os-release" <<<$'IMAGE_ID=filial-terminal\n'"IMAGE_VERSION=$version"

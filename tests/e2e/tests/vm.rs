@@ -31,11 +31,11 @@ trial_deadline_seconds = 40.0
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_updates_through_real_restarts_and_leaves_a_release_whose_agent_cannot_start() -> anyhow::Result<()> {
-    let lab = lab("vm").await?;
+    let lab = lab("vm", 2).await?;
     let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
     bench.confirmed("vm-v2", Slot::B).await?;
     // Nothing of the agent runs: the system's own timer ends it.
-    bench.rolled_back("vm-v3-broken", Slot::B, false).await?;
+    bench.rolled_back("vm-v3-broken", Slot::B, "journal", "libreceipt.so.3").await?;
     bench.confirmed("vm-v3-fixed", Slot::A).await?;
     lab.stop().await?;
     Ok(())
@@ -43,18 +43,24 @@ async fn a_machine_updates_through_real_restarts_and_leaves_a_release_whose_agen
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_leaves_what_hangs_or_panics_before_any_program_of_ours_runs() -> anyhow::Result<()> {
-    let lab = lab("vm-early").await?;
+    // One attempt, because each costs the watchdog's minute.
+    let lab = lab("vm-early", 1).await?;
     let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
-    bench.rolled_back("vm-v3-hang", Slot::A, true).await?;
-    bench.rolled_back("vm-v3-panic", Slot::A, false).await?;
+    bench.rolled_back("vm-v3-hang", Slot::A, "kernel", "EXT4-fs (").await?;
+    bench.rolled_back("vm-v3-panic", Slot::A, "kernel", "EXT4-fs (").await?;
     lab.stop().await?;
     Ok(())
 }
 
 /// One branch with one terminal, which is a virtual machine.
-async fn lab(name: &str) -> anyhow::Result<Lab> {
+async fn lab(name: &str, trial_attempts: u8) -> anyhow::Result<Lab> {
     let begun = Instant::now();
-    let vm = VmOptions { agent: AGENT.to_owned(), trial_timer_seconds: Some(TRIAL_TIMER), ..VmOptions::new()? };
+    let vm = VmOptions {
+        agent: AGENT.to_owned(),
+        trial_timer_seconds: Some(TRIAL_TIMER),
+        trial_attempts,
+        ..VmOptions::new()?
+    };
     let options = quick(name, vm.image.clone(), 1, 0, 1 << 20)?.with_wan(Rate::mbit(400));
     let lab = Lab::start(LabOptions { vms: 1, vm, encode_level: 1, ..options }).await?;
     println!("up after {:.0} s", begun.elapsed().as_secs_f64());
@@ -108,13 +114,20 @@ impl Bench<'_> {
     }
 
     /// A bad image: tried as often as allowed, left, and its slot's bytes are still those of the release.
-    async fn rolled_back(&self, image: &str, slot: Slot, by_watchdog: bool) -> anyhow::Result<()> {
+    /// Head office shows the last lines of its log: those of `source`, and `word` among them.
+    async fn rolled_back(&self, image: &str, slot: Slot, source: &str, word: &str) -> anyhow::Result<()> {
+        let by_watchdog = image == "vm-v3-hang";
         let bites = self.watchdog_bites()?;
         let before = self.lab.api().terminal(&self.terminal).await?.version.context("a version")?;
         let (version, told, boots, since) = self.bring_out(image, UpdateState::RolledBack).await?;
         let reason = told.update.as_ref().and_then(|u| u.reason.as_ref()).context("a reason")?;
         ensure!(reason.code == "fell-back", "{}", self.account(&told));
+        let evidence = told.update.as_ref().and_then(|u| u.evidence.as_ref()).context("the log of the failed boot")?;
+        println!("{version}: {:?}, {:?}: {}", evidence.source, evidence.note, evidence.lines.lines().count());
+        ensure!(evidence.source.as_ref().is_some_and(|s| s.as_str() == source), "{}", self.account(&told));
+        ensure!(evidence.lines.lines().any(|l| l.contains(word)), "no {word:?} in {}", self.account(&told));
         let (last, tries) = boots.split_last().context("a boot")?;
+        ensure!(evidence.slot == slot.other() && evidence.tried as usize == tries.len(), "{}", self.account(&told));
         ensure!((last.slot, last.trial) == (slot, false), "{}", self.account(&told));
         let allowed = usize::from(self.lab.options().vm.trial_attempts);
         let of_trial = |b: &VmBoot| (b.slot, b.trial, b.started) == (slot.other(), true, true);
@@ -140,7 +153,8 @@ impl Bench<'_> {
         let said = self.lab.console_says(&self.terminal, &line, since)?.is_some();
         ensure!(said, "nobody said {line:?}: {}", self.account(told));
         let env = self.lab.read_env(&self.terminal)?;
-        ensure!((env.default, env.trial) == (slot, None), "{env:?}: {}", self.account(told));
+        // One that is used up is taken away when the slot is written next.
+        ensure!(env.default == slot && (env.trial.is_none() || env.trial_left == 0), "{env:?}: {}", self.account(told));
         ensure!(self.lab.running_slot(&self.terminal)? == slot, "{}", self.account(told));
         ensure!(self.lab.vm_slot_version(&self.terminal, slot)? == *version, "{}", self.account(told));
         Ok(())
