@@ -7,8 +7,9 @@
 #   make image                                       a terminal's disk; with SLOT_ONLY=1 its root filesystem alone;
 #                                                    with VERSION=2.4.0 of that version
 #
-# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, soak-minute, setup-bare.
-# Longer: e2e-full, bench, fuzz, mutations,
+# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, powercut-small, soak-minute,
+#   setup-bare. Longer: e2e-full, bench, fuzz, mutations,
+#   make powercut N=40 SEED=1 REPLAYS=20             power cuts of virtual machines while they update; resumable
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
@@ -18,7 +19,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images image image-twice vm-images vm-test demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help setup build images image image-twice vm-images vm-test powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -49,7 +50,7 @@ demo: build images
 	@target/debug/lab demo $(ARGS)
 
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test image-twice soak-minute
+	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test powercut-small image-twice soak-minute
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -84,6 +85,18 @@ e2e: build images
 # Terminals that are virtual machines. Both at once: each waits for the other's processor at times, and for its own network.
 vm-test: vm-images
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate
+
+# Power cuts of virtual machines while they update, and replays of a recorded update with torn writes. Goes on where it was
+# interrupted; a seed has a results file in target/powercut.
+N ?= 40
+SEED ?= 1
+REPLAYS ?= 20
+powercut: vm-images
+	@target/debug/powercut run --count $(N) --seed $(SEED) --replays $(REPLAYS) $(ARGS)
+
+powercut-small: vm-images
+	@rm -f target/powercut/small.jsonl
+	@target/debug/powercut run --count 6 --seed 1 --replays 2 --results target/powercut/small.jsonl
 
 e2e-full: build images
 	rm -rf target/kill-matrix
