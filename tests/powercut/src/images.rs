@@ -50,7 +50,11 @@ impl Pattern {
             file.write_all_at(text.as_bytes(), *at).with_context(failed)?;
         }
         let made = lab::image_version(&path)?;
-        ensure!(made == *version, "{} says that it is {made}: the image has its version elsewhere, too", path.display());
+        ensure!(
+            made == *version,
+            "{} says that it is {made}: the image has its version elsewhere, too",
+            path.display()
+        );
         Ok(path)
     }
 }

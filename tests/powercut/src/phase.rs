@@ -170,7 +170,9 @@ mod tests {
     use super::*;
 
     fn said(to: &str) -> String {
-        format!("[  57.3] terminal-agent[4]: INFO terminal_agent::agent: moved from=\"x\" to=\"{to}\" version=\"2.0.1\"")
+        format!(
+            "[  57.3] terminal-agent[4]: INFO terminal_agent::agent: moved from=\"x\" to=\"{to}\" version=\"2.0.1\""
+        )
     }
 
     #[test]

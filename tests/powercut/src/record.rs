@@ -26,7 +26,7 @@ pub(crate) enum Verdict {
 }
 
 /// One cut.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Cut {
     /// Of which run.
     pub(crate) run: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Cut {
 }
 
 /// One update of one machine, with its cuts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// Its number in this file.
     pub(crate) run: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Run {
 }
 
 /// One replay of a recorded update: a cut with torn writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Replay {
     /// Its number in this file.
     pub(crate) replay: u64,
@@ -137,7 +137,7 @@ impl Region {
 }
 
 /// A line of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// A cut.
@@ -149,7 +149,7 @@ pub(crate) enum Line {
 }
 
 /// Everything that was done so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Results {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) runs: Vec<Run>,

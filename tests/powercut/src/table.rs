@@ -93,7 +93,11 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let head = |f: &mut std::fmt::Formatter<'_>, name: &str, count: &str| {
-            writeln!(f, "{name:<16} {count:>8} {:>12} {:>7} {:>13} {:>10}", "double cuts", "bricks", "wrong images", "converged")
+            writeln!(
+                f,
+                "{name:<16} {count:>8} {:>12} {:>7} {:>13} {:>10}",
+                "double cuts", "bricks", "wrong images", "converged"
+            )
         };
         let line = |f: &mut std::fmt::Formatter<'_>, r: &Row| {
             let Row { name, cuts, double_cuts, bricks, wrong_images, converged } = r;

@@ -179,7 +179,8 @@ impl Lab {
     /// # Errors
     /// There is no such virtual machine, or it was never recorded.
     pub fn vm_write_log(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
-        let never = || LabError::Options(format!("the writes of {terminal} were not recorded: start it with `record_writes`"));
+        let never =
+            || LabError::Options(format!("the writes of {terminal} were not recorded: start it with `record_writes`"));
         self.vm(terminal)?.last_write_log().ok_or_else(never)
     }
 
