@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn replays_are_chosen_by_a_seed_and_come_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        let (log, layout) = crate::points::tests::recorded(folder.path());
+        let (log, layout) = recorded(folder.path());
         let moments = moments(&log, &layout, 0).unwrap();
         let numbers: Vec<u64> = (0..12).collect();
         let chosen = choose(&moments, &numbers, 1);
