@@ -4,7 +4,11 @@
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
 #
-# Parts of them: setup, build, images, lint, unit, e2e, soak-minute, setup-bare. Longer: e2e-full, bench, fuzz, mutations,
+#   make image                                       a terminal's disk; with SLOT_ONLY=1 its root filesystem alone;
+#                                                    with VERSION=2.4.0 of that version
+#
+# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, soak-minute, setup-bare.
+# Longer: e2e-full, bench, fuzz, mutations,
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
@@ -14,7 +18,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help setup build images image image-twice vm-images vm-test demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -28,18 +32,33 @@ build: setup
 images: setup
 	@images/terminal/build.sh
 
+# What a real terminal boots. The disk that leaves the workshop has the version in slot A.
+image: build
+	@images/terminal/machine/build.sh $(if $(SLOT_ONLY),,--disk) $(if $(VERSION),--version $(VERSION),images/terminal/machine/versions/vm-v1)
+
+# The disk, and the releases that the virtual machines of the tests are sent.
+vm-images: build
+	@images/terminal/machine/build.sh
+	@images/terminal/machine/build.sh --disk images/terminal/machine/versions/vm-v1
+
+# The second build from nothing takes two minutes.
+image-twice: vm-images
+	tests/checks/image_twice.sh
+
 demo: build images
 	@target/debug/lab demo $(ARGS)
 
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e soak-minute
+	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test image-twice soak-minute
 
 lint: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck $$(git ls-files '*.sh') .ci/run
+	shellcheck -x $$(git ls-files '*.sh') .ci/run images/terminal/machine/initramfs/hook images/terminal/machine/initramfs/filial \
+		images/terminal/machine/overlay/usr/lib/filial/provision
 	tests/checks/dependencies.py
 	tests/checks/house.py
+	tests/checks/units.sh
 
 unit: build
 	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'not package(e2e)'
@@ -59,12 +78,16 @@ LABS := --test-threads 4
 # all of them by a new seed in e2e-full. The same again: FILIAL_KILL_SEED=… make e2e-full.
 e2e: build images
 	rm -rf target/kill-matrix
-	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)'
+	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)'
 	tests/checks/kill_matrix.py --cells 56
+
+# Terminals that are virtual machines. Both at once: each waits for the other's processor at times, and for its own network.
+vm-test: vm-images
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate
 
 e2e-full: build images
 	rm -rf target/kill-matrix
-	$(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e)' --run-ignored all
+	$(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)' --run-ignored all
 	tests/checks/kill_matrix.py --cells 154
 	tests/checks/mutations.py
 

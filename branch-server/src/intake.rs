@@ -2,9 +2,10 @@
 //! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged.
 
 use chrono::{DateTime, Datelike, Utc};
-use fleet_types::TerminalName;
+use fleet_types::{TerminalName, UpdateState};
 use service_kit::database::{DatabaseError, Transaction, connection};
 use wire::Code;
+use wire::v1::evidence::MAX_TRIED;
 use wire::v1::reports::{
     Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
     UpdateReport,
@@ -208,6 +209,14 @@ fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
     if !update.proof.as_ref().is_none_or(digits) {
         return Err(ApiError::bad_field("proof", "must be 128 hexadecimal digits"));
     }
+    if let Some(evidence) = &update.evidence {
+        // The rest of it is bounded by its types.
+        let fits = update.state == UpdateState::RolledBack && evidence.tried <= MAX_TRIED;
+        if !fits || !evidence.proof.as_ref().is_none_or(digits) {
+            let why = format!("belongs to rolled-back, after at most {MAX_TRIED} boots, with a proof of 128 digits");
+            return Err(ApiError::bad_field("evidence", why));
+        }
+    }
     update.reason.as_ref().map_or(Ok(()), check_reason)
 }
 
@@ -240,7 +249,7 @@ fn check_reason(reason: &Reason) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleet_types::{Slot, UpdateState, Version};
+    use fleet_types::{Slot, Version};
 
     fn till() -> TerminalName {
         "till-1".parse().unwrap()
@@ -258,6 +267,7 @@ mod tests {
             segments_total: 0,
             reason: None,
             proof: None,
+            evidence: None,
         };
         edit(&mut update);
         Report::Update { terminal: till(), update }

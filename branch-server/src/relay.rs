@@ -98,6 +98,7 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             // The move into the state stays, with its time; what is known within the state is the newest.
             let mut update = update.clone();
             update.from = old.from;
+            update.evidence = update.evidence.or_else(|| old.evidence.clone());
             (waiting.at, Report::Update { terminal: terminal.clone(), update })
         }
         // The same again, while head office is away: one report, with the bytes of both.
@@ -132,8 +133,23 @@ pub async fn queue(tx: &impl GenericClient, at: DateTime<Utc>, report: &Report) 
     {
         return relay_queue::rewrite(tx, &folded).await;
     }
+    if matches!(report, Report::Update { update, .. } if update.evidence.is_some()) {
+        forget_evidence(tx, &subject, sent).await?;
+    }
     let seq = site::next_report(tx).await?;
     relay_queue::insert(tx, &Numbered { seq, at, report: report.clone() }, &subject).await
+}
+
+/// Of a terminal's failed boots only the newest waits with its log, however long head office is away: that bounds the queue.
+/// The states stay, and their proofs hold without.
+async fn forget_evidence(tx: &impl GenericClient, subject: &str, sent: u64) -> Result<(), DatabaseError> {
+    for mut waiting in relay_queue::with_evidence(tx, subject, sent).await? {
+        if let Report::Update { update, .. } = &mut waiting.report {
+            update.evidence = None;
+            relay_queue::rewrite(tx, &waiting).await?;
+        }
+    }
+    Ok(())
 }
 
 /// How many reports wait, and since when.
@@ -250,6 +266,7 @@ mod tests {
             segments_total: 10,
             reason: None,
             proof: None,
+            evidence: None,
         };
         Report::Update { terminal: "till-1".parse().unwrap(), update }
     }

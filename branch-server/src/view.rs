@@ -113,6 +113,8 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
             reason: u.update.reason,
             since: u.since,
             history: moves.remove(&name).unwrap_or_default(),
+            // That is for head office, which can tell whether it is proven.
+            evidence: None,
         });
         Terminal {
             packages: Vec::new(),

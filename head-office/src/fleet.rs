@@ -104,13 +104,16 @@ pub async fn forget<C: GenericClient>(
     Ok(terminals)
 }
 
-/// One terminal with its newest update and its packages.
+/// One terminal with its newest update, what is left of its failed boot, and its packages.
 ///
 /// # Errors
 /// The database failed.
 pub async fn one_terminal<C: GenericClient>(c: &C, row: TerminalRow) -> Result<Terminal, DatabaseError> {
     let update = db::updates::newest_of_terminal(c, &row.branch, &row.name).await?;
-    let update = db::updates::with_history(c, update.into_iter().collect()).await?.pop();
+    let update = match db::updates::with_history(c, update.into_iter().collect()).await?.pop() {
+        Some(update) => Some(db::updates::with_evidence(c, update).await?),
+        None => None,
+    };
     let packages = db::terminal_packages::of_terminal(c, &row.branch, &row.name).await?;
     let refusals = db::terminal_refusals::of(c, &[row.branch.as_str()], &[row.name.as_str()]).await?;
     let plan_refused = refusals.into_iter().next().map(|(_, reason)| reason);

@@ -64,4 +64,5 @@ debian_tree() {
 
 # The options of mksquashfs: uncompressed, so that deltas and transport compression see the bytes; fixed times, so that it
 # is reproducible.
+# shellcheck disable=SC2034 # the builders use it
 squashfs_options=(-noI -noD -noF -noX -no-xattrs -no-exports -no-progress -quiet -mkfs-time "$epoch" -all-time "$epoch")

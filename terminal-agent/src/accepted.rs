@@ -115,7 +115,8 @@ fn load(path: &Path) -> Result<Option<Content>, AcceptedError> {
         format: u32,
     }
     let Probe { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if format != FORMAT {
+    // One format newer is read for what is known of it: an agent must live through its own rollback.
+    if !(FORMAT..=FORMAT + 1).contains(&format) {
         return Err(AcceptedError::Newer { path: path.to_owned(), found: format });
     }
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)

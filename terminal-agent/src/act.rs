@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use artifact::{PayloadId, ReadBackError, read_back};
 use bootslot::BootState;
-use fleet_types::Digest;
+use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 
 pub(crate) use self::prepare::{SPARE, prepare_package, read_index};
 use crate::config::Settings;
 use crate::decide::Action;
+use crate::evidence::{self, Trial};
 use crate::helper::{INVALID, Request};
 use crate::journal::Journal;
 use crate::ports::{HelperTrouble, Ports};
 use crate::session::{Files, Refused, Session};
-use crate::state::{Event, Intent, State, Then, Update, Verdict};
+use crate::state::{Event, Intent, State, Then, TrialBoot, Update, Verdict};
 
 /// What came of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +101,7 @@ pub async fn act(
         Action::Verify => verify(ports, settings, session, &update).await,
         Action::ReadBack => check_slot(ports, session, &update).await,
         Action::BeginActivation => begin_activation(ports).await,
+        Action::FallBack(verdict) => fall_back(ports, &journal.state, update.target, verdict).await,
         _ => Outcome::Done,
     }
 }
@@ -188,6 +190,21 @@ async fn begin_activation(ports: &Ports) -> Outcome {
         Ok(failed_before) => Outcome::Event(Event::Activate(Intent { boot_id, restarts: 0, again: 0, failed_before })),
         Err(error) => Outcome::bounded("failed-units-unknown", chain(&error), Then::Later),
     }
+}
+
+/// The old slot runs again: what is left of the boots that failed is found out now, and recorded with the move.
+async fn fall_back(ports: &Ports, state: &State, slot: Slot, verdict: Verdict) -> Outcome {
+    let begun_in = match state {
+        State::Activating { intent, .. } => Some(intent.boot_id.clone()),
+        State::Trying { boot: TrialBoot { begun_in, .. }, .. } => begun_in.clone(),
+        _ => None,
+    };
+    let evidence = match ports.host.boot_id() {
+        Ok(now) => evidence::collect(&*ports.boot_logs, &Trial { slot, begun_in, now }).await,
+        Err(error) => evidence::nothing(slot, &chain(&error)),
+    };
+    let verdict = evidence::attached(verdict, &evidence);
+    Outcome::Event(Event::FellBack { verdict, evidence: Some(Box::new(evidence)) })
 }
 
 async fn drop_artifact(

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::decide::{Action, decide};
 use crate::event_log::EventLog;
 use crate::identity::Files;
-use crate::journal::{Held, Journal, JournalError, Keeper, Trouble};
+use crate::journal::{FORMAT, Held, Journal, JournalError, Keeper, Trouble};
 use crate::metadata::Metadata;
 use crate::observe::observe;
 use crate::ports::Ports;
@@ -183,6 +183,10 @@ impl Agent {
             });
         self.keeper.change(now, |journal| {
             learn(journal, &old, &event, named, now);
+            // Here the slot that runs is the confirmed one, so that no trial leads back to an older agent.
+            if matches!(event, Event::Confirmed | Event::Assign(_)) {
+                journal.format = FORMAT;
+            }
             journal.state = new;
             journal.trouble = None;
             journal.waiting = None;
@@ -233,8 +237,9 @@ impl Agent {
             segments_total,
             reason,
             proof: None,
+            evidence: new.evidence().cloned(),
         };
-        update.proof = self.talk.proof(&terminal, &update);
+        self.talk.prove(&terminal, &mut update);
         Some(Report::Update { terminal, update })
     }
 
@@ -306,7 +311,7 @@ fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: ch
             journal.memory.setbacks.remove(&update.payload.sha256);
             journal.memory.confirmed.insert(update.target, update.payload.sha256);
         }
-        Event::Fail(verdict) | Event::FellBack(verdict) => {
+        Event::Fail(verdict) | Event::FellBack { verdict, .. } => {
             journal.memory.learn(update, verdict, now);
             if verdict.reason.code == "artifact-does-not-check" {
                 drop(journal);

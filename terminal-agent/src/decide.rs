@@ -39,6 +39,8 @@ pub enum Action {
     BeginActivation,
     /// Restart the machine.
     Restart,
+    /// The trial is over and the old slot runs: see what is left of the failed boots, and record both.
+    FallBack(Verdict),
     /// Remove an artifact that nobody wants any more from the engine and the disk.
     Drop(Digest),
     /// Nothing, for so long at most.
@@ -292,7 +294,7 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
             }
         }
         BootSeen::Is(BootState { trial: Some(Trial { slot, .. }), .. }) if *slot == update.target => {
-            Action::Move(Event::FellBack(fell_back(update)))
+            Action::FallBack(never_ran(update))
         }
         BootSeen::Is(BootState { default, trial: None }) if *default == running => {
             if intent.again >= limits.restarts {
@@ -307,10 +309,22 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
     }
 }
 
-fn fell_back(update: &Update) -> Verdict {
+/// The attempts are used up, and no agent ever ran in one of them.
+fn never_ran(update: &Update) -> Verdict {
+    let Update { target, product, version, .. } = update;
     let text = format!(
-        "slot {} with {} {} was booted as often as allowed and never became healthy; the bootloader went back",
-        update.target, update.product, update.version
+        "slot {target} with {product} {version} was started and never confirmed: the terminal agent did not get as far as \
+         judging it, and the bootloader went back"
+    );
+    Verdict::new("fell-back", text, Then::Blame)
+}
+
+/// The agent ran in the slot, and the machine restarted before it judged, until it came back.
+fn never_judged(update: &Update) -> Verdict {
+    let Update { target, product, version, .. } = update;
+    let text = format!(
+        "slot {target} with {product} {version} was started and never confirmed: the terminal agent ran in it, but the \
+         machine restarted each time before it had judged it, and the bootloader went back"
     );
     Verdict::new("fell-back", text, Then::Blame)
 }
@@ -322,8 +336,7 @@ fn trying(update: &Update, boot: &TrialBoot, seen: &Observed, limits: &Limits, n
         (_, Known::Unknown(why)) => return wait_for(limits.health_poll, "boot-id-unknown", why),
     };
     if running != update.target {
-        let verdict = boot.verdict.clone().unwrap_or_else(|| fell_back(update));
-        return Action::Move(Event::FellBack(verdict));
+        return Action::FallBack(boot.verdict.clone().unwrap_or_else(|| never_judged(update)));
     }
     if *boot_id != boot.boot_id {
         return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });

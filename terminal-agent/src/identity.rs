@@ -118,9 +118,8 @@ impl Files {
     }
 }
 
-/// The file.
+/// The file. What a newer agent may have written into it beside these is passed over: its identity is this one's too.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Kept {
     branch: BranchName,
     certificate: String,

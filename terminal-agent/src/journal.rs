@@ -2,6 +2,18 @@
 //!
 //! One file on purpose: a move, what it teaches (a blamed digest, a serial) and the report of it become durable in
 //! the same instant or not at all.
+//!
+//! **Formats.** An agent can be rolled back by itself: what it leaves must be readable for the one that installed it. So
+//! an agent writes the format that it found, and moves up to its own only where the slot that runs is the confirmed one
+//! (with `confirmed`, or when the next update begins). It reads the format before its own, and the one after it as far
+//! as it knows it (`newer`); two formats are further apart than an update may lead.
+//!
+//! | format | what it has more |
+//! | --- | --- |
+//! | 1 | |
+//! | 2 | what is left of a failed boot, and in which boot an activation was begun |
+
+mod newer;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,8 +32,11 @@ use crate::packages::{Key, Package};
 use crate::reports::Reports;
 use crate::state::{State, Then, Update, Verdict};
 
-/// The format written here. An agent on trial reads and writes the format of the agent that installed it.
-pub const FORMAT: u32 = 1;
+/// The newest format that is written here.
+pub const FORMAT: u32 = 2;
+
+/// The oldest that is read, and in which a journal is begun: until a slot is confirmed, an older agent may be back soon.
+pub const OLDEST: u32 = 1;
 
 /// Largest journal that is read, in bytes.
 const MAX_LEN: u64 = 8 * 1024 * 1024;
@@ -50,9 +65,13 @@ pub enum JournalError {
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// A later agent wrote it.
-    #[error("the journal {path} has format {found}, this agent knows {FORMAT}: run the agent that wrote it")]
-    Newer {
+    /// An agent wrote it that is too far from this one.
+    #[error(
+        "the journal {path} has format {found}, this agent knows {OLDEST} to {FORMAT}, and {next} as far as it can: boot the \
+         slot whose agent wrote it, or move the file away (what it knows of failed releases is lost then)",
+        next = FORMAT + 1
+    )]
+    TooFar {
         /// The file.
         path: PathBuf,
         /// Its format.
@@ -159,7 +178,7 @@ pub struct Announced {
 /// The journal's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// [`FORMAT`].
+    /// [`OLDEST`] to [`FORMAT`].
     pub format: u32,
     /// Where the update stands.
     pub state: State,
@@ -196,7 +215,7 @@ impl Journal {
     /// The journal of a terminal that has done nothing yet.
     pub fn new(epoch: Uuid, now: DateTime<Utc>) -> Self {
         Self {
-            format: FORMAT,
+            format: OLDEST,
             state: State::Idle,
             since: now,
             trouble: None,
@@ -210,6 +229,18 @@ impl Journal {
             packages: BTreeMap::new(),
             newest: now,
             reports: Reports::new(epoch),
+        }
+    }
+
+    /// Takes out what its format does not have.
+    fn fit_format(&mut self) {
+        if self.format >= 2 {
+            return;
+        }
+        match &mut self.state {
+            State::Trying { boot, .. } => boot.begun_in = None,
+            State::RolledBack { evidence, .. } => *evidence = None,
+            _ => {}
         }
     }
 }
@@ -231,8 +262,12 @@ impl Keeper {
         if let Some(folder) = path.parent() {
             durable::sweep(folder);
         }
-        let journal = match load(path) {
-            Ok(Some(journal)) => return Ok(Self { path: path.to_owned(), journal }),
+        let journal = match read(path, epoch) {
+            Ok(Some((journal, found))) if journal.format == found => {
+                return Ok(Self { path: path.to_owned(), journal });
+            }
+            // Written back at once, so that nobody has to guess which of both formats holds.
+            Ok(Some((journal, _))) => journal,
             Ok(None) => Journal::new(epoch, now),
             Err(JournalError::Damaged { path, source }) => {
                 let aside = path.with_extension("damaged.json");
@@ -258,6 +293,7 @@ impl Keeper {
     pub fn change(&mut self, now: DateTime<Utc>, edit: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
         let mut changed = self.journal.clone();
         edit(&mut changed);
+        changed.fit_format();
         if !matches!(changed.state, State::Activating { .. } | State::Trying { .. }) {
             changed.newest = now;
         }
@@ -270,8 +306,13 @@ impl Keeper {
 /// Reads a journal without taking it over; `None` if there is none.
 ///
 /// # Errors
-/// It cannot be read, is damaged, or a later agent wrote it.
+/// It cannot be read, is damaged, or an agent wrote it that is too far from this one.
 pub fn load(path: &Path) -> Result<Option<Journal>, JournalError> {
+    Ok(read(path, Uuid::nil())?.map(|(journal, _)| journal))
+}
+
+/// The same, and the format that was found; `fresh` is the numbering of reports if that of a newer journal cannot be gone on with.
+fn read(path: &Path, fresh: Uuid) -> Result<Option<(Journal, u32)>, JournalError> {
     let read = |source| JournalError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -281,16 +322,21 @@ pub fn load(path: &Path) -> Result<Option<Journal>, JournalError> {
     let mut bytes = Vec::new();
     file.take(MAX_LEN).read_to_end(&mut bytes).map_err(read)?;
     let damaged = |source| JournalError::Damaged { path: path.to_owned(), source };
-    /// Read before all else, so that a later format is called that and not damage.
+    /// Read before all else, so that another format is called that and not damage.
     #[derive(Deserialize)]
     struct Probe {
         format: u32,
     }
     let Probe { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if format != FORMAT {
-        return Err(JournalError::Newer { path: path.to_owned(), found: format });
-    }
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    let journal = match format {
+        OLDEST..=FORMAT => serde_json::from_slice(&bytes),
+        newer if newer == FORMAT + 1 => {
+            tracing::warn!(path = %path.display(), newer, "the journal of a newer agent: what is known of it counts");
+            newer::read(&bytes, fresh)
+        }
+        found => return Err(JournalError::TooFar { path: path.to_owned(), found }),
+    };
+    journal.map(|journal| Some((journal, format))).map_err(damaged)
 }
 
 fn save(path: &Path, journal: &Journal) -> Result<(), JournalError> {

@@ -18,6 +18,7 @@ mod certify;
 pub mod config;
 pub mod decide;
 mod event_log;
+pub mod evidence;
 pub mod health;
 pub mod helper;
 pub mod identity;

@@ -18,6 +18,7 @@ use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
+use crate::evidence::EarlyRecord;
 use crate::helper::{Answer, Request};
 use crate::identity::Identity;
 
@@ -41,6 +42,8 @@ pub struct Ports {
     pub host: Arc<dyn Host>,
     /// The health checks of the slot that runs.
     pub drop_ins: Arc<dyn DropIns>,
+    /// What is left of earlier boots.
+    pub boot_logs: Arc<dyn BootLogs>,
 }
 
 /// A port could not do what was asked: a sentence with cause and next step.
@@ -240,4 +243,26 @@ pub trait DropIns: Send + Sync {
     /// # Errors
     /// The folder cannot be read, or a program cannot be started. A folder that is not there holds no programs.
     async fn run(&self) -> Result<Vec<DropInResult>, PortError>;
+}
+
+/// What is left of earlier boots of this machine.
+#[async_trait]
+pub trait BootLogs: Send + Sync {
+    /// The early records of boots, in any order; `None` if this machine keeps none.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read.
+    fn early(&self) -> Result<Option<Vec<EarlyRecord>>, PortError>;
+
+    /// The boots that the system's journal has lines of, oldest first.
+    ///
+    /// # Errors
+    /// The journal cannot be asked.
+    async fn journaled(&self) -> Result<Vec<String>, PortError>;
+
+    /// The end of what the system's journal has of a boot, bounded, as it is.
+    ///
+    /// # Errors
+    /// The journal cannot be asked, or does not know the boot.
+    async fn tail(&self, boot_id: &str) -> Result<Vec<u8>, PortError>;
 }

@@ -4,11 +4,16 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
-use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Report, UpdateReport};
+use wire::v1::evidence::BootEvidence;
+use wire::v1::reports::{Batch, MAX_BATCH, MAX_BATCH_BYTES, Numbered, Report, UpdateReport};
 
 /// Most reports that wait without a number. A branch out of reach for long costs old progress, then old moves.
 const MAX_WAITING: usize = 500;
+
+/// Most waiting reports that keep what is left of a failed boot: the journal, which holds them, is read up to a bound.
+const MAX_EVIDENCE: usize = 4;
 
 /// A report that has no number yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +51,12 @@ impl Reports {
             tracing::warn!("the branch server has not taken reports for long: the oldest one is dropped");
         }
         self.waiting.push_back(Waiting { at, report });
+        self.waiting
+            .iter_mut()
+            .rev()
+            .filter_map(|w| evidence(&mut w.report))
+            .skip(MAX_EVIDENCE)
+            .for_each(|e| *e = None);
     }
 
     /// Whether something is to be sent.
@@ -70,10 +81,36 @@ impl Reports {
         self.sent.len() != before
     }
 
-    /// The numbered ones, at most `most` of them; `None` if there are none.
+    /// The numbered ones, at most `most` of them and as many as a request may hold; `None` if there are none.
     pub fn batch(&self, most: usize) -> Option<Batch> {
-        let reports: Vec<Numbered> = self.sent.iter().take(most.max(1)).cloned().collect();
+        let mut bytes = 0;
+        let fits = |n: &&Numbered| {
+            let before = bytes;
+            bytes += serde_json::to_vec(n).map_or(0, |json| json.len());
+            before == 0 || bytes <= MAX_BATCH_BYTES
+        };
+        let reports: Vec<Numbered> = self.sent.iter().take(most.max(1)).take_while(fits).cloned().collect();
         (!reports.is_empty()).then_some(Batch { epoch: self.epoch, reports })
+    }
+
+    /// Those of a newer agent's queue that are known here. If one of the numbered is not, or the numbering itself, the rest
+    /// is numbered anew under `fresh`: the receiver must not wait for what never comes.
+    pub fn of_newer(found: &Value, fresh: Uuid) -> Self {
+        fn list<T: for<'a> Deserialize<'a>>(found: &Value, name: &str) -> (usize, Vec<T>) {
+            let all = found.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            (all.len(), all.iter().filter_map(|one| T::deserialize(one).ok()).collect())
+        }
+        let (numbered, sent) = list::<Numbered>(found, "sent");
+        let (_, waiting) = list::<Waiting>(found, "waiting");
+        let whole = numbered == sent.len();
+        let epoch = found.get("epoch").and_then(|e| Uuid::deserialize(e).ok()).filter(|_| whole);
+        let next = found.get("next").and_then(Value::as_u64);
+        let mut known = Self { epoch: fresh, next: 1, sent, waiting: waiting.into() };
+        match epoch.zip(next) {
+            Some((epoch, next)) => (known.epoch, known.next) = (epoch, next),
+            None => known.renumber(fresh, false),
+        }
+        known
     }
 
     /// The receiver has everything up to `through`.
@@ -92,6 +129,14 @@ impl Reports {
             report.seq = number;
         }
         *self = Self { epoch, next: sent.len() as u64 + 1, sent, waiting: std::mem::take(&mut self.waiting) };
+    }
+}
+
+/// Where the report keeps what is left of a failed boot, if it does.
+fn evidence(report: &mut Report) -> Option<&mut Option<BootEvidence>> {
+    match report {
+        Report::Update { update, .. } if update.evidence.is_some() => Some(&mut update.evidence),
+        _ => None,
     }
 }
 
@@ -122,6 +167,7 @@ mod tests {
                 segments_total: 9,
                 reason: None,
                 proof: None,
+                evidence: None,
             },
         }
     }

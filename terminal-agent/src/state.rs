@@ -11,13 +11,18 @@
 //!
 //! From each end a newly assigned update begins at `assigned` again.
 
+mod event;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleet_types::{Digest, ProductName, Slot, UpdateState, Version};
 use serde::{Deserialize, Serialize};
+use wire::v1::evidence::BootEvidence;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
+
+pub use self::event::Event;
 
 /// What is to be installed, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +67,9 @@ pub struct TrialBoot {
     pub failed_before: Option<BTreeSet<String>>,
     /// Set once the trial is judged and lost; what remains is to restart into the old slot.
     pub verdict: Option<Verdict>,
+    /// The boot in which the activation was begun: boots of the slot since then are this trial's. Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_in: Option<String>,
 }
 
 /// Why an attempt ended, and what follows for the next one.
@@ -172,6 +180,9 @@ pub enum State {
         total: u64,
         /// Why.
         verdict: Verdict,
+        /// What is left of the last boot that failed. Since format 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Box<BootEvidence>>,
     },
     /// The plan changed before the trial.
     Withdrawn {
@@ -180,50 +191,6 @@ pub enum State {
         /// Why.
         reason: Reason,
     },
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The plan names an update that is to be done.
-    Assign(Box<Update>),
-    /// Manifest, index and torrent are here and in order; so many segments are to be written.
-    Prepared {
-        /// Segments in all.
-        total: u64,
-    },
-    /// So many segments are written, checked and synced.
-    Progress {
-        /// Segments written.
-        done: u64,
-    },
-    /// The complete torrent is verified again.
-    VerifyAsked,
-    /// Every segment is written.
-    AllWritten,
-    /// The slot was read back and is the payload.
-    ReadBack,
-    /// The activation begins, in this boot.
-    Activate(Intent),
-    /// A restart is about to be asked for.
-    RestartAsked,
-    /// The machine runs the target slot.
-    TrialBooted {
-        /// The boot.
-        boot_id: String,
-        /// Time since the machine started.
-        since: Duration,
-    },
-    /// The trial is lost; the old slot is to be booted.
-    Unhealthy(Verdict),
-    /// The target slot is the default now.
-    Confirmed,
-    /// The machine is back on the old slot.
-    FellBack(Verdict),
-    /// Given up before the trial.
-    Fail(Verdict),
-    /// The plan does not name it any more.
-    Withdraw(Reason),
 }
 
 /// A move that the table does not have.
@@ -270,7 +237,8 @@ pub fn next(state: State, event: Event) -> Result<State, Forbidden> {
             S::Activating { update, total, intent: Intent { restarts, ..intent } }
         }
         (S::Activating { update, total, intent }, E::TrialBooted { boot_id, since }) => {
-            let boot = TrialBoot { boot_id, since, failed_before: intent.failed_before, verdict: None };
+            let (failed_before, begun_in) = (intent.failed_before, Some(intent.boot_id));
+            let boot = TrialBoot { boot_id, since, failed_before, verdict: None, begun_in };
             S::Trying { update, total, boot }
         }
         (S::Trying { update, total, boot }, E::TrialBooted { boot_id, since }) => {
@@ -281,8 +249,8 @@ pub fn next(state: State, event: Event) -> Result<State, Forbidden> {
             S::Trying { update, total, boot: TrialBoot { verdict: Some(verdict), ..boot } }
         }
         (S::Trying { update, total, boot }, E::Confirmed) if boot.verdict.is_none() => S::Confirmed { update, total },
-        (S::Activating { update, total, .. } | S::Trying { update, total, .. }, E::FellBack(verdict)) => {
-            S::RolledBack { update, total, verdict }
+        (S::Activating { update, total, .. } | S::Trying { update, total, .. }, E::FellBack { verdict, evidence }) => {
+            S::RolledBack { update, total, verdict, evidence }
         }
         (S::Assigned { update }, E::Fail(verdict)) => S::Failed { update, done: 0, total: 0, verdict },
         (S::Fetching { update, done, total, .. }, E::Fail(verdict)) => S::Failed { update, done, total, verdict },
@@ -373,26 +341,12 @@ impl State {
             _ => None,
         }
     }
-}
 
-impl Event {
-    /// The event's name, for messages and logs.
-    pub const fn name(&self) -> &'static str {
+    /// What is left of the last boot that failed.
+    pub fn evidence(&self) -> Option<&BootEvidence> {
         match self {
-            Self::Assign(_) => "assign",
-            Self::Prepared { .. } => "prepared",
-            Self::Progress { .. } => "progress",
-            Self::VerifyAsked => "verify-asked",
-            Self::AllWritten => "all-written",
-            Self::ReadBack => "read-back",
-            Self::Activate(_) => "activate",
-            Self::RestartAsked => "restart-asked",
-            Self::TrialBooted { .. } => "trial-booted",
-            Self::Unhealthy(_) => "unhealthy",
-            Self::Confirmed => "confirmed",
-            Self::FellBack(_) => "fell-back",
-            Self::Fail(_) => "fail",
-            Self::Withdraw(_) => "withdraw",
+            Self::RolledBack { evidence, .. } => evidence.as_deref(),
+            _ => None,
         }
     }
 }

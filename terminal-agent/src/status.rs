@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use wire::v1::evidence::Sentence;
 
 use crate::journal::{Journal, JournalError, load};
 
@@ -29,6 +30,7 @@ pub fn as_json(journal: &Journal) -> Value {
         "segments_done": done,
         "segments_total": total,
         "reason": journal.state.reason(),
+        "evidence": journal.state.evidence(),
         "waiting": journal.waiting,
         "trouble": journal.trouble.as_ref().map(|t| json!({"count": t.count, "reason": t.verdict.reason})),
         "running": journal.announced.as_ref().map(|a| json!({"slot": a.slot, "version": a.version})),
@@ -59,6 +61,13 @@ pub fn as_text(journal: &Journal) -> String {
     {
         if let Some(reason) = reason {
             line(name, format!("{}: {}", reason.code, reason.text));
+        }
+    }
+    if let Some(evidence) = journal.state.evidence() {
+        let boot = evidence.boot_id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        line("last boot", format!("{boot} of slot {}, tried {} times", evidence.slot, evidence.tried));
+        for text in evidence.note.iter().map(Sentence::as_str).chain(evidence.lines.lines()) {
+            line("", text.to_owned());
         }
     }
     for blamed in journal.memory.blamed.values() {

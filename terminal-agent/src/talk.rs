@@ -62,13 +62,17 @@ impl Talk {
         self.identity.as_ref().map(Identity::me)
     }
 
-    /// This terminal's signature of what it reports of an update. A report without one is not believed by head office, and said
+    /// Signs what this terminal reports of an update. A report without a signature is not believed by head office, and said
     /// all the same: the branch shows it.
-    pub(crate) fn proof(&self, terminal: &TerminalName, update: &UpdateReport) -> Option<String> {
-        let identity = self.identity.as_ref()?;
+    pub(crate) fn prove(&self, terminal: &TerminalName, update: &mut UpdateReport) {
+        let Some(identity) = &self.identity else { return };
         let failed = |r: &Refusal| tracing::error!(code = r.code(), reason = r.sentence(), "a report cannot be signed");
-        let signer = self.files.signer().inspect_err(failed).ok()?;
-        Some(signer.sign_text(&update.statement(&identity.branch, terminal)))
+        let Ok(signer) = self.files.signer().inspect_err(failed) else { return };
+        update.proof = Some(signer.sign_text(&update.statement(&identity.branch, terminal)));
+        let statement = update.evidence_statement(&identity.branch, terminal);
+        if let (Some(evidence), Some(statement)) = (&mut update.evidence, statement) {
+            evidence.proof = Some(signer.sign_text(&statement));
+        }
     }
 
     pub(crate) fn sync_soon(&mut self, at: Duration) {

@@ -64,7 +64,7 @@ fn states() -> Vec<State> {
         State::Ready { update: u(), total: 5 },
         State::Confirmed { update: u(), total: 5 },
         State::Failed { update: u(), done: 1, total: 5, verdict: v() },
-        State::RolledBack { update: u(), total: 5, verdict: v() },
+        State::RolledBack { update: u(), total: 5, verdict: v(), evidence: None },
         State::Withdrawn { update: u(), reason: Reason::new("x", "x") },
     ];
     for (done, verifies) in [(3, 0), (3, 2), (5, 0)] {
@@ -77,7 +77,8 @@ fn states() -> Vec<State> {
     for verdict in [None, Some(v())] {
         for tried in [10, 150, 500] {
             let since = NOW - Duration::from_secs(tried);
-            let boot = TrialBoot { boot_id: "this".into(), since, failed_before: None, verdict: verdict.clone() };
+            let (boot_id, begun_in) = ("this".into(), Some("before".into()));
+            let boot = TrialBoot { boot_id, since, failed_before: None, verdict: verdict.clone(), begun_in };
             states.push(State::Trying { update: u(), total: 5, boot });
         }
     }
@@ -199,6 +200,11 @@ fn judge(state: &State, seen: &Observed, action: &Action) -> Result<(), String> 
             next(state.clone(), event.clone()).map_err(|e| e.to_string())?;
             judge_move(state, seen, event)
         }
+        Action::FallBack(verdict) => {
+            let event = Event::FellBack { verdict: verdict.clone(), evidence: None };
+            next(state.clone(), event).map_err(|e| e.to_string())?;
+            check(runs(OLD), "rolled back although the old slot does not run")
+        }
         Action::Prepare | Action::AddTorrent | Action::WriteSegments(_) | Action::Verify | Action::ReadBack => {
             check(runs(OLD), "the target is touched while it may be running")?;
             check(seen.boot == BootSeen::Is(BootState::settled(OLD)), "the target is touched while it may be booted")
@@ -237,7 +243,6 @@ fn judge_move(state: &State, seen: &Observed, event: &Event) -> Result<(), Strin
             check(seen.boot == BootSeen::Is(BootState::settled(TARGET)), "confirmed although it is not the default")
         }
         Event::TrialBooted { .. } => check(runs(TARGET), "a trial although another slot runs"),
-        Event::FellBack(_) => check(runs(OLD), "rolled back although the old slot does not run"),
         Event::AllWritten => check(seen.work.is_some_and(|w| w.done == w.total), "not all is written"),
         Event::Withdraw(reason) if reason.code == "superseded" => {
             let set = matches!(seen.boot, BootSeen::Is(BootState { trial: Some(_), .. }));

@@ -180,6 +180,29 @@ fn only_a_slot_on_trial_is_confirmed_or_given_up() {
     scene.assert_untouched();
 }
 
+/// An agent that was taken over could otherwise keep the machine from its work by nothing but restarts.
+#[test]
+fn a_restart_needs_a_cause() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.does(Request::Restart), "restart-without-cause");
+    assert_eq!(scene.accept(scene.evidence()), "");
+    assert_eq!(scene.activate(), "");
+    assert_eq!(scene.does(Request::Restart), "", "into the trial");
+    scene.rig.reboot();
+    assert_eq!(scene.does(Request::Restart), "", "a trial that cannot even be given up");
+    assert_eq!(scene.does(Request::GiveUp), "");
+    assert_eq!(scene.does(Request::Restart), "", "back");
+    scene.rig.reboot();
+    assert_eq!(scene.does(Request::Restart), "restart-without-cause");
+    // The bootloader went back: the state is not settled, and a restart would change nothing all the same.
+    assert_eq!(scene.activate(), "");
+    scene.rig.reboot();
+    scene.rig.reboot();
+    scene.rig.reboot();
+    assert_eq!((scene.rig.world.running(), scene.rig.boot_state().trial.map(|t| t.left)), (Slot::A, Some(0)));
+    assert_eq!(scene.does(Request::Restart), "restart-without-cause");
+}
+
 #[test]
 fn a_lost_boot_block_does_not_confirm_a_trial() {
     let mut scene = Scene::new();

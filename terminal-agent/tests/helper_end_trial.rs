@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use bootslot::{BootSlots, BootState, Trial};
 use fleet_types::Slot;
@@ -135,6 +136,23 @@ fn what_cannot_be_known_is_no_zero() {
     scene.put("cmdline", b"root=/dev/sda9\n");
     assert_eq!(end(&scene).0, 1);
     assert_eq!(state(&scene), ON_TRIAL);
+}
+
+/// Who could write them would name the devices, and the command that restarts.
+#[test]
+fn settings_that_others_can_write_are_refused() {
+    let scene = trial_boot();
+    assert_eq!(end(&scene).0, ENDED);
+    let refused = |text: (i32, String)| assert!(text.0 == 2 && text.1.contains("give it to root"), "{text:?}");
+    fs::set_permissions(scene.path("agent.toml"), Permissions::from_mode(0o646)).unwrap();
+    refused(end(&scene));
+    fs::set_permissions(scene.path("agent.toml"), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(end(&scene).0, ENDED);
+    // Only root can give a file away.
+    if rustix::process::geteuid().is_root() {
+        chown(scene.path("agent.toml"), Some(1), None).unwrap();
+        refused(end(&scene));
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn verdict(code: &str) -> Verdict {
 }
 
 fn trial(verdict: Option<Verdict>) -> State {
-    let boot = TrialBoot { boot_id: "b".into(), since: Duration::ZERO, failed_before: None, verdict };
+    let boot = TrialBoot { boot_id: "b".into(), since: Duration::ZERO, failed_before: None, verdict, begun_in: None };
     State::Trying { update: update(1), total: 5, boot }
 }
 
@@ -57,7 +57,7 @@ fn states() -> BTreeMap<&'static str, State> {
         ("trying, lost", trial(Some(verdict("unhealthy")))),
         ("confirmed", State::Confirmed { update: u(), total: 5 }),
         ("failed", State::Failed { update: u(), done: 1, total: 5, verdict: verdict("x") }),
-        ("rolled-back", State::RolledBack { update: u(), total: 5, verdict: verdict("x") }),
+        ("rolled-back", State::RolledBack { update: u(), total: 5, verdict: verdict("x"), evidence: None }),
         ("withdrawn", State::Withdrawn { update: u(), reason: Reason::new("x", "x") }),
     ])
 }
@@ -75,7 +75,7 @@ fn events() -> Vec<Event> {
         Event::TrialBooted { boot_id: "d".into(), since: Duration::from_secs(3) },
         Event::Unhealthy(verdict("unhealthy")),
         Event::Confirmed,
-        Event::FellBack(verdict("fell-back")),
+        Event::FellBack { verdict: verdict("fell-back"), evidence: None },
         Event::Fail(verdict("slot-too-small")),
         Event::Withdraw(Reason::new("superseded", "x")),
     ]

@@ -15,7 +15,7 @@ failed=0
 
 # Most that each service's exposure may be, in tenths: systemd-analyze rates from 0 (shut) to 100 (open). The agent talks to
 # the network; the helper is root with two block devices: README.md of terminal-agent says what is open in it and why.
-for limit in terminal-agent:20 terminal-helper:11 terminal-trial:9; do
+for limit in terminal-agent:20 terminal-helper:9 terminal-trial:7; do
     unit=${limit%:*}.service
     if ! systemd-analyze security --no-pager --offline=true --threshold="${limit#*:}" "$dist/$unit" >"$root/report" 2>&1; then
         echo "$unit may do more than it should: 'systemd-analyze security --offline=true $dist/$unit' says what" >&2

@@ -1,7 +1,7 @@
 //! Table `relay_queue`: reports that head office has not acknowledged.
 
 use chrono::{DateTime, Utc};
-use wire::v1::reports::{Numbered, Report};
+use wire::v1::reports::{MAX_BATCH_BYTES, Numbered, Report};
 
 use super::{get, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
@@ -9,6 +9,9 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query, query_
 service_kit::statements! {
     INSERT = "insert into relay_queue (seq, at, subject, report) values ($1, $2, $3, $4)";
     NEWEST = "select seq, at, report from relay_queue where subject = $1 and seq > $2 order by seq desc limit 1";
+    // What has no such member is rewritten as it is.
+    WITH_EVIDENCE = "select seq, at, report from relay_queue where subject = $1 and seq > $2
+             and report like '%\"evidence\":%' order by seq";
     REWRITE = "update relay_queue set at = $2, report = $3 where seq = $1";
     FIRST = "select seq, at, report from relay_queue order by seq limit $1";
     AFTER = "select seq, at, report from relay_queue where seq > $1 order by seq limit $2";
@@ -38,20 +41,41 @@ pub async fn newest(client: &impl GenericClient, subject: &str, sent: u64) -> Re
     query_opt(client, NEWEST, &[&subject, &signed(sent)]).await?.as_ref().map(numbered).transpose()
 }
 
+/// The reports of `subject` whose numbers are above `sent` and that may hold what is left of a failed boot.
+pub async fn with_evidence(
+    client: &impl GenericClient,
+    subject: &str,
+    sent: u64,
+) -> Result<Vec<Numbered>, DatabaseError> {
+    query(client, WITH_EVIDENCE, &[&subject, &signed(sent)]).await?.iter().map(numbered).collect()
+}
+
 /// Puts other content under a number that was never sent.
 pub async fn rewrite(client: &impl GenericClient, numbered: &Numbered) -> Result<(), DatabaseError> {
     let report = text(&numbered.report)?;
     execute(client, REWRITE, &[&signed(numbered.seq), &numbered.at, &report]).await.map(drop)
 }
 
-/// The oldest `limit` reports, in order.
+/// The oldest `limit` reports, in order; fewer if they are more than a request may hold, but one at least.
 pub async fn first(client: &impl GenericClient, limit: usize) -> Result<Vec<Numbered>, DatabaseError> {
-    query(client, FIRST, &[&signed(limit as u64)]).await?.iter().map(numbered).collect()
+    fitting(&query(client, FIRST, &[&signed(limit as u64)]).await?)
 }
 
-/// The oldest `limit` reports after `seq`, in order.
+/// The oldest `limit` reports after `seq`, in order; fewer if they are more than a request may hold, but one at least.
 pub async fn after(client: &impl GenericClient, seq: u64, limit: usize) -> Result<Vec<Numbered>, DatabaseError> {
-    query(client, AFTER, &[&signed(seq), &signed(limit as u64)]).await?.iter().map(numbered).collect()
+    fitting(&query(client, AFTER, &[&signed(seq), &signed(limit as u64)]).await?)
+}
+
+fn fitting(rows: &[tokio_postgres::Row]) -> Result<Vec<Numbered>, DatabaseError> {
+    let (mut reports, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        bytes += get::<&str>(row, "report")?.len();
+        if bytes > MAX_BATCH_BYTES && !reports.is_empty() {
+            break;
+        }
+        reports.push(numbered(row)?);
+    }
+    Ok(reports)
 }
 
 /// Forgets reports up to and with `through`.

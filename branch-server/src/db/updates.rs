@@ -65,8 +65,9 @@ fn record(row: &Row) -> Result<Record, DatabaseError> {
             segments_done: unsigned(row, "segments_done")?,
             segments_total: unsigned(row, "segments_total")?,
             reason: reason(row)?,
-            // Head office keeps what is proven.
+            // Head office keeps what is proven, and what was found of a failed boot.
             proof: None,
+            evidence: None,
         },
         since: get(row, "since")?,
     })

@@ -7,6 +7,7 @@ mod console;
 mod daemons;
 mod enrol;
 mod events;
+mod evidence;
 mod fixture;
 mod head_office;
 mod identities;

@@ -18,6 +18,9 @@ const MAX_MOVES: i64 = 100;
 /// Most updates of one terminal that are kept.
 const MAX_UPDATES: i64 = 200;
 
+/// Of how many of a terminal's failed boots the last lines are kept.
+const MAX_EVIDENCE: i64 = 10;
+
 service_kit::statements! {
     NEWEST_FOR_UPDATE = "SELECT id, version, payload_sha256, state FROM updates
         WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
@@ -29,8 +32,13 @@ service_kit::statements! {
         (SELECT id FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT $3)";
     ADVANCE = "UPDATE updates SET serial = $2, segments_done = $4, segments_total = $5, reason_code = $6,
             reason_text = $7, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
-    ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text)
-        SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
+    ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text, evidence)
+        SELECT $1, $2, $3, $4, $5, $6, $8 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
+    // Of the same kind: a terminal must not fill the table with logs.
+    FORGET_EVIDENCE = "UPDATE moves SET evidence = NULL WHERE id IN (SELECT m.id FROM moves m
+        JOIN updates u ON u.id = m.update_id WHERE u.branch = $1 AND u.terminal = $2 AND m.evidence IS NOT NULL
+        ORDER BY m.id DESC OFFSET $3)";
+    EVIDENCE = "SELECT evidence FROM moves WHERE update_id = $1 AND evidence IS NOT NULL ORDER BY id DESC LIMIT 1";
     // One look into the index for each terminal, however many updates it ever had.
     NEWEST_OF = "SELECT u.id, u.branch, u.terminal, u.product, u.serial, u.version, u.payload_sha256, u.state,
             u.segments_done, u.segments_total, u.reason_code, u.reason_text, u.since
@@ -93,6 +101,7 @@ fn from_row(row: &Row) -> Result<UpdateRow, DatabaseError> {
             reason: reason(row)?,
             since: get(row, "since")?,
             history: Vec::new(),
+            evidence: None,
         },
     })
 }
@@ -132,9 +141,26 @@ pub async fn record<C: GenericClient>(
         (get(&row, "id")?, true)
     };
     if moved {
-        execute(c, ADD_MOVE, &[&id, &from, &state, &at, &code, &words, &MAX_MOVES]).await?;
+        let evidence = report.evidence.as_ref().map(serde_json::to_string).transpose();
+        let evidence = evidence.map_err(|e| DatabaseError::value("moves.evidence", e))?;
+        execute(c, ADD_MOVE, &[&id, &from, &state, &at, &code, &words, &MAX_MOVES, &evidence]).await?;
+        if evidence.is_some() {
+            execute(c, FORGET_EVIDENCE, &[&branch.as_str(), &terminal.as_str(), &MAX_EVIDENCE]).await?;
+        }
     }
     Ok(())
+}
+
+/// Fills in what is left of the update's failed boot, if it was rolled back.
+///
+/// # Errors
+/// As every statement.
+pub async fn with_evidence<C: GenericClient>(c: &C, mut row: UpdateRow) -> Result<UpdateRow, DatabaseError> {
+    if let Some(found) = query_opt(c, EVIDENCE, &[&row.id]).await? {
+        let evidence = serde_json::from_str(get(&found, "evidence")?);
+        row.update.evidence = Some(evidence.map_err(|e| DatabaseError::value("moves.evidence", e))?);
+    }
+    Ok(row)
 }
 
 /// The newest update of each of some terminals, given as their branches and their names.

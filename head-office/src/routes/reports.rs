@@ -2,10 +2,11 @@
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Datelike, Utc};
-use fleet_types::{BranchName, Digest, TerminalName};
+use fleet_types::{BranchName, Digest, TerminalName, UpdateState};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller};
 use trust::{PublicKey, Refusal};
+use wire::v1::evidence::MAX_TRIED;
 use wire::v1::reports::{
     Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
     UpdateReport,
@@ -129,6 +130,7 @@ async fn store<C: GenericClient>(
             }
         }
         Report::Update { terminal, mut update } => {
+            check_evidence(&update)?;
             update.reason = update.reason.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
                 prove(c, branch, &terminal, &update).await?;
@@ -187,7 +189,7 @@ async fn store<C: GenericClient>(
     Ok(false)
 }
 
-/// Only a terminal says in which state it is: its branch server could be in other hands.
+/// Only a terminal says in which state it is, and what it found of a failed boot: its branch server could be in other hands.
 async fn prove<C: GenericClient>(
     c: &C,
     branch: &BranchName,
@@ -195,13 +197,20 @@ async fn prove<C: GenericClient>(
     update: &UpdateReport,
 ) -> ApiResult<()> {
     let key = db::terminals::key(c, branch, terminal).await?;
-    let statement = update.statement(branch, terminal);
-    let proven = |key: &PublicKey| update.proof.as_ref().is_some_and(|proof| key.verify_text(&statement, proof));
-    if key.as_ref().is_some_and(proven) {
+    let signed = |statement: &str, proof: Option<&String>| {
+        key.as_ref().zip(proof).is_some_and(|(key, proof)| key.verify_text(statement, proof))
+    };
+    let evidence = update.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());
+    let state = signed(&update.statement(branch, terminal), update.proof.as_ref());
+    let log = update.evidence_statement(branch, terminal).is_none_or(|statement| signed(&statement, evidence));
+    if state && log {
         return Ok(());
     }
     tracing::warn!(%branch, %terminal, state = %update.state, version = %update.version, "a state that is not proven");
-    let detail = format!("That terminal {branch}/{terminal} is {} is not signed by its key.", update.state);
+    let detail = match state {
+        true => format!("What is told of a failed boot of terminal {branch}/{terminal} is not signed by its key."),
+        false => format!("That terminal {branch}/{terminal} is {} is not signed by its key.", update.state),
+    };
     let remedy = "If the terminal has a new key, an operator accepts that (filial terminal show, filial terminal accept-key); if it \
         has not, look into its branch server.";
     Err(ApiError::new(Code::ReportNotProven, detail, remedy))
@@ -221,6 +230,15 @@ async fn refuse_one_too_many<C: GenericClient>(c: &C, branch: &BranchName, termi
 
 fn cleaned(reason: Reason) -> Reason {
     Reason { code: clean(&reason.code, MAX_CODE), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN) }
+}
+
+fn check_evidence(update: &UpdateReport) -> ApiResult<()> {
+    let Some(evidence) = &update.evidence else { return Ok(()) };
+    if update.state != UpdateState::RolledBack || evidence.tried > MAX_TRIED {
+        let why = format!("belongs to rolled-back, after at most {MAX_TRIED} boots");
+        return Err(ApiError::bad_field("evidence", why));
+    }
+    Ok(())
 }
 
 fn check_package(package: &PackageReport) -> ApiResult<()> {

@@ -11,6 +11,7 @@ mod audit;
 mod branches;
 mod enrol;
 mod events;
+mod evidence;
 mod judging;
 mod kit;
 mod metadata;

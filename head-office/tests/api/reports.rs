@@ -20,7 +20,7 @@ fn numbered(seq: u64, report: Report) -> Numbered {
 }
 
 /// The key of `till-1`.
-fn till() -> &'static SigningKey {
+pub fn till() -> &'static SigningKey {
     static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate().unwrap());
     &KEY
 }
@@ -29,17 +29,17 @@ fn seen_with(seq: u64, key: &SigningKey) -> Numbered {
     numbered(seq, Report::TerminalSeen { facts: facts("till-1", "k1"), key: Some(key.public().to_string()) })
 }
 
-fn seen(seq: u64) -> Numbered {
+pub fn seen(seq: u64) -> Numbered {
     seen_with(seq, till())
 }
 
-fn signed(report: Numbered, key: &SigningKey) -> Numbered {
+pub fn signed(report: Numbered, key: &SigningKey) -> Numbered {
     let Report::Update { terminal, mut update } = report.report else { panic!("no update") };
     update.proof = Some(key.sign_text(&update.statement(&"north".parse().unwrap(), &terminal)));
     Numbered { report: Report::Update { terminal, update }, ..report }
 }
 
-fn update(seq: u64, from: Option<UpdateState>, state: UpdateState, done: u64) -> Numbered {
+pub fn update(seq: u64, from: Option<UpdateState>, state: UpdateState, done: u64) -> Numbered {
     let reason =
         (state == UpdateState::RolledBack).then(|| Reason::new("unhealthy", "The till program did not start."));
     let update = UpdateReport {
@@ -53,11 +53,12 @@ fn update(seq: u64, from: Option<UpdateState>, state: UpdateState, done: u64) ->
         segments_total: 10,
         reason,
         proof: None,
+        evidence: None,
     };
     signed(numbered(seq, Report::Update { terminal: "till-1".parse().unwrap(), update }), till())
 }
 
-async fn send(branch: &crate::support::Branch, epoch: Uuid, reports: Vec<Numbered>) -> Acknowledged {
+pub async fn send(branch: &crate::support::Branch, epoch: Uuid, reports: Vec<Numbered>) -> Acknowledged {
     branch.client.post("/v1/reports", &Batch { epoch, reports }).await.unwrap()
 }
 

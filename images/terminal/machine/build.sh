@@ -50,6 +50,7 @@ install_programs() {
         install -m 0644 "$unit" "$root/usr/lib/systemd/system/"
     done
     install -D -m 0644 "$dist/terminal-watchdog.conf" "$root/etc/systemd/system.conf.d/terminal-watchdog.conf"
+    install -D -m 0644 "$dist/terminal-slots.rules" "$root/etc/udev/rules.d/65-filial-slots.rules"
     install -D -m 0644 "$dist/terminal-agent.sysusers" "$root/usr/lib/sysusers.d/terminal-agent.conf"
     install -D -m 0644 "$dist/terminal-agent.tmpfiles" "$root/usr/lib/tmpfiles.d/terminal-agent.conf"
 }
@@ -69,6 +70,7 @@ lay_out() {
     systemctl --root="$root" --quiet mask systemd-firstboot.service systemd-machine-id-commit.service \
         systemd-update-utmp.service systemd-update-utmp-runlevel.service serial-getty@ttyS0.service getty.target \
         ldconfig.service systemd-update-done.service systemd-hwdb-update.service systemd-journal-catalog-update.service
+    ln -sf /etc/machine-id "$root/var/lib/dbus/machine-id"
     # The version's own files last: they may stand in the place of anything.
     if [[ -d ${dir:-}/overlay ]]; then cp -r --no-preserve=ownership --remove-destination "$dir/overlay/." "$root/"; fi
     cat "$root/usr/lib/os-release" - >"$root/etc/os-release" <<<$'IMAGE_ID=filial-terminal\n'"IMAGE_VERSION=$version"

@@ -1,5 +1,6 @@
 //! The real world: one file per port. Nothing else spawns processes, reads clocks or opens devices.
 
+mod boot_logs;
 mod branch;
 mod clock;
 pub mod command;
@@ -21,6 +22,7 @@ use service_kit::config::ConfigError;
 use swarm::{EngineError, TransmissionEngine, TransmissionSettings};
 use trust::certificates::FleetTime;
 
+pub use boot_logs::MachineBootLogs;
 pub use branch::HttpBranch;
 pub use clock::MachineClock;
 pub use daemon::{DaemonSettingsError, write_daemon_settings};
@@ -85,5 +87,6 @@ pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
         clock: Arc::new(MachineClock),
         host: Arc::new(Machine::new(settings)),
         drop_ins: Arc::new(HealthFolder::new(settings.paths.health_dir.clone(), settings.timing.drop_in)),
+        boot_logs: Arc::new(MachineBootLogs::new(settings.paths.boots.clone())),
     })
 }

@@ -2,13 +2,15 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use rustix::process::geteuid;
+use service_kit::config::ConfigError;
 use service_kit::manual::Manual;
 use service_kit::{Clock as _, SystemClock};
 use service_kit::{config, edge, telemetry};
@@ -78,6 +80,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         manual.run(Arguments::command())?;
         return Ok(ExitCode::SUCCESS);
     }
+    arguments.config.iter().try_for_each(|path| belongs_here(path))?;
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = HelperSettings::try_from(inputs)?;
     match command {
@@ -88,6 +91,23 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever can write the settings names devices and the restart command: nobody but this user may.
+fn belongs_here(path: &Path) -> Result<(), ConfigError> {
+    // One that cannot be read is named when it is loaded.
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.chain([path.to_owned()]) {
+        let Ok(found) = fs::metadata(&path) else { continue };
+        if found.uid() != geteuid().as_raw() || found.mode() & 0o002 != 0 {
+            let text = format!(
+                "{} is another user's, or everybody may write it; give it to root: chown root, chmod 644",
+                path.display()
+            );
+            return Err(ConfigError::bad("--config", text));
+        }
+    }
+    Ok(())
 }
 
 fn end_trial(settings: HelperSettings, json: bool) -> anyhow::Result<ExitCode> {

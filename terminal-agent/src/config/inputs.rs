@@ -46,6 +46,7 @@ section!(Paths {
     os_release: PathBuf,
     kernel_command_line: PathBuf,
     boot_id: PathBuf,
+    boots: PathBuf,
 });
 section!(Slot { device: PathBuf, root: String });
 section!(Boot {

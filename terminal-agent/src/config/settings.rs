@@ -105,6 +105,8 @@ pub struct PathSettings {
     pub kernel_command_line: PathBuf,
     /// A text that differs from boot to boot.
     pub boot_id: PathBuf,
+    /// The records of boots that the slots' initramfs keep.
+    pub boots: PathBuf,
 }
 
 impl PathSettings {
@@ -307,6 +309,7 @@ fn paths(paths: inputs::Paths) -> PathSettings {
         os_release: or(paths.os_release, "/etc/os-release"),
         kernel_command_line: or(paths.kernel_command_line, "/proc/cmdline"),
         boot_id: or(paths.boot_id, "/proc/sys/kernel/random/boot_id"),
+        boots: or(paths.boots, "/var/lib/filial-boots"),
     }
 }
 

@@ -126,12 +126,12 @@ impl Boots {
     /// a machine from its work by nothing but restarts. A state that cannot be read is no reason to refuse.
     pub(super) fn has_cause_to_restart(&self) -> Result<(), Reason> {
         let (Ok(running), Ok(state)) = (self.running(), self.look()) else { return Ok(()) };
-        if state != BootState::settled(running) {
+        let on_trial = state.trial.is_some_and(|t| t.slot == running);
+        if on_trial || state.boot().0 != running {
             return Ok(());
         }
-        let text = format!(
-            "slot {running} runs, is the default, and none is on trial: a restart would change nothing; activate a slot first"
-        );
+        let text =
+            format!("slot {running} runs and would boot again: a restart would change nothing; activate a slot first");
         Err(Reason::new("restart-without-cause", text))
     }
 

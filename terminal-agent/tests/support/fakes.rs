@@ -16,11 +16,12 @@ use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
 use service_kit::client::{ByteStream, ClientError};
 use terminal_agent::config::Settings;
+use terminal_agent::evidence::EarlyRecord;
 use terminal_agent::helper::{Answer, Hands, Helper, Request, Setup};
 use terminal_agent::identity::Identity;
 use terminal_agent::ports::{
-    Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power, Room,
-    RootHelper,
+    BootLogs, Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power,
+    Room, RootHelper,
 };
 use tokio::sync::{Mutex, Notify};
 use trust::certificates::{Anchor, Peer, TlsKey, request_from_pem, request_key, request_signer};
@@ -31,7 +32,7 @@ use wire::{Code, Problem};
 
 use super::release::{FOREIGN_TRACKER, TRACKER, TestRelease, digest};
 use super::swarm::FakeSwarm;
-use super::world::{JOIN, Port, World};
+use super::world::{JOIN, Port, World, boot_id};
 
 pub fn ports(world: &Arc<World>, settings: &Settings) -> Ports {
     Ports {
@@ -42,6 +43,7 @@ pub fn ports(world: &Arc<World>, settings: &Settings) -> Ports {
         clock: Arc::new(FakeClock(world.clone())),
         host: Arc::new(FakeHost(world.clone())),
         drop_ins: Arc::new(FakeDropIns(world.clone())),
+        boot_logs: Arc::new(FakeBootLogs(world.clone())),
     }
 }
 
@@ -330,6 +332,10 @@ impl Branch for FakeBranch {
                 let statement = update.statement(&"north".parse().unwrap(), terminal);
                 let proof = update.proof.as_deref().unwrap_or_default();
                 assert!(world.signer.unwrap().verify_text(&statement, proof), "not signed: {update:?}");
+                if let Some(statement) = update.evidence_statement(&"north".parse().unwrap(), terminal) {
+                    let proof = update.evidence.as_ref().unwrap().proof.as_deref().unwrap_or_default();
+                    assert!(world.signer.unwrap().verify_text(&statement, proof), "not signed: {update:?}");
+                }
             }
             match world.reports.iter().find(|r| r.seq == report.seq) {
                 Some(known) => assert_eq!(known, report, "a report changed after it was sent"),
@@ -400,7 +406,7 @@ impl Host for FakeHost {
 
     fn boot_id(&self) -> Result<String, PortError> {
         self.fails(Port::BootId)?;
-        Ok(format!("boot-{}", self.0.lock().boots))
+        Ok(boot_id(self.0.lock().boots))
     }
 
     fn image_version(&self) -> Result<Version, PortError> {
@@ -443,5 +449,36 @@ impl DropIns for FakeDropIns {
         let version = FakeHost(self.0.clone()).image_version()?.to_string();
         let end = self.0.lock().drop_ins.get(&version).cloned().unwrap_or(DropInEnd::Healthy);
         Ok(vec![DropInResult { program: "/health.d/10-printer".into(), end, tail: "no paper".into() }])
+    }
+}
+
+struct FakeBootLogs(Arc<World>);
+
+impl FakeBootLogs {
+    fn fails(&self) -> Result<(), PortError> {
+        self.0.kill.point();
+        let fails = self.0.fails(Port::BootLogs);
+        if fails { Err(PortError::with("no log can be read", told())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl BootLogs for FakeBootLogs {
+    fn early(&self) -> Result<Option<Vec<EarlyRecord>>, PortError> {
+        self.fails()?;
+        Ok(self.0.lock().early.clone())
+    }
+
+    async fn journaled(&self) -> Result<Vec<String>, PortError> {
+        self.fails()?;
+        Ok(self.0.lock().journaled.iter().map(|(boot, _)| boot.clone()).collect())
+    }
+
+    async fn tail(&self, boot: &str) -> Result<Vec<u8>, PortError> {
+        self.fails()?;
+        let world = self.0.lock();
+        assert_ne!(boot, boot_id(world.boots), "the log of the boot that runs is no evidence");
+        let lines = world.journaled.iter().find(|(id, _)| id == boot).expect("a boot that the journal does not have");
+        Ok(lines.1.clone().into_bytes())
     }
 }

@@ -135,18 +135,18 @@ impl Rig {
         self.agent = None;
         self.world.forget_unsynced();
         let env = GrubEnv::new(self.world.path("grubenv"));
-        let slot = match env.read() {
+        let (slot, trial) = match env.read() {
             Ok(state) => {
                 let (slot, after) = state.boot();
                 if after != state {
                     env.write(&after).unwrap();
                 }
-                slot
+                (slot, after != state)
             }
             // GRUB's safe default when its block is unusable.
-            Err(_) => Slot::A,
+            Err(_) => (Slot::A, false),
         };
-        self.world.boot(slot);
+        self.world.boot_on_trial(slot, trial);
     }
 
     /// Turns until the state has this name, or fails with what the journal says.

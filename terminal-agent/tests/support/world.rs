@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
+use terminal_agent::evidence::EarlyRecord;
 use terminal_agent::ports::DropInEnd;
 use test_kit::{TestBranch, TestFleet};
 use trust::certificates::Peer;
@@ -53,6 +54,7 @@ pub enum Port {
     Room,
     FailedUnits,
     DropIns,
+    BootLogs,
 }
 
 /// Ends the agent at the n-th call of a port: the call does not return, and neither does any after it.
@@ -146,6 +148,20 @@ pub struct Inner {
     pub free: u64,
     pub fake_slot_length: Option<u64>,
     pub restart_works: bool,
+    /// What the initramfs of both slots keep of boots; `None`: they keep nothing.
+    pub early: Option<Vec<EarlyRecord>>,
+    /// The boots that the system's journal has lines of, oldest first, and the lines.
+    pub journaled: Vec<(String, String)>,
+}
+
+/// What the host's boot id is in the n-th boot.
+pub fn boot_id(boot: u64) -> String {
+    format!("boot-{boot}")
+}
+
+fn early_record(boot: u64, slot: Slot, trial: bool) -> EarlyRecord {
+    let log = format!("[    0.000000] Linux\n[    1.000000] kernel of boot {boot}\n").into_bytes();
+    EarlyRecord { boot_id: boot_id(boot), slot, trial, seq: boot, log }
 }
 
 pub struct World {
@@ -205,6 +221,8 @@ impl World {
             free: 1 << 30,
             fake_slot_length: None,
             restart_works: true,
+            early: Some(vec![early_record(1, Slot::A, false)]),
+            journaled: vec![(boot_id(1), "the old slot runs\n".into())],
         };
         std::sync::Arc::new(Self { dir, inner: Mutex::new(inner), kill: Kill::default() })
     }
@@ -293,9 +311,15 @@ impl World {
     }
 
     pub fn boot(&self, slot: Slot) {
+        self.boot_on_trial(slot, false);
+    }
+
+    pub fn boot_on_trial(&self, slot: Slot, trial: bool) {
         let mut world = self.lock();
         world.running = slot;
         world.boots += 1;
+        let record = early_record(world.boots, slot, trial);
+        world.early.iter_mut().for_each(|records| records.push(record.clone()));
         world.uptime = Duration::from_secs(20);
         world.now += TimeDelta::seconds(25);
     }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
+use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, Word};
 use wire::v1::fleet::{
     AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, DenyBranch, PlanIssued, Terminal, TerminalPackage,
 };
@@ -245,6 +246,35 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
     if !rows.is_empty() {
         out.push('\n');
         out.push_str(&table(["from", "to", "when", "why"], &rows));
+    }
+    if let Some(evidence) = &u.evidence {
+        out.push('\n');
+        out.push_str(&evidence_text(evidence));
+    }
+    out
+}
+
+/// What is left of a failed boot, its lines indented. The server refuses what is not printable; here it is not trusted with it.
+fn evidence_text(e: &BootEvidence) -> String {
+    let times = match e.tried {
+        0 => "never seen to be tried".to_owned(),
+        1 => "tried once".to_owned(),
+        n => format!("tried {n} times"),
+    };
+    let boot =
+        e.boot_id.as_ref().map_or_else(|| "boot unknown".to_owned(), |id| format!("boot {}", plain(id.as_str())));
+    let source = match e.source.as_ref().map(Word::as_str) {
+        None => String::new(),
+        Some(JOURNAL) => ", from the journal".to_owned(),
+        Some(KERNEL) => ", from the kernel".to_owned(),
+        Some(other) => format!(", from {}", plain(other)),
+    };
+    let mut out = format!("last lines of the failed boot ({boot}, slot {}, {times}{source}):\n", e.slot);
+    if let Some(note) = &e.note {
+        out.push_str(&format!("  ({})\n", plain(note.as_str())));
+    }
+    for line in e.lines.lines() {
+        out.push_str(&format!("  {}\n", plain(line)));
     }
     out
 }

@@ -75,6 +75,35 @@ fn a_refusal_is_a_sentence_a_remedy_and_a_code() {
 }
 
 #[test]
+fn the_last_lines_of_a_failed_boot_are_shown_and_move_no_cursor() {
+    let mut rolled_back = terminal("rolled-back", 75);
+    let boot = "7d6f0c55-41a8-4f0e-8f6a-90a1b2c3d4e5";
+    rolled_back["update"]["evidence"] = json!({ "slot": "B", "tried": 2, "boot_id": boot, "source": "journal",
+        "lines": ["[    4.1] systemd[1]: Mounting data", "[    9.8] systemd[1]: Failed"], "proof": "00".repeat(64) });
+    let mut unknown = rolled_back.clone();
+    unknown["update"]["evidence"] = json!({ "slot": "B", "tried": 0, "note": "no log of the failed boot was kept: x" });
+    let mut hostile = rolled_back.clone();
+    hostile["update"]["evidence"]["lines"] = json!(["\u{1b}[2Jcleared"]);
+    let shown = |terminal: &Value, more: &[&str]| {
+        let office = Fake::answering(&[("GET /v1/terminals/north/till-1", 200, terminal.clone())]);
+        let dir = tempfile::tempdir().unwrap();
+        filial(dir.path(), &[&["--server", &office.url, "terminal", "show", "north/till-1"], more].concat())
+    };
+    let text = stdout(&shown(&rolled_back, &[]));
+    let expected = "last lines of the failed boot (boot 7d6f0c55-41a8-4f0e-8f6a-90a1b2c3d4e5, slot B, tried 2 times, from the \
+                    journal):\n  [    4.1] systemd[1]: Mounting data\n  [    9.8] systemd[1]: Failed\n";
+    assert!(text.ends_with(expected), "{text}");
+    let output: Value = serde_json::from_str(&stdout(&shown(&rolled_back, &["--json"]))).unwrap();
+    assert_eq!(output["update"]["evidence"], rolled_back["update"]["evidence"]);
+    let text = stdout(&shown(&unknown, &[]));
+    let expected = "(boot unknown, slot B, never seen to be tried):\n  (no log of the failed boot was kept: x)\n";
+    assert!(text.ends_with(expected), "{text}");
+    let output = shown(&hostile, &[]);
+    assert_ne!(code(&output), 0, "a server that sends such a thing is not believed");
+    assert!(!stdout(&output).contains('\u{1b}') && !stderr(&output).contains('\u{1b}'), "{}", stderr(&output));
+}
+
+#[test]
 fn lists_and_single_things_are_asked_for_where_they_are() {
     let branch = json!({
         "name": "north", "enrolled": true, "last_heard": null, "plan_serial": 5, "assignments": [],

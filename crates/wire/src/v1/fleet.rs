@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, ModelName, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::BootEvidence;
 use super::reports::Reason;
 
 /// Add a branch.
@@ -200,6 +201,9 @@ pub struct TerminalUpdate {
     pub since: DateTime<Utc>,
     /// Every move so far, oldest first.
     pub history: Vec<Move>,
+    /// What is left of its failed boot, if it was rolled back: told of one terminal, not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<BootEvidence>,
 }
 
 /// One move of an update.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::BootEvidence;
 use super::sync::TerminalFacts;
 
 /// Most reports in one request.
@@ -14,6 +15,10 @@ pub const MAX_BATCH: usize = 200;
 
 /// Longest name of a payload in a report, in bytes.
 pub const MAX_PAYLOAD_NAME: usize = 32;
+
+/// Bytes of reports as JSON beyond which a sender puts no further report into a request. Well below the largest body that
+/// a listener takes (1 MiB), with the largest report in mind.
+pub const MAX_BATCH_BYTES: usize = 512 * 1024;
 
 /// Most addresses in one report of a bad peer.
 pub const MAX_ADDRESSES: usize = 64;
@@ -165,6 +170,9 @@ pub struct UpdateReport {
     /// The terminal's ed25519 signature of [`UpdateReport::statement`], as 128 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// What is left of the failed boot; with `rolled-back` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<BootEvidence>,
 }
 
 impl UpdateReport {
