@@ -1,7 +1,9 @@
 //! What tests do with a virtual machine, and how they look at it.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fleet_types::{Digest, Slot, TerminalRef, Version};
@@ -14,7 +16,7 @@ use crate::part::Part;
 use crate::process::PartState;
 
 use super::console::{Text, VmBoot, tail};
-use super::{Vm, disk, events, qemu};
+use super::{Vm, disk, events, gpt, qemu};
 
 impl Lab {
     /// The terminals that are virtual machines.
@@ -160,6 +162,35 @@ impl Lab {
     /// There is no such virtual machine, or its block is not usable.
     pub fn vm_boot_env(&self, terminal: &TerminalRef) -> Result<BootEnv, LabError> {
         self.vm(terminal)?.boot_env()
+    }
+
+    /// Whether a virtual machine's writes are recorded, from its next start on ([`crate::VmOptions::record_writes`]).
+    ///
+    /// # Errors
+    /// There is no such virtual machine.
+    pub fn vm_record_writes(&self, terminal: &TerminalRef, record: bool) -> Result<(), LabError> {
+        self.vm(terminal)?.recording.store(record, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The log of the writes of a virtual machine's last start that was recorded. It is whole once the machine was
+    /// ended by [`Lab::end`].
+    ///
+    /// # Errors
+    /// There is no such virtual machine, or it was never recorded.
+    pub fn vm_write_log(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
+        let never =
+            || LabError::Options(format!("the writes of {terminal} were not recorded: start it with `record_writes`"));
+        self.vm(terminal)?.last_write_log().ok_or_else(never)
+    }
+
+    /// Where a partition of a virtual machine's disk lies, in bytes: `esp`, `slot-a`, `slot-b`, `data`.
+    ///
+    /// # Errors
+    /// There is no such virtual machine, or no such partition.
+    pub fn vm_partition(&self, terminal: &TerminalRef, name: &str) -> Result<Range<u64>, LabError> {
+        let place = gpt::partition(&self.vm(terminal)?.disk(), name)?;
+        Ok(place.offset..place.offset + place.length)
     }
 
     /// The file that is a virtual machine's disk, raw: partitions by its GPT.

@@ -18,7 +18,7 @@ mod tests;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fleet_types::{Slot, TerminalRef, Version};
 
@@ -53,6 +53,8 @@ pub(crate) struct Vm {
     pub(crate) options: VmOptions,
     /// How often its writes were recorded.
     recorded: AtomicUsize,
+    /// Whether its next start is recorded.
+    recording: AtomicBool,
 }
 
 impl Vm {
@@ -89,9 +91,17 @@ impl Vm {
         self.folder.join("events.jsonl")
     }
 
-    fn next_write_log(&self) -> PathBuf {
-        let number = self.recorded.fetch_add(1, Ordering::Relaxed) + 1;
+    fn write_log(&self, number: usize) -> PathBuf {
         self.folder.join(format!("writes-{number}.log"))
+    }
+
+    fn next_write_log(&self) -> PathBuf {
+        self.write_log(self.recorded.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Of its last start that was recorded.
+    fn last_write_log(&self) -> Option<PathBuf> {
+        Some(self.recorded.load(Ordering::Relaxed)).filter(|n| *n > 0).map(|n| self.write_log(n))
     }
 
     /// As it leaves the factory, with the stick that a person puts in.

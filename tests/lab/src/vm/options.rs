@@ -42,6 +42,8 @@ pub struct VmOptions {
     /// So many seconds after it booted, a timer of the system ends a trial that nobody confirmed; as the image has it,
     /// if not said.
     pub trial_timer_seconds: Option<u32>,
+    /// How many processors each has.
+    pub processors: u8,
     /// Record every write and flush of each boot, in the format of the kernel's dm-log-writes: `writes-1.log`,
     /// `writes-2.log` … in the machine's folder.
     pub record_writes: bool,
@@ -63,6 +65,7 @@ impl VmOptions {
             agent: AGENT.to_owned(),
             trial_attempts: 2,
             trial_timer_seconds: None,
+            processors: 2,
             record_writes: false,
         })
     }

@@ -1,7 +1,8 @@
-//! How QEMU is told what to be: a small PC with UEFI, two processors that are emulated, one disk, one link.
+//! How QEMU is told what to be: a small PC with UEFI, processors that are emulated, one disk, one link.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use crate::error::LabError;
 use crate::net::Net;
@@ -14,7 +15,7 @@ const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 pub(crate) const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// Never KVM: the device may be there and hang.
 const MACHINE: &str = "-no-user-config -nodefaults -display none -monitor none -M q35 -accel tcg,thread=multi -cpu max \
-    -smp 2 -m 640 -rtc base=utc -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
+    -m 640 -rtc base=utc -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
     -device i6300esb -action watchdog=reset";
 
 /// An option with a path in it. QEMU takes a comma for the end of a value, and two for one.
@@ -26,12 +27,13 @@ fn with(before: &str, path: &Path, after: &str) -> OsString {
 pub(crate) fn recipe(vm: &Vm) -> Result<Recipe, LabError> {
     let option = |name: &str, value: OsString| [OsString::from(name), value];
     let mut args: Vec<OsString> = MACHINE.split_whitespace().map(OsString::from).collect();
+    args.extend(option("-smp", vm.options.processors.to_string().into()));
     args.extend(option("-drive", format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}").into()));
     args.extend(option("-drive", with("if=pflash,format=raw,file=", &vm.variables(), "")));
     // The host's cache, as a disk has one: a guest's flush is an fsync here.
     let disk = "driver=file,node-name=file,cache.direct=off,cache.no-flush=off,filename=";
     args.extend(option("-blockdev", with(disk, &vm.disk(), "")));
-    let node = if vm.options.record_writes {
+    let node = if vm.recording.load(Ordering::Relaxed) {
         let log = vm.next_write_log();
         write(&log, "")?;
         args.extend(option("-blockdev", with("driver=file,node-name=log,filename=", &log, "")));

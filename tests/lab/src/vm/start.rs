@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use fleet_types::{Slot, TerminalRef};
@@ -47,6 +47,7 @@ impl Lab {
                 run: own(self.claim.temp().to_owned()),
                 options: self.options.vm.clone(),
                 recorded: AtomicUsize::new(0),
+                recording: AtomicBool::new(self.options.vm.record_writes),
                 terminal: terminal.clone(),
             };
             Ok((terminal, Arc::new(vm)))
