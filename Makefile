@@ -96,7 +96,7 @@ powercut: vm-images
 
 powercut-small: vm-images
 	@rm -f target/powercut/small.jsonl
-	@target/debug/powercut run --count 6 --seed 1 --replays 2 --results target/powercut/small.jsonl
+	@target/debug/powercut run --count 6 --seed 1 --replays 1 --results target/powercut/small.jsonl
 
 e2e-full: build images
 	rm -rf target/kill-matrix
