@@ -22,6 +22,9 @@ ESP_MIB=32
 SLOT_MIB=${SLOT_MIB:-384}
 DATA_MIB=${DATA_MIB:-1024}
 
+# What GRUB can do, and no more: read the disk, its script and the boot state, start a kernel, restart.
+grub_modules='memdisk tar part_gpt fat squash4 loadenv regexp test echo normal linux boot sleep reboot configfile'
+
 # The package tree: Debian, the kernel with its initramfs, no word of ours in it that differs between versions.
 package_tree() {
     local include key
@@ -110,14 +113,19 @@ slot_of() {
     printf '%s\n' "$slot" "$slot.packages" "$slot.cdx.json"
 }
 
-# The EFI system partition at $1: GRUB with its script in one file, and the boot state, A confirmed.
+# The EFI system partition at $1: GRUB with its scripts in one file, and the boot state, A confirmed.
 build_esp() {
     local esp=$1 work=$scratch/esp
     mkdir -p "$work/EFI/BOOT" "$work/filial"
-    grub-mkstandalone --format=x86_64-efi --output="$work/EFI/BOOT/BOOTX64.EFI" --fonts='' --locales='' --themes='' \
-        --install-modules='part_gpt fat squash4 loadenv regexp test echo normal linux sleep reboot configfile' \
-        --modules='part_gpt fat squash4 loadenv regexp test echo normal linux sleep reboot' \
-        "boot/grub/grub.cfg=$here/boot/header.cfg" "boot/grub/filial.cfg=$repository/crates/bootslot/scripts/grub.cfg"
+    # grub-mkstandalone would write the present time into its archive, so the archive is made here.
+    mkdir -p "$scratch/memdisk/boot/grub"
+    cp "$here/boot/header.cfg" "$scratch/memdisk/boot/grub/grub.cfg"
+    cp "$repository/crates/bootslot/scripts/grub.cfg" "$scratch/memdisk/boot/grub/filial.cfg"
+    tar -C "$scratch/memdisk" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --format=ustar \
+        -cf "$scratch/memdisk.tar" boot
+    # shellcheck disable=SC2086 # a list of words
+    grub-mkimage --format=x86_64-efi --output="$work/EFI/BOOT/BOOTX64.EFI" --memdisk="$scratch/memdisk.tar" \
+        --prefix='(memdisk)/boot/grub' $grub_modules
     grub-editenv "$work/filial/grubenv" create
     grub-editenv "$work/filial/grubenv" set filial_default=A filial_trial= filial_trial_left=0
     find "$work" -exec touch -h -d "@$epoch" {} +
@@ -184,7 +192,7 @@ while (($#)); do
     shift
 done
 [[ $(id -u) = 0 ]] || die "only root can make a tree with its owners; run it as root"
-need mmdebstrap mksquashfs tar sha256sum flock apt-config strip grub-mkstandalone grub-editenv mkfs.vfat mcopy sfdisk mke2fs depmod systemctl systemd-sysusers
+need mmdebstrap mksquashfs tar sha256sum flock apt-config strip grub-mkimage grub-editenv mkfs.vfat mcopy sfdisk mke2fs depmod systemctl systemd-sysusers
 open_cache "$repository/target/images"
 package_tree
 if [[ $version ]]; then
