@@ -8,7 +8,7 @@
 #                                                    with VERSION=2.4.0 of that version
 #
 # Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, powercut-small, soak-minute,
-#   setup-bare. Longer: e2e-full, bench, fuzz, mutations,
+#   setup-bare. Longer: e2e-full, vm-test-full, bench, fuzz, mutations,
 #   make powercut N=40 SEED=1 REPLAYS=20             power cuts of virtual machines while they update; resumable
 #   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
 
@@ -19,7 +19,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images image image-twice vm-images vm-test powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help setup build images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -85,6 +85,10 @@ e2e: build images
 # Terminals that are virtual machines. Both at once: each waits for the other's processor at times, and for its own network.
 vm-test: vm-images
 	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate
+
+# And what takes longer: a kernel that panics, a full data partition, flipped bits.
+vm-test-full: vm-images
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate --run-ignored all --test-threads 2
 
 # Power cuts of virtual machines while they update, and replays of a recorded update with torn writes. Goes on where it was
 # interrupted; a seed has a results file in target/powercut.

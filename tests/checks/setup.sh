@@ -23,6 +23,16 @@ if [ "${1:-}" = "--list" ]; then
     exit 0
 fi
 
+# A full disk ends a link with a bus error, half an hour later.
+cd "$(dirname "$0")/../.."
+if [ ! -e target/debug/lab ]; then
+    free=$(df -Pm . | awk 'NR == 2 { print $4 }')
+    if [ "$free" -lt 12000 ]; then
+        echo "setup: $free MB are free at $(pwd), and a first build with its images takes about 12000: make room, then run this again." >&2
+        exit 1
+    fi
+fi
+
 missing=""
 for package in $packages; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

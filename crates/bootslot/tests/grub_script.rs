@@ -89,6 +89,32 @@ fn a_kernel_that_cannot_be_loaded_makes_way_for_the_next_slot() {
 }
 
 #[test]
+fn a_slot_that_does_not_agree_with_its_sums_makes_way_for_the_next_one() {
+    let flipped =
+        |state: BootState, flipped: &[Slot]| Case { sums: true, flipped: flipped.to_vec(), ..Case::of(block(&state)) };
+    let cases = [
+        flipped(trial(2), &[]),
+        flipped(trial(2), &[B]),
+        flipped(trial(2), &[A]),
+        flipped(BootState::settled(A), &[A]),
+        flipped(BootState::settled(B), &[A, B]),
+        Case { sums: false, ..flipped(BootState::settled(B), &[A, B]) },
+    ];
+    let verdicts = judge(&cases);
+    let started = verdicts.iter().map(|v| v.started.unwrap()).collect::<Vec<_>>();
+    assert_eq!(started, [(B, true), (A, false), (B, true), (B, false), (B, false), (B, false)]);
+    // A kernel that is not sound is not even loaded, but for when there is no other.
+    assert!(verdicts.iter().all(|v| v.loads.len() == 1 && !v.restarted));
+    assert_eq!(read_block(verdicts[1].after.as_ref().unwrap()), Ok(trial(1)), "the attempt was spent");
+    let damaged = "filial: slot B is damaged: its kernel or initramfs is not what was written";
+    assert!(says(&verdicts[1], damaged), "{}", verdicts[1].console);
+    assert!(says(&verdicts[4], "filial: no slot is sound; starting slot B, unchecked"), "{}", verdicts[4].console);
+    // Without the file there is nothing to look at.
+    let missing = Case { broken: vec![B], ..flipped(trial(2), &[]) };
+    assert_eq!(one(missing).loads, [(B, true), (A, false)]);
+}
+
+#[test]
 fn an_attempt_that_cannot_be_counted_is_not_made() {
     let case = Case { savable: false, ..Case::of(block(&trial(3))) };
     let verdict = one(case.clone());

@@ -23,7 +23,7 @@ SLOT_MIB=${SLOT_MIB:-384}
 DATA_MIB=${DATA_MIB:-1024}
 
 # What GRUB can do, and no more: read the disk, its script and the boot state, start a kernel, restart.
-grub_modules='memdisk tar part_gpt fat squash4 loadenv regexp test echo normal linux boot sleep reboot configfile'
+grub_modules='memdisk tar part_gpt fat squash4 loadenv regexp test echo normal linux boot sleep reboot configfile hashsum gcry_sha256'
 
 # The package tree: Debian, the kernel with its initramfs, no word of ours in it that differs between versions.
 package_tree() {
@@ -80,6 +80,8 @@ lay_out() {
     # The builder's umask and clock are not the terminal's.
     chmod -R go-w "$root/etc" "$root/usr"
     chmod 0755 "$root"/etc/terminal-agent/health.d/* "$root/usr/lib/filial/provision"
+    # The bootloader looks before it starts them.
+    (cd "$root" && sha256sum boot/vmlinuz boot/initrd.img >boot/sha256sums)
     rm -f "$root"/etc/*- "$root/etc/.pwd.lock" "$root/etc/systemd/system/dbus-org.freedesktop.network1.service"
 }
 

@@ -38,6 +38,9 @@ rm -f "$root/boot/initrd.gz" "$root"/boot/initrd.img-* "$root"/boot/System.map-*
 mv "$root"/boot/vmlinuz-* "$root/boot/vmlinuz"
 
 # --- what a terminal has no use for
+# Of the hardware database its rules stay, and names of vendors and models, nine parts in ten of it, go.
+rm -f "$root"/usr/lib/udev/hwdb.d/20-*
+chroot "$root" systemd-hwdb --usr update
 rm -rf "$root/usr/lib/udev/hwdb.d" "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale"
 rm -rf "$root/usr/lib/x86_64-linux-gnu/gconv" "$root/var/lib/initramfs-tools"
 # Hardly any text here is anything but UTF-8; the C library knows that one by itself.

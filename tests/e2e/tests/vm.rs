@@ -1,5 +1,5 @@
-//! A terminal with a real firmware, bootloader, kernel and disk: updates through real restarts, and three kinds of bad
-//! release that it leaves by itself. `make image` builds what it boots.
+//! A terminal with a real firmware, bootloader, kernel and disk: updates through real restarts, and what it leaves or
+//! lives through by itself. `make vm-images` builds what it boots.
 
 use std::time::{Duration, Instant};
 
@@ -30,32 +30,102 @@ trial_deadline_seconds = 40.0
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_updates_through_real_restarts_and_leaves_a_release_whose_agent_cannot_start() -> anyhow::Result<()> {
-    let lab = lab("vm", 2).await?;
+async fn a_machine_updates_through_a_real_restart_and_leaves_a_release_whose_agent_cannot_start() -> anyhow::Result<()>
+{
+    let lab = lab("vm", "vm-v1", 2).await?;
     let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
     bench.confirmed("vm-v2", Slot::B).await?;
     // Nothing of the agent runs: the system's own timer ends it.
     bench.rolled_back("vm-v3-broken", Slot::B, "journal", "libreceipt.so.3").await?;
-    bench.confirmed("vm-v3-fixed", Slot::A).await?;
     lab.stop().await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_leaves_what_hangs_or_panics_before_any_program_of_ours_runs() -> anyhow::Result<()> {
+async fn a_machine_leaves_a_release_whose_init_hangs_and_takes_the_one_that_mends_it() -> anyhow::Result<()> {
     // One attempt, because each costs the watchdog's minute.
-    let lab = lab("vm-early", 1).await?;
+    let lab = lab("vm-hang", "vm-v2", 1).await?;
     let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
     bench.rolled_back("vm-v3-hang", Slot::A, "kernel", "EXT4-fs (").await?;
+    bench.confirmed("vm-v3-fixed", Slot::B).await?;
+    lab.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of emulation: make vm-test-full"]
+async fn a_machine_leaves_a_release_whose_kernel_panics() -> anyhow::Result<()> {
+    let lab = lab("vm-panic", "vm-v1", 1).await?;
+    let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
     bench.rolled_back("vm-v3-panic", Slot::A, "kernel", "EXT4-fs (").await?;
     lab.stop().await?;
     Ok(())
 }
 
-/// One branch with one terminal, which is a virtual machine.
-async fn lab(name: &str, trial_attempts: u8) -> anyhow::Result<Lab> {
+/// Without a free block on its data partition a machine runs what it runs, says so, and goes on once there is room.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of emulation: make vm-test-full"]
+async fn a_full_data_partition_stops_an_update_and_nothing_else() -> anyhow::Result<()> {
+    let lab = lab("vm-full", "vm-v1", 2).await?;
+    let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
+    lab.power_cut(&bench.terminal).await?;
+    bench.on_data(&["write /dev/null filler", "fallocate filler 0 300000"])?;
+    let since = lab.console_length(&bench.terminal)?;
+    lab.power_on(&bench.terminal)?;
+    lab.console_wait(&bench.terminal, "running slot=A version=1.0.0", since, UPDATE).await?;
+    let (version, _) = bench.assign("vm-v2").await?;
+    let told = lab
+        .wait_terminal(&bench.terminal, "to say why it does not fetch", UPDATE, |t| {
+            t.update.as_ref().is_some_and(|u| u.version == version && u.reason.is_some())
+        })
+        .await?;
+    println!("{:?}", told.update);
+    bench.runs(&told, &"1.0.0".parse()?, Slot::A, since)?;
+    lab.power_cut(&bench.terminal).await?;
+    bench.on_data(&["rm filler"])?;
+    lab.power_on(&bench.terminal)?;
+    bench.comes_to(&version, Slot::B).await?;
+    lab.stop().await?;
+    Ok(())
+}
+
+/// A flipped bit in a kernel: the running slot's makes way for the other and is written anew, a trial's for the default.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of emulation: make vm-test-full"]
+async fn a_flipped_bit_in_a_kernel_costs_a_slot_and_not_the_machine() -> anyhow::Result<()> {
+    let lab = lab("vm-flipped", "vm-v1", 2).await?;
+    let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
+    bench.confirmed("vm-v2", Slot::B).await?;
+    lab.power_cut(&bench.terminal).await?;
+    bench.flip_kernel("vm-v2", Slot::B).await?;
+    let since = lab.console_length(&bench.terminal)?;
+    lab.power_on(&bench.terminal)?;
+    lab.console_wait(&bench.terminal, "filial: slot B is damaged", since, UPDATE).await?;
+    lab.console_wait(&bench.terminal, "running slot=A version=1.0.0", since, UPDATE).await?;
+    bench.comes_to(&"2.0.0".parse()?, Slot::B).await?;
+
+    let since = lab.console_length(&bench.terminal)?;
+    let (version, _) = bench.assign("vm-v3-fixed").await?;
+    let set = || lab.read_env(&bench.terminal).is_ok_and(|env| env.trial == Some(Slot::A));
+    lab.wait("the trial to be set", UPDATE, async || Ok(set().then_some(()))).await?;
+    lab.power_cut(&bench.terminal).await?;
+    bench.flip_kernel("vm-v3-fixed", Slot::A).await?;
+    lab.power_on(&bench.terminal)?;
+    lab.console_wait(&bench.terminal, "filial: slot A is damaged", since, UPDATE).await?;
+    let told = lab
+        .wait_terminal(&bench.terminal, "to be back on slot B", UPDATE, |t| is(t, &version, UpdateState::RolledBack))
+        .await?;
+    println!("{:?}", told.update);
+    bench.runs(&told, &"2.0.0".parse()?, Slot::B, since)?;
+    lab.stop().await?;
+    Ok(())
+}
+
+/// One branch with one terminal, which is a virtual machine, delivered with `image`.
+async fn lab(name: &str, image: &str, trial_attempts: u8) -> anyhow::Result<Lab> {
     let begun = Instant::now();
     let vm = VmOptions {
+        image: debian_image(image)?,
         agent: AGENT.to_owned(),
         trial_timer_seconds: Some(TRIAL_TIMER),
         trial_attempts,
@@ -73,9 +143,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Brings an image out and waits until its update is at an end; returns what head office has of it, the boots that
-    /// it took, and where the console stood before.
-    async fn bring_out(&self, image: &str, end: UpdateState) -> anyhow::Result<(Version, Terminal, Vec<VmBoot>, u64)> {
+    /// Brings an image out and assigns it; returns its version, and how long it took to publish.
+    async fn assign(&self, image: &str) -> anyhow::Result<(Version, Duration)> {
         let (lab, begun) = (self.lab, Instant::now());
         let image = debian_image(image)?;
         let version = image_version(&image)?;
@@ -85,8 +154,16 @@ impl Bench<'_> {
         let shipped = lab.shipped_of(&product, &version).context("the lab knows what it shipped")?;
         let payload = release.payloads.first().context("a payload")?;
         ensure!(payload.payload.sha256 == shipped.sha256, "head office has another image: {payload:?}");
-        let (seen, since) = (lab.vm_boots(&self.terminal)?.len(), lab.console_length(&self.terminal)?);
         lab.assign_of(&product, &self.terminal.branch, &version).await?;
+        Ok((version, published))
+    }
+
+    /// Brings an image out and waits until its update is at an end; returns what head office has of it, the boots that
+    /// it took, and where the console stood before.
+    async fn bring_out(&self, image: &str, end: UpdateState) -> anyhow::Result<(Version, Terminal, Vec<VmBoot>, u64)> {
+        let (lab, begun) = (self.lab, Instant::now());
+        let (seen, since) = (lab.vm_boots(&self.terminal)?.len(), lab.console_length(&self.terminal)?);
+        let (version, published) = self.assign(image).await?;
         let what = format!("{version} to end {end}");
         let told = lab
             .wait_terminal(&self.terminal, &what, UPDATE, |t| {
@@ -139,6 +216,39 @@ impl Bench<'_> {
         self.holds(&before, slot).await
     }
 
+    /// What is assigned is confirmed in the end, in that slot and to the byte.
+    async fn comes_to(&self, version: &Version, slot: Slot) -> anyhow::Result<()> {
+        let what = format!("to confirm {version}");
+        let there = |t: &Terminal| is(t, version, UpdateState::Confirmed) && t.slot == Some(slot);
+        let told = self.lab.wait_terminal(&self.terminal, &what, UPDATE, there).await?;
+        self.runs(&told, version, slot, 0)?;
+        self.holds(version, slot).await
+    }
+
+    /// What debugfs does to the data partition of the machine, which is off.
+    fn on_data(&self, requests: &[&str]) -> anyhow::Result<()> {
+        let (disk, place) = (self.lab.vm_disk(&self.terminal)?, self.lab.vm_partition(&self.terminal, "data")?);
+        let data = format!("{}?offset={}", disk.display(), place.start);
+        // The journal of a filesystem that lost its power is played back first, as the kernel would.
+        tool("e2fsck", &["-p", &data], &[0, 1])?;
+        for request in requests {
+            tool("debugfs", &["-w", "-R", request, &data], &[0])?;
+        }
+        tool("e2fsck", &["-fn", &data], &[0])
+    }
+
+    /// Flips a byte in the middle of the kernel in a slot of the machine, which is off.
+    async fn flip_kernel(&self, image: &str, slot: Slot) -> anyhow::Result<()> {
+        let image = debian_image(image)?;
+        let kernel = output("unsquashfs", &["-cat", &image.display().to_string(), "boot/vmlinuz"])?;
+        let middle = kernel.get(kernel.len() / 2..).and_then(|k| k.get(..256)).context("a kernel")?.to_vec();
+        let all = std::fs::read(&image)?;
+        let at =
+            tokio::task::block_in_place(|| all.windows(256).position(|w| w == middle)).context("the kernel's place")?;
+        let place = self.lab.vm_partition(&self.terminal, &format!("slot-{}", slot.to_string().to_lowercase()))?;
+        Ok(self.lab.corrupt(&self.lab.vm_disk(&self.terminal)?, place.start + at as u64)?)
+    }
+
     /// How often the watchdog reset the machine so far, as QEMU tells.
     fn watchdog_bites(&self) -> anyhow::Result<usize> {
         let events = self.lab.vm_events(&self.terminal)?;
@@ -177,4 +287,24 @@ impl Bench<'_> {
         let boots = self.lab.vm_boots(&self.terminal);
         format!("{told:?}\n{env:?}\n{boots:?}\nthe disk lies beside the console {console}, which ends:\n{tail}")
     }
+}
+
+/// Runs a tool that must end with one of these codes.
+fn tool(program: &str, args: &[&str], codes: &[i32]) -> anyhow::Result<()> {
+    let out = command(program, args)?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.code().is_some_and(|c| codes.contains(&c)), "{program} {args:?}: {}: {said}", out.status);
+    Ok(())
+}
+
+/// What a tool printed.
+fn output(program: &str, args: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let out = command(program, args)?;
+    ensure!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(out.stdout)
+}
+
+#[expect(clippy::disallowed_methods, reason = "tools that look into a disk that is off")]
+fn command(program: &str, args: &[&str]) -> anyhow::Result<std::process::Output> {
+    std::process::Command::new(program).args(args).output().with_context(|| format!("cannot run {program}"))
 }

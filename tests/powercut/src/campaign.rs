@@ -94,8 +94,6 @@ fn options(wanted: &Wanted, record: bool) -> Result<LabOptions> {
         agent: AGENT.to_owned(),
         trial_attempts: TRIAL_ATTEMPTS,
         trial_timer_seconds: Some(TRIAL_TIMER),
-        // Two processors of each would only wait for one another where the host has no more for all.
-        processors: if wanted.machines > 1 { 1 } else { 2 },
         record_writes: record,
         ..VmOptions::new()?
     };

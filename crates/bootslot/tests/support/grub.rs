@@ -20,6 +20,10 @@ pub struct Case {
     pub broken: Vec<Slot>,
     /// Whether the initramfs is missing instead.
     pub no_initrd: bool,
+    /// Whether the header names a file of sums.
+    pub sums: bool,
+    /// Slots whose initramfs is not what their sums say.
+    pub flipped: Vec<Slot>,
     /// Whether the block lies where GRUB can write.
     pub savable: bool,
     /// The header's safe slot.
@@ -28,7 +32,15 @@ pub struct Case {
 
 impl Case {
     pub fn of(block: impl Into<Vec<u8>>) -> Self {
-        Self { block: Some(block.into()), broken: Vec::new(), no_initrd: false, savable: true, safe: Slot::A }
+        Self {
+            block: Some(block.into()),
+            broken: Vec::new(),
+            no_initrd: false,
+            sums: false,
+            flipped: Vec::new(),
+            savable: true,
+            safe: Slot::A,
+        }
     }
 }
 
@@ -48,6 +60,8 @@ pub struct Verdict {
 }
 
 const PER_FOLDER: usize = 64;
+/// Slots, and slots with a flipped bit.
+const FOLDERS: [&str; 4] = ["a", "b", "fa", "fb"];
 
 /// Asks one grub-emu about all cases, in order.
 pub fn judge(cases: &[Case]) -> Vec<Verdict> {
@@ -87,15 +101,22 @@ fn lay_out(cases: &[Case], tree: &Path) {
             put(&file, block);
         }
     }
-    for slot in ["a", "b"] {
-        fs::create_dir_all(tree.join(slot)).unwrap();
-        put(&tree.join(slot).join("k"), b"kernel");
-        put(&tree.join(slot).join("i"), b"initrd");
+    let sum = |content| super::feed("sha256sum", &[], content).split_whitespace().next().unwrap().to_owned();
+    let sums = format!("{}  k\n{}  i\n", sum("kernel"), sum("initrd"));
+    for folder in FOLDERS {
+        let folder = tree.join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        put(&folder.join("k"), b"kernel");
+        put(&folder.join("i"), b"initrd");
+        put(&folder.join("s"), sums.as_bytes());
+        if folder.ends_with("fa") || folder.ends_with("fb") {
+            put(&folder.join("i"), b"initre");
+        }
     }
 }
 
 fn copy_in(disk: &Path, tree: &Path) {
-    let folders = ["f", "a", "b"].map(|name| text(&tree.join(name)).to_owned());
+    let folders: Vec<String> = ["f"].iter().chain(&FOLDERS).map(|name| text(&tree.join(name)).to_owned()).collect();
     let mut arguments = vec!["-s", "-i", text(disk)];
     arguments.extend(folders.iter().map(String::as_str));
     arguments.push("::");
@@ -116,16 +137,21 @@ fn header(cases: &[Case], tree: &Path) -> String {
     let tree = super::text(tree);
     for (at, case) in cases.iter().enumerate() {
         let place = if case.savable { "(hd0)".to_owned() } else { format!("(host){tree}") };
-        let slot = |slot: Slot, folder: &str| if case.broken.contains(&slot) { "/none" } else { folder }.to_owned();
+        let slot = |slot: Slot, sound: &'static str, flipped: &'static str| match slot {
+            _ if case.broken.contains(&slot) => "/none",
+            _ if case.flipped.contains(&slot) => flipped,
+            _ => sound,
+        };
         let initrd = if case.no_initrd { "none" } else { "i" };
         writeln!(
             text,
             "set filial_env=\"{place}/{}\"\nset filial_slot_a=(hd0){}\nset filial_slot_b=(hd0){}\nset filial_initrd=/{initrd}\n\
-             set filial_safe={}\necho \"<begin {at}>\"\nsource \"(host){}\"\necho \"<end {at}>\"",
+             set filial_safe={}\nset filial_sums={}\necho \"<begin {at}>\"\nsource \"(host){}\"\necho \"<end {at}>\"",
             name(at),
-            slot(Slot::A, "/a"),
-            slot(Slot::B, "/b"),
+            slot(Slot::A, "/a", "/fa"),
+            slot(Slot::B, "/b", "/fb"),
             case.safe,
+            if case.sums { "/s" } else { "" },
             super::text(&script("grub.cfg")),
         )
         .unwrap();

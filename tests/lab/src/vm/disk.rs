@@ -23,6 +23,20 @@ fn partition_name(slot: Slot) -> &'static str {
     }
 }
 
+/// Writes an image to a slot, as the workshop does.
+pub(crate) fn write_slot(disk: &Path, slot: Slot, image: &Path) -> Result<(), LabError> {
+    let place = partition(disk, partition_name(slot))?;
+    let length = image.metadata().map_err(LabError::file("look at", image))?.len();
+    if length > place.length {
+        let why = format!("slot {slot} has {} bytes, and {} has {length}", place.length, image.display());
+        return Err(LabError::Content { path: disk.to_owned(), why });
+    }
+    let to = format!("of={}", disk.display());
+    let at = format!("seek={}", place.offset);
+    let from = format!("if={}", image.display());
+    Tool::new("dd").args([&from, &to, &at]).args(["oflag=seek_bytes", "conv=notrunc", "bs=1M"]).run().map(drop)
+}
+
 /// SHA-256 of the first `length` bytes of a slot.
 pub(crate) fn slot_sha256(disk: &Path, slot: Slot, length: u64) -> Result<Digest, LabError> {
     let place = partition(disk, partition_name(slot))?;

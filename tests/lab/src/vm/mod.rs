@@ -112,6 +112,7 @@ impl Vm {
             Tool::new("cp").args(["--sparse=always", "--reflink=auto"]).args([from, to]).run().map(drop)
         };
         copy(&self.options.disk, &self.disk())?;
+        disk::write_slot(&self.disk(), Slot::A, &self.options.image)?;
         copy(Path::new(qemu::VARIABLES), &self.variables())?;
         let own = medium::Particulars { terminal: &self.terminal, address: self.address, branch_url, join_token, root };
         medium::make(&self.provisioning(), &self.medium(), &own, &self.options)
