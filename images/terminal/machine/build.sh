@@ -202,7 +202,8 @@ if [[ $version ]]; then
 else
     ((${#dirs[@]})) || dirs=("$here"/versions/*)
     for dir in "${dirs[@]}"; do
-        dir=$(cd "$dir" 2>/dev/null && pwd) || die "there is no folder $dir"
+        [[ -d $dir ]] || die "there is no folder $dir: name one with an image.conf in it, as in images/terminal/machine/versions"
+        dir=$(cd "$dir" && pwd)
         VERSION=''
         # shellcheck source=/dev/null
         . "$dir/image.conf"
