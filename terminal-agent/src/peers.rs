@@ -13,7 +13,8 @@ use crate::config::Settings;
 use crate::ports::Ports;
 use crate::session::Session;
 
-/// Looks at the peers; true if the torrent was removed from the engine and must be added again.
+/// Looks at the peers; true if the torrent must be given to the engine again: it was removed, or the engine has nothing of it
+/// although its file is on the disk. Adding such a one has the file verified.
 pub(crate) async fn watch(
     ports: &Ports,
     settings: &Settings,
@@ -23,6 +24,10 @@ pub(crate) async fn watch(
     uptime: Duration,
 ) -> bool {
     let hash = &artifact.info_hash;
+    if session.forgotten(status, artifact, &settings.engine.download_dir) {
+        tracing::info!(artifact = %artifact.sha256, "the daemon has nothing of what may lie on the disk: it is to look");
+        return true;
+    }
     if session.stalls.look(hash, status, uptime)
         && let Err(error) = ports.swarm.announce(hash).await
     {

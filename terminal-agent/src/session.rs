@@ -1,16 +1,16 @@
 //! What the agent knows besides its journal. Losing all of it costs time and nothing else.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use artifact::{Applier, Index, PayloadId};
 use chrono::{DateTime, Utc};
-use fleet_types::{Digest, Slot};
+use fleet_types::{Digest, InfoHash, Slot};
 use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
-use swarm::{BadData, Guard, Stalls, Torrent};
+use swarm::{BadData, Guard, Stalls, Torrent, TorrentStatus};
 use trust::plans::VerifiedPlan;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
@@ -69,6 +69,8 @@ pub struct Session {
     pub guard: Guard,
     /// How long the torrent has been getting nowhere.
     pub stalls: Stalls,
+    /// Torrents that the engine had nothing of, and was made to look for on the disk.
+    pub looked_for: BTreeSet<InfoHash>,
     /// What is known of packages.
     pub packages: Rests,
     /// Folders of packages that nobody knows were looked for.
@@ -87,6 +89,19 @@ impl Session {
         self.stopped_looks.is_multiple_of(LOOKS_BEFORE_START)
     }
 
+    /// Whether the engine has nothing of an artifact whose file is there. A daemon writes down what it has every few minutes: a
+    /// power cut can leave it with the torrent and the whole file, and it would fetch everything once more. True once,
+    /// until it has something.
+    pub fn forgotten(&mut self, status: &TorrentStatus, artifact: &ArtifactRef, downloads: &Path) -> bool {
+        if status.have_bytes > 0 {
+            self.looked_for.remove(&artifact.info_hash);
+            return false;
+        }
+        !status.verifying
+            && artifact_files(downloads, artifact).iter().any(|f| f.exists())
+            && self.looked_for.insert(artifact.info_hash)
+    }
+
     /// Loads the update's files from the disk, if they are there and in order.
     pub fn load(&mut self, settings: &Settings, update: &Update) {
         if self.work.as_ref().is_some_and(|w| w.artifact == update.artifact.sha256) {
@@ -98,6 +113,14 @@ impl Session {
         self.work = None;
         self.work = Files::of(settings, &update.artifact).load(update);
     }
+}
+
+/// Where an artifact is, under its name, or under the one that the engine gives to unfinished files.
+pub fn artifact_files(downloads: &Path, artifact: &ArtifactRef) -> [PathBuf; 2] {
+    let whole = downloads.join(artifact.file_name());
+    let mut unfinished = whole.clone().into_os_string();
+    unfinished.push(".part");
+    [whole, unfinished.into()]
 }
 
 /// Where the files of an artifact lie.

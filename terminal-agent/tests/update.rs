@@ -72,6 +72,18 @@ fn an_unhealthy_release_is_rolled_back_remembered_and_a_fixed_one_works() {
 }
 
 #[test]
+fn what_the_daemon_forgot_is_looked_for_on_the_disk() {
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.until_that("everything is here", |rig| rig.world.daemon_has_everything());
+    assert_eq!(rig.state(), "fetching", "too late");
+    rig.world.daemon_forgets();
+    // And nobody serves it again.
+    rig.world.lock().pieces_a_look = 0;
+    rig.until("confirmed");
+    rig.assert_confirmed(&v2(), Slot::B);
+}
+
+#[test]
 fn a_branch_that_is_silent_in_the_trial_is_not_the_release_s_fault() {
     let mut rig = Rig::new(&v1(), &v2());
     rig.until("trying");

@@ -1,5 +1,6 @@
 //! Watches who serves artifacts to this server: bad data is reported upward, whoever may have sent it is refused, and
-//! the trackers are asked again when nothing comes.
+//! the trackers are asked again when nothing comes. And whom this server serves: a terminal that its engine keeps away is let
+//! in again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use fleet_types::Digest;
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
-use swarm::{BadData, EngineError, Guard, Stalls, Torrent, TorrentStatus, Watch, addresses_of, host_of};
+use swarm::{BadData, EngineError, Guard, Shunned, Stalls, Torrent, TorrentStatus, Watch, addresses_of, host_of};
 use tokio::time::Instant;
 use wire::v1::reports::{MAX_ADDRESSES, Report};
 
@@ -21,13 +22,15 @@ pub struct Peers {
     app: Arc<App>,
     guard: Guard,
     stalls: Stalls,
+    shunned: Shunned,
     begun: Instant,
 }
 
 impl Peers {
     /// Nothing is known.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, guard: Guard::default(), stalls: Stalls::default(), begun: Instant::now() }
+        let (guard, stalls, shunned) = (Guard::default(), Stalls::default(), Shunned::default());
+        Self { app, guard, stalls, shunned, begun: Instant::now() }
     }
 
     /// Looks at the peers of an artifact that is being fetched; true if its torrent was removed from the engine, so that
@@ -51,8 +54,22 @@ impl Peers {
         Ok(outcome.removed)
     }
 
+    /// Looks at whom an artifact that is all here is served to. If its engine keeps somebody away, the torrent is removed from
+    /// it, and the next pass adds it again.
+    pub async fn serve(&mut self, record: &artifacts::Record, status: &TorrentStatus) {
+        self.wait_for_peers(record, status).await;
+        let (artifact, tracker) = (&record.wanted.artifact, &self.app.settings.tracker.lan_announce_url);
+        if !self.shunned.look(&artifact.info_hash, status, tracker, self.begun.elapsed())
+            || said(self.app.engine.remove(&artifact.info_hash, false).await).is_none()
+        {
+            return;
+        }
+        tracing::warn!(artifact = %artifact.sha256, "a terminal that fetches it is not served: the daemon takes it anew");
+        self.app.signals.pass.notify_one();
+    }
+
     /// Announces a torrent again that nobody comes for.
-    pub async fn wait_for_peers(&mut self, record: &artifacts::Record, status: &TorrentStatus) {
+    async fn wait_for_peers(&mut self, record: &artifacts::Record, status: &TorrentStatus) {
         let hash = &record.wanted.artifact.info_hash;
         if self.stalls.look(hash, status, self.begun.elapsed()) {
             said(self.app.engine.announce(hash).await);

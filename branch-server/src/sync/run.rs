@@ -291,7 +291,7 @@ impl Runner {
         match (record.stage, status.complete) {
             (Stage::Held, true) => {
                 self.verified.remove(&artifact.sha256);
-                self.peers.wait_for_peers(record, &status).await;
+                self.peers.serve(record, &status).await;
                 Ok(self.progress.note(record, artifact.length, true, None).await?)
             }
             (_, true) => {

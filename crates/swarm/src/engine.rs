@@ -1,6 +1,6 @@
 //! What the programs ask of a BitTorrent client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -93,6 +93,8 @@ pub struct TorrentStatus {
     pub corrupt_bytes: u64,
     /// Connected peers.
     pub peers: u32,
+    /// By announce URL: how many clients without the whole content the tracker counted at the last announce.
+    pub fetching: BTreeMap<String, u32>,
     /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
     /// or none and peers known already, the torrent may be doing well all the same.
     pub trouble: Option<String>,

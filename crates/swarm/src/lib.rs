@@ -3,7 +3,8 @@
 //! - [`torrent`]: make, read and verify torrent files. One info dictionary serves every tier; only the trackers
 //!   around it differ ([`torrent::wan_tiers`], [`torrent::lan_tiers`], [`torrent::branch_tiers`]).
 //! - [`Engine`]: what the programs ask of a BitTorrent client; [`TransmissionEngine`] asks transmission-daemon.
-//! - [`Guard`]: who serves garbage is found, refused and reported; [`Stalls`]: when to ask a tracker again.
+//! - [`Guard`]: who serves garbage is found, refused and reported; [`Stalls`]: when to ask a tracker again; [`Shunned`]:
+//!   when a client must take a torrent anew, because it keeps away whoever needs it.
 //! - [`tracker`]: the list of info hashes opentracker accepts, and the only copy of its configuration.
 //!
 //! What this crate must never do: decide what to fetch or to drop (the programs decide), make a torrent that is not
@@ -15,6 +16,7 @@ mod blame;
 mod engine;
 mod guard;
 mod pieces;
+mod shunned;
 mod stall;
 pub mod torrent;
 pub mod tracker;
@@ -25,6 +27,7 @@ pub use blame::{BadData, Blame, Look, MAX_CANDIDATES};
 pub use engine::{Engine, EngineError, EngineInfo, Limits, Peer, TorrentStatus};
 pub use guard::{Guard, Outcome, Watch, addresses_of, host_of};
 pub use pieces::{PieceSet, PieceSetError};
+pub use shunned::Shunned;
 pub use stall::Stalls;
 pub use torrent::{Created, Torrent, TorrentError, Verified, create, create_any, piece_length_for};
 pub use tracker::{AccessList, AccessListError, AccessListSettings, Announced, Announcement, Reload};

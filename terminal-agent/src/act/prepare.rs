@@ -1,7 +1,5 @@
 //! Manifest, index and torrent of an update: fetched from an untrusted mirror, checked against the plan, kept.
 
-use std::path::Path;
-
 use artifact::{Index, max_index_len};
 use fleet_types::{Digest, ProductName, Version};
 use release::{Manifest, Payload, PayloadKind};
@@ -19,7 +17,7 @@ use crate::config::Settings;
 use crate::journal::Journal;
 use crate::packages::Package;
 use crate::ports::Ports;
-use crate::session::{Files, Session, check_index};
+use crate::session::{Files, Session, artifact_files, check_index};
 use crate::state::{Event, State, Then, Update};
 
 /// Most bytes of a manifest that are fetched.
@@ -142,10 +140,7 @@ fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step
     let folder = &settings.engine.download_dir;
     let room = ports.host.room(folder);
     let room = room.map_err(|e| Outcome::bounded("data-unavailable", chain(&e), Then::Later))?;
-    let file = folder.join(artifact.file_name());
-    let mut unfinished = file.clone().into_os_string();
-    unfinished.push(".part");
-    let here = ports.host.occupied(&file) + ports.host.occupied(Path::new(&unfinished));
+    let here: u64 = artifact_files(folder, artifact).iter().map(|file| ports.host.occupied(file)).sum();
     let needed = artifact.length.saturating_sub(here).saturating_add(SPARE);
     if room.free < needed {
         let text = format!("the data partition has {} bytes free and {needed} are needed: make room", room.free);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use service_kit::edge::chain;
 use super::Outcome;
 use crate::config::Settings;
 use crate::ports::{Disks, Ports};
-use crate::session::{Refused, Session};
+use crate::session::{Refused, Session, artifact_files};
 use crate::state::{Event, Then, Update};
 
 /// Writes these segments, and makes them durable together. One frame and one segment are in memory at a time.
@@ -24,9 +24,9 @@ pub(super) async fn segments(
     numbers: Vec<u64>,
 ) -> Outcome {
     let Some(applier) = session.work.as_mut().and_then(|w| w.applier.take()) else { return Outcome::Done };
-    let file = settings.engine.download_dir.join(update.artifact.file_name());
+    let files = artifact_files(&settings.engine.download_dir, &update.artifact);
     let (disks, update_) = (ports.disks.clone(), update.clone());
-    let written = tokio::task::spawn_blocking(move || write(&disks, &update_, &file, applier, &numbers)).await;
+    let written = tokio::task::spawn_blocking(move || write(&disks, &update_, &files, applier, &numbers)).await;
     let written = match written {
         Ok(written) => written,
         // The segments' journal tells after loading it again.
@@ -56,16 +56,22 @@ struct Written {
     trouble: Option<Outcome>,
 }
 
-fn write(disks: &Arc<dyn Disks>, update: &Update, file: &Path, mut applier: Applier, numbers: &[u64]) -> Written {
+fn write(
+    disks: &Arc<dyn Disks>,
+    update: &Update,
+    files: &[PathBuf; 2],
+    mut applier: Applier,
+    numbers: &[u64],
+) -> Written {
     let mut refused = Vec::new();
-    let trouble = write_all(disks, update, file, &mut applier, numbers, &mut refused).err();
+    let trouble = write_all(disks, update, files, &mut applier, numbers, &mut refused).err();
     Written { applier, refused, trouble }
 }
 
 fn write_all(
     disks: &Arc<dyn Disks>,
     update: &Update,
-    path: &Path,
+    files: &[PathBuf; 2],
     applier: &mut Applier,
     numbers: &[u64],
     refused: &mut Vec<u64>,
@@ -79,7 +85,7 @@ fn write_all(
         frame.clear();
         if !segment.is_zero() {
             if file.is_none() {
-                file = Some(open(path).map_err(|e| Outcome::bounded("artifact-unreadable", e, Then::Later))?);
+                file = Some(open(files).map_err(|e| Outcome::bounded("artifact-unreadable", e, Then::Later))?);
             }
             // Short: the engine holds the piece and has not written it yet.
             if file.as_ref().is_none_or(|f| segment.read_frame(f, &mut frame).is_err()) {
@@ -109,18 +115,16 @@ fn write_all(
     }
 }
 
-/// The artifact as far as it is here: under its name, or under the name that the engine gives to unfinished files.
-fn open(path: &Path) -> Result<File, String> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".part");
+/// The artifact as far as it is here.
+fn open([whole, unfinished]: &[PathBuf; 2]) -> Result<File, String> {
     let failed = |e: io::Error| {
         format!(
             "cannot read {}: {e}; check engine.download_dir and that its files can be read by this user",
-            path.display()
+            whole.display()
         )
     };
-    match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(PathBuf::from(unfinished)).map_err(failed),
+    match File::open(whole) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(unfinished).map_err(failed),
         other => other.map_err(failed),
     }
 }

@@ -71,6 +71,18 @@ impl FakeTorrent {
     }
 }
 
+impl World {
+    /// Whether some torrent is complete.
+    pub fn daemon_has_everything(&self) -> bool {
+        self.lock().torrents.values().any(FakeTorrent::complete)
+    }
+
+    /// The daemon comes back with its torrents and, of what is on the disk, nothing.
+    pub fn daemon_forgets(&self) {
+        self.lock().torrents.values_mut().for_each(|t| t.held.fill(false));
+    }
+}
+
 pub struct FakeSwarm(pub Arc<World>);
 
 impl FakeSwarm {
@@ -117,11 +129,13 @@ impl Engine for FakeSwarm {
             let torrent = world.torrents.get_mut(hash)?;
             torrent.fetch(pieces, corrupt);
             let (complete, total) = (torrent.complete(), torrent.content.len() as u64);
+            let (held, piece) =
+                (torrent.held.iter().filter(|h| **h).count() as u64, u64::from(torrent.torrent.piece_length()));
             if complete && pieces > 0 {
                 world.corrupt_next = None;
             }
             Some(TorrentStatus {
-                have_bytes: if complete { total } else { 0 },
+                have_bytes: if complete { total } else { held * piece },
                 total_bytes: total,
                 complete,
                 running: true,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use e2e::phases::{Director, Phase};
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, is, quick, version};
 use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState};
@@ -194,5 +195,56 @@ async fn a_branch_that_lost_its_store_fetches_everything_again() -> anyhow::Resu
     lab.wait("the loss to be seen", PATIENCE, async || Ok((held().await? == [false]).then_some(()))).await?;
     lab.wait("all of it again", PATIENCE, async || Ok((held().await? == [true]).then_some(()))).await?;
     lab.stop().await?;
+    Ok(())
+}
+
+/// A branch's daemon takes a terminal that was complete once for one that needs nothing, for as long as it has the torrent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_lost_what_it_fetched_is_served_again() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let options = quick("terminal-lost", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let lab = Lab::start(options).await?;
+    let terminal = lab.terminals().remove(0);
+    bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
+
+    // Its data and boot state as they are in the middle of fetching take the place of what is there when all is done, as
+    // if the disk had kept nothing since.
+    caught_fetching(&lab, &terminal).await?;
+    let kept = tempfile::tempdir()?;
+    let data = lab.data_path(&terminal)?;
+    let boot = lab.env_path(&terminal)?.parent().context("the boot state's folder")?.to_owned();
+    let (agent, daemon) = (Part::agent(&terminal), Part::terminal_transmission(&terminal));
+    lab.kill(&daemon).await?;
+    for folder in [&data, &boot] {
+        copy(folder, &kept.path().join(folder.file_name().context("a name")?)).await?;
+    }
+    lab.start_part(&daemon)?;
+    lab.thaw(&agent)?;
+    all_confirmed(&lab, "2.0.0").await?;
+    assert_eq!(lab.running_slot(&terminal)?, Slot::B);
+    for part in [&agent, &daemon] {
+        lab.kill(part).await?;
+    }
+    for folder in [&data, &boot] {
+        std::fs::remove_dir_all(folder)?;
+        copy(&kept.path().join(folder.file_name().context("a name")?), folder).await?;
+    }
+    let before = lab.boots(&terminal)?.len();
+    lab.power_cycle(&terminal).await?;
+    lab.wait("the update to be through once more", PATIENCE, async || {
+        let boots = lab.boots(&terminal)?;
+        let slots: Vec<Slot> = boots.iter().skip(before).map(|b| b.slot).collect();
+        let env = lab.read_env(&terminal)?;
+        Ok((slots == [Slot::A, Slot::B] && (env.default, env.trial) == (Slot::B, None)).then_some(()))
+    })
+    .await?;
+    lab.stop().await?;
+    Ok(())
+}
+
+/// With owners, modes and times.
+async fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = tokio::process::Command::new("cp").arg("-a").args([from, to]).status().await?;
+    anyhow::ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
     Ok(())
 }

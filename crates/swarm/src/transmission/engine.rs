@@ -1,6 +1,6 @@
 //! The [`Engine`] over transmission-daemon's RPC.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -325,8 +325,15 @@ fn status(torrent: RpcTorrent) -> TorrentStatus {
         received_bytes: torrent.downloaded_ever.unwrap_or(0),
         corrupt_bytes: torrent.corrupt_ever.unwrap_or(0),
         peers: u32::try_from(torrent.peers_connected.unwrap_or(0)).unwrap_or(0),
+        fetching: fetching(&torrent),
         trouble: trouble(&torrent),
     }
+}
+
+/// The daemon has -1 for a tracker that did not say.
+fn fetching(torrent: &RpcTorrent) -> BTreeMap<String, u32> {
+    let counted = |t: &TrackerStat| Some((t.announce.clone(), u32::try_from(t.leecher_count).ok()?));
+    torrent.tracker_stats.iter().flatten().filter_map(counted).collect()
 }
 
 /// The daemon's own complaint, else that of the first tracker whose last announce failed: the daemon keeps
