@@ -89,17 +89,16 @@ impl Session {
         self.stopped_looks.is_multiple_of(LOOKS_BEFORE_START)
     }
 
-    /// Whether the engine has nothing of an artifact whose file is there. A daemon writes down what it has every few minutes: a
-    /// power cut can leave it with the torrent and the whole file, and it would fetch everything once more. True once,
-    /// until it has something.
+    /// Whether the engine has nothing of an artifact whose file is there, and received nothing of it either. A daemon writes
+    /// down what it has every few minutes: a power cut can leave it with the torrent and the whole file, and it would
+    /// fetch everything once more. True once, until it has something.
     pub fn forgotten(&mut self, status: &TorrentStatus, artifact: &ArtifactRef, downloads: &Path) -> bool {
-        if status.have_bytes > 0 {
+        if status.have_bytes > 0 || status.received_bytes > 0 {
             self.looked_for.remove(&artifact.info_hash);
             return false;
         }
-        !status.verifying
-            && artifact_files(downloads, artifact).iter().any(|f| f.exists())
-            && self.looked_for.insert(artifact.info_hash)
+        let there = || artifact_files(downloads, artifact).iter().any(|file| file.exists());
+        !status.verifying && there() && self.looked_for.insert(artifact.info_hash)
     }
 
     /// Loads the update's files from the disk, if they are there and in order.
