@@ -96,13 +96,14 @@ impl Agent {
 
     /// One turn: talk to the branch if it is time, then perform one action. Answers how long to rest.
     pub async fn turn(&mut self) -> Duration {
-        let turn = self.try_turn().await;
-        let pause = turn.unwrap_or_else(|error| {
-            tracing::error!(error = service_kit::edge::chain(&error), "the turn was not completed");
-            self.settings.timing.retry_max.min(Duration::from_secs(10))
-        });
-        let until_talk = self.talk.next(self.ports.clock.uptime(), &self.journal().reports);
-        pause.min(until_talk)
+        match self.try_turn().await {
+            Ok(pause) => pause.min(self.talk.next(self.ports.clock.uptime(), &self.journal().reports)),
+            // As long as the journal cannot be written, not even what is due is done: no reason to hurry.
+            Err(error) => {
+                tracing::error!(error = service_kit::edge::chain(&error), "the turn was not completed");
+                self.settings.timing.retry_max.min(Duration::from_secs(10))
+            }
+        }
     }
 
     async fn try_turn(&mut self) -> Result<Duration, AgentError> {

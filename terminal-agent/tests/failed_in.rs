@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use fleet_types::Slot;
 use support::release::{v1, v2};
 use support::{Port, Rig};
+use terminal_agent::agent::Agent;
 
 /// What comes of a failure that stays.
 enum Comes {
@@ -155,4 +158,19 @@ fn an_artifact_that_cannot_be_removed_stays_noted_until_it_can() {
     rig.world.heal();
     rig.until_that("the artifact gone", |rig| rig.journal().artifacts.is_empty());
     assert!(rig.world.lock().torrents.is_empty());
+}
+
+/// As with a full data partition: nothing that is due is done, and it must not be tried without a rest.
+#[test]
+fn an_agent_that_cannot_write_its_journal_rests_between_turns() {
+    let rig = Rig::new(&v1(), &v2());
+    let mut agent = Agent::new(rig.ports(), rig.settings.clone()).unwrap();
+    let journal = rig.settings.paths.journal();
+    let _ = std::fs::remove_file(&journal);
+    std::fs::create_dir_all(journal.join("in the way")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..3 {
+        let pause = runtime.block_on(agent.turn());
+        assert_eq!(pause, rig.settings.timing.retry_max.min(Duration::from_secs(10)));
+    }
 }
