@@ -150,7 +150,7 @@ fn an_artifact_that_cannot_be_removed_stays_noted_until_it_can() {
         p.serial += 1;
         p.steps.clear();
     });
-    rig.world.advance(std::time::Duration::from_secs(60));
+    rig.world.advance(Duration::from_secs(60));
     rig.world.fail(Port::SwarmRemove, u32::MAX);
     rig.until("withdrawn");
     rig.turns(20);

@@ -216,7 +216,7 @@ async fn a_terminal_that_lost_what_it_fetched_is_served_again() -> anyhow::Resul
     let (agent, daemon) = (Part::agent(&terminal), Part::terminal_transmission(&terminal));
     lab.kill(&daemon).await?;
     for folder in [&data, &boot] {
-        copy(folder, &kept.path().join(folder.file_name().context("a name")?)).await?;
+        copy(&lab, folder, &kept.path().join(folder.file_name().context("a name")?)).await?;
     }
     lab.start_part(&daemon)?;
     lab.thaw(&agent)?;
@@ -227,7 +227,7 @@ async fn a_terminal_that_lost_what_it_fetched_is_served_again() -> anyhow::Resul
     }
     for folder in [&data, &boot] {
         std::fs::remove_dir_all(folder)?;
-        copy(&kept.path().join(folder.file_name().context("a name")?), folder).await?;
+        copy(&lab, &kept.path().join(folder.file_name().context("a name")?), folder).await?;
     }
     let before = lab.boots(&terminal)?.len();
     lab.power_cycle(&terminal).await?;
@@ -243,8 +243,8 @@ async fn a_terminal_that_lost_what_it_fetched_is_served_again() -> anyhow::Resul
 }
 
 /// With owners, modes and times.
-async fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let status = tokio::process::Command::new("cp").arg("-a").args([from, to]).status().await?;
-    anyhow::ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+async fn copy(lab: &Lab, from: &Path, to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (from.display().to_string(), to.display().to_string());
+    lab.run_in(&Place::HeadOffice, "cp", &["-a", &from, &to]).await?;
     Ok(())
 }
