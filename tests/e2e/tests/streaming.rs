@@ -38,8 +38,7 @@ async fn terminals_install_while_their_branch_still_fetches() -> anyhow::Result<
 
     let past = [UpdateState::Installing, UpdateState::Ready, UpdateState::Activating, UpdateState::Trying];
     let written = |state| state == UpdateState::Confirmed || past.contains(&state);
-    // A daemon lets a peer in at its pulses, every ten seconds: how many it takes is printed.
-    lab.wait_terminals("every terminal to have all segments", PATIENCE, |t| {
+    lab.wait_terminals("every terminal to have all segments", Duration::from_secs(20), |t| {
         t.update.as_ref().is_some_and(|u| written(u.state))
     })
     .await?;
