@@ -313,8 +313,8 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observed, l
 fn never_ran(update: &Update) -> Verdict {
     let Update { target, product, version, .. } = update;
     let text = format!(
-        "slot {target} with {product} {version} was started and never confirmed: the terminal agent did not get as far as \
-         judging it, and the bootloader went back"
+        "slot {target} with {product} {version} was never confirmed: the terminal agent did not get as far as judging it, and \
+         the bootloader went back"
     );
     Verdict::new("fell-back", text, Then::Blame)
 }

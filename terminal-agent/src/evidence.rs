@@ -195,11 +195,11 @@ pub fn attached(verdict: Verdict, evidence: &BootEvidence) -> Verdict {
     let log =
         if evidence.lines.is_empty() { "no log of it was kept" } else { "the last lines of its log are attached" };
     let tried = match evidence.tried {
-        0 => String::new(),
-        1 => "it was started once, and ".to_owned(),
-        times => format!("it was started {times} times, and "),
+        0 => "no start of it is on record, as when its kernel is damaged and the bootloader refuses it".to_owned(),
+        1 => format!("it was started once, and {log}"),
+        times => format!("it was started {times} times, and {log}"),
     };
-    let text = format!("{}; {tried}{log}", verdict.reason.text);
+    let text = format!("{}; {tried}", verdict.reason.text);
     Verdict { reason: Reason::new(&verdict.reason.code, text), ..verdict }
 }
 

@@ -128,7 +128,10 @@ fn the_journals_lines_go_before_the_kernels_and_their_absence_is_said() {
 fn a_verdict_that_explains_itself_stays_as_it_is() {
     let none = nothing(Slot::B, "x");
     let fell = attached(Verdict::new("fell-back", "slot B never confirmed", Then::Blame), &none);
-    assert_eq!(fell.reason.text, "slot B never confirmed; no log of it was kept");
+    assert_eq!(
+        fell.reason.text,
+        "slot B never confirmed; no start of it is on record, as when its kernel is damaged and the bootloader refuses it"
+    );
     let unhealthy = Verdict::new("unhealthy", "no paper", Then::Blame);
     assert_eq!(attached(unhealthy.clone(), &none), unhealthy);
 }

@@ -66,8 +66,8 @@ fn a_slot_whose_agent_never_ran_is_told_of_with_the_journal_of_its_last_boot() {
     assert_eq!((evidence.source.as_ref().map(Word::as_str), &evidence.note), (Some(JOURNAL), &None));
     assert_eq!(lines(&evidence), ["mounting data", "[31mfailed"]);
     let reason = told.reason.unwrap();
-    let text = "slot B with kiosk 2.0.0 was started and never confirmed: the terminal agent did not get as far as judging it, \
-                and the bootloader went back; it was started 2 times, and the last lines of its log are attached";
+    let text = "slot B with kiosk 2.0.0 was never confirmed: the terminal agent did not get as far as judging it, and the \
+                bootloader went back; it was started 2 times, and the last lines of its log are attached";
     assert_eq!((reason.code.as_str(), reason.text.as_str()), ("fell-back", text));
 }
 
@@ -100,7 +100,23 @@ fn where_nothing_was_kept_that_is_said() {
         note.as_str().starts_with("no log of the failed boot was kept: this machine keeps no early records"),
         "{note}"
     );
-    assert!(told.reason.unwrap().text.ends_with("; no log of it was kept"));
+    assert!(told.reason.unwrap().text.contains("; no start of it is on record"));
+}
+
+#[test]
+fn a_slot_that_the_bootloader_refused_is_not_said_to_have_been_started() {
+    let rig = fell_back();
+    rig.world.lock().early.as_mut().unwrap().retain(|record| record.slot == Slot::A);
+    journaled(&rig, &[(4, "the old slot\n")]);
+    let (told, evidence) = evidence_of(rig);
+    assert_eq!((evidence.tried, evidence.boot_id), (0, None));
+    let note = evidence.note.unwrap();
+    assert!(note.as_str().contains("the early records of boots name none of slot B"), "{note}");
+    let text = told.reason.unwrap().text;
+    assert!(!text.contains("was started"), "{text}");
+    assert!(
+        text.ends_with("; no start of it is on record, as when its kernel is damaged and the bootloader refuses it")
+    );
 }
 
 #[test]
