@@ -33,9 +33,10 @@ build: setup
 images: setup
 	@images/terminal/build.sh
 
-# What a real terminal boots. The disk that leaves the workshop has the version in slot A.
+# What a real terminal boots. The disk that leaves the workshop has the version in slot A. FRESH=1: with the packages that the
+# mirror has today, not those of the last time.
 image: build
-	@images/terminal/machine/build.sh $(if $(SLOT_ONLY),,--disk) $(if $(VERSION),--version $(VERSION),images/terminal/machine/versions/vm-v1)
+	@images/terminal/machine/build.sh $(if $(FRESH),--fresh) $(if $(SLOT_ONLY),,--disk) $(if $(VERSION),--version $(VERSION),images/terminal/machine/versions/vm-v1)
 
 # The disk, and the releases that the virtual machines of the tests are sent.
 vm-images: build

@@ -30,9 +30,7 @@ FILIAL_IMAGES_CACHE=$second images/terminal/machine/build.sh --disk "$version" >
 echo "image_twice: looked at again in $((SECONDS - began)) s"
 if ! diff <(list "$first") <(list "$second") >/dev/null; then
     echo "image_twice: the mirror has other packages by now: the first disk is made anew"
-    # They are kept by what they are made from, and a mirror's state is not part of that.
-    rm -f "$first"/machine-*.tar "$first"/vm-v1-*.squashfs* "$first"/terminal-*.disk
-    images/terminal/machine/build.sh --disk "$version" >/dev/null
+    images/terminal/machine/build.sh --fresh --disk "$version" >/dev/null
 fi
 for file in vm-v1.squashfs terminal.disk; do
     [[ $(digest "$first" "$file") = $(digest "$second" "$file") ]] ||

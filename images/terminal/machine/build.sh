@@ -4,6 +4,7 @@
 #   images/terminal/machine/build.sh [VERSION_DIR…]            root filesystems: target/images/NAME.squashfs
 #   images/terminal/machine/build.sh --disk VERSION_DIR        that one, and target/images/terminal.disk with it in slot A
 #   images/terminal/machine/build.sh --version 2.4.0 [--disk]  the same with this version, without a folder
+#   images/terminal/machine/build.sh --fresh …                 with the packages that the mirror has today
 #
 # A VERSION_DIR holds image.conf (VERSION) and, if wanted, overlay/. The programs come from target/debug ('make build').
 # Beside each result lie its package list (.packages) and its SBOM (.cdx.json, CycloneDX); all paths are printed. Needs root,
@@ -25,20 +26,23 @@ DATA_MIB=${DATA_MIB:-1024}
 # What GRUB can do, and no more: read the disk, its script and the boot state, start a kernel, restart.
 grub_modules='memdisk tar part_gpt fat squash4 loadenv regexp test echo normal linux boot sleep reboot configfile hashsum gcry_sha256'
 
-# The package tree: Debian, the kernel with its initramfs, no word of ours in it that differs between versions.
+# The package tree: Debian, the kernel with its initramfs, no word of ours in it that differs between versions. It is kept, so
+# that versions differ by what is ours alone, until --fresh asks for the mirror's packages of today.
 package_tree() {
     local include key
     include=$(sed -e 's/#.*//' "$here/packages" | tr -s ' \n' ',,' | sed -e 's/^,*//' -e 's/,*$//')
     key=$(printf '%s %s\n' "$(hash_files "$here" packages modules strip-tree.sh ids.sh initramfs)" "$(hash_files "$here/.." common.sh strip-tree.sh)" |
         sha256sum | cut -c1-16)
     tree=$cache/machine-$key
-    [[ ! -e $tree.tar ]] || return 0
-    say "building a terminal's Debian tree, with kernel and initramfs (once; about a minute and a half)"
+    [[ $fresh || ! -e $tree.tar || ! -e $tree.sha256 ]] || return 0
+    say "building a terminal's Debian tree, with kernel and initramfs (about a minute and a half)"
     debian_tree "$tree.tar.new" "$suites" --variant=apt --aptopt='Apt::Install-Recommends "false"' --include="$include" \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --essential-hook="$here/ids.sh" \
         --customize-hook="$here/../strip-tree.sh" --customize-hook="$here/strip-tree.sh"
-    find "$cache" -maxdepth 1 -name 'machine-????????????????.tar' -delete
+    find "$cache" -maxdepth 1 \( -name 'machine-????????????????.tar' -o -name 'machine-????????????????.sha256' \) -delete
     mv "$tree.tar.new" "$tree.tar"
+    sha256sum <"$tree.tar" >"$scratch/tree.sha256"
+    mv "$scratch/tree.sha256" "$tree.sha256"
 }
 
 # Our programs and units in the tree $1.
@@ -103,7 +107,7 @@ build_slot() {
 # Cached by all that goes into it. Sets $slot.
 slot_of() {
     local name=$1 version=$2 dir=${3:-} key
-    key=$(printf '%s ' "$(basename "$tree")" "$version" "$(hash_files "$here" build.sh sbom.py overlay)" "$(hash_files "$here/.." overlay common.sh)" \
+    key=$(printf '%s ' "$(cat "$tree.sha256")" "$version" "$(hash_files "$here" build.sh sbom.py overlay)" "$(hash_files "$here/.." overlay common.sh)" \
         "$(hash_files "$repository/terminal-agent" dist)" "$(sha256sum <"$programs/terminal-agent")" "$(sha256sum <"$programs/terminal-helper")" \
         "$([[ -z $dir ]] || hash_files "$dir" .)" | sha256sum | cut -c1-16)
     slot=$cache/$name-$key.squashfs
@@ -182,10 +186,11 @@ disk_of() {
     printf '%s\n' "$disk"
 }
 
-disk='' version='' dirs=()
+disk='' version='' fresh='' dirs=()
 while (($#)); do
     case $1 in
         --disk) disk=1 ;;
+        --fresh) fresh=1 ;;
         --version) version=${2:?"--version needs a version, such as 2.4.0"} && shift ;;
         -h | --help) sed -n '2,/^set -/{s/^# \{0,1\}//;/^set -/d;p}' "$0" && exit 0 ;;
         -*) die "there is no option $1: see --help" ;;
