@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bootslot::BootState;
 use rand::random;
+use service_kit::reserve;
 use service_kit::retry::bound_after;
 use tokio::sync::Notify;
 use trust::plans::VerifiedPlan;
@@ -63,6 +64,10 @@ impl Agent {
     /// # Errors
     /// The journal, the trust store or the accepted plan cannot be used.
     pub fn new(ports: Ports, settings: Settings) -> Result<Self, AgentError> {
+        // So that a full disk, which others fill too, can be told of: reports go through the journal.
+        if let Err(error) = reserve::keep(&settings.paths.state_dir) {
+            tracing::warn!(%error, "no room is kept: should the disk be full, nothing can be noted or told");
+        }
         let keeper = Keeper::open(&settings.paths.journal(), Uuid::new_v4(), ports.clock.now())?;
         let log = EventLog::new(settings.paths.events());
         let metadata = Metadata::open(&settings, ports.clock.uptime()).map_err(AgentError::Trust)?;

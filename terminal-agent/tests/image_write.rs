@@ -3,9 +3,11 @@
 
 mod support;
 
-use fleet_types::Slot;
+use fleet_types::{Slot, UpdateState};
 use support::release::{v1, v2};
 use support::{Port, Rig};
+use test_kit::SmallDisk;
+use wire::v1::reports::Report;
 
 #[test]
 fn writes_that_fail_half_way_at_random_are_made_good() {
@@ -116,6 +118,25 @@ fn a_data_partition_without_room_refuses_the_update_and_tries_again_later() {
     rig.world.lock().free = 1_000;
     rig.until("failed");
     assert_eq!(rig.reason(), "data-full");
+    rig.world.lock().free = 1 << 30;
+    rig.until("confirmed");
+    rig.assert_confirmed(&v2(), Slot::B);
+}
+
+#[test]
+fn an_agent_whose_own_files_have_no_room_left_says_so_all_the_same() {
+    let disk = SmallDisk::mount(8 << 20).unwrap();
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.settings.paths.state_dir = disk.path().to_owned();
+    rig.turns(1);
+    disk.fill(0).unwrap();
+    rig.world.lock().free = 0;
+    rig.until("failed");
+    assert_eq!(rig.reason(), "data-full");
+    rig.turns(3);
+    let told = |report: &Report| matches!(report, Report::Update { update, .. } if update.state == UpdateState::Failed);
+    assert!(rig.world.lock().reports.iter().any(|n| told(&n.report)));
+    disk.clear().unwrap();
     rig.world.lock().free = 1 << 30;
     rig.until("confirmed");
     rig.assert_confirmed(&v2(), Slot::B);

@@ -1,8 +1,10 @@
-//! Files that are whole or absent after a power loss.
+//! Files that are whole or absent after a power loss. In a folder with a [`crate::reserve`], also while the disk is full.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use crate::reserve;
 
 /// Why a file could not be made durable.
 #[derive(Debug, thiserror::Error)]
@@ -63,16 +65,25 @@ fn write_file_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DurableEr
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // The random part keeps two writers of one path from sharing a temporary file.
     let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), hex::encode(rand::random::<[u8; 6]>())));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+    let write = || {
+        let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary);
+        let written = written.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        written.inspect_err(|_| _ = std::fs::remove_file(&temporary))
     };
-    write().map_err(|source| {
-        let _ = std::fs::remove_file(&temporary);
-        DurableError::Write { path: temporary.clone(), source }
-    })?;
-    rename(&temporary, path)
+    let written = match write() {
+        Err(error) if is_full(&error) && reserve::give_up(folder) => write(),
+        written => written,
+    };
+    let written = written.map_err(|source| DurableError::Write { path: temporary.clone(), source });
+    let written = written.and_then(|()| rename(&temporary, path));
+    // What the old content took is free by now, or what could not be written.
+    reserve::refill(folder);
+    written
+}
+
+/// Whether there was no room, or none for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Removes the temporary files that a killed process left in `folder`. For the one process that writes there, before it

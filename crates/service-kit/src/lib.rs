@@ -15,6 +15,7 @@ pub mod database;
 pub mod durable;
 pub mod edge;
 pub mod manual;
+pub mod reserve;
 pub mod retry;
 mod secret;
 #[cfg(feature = "server")]

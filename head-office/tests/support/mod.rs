@@ -4,7 +4,6 @@
 
 pub mod archive;
 pub mod daemons;
-pub mod disk;
 pub mod people;
 pub mod program;
 pub mod tls;

@@ -3,7 +3,7 @@
 use artifact::PayloadId;
 use rand::rngs::StdRng;
 use reqwest::Method;
-use test_kit::wait_for;
+use test_kit::{SmallDisk, wait_for};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 use wire::v1::releases::Release;
@@ -12,7 +12,6 @@ use wire::{Code, Problem};
 use crate::bursts::{answer, head, send};
 use crate::support::archive::{Recipe, pack};
 use crate::support::daemons::Daemons;
-use crate::support::disk::SmallDisk;
 use crate::support::program::{Program, undisturbed};
 use crate::support::{PATIENCE, database, tus};
 use crate::{arrived_whole, dice};
@@ -37,7 +36,7 @@ async fn fill_within_a_chunk(
     let (begin, rest) = bytes.split_at(bytes.len() / 2);
     send(&mut stream, begin, dice).await;
     program.wait_for_release("the first part", id, |r| r.received_bytes >= 2 << 20).await;
-    disk.fill(reserve + 100_000);
+    disk.fill(reserve + 100_000).unwrap();
     send(&mut stream, rest, dice).await;
     let told = answer(&mut stream).await.expect("an answer");
     assert_eq!(told.status, 507, "{}", told.text);
@@ -47,7 +46,7 @@ async fn fill_within_a_chunk(
 }
 
 async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
-    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK));
+    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK).unwrap());
     let mut dice = dice(number);
     let mut program = Program::with(&db.url(), &daemons, Some(&disk.path().join("store")), reserve);
     program.launch();
@@ -62,7 +61,7 @@ async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
     let bytes = std::fs::read(file).unwrap();
     let id = tus::create(&program.operators, bytes.len()).await;
     fill_within_a_chunk(&program, &disk, (id, &bytes, reserve), &mut dice).await;
-    assert!(disk.free() <= reserve + 100_000 && disk.free() >= reserve, "the reserve was used up");
+    assert!(disk.free().unwrap() <= reserve + 100_000 && disk.free().unwrap() >= reserve, "the reserve was used up");
     // A client that goes on is told each time, not cut off, and nothing gets worse.
     for _ in 0..5 {
         let at = tus::offset(&program.operators, id).await;
@@ -82,7 +81,7 @@ async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
     program.kill_and_restart().await;
     assert_eq!(tus::offset(&program.operators, id).await, at);
 
-    disk.clear();
+    disk.clear().unwrap();
     assert_eq!(tus::patch(&program.operators, id, at, &bytes[at as usize..]).await.status(), 204);
     arrived_whole(&program, id, &bytes).await;
 }
@@ -99,7 +98,7 @@ async fn the_reserve_of_the_disk_is_left_free_also_within_a_chunk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_nothing() {
-    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK));
+    let (db, daemons, disk) = (database().await, Daemons::prepare(), SmallDisk::mount(DISK).unwrap());
     let mut program = Program::with(&db.url(), &daemons, Some(&disk.path().join("store")), 0);
     program.launch();
     program.wait_until_it_answers().await;
@@ -110,7 +109,7 @@ async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_no
     // All but the last byte; then there is room for a part of the artifact only.
     let (most, last) = bytes.split_at(bytes.len() - 1);
     assert_eq!(tus::patch(&program.operators, id, 0, most).await.status(), 204);
-    disk.fill(2 << 20);
+    disk.fill(2 << 20).unwrap();
     assert_eq!(tus::patch(&program.operators, id, most.len() as u64, last).await.status(), 204);
 
     let store = program.store.display().to_string();
@@ -124,7 +123,7 @@ async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_no
     program.wait_for_release("another attempt", id, again).await;
     assert!(program.stored(id) == bytes, "the archive was harmed");
 
-    disk.clear();
+    disk.clear().unwrap();
     // By itself, as far as it can without a tracker.
     let is_listing = |r: &Release| r.progress.as_ref().is_some_and(|p| p.step == "listing");
     let release = program.wait_for_release("listing", id, is_listing).await;

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use service_kit::config::ConfigError;
 use service_kit::manual::Manual;
 use service_kit::{Clock as _, SystemClock};
-use service_kit::{config, edge, telemetry};
+use service_kit::{config, edge, reserve, telemetry};
 use terminal_agent::adapters::{MachineClock, hands, user_id};
 use terminal_agent::config::{HelperSettings, Inputs, PROGRAM};
 use terminal_agent::helper::{Boots, Helper, Setup, serve};
@@ -149,6 +149,9 @@ fn run(settings: HelperSettings, inherited: bool) -> anyhow::Result<()> {
     telemetry::init(&settings.machine.telemetry)?;
     let agent = user_id(&settings.agent_user)?;
     made_state(&settings.state_dir)?;
+    if let Err(error) = reserve::keep(&settings.state_dir) {
+        tracing::warn!(%error, "no room is kept: should the disk be full, no slot can be tried");
+    }
     let socket = match inherited {
         true => {
             handed_over().context("standard input is no listening socket: see StandardInput= in systemd.exec(5)")?
