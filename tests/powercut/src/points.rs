@@ -82,16 +82,17 @@ fn regions(stretches: &[Stretch]) -> Vec<(usize, Region)> {
 
 /// The moment of each of these replays, by a seed; in the order of the log, so that one pass over it makes all disks.
 pub(crate) fn choose(moments: &[Moment], numbers: &[u64], seed: u64) -> Vec<(u64, Moment)> {
-    // The slot is long: early in it, most of the update would be done once more.
-    let later = &moments[moments.len() / 2..];
     let mut chosen = Vec::new();
     for number in numbers {
         let mut rng = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let wanted = ORDER[usize::try_from(*number).unwrap_or(0) % ORDER.len()];
-        let among = if matches!(wanted, Region::Slot | Region::Data) { later } else { moments };
-        let mut of: Vec<&Moment> = among.iter().filter(|m| m.region == wanted).collect();
+        let mut of: Vec<&Moment> = moments.iter().filter(|m| m.region == wanted).collect();
         if of.is_empty() {
-            of = later.iter().collect();
+            of = moments.iter().collect();
+        }
+        // These two are long: early in them, most of the update would be done once more.
+        if matches!(wanted, Region::Slot | Region::Data) {
+            of.drain(..of.len() / 2);
         }
         if !of.is_empty() {
             chosen.push((*number, *of[rng.random_range(0..of.len())]));
@@ -135,6 +136,9 @@ mod tests {
         assert!(chosen.is_sorted_by_key(|(_, m)| m.point.entry));
         let boot = chosen.iter().filter(|(_, m)| m.region == Region::BootBlock).count();
         assert_eq!(boot, 6, "{chosen:?}");
+        for (region, count) in [(Region::Slot, 2), (Region::SlotEnd, 2), (Region::Data, 2)] {
+            assert_eq!(chosen.iter().filter(|(_, m)| m.region == region).count(), count, "{region:?} in {chosen:?}");
+        }
         assert!(choose(&[], &numbers, 1).is_empty());
     }
 
