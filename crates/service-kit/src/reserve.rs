@@ -17,7 +17,7 @@ pub const BYTES: u64 = 1 << 20;
 const STEP: u64 = 64 << 10;
 
 fn file(folder: &Path) -> PathBuf {
-    folder.join(".reserve")
+    folder.join("reserve")
 }
 
 /// Keeps room for the files in `folder`, or as much as there is. For the program whose folder it is, when it starts. Blocking.
