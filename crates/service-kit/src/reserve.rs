@@ -16,8 +16,9 @@ pub const BYTES: u64 = 1 << 20;
 /// How many at a time, so that what is left of a full disk's room is taken too.
 const STEP: u64 = 64 << 10;
 
+/// No user's file has this name by chance: it is emptied when room is needed, in whatever folder a file is written to.
 fn file(folder: &Path) -> PathBuf {
-    folder.join("reserve")
+    folder.join("filial-reserve")
 }
 
 /// Keeps room for the files in `folder`, or as much as there is. For the program whose folder it is, when it starts. Blocking.
@@ -117,6 +118,16 @@ mod tests {
         assert_eq!(kept(disk.path()), BYTES);
         let blocks = std::os::unix::fs::MetadataExt::blocks(&file(disk.path()).metadata().unwrap());
         assert!(blocks * 512 >= BYTES, "{blocks} blocks: it is not only a length");
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_not_taken_for_one() {
+        let disk = SmallDisk::mount(8 << 20).unwrap();
+        let theirs = disk.path().join("reserve");
+        std::fs::write(&theirs, [7; 5000]).unwrap();
+        disk.fill(0).unwrap();
+        assert!(write_file(&disk.path().join("any"), &[1; 100_000]).is_err());
+        assert_eq!(std::fs::read(&theirs).unwrap(), [7; 5000]);
     }
 
     #[test]
