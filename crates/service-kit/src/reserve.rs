@@ -124,7 +124,7 @@ mod tests {
     fn a_file_of_somebody_else_is_not_taken_for_one() {
         let disk = SmallDisk::mount(8 << 20).unwrap();
         let theirs = disk.path().join("reserve");
-        std::fs::write(&theirs, [7; 5000]).unwrap();
+        write_file(&theirs, &[7; 5000]).unwrap();
         disk.fill(0).unwrap();
         assert!(write_file(&disk.path().join("any"), &[1; 100_000]).is_err());
         assert_eq!(std::fs::read(&theirs).unwrap(), [7; 5000]);
