@@ -14,9 +14,11 @@
 pub mod checks;
 pub mod finding;
 pub mod graph;
+pub mod methods;
 pub mod references;
 pub mod resolve;
 pub mod rules;
+pub mod syntax;
 pub mod tree;
 pub mod workspace;
 

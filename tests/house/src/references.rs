@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
+use crate::methods::{Methods, inline, methods, type_of};
 use crate::resolve::{Found, ItemRef};
-use crate::tree::{Definition, FileId, ModuleId, Tree, leaves, only_in_tests};
+use crate::syntax::{describes_arguments, document, is_double_colon, is_punct, segments, strings};
+use crate::tree::{FileId, Import, ModuleId, Tree, leaves, only_in_tests};
 
 /// A line and what stands there.
 pub type At = (usize, String);
@@ -42,6 +44,7 @@ impl References {
                 module: source.module,
                 file: source.file,
                 of: None,
+                local: Vec::new(),
                 clap: false,
                 out: &mut all,
             };
@@ -51,68 +54,6 @@ impl References {
     }
 }
 
-/// Methods of inherent implementations: by type and name, the file that has them.
-type Methods = BTreeMap<(ItemRef, String), FileId>;
-
-fn methods(tree: &Tree) -> Methods {
-    struct Finder<'a> {
-        tree: &'a Tree,
-        module: ModuleId,
-        file: FileId,
-        out: Methods,
-    }
-    impl<'a> Visit<'a> for Finder<'_> {
-        fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
-            if let Some(inner) = inline(self.tree, self.module, item) {
-                let outer = std::mem::replace(&mut self.module, inner);
-                visit::visit_item_mod(self, item);
-                self.module = outer;
-            }
-        }
-
-        fn visit_item_impl(&mut self, item: &'a syn::ItemImpl) {
-            if item.trait_.is_some() || only_in_tests(&item.attrs) {
-                return;
-            }
-            if let Some(of) = type_of(self.tree, self.module, &item.self_ty) {
-                for inner in &item.items {
-                    if let syn::ImplItem::Fn(method) = inner {
-                        self.out.insert((of.clone(), method.sig.ident.to_string()), self.file);
-                    }
-                }
-            }
-        }
-    }
-    let mut out = Methods::new();
-    for source in &tree.sources {
-        let mut finder = Finder { tree, module: source.module, file: source.file, out };
-        finder.visit_file(&source.syntax);
-        out = finder.out;
-    }
-    out
-}
-
-fn inline(tree: &Tree, module: ModuleId, item: &syn::ItemMod) -> Option<ModuleId> {
-    item.content.as_ref()?;
-    tree.modules[module].names.get(&item.ident.to_string())?.iter().find_map(|d| match d {
-        Definition::Module(id) => Some(*id),
-        _ => None,
-    })
-}
-
-fn type_of(tree: &Tree, module: ModuleId, of: &syn::Type) -> Option<ItemRef> {
-    let syn::Type::Path(path) = of else { return None };
-    let found = tree.resolve(module, &segments(&path.path), path.path.leading_colon.is_some());
-    found.into_iter().find_map(|f| match f {
-        Found::Item(item, _) => Some(item),
-        _ => None,
-    })
-}
-
-fn segments(path: &syn::Path) -> Vec<String> {
-    path.segments.iter().map(|s| s.ident.to_string()).collect()
-}
-
 struct Reader<'a> {
     tree: &'a Tree,
     methods: &'a Methods,
@@ -120,6 +61,8 @@ struct Reader<'a> {
     file: FileId,
     /// The type whose implementation is being read.
     of: Option<ItemRef>,
+    /// What the enclosing blocks import.
+    local: Vec<BTreeMap<String, Import>>,
     /// Whether the item being read describes a command line.
     clap: bool,
     out: &'a mut References,
@@ -162,10 +105,18 @@ impl Reader<'_> {
         }
         // A lone lower-case name is a variable as often as an item.
         let alone = path.len() == 1 && !called && !first.starts_with(char::is_uppercase);
-        if !alone {
-            let found = self.tree.resolve(self.module, path, absolute);
-            self.found(found, line);
+        if alone {
+            return;
         }
+        let local = self.local.iter().rev().find_map(|block| block.get(first)).filter(|_| !absolute);
+        let found = match local {
+            Some(import) => {
+                let whole: Vec<String> = import.path.iter().chain(&path[1..]).cloned().collect();
+                self.tree.resolve(self.module, &whole, import.absolute)
+            }
+            None => self.tree.resolve(self.module, path, absolute),
+        };
+        self.found(found, line);
     }
 
     fn tokens(&mut self, tokens: TokenStream) {
@@ -225,33 +176,6 @@ impl Reader<'_> {
         read(self);
         self.clap = before;
     }
-}
-
-fn describes_arguments(derive: &TokenStream) -> bool {
-    derive.clone().into_iter().any(|t| {
-        matches!(t, TokenTree::Ident(i) if ["Parser", "Args", "Subcommand", "ValueEnum"].iter().any(|name| i == name))
-    })
-}
-
-fn document(attribute: &syn::Attribute) -> Option<(usize, String)> {
-    match &attribute.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => {
-                Some((attribute.span().start().line, text.value()))
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn is_punct(tree: Option<&TokenTree>, wanted: char) -> bool {
-    matches!(tree, Some(TokenTree::Punct(p)) if p.as_char() == wanted)
-}
-
-fn is_double_colon(trees: &[TokenTree], at: usize) -> bool {
-    matches!(trees.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':' && p.spacing() == Spacing::Joint)
-        && is_punct(trees.get(at + 1), ':')
 }
 
 /// Attributes whose strings are for other programmers, not for users.
@@ -343,6 +267,21 @@ impl<'a> Visit<'a> for Reader<'_> {
         }
     }
 
+    fn visit_block(&mut self, block: &'a syn::Block) {
+        let mut names = BTreeMap::new();
+        for statement in &block.stmts {
+            if let syn::Stmt::Item(syn::Item::Use(import)) = statement {
+                let absolute = import.leading_colon.is_some();
+                for leaf in leaves(&import.tree) {
+                    names.extend(leaf.name.map(|name| (name, Import { path: leaf.path, absolute })));
+                }
+            }
+        }
+        self.local.push(names);
+        visit::visit_block(self, block);
+        self.local.pop();
+    }
+
     fn visit_path(&mut self, path: &'a syn::Path) {
         self.refer(&segments(path), path.leading_colon.is_some(), false, path.span().start().line);
         visit::visit_path(self, path);
@@ -412,18 +351,4 @@ impl Reader<'_> {
     fn visit_owned(&mut self, expression: &syn::Expr) {
         Visit::visit_expr(self, expression);
     }
-}
-
-fn strings(tokens: TokenStream) -> Vec<String> {
-    let mut out = Vec::new();
-    for tree in tokens {
-        match tree {
-            TokenTree::Group(group) => out.extend(strings(group.stream())),
-            TokenTree::Literal(literal) => {
-                out.extend(syn::parse_str::<syn::LitStr>(&literal.to_string()).map(|text| text.value()));
-            }
-            _ => {}
-        }
-    }
-    out
 }
