@@ -27,7 +27,7 @@ pub(super) fn check_texts(house: &House) -> Vec<Finding> {
             for (line, comment) in comments(&text, "#") {
                 judge(house, "words", file, line, &comment, &mut findings);
             }
-        } else if file.ends_with(".sh") {
+        } else if file.ends_with(".sh") || file.ends_with(".cfg") {
             for (at, line) in text.lines().enumerate() {
                 for found in prints.find_iter(line) {
                     judge(house, "words", file, at + 1, found.as_str(), &mut findings);
