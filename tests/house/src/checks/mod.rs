@@ -3,6 +3,7 @@
 mod circles;
 mod clocks;
 mod lengths;
+mod links;
 mod machine;
 mod paths;
 mod pure;
@@ -37,5 +38,6 @@ pub const ALL: &[Check] = &[
     Check { name: "summaries", rule: "the first line of documentation is under 90 characters", run: summaries::check },
     Check { name: "lengths", rule: "files stay under 400 lines, tests under 600", run: lengths::check },
     Check { name: "machine", rule: "no file names a registry's host or a path of a machine", run: machine::check },
+    Check { name: "links", rule: "files that documents name exist", run: links::check },
     Check { name: "readme", rule: "every command in README.md exists", run: readme::check },
 ];

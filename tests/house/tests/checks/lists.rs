@@ -86,3 +86,14 @@ fn a_command_in_the_readme_that_does_not_exist_is_found() {
     let found = small.findings("readme");
     assert!(found.len() == 1 && found[0].text.contains("is not built"), "{found:?}");
 }
+
+#[test]
+fn a_file_that_a_document_names_and_that_is_gone_is_found() {
+    let small = Small::new(&[("one/src/a.rs", "")]);
+    small.write(
+        "one/README.md",
+        "`src/a.rs`, `one/src/a.rs`, `src/gone.rs`\nsee [it](src/a.rs), [that](src/gone.md#part), [web](https://x.y/z)\n\
+         `and/or`, `/v1/x`, `one/src/gone.rs:12`, `make x/y`, `target/x`, `src/NAME/x`\n",
+    );
+    assert_eq!(small.places("links"), ["one/README.md:1", "one/README.md:2", "one/README.md:3"]);
+}
