@@ -45,7 +45,7 @@ fn sql_outside_its_places_is_found() {
         ("one/src/lib.rs", "mod a;\nmod statements;\nmod db;\n"),
         (
             "one/src/a.rs",
-            "fn f() { run(\"SELECT 1 FROM t\"); }\nfn g() { say(\"Update the release.\"); }\nfn h() { run(\"\n  DELETE FROM t\"); }\n",
+            "fn f() { run(\"SELECT 1 FROM t\"); }\nfn g() { say(\"Update the release.\"); say(\"Select a branch.\"); }\nfn h() { run(\"\n  delete from t\"); }\n",
         ),
         ("one/src/statements.rs", "fn f() { run(\"SELECT 1 FROM t\"); }\n"),
         ("one/src/db/mod.rs", "fn f() { run(\"INSERT INTO t VALUES (1)\"); }\n"),
