@@ -29,7 +29,6 @@ use anyhow::Result;
 pub use finding::Finding;
 
 /// A workspace as it was read.
-#[derive(Debug)]
 pub struct House {
     /// Its folder.
     pub root: PathBuf,

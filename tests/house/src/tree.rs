@@ -53,7 +53,6 @@ pub struct Import {
 }
 
 /// A parsed source file as one module's content.
-#[derive(Debug)]
 pub struct Source {
     /// Its file.
     pub file: FileId,
@@ -64,7 +63,7 @@ pub struct Source {
 }
 
 /// The module trees of a workspace.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Tree {
     /// Every module.
     pub modules: Vec<Module>,
