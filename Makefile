@@ -3,14 +3,16 @@
 #   make demo                                        the whole stack on this machine, visibly; Ctrl-C ends it
 #   make demo ARGS="--once --report demo.json"       the same, then stop and leave a report
 #   make test                                        every check, with seconds per suite
+#   make check                                       between edits: format, clippy and tests of what changed since main
 #
 #   make image                                       a terminal's disk; with SLOT_ONLY=1 its root filesystem alone;
 #                                                    with VERSION=2.4.0 of that version
 #
 # Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, powercut-small, soak-minute,
-#   setup-bare. Longer: e2e-full, vm-test-full, bench, fuzz, mutations,
+#   setup-bare. Longer: e2e-full, vm-test-full, fuzz, mutations,
+#   make bench                                       figures, measured with optimised programs
 #   make powercut N=40 SEED=1 REPLAYS=20             power cuts of virtual machines while they update; resumable
-#   make soak ARGS="--minutes 20 --seed 1"           faults by chance while releases go out; a seed repeats its faults
+#   make soak ARGS="--minutes 20 --seed 1"           random faults while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
 CARGO := cargo
@@ -19,16 +21,26 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help setup build images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help check setup build optimised images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
 
+# Set by tests/checks/suites.sh once it has run both.
+ifdef FILIAL_BUILT
+setup build:
+	@:
+else
 setup:
 	@tests/checks/setup.sh
 
 build: setup
 	$(CARGO) build --locked --workspace --all-targets
+endif
+
+# The programs and the bench as the release profile compiles them, with line numbers: for figures.
+optimised: setup
+	$(CARGO) build --locked --profile optimised --bins -p head-office -p branch-server -p terminal-agent -p cli -p lab -p bench
 
 images: setup
 	@images/terminal/build.sh
@@ -47,11 +59,20 @@ vm-images: build
 image-twice: vm-images
 	tests/checks/image_twice.sh
 
-demo: build images
-	@target/debug/lab demo $(ARGS)
+demo:
+	@tests/demo.sh $(ARGS)
 
+# Labs mostly wait for shaped links, machines mostly compute. What shares files in target stands in one lane: image-twice may
+# replace the images that virtual machines boot, and setup-bare runs the programs that lint does not touch.
 test:
-	@tests/checks/suites.sh setup build lint unit images demo-once setup-bare e2e vm-images vm-test powercut-small image-twice soak-minute
+	@tests/checks/suites.sh setup build \
+		--lane labs images demo-once setup-bare e2e \
+		--lane machines lint vm-images vm-test powercut-small image-twice \
+		--any unit soak-minute
+
+# What a developer runs between edits.
+check: setup
+	@tests/checks/check.py $(ARGS)
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -60,6 +81,7 @@ lint: setup
 		images/terminal/machine/overlay/usr/lib/filial/provision
 	tests/checks/dependencies.py
 	$(CARGO) run --quiet --locked -p house -- check --skip circles,pure,clocks,paths,words,comments,summaries,links
+	tests/checks/suites_test.sh
 	tests/checks/units.sh
 
 unit: build
@@ -76,16 +98,18 @@ setup-bare: build images
 # A lab waits for its shaped links most of its time: more of them at once than processors (see .config/nextest.toml).
 LABS := --test-threads 4
 
-# The kill matrix is among them. Here the same third of its cells each time, so that a red run means a changed tree;
-# all of them by a new seed in e2e-full. The same again: FILIAL_KILL_SEED=… make e2e-full.
+# The kill matrix is among them: four of its eleven rows. Its seed is the commit, so that every commit tries other cells and a
+# commit always tries the same ones; all rows run in e2e-full. To repeat a run: FILIAL_KILL_SEED=… make e2e.
 e2e: build images
 	rm -rf target/kill-matrix
-	FILIAL_KILL_SEED=$${FILIAL_KILL_SEED:-1} $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)'
+	seed=$$(tests/checks/kill_seed.sh) && echo "kill matrix: FILIAL_KILL_SEED=$$seed" && \
+		FILIAL_KILL_SEED=$$seed $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)'
 	tests/checks/kill_matrix.py --cells 56
 
-# Terminals that are virtual machines. Both at once: each waits for the other's processor at times, and for its own network.
+# Terminals that are virtual machines. One at a time: while labs run beside it, a machine that has to boot and confirm within
+# its trial needs a processor.
 vm-test: vm-images
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate --test-threads 1
 
 # And what takes longer: a kernel that panics, a full data partition, flipped bits.
 vm-test-full: vm-images
@@ -119,8 +143,8 @@ soak: build
 soak-minute: build
 	target/debug/lab soak --minutes 1 --seed 1 --name soak-minute --report target/soak-minute.json
 
-bench: build images
-	@target/debug/bench $(ARGS)
+bench: optimised images
+	@target/optimised/bench --programs target/optimised $(ARGS)
 
 fuzz: build
 	@target/debug/fuzz run $(ARGS)

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The terminal's disk, built a second time from nothing, has the same bytes; prints its size, its packages and its SBOM.
+# Builds the terminal's disk a second time from nothing and compares the bytes; prints its size, packages and SBOM.
 #
 #   tests/checks/image_twice.sh            needs root, and what 'make vm-images' made
 #
-# What 'make vm-images' made may be older than the mirror's newest packages: then it is made anew first, and said so.
+# If the mirror has newer packages than 'make vm-images' used, the first disk is rebuilt before the comparison.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -27,15 +27,15 @@ FILIAL_IMAGES_CACHE=$second images/terminal/machine/build.sh --disk "$version" >
 echo "image_twice: built from nothing in $((SECONDS - began)) s"
 began=$SECONDS
 FILIAL_IMAGES_CACHE=$second images/terminal/machine/build.sh --disk "$version" >/dev/null
-echo "image_twice: looked at again in $((SECONDS - began)) s"
+echo "image_twice: found up to date in $((SECONDS - began)) s"
 if ! diff <(list "$first") <(list "$second") >/dev/null; then
-    echo "image_twice: the mirror has other packages by now: the first disk is made anew"
+    echo "image_twice: the mirror has newer packages; rebuilding the first disk"
     images/terminal/machine/build.sh --fresh --disk "$version" >/dev/null
 fi
 for file in vm-v1.squashfs terminal.disk; do
     [[ $(digest "$first" "$file") = $(digest "$second" "$file") ]] ||
-        die "$file is another one when it is built again: $(digest "$first" "$file") and $(digest "$second" "$file"); \
-compare the trees of both (unsquashfs -lln)"
+        die "$file differs between two builds: $(digest "$first" "$file") and $(digest "$second" "$file"); \
+compare both trees with unsquashfs -lln"
 done
 
 image=$(readlink -f "$first/vm-v1.squashfs")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Gathers the rows of the kill matrix into target/kill-matrix.json and prints the table.
+"""Collects the rows of the kill matrix into target/kill-matrix.json and prints the table.
 
     tests/checks/kill_matrix.py [--cells N]
 
-Each row is written by a test of tests/e2e/tests/matrix.rs. Fails if a kill did not land in its phase, if its rollout did
+Each row is written by a test of tests/e2e/tests/labs/matrix.rs. Fails if a kill did not land in its phase, if its rollout did
 not converge, or if there are fewer than N cells.
 """
 
@@ -25,8 +25,8 @@ def sign(cell):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Gather the kill matrix.")
-    parser.add_argument("--cells", type=int, default=1, help="how many there must be at least")
+    parser = argparse.ArgumentParser(description="Collect the kill matrix.")
+    parser.add_argument("--cells", type=int, default=1, help="the minimum number of cells")
     wanted = parser.parse_args().cells
     rows = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(ROWS.glob("row-*.json"))]
     cells = [{**cell, "row": row["row"]} for row in rows for cell in row["cells"]]
@@ -39,15 +39,15 @@ def main():
         print(f"{process:<29}" + "".join(f"{sign(found.get((process, p))):>10}" for p in PHASES))
     for c in cells:
         if c not in good:
-            print(f"  row {c['row']}: {c['process']} in {c['phase']}: {c['evidence'] or 'not hit'}")
+            print(f"  row {c['row']}: {c['process']} in {c['phase']}: {c['evidence'] or 'phase missed'}")
     ratios = [r["wan_ratio"] for r in rows if "wan_ratio" in r]
     judged = sum(r.get("promise_judged", 0) for r in rows)
     print(f"{len(rows)} rows, {len(cells)} cells, {len(good)} landed and converged; copies over the WAN at most "
-          f"{max(ratios, default=0):.2f}; the promise of publishing was judged {judged} times")
+          f"{max(ratios, default=0):.2f}; the publishing invariant was checked {judged} times")
     merged = {"rows": rows, "cells": len(cells), "landed_and_converged": len(good)}
     (ROOT / "target/kill-matrix.json").write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
     if len(good) != len(cells) or len(found) != len(cells) or len(cells) < wanted:
-        print(f"kill matrix: {wanted} cells are wanted, each landed and converged")
+        print(f"kill matrix: expected {wanted} cells, each landed and converged")
         return 1
     return 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks a report of the lab (`lab demo --once --report FILE`) against what a release must achieve.
+"""Checks a report of the lab (`lab demo --once --report FILE`) against the requirements of a rollout.
 
     tests/checks/report.py target/demo.json
 
@@ -14,7 +14,7 @@ WAN_RATIO = 1.06
 
 
 def shortfalls(report):
-    """What a report lacks; that of the virtual machines within it is looked at in the same way."""
+    """Yields each requirement that a report, or the virtual machines' report inside it, does not meet."""
     if report.get("vm"):
         yield from shortfalls(report["vm"])
     if not report["terminals"] or not report["branches"]:

@@ -4,11 +4,11 @@
 #
 #     tests/checks/units.sh
 #
-# Prints each service's exposure. Exit codes: 0 all is well, 1 a unit is not as it should be, 2 it could not be checked.
+# Prints each service's exposure. Exit codes: 0 every unit passed, 1 a unit failed, 2 the check could not run.
 set -eu
 
 dist=$(cd "$(dirname "$0")/../../terminal-agent/dist" && pwd)
-command -v systemd-analyze >/dev/null || { echo "units.sh: systemd-analyze is not here: install the package systemd" >&2; exit 2; }
+command -v systemd-analyze >/dev/null || { echo "units.sh: systemd-analyze is missing. Run 'make setup', which installs the package systemd." >&2; exit 2; }
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 failed=0
@@ -18,7 +18,7 @@ failed=0
 for limit in terminal-agent:20 terminal-helper:9 terminal-trial:7; do
     unit=${limit%:*}.service
     if ! systemd-analyze security --no-pager --offline=true --threshold="${limit#*:}" "$dist/$unit" >"$root/report" 2>&1; then
-        echo "$unit may do more than it should: 'systemd-analyze security --offline=true $dist/$unit' says what" >&2
+        echo "$unit is more exposed than its limit: 'systemd-analyze security --offline=true $dist/$unit' shows why" >&2
         failed=1
     fi
     exposure=$(sed -n 's/.*Overall exposure level for [^:]*: \([0-9.]*\).*/\1/p' "$root/report" | head -n 1)
@@ -26,8 +26,7 @@ for limit in terminal-agent:20 terminal-helper:9 terminal-trial:7; do
     echo "exposure of $unit: $exposure (at most $(echo "${limit#*:}" | sed "s/^.$/0&/; s/.$/.&/"))"
 done
 
-# A root of its own: systemd's units as they are here, ours, and programs that stand for those that ours start. Users need
-# not be there for this.
+# A separate root with this machine's systemd units, ours, and stand-ins for our programs. Users need not exist for this.
 mkdir -p "$root/fs/usr/lib/systemd" "$root/fs/usr/bin" "$root/fs/etc/systemd/system"
 cp -a /lib/systemd/. "$root/fs/usr/lib/systemd"
 ln -s usr/lib "$root/fs/lib"
@@ -41,7 +40,7 @@ done
 units=$(cd "$root/fs/etc/systemd/system" && ls)
 # shellcheck disable=SC2086 # one word each
 (cd "$root/fs/etc/systemd/system" && systemd-analyze verify --man=no --root="$root/fs" $units) >"$root/report" 2>&1 && loads=1 || loads=0
-# What it says of units that are not ours is not ours to mend; of ours, nothing may be said.
+# Findings about other units are ignored; there may be none about ours.
 if grep -E 'terminal-(agent|helper|trial)' "$root/report" >"$root/ours"; then
     sed "s|$root/fs/etc/systemd/system|$dist|g" "$root/ours" >&2
     failed=1
@@ -49,5 +48,5 @@ elif [ "$loads" = 0 ]; then
     cat "$root/report" >&2
     failed=1
 fi
-[ "$failed" = 0 ] || { echo "units.sh: mend what is said above, in $dist" >&2; exit 1; }
+[ "$failed" = 0 ] || { echo "units.sh: correct the findings above in $dist" >&2; exit 1; }
 echo "systemd can load: $(echo "$units" | tr '\n' ' ')"

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use fleet_types::{Digest, InfoHash};
-use swarm::Torrent;
+use fleet_types::InfoHash;
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
 use tokio::process::Child;
 
@@ -15,23 +14,12 @@ use crate::data::sha256_of;
 use crate::exec::{Tool, blocking, tail};
 use crate::lan::Lan;
 use crate::scratch::{Scratch, write};
-use crate::swarms::Outcome;
+use crate::shared::{Content, Outcome};
 
 const TRACKER_PORT: u16 = 6969;
 /// How often a client's sign of completion is looked for: what a time can be wrong by.
 const LOOK: Duration = Duration::from_millis(10);
 const DEADLINE: Duration = Duration::from_secs(120);
-
-/// What is sent.
-#[derive(Debug)]
-pub(crate) struct Content {
-    /// The file, called as the torrent calls it.
-    pub(crate) file: PathBuf,
-    /// Its digest.
-    pub(crate) sha256: Digest,
-    /// Its torrent, without trackers.
-    pub(crate) torrent: Torrent,
-}
 
 /// One round: everything starts anew, and is gone when it is dropped.
 struct Round<'a> {

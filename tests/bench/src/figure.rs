@@ -64,6 +64,8 @@ pub(crate) struct Results {
     pub(crate) cores: usize,
     /// How many processes wanted to run in the minute before, on average; none if the system does not say.
     pub(crate) load_before: Option<f64>,
+    /// Whether the programs were built with optimisation.
+    pub(crate) optimised: bool,
     /// What was measured.
     pub(crate) sections: Vec<Section>,
     /// What could not be measured, and why.
@@ -76,7 +78,8 @@ impl Results {
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load_before = load.split_whitespace().next().and_then(|minute| minute.parse().ok());
-        Self { cores, load_before, sections: Vec::new(), failed: Vec::new() }
+        let optimised = !cfg!(debug_assertions);
+        Self { cores, load_before, optimised, sections: Vec::new(), failed: Vec::new() }
     }
 
     /// Adds a section, or why there is none.
@@ -93,7 +96,9 @@ impl Results {
 
     /// For people.
     pub(crate) fn table(&self) -> String {
-        let mut text = format!("Measured in one run on {} processors. ratio = value ÷ beside.\n", self.cores);
+        let built = if self.optimised { "optimised" } else { "not optimised" };
+        let mut text =
+            format!("Measured in one run on {} processors, {built} programs. ratio = value ÷ beside.\n", self.cores);
         if let Some(load) = self.load_before.filter(|load| *load > 0.5) {
             text += &format!("The machine had other work (load {load}): rates are lower than they could be.\n");
         }
@@ -201,6 +206,7 @@ mod tests {
         let results = Results {
             cores: 2,
             load_before: Some(0.2),
+            optimised: true,
             sections: vec![section],
             failed: vec!["swarm: no root".into()],
         };

@@ -14,9 +14,11 @@ mod figure;
 mod lan;
 mod rates;
 mod scratch;
+mod shared;
 mod stack;
 mod swarms;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,9 +35,9 @@ use scratch::Scratch;
     version,
     max_term_width = 100,
     after_help = "Examples:\n  \
-        bench                        everything, a table; about five minutes, as root\n  \
-        bench --only rates           ingest, encode and apply beside sha256sum and zstd; needs no root\n  \
-        bench --json > bench.json    the same figures for a program"
+        make bench                             everything, with optimised programs; about five minutes, as root\n  \
+        make bench ARGS=\"--only rates\"        ingest, encode and apply beside sha256sum and zstd; needs no root\n  \
+        make bench ARGS=--json > bench.json    the same figures as JSON"
 )]
 struct Arguments {
     /// Measure one section only.
@@ -44,6 +46,9 @@ struct Arguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// The folder with the programs to measure; the bench's own if not given.
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
 }
 
 /// What can be measured by itself.
@@ -63,13 +68,16 @@ impl Arguments {
     }
 }
 
-/// Tells whoever waits what is being done.
+/// Prints what is being done.
 fn say(what: impl std::fmt::Display) {
     eprintln!("bench: {what}");
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if cfg!(debug_assertions) {
+        say("built without optimisation: these figures are the compiler's; `make bench` builds an optimised profile");
+    }
     match measure_and_print(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -83,6 +91,7 @@ fn main() -> ExitCode {
 /// Measures what was asked for and prints it; false if part of it could not be measured.
 fn measure_and_print(arguments: &Arguments) -> Result<bool> {
     let scratch = Scratch::new()?;
+    lan::remove_left();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let measured = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
@@ -111,12 +120,13 @@ async fn measure(arguments: &Arguments, scratch: &Scratch, shutdown: &Shutdown) 
         results.take("rates", Box::pin(rates::measure(scratch, shutdown)).await);
     }
     if arguments.wants(Section::Swarm) || arguments.only == Some(Section::Aria2) {
-        match swarms::Shared::prepare(scratch, shutdown).await {
+        match shared::Shared::prepare(scratch, shutdown).await {
             Err(e) => results.take("swarm", Err(e)),
             Ok(shared) => {
                 results.take("swarm, aria2", Box::pin(swarms::aria2(&shared, scratch)).await);
                 if arguments.wants(Section::Swarm) {
-                    results.take("swarm, our stack", Box::pin(swarms::stack(&shared)).await);
+                    results
+                        .take("swarm, our stack", Box::pin(swarms::stack(&shared, arguments.programs.clone())).await);
                 }
             }
         }

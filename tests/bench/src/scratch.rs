@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::lan;
-
 /// Two folders that are named by this process's id and removed with this value.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -19,7 +17,6 @@ impl Scratch {
         let (bulk, open) = (lab::source_root().join("target/bench"), std::env::temp_dir());
         remove_left(&bulk, "run-");
         remove_left(&open, "filial-bench-");
-        lan::remove_left();
         let pid = std::process::id();
         let this = Self { bulk: bulk.join(format!("run-{pid}")), open: open.join(format!("filial-bench-{pid}")) };
         for folder in [&this.bulk, &this.open] {

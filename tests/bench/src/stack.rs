@@ -1,5 +1,6 @@
 //! Our stack, whole, in the lab: what its terminals need from the moment they start until the last is complete.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use service_kit::{Clock, SystemClock};
 use wire::v1::fleet::{Branch, Terminal, TerminalUpdate};
 
 use crate::say;
-use crate::swarms::{Outcome, Shared, TERMINALS, UPLINK};
+use crate::shared::{Outcome, Shared, TERMINALS, UPLINK};
 
 /// Fast enough that the branch has the artifact before it matters.
 const WAN: Rate = Rate::mbit(1000);
@@ -34,8 +35,8 @@ pub(crate) struct Run {
 ///
 /// # Errors
 /// The lab did not come up, or the release did not reach every terminal.
-pub(crate) async fn run(shared: &Shared) -> Result<Run> {
-    let lab = Lab::start(options(shared)?).await.context("the lab did not come up")?;
+pub(crate) async fn run(shared: &Shared, programs: Option<PathBuf>) -> Result<Run> {
+    let lab = Lab::start(LabOptions { programs, ..options(shared)? }).await.context("the lab did not come up")?;
     let measured = Box::pin(measure(&lab, shared)).await;
     let stopped = lab.stop().await.context("the lab could not be ended in order");
     let run = measured?;

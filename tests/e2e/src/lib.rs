@@ -1,7 +1,7 @@
-//! What the end-to-end tests share: a lab with quick timing, small images, and the words to say what is expected.
+//! Shared support of the end-to-end tests: labs with quick timing, small images, expectations.
 //!
-//! The tests themselves are in `tests/`, one file a promise. They need root (network namespaces) and the real daemons;
-//! each starts a lab of its own and leaves nothing behind. This crate must never reach into a program: it uses the
+//! The tests are in `tests/labs`, one file a promise, and `tests/vm`. They need root (network namespaces) and the real daemons;
+//! each starts its own lab and leaves nothing behind. This crate must never reach into a program: it uses the
 //! lab, the programs' APIs and the files that they leave.
 
 pub mod phase;
@@ -18,10 +18,10 @@ use lab::{Lab, LabOptions, Part, ReleaseSpec, SmallImage, small_image};
 use serde_json::Value;
 use wire::v1::fleet::Terminal;
 
-/// Long enough for anything that has no line of its own: a deadline, never a measure.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+/// The default deadline: generous, because other suites may use the processors meanwhile; never a measure.
+pub const PATIENCE: Duration = Duration::from_secs(360);
 
-/// Timing of an agent that is watched by a test instead of left alone for years.
+/// Timing of an agent under test.
 const QUICK_AGENT: &str = "[timing]
 poll_seconds = 1.0
 event_spread_seconds = 0.1
@@ -35,7 +35,7 @@ request_seconds = 5.0
 wait_seconds = 2.0
 ";
 
-/// Timing of a branch server that is watched by a test.
+/// Timing of a branch server under test.
 const QUICK_BRANCH: &str = "[sync]
 poll_seconds = 2.0
 pass_seconds = 0.5
@@ -46,18 +46,18 @@ retry_max_seconds = 2.0
 progress_seconds = 0.5
 ";
 
-/// A place for the images of one test, removed with it.
+/// A folder for the images of one test, removed with it.
 pub struct Images {
     folder: tempfile::TempDir,
 }
 
 impl Images {
-    /// An empty place.
+    /// Creates an empty folder.
     ///
     /// # Errors
     /// The temporary folder cannot be made.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir().context("make a folder for images")? })
+        Ok(Self { folder: tempfile::tempdir().context("cannot create a folder for images")? })
     }
 
     /// Makes a small image.
@@ -68,7 +68,7 @@ impl Images {
         Ok(small_image(self.folder.path(), image)?)
     }
 
-    /// A healthy small image with so many bytes that no compression makes smaller.
+    /// Makes a healthy small image with `noise` incompressible bytes.
     ///
     /// # Errors
     /// mksquashfs failed.
@@ -77,7 +77,7 @@ impl Images {
     }
 }
 
-/// Options of a lab of so many branches and terminals, quick to react, with slots of `slot_bytes`.
+/// Options of a lab with quick timing and slots of `slot_bytes`.
 ///
 /// # Errors
 /// Never in practice.
@@ -95,10 +95,10 @@ pub fn quick(
     Ok(options)
 }
 
-/// A version, as a test writes it.
+/// Parses a version that a test names.
 ///
 /// # Panics
-/// It is none: a mistake in the test.
+/// The version is invalid, which is a mistake in the test.
 pub fn version(text: &str) -> Version {
     text.parse().unwrap_or_else(|e| panic!("{e}"))
 }
@@ -129,12 +129,12 @@ pub fn is(terminal: &Terminal, version: &Version, state: UpdateState) -> bool {
     terminal.update.as_ref().is_some_and(|u| u.version == *version && u.state == state)
 }
 
-/// Whether a terminal's newest update ever was in a state, by the history that head office keeps.
+/// Whether a terminal's newest update was ever in a state, by head office's history.
 pub fn ever_was(terminal: &Terminal, state: UpdateState) -> bool {
     terminal.update.as_ref().is_some_and(|u| u.state == state || u.history.iter().any(|m| m.to == state))
 }
 
-/// Segments written and checked so far, of how many, for the newest update.
+/// Segments written and checked, and segments in total, of the newest update.
 pub fn segments(terminal: &Terminal) -> (u64, u64) {
     terminal.update.as_ref().map_or((0, 0), |u| (u.segments_done, u.segments_total))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::LabError;
 use crate::part::{Part, Place, Role};
-use crate::process::{Recipe, write};
+use crate::recipe::{Recipe, write};
 
 /// Runs a program under libfaketime. Its shared memory gets a folder of its own that ends with the program: a killed
 /// program cannot remove it. Whoever it is to run as, it becomes before: that memory belongs to one user.

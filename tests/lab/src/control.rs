@@ -21,22 +21,22 @@ pub const FAULTS: &str = "\
 parts                      every part and its state
 kill|end|start|restart P   a part: head-office, head-office:postgres, branch-1, branch-1:transmission,
 pause|resume P             branch-1:opentracker, branch-1/till-1 (its agent), branch-1/till-1:transmission …
-power-cycle T              pull a terminal's plug and plug it in again
-power-cut|power-on T       a virtual machine's plug, such as branch-1/vm-1's
-cut-wan|restore-wan B      a branch's WAN link; restored at the rate that the lab began with
-slow-wan B RATE            its rate, both ways, such as 500kbit
+power-cycle T              cut a terminal's power and restore it
+power-cut|power-on T       a virtual machine's power, such as branch-1/vm-1's
+cut-wan|restore-wan B      a branch's WAN link; restored at the lab's original rate
+slow-wan B RATE            the link's rate in both directions, such as 500kbit
 lan-rate B RATE            the rate at which the branch server sends into its LAN
 cut-terminal T             a terminal's link
-restore-terminal T         the same
-fill-disk|free-disk P      all room on a place's disk (head-office, branch-1, branch-1/till-1) or on a database's
-                           volume (branch-1:postgres); for a lab with limited disks
-clock P SECONDS            a place's clock so much ahead, or behind (-3600); for a lab whose clocks can be set
+restore-terminal T
+fill-disk|free-disk P      all free space on a place's disk (head-office, branch-1, branch-1/till-1) or on a
+                           database's volume (branch-1:postgres); only in a lab with limited disks
+clock P SECONDS            set a place's clock ahead, or behind (-3600); only in a lab with settable clocks
 empty-daemon P             its transmission-daemon forgets every torrent
-empty-store B              every artifact of a branch is removed
+empty-store B              remove every artifact of a branch
 env T                      a terminal's boot environment, and its boots so far
-poison B                   a stranger on a branch's LAN who serves garbage for the newest release
-lie-tracker B LIE          a lying tracker in the place of the branch's: ghosts, wrong-ports, absurd-intervals,
-restore-tracker B          failure, truncated, huge, silent; and the branch's own again
+poison B                   add a malicious peer to a branch's LAN that serves garbage for the newest release
+lie-tracker B LIE          replace the branch's tracker by a lying one: ghosts, wrong-ports, absurd-intervals,
+restore-tracker B          failure, truncated, huge, silent; or restore the branch's own
 corrupt FILE OFFSET        flip one byte of a file: a slot, an artifact, a journal";
 
 fn socket(folder: &Path) -> PathBuf {
@@ -124,7 +124,7 @@ pub async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
         ["lie-tracker", name, lie] => lab.lie_tracker(&branch(name)?, lie.parse()?).await?,
         ["restore-tracker", name] => lab.restore_tracker(&branch(name)?).await?,
         ["corrupt", file, offset] => lab.corrupt(Path::new(file), named(offset)?)?,
-        _ => return Err(LabError::Options(format!("there is no such order; these are:\n{FAULTS}"))),
+        _ => return Err(LabError::Options(format!("Unknown order. Known orders:\n{FAULTS}"))),
     }
     Ok("done".into())
 }
@@ -152,7 +152,9 @@ async fn poison(lab: &Lab, branch: &BranchName) -> Result<String, LabError> {
     let mut releases = lab.api().releases().await?;
     releases.sort_by_key(|r| r.created);
     let mut artifacts = releases.iter().rev().flat_map(|r| &r.payloads).filter_map(|p| p.artifact.as_ref());
-    let artifact = artifacts.next().ok_or_else(|| LabError::Options("nothing was published yet".into()))?;
+    let artifact = artifacts
+        .next()
+        .ok_or_else(|| LabError::Options("No release is published yet. Publish one, then repeat the order.".into()))?;
     let peer = lab.poisoner(branch, artifact).await?;
     peer.serve(lab).await?;
     Ok(format!("{} at {} serves garbage", peer.part, peer.address()))

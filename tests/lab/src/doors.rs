@@ -19,7 +19,7 @@ use crate::net::Net;
 use crate::part::Place;
 use crate::sites::write_secret;
 
-/// How long it may take until the shortest-lived token's time is over.
+/// How long the shortest-lived token may take to expire.
 const EXPIRES: Duration = Duration::from_secs(30);
 
 /// A door that stayed shut.
@@ -34,36 +34,36 @@ pub struct Shut {
 }
 
 impl Lab {
-    /// Tries join tokens with a key of one's own. From within the WAN, those of branches: one that a branch's server used, one
-    /// that was reported stolen, and one whose time is over. From within a branch, those of terminals: another branch's, and
-    /// the right one in the name of a terminal that is known.
+    /// Tries invalid join tokens with a fresh key. From the WAN, those of branches: a used one, one reported stolen, and an
+    /// expired one. From inside a branch, those of terminals: another branch's token, and the right token under the name of a
+    /// terminal that is already enrolled.
     ///
     /// # Errors
-    /// A door opened, or stayed shut for another reason than it should.
+    /// A token was accepted, or refused for another reason than expected.
     pub async fn try_doors(&self) -> Result<Vec<Shut>, LabError> {
         let used = read(&self.site(&self.branches().remove(0))?.join_token())?;
-        let mut shut = vec![self.door("a join token that a server has used", used, Code::JoinUsed).await?];
+        let mut shut = vec![self.door("a used join token", used, Code::JoinUsed).await?];
 
         let stolen = self.add_for("stolen", None).await?;
         self.filial(["branch", "remove", "stolen"]).await?;
-        shut.push(self.door("a join token that was reported stolen", stolen.join_token, Code::JoinRefused).await?);
+        shut.push(self.door("a join token reported stolen", stolen.join_token, Code::JoinRefused).await?);
 
         let late = self.add_for("late", Some(1)).await?;
-        self.wait("a join token's time to be over", EXPIRES, async || {
+        self.wait("a join token to expire", EXPIRES, async || {
             Ok((SystemClock.now() > late.join_token_expires).then_some(()))
         })
         .await?;
-        shut.push(self.door("a join token whose time is over", late.join_token, Code::JoinExpired).await?);
+        shut.push(self.door("an expired join token", late.join_token, Code::JoinExpired).await?);
         self.filial(["branch", "remove", "late"]).await?;
         if let Some(victim) = self.terminals().last() {
             let (own, other) = (self.site(&victim.branch)?, self.site(&self.branches().remove(0))?);
             if own.number != other.number {
                 let token = read(&other.terminals_join_token())?;
-                let tried = "another branch's join token of terminals";
+                let tried = "another branch's join token for terminals";
                 shut.push(self.terminals_door(tried, victim, token, Code::JoinRefused).await?);
             }
             let (tried, token) =
-                ("a join token in the name of a terminal that is known", read(&own.terminals_join_token())?);
+                ("a join token under the name of an enrolled terminal", read(&own.terminals_join_token())?);
             shut.push(self.terminals_door(tried, victim, token, Code::OtherKey).await?);
         }
         Ok(shut)

@@ -1,37 +1,35 @@
-//! Why the lab could not do something.
+//! The lab's errors.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::part::Part;
-
-/// Everything that can go wrong in a lab: a cause and the next step.
+/// What failed in a lab, why, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// Network namespaces and raw interfaces need root.
-    #[error("the lab makes network namespaces and needs root: run it as root (for instance in a container of its own)")]
+    #[error("The lab creates network namespaces and needs root. Run it as root, for instance in a container.")]
     NotRoot,
     /// A tool of the system is missing.
-    #[error("{tool} is missing: run `make setup`, which installs the Debian package that holds it")]
+    #[error("{tool} is missing. Run `make setup`, which installs its Debian package.")]
     ToolMissing {
         /// The tool.
         tool: &'static str,
     },
     /// One of our own programs was not built.
-    #[error("the program {path} is missing: build it first with `make build`")]
+    #[error("The program {path} is missing. Build it with `make build`.")]
     ProgramMissing {
         /// Where it was expected.
         path: PathBuf,
     },
     /// An image was not built.
-    #[error("the image {path} is missing: build it first with `make images`")]
+    #[error("The image {path} is missing. Build it with `make images`.")]
     ImageMissing {
         /// Where it was expected.
         path: PathBuf,
     },
     /// A virtual machine's disk was not built.
-    #[error("{path} is missing, which a virtual machine starts with: build it first with `make image`")]
+    #[error("The virtual machine's disk {path} is missing. Build it with `make image`.")]
     DiskMissing {
         /// Where it was expected.
         path: PathBuf,
@@ -40,10 +38,10 @@ pub enum LabError {
     #[error("{0}")]
     Options(String),
     /// Every lab index is taken.
-    #[error("{0} labs are running already: end one, or remove leftovers with `lab clean`")]
+    #[error("{0} labs are already running. End one, or remove leftovers with `lab clean`.")]
     TooManyLabs(usize),
     /// A file operation failed.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("Cannot {action} {path}: {source}")]
     File {
         /// What was tried: `read`, `write`, `create` …
         action: &'static str,
@@ -53,14 +51,14 @@ pub enum LabError {
         source: io::Error,
     },
     /// A tool could not be started.
-    #[error("cannot start {command}: {source}")]
+    #[error("Cannot start {command}: {source}")]
     Spawn {
         /// The command line.
         command: String,
         /// What the system says.
         source: io::Error,
     },
-    /// A tool ended badly.
+    /// A tool failed.
     #[error("`{command}` failed ({status}): {output}")]
     Tool {
         /// The command line.
@@ -70,8 +68,8 @@ pub enum LabError {
         /// The last lines that it wrote.
         output: String,
     },
-    /// A part ended without being told to.
-    #[error("{part} ended by itself ({status}); its log {log} ends:\n{tail}")]
+    /// A part ended unexpectedly.
+    #[error("{part} ended unexpectedly ({status}). The end of its log {log}:\n{tail}")]
     Ended {
         /// Which part.
         part: String,
@@ -83,13 +81,13 @@ pub enum LabError {
         tail: String,
     },
     /// A part that was never started, or is not of this lab.
-    #[error("there is no part {0} in this lab")]
+    #[error("This lab has no part {0}. `lab fault parts` lists them.")]
     NoSuchPart(String),
     /// The part does not run.
     #[error("{0} is not running")]
-    NotRunning(Part),
-    /// A condition did not come about in time.
-    #[error("waited {waited:.0?} for: {what}\n{state}")]
+    NotRunning(String),
+    /// A condition was not met before its deadline.
+    #[error("Timed out after {waited:.0?} waiting for {what}\n{state}")]
     Deadline {
         /// What was waited for.
         what: String,
@@ -98,7 +96,7 @@ pub enum LabError {
         /// The last state of every part and its log.
         state: String,
     },
-    /// A condition can no longer come about.
+    /// A condition can no longer be met.
     #[error("{what}: {why}\n{state}")]
     Hopeless {
         /// What was waited for.
@@ -118,11 +116,11 @@ pub enum LabError {
         /// What went wrong, or the refusal with its code.
         why: String,
     },
-    /// The world is not as the API says.
-    #[error("the lab looked for itself and found something else than the API says:\n{}", .0.join("\n"))]
+    /// What the lab observed differs from what the API reports.
+    #[error("The lab's own observations differ from what the API reports:\n{}", .0.join("\n"))]
     Differs(Vec<String>),
-    /// A file did not hold what it should.
-    #[error("{path} is not as expected: {why}")]
+    /// A file has unexpected content.
+    #[error("Unexpected content in {path}: {why}")]
     Content {
         /// Which file.
         path: PathBuf,

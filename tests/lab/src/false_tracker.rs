@@ -10,9 +10,10 @@ use std::time::Duration;
 use fleet_types::BranchName;
 
 use crate::error::LabError;
-use crate::lab::{Lab, PATIENCE};
+use crate::lab::Lab;
 use crate::part::{Part, Place, Role};
-use crate::process::Recipe;
+use crate::process::PATIENCE;
+use crate::recipe::Recipe;
 use crate::sites::TRACKER_PORT;
 
 /// Connections that are held at once: strangers' names for a lab's handful of daemons.

@@ -7,10 +7,11 @@ use rustix::process::Signal;
 
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
-use crate::lab::{Lab, PATIENCE};
+use crate::lab::Lab;
 use crate::machine::flip_byte;
 use crate::net::Net;
 use crate::part::{Part, Place, Role};
+use crate::process::PATIENCE;
 use crate::rate::Rate;
 use crate::volumes;
 

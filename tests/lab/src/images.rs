@@ -6,7 +6,7 @@ use fleet_types::Version;
 
 use crate::error::LabError;
 use crate::exec::Tool;
-use crate::process::write;
+use crate::recipe::write;
 
 /// The root of the source tree: where the lab was built from.
 pub fn source_root() -> PathBuf {

@@ -17,16 +17,13 @@ use crate::net::{Counters, Net};
 use crate::options::LabOptions;
 use crate::part::{Part, Place, Role};
 use crate::proc::Identity;
-use crate::process::{PartState, Processes};
-use crate::releases::Shipped;
+use crate::process::{PATIENCE, PartState, Processes};
 use crate::secrets;
+use crate::shipped::Shipped;
 use crate::sites::Site;
 use crate::terminal::Terminal;
 use crate::vm::Vm;
 use crate::volumes;
-
-/// How long a part may take to end when it is asked to.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A running lab. Dropping it ends and removes everything, as does the end of its process, however that comes.
 #[derive(Debug)]
@@ -53,15 +50,6 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Lays out the networks, starts every part, and returns when all branches are enrolled and every terminal has
-    /// said what it runs.
-    ///
-    /// # Errors
-    /// Something is missing, cannot be started, or does not get ready in time; everything is removed again.
-    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
-        Box::pin(crate::start::start(options)).await
-    }
-
     /// Ends every part in order and removes the networks. Logs and configuration stay in the run folder.
     ///
     /// # Errors
@@ -299,7 +287,7 @@ impl Lab {
     /// There is no such terminal, or nothing could be booted on it.
     pub fn running_slot(&self, terminal: &TerminalRef) -> Result<Slot, LabError> {
         let running = self.booted(terminal)?.map(|(slot, _)| slot);
-        running.ok_or_else(|| LabError::NotRunning(Part::agent(terminal)))
+        running.ok_or_else(|| LabError::NotRunning(Part::agent(terminal).to_string()))
     }
 
     /// The slot that runs on a terminal of either kind, and the version of the image in it.

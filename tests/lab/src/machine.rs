@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::LabError;
 use crate::exec::Tool;
-use crate::process::write;
+use crate::recipe::write;
 
 /// What is read out of a slot at boot: the version, the health checks, and what those look at.
 const FROM_IMAGE: [&str; 4] = ["etc/os-release", "etc/terminal-agent", "var/lib/dpkg/status", "usr/bin/dpkg"];

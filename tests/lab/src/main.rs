@@ -1,4 +1,4 @@
-//! `lab`: the whole stack on this machine. See the crate's documentation for what it does and how it ends.
+//! `lab`: the whole stack on this machine.
 
 mod console;
 mod demo;
@@ -18,17 +18,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring a release out, visibly: the tiers come up, a release goes out, every terminal confirms it.
+    /// Start head office, branches and terminals, and follow one release until every terminal has confirmed it.
     Demo(demo::DemoArguments),
-    /// Faults by chance while releases go out; then everything must come to rest where it should.
+    /// Inject random faults while releases go out; then verify that everything converges.
     Soak(soak::SoakArguments),
-    /// Break something of a running demo, or mend it.
+    /// Inject a fault into a running demo, or lift it.
     #[command(after_help = lab::FAULTS)]
     Fault {
         /// Name of its run folder under target/lab.
         #[arg(long, default_value = "demo")]
         name: String,
-        /// What to do, and to what.
+        /// The order and what it applies to.
         #[arg(required = true)]
         order: Vec<String>,
     },
@@ -37,14 +37,14 @@ enum Command {
         /// Name of its run folder under target/lab.
         #[arg(long, default_value = "demo")]
         name: String,
-        /// Which, such as branch-1/vm-1.
+        /// The terminal, such as branch-1/vm-1.
         terminal: String,
     },
     /// List the labs of this machine.
     List,
-    /// Remove what labs left that ended badly; running ones are not touched.
+    /// Remove what crashed labs left behind. Running labs are not touched.
     Clean,
-    /// Lie to whoever announces. `lab fault lie-tracker` starts one.
+    /// Answer announces with a lie. `lab fault lie-tracker` starts one.
     #[command(hide = true)]
     FalseTracker {
         /// Where to listen.
@@ -52,7 +52,7 @@ enum Command {
         /// The lie.
         lie: lab::Lie,
     },
-    /// Wait for the end of standard input, then clean. Every lab starts one of these.
+    /// Wait for the end of standard input, then clean. Every lab starts one.
     #[command(hide = true)]
     Undertaker,
 }

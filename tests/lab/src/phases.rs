@@ -92,7 +92,7 @@ impl Lab {
         let begun = Instant::now();
         while !stands_still(pid) {
             if self.state(part)? != PartState::Running {
-                return Err(LabError::NotRunning(part.clone()));
+                return Err(LabError::NotRunning(part.to_string()));
             }
             if begun.elapsed() > STANDS_STILL {
                 let (what, state) = (format!("{part} to stand still"), self.describe().await);

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
-use crate::process::{Recipe, write};
+use crate::recipe::{Recipe, write};
 
 /// A cluster of the lab.
 #[derive(Debug, Clone)]

@@ -15,45 +15,10 @@ use crate::error::LabError;
 use crate::exec::{Tool, tail_file};
 use crate::part::Part;
 use crate::proc::Identity;
+use crate::recipe::{Recipe, write};
 
-/// How a part is started; kept, so that it can be started again the same way.
-#[derive(Debug, Clone)]
-pub(crate) struct Recipe {
-    pub(crate) namespace: String,
-    pub(crate) program: PathBuf,
-    pub(crate) args: Vec<OsString>,
-    pub(crate) env: Vec<(String, OsString)>,
-    /// The words that run it as somebody else than root; none for root.
-    pub(crate) user: Vec<String>,
-    /// The signal that asks it to end in order.
-    pub(crate) end: Signal,
-    /// Where its process id is written whenever it starts, for programs that signal it.
-    pub(crate) pid_file: Option<PathBuf>,
-}
-
-impl Recipe {
-    pub(crate) fn new(namespace: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            user: Vec::new(),
-            end: Signal::TERM,
-            pid_file: None,
-        }
-    }
-
-    pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
-        self.env.push((key.to_owned(), value.into()));
-        self
-    }
-}
+/// How long a part may take to end when it is asked to.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What became of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +131,7 @@ impl Processes {
         let spawn = |source| LabError::Spawn { command: recipe.program.display().to_string(), source };
         let mut child = command.spawn().map_err(spawn)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
-        let identity = pid.and_then(Identity::of).ok_or_else(|| LabError::NotRunning(part.clone()))?;
+        let identity = pid.and_then(Identity::of).ok_or_else(|| LabError::NotRunning(part.to_string()))?;
         if let Some(path) = &recipe.pid_file {
             write(path, format!("{}\n", identity.pid))?;
         }
@@ -243,12 +208,12 @@ impl Processes {
         })?;
         let signal = if stopped { Signal::STOP } else { Signal::CONT };
         let sent = identity.tree().into_iter().filter(|p| p.signal(signal)).count();
-        if sent == 0 { Err(LabError::NotRunning(part.clone())) } else { Ok(()) }
+        if sent == 0 { Err(LabError::NotRunning(part.to_string())) } else { Ok(()) }
     }
 
     pub(crate) fn signal(&self, part: &Part, signal: Signal) -> Result<(), LabError> {
         let identity = self.with(part, |p| p.identity)?;
-        if identity.signal(signal) { Ok(()) } else { Err(LabError::NotRunning(part.clone())) }
+        if identity.signal(signal) { Ok(()) } else { Err(LabError::NotRunning(part.to_string())) }
     }
 
     pub(crate) fn pid(&self, part: &Part) -> Result<i32, LabError> {
@@ -304,10 +269,4 @@ impl Process {
             None => PartState::Running,
         }
     }
-}
-
-/// Writes a small file of the run folder. Not durable, and need not be: a lab does not survive its machine.
-pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), LabError> {
-    #[expect(clippy::disallowed_methods, reason = "a lab's files need not survive a crash")]
-    std::fs::write(path, text).map_err(LabError::file("write", path))
 }

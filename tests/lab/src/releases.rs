@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use fleet_types::{BranchName, Digest, ProductName, Version};
+use fleet_types::{BranchName, ProductName, Version};
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::v1::releases::Release;
 
@@ -12,7 +12,8 @@ use crate::error::LabError;
 use crate::exec::{Tool, blocking};
 use crate::lab::Lab;
 use crate::machine::sha256_of;
-use crate::process::write;
+use crate::recipe::write;
+use crate::shipped::Shipped;
 
 /// What goes into a release.
 #[derive(Debug, Clone)]
@@ -47,15 +48,6 @@ impl ReleaseSpec {
     pub fn of(self, product: &ProductName) -> Self {
         Self { product: Some(product.clone()), ..self }
     }
-}
-
-/// What the lab itself knows of an image that it brought out: nothing of it comes from a program under test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shipped {
-    /// SHA-256 of the image.
-    pub sha256: Digest,
-    /// Its length in bytes.
-    pub length: u64,
 }
 
 impl Lab {

@@ -298,7 +298,8 @@ impl Lab {
     ) -> Result<TerminalFigures, LabError> {
         let name = name_of(told);
         let env = self.read_env(&name)?;
-        let (slot, version) = self.booted(&name)?.ok_or_else(|| LabError::NotRunning(crate::Part::agent(&name)))?;
+        let (slot, version) =
+            self.booted(&name)?.ok_or_else(|| LabError::NotRunning(crate::Part::agent(&name).to_string()))?;
         let update = told.update.as_ref();
         let state = update.map(|u| u.state);
         let mut differ = |what: String| differences.push(format!("{name}: {what}"));

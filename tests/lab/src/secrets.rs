@@ -77,7 +77,7 @@ mod tests {
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            crate::process::write(&path, text).unwrap();
+            crate::recipe::write(&path, text).unwrap();
         };
         write("a/join-token", "join-0123456789abcdef0123456789\n");
         write("a/identity.toml", "branch = \"branch-1\"\ntoken = \"branch-77770123456789abcdef\"\n");

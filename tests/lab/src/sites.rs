@@ -13,7 +13,7 @@ use crate::net::Net;
 use crate::options::LabOptions;
 use crate::part::Place;
 use crate::postgres::Cluster;
-use crate::process::{Recipe, write};
+use crate::recipe::{Recipe, write};
 
 /// The number of the user who is a terminal's agent, and of his group: nobody's on the machine that the lab runs on.
 const AGENT: u32 = 64_100;

@@ -43,7 +43,7 @@ const TOOLS: [&str; 11] = [
 /// How long one part may take to come up; generous, because a test machine has other work too.
 const COMES_UP: Duration = Duration::from_secs(90);
 
-pub(crate) async fn start(options: LabOptions) -> Result<Lab, LabError> {
+async fn start(options: LabOptions) -> Result<Lab, LabError> {
     check_machine(&options)?;
     let whole = Instant::now();
     let mut lab = lay_out(options).await?;
@@ -157,6 +157,15 @@ fn branches(
 }
 
 impl Lab {
+    /// Lays out the networks, starts every part, and returns when all branches are enrolled and every terminal has
+    /// said what it runs.
+    ///
+    /// # Errors
+    /// Something is missing, cannot be started, or does not get ready in time; everything is removed again.
+    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
+        Box::pin(start(options)).await
+    }
+
     async fn build_networks(&self) -> Result<(), LabError> {
         let (net, options) = (Arc::clone(&self.net), self.options.clone());
         blocking("build the networks", move || {

@@ -20,7 +20,7 @@ use crate::lab::Lab;
 use crate::machine::flip_byte;
 use crate::net::Net;
 use crate::part::{Part, Place, Role};
-use crate::process::write;
+use crate::recipe::write;
 use crate::sites::{TRACKER_PORT, create_dir, transmission};
 
 /// How long hashing or announcing may take.

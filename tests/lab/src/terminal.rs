@@ -10,11 +10,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::LabError;
 use crate::exec::blocking;
-use crate::lab::PATIENCE;
 use crate::machine::{Boot, Machine};
 use crate::options::{Happening, LabOptions, Listener};
 use crate::part::Part;
-use crate::process::{Processes, Recipe};
+use crate::process::{PATIENCE, Processes};
+use crate::recipe::Recipe;
 use crate::sites::{agent, helper, terminal_transmission};
 
 /// A terminal of the lab.

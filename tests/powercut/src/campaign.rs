@@ -70,7 +70,7 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Results> {
     let results = || store.lock().unwrap_or_else(PoisonError::into_inner).results.clone();
     let missing = missing_replays(&results(), wanted.replays);
     if results().counted().count() >= wanted.cuts && missing.is_empty() {
-        say("everything was done before");
+        say("every cut and replay is already done");
         return Ok(results());
     }
     let image = debian_image("vm-v2")?;
@@ -84,7 +84,7 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Results> {
         lab.stop().await?;
     } else {
         let folder = lab.folder().display().to_string();
-        say(format_args!("ended early; what explains it stays in {folder} until the next campaign"));
+        say(format_args!("ended early; disks and logs stay in {folder} until the next campaign"));
     }
     Ok(results())
 }

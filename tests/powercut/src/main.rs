@@ -1,4 +1,4 @@
-//! `powercut`: cuts the power of real machines while they update, and counts what became of them.
+//! `powercut`: cuts the power of real machines while they update, and counts the outcome.
 //!
 //! The machines are the lab's: QEMU with firmware, bootloader, kernel and disk, updated by the real programs. A cut kills
 //! QEMU. What lies on the disk then is judged from outside, as the bootloader would take it; then the machine has to come
@@ -40,9 +40,9 @@ use table::Summary;
     after_help = "Examples:\n  \
         powercut run --count 40 --seed 1 --replays 20    forty cuts and twenty replays; about an hour, as root\n  \
         powercut run --count 80 --seed 1                 forty more of the same campaign\n  \
-        powercut table target/powercut/seed-1.jsonl      what was found so far\n\n\
-        Exit codes: 0 no brick, no wrong image, everything converged, as much as was asked for; 1 otherwise;\n\
-        2 wrong usage; 3 the campaign itself failed (its results stay, and the same command goes on)."
+        powercut table target/powercut/seed-1.jsonl      the results so far\n\n\
+        Exit codes: 0 no brick, no wrong image, every update converged, all cuts and replays done;\n\
+        1 otherwise; 2 wrong usage; 3 the campaign itself failed (results stay; the same command resumes it)."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -51,9 +51,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Cut, until as much was done as is asked for.
+    /// Cut the power until the requested number is reached.
     Run(RunArguments),
-    /// Print what was found so far.
+    /// Print the results so far.
     Table {
         /// The results file.
         results: PathBuf,
@@ -65,27 +65,27 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// How many cuts, those of earlier runs with this results file included.
+    /// How many cuts in total, earlier runs with this results file included.
     #[arg(long, value_parser = clap::value_parser!(u16).range(0..=400))]
     count: u16,
-    /// What the phases, the moments and the replays are chosen by.
+    /// The seed for phases, moments and replays.
     #[arg(long)]
     seed: u64,
-    /// How many replays of a recorded update with torn writes, earlier ones included.
+    /// How many replays of a recorded update with torn writes in total.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=400))]
     replays: u16,
-    /// How many machines at once; each takes 640 MiB and most of a processor.
+    /// How many machines run at once; each takes 640 MiB and most of a processor.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
     vms: u16,
     /// The results file; one for each seed.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
-    /// Print what was found as JSON.
+    /// Print the results as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Tells whoever waits what is being done, with the seconds since the beginning.
+/// Prints progress with the seconds since the start.
 fn say(what: impl std::fmt::Display) {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     eprintln!("powercut {:>6.1}: {what}", BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64());
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
 }
 
 fn show(path: &std::path::Path, json: bool) -> Result<bool> {
-    path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+    path.metadata().with_context(|| format!("Cannot read {}", path.display()))?;
     let summary = Summary::of(&Results::read(path)?);
     print(&summary, json)?;
     Ok(summary.is_good())
@@ -123,7 +123,7 @@ fn run(arguments: RunArguments) -> Result<bool> {
         results: arguments.results.clone().unwrap_or_else(own),
     };
     say(format_args!("{} cuts, {} replays; results in {}", wanted.cuts, wanted.replays, wanted.results.display()));
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let runtime = tokio::runtime::Runtime::new().context("Cannot start the runtime")?;
     let results = runtime.block_on(Box::pin(campaign::run(&wanted)))?;
     let summary = Summary::of(&results);
     print(&summary, arguments.json)?;

@@ -1,11 +1,11 @@
-//! What a campaign found, for people and for programs.
+//! The results of a campaign, as a table and as JSON.
 
 use serde::Serialize;
 
 use crate::phase::Phase;
 use crate::record::{Cut, Region, Results, Verdict};
 
-/// What was found, by phase and by region.
+/// Results by phase and by region.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
     phases: Vec<Row>,
@@ -107,12 +107,12 @@ impl std::fmt::Display for Summary {
         self.phases.iter().chain([&self.cuts]).try_for_each(|row| line(f, row))?;
         if self.replays.cuts > 0 {
             writeln!(f)?;
-            head(f, "being written", "replays")?;
+            head(f, "region written", "replays")?;
             self.regions.iter().chain([&self.replays]).try_for_each(|row| line(f, row))?;
         }
-        write!(f, "\nupdates: {}, of which {} converged", self.updates, self.updates_converged)?;
+        write!(f, "\nupdates: {}, converged: {}", self.updates, self.updates_converged)?;
         if self.interrupted > 0 {
-            write!(f, "; cuts of interrupted updates, which do not count: {}", self.interrupted)?;
+            write!(f, "; {} cuts of interrupted updates do not count", self.interrupted)?;
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!((summary.cuts.cuts, summary.cuts.double_cuts, summary.interrupted), (3, 1, 1));
         assert_eq!(summary.phases[0].double_cuts, 1, "fetching was followed by another cut");
         let text = summary.to_string();
-        assert!(text.contains("all cuts") && text.contains("updates: 1, of which 1 converged"), "{text}");
+        assert!(text.contains("all cuts") && text.contains("updates: 1, converged: 1"), "{text}");
         results.cuts[2].verdict = Verdict::Brick;
         assert!(!Summary::of(&results).is_good());
         results.cuts[2].verdict = Verdict::Fine;

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use board::Board;
 use screen::Screen;
 
-/// How long publishing, and then the way to the terminals, may take each.
+/// The deadline for publishing, and for the rollout after it.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// Options of `lab demo`.
@@ -55,7 +55,7 @@ pub(crate) struct DemoArguments {
     /// What they get: a recipe, or an image file.
     #[arg(long, default_value = "v2")]
     to: String,
-    /// A virtual machine beside the terminals of the first branch, with a release of its own; `make image` builds its disk.
+    /// Add a virtual machine with its own product to the first branch; `make image` builds its disk.
     #[arg(long)]
     vm: bool,
     /// Keep slots, stores and databases when it ends.
@@ -68,18 +68,18 @@ pub(crate) struct DemoArguments {
 
 pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<()> {
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("Cannot start the runtime")?;
     let screen = Arc::new(Screen::new(arguments.plain));
     let done = runtime.block_on(demo(&arguments, &screen));
     screen.settle();
     done
 }
 
-/// Ends when somebody wants this process to end.
+/// Returns when the process receives SIGINT or SIGTERM.
 pub(crate) async fn interrupted() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("Cannot wait for signals")?;
     tokio::select! {
-        done = tokio::signal::ctrl_c() => done.context("cannot wait for Ctrl-C"),
+        done = tokio::signal::ctrl_c() => done.context("Cannot wait for Ctrl-C"),
         _ = terminate.recv() => Ok(()),
     }
 }
@@ -90,7 +90,7 @@ async fn demo(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result
         // Dropping the roll-out drops the lab, which ends and removes everything.
         done = interrupted() => {
             done?;
-            anyhow::bail!("interrupted: everything was ended and removed");
+            anyhow::bail!("Interrupted. Every part was ended and every network removed.");
         }
     };
     if !arguments.once {
@@ -99,23 +99,23 @@ async fn demo(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result
     screen.title("Ending every part");
     let folder = lab.folder().display().to_string();
     lab.stop().await?;
-    screen.line(&format!("Everything is removed. Logs and configuration: {folder}"));
+    screen.line(&format!("Everything was removed. Logs and configuration: {folder}"));
     Ok(())
 }
 
-/// From nothing to every terminal confirmed, and looked at.
+/// Starts the lab, publishes the release, and verifies every terminal.
 async fn roll_out(arguments: &DemoArguments, screen: &Arc<Screen>) -> anyhow::Result<Lab> {
     let (from, to) = images(arguments, screen).await?;
     let version = lab::image_version(&to)?.to_string();
     let lab = Lab::start(options(arguments, screen, from)?).await?;
     announce(&lab, screen, arguments);
     vm::announce(&lab, screen)?;
-    screen.title("Somebody else comes with join tokens that he found");
+    screen.title("Invalid join tokens are refused");
     for shut in lab.try_doors().await? {
         screen.done(&format!("{}: {}. {}", shut.tried, shut.code.as_str(), shut.said), None);
     }
     let spec = ReleaseSpec::new(&version, to)?;
-    screen.title(&format!("Release {version}: packed, uploaded, checked, published"));
+    screen.title(&format!("Release {version}: pack, upload, check, publish"));
     let mut board = Board::new(screen, &lab);
     let run = tokio::select! {
         run = lab.roll_out(&spec, DEADLINE, |glimpse: Glimpse<'_>| board.show(&glimpse)) => run?,
@@ -142,11 +142,11 @@ async fn images(arguments: &DemoArguments, screen: &Screen) -> anyhow::Result<(P
         let path = if Path::new(name).is_file() {
             PathBuf::from(name)
         } else {
-            screen.progress(&[format!("building the image {name}, unless it is there already")]);
+            screen.progress(&[format!("building the image {name} if it is missing")]);
             lab::build_debian_images(&[name.as_str()]).await?.remove(0)
         };
         screen.settle();
-        let size = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
+        let size = path.metadata().with_context(|| format!("Cannot read {}", path.display()))?.len();
         screen.done(&format!("{name}: version {}, {} MB", lab::image_version(&path)?, size / 1_000_000), None);
         paths.push(path);
     }
@@ -156,7 +156,7 @@ async fn images(arguments: &DemoArguments, screen: &Screen) -> anyhow::Result<(P
 
 fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> anyhow::Result<LabOptions> {
     let size = format!("{} branches of {} terminals", arguments.branches, arguments.terminals);
-    screen.title(&format!("The tiers come up: head office, {size}, WAN links of {}", arguments.wan));
+    screen.title(&format!("Starting head office, {size}, WAN links of {}", arguments.wan));
     let told = Arc::clone(screen);
     Ok(LabOptions {
         wan: arguments.wan,
@@ -194,7 +194,7 @@ fn announce(lab: &Lab, screen: &Screen, arguments: &DemoArguments) {
 }
 
 fn summary(report: &Report, screen: &Screen, lab: &Lab) {
-    screen.title("Looked at by the lab itself: slots hashed, environment blocks read with grub-editenv");
+    screen.title("Verified by the lab itself: slots hashed, boot environments read with grub-editenv");
     for t in &report.terminals {
         let state = t.state.map_or("no update", |s| s.as_str());
         screen.done(
@@ -215,12 +215,12 @@ fn summary(report: &Report, screen: &Screen, lab: &Lab) {
     let s = &report.seconds;
     screen.title("Figures");
     screen.line(&format!(
-        "publishing {:.1} s · artifact at every branch after {:.1} s (its floor over the WAN: {floor:.1} s) · all confirmed after {:.1} s",
+        "publishing {:.1} s · artifact at every branch after {:.1} s (at least {floor:.1} s at the WAN's rate) · all confirmed after {:.1} s",
         s.publish, s.branches_complete, s.all_confirmed
     ));
     for b in &report.branches {
         screen.line(&format!(
-            "{}: the WAN carried {:.3} × the artifact for {} terminals; the branch server sent {:.2} × into its LAN",
+            "{}: the WAN carried the artifact {:.3} times for {} terminals; the branch server sent it {:.2} times into its LAN",
             b.name,
             b.wan_ratio,
             report.terminals.iter().filter(|t| t.branch == b.name).count(),
@@ -230,12 +230,12 @@ fn summary(report: &Report, screen: &Screen, lab: &Lab) {
 }
 
 fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(report).context("the report cannot be written as JSON")?;
+    let text = serde_json::to_string_pretty(report).context("Cannot write the report as JSON")?;
     #[expect(clippy::disallowed_methods, reason = "a report need not survive a crash of the machine")]
-    std::fs::write(path, text + "\n").with_context(|| format!("cannot write the report to {}", path.display()))
+    std::fs::write(path, text + "\n").with_context(|| format!("Cannot write the report to {}", path.display()))
 }
 
-/// Stays up until Ctrl-C, and says so when a part ends meanwhile.
+/// Stays up until Ctrl-C and reports parts that end meanwhile.
 async fn stay(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
     screen.title("Everything stays up until Ctrl-C");
     announce_namespaces(lab, screen);
@@ -257,7 +257,7 @@ async fn stay(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
 }
 
 fn not_served(served: Result<(), lab::LabError>) -> anyhow::Error {
-    served.map_or_else(Into::into, |()| anyhow::anyhow!("the lab stopped listening for faults"))
+    served.map_or_else(Into::into, |()| anyhow::anyhow!("The lab stopped listening for faults."))
 }
 
 fn announce_namespaces(lab: &Lab, screen: &Screen) {

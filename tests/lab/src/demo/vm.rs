@@ -13,7 +13,7 @@ use super::{DEADLINE, not_served, program, summary};
 /// What it starts with and what it gets, as `make image` left them.
 const TO: &str = "vm-v2";
 
-/// How to watch it, before anything moves.
+/// Prints how to watch the virtual machines.
 pub(crate) fn announce(lab: &Lab, screen: &Screen) -> Result<(), LabError> {
     for terminal in lab.vms() {
         let name = lab.folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -23,13 +23,14 @@ pub(crate) fn announce(lab: &Lab, screen: &Screen) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Its release, from the archive to the confirmation, and looked at.
+/// Publishes the virtual machine's release and verifies the machine.
 pub(crate) async fn roll_out(lab: &Lab, screen: &Arc<Screen>) -> anyhow::Result<Report> {
-    let image: PathBuf = lab::debian_image(TO).context("build the virtual machine's images first: `make image`")?;
+    let image: PathBuf =
+        lab::debian_image(TO).context("The virtual machine's images are missing. Build them with `make image`.")?;
     let version = lab::image_version(&image)?.to_string();
     let product = &lab.options().vm.product;
     let spec = ReleaseSpec::new(&version, image)?.of(product);
-    screen.title(&format!("Release {version} of {product}: for a virtual machine, with kernel and bootloader"));
+    screen.title(&format!("Release {version} of {product} for the virtual machine, with kernel and bootloader"));
     let mut board = Board::new(screen, lab);
     let run = tokio::select! {
         run = lab.roll_out(&spec, DEADLINE, |glimpse: Glimpse<'_>| board.show(&glimpse)) => run?,

@@ -1,5 +1,5 @@
-//! `lab soak`: faults by chance for minutes while releases go out; then all faults are lifted, and everything must
-//! come to rest where it should. The seed gives the schedule of faults and of what the operator does, not the timing.
+//! `lab soak`: random faults for minutes while releases go out; then all faults are lifted and everything must converge.
+//! The seed determines the schedule of faults and the operator's actions, not the timing.
 
 mod log;
 mod memory;
@@ -39,7 +39,7 @@ const SLOT: u64 = 24 << 20;
 /// Options of `lab soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArguments {
-    /// For how many minutes faults come.
+    /// How many minutes to inject faults.
     #[arg(long, default_value_t = 1)]
     minutes: u64,
     /// The seed of the schedule.
@@ -60,7 +60,7 @@ pub(crate) struct SoakArguments {
     /// Name of the run folder under target/lab.
     #[arg(long, default_value = "soak")]
     name: String,
-    /// Only print the schedule.
+    /// Print the schedule and stop.
     #[arg(long)]
     dry_run: bool,
 }
@@ -76,14 +76,14 @@ pub(crate) fn run(arguments: SoakArguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("Cannot start the runtime")?;
     runtime.block_on(async {
         tokio::select! {
             done = Box::pin(soak(&arguments, &faults, length)) => done,
             // Dropping the soak drops the lab, which ends and removes everything.
             done = crate::demo::interrupted() => {
                 done?;
-                anyhow::bail!("interrupted: everything was ended and removed");
+                anyhow::bail!("Interrupted. Every part was ended and every network removed.");
             }
         }
     })
@@ -110,9 +110,9 @@ struct Watched {
 }
 
 async fn soak(arguments: &SoakArguments, faults: &[Fault], length: Duration) -> anyhow::Result<()> {
-    let images = tempfile::tempdir().context("cannot make a folder for images")?;
+    let images = tempfile::tempdir().context("Cannot create a folder for images")?;
     let image = lab::small_image(images.path(), &SmallImage::new("1.0.0"))?;
-    println!("soak: seed {}, {} min, {} faults; the lab comes up", arguments.seed, arguments.minutes, faults.len());
+    println!("soak: seed {}, {} min, {} faults; starting the lab", arguments.seed, arguments.minutes, faults.len());
     let lab = Lab::start(options(arguments, image)?).await?;
     let log = Log::new(&lab.folder().join("soak.log"))?;
     log.note(&format!("the lab is up in {}", lab.folder().display()));
@@ -138,10 +138,11 @@ async fn soak(arguments: &SoakArguments, faults: &[Fault], length: Duration) -> 
     let mut watched = watched.into_inner().unwrap_or_else(PoisonError::into_inner);
     watched.peaks.look(&lab);
     let mut problems = judged.unwrap_or_else(|e| vec![format!("{e:#}")]);
-    problems.extend(watched.ended.iter().map(|(part, how)| format!("{part} ended by itself: {how}")));
+    problems.extend(watched.ended.iter().map(|(part, how)| format!("{part} ended unexpectedly: {how}")));
     problems.extend(watched.peaks.problems());
     let wan = verdict::wan_ratios(&lab, operator.assigned()).await.unwrap_or_default();
-    wan.iter().for_each(|w| log.note(&format!("WAN of {}: {} × what it was assigned", w["branch"], w["ratio"])));
+    wan.iter()
+        .for_each(|w| log.note(&format!("WAN of {}: {} times the artifacts it was assigned", w["branch"], w["ratio"])));
     for (program, bytes) in watched.peaks.by_program() {
         log.note(&format!("peak memory of {program}: {:.1} MiB", mebibytes(bytes)));
     }
@@ -172,7 +173,7 @@ async fn finish(
         return Ok(());
     }
     anyhow::bail!(
-        "soak failed: seed {}, {} problems; logs and what was where: {}\n- {}",
+        "The soak with seed {} found {} problems. Logs and state: {}\n- {}",
         arguments.seed,
         problems.len(),
         folder.display(),
@@ -188,7 +189,7 @@ async fn break_things(lab: &Lab, log: &Log, faults: &[Fault]) {
         tokio::time::sleep_until(begun + Duration::from_secs(at)).await;
         match lab::obey(lab, &order).await {
             Ok(_) => log.note(&format!("fault #{index}: {order}")),
-            Err(e) => log.note(&format!("fault #{index}: {order}: not done: {}", first_line(&e))),
+            Err(e) => log.note(&format!("fault #{index}: {order}: skipped: {}", first_line(&e))),
         }
     }
 }
@@ -227,7 +228,7 @@ async fn watch(lab: &Lab, log: &Log, watched: &Mutex<Watched>) {
                 if let Ok(lab::PartState::Ended(how)) = lab.state(&part)
                     && watched.ended.insert(part.clone(), how.clone()).is_none()
                 {
-                    log.note(&format!("PROBLEM: {part} ended by itself: {how}"));
+                    log.note(&format!("PROBLEM: {part} ended unexpectedly: {how}"));
                 }
             }
         }

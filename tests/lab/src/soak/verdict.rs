@@ -1,5 +1,5 @@
-//! Once all faults are lifted: does everything come to rest where it should? Looked at from outside, and by the lab
-//! itself where it can.
+//! Judges a soak once all faults are lifted: did everything converge? By the programs' APIs, and by the lab's own
+//! observations where it can make them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ curl -s -m 10 -u "$user" -H "X-Transmission-Session-Id: $id" \
 /// Its number for a torrent that is seeded.
 const SEEDING: u64 = 6;
 
-/// Brings one last release out and waits until everything stands still; the run of that release.
+/// Publishes a last release and waits until everything has settled; returns that release's run.
 pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<Run> {
     lab.wait("head office to be ready", PATIENCE, async || lab.api().is_ready().await.map(Some)).await?;
     log.note("head office is ready; the last release");
@@ -49,12 +49,12 @@ pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) 
     run.all_confirmed();
     log.note(&format!("every terminal is confirmed on {version}"));
     settle(lab).await?;
-    log.note("releases, seeds and reports are at rest");
+    log.note("releases, seeds and reports have settled");
     Ok(run)
 }
 
 /// A release that is published. One that was judged by the room that a branch had while its disk was full is uploaded
-/// anew, as its operator would.
+/// again, as its operator would.
 async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<(Version, Run)> {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_secs(15));
@@ -128,7 +128,7 @@ pub(super) async fn problems(lab: &Lab, run: &Run, acknowledged: &[Version]) -> 
     let releases = lab.api().releases().await?;
     for version in acknowledged {
         if !releases.iter().any(|r| r.version.as_ref() == Some(version) && r.state != ReleaseState::Uploading) {
-            problems.push(format!("the upload of {version} was acknowledged, and head office does not have it"));
+            problems.push(format!("the upload of {version} was acknowledged, but head office does not have it"));
         }
     }
     // Disks are filled here: judged by the room that there was, a release is refused by name, and nothing is lost.
@@ -170,7 +170,7 @@ fn broken_history(terminal: &Terminal) -> Option<String> {
     (before != Some(update.state)).then(|| format!("{name}: its moves do not end in {}", update.state))
 }
 
-/// Temporary files that nobody will ever use again. The daemons' own folders are the daemons' business.
+/// Stale temporary files, outside the daemons' own folders.
 fn left_over(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -91,7 +91,7 @@ mod tests {
             }
         }
         let path = folder.join("disk");
-        crate::process::write(&path, bytes).unwrap();
+        crate::recipe::write(&path, bytes).unwrap();
         path
     }
 

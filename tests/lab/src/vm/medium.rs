@@ -7,7 +7,7 @@ use fleet_types::TerminalRef;
 
 use crate::error::LabError;
 use crate::exec::Tool;
-use crate::process::write;
+use crate::recipe::write;
 use crate::sites::{create_dir, write_secret};
 
 use super::options::VmOptions;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::LabError;
 use crate::net::Net;
-use crate::process::{Recipe, write};
+use crate::recipe::{Recipe, write};
 
 use super::Vm;
 

@@ -11,7 +11,8 @@ use crate::images::{SmallImage, small_image};
 use crate::machine::BootEnv;
 use crate::options::LabOptions;
 use crate::part::{Part, Place};
-use crate::process::{PartState, write};
+use crate::process::PartState;
+use crate::recipe::write;
 use crate::start::lay_out;
 use crate::vm::{VmBoot, VmOptions};
 

@@ -1,5 +1,5 @@
-//! A terminal with a real firmware, bootloader, kernel and disk: updates through real restarts, and what it leaves or
-//! lives through by itself. `make vm-images` builds what it boots.
+//! Terminals with real firmware, bootloader, kernel and disk: updates and rollbacks through real restarts.
+//! `make vm-images` builds what they boot.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,11 @@ use fleet_types::{Slot, TerminalRef, UpdateState, Version};
 use lab::{BootEnv, Lab, LabOptions, Rate, ReleaseSpec, VmBoot, VmOptions, debian_image, image_version};
 use wire::v1::fleet::Terminal;
 
-/// From an assignment to the end of its update: fetched, written, booted as often as it is tried. Everything in there is
-/// emulated, so that this is a deadline and no measure.
+/// The deadline of one update, from assignment to its end. Everything is emulated: never a measure.
 const UPDATE: Duration = Duration::from_secs(600);
 
-/// So many seconds after its start the system ends a trial that the agent did not end, who has 40 from when it runs:
-/// some 30 after the start, 60 on a machine with other work.
+/// Seconds after its start at which the system ends a trial that the agent did not end. The agent has 40 seconds, and runs
+/// some 30 seconds after the start, 60 on a busy machine.
 const TRIAL_TIMER: u32 = 100;
 const AGENT: &str = "[timing]
 poll_seconds = 2.0
@@ -278,7 +277,7 @@ impl Bench<'_> {
         // The agent takes the slot from the kernel's command line and the version from the mounted root.
         let line = format!("running slot={slot} version={version}");
         let said = self.lab.console_says(&self.terminal, &line, since)?.is_some();
-        ensure!(said, "nobody said {line:?}: {}", self.account(told));
+        ensure!(said, "the console does not show {line:?}: {}", self.account(told));
         let env = self.lab.read_env(&self.terminal)?;
         // One that is used up is taken away when the slot is written next.
         ensure!(env.default == slot && (env.trial.is_none() || env.trial_left == 0), "{env:?}: {}", self.account(told));

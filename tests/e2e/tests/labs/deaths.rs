@@ -14,7 +14,7 @@ const NOISE: usize = 56_000_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_killed_in_the_middle_of_fetching_goes_on() -> anyhow::Result<()> {
     let images = Images::new()?;
-    let options = quick("agent-killed", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let options = quick("agent-killed", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(24));
     let lab = Lab::start(options).await?;
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
@@ -56,6 +56,8 @@ async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Res
     lab.start_part(&office)?;
     let release = lab.wait_published(&spec.version, PATIENCE).await?;
     assert!(release.payloads.iter().all(|p| p.artifact.is_some()));
+    let resumed = resumed_bytes(&lab)?;
+    assert!(resumed >= done && resumed < total, "{resumed} bytes were taken over, {done} of {total} were encoded");
 
     // Once more in the middle of the branch's transfer.
     lab.assign_all(&spec.version).await?;
@@ -77,7 +79,7 @@ async fn head_office_killed_in_the_middle_of_publishing_goes_on() -> anyhow::Res
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_bytes_in_a_written_slot_are_found_before_it_is_tried() -> anyhow::Result<()> {
     let images = Images::new()?;
-    let options = quick("flipped", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let options = quick("flipped", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(24));
     let lab = Lab::start(options).await?;
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
@@ -108,7 +110,7 @@ async fn flipped_bytes_in_a_written_slot_are_found_before_it_is_tried() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> anyhow::Result<()> {
     let images = Images::new()?;
-    let options = quick("boot-variable", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let options = quick("boot-variable", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(24));
     let lab = Lab::start(options).await?;
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;
@@ -137,7 +139,16 @@ async fn a_boot_variable_that_cannot_be_written_never_advances_the_state() -> an
     Ok(())
 }
 
-/// Waits until between 5 and 95 % of the segments are written.
+/// How many bytes the last encoding took over from an earlier run, by head office's log.
+fn resumed_bytes(lab: &Lab) -> anyhow::Result<u64> {
+    let path = lab.log(&Part::head_office())?;
+    let log = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut after = log.lines().filter(|line| line.contains("encoded")).filter_map(|line| line.split_once("resumed"));
+    let last = after.next_back().with_context(|| format!("{} does not say what was resumed", path.display()))?.1;
+    let digits: String = last.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().with_context(|| format!("resumed{last}"))
+}
+
 /// The agent stands still in the middle of fetching, by its own journal, until it is thawed or killed; what proves it.
 async fn caught_fetching(lab: &Lab, terminal: &TerminalRef) -> anyhow::Result<String> {
     Director::new(lab, terminal.clone(), version("2.0.0"), Slot::B).catch(Phase::Fetching).await
@@ -202,7 +213,7 @@ async fn a_branch_that_lost_its_store_fetches_everything_again() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_lost_what_it_fetched_is_served_again() -> anyhow::Result<()> {
     let images = Images::new()?;
-    let options = quick("terminal-lost", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(12));
+    let options = quick("terminal-lost", images.healthy("1.0.0", 100_000)?, 1, 1, 80 << 20)?.with_wan(Rate::mbit(24));
     let lab = Lab::start(options).await?;
     let terminal = lab.terminals().remove(0);
     bring_out(&lab, "2.0.0", images.healthy("2.0.0", NOISE)?).await?;

@@ -1,7 +1,8 @@
 //! The kill matrix: every process killed in every phase of a release's way, one rollout a row.
 //!
-//! Which process a row kills where follows from a seed that stands in the output and in the record: `make test` runs four
-//! rows of one seed, `make e2e-full` all of them by a new one. The same again: `FILIAL_KILL_SEED=… make e2e-full`.
+//! Which process a row kills where follows from a seed that stands in the output and in the record. `make test` runs four
+//! rows with a seed from the commit's hash, `make e2e-full` all eleven with a new one. `FILIAL_KILL_SEED=… make e2e`
+//! repeats a run.
 
 use anyhow::{Context as _, ensure};
 use e2e::phases::{Director, Phase};
