@@ -4,8 +4,11 @@ use std::error::Error;
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use crate::causes::texts;
 use crate::config::ConfigError;
 use crate::telemetry::TelemetryError;
+
+pub use crate::causes::chain;
 
 /// Exit code: it failed.
 pub const EXIT_FAILURE: u8 = 1;
@@ -17,11 +20,6 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  ended as it was asked to
   1  failed; standard error says why
   2  the arguments or the configuration cannot be used";
-
-/// An error and its causes on one line. A cause that repeats what was said already is left out.
-pub fn chain(error: &dyn Error) -> String {
-    texts(error).join(": ")
-}
 
 /// Says on standard error why `program` ends, each cause on a line of its own, and gives the exit code.
 pub fn report(program: &str, error: &(dyn Error + 'static)) -> ExitCode {
@@ -50,20 +48,6 @@ fn exit_code(error: &(dyn Error + 'static)) -> u8 {
         next = e.source();
     }
     EXIT_FAILURE
-}
-
-/// What the error and its causes say, from the outermost.
-fn texts(error: &dyn Error) -> Vec<String> {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !texts.iter().any(|said| said.contains(&text)) {
-            texts.push(text);
-        }
-        next = cause.source();
-    }
-    texts
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! This crate must never know a business rule, a product of Filial or a particular program: nothing here names
 //! a release, a branch's plan or a terminal's state. It holds no global besides the tracing subscriber.
 
+mod causes;
 pub mod client;
 pub mod clock;
 pub mod config;
