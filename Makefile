@@ -62,13 +62,14 @@ image-twice: vm-images
 demo:
 	@tests/demo.sh $(ARGS)
 
-# Labs mostly wait for shaped links, machines mostly compute. What shares files in target stands in one lane: image-twice may
-# replace the images that virtual machines boot, and setup-bare runs the programs that lint does not touch.
+# Labs mostly wait for shaped links, machines mostly compute. Suites that share something stand in one lane, or far apart:
+# image-twice may replace the images that virtual machines boot; e2e needs cargo's lock, which lint holds at first; vm-images
+# and setup-bare both need the lock of target/images.
 test:
 	@tests/checks/suites.sh setup build \
-		--lane labs images demo-once setup-bare e2e \
+		--lane labs images demo-once soak-minute e2e setup-bare \
 		--lane machines lint vm-images vm-test powercut-small image-twice \
-		--any unit soak-minute
+		--any unit
 
 # What a developer runs between edits.
 check: setup

@@ -43,7 +43,7 @@ async fn request(pieces: Vec<&'static str>) -> String {
 #[test]
 fn only_the_subnets_may_announce_and_nobody_may_list_the_hashes() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: network namespaces need root");
+        support::skip("network namespaces need root");
         return;
     }
     let network = Network::new(3);

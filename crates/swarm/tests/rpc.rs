@@ -94,7 +94,7 @@ fn transmission_reads_our_torrent_files_as_we_do() {
     for tiers in [vec![], lan_tiers(LAN), branch_tiers(WAN, LAN)] {
         fs::write(&path, torrent.to_file(&tiers)).unwrap();
         let Ok(output) = std::process::Command::new("transmission-show").arg(&path).output() else {
-            println!("skipped: transmission-show (transmission-cli) is not installed");
+            support::skip("transmission-show is not installed: run `make setup`");
             return;
         };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

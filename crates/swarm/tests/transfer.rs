@@ -19,7 +19,7 @@ const PEER: u16 = 51413;
 #[test]
 fn an_artifact_crosses_from_seed_to_terminal_once_the_tracker_accepts_it() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: network namespaces need root");
+        support::skip("network namespaces need root");
         return;
     }
     let network = Network::new(3);

@@ -19,7 +19,7 @@ pub async fn holds(lab: &Lab) -> anyhow::Result<usize> {
     let mut judged = visible.len();
     for hash in &visible {
         if !torrents.iter().any(|(seeded, _)| seeded == hash) {
-            bail!("a release is visible to branches and nobody seeds its torrent {hash}");
+            bail!("a release is visible to branches, but its torrent {hash} is not seeded");
         }
     }
     for (hash, status) in &torrents {

@@ -1,5 +1,5 @@
-//! A branch server in other hands, and head office's online keys with it: what terminals still do not install, and what they
-//! say. The attacks have the names that the field gives them (Uptane, 2.1; TUF 1.0, 1.5.2).
+//! A compromised branch server with head office's online keys: what terminals still refuse to install, and the reasons they
+//! report. Attacks are named as in Uptane 2.1 and TUF 1.0, 1.5.2.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ async fn a_branch_server_in_other_hands_forges_nothing() -> anyhow::Result<()> {
     assert!(denied["denied"].is_string(), "{denied}");
     let allowed = told(&["terminal", "allow", name, "--json"]).await?;
     assert!(allowed.get("denied").is_none() && allowed["key"].is_string(), "{allowed}");
-    // Nobody has to mend anything: the honest branch server is believed again.
+    // Without any repair the honest branch server is trusted again.
     bring_out(&lab, "5.0.0", image("5.0.0")?).await?;
     all_confirmed(&lab, "5.0.0").await?;
     lab.stop().await?;

@@ -1,5 +1,5 @@
-//! The WAN is away for longer than any of the programs' timeouts, and so is a terminal's link: whatever was under way
-//! goes on by itself, what needs no link ends without it, and what is to be told is told later, each once, in order.
+//! The WAN, or a terminal's link, is cut for longer than any timeout of the programs: transfers resume by themselves, work
+//! that needs no link completes without it, and reports arrive later, each once and in order.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use lab::{Lab, LabError, LabOptions, Part, Place, Rate, ReleaseSpec, SmallImage};
 use serde_json::Value;
 
-/// How long a link is away.
+/// How long a link is cut.
 const CUT: Duration = Duration::from_secs(90);
 /// Nothing in the programs waits for longer than 20 s for an answer.
 const SHORT: &str = "[head_office]\nrequest_seconds = 20\nsilence_seconds = 20\n";
@@ -158,7 +158,10 @@ async fn wan_cut(lab: &Lab, branch: &BranchName, phase: Phase) -> anyhow::Result
             .await?;
             println!("{terminal}: confirmed {:.0} s into the cut", cut.elapsed().as_secs_f64());
             let told = lab.api().terminal(&terminal).await?;
-            assert!(!is(&told, &version("2.0.0"), UpdateState::Confirmed), "head office was told over a cut link");
+            assert!(
+                !is(&told, &version("2.0.0"), UpdateState::Confirmed),
+                "head office received a report over a cut link"
+            );
         }
         _ => go(lab, &terminal)?,
     }
@@ -195,9 +198,9 @@ async fn office(lab: &Lab, phase: Phase) -> anyhow::Result<String> {
         if hit(release.state, step) {
             return Ok(format!("head office is {} {step}", release.state));
         }
-        anyhow::ensure!(release.state != ReleaseState::Published, "{phase:?} was over before it was seen");
+        anyhow::ensure!(release.state != ReleaseState::Published, "{phase:?} ended before it was observed");
     }
-    anyhow::bail!("{phase:?} was never seen")
+    anyhow::bail!("{phase:?} was never observed")
 }
 
 /// Waits until a terminal is in a phase; what was seen. A phase that is over in no time is held by stopping its agent.
@@ -278,7 +281,7 @@ async fn all_right(lab: &Lab) -> Result<(), anyhow::Error> {
         let update = lab.api().terminal(&terminal).await?.update;
         let moves: Vec<S> = update.iter().flat_map(|u| &u.history).map(|m| m.to).collect();
         assert_eq!(moves, good, "{terminal}");
-        assert_eq!(lab.boots(&terminal)?.len(), 2, "{terminal} was booted more often than for its trial");
+        assert_eq!(lab.boots(&terminal)?.len(), 2, "{terminal} was booted more than once for its trial");
     }
     lab.check_parts()?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Killed, flipped, refused: the path goes on or ends with a reason, and never lies.
+//! Kills, corruption and write errors: an update resumes or ends with a reason, and never reports a false state.
 
 use std::path::Path;
 

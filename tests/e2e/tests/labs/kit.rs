@@ -1,5 +1,5 @@
-//! A branch whose link is gone for longer than everything that is signed lasts: releases reach it by hand, with the same
-//! checks, and its reports come back the same way.
+//! A branch without a link for longer than any signature is valid: releases are carried to it on a medium and pass the same
+//! checks, and its reports return the same way.
 
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, is, quick, version};
 use fleet_types::{BranchName, UpdateState};

@@ -1,4 +1,4 @@
-//! The kill matrix: every process killed in every phase of a release's way, one rollout a row.
+//! The kill matrix: every process is killed in every phase of a release; each row is one rollout.
 //!
 //! Which process a row kills where follows from a seed that stands in the output and in the record. `make test` runs four
 //! rows with a seed from the commit's hash, `make e2e-full` all eleven with a new one. `FILIAL_KILL_SEED=… make e2e`
@@ -13,7 +13,7 @@ use lab::{Lab, Part, Place, Rate, ReleaseSpec};
 
 /// 9 segments: enough for a middle of everything.
 const NOISE: usize = 36_000_000;
-/// Of the artifact's length over the WAN: a branch's daemon that is killed has lost what it had not written yet.
+/// The most copies over the WAN: a killed daemon of a branch loses what it had not written yet.
 const ONE_COPY: f64 = 1.6;
 
 macro_rules! row {
@@ -104,7 +104,7 @@ async fn roll_out(
     let mut director = Director::new(lab, terminal.clone(), version.clone(), Slot::B);
     let (publishing, moving) = plan.split_at(Phase::PUBLISHING.end);
 
-    // The operator's program is not told of anything: it must survive what happens to head office.
+    // The operator's program gets no help: it must survive what happens to head office.
     let upload = async { Ok(lab.filial(["release".as_ref(), "upload".as_ref(), archive.as_os_str()]).await?) };
     let kills = through(&mut director, publishing, cells);
     let published = async {

@@ -1,4 +1,4 @@
-//! The peers really exchange, with each other and with clients that are not ours; the tracker knows its own only.
+//! Peers exchange pieces with each other and with third-party clients; the tracker accepts listed torrents only.
 
 use std::path::Path;
 

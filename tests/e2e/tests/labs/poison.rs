@@ -1,4 +1,4 @@
-//! A peer that serves garbage is dropped, stays away, is reported upward with its address, and wastes little.
+//! A peer that serves garbage is dropped and stays blocked, its address is reported to head office, and it wastes little.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,7 +39,10 @@ async fn poisoned_piece_from_a_stranger_who_is_dropped_and_reported() -> anyhow:
     .await?;
     lab.pause(&honest.part(Role::Transmission))?;
     agents.iter().try_for_each(|agent| lab.resume(agent))?;
-    lab.wait("somebody to ask the stranger", PATIENCE, async || Ok((poison.sent().await? > 0).then_some(()))).await?;
+    lab.wait("a peer to request data from the stranger", PATIENCE, async || {
+        Ok((poison.sent().await? > 0).then_some(()))
+    })
+    .await?;
     lab.resume(&honest.part(Role::Transmission))?;
 
     let mut watch = Watch::new(&lab, &poison, artifact.info_hash.to_string());
@@ -57,20 +60,20 @@ async fn poisoned_piece_from_a_stranger_who_is_dropped_and_reported() -> anyhow:
         let slot = std::fs::read(lab.slot_path(&terminal, Slot::B)?)?;
         assert!(slot[..expected.len()] == expected[..], "{terminal} holds other bytes");
     }
-    assert!(poison.sent().await? > 0, "nobody asked the stranger for anything: this shows nothing");
+    assert!(poison.sent().await? > 0, "no peer requested data from the stranger: this shows nothing");
     let spoilt: Vec<_> = watch.wasted.iter().filter(|(_, bytes)| **bytes > 0).collect();
-    assert!(!spoilt.is_empty(), "nobody received a bad piece: this shows nothing");
+    assert!(!spoilt.is_empty(), "no peer received a bad piece: this shows nothing");
     let piece = watch.piece_length;
     for (place, bytes) in &watch.wasted {
         println!("{place} threw away {bytes} bytes: {} pieces", bytes / piece);
         assert!(*bytes <= MAX_WASTED_PIECES * piece, "{place} threw away {} pieces", bytes / piece);
     }
     assert!(watch.came_back.is_empty(), "the stranger was connected again: {:?}", watch.came_back);
-    assert!(poison.peers().await?.is_empty(), "somebody is still connected to the stranger");
+    assert!(poison.peers().await?.is_empty(), "a peer is still connected to the stranger");
 
     let address = IpAddr::V4(poison.address());
     let incidents = lab
-        .wait("head office to know the stranger's address from everybody who was spoilt", PATIENCE, async || {
+        .wait("head office to know the stranger's address from every affected terminal", PATIENCE, async || {
             let page: Incidents = lab.api().get("/v1/incidents").await?;
             let named = |place: &Place| {
                 let terminal = if let Place::Terminal(t) = place { Some(&t.terminal) } else { None };

@@ -1,5 +1,5 @@
-//! Head office killed at each step of publishing: what it left is judged before it is started again, and all the while
-//! until it has settled. Never is a torrent seeded that the tracker refuses, never a release visible that nobody seeds.
+//! Head office is killed at each step of publishing. From the kill until it has settled after its restart, no torrent is
+//! seeded that the tracker refuses, and no release is visible that is not seeded.
 
 use anyhow::{Context as _, ensure};
 use e2e::phases::{Director, Phase};

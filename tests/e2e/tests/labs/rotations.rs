@@ -1,5 +1,5 @@
-//! Keys are replaced by the operator's own commands while the fleet lives: nobody goes to a branch or a terminal for it, and
-//! what the old keys sign afterwards counts for nothing.
+//! Keys are rotated with the operator's commands while the fleet runs: no visit to a branch or terminal is needed, and what
+//! old keys sign afterwards is refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -210,7 +210,7 @@ async fn stolen_keys_of_freshness_are_replaced_and_everything_recovers_by_itself
     assert_eq!(why.code, "metadata-rollback");
     assert_eq!((told.version, lab.boots(&terminal)?.len()), (Some(version("2.0.0")), 2));
 
-    // The root holders name other keys; nobody goes to the terminal.
+    // The root holders name other keys; the terminal is not visited.
     let (timestamp, snapshot) = (holder.path("timestamp.pem"), holder.path("snapshot.pem"));
     let roots = [holder.offline("root-1"), holder.offline("root-2")];
     let roots: Vec<&str> = roots.iter().map(String::as_str).collect();

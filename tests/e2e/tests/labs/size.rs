@@ -1,4 +1,4 @@
-//! Size: memory does not grow with the image. Peaks are `VmHWM`, as the kernel kept it for each process.
+//! Memory does not grow with the image. Peaks are each process's `VmHWM`, as the kernel counts it.
 
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};

@@ -1,4 +1,4 @@
-//! A tracker that lies or is silent does no harm beyond delay.
+//! A lying or silent tracker only causes delay.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Releases follow each other: slots flip there and back, a bad one is rolled back and forgotten by nobody, a good one
-//! follows.
+//! Releases follow each other: slots alternate, a bad release is rolled back and stays refused, and a good one follows.
 
 use std::collections::BTreeMap;
 
