@@ -21,7 +21,7 @@ const TRACKER_PORT: u16 = 6969;
 const LOOK: Duration = Duration::from_millis(10);
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// One round: everything starts anew, and is gone when it is dropped.
+/// One round: starts everything afresh and ends it when dropped.
 struct Round<'a> {
     lan: &'a Lan,
     folder: PathBuf,
@@ -148,7 +148,7 @@ impl Round<'_> {
             }
             for (child, log) in &mut self.running {
                 if let Some(status) = child.try_wait().context("cannot look after a process")? {
-                    bail!("a part ended by itself ({status}); its log {} ends:\n{}", log.display(), tail(log));
+                    bail!("A part ended unexpectedly ({status}). The end of its log {}:\n{}", log.display(), tail(log));
                 }
             }
             if begun.elapsed() > DEADLINE {

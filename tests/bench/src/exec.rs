@@ -1,4 +1,4 @@
-//! The adapter that starts processes. Each is killed when whoever waits for it is dropped.
+//! The adapter that starts processes. Each is killed when its owner is dropped.
 
 use std::ffi::OsStr;
 use std::path::Path;

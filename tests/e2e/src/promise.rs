@@ -1,5 +1,5 @@
-//! What must hold at every instant while releases are published: no torrent is seeded that the tracker refuses, and no
-//! release is visible to branches that nobody seeds.
+//! The invariant of publishing, checked throughout: every seeded torrent is accepted by the tracker, and every release
+//! visible to branches is seeded.
 
 use anyhow::bail;
 use lab::{Lab, Place, Role};

@@ -101,7 +101,7 @@ impl Claim {
     pub(crate) fn release(&self) -> Result<(), LabError> {
         let _guard = guard()?;
         if read_record(&self.lock).as_ref() != Some(&self.record) {
-            return Ok(()); // Somebody did it already.
+            return Ok(()); // Already released.
         }
         remove_everything(&self.record)?;
         std::fs::remove_file(&self.lock).map_err(LabError::file("remove", &self.lock))

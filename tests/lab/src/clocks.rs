@@ -9,8 +9,8 @@ use crate::error::LabError;
 use crate::part::{Part, Place, Role};
 use crate::recipe::{Recipe, write};
 
-/// Runs a program under libfaketime. Its shared memory gets a folder of its own that ends with the program: a killed
-/// program cannot remove it. Whoever it is to run as, it becomes before: that memory belongs to one user.
+/// Runs a program under libfaketime. Its shared memory gets a dedicated mount that ends with the program, because a
+/// killed program cannot remove it. Drops to the target user first: that memory belongs to one user.
 fn under(user: &[String]) -> String {
     let become_user = user.join(" ");
     format!("mount -t tmpfs -o size=1m clock /dev/shm && exec {become_user} env LD_PRELOAD=\"$0\" \"$@\"")

@@ -58,7 +58,7 @@ pub async fn serve(lab: &Lab) -> Result<(), LabError> {
         let mut order = String::new();
         let mut reader = tokio::io::BufReader::new(read.take(MAX_ORDER));
         let read = reader.read_line(&mut order);
-        // Somebody who connects and says nothing must not keep others waiting.
+        // A client that connects and sends nothing must not block others.
         if !matches!(tokio::time::timeout(Duration::from_secs(2), read).await, Ok(Ok(_))) {
             continue;
         }
@@ -94,7 +94,7 @@ fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
 /// Carries out one order, as `lab fault` gives it.
 ///
 /// # Errors
-/// There is no such order, or it could not be carried out.
+/// The order is unknown or failed.
 pub async fn obey(lab: &Lab, order: &str) -> Result<String, LabError> {
     let words: Vec<&str> = order.split_whitespace().collect();
     let branch = |text: &str| named::<BranchName>(text);

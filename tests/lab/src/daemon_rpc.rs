@@ -61,7 +61,7 @@ impl Lab {
     /// The RPC of a place's daemon.
     ///
     /// # Errors
-    /// There is no such place.
+    /// The place does not exist.
     pub fn daemon_rpc(&self, place: &Place) -> Result<DaemonRpc, LabError> {
         let folder = match place {
             Place::HeadOffice => &self.head_office.folder,

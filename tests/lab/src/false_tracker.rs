@@ -24,9 +24,9 @@ const MAX_CONNECTIONS: usize = 256;
 pub enum Lie {
     /// Names peers that do not exist.
     Ghosts,
-    /// Names the asker's own neighbours, at ports where nobody listens.
+    /// Names the asker's own neighbours, at closed ports.
     WrongPorts,
-    /// Names nobody, and tells the asker to come back in 68 years.
+    /// Names no peer and sets an interval of 68 years.
     AbsurdIntervals,
     /// Refuses every torrent.
     Failure,
@@ -55,7 +55,7 @@ impl Lie {
         Self::ALL.iter().find(|(_, lie)| *lie == self).map_or("", |(name, _)| name)
     }
 
-    /// The body of its answer to somebody at `asker`; none if it says nothing.
+    /// The body of its answer to a peer at `asker`; `None` if it stays silent.
     fn body(self, asker: Ipv4Addr) -> Option<Vec<u8>> {
         let [a, b, c, _] = asker.octets();
         let peers = |peers: &[SocketAddrV4]| {
@@ -143,7 +143,7 @@ impl Lab {
     /// Puts a lying tracker in the place of a branch's, on its address.
     ///
     /// # Errors
-    /// There is no such branch, or the tracker cannot be exchanged.
+    /// The branch does not exist, or the tracker cannot be exchanged.
     pub async fn lie_tracker(&self, branch: &BranchName, lie: Lie) -> Result<(), LabError> {
         let site = self.site(branch)?;
         let address = format!("{}:{TRACKER_PORT}", crate::net::Net::branch_lan_address(site.number));
@@ -162,7 +162,7 @@ impl Lab {
     /// Puts a branch's own tracker back.
     ///
     /// # Errors
-    /// There is no such branch, or the tracker cannot be exchanged.
+    /// The branch does not exist, or the tracker cannot be exchanged.
     pub async fn restore_tracker(&self, branch: &BranchName) -> Result<(), LabError> {
         let recipe = self.site(branch)?.opentracker_again();
         self.exchange_tracker(branch, recipe).await

@@ -15,7 +15,7 @@ use crate::process::PATIENCE;
 use crate::rate::Rate;
 use crate::volumes;
 
-/// Somebody on a branch's LAN who is not of the fleet.
+/// A machine on a branch's LAN that does not belong to the fleet.
 #[derive(Debug, Clone)]
 pub struct Stranger {
     /// The network namespace.
@@ -38,7 +38,7 @@ impl Lab {
     /// Kills a part (SIGKILL) and what it started; it stays down until [`Lab::start_part`].
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub async fn kill(&self, part: &Part) -> Result<(), LabError> {
         self.processes.kill(part).await
     }
@@ -46,7 +46,7 @@ impl Lab {
     /// Asks a part to end, and kills it if it does not; it stays down until [`Lab::start_part`].
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub async fn end(&self, part: &Part) -> Result<(), LabError> {
         self.processes.end(part, PATIENCE).await
     }
@@ -54,7 +54,7 @@ impl Lab {
     /// Starts a part that is down, with the configuration it had. Nothing happens if it runs.
     ///
     /// # Errors
-    /// There is no such part, or it cannot be started.
+    /// The part does not exist, or it cannot be started.
     pub fn start_part(&self, part: &Part) -> Result<(), LabError> {
         if let (Role::Machine, Place::Terminal(terminal)) = (part.role, &part.place) {
             return self.power_on(terminal);
@@ -74,7 +74,7 @@ impl Lab {
     /// Lets a part stand still (SIGSTOP).
     ///
     /// # Errors
-    /// There is no such part, or it does not run.
+    /// The part does not exist, or it does not run.
     pub fn pause(&self, part: &Part) -> Result<(), LabError> {
         self.processes.stop(part, true)
     }
@@ -82,7 +82,7 @@ impl Lab {
     /// Lets a part go on (SIGCONT).
     ///
     /// # Errors
-    /// There is no such part, or it does not run.
+    /// The part does not exist, or it does not run.
     pub fn resume(&self, part: &Part) -> Result<(), LabError> {
         self.processes.stop(part, false)
     }
@@ -90,7 +90,7 @@ impl Lab {
     /// Sends a part a signal.
     ///
     /// # Errors
-    /// There is no such part, or it does not run.
+    /// The part does not exist, or it does not run.
     pub fn signal(&self, part: &Part, signal: Signal) -> Result<(), LabError> {
         self.processes.signal(part, signal)
     }
@@ -110,7 +110,7 @@ impl Lab {
     /// Cuts a branch's WAN link.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn cut_wan(&self, branch: &BranchName) -> Result<(), LabError> {
         self.net.plug_wan(self.site(branch)?.number, false)
     }
@@ -118,7 +118,7 @@ impl Lab {
     /// Restores a branch's WAN link, at the rate that the lab began with.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn restore_wan(&self, branch: &BranchName) -> Result<(), LabError> {
         self.net.set_wan_rate(self.site(branch)?.number, self.options.wan)?;
         self.net.plug_wan(self.site(branch)?.number, true)
@@ -127,7 +127,7 @@ impl Lab {
     /// Sets the rate of a branch's WAN link, both ways.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn set_wan_rate(&self, branch: &BranchName, rate: Rate) -> Result<(), LabError> {
         self.net.set_wan_rate(self.site(branch)?.number, rate)
     }
@@ -135,7 +135,7 @@ impl Lab {
     /// Sets the rate at which a branch server sends into its LAN.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn set_lan_rate(&self, branch: &BranchName, rate: Rate) -> Result<(), LabError> {
         self.net.set_lan_rate(self.site(branch)?.number, rate)
     }
@@ -179,7 +179,7 @@ impl Lab {
     /// Takes all the room on a place's disk, or on its database's volume. A database may end of that.
     ///
     /// # Errors
-    /// There is no such place, or the lab's disks are not limited.
+    /// The place does not exist, or the lab's disks are not limited.
     pub fn fill_disk(&self, part: &Part) -> Result<(), LabError> {
         let volume = self.volume(part)?;
         if part.role == Role::Postgres {
@@ -191,7 +191,7 @@ impl Lab {
     /// Gives the room back, and starts the database again if it ended, as its service manager does.
     ///
     /// # Errors
-    /// There is no such place, or the lab's disks are not limited.
+    /// The place does not exist, or the lab's disks are not limited.
     pub fn free_disk(&self, part: &Part) -> Result<(), LabError> {
         volumes::free(&self.volume(part)?)?;
         if part.role == Role::Postgres {
@@ -213,7 +213,7 @@ impl Lab {
     /// Lets a place's transmission-daemon forget every torrent, as when its folder is lost; what it fetched stays.
     ///
     /// # Errors
-    /// There is no such place, or its daemon cannot be started again.
+    /// The place does not exist, or its daemon cannot be started again.
     pub async fn empty_daemon(&self, place: &Place) -> Result<(), LabError> {
         let part = place.part(Role::Transmission);
         self.kill(&part).await?;
@@ -231,7 +231,7 @@ impl Lab {
     /// Removes every artifact from a branch's store, complete or not, behind its daemon's back.
     ///
     /// # Errors
-    /// There is no such branch, or a file cannot be removed.
+    /// The branch does not exist, or a file cannot be removed.
     pub async fn empty_store(&self, branch: &BranchName) -> Result<(), LabError> {
         let (part, store) = (Part::branch_transmission(branch), self.site(branch)?.store());
         self.kill(&part).await?;
@@ -249,10 +249,10 @@ impl Lab {
         flip_byte(file, offset)
     }
 
-    /// A namespace of somebody else on a branch's LAN.
+    /// Adds the namespace of a foreign machine to a branch's LAN.
     ///
     /// # Errors
-    /// There is no such branch, or there are too many strangers.
+    /// The branch does not exist, or there are too many strangers.
     pub async fn stranger(&self, branch: &BranchName) -> Result<Stranger, LabError> {
         let site = self.site(branch)?.number;
         let number = {
@@ -271,7 +271,7 @@ impl Lab {
     /// Runs a program to its end in a place's namespace; returns what it printed.
     ///
     /// # Errors
-    /// There is no such place, or the program ends badly.
+    /// The place does not exist, or the program ends badly.
     pub async fn run_in(&self, place: &Place, program: &str, args: &[&str]) -> Result<String, LabError> {
         Tool::in_namespace(&self.namespace(place)?, program).args(args).run_async().await
     }

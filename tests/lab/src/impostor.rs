@@ -58,13 +58,13 @@ impl Lab {
     /// Ends a branch server and takes its place on its machine listener. Its daemon, tracker and database stay.
     ///
     /// # Errors
-    /// There is no such branch, or its address cannot be taken.
+    /// The branch does not exist, or its address cannot be taken.
     pub async fn impostor(&self, branch: &BranchName) -> Result<Impostor, LabError> {
         let site = self.site(branch)?;
         let address = SocketAddrV4::new(Net::branch_lan_address(site.number), site.operators_port() + 1);
         self.end(&Part::branch(branch)).await?;
         let failed = move |source| LabError::Spawn { command: format!("an impostor at {address}"), source };
-        // A socket belongs to the network in which it was made, whoever uses it.
+        // A socket belongs to the namespace in which it was made.
         let listener = inside(&site.namespace, move || async move {
             let listener = TcpListener::bind(address).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
@@ -188,7 +188,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pages: Arc<Mute
     );
     stream.write_all(head.as_bytes()).await?;
     if drips {
-        // Until whoever waits for the rest has enough of it, or the request's time is over.
+        // Until the client gives up or the request times out.
         for byte in body {
             stream.write_all(&[byte]).await?;
             stream.flush().await?;

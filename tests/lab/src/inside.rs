@@ -17,7 +17,7 @@ use crate::sites::{RPC_URL, RPC_USER, Site};
 /// How long a daemon may take to answer a look; one that was told to stand still does not answer at all.
 const ANSWERS: Duration = Duration::from_secs(3);
 
-/// Runs `work` on a thread of its own inside a network namespace.
+/// Runs `work` on a dedicated thread inside a network namespace.
 pub(crate) async fn inside<T, F>(namespace: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T, LabError>
 where
     T: Send + 'static,
@@ -36,7 +36,7 @@ where
             Ok(runtime) => runtime.block_on(work()),
             Err(source) => Err(LabError::Spawn { command: format!("a thread in {path}"), source }),
         };
-        // Nobody waits any more: then nobody wants to know.
+        // The caller may be gone.
         let _ = answer.send(done);
     };
     let spawned = std::thread::Builder::new().name("inside".into()).spawn(run);
@@ -89,7 +89,7 @@ impl Lab {
             let failed = |why: String| LabError::Api { method: "GET", url: url.clone(), why };
             let client = reqwest::Client::builder().no_proxy().timeout(ANSWERS).pool_max_idle_per_host(0).build();
             let client = client.map_err(|e| failed(e.to_string()))?;
-            // The discard port: whoever is told of it for that moment finds nothing there.
+            // The discard port: a peer that hears of it meanwhile finds nothing there.
             let plain = Announcement { hash, event: Event::None, port: 9, left: 0, want: 0 };
             match announce(&client, &url, &plain).await {
                 Ok(_) => {}

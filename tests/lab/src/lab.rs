@@ -42,9 +42,9 @@ pub struct Lab {
     pub(crate) shipped: Mutex<BTreeMap<(ProductName, Version), Shipped>>,
     pub(crate) strangers: Mutex<usize>,
     pub(crate) supervisors: Vec<JoinHandle<()>>,
-    /// Ends with this process, and cleans up if nobody else did.
+    /// Outlives this process and cleans up what was left.
     pub(crate) undertaker: Option<std::process::Child>,
-    /// It was stopped in order, which nobody does whose test failed.
+    /// The lab was stopped in order, so that its test passed.
     pub(crate) well: bool,
     pub(crate) claim: Claim,
 }
@@ -138,7 +138,7 @@ impl Lab {
     /// An administrator's access to a branch server.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn branch_api(&self, branch: &BranchName) -> Result<Api, LabError> {
         let known = self.api.authority().map(|authority| (authority, Who::Branch(branch.clone())));
         Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned(), known)
@@ -152,7 +152,7 @@ impl Lab {
     /// Where a site's artifacts lie: head office's or a branch's store.
     ///
     /// # Errors
-    /// There is no such branch.
+    /// The branch does not exist.
     pub fn store(&self, branch: Option<&BranchName>) -> Result<PathBuf, LabError> {
         branch.map_or(Ok(self.head_office.store()), |b| self.site(b).map(Site::store))
     }
@@ -160,7 +160,7 @@ impl Lab {
     /// The state of a part.
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub fn state(&self, part: &Part) -> Result<PartState, LabError> {
         self.processes.state(part)
     }
@@ -168,7 +168,7 @@ impl Lab {
     /// The log of a part.
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub fn log(&self, part: &Part) -> Result<PathBuf, LabError> {
         self.processes.log(part)
     }
@@ -176,7 +176,7 @@ impl Lab {
     /// The process id of a part.
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub fn pid(&self, part: &Part) -> Result<i32, LabError> {
         self.processes.pid(part)
     }
@@ -184,7 +184,7 @@ impl Lab {
     /// For how long a part's process has been running.
     ///
     /// # Errors
-    /// There is no such part, or it does not run.
+    /// The part does not exist, or it does not run.
     pub fn age(&self, part: &Part) -> Result<Duration, LabError> {
         let pid = self.pid(part)?;
         let age = Identity::of(pid).and_then(Identity::age);
@@ -199,7 +199,7 @@ impl Lab {
     /// The network namespace of a place, for `ip netns exec`.
     ///
     /// # Errors
-    /// There is no such place.
+    /// The place does not exist.
     pub fn namespace(&self, place: &Place) -> Result<String, LabError> {
         Ok(match place {
             Place::HeadOffice => self.head_office.namespace.clone(),
@@ -216,7 +216,7 @@ impl Lab {
     /// The bytes that passed a branch's interfaces since the lab began.
     ///
     /// # Errors
-    /// There is no such branch, or its counters cannot be read.
+    /// The branch does not exist, or its counters cannot be read.
     pub fn counters(&self, branch: &BranchName) -> Result<Counters, LabError> {
         self.net.counters(self.site(branch)?.number)
     }

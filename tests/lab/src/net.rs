@@ -215,7 +215,7 @@ impl Net {
         ip(&format!("-n {name} link set {port} master lan0 up"))
     }
 
-    /// Somebody else on a branch's LAN.
+    /// Adds a foreign machine to a branch's LAN.
     pub(crate) fn build_stranger(&self, branch: usize, number: usize) -> Result<(), LabError> {
         let _open = self.open()?;
         let name = self.stranger(branch, number);

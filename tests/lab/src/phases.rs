@@ -60,7 +60,7 @@ pub struct Recorded {
     pub payload_bytes: u64,
 }
 
-/// A row of the database that is held: whoever wants to change that release waits. Dropping it lets them go on.
+/// A locked database row: changes of that release wait until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     _client: Client,
@@ -129,7 +129,7 @@ impl Lab {
     /// Where a process is in a file that it reads from begin to end; none if it does not have it open.
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub fn position(&self, part: &Part, file: &Path) -> Result<Option<u64>, LabError> {
         Ok(position(self.pid(part)?, file))
     }
@@ -200,7 +200,7 @@ impl Lab {
     /// Holds a release's row, so that head office can do everything but move it.
     ///
     /// # Errors
-    /// The database does not answer, or somebody else holds it.
+    /// The database does not answer, or the row is already locked.
     pub async fn hold_release(&self, id: Uuid) -> Result<Held, LabError> {
         let client = self.database(&Place::HeadOffice).await?;
         client.batch_execute("BEGIN; SET LOCAL lock_timeout = '2s'").await.map_err(statement)?;

@@ -29,7 +29,7 @@ pub enum PartState {
     Stopped,
     /// The lab ended it.
     Killed,
-    /// It ended by itself.
+    /// It ended unexpectedly.
     Ended(String),
 }
 
@@ -39,7 +39,7 @@ impl std::fmt::Display for PartState {
             Self::Running => f.pad("running"),
             Self::Stopped => f.pad("stopped"),
             Self::Killed => f.pad("ended by the lab"),
-            Self::Ended(status) => f.pad(&format!("ended by itself ({status})")),
+            Self::Ended(status) => f.pad(&format!("ended unexpectedly ({status})")),
         }
     }
 }

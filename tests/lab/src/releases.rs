@@ -117,7 +117,7 @@ impl Lab {
     /// Runs `filial` as an administrator of a branch server, on that machine; returns what it printed.
     ///
     /// # Errors
-    /// There is no such branch; or it failed: with what it said.
+    /// The branch does not exist; or it failed: with what it said.
     pub async fn filial_at<S: AsRef<std::ffi::OsStr>>(
         &self,
         branch: &BranchName,

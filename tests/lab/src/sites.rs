@@ -15,7 +15,7 @@ use crate::part::Place;
 use crate::postgres::Cluster;
 use crate::recipe::{Recipe, write};
 
-/// The number of the user who is a terminal's agent, and of his group: nobody's on the machine that the lab runs on.
+/// The user and group id of a terminal's agent; unused on the machine that runs the lab.
 const AGENT: u32 = 64_100;
 pub(crate) const TRACKER_PORT: u16 = 6969;
 /// In bytes.

@@ -26,7 +26,7 @@ use crate::sites::{TRACKER_PORT, create_dir, transmission};
 /// How long hashing or announcing may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Somebody on a branch's LAN who serves garbage.
+/// A malicious peer on a branch's LAN that serves garbage.
 #[derive(Debug, Clone)]
 pub struct StrangerPeer {
     /// Where.
@@ -43,7 +43,7 @@ impl Lab {
     /// that it is good. It does not announce itself before [`StrangerPeer::serve`].
     ///
     /// # Errors
-    /// There is no such branch or artifact, or its daemon does not do as it should.
+    /// The branch or artifact does not exist, or its daemon does not do as it should.
     pub async fn poisoner(&self, branch: &BranchName, artifact: &ArtifactRef) -> Result<StrangerPeer, LabError> {
         let stranger = self.stranger(branch).await?;
         let [.., last] = stranger.address.octets();

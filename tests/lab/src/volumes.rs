@@ -1,6 +1,6 @@
 //! Disks of limited size, so that a place's disk can be full while the machine's is not: a tmpfs a volume.
 //!
-//! Every mount carries the lab's prefix as its source, so whoever cleans up finds all of them and no others.
+//! Every mount carries the lab's prefix as its source, so that a clean-up finds exactly these.
 
 use std::fs::File;
 use std::io;

@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 impl Lab {
     /// Waits until `check` gives a value. It gives none while the condition does not hold, and an error while it
-    /// cannot be told, which is no reason to stop waiting. A part that ended by itself is.
+    /// cannot be told, which is no reason to stop waiting. A part that ended unexpectedly is one.
     ///
     /// # Errors
     /// The deadline passed, a part ended, or a terminal does not boot any more; with the last state of every part.

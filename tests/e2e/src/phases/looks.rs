@@ -71,7 +71,9 @@ impl Director<'_> {
                     return Ok(Look::Far);
                 };
                 if phase == Phase::Listing {
-                    return Ok(Look::Here("stage listing; the list names the torrent, nobody answered".into()));
+                    return Ok(Look::Here(
+                        "stage listing; the list names the torrent, the tracker has not answered".into(),
+                    ));
                 }
                 let (gate, hash) = (self.gate.clone(), *hash);
                 self.open_gate()?;

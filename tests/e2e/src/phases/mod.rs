@@ -124,7 +124,7 @@ impl<'a> Director<'a> {
     /// Kills the victim while the driver stands still. Nothing goes on before [`Director::go_on`].
     ///
     /// # Errors
-    /// There is no such part.
+    /// The part does not exist.
     pub async fn strike(&mut self, phase: Phase, victim: &Part) -> anyhow::Result<()> {
         let frozen = self.lab.state(&self.driver(phase))?;
         ensure!(frozen == PartState::Running, "{} is {frozen} before the strike", self.driver(phase));

@@ -27,7 +27,7 @@ async fn poisoned_piece_from_a_stranger_who_is_dropped_and_reported() -> anyhow:
     let artifact = release.payloads[0].artifact.clone().unwrap();
     let poison = lab.poisoner(&branch, &artifact).await?;
     let agents: Vec<Part> = lab.terminals().iter().map(Part::agent).collect();
-    // Nobody begins before the tracker knows the stranger, and the honest source keeps still until the stranger was asked.
+    // No agent starts before the tracker knows the stranger; the honest source waits until the stranger was asked.
     agents.iter().try_for_each(|agent| lab.pause(agent))?;
     lab.assign_all(&version("2.0.0")).await?;
     poison.serve(&lab).await?;
@@ -98,7 +98,7 @@ struct Watch {
     stranger: String,
     piece_length: u64,
     corrupt: BTreeMap<Place, u64>,
-    /// Bytes thrown away, also before a torrent was added anew.
+    /// Bytes thrown away, also before a torrent was added again.
     wasted: BTreeMap<Place, u64>,
     /// Whether the stranger was connected, and is gone since.
     gone: BTreeMap<Place, bool>,

@@ -39,7 +39,7 @@ async fn killed_in(lab: &Lab, phase: Phase, spec: &ReleaseSpec) -> anyhow::Resul
     director.strike(phase, &office).await?;
     director.open()?;
 
-    // As it was left, with nobody to put it right.
+    // As the kill left it, before any repair.
     let left = lab.recorded().await?.context("the release is gone")?;
     ensure!(left.state == ReleaseState::Publishing, "it is {}", left.state);
     let torrents = lab.torrents(&Place::HeadOffice).await?;

@@ -162,7 +162,7 @@ async fn root_and_release_keys_are_rotated_and_the_old_ones_sign_nothing_more() 
     Ok(())
 }
 
-/// What somebody posts who has the metadata in force and this key.
+/// The signed metadata that a holder of this key can post.
 fn signed_by(lab: &Lab, release: &Release, key: &SigningKey) -> anyhow::Result<String> {
     let repository = store::read(&lab.trust_folder().join("metadata"))?;
     let payload = &release.payloads.first().context("a payload")?.payload;

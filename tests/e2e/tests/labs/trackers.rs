@@ -34,7 +34,7 @@ async fn trackers_that_lie_or_are_silent_only_delay() -> anyhow::Result<()> {
         lab.lie_tracker(&branch, lie).await?;
         let said = tracker_log(&lab, &branch)?.len();
         for terminal in lab.terminals() {
-            // Whoever starts, announces.
+            // A daemon announces when it starts.
             lab.restart(&Part::terminal_transmission(&terminal)).await?;
             if !started {
                 lab.start_part(&Part::agent(&terminal))?;
@@ -50,7 +50,7 @@ async fn trackers_that_lie_or_are_silent_only_delay() -> anyhow::Result<()> {
         .await?;
         harmless(&lab, name, &hash).await?;
     }
-    // The branch server has come back to the liar as well, or its tracker has forgotten it: either way nobody knows it.
+    // The branch server has come back to the liar as well, or its tracker has forgotten it: either way no peer learns of it.
     lab.restore_tracker(&branch).await?;
     let confirmed = version("2.0.0");
     lab.wait_terminals("every terminal to be confirmed once the tracker is honest", ASKED_AGAIN, |t| {
@@ -83,11 +83,11 @@ async fn harmless(lab: &Lab, name: &str, hash: &str) -> anyhow::Result<()> {
             status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
         let peak: u64 = peak.expect("the kernel says how much memory was used");
         assert!(peak <= AGENT_KIB, "{terminal}'s agent used {peak} KiB under a {name} tracker");
-        // On a terminal that is being restarted nobody answers for a moment.
+        // On a terminal that is being restarted no program answers for a moment.
         let rpc = lab.daemon_rpc(&Place::Terminal(terminal.clone()))?;
         let answer = async || Ok(rpc.torrent(hash, &["error", "corruptEver"]).await.ok());
         let torrent = lab.wait(&format!("the daemon of {terminal} to answer"), PATIENCE, answer).await?;
-        // 3 is an error on the machine itself: the daemon stops the torrent until somebody starts it.
+        // 3 is an error on the machine itself: the daemon stops the torrent until an operator starts it.
         assert!(torrent["error"] != 3 && torrent["corruptEver"].as_u64().unwrap_or(0) == 0, "{terminal}: {torrent}");
     }
     Ok(())

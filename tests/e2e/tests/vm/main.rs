@@ -98,7 +98,7 @@ async fn a_full_data_partition_stops_an_update_and_nothing_else() -> anyhow::Res
     Ok(())
 }
 
-/// A flipped bit in a kernel: the running slot's makes way for the other and is written anew, a trial's for the default.
+/// A flipped bit in a kernel: the running slot is replaced by the other one and rewritten, a slot on trial by the default one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes of emulation: make vm-test-full"]
 async fn a_flipped_bit_in_a_kernel_costs_a_slot_and_not_the_machine() -> anyhow::Result<()> {

@@ -60,14 +60,14 @@ impl<'a> Operator<'a> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
     }
 
-    /// Works until the time is over.
+    /// Works until the soak's end.
     pub(super) async fn work(&mut self, until: Instant) {
         while Instant::now() < until {
             match self.dice.below(10) {
                 // Without a release there is nothing to assign.
                 chance if self.next == 2 || (chance < 4 && self.next < MOST) => {
                     let left = until.saturating_duration_since(Instant::now());
-                    // What is not through when the time is over goes on by itself; nobody waits for it.
+                    // What is unfinished at the end continues by itself and is not awaited.
                     if let Err(e) = self.release(left).await {
                         self.log.note(&format!("operator: {}", first_line(&e)));
                     }

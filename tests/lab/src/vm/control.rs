@@ -32,7 +32,7 @@ impl Lab {
     /// [`Lab::power_on`]. What the guest wrote without a flush may survive: the host keeps its cache.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub async fn power_cut(&self, terminal: &TerminalRef) -> Result<(), LabError> {
         self.vm(terminal)?;
         self.processes.kill(&Part::machine(terminal)).await
@@ -41,7 +41,7 @@ impl Lab {
     /// Switches a virtual machine on again, with the disk that it has. Nothing happens if it is on.
     ///
     /// # Errors
-    /// There is no such virtual machine, or QEMU cannot be started.
+    /// The virtual machine does not exist, or QEMU cannot be started.
     pub fn power_on(&self, terminal: &TerminalRef) -> Result<(), LabError> {
         let (vm, part) = (self.vm(terminal)?, Part::machine(terminal));
         if matches!(self.processes.state(&part)?, PartState::Running | PartState::Stopped) {
@@ -53,7 +53,7 @@ impl Lab {
     /// The file with everything that a virtual machine said on its console, over all its boots.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn console(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
         Ok(self.vm(terminal)?.console())
     }
@@ -61,7 +61,7 @@ impl Lab {
     /// The socket at which one can type on a virtual machine's console; one at a time.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn console_socket(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
         Ok(self.vm(terminal)?.console_socket())
     }
@@ -69,7 +69,7 @@ impl Lab {
     /// How much a virtual machine has said so far, in bytes: where a wait for what comes next begins.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn console_length(&self, terminal: &TerminalRef) -> Result<u64, LabError> {
         Ok(self.vm(terminal)?.console().metadata().map_or(0, |m| m.len()))
     }
@@ -77,7 +77,7 @@ impl Lab {
     /// The last lines of a virtual machine's console, without control sequences.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn console_tail(&self, terminal: &TerminalRef, lines: usize) -> Result<String, LabError> {
         Ok(tail(&self.vm(terminal)?.console(), lines))
     }
@@ -85,7 +85,7 @@ impl Lab {
     /// Whether a virtual machine said something from the position `since` on, and where in the console that ends.
     ///
     /// # Errors
-    /// There is no such virtual machine, or its console cannot be read.
+    /// The virtual machine does not exist, or its console cannot be read.
     pub fn console_says(&self, terminal: &TerminalRef, pattern: &str, since: u64) -> Result<Option<u64>, LabError> {
         Ok(Text::read(&self.vm(terminal)?.console(), since)?.after(pattern))
     }
@@ -110,7 +110,7 @@ impl Lab {
     /// What QEMU told of a virtual machine so far, oldest first, as QMP has it: `RESET`, `WATCHDOG`, `SHUTDOWN` …
     ///
     /// # Errors
-    /// There is no such virtual machine, or the events cannot be read.
+    /// The virtual machine does not exist, or the events cannot be read.
     pub fn vm_events(&self, terminal: &TerminalRef) -> Result<Vec<serde_json::Value>, LabError> {
         events::read(&self.vm(terminal)?.events())
     }
@@ -118,7 +118,7 @@ impl Lab {
     /// Every boot of a virtual machine so far, as its bootloader announced it, oldest first.
     ///
     /// # Errors
-    /// There is no such virtual machine, or its console cannot be read.
+    /// The virtual machine does not exist, or its console cannot be read.
     pub fn vm_boots(&self, terminal: &TerminalRef) -> Result<Vec<VmBoot>, LabError> {
         self.vm(terminal)?.boots()
     }
@@ -142,7 +142,7 @@ impl Lab {
     /// the machine runs, it is of what the guest has written through.
     ///
     /// # Errors
-    /// There is no such virtual machine, or the slot is shorter or cannot be read.
+    /// The virtual machine does not exist, or the slot is shorter or cannot be read.
     pub async fn vm_slot_sha256(&self, terminal: &TerminalRef, slot: Slot, length: u64) -> Result<Digest, LabError> {
         let path = self.vm(terminal)?.disk();
         blocking("hash a slot", move || disk::slot_sha256(&path, slot, length)).await
@@ -151,7 +151,7 @@ impl Lab {
     /// The version of the image in a virtual machine's slot, read on its disk.
     ///
     /// # Errors
-    /// There is no such virtual machine, or no image in the slot.
+    /// The virtual machine does not exist, or no image in the slot.
     pub fn vm_slot_version(&self, terminal: &TerminalRef, slot: Slot) -> Result<Version, LabError> {
         disk::version(&self.vm(terminal)?.disk(), slot)
     }
@@ -159,7 +159,7 @@ impl Lab {
     /// A virtual machine's boot environment, read on its EFI system partition and judged by grub-editenv.
     ///
     /// # Errors
-    /// There is no such virtual machine, or its block is not usable.
+    /// The virtual machine does not exist, or its block is not usable.
     pub fn vm_boot_env(&self, terminal: &TerminalRef) -> Result<BootEnv, LabError> {
         self.vm(terminal)?.boot_env()
     }
@@ -167,7 +167,7 @@ impl Lab {
     /// Whether a virtual machine's writes are recorded, from its next start on ([`crate::VmOptions::record_writes`]).
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn vm_record_writes(&self, terminal: &TerminalRef, record: bool) -> Result<(), LabError> {
         self.vm(terminal)?.recording.store(record, Ordering::Relaxed);
         Ok(())
@@ -177,7 +177,7 @@ impl Lab {
     /// ended by [`Lab::end`].
     ///
     /// # Errors
-    /// There is no such virtual machine, or it was never recorded.
+    /// The virtual machine does not exist, or it was never recorded.
     pub fn vm_write_log(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
         let never =
             || LabError::Options(format!("the writes of {terminal} were not recorded: start it with `record_writes`"));
@@ -187,7 +187,7 @@ impl Lab {
     /// Where a partition of a virtual machine's disk lies, in bytes: `esp`, `slot-a`, `slot-b`, `data`.
     ///
     /// # Errors
-    /// There is no such virtual machine, or no such partition.
+    /// The virtual machine does not exist, or no such partition.
     pub fn vm_partition(&self, terminal: &TerminalRef, name: &str) -> Result<Range<u64>, LabError> {
         let place = gpt::partition(&self.vm(terminal)?.disk(), name)?;
         Ok(place.offset..place.offset + place.length)
@@ -196,7 +196,7 @@ impl Lab {
     /// The file that is a virtual machine's disk, raw: partitions by its GPT.
     ///
     /// # Errors
-    /// There is no such virtual machine.
+    /// The virtual machine does not exist.
     pub fn vm_disk(&self, terminal: &TerminalRef) -> Result<PathBuf, LabError> {
         Ok(self.vm(terminal)?.disk())
     }

@@ -56,7 +56,7 @@ pub(crate) fn version(disk: &Path, slot: Slot) -> Result<Version, LabError> {
 pub(crate) fn boot_env(disk: &Path, scratch: &Path) -> Result<BootEnv, LabError> {
     let offset = partition(disk, "esp")?.offset;
     let image = format!("{}@@{offset}", disk.display());
-    // Nobody knows heads and cylinders of such a disk, mtools included.
+    // The disk has no meaningful heads and cylinders: mtools must not check them.
     let copy = Tool::new("mcopy").env("MTOOLS_SKIP_CHECK", "1").args(["-n", "-o", "-i", &image, BLOCK]);
     copy.arg(scratch).run()?;
     read_block(scratch)

@@ -149,7 +149,7 @@ impl Vm {
         )
     }
 
-    /// Its disks are large; what explains a failure is not among them. Recorded writes stay for whoever replays them.
+    /// Its disks are large; what explains a failure is not among them. Recorded writes are kept for replays.
     pub(crate) fn remove_bulk(&self) {
         for file in [self.disk(), self.variables(), self.medium()] {
             let _ = std::fs::remove_file(file);

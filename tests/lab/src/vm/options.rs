@@ -39,7 +39,7 @@ pub struct VmOptions {
     pub agent: String,
     /// How often the bootloader tries a new slot.
     pub trial_attempts: u8,
-    /// So many seconds after it booted, a timer of the system ends a trial that nobody confirmed; as the image has it,
+    /// Seconds after boot at which the system's timer ends an unconfirmed trial; as the image has it,
     /// if not said.
     pub trial_timer_seconds: Option<u32>,
     /// How many processors each has.

@@ -50,7 +50,7 @@ pub(crate) fn recipe(vm: &Vm) -> Result<Recipe, LabError> {
     args.extend(option("-device", "virtio-blk-pci,drive=medium".into()));
     let tap = format!("tap,id=lan,ifname={},script=no,downscript=no", Net::vm_port(vm.number));
     args.extend(option("-netdev", tap.into()));
-    // No ROM: nobody boots from the network here.
+    // No ROM: these machines never boot from the network.
     args.extend(option("-device", format!("virtio-net-pci,netdev=lan,mac={},romfile=", vm.hardware_address).into()));
     let console = with(",server=on,wait=off,logappend=on,logfile=", &vm.console(), "");
     let mut socket = with("socket,id=console,path=", &vm.console_socket(), "");

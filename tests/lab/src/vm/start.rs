@@ -104,7 +104,7 @@ async fn tell_boots(vm: Arc<Vm>, listener: Listener) {
     let mut told = 0;
     loop {
         tick.tick().await;
-        // What cannot be read now can be later; whoever waits for it is told why.
+        // What cannot be read now may be readable later; waits report the error.
         let Ok(boots) = vm.boots() else { continue };
         for boot in boots.iter().skip(told) {
             listener(Happening::Boot(format!("{} {boot}", vm.terminal)));

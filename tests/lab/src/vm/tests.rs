@@ -194,9 +194,9 @@ async fn a_machine_that_ends_by_itself_ends_a_wait() {
     let vm = lab.vms().remove(0);
     let folder = lab.folder().join("branch-1/vm-1");
     lab.signal(&Part::machine(&vm), rustix::process::Signal::KILL).unwrap();
-    let said = lab.console_wait(&vm, "what nobody says", 0, BOOTS).await.unwrap_err().to_string();
-    assert!(said.contains("branch-1/vm-1:machine ended by itself"), "{said}");
-    // Not stopped in order, as after a failed test: the disk stays for whoever looks.
+    let said = lab.console_wait(&vm, "a text that never appears", 0, BOOTS).await.unwrap_err().to_string();
+    assert!(said.contains("branch-1/vm-1:machine ended unexpectedly"), "{said}");
+    // Not stopped in order, as after a failed test: the disk is kept for inspection.
     drop(lab);
     assert!(folder.join("disk.raw").exists());
     std::fs::remove_dir_all(folder).unwrap();
