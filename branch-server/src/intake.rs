@@ -60,7 +60,9 @@ pub async fn store(app: &App, terminal: &TerminalName, batch: &Batch) -> Result<
     }
     for numbered in &fresh {
         apply(&tx, terminal, numbered, now).await?;
-        relay::queue(&tx, numbered.at, &numbered.report).await?;
+        if numbered.report != Report::Unknown {
+            relay::queue(&tx, numbered.at, &numbered.report).await?;
+        }
     }
     let through = fresh.last().map_or(before, |last| last.seq);
     if batch.reports.is_empty() {
@@ -90,7 +92,8 @@ async fn apply(
         | Report::PlanRefused { .. }
         | Report::Package { .. }
         | Report::TerminalRefusesPlan { .. }
-        | Report::BadPeer { .. } => terminals::heard(tx, terminal, now).await,
+        | Report::BadPeer { .. }
+        | Report::Unknown => terminals::heard(tx, terminal, now).await,
     }
 }
 
@@ -173,6 +176,8 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::Artifact { .. } | Report::Store { .. } => {
             return Err(ApiError::bad_field("kind", "that is reported by branch servers, not by terminals"));
         }
+        // Of a newer terminal: acknowledged and skipped.
+        Report::Unknown => terminal,
         Report::PlanRefused { .. } => {
             return Err(ApiError::bad_field("kind", "plan-refused is reported by branch servers, not by terminals"));
         }
@@ -233,8 +238,7 @@ fn check_package(package: &PackageReport) -> Result<(), ApiError> {
 }
 
 fn check_reason(reason: &Reason) -> Result<(), ApiError> {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if reason.code.is_empty() || reason.code.len() > MAX_REASON_CODE || !reason.code.bytes().all(inner) {
+    if !reason.code.is_valid() {
         return Err(ApiError::bad_field("reason.code", format!("must be 1 to {MAX_REASON_CODE} of a-z, 0-9 and '-'")));
     }
     if reason.text.len() > wire::MAX_REASON_LEN || reason.text.contains('\0') {
@@ -342,7 +346,7 @@ mod tests {
         for name in ["", "../out", "Tools", &"x".repeat(33)] {
             assert_eq!(package("till-1", &|p| p.name = name.into()), Some(Code::BadField), "{name}");
         }
-        let trouble = Reason { code: "data-full".into(), text: "x".repeat(1025) };
+        let trouble = Reason { code: "data-full".into(), params: Default::default(), text: "x".repeat(1025) };
         assert_eq!(package("till-1", &|p| p.trouble = Some(trouble.clone())), Some(Code::BadField));
     }
 
@@ -354,14 +358,14 @@ mod tests {
         assert_eq!(refuses("till-1", Some(Reason::new("plan-expired", "It is over."))), None);
         assert_eq!(refuses("till-1", None), None);
         assert_eq!(refuses("till-2", None), Some(Code::NotYourself));
-        let long = Reason { code: "plan-expired".into(), text: "x".repeat(1025) };
+        let long = Reason { code: "plan-expired".into(), params: Default::default(), text: "x".repeat(1025) };
         assert_eq!(refuses("till-1", Some(long)), Some(Code::BadField));
     }
 
     #[test]
     fn texts_and_numbers_of_strangers_are_bounded() {
         let reason = |code: &str, text: &str| {
-            let reason = Reason { code: code.to_owned(), text: text.to_owned() };
+            let reason = Reason { code: code.into(), params: Default::default(), text: text.to_owned() };
             vec![(1, update(|u| u.reason = Some(reason)))]
         };
         assert_eq!(code(reason("unhealthy", "The check failed.\nLine two.")), None);

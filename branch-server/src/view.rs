@@ -161,6 +161,7 @@ pub async fn status(
             terminals,
             incidents: Vec::new(),
             alerts: Vec::new(),
+            background: Vec::new(),
             left_out: Default::default(),
         },
         head_office: HeadOfficeStatus {

@@ -86,14 +86,14 @@ pub fn operator_routes() -> Vec<Route> {
 
 /// The routes of branch servers.
 pub fn machine_routes() -> Vec<Route> {
-    let health = health_routes().into_iter().filter(|r| r.path == "/healthz");
+    let health = health_routes().into_iter().filter(|r| r.path == wire::v1::paths::HEALTHZ);
     routes::machines().into_iter().chain(health).collect()
 }
 
 /// The groups of routes that a token's scope may name.
-pub fn groups() -> Vec<&'static str> {
+pub fn groups() -> Vec<String> {
     let known = routes::operators().into_iter().filter(|route| !route.role.is_open());
-    known.map(|route| route.group()).collect::<BTreeSet<_>>().into_iter().collect()
+    known.map(|route| route.group().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The operators' application.

@@ -127,7 +127,7 @@ async fn write_boot(ports: &Ports, state: &State, wanted: &BootState) -> Outcome
 
 /// What the root helper's trouble means for anything but a trial.
 pub(crate) fn of_helper(trouble: &HelperTrouble) -> Outcome {
-    Outcome::of_port(&trouble.reason().code, trouble, Then::Later)
+    Outcome::of_port(trouble.reason().code.as_str(), trouble, Then::Later)
 }
 
 async fn restart(ports: &Ports, session: &mut Session) -> Outcome {

@@ -253,8 +253,8 @@ impl Agent {
         let now = self.ports.clock.now();
         let before = self.journal().trouble.as_ref().filter(|t| t.bounded == new.bounded).map_or(0, |t| t.count);
         let trouble = Trouble { count: before.saturating_add(1), ..new };
-        let Reason { code, text } = &trouble.verdict.reason;
-        tracing::warn!(state = self.journal().state.name(), count = trouble.count, code, text, "did not work");
+        let Reason { code, text, .. } = &trouble.verdict.reason;
+        tracing::warn!(state = self.journal().state.name(), count = trouble.count, %code, text, "did not work");
         let timing = &self.settings.timing;
         let bound = bound_after(trouble.count, timing.retry_min, timing.retry_max);
         self.session.retry_at = Some(self.ports.clock.uptime() + bound.mul_f64(0.5 + random::<f64>() / 2.0));

@@ -81,11 +81,11 @@ impl Agent {
             installed: Some(&installed),
         };
         self.authorise(claim).map_err(|refusal| {
-            let Reason { code, text } = reason(&refusal);
+            let Reason { code, text, .. } = reason(&refusal);
             match refusal.why() {
                 // Nothing speaks against it: there is nobody yet whom to ask.
-                Why::NoMetadata => Outcome::waits(&code, text),
-                _ => Outcome::fail(&code, text, Then::NextPlan),
+                Why::NoMetadata => Outcome::waits(code.as_str(), text),
+                _ => Outcome::fail(code.as_str(), text, Then::NextPlan),
             }
         })
     }
@@ -150,11 +150,11 @@ impl Agent {
 
 /// What it means for the update that the root helper did not set the trial.
 fn not_tried(trouble: &HelperTrouble) -> Outcome {
-    let HelperTrouble::Refused(Reason { code, text }) = trouble else { return of_helper(trouble) };
+    let HelperTrouble::Refused(Reason { code, text, .. }) = trouble else { return of_helper(trouble) };
     match code.as_str() {
         // It was away when the plan came, and waits for fresh metadata.
-        "no-metadata" | "metadata-expired" => Outcome::waits(code, text),
-        "read-back-mismatch" => Outcome::fail(code, text, Then::Blame),
+        code @ ("no-metadata" | "metadata-expired") => Outcome::waits(code, text),
+        code @ "read-back-mismatch" => Outcome::fail(code, text, Then::Blame),
         // A disk, a file or the boot block: it may work next time.
         code if ["slot-", "boot-", "running-", "cmdline-", "helper-", "request-", "trust-stor"]
             .iter()

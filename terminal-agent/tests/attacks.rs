@@ -44,7 +44,7 @@ fn attack(rig: &mut Rig, edit: impl FnOnce(&mut Inner)) -> String {
     rig.turns(10);
     assert_eq!((rig.state(), rig.journal().floor), ("idle", 100), "{:?}", rig.journal().waiting);
     assert!(rig.world.lock().torrents.is_empty() && rig.world.writes() == 0);
-    rig.journal().waiting.map(|reason| reason.code).unwrap_or_default()
+    rig.journal().waiting.map(|reason| reason.code.to_string()).unwrap_or_default()
 }
 
 fn assert_explains(rig: &Rig, words: &str) {
@@ -457,7 +457,7 @@ fn a_refused_plan_and_its_end_are_reported_once_each() {
             Report::TerminalRefusesPlan { terminal, reason } if terminal.as_str() == "till-1" => Some(reason),
             _ => None,
         });
-        refusals.map(|reason| reason.map(|r| r.code)).collect()
+        refusals.map(|reason| reason.map(|r| r.code.to_string())).collect()
     };
     assert_eq!(told(&rig), [Some("plan-wrong-branch".to_owned())]);
     // Another reason is news.

@@ -49,7 +49,7 @@ impl Scene {
     /// The code of the refusal, empty if there was none.
     fn ask(&mut self, request: Request, now: DateTime<Utc>) -> String {
         let answer = self.runtime.block_on(self.helper.answer(request, b"anything", now));
-        answer.map_or_else(|reason| reason.code, |_| String::new())
+        answer.map_or_else(|reason| reason.code.to_string(), |_| String::new())
     }
 
     fn does(&mut self, request: Request) -> String {
@@ -237,7 +237,7 @@ fn only_the_other_slot_is_read_and_no_more_than_is_sensible() {
     let now = scene.now();
     let mut read = |offset, length| {
         let answer = scene.helper.answer(Request::Read { offset, length }, &[], now);
-        scene.runtime.block_on(answer).map_err(|reason| reason.code)
+        scene.runtime.block_on(answer).map_err(|reason| reason.code.to_string())
     };
     let Answer::Bytes(head) = read(0, 19).unwrap() else { panic!("no bytes") };
     assert_eq!(head, b"IMAGE_VERSION=2.0.0");

@@ -205,7 +205,7 @@ fn say(scene: &Scene, bytes: &[u8]) -> Option<String> {
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let answer = read_answer(&mut stream).ok()?;
-    Some(answer.map_or_else(|reason| reason.code, |_| String::new()))
+    Some(answer.map_or_else(|reason| reason.code.to_string(), |_| String::new()))
 }
 
 /// Everything of the machine but the slot that does not run and what is the helper's own, by its digest.

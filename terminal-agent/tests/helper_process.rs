@@ -91,7 +91,7 @@ fn garbage_oversized_and_slow_requests() {
         if end {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
         }
-        read_answer(&mut stream).unwrap().unwrap_err().code
+        read_answer(&mut stream).unwrap().unwrap_err().code.to_string()
     };
     let framed = |head: &[u8], body: usize| {
         let lengths = [head.len(), body].map(|n| u32::try_from(n).unwrap().to_be_bytes());

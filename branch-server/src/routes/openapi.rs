@@ -59,8 +59,8 @@ mod tests {
     fn every_route_is_described() {
         let document = document();
         let undescribed = ["/openapi.json", "/swagger-ui/{file:.*}"];
-        for route in operator_routes().iter().chain(&machine_routes()).filter(|r| !undescribed.contains(&r.path)) {
-            assert!(document.paths.paths.contains_key(route.path), "{route:?} is not in the document");
+        for route in operator_routes().iter().chain(&machine_routes()).filter(|r| !undescribed.contains(&&*r.path)) {
+            assert!(document.paths.paths.contains_key(&*route.path), "{route:?} is not in the document");
         }
     }
 }

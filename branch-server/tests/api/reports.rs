@@ -192,7 +192,7 @@ async fn strangers_and_bad_input_are_refused() {
     assert_refused(send(&branch, &token, &many).await, Code::BatchTooLong).await;
     let mut bad = moved("till-1", None, UpdateState::Failed, 0);
     let Report::Update { update, .. } = &mut bad else { unreachable!() };
-    update.reason = Some(Reason { code: "x'; drop table terminals; --".into(), text: "t".into() });
+    update.reason = Some(Reason::new("x'; drop table terminals; --", "t"));
     assert_refused(send(&branch, &token, &batch(Uuid::new_v4(), 1, vec![bad])).await, Code::BadField).await;
 }
 

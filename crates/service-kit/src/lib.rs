@@ -5,6 +5,7 @@
 //! This crate must never know a business rule, a product of Filial or a particular program: nothing here names
 //! a release, a branch's plan or a terminal's state. It holds no global besides the tracing subscriber.
 
+pub mod background;
 mod causes;
 pub mod client;
 pub mod clock;
@@ -25,6 +26,6 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod token;
 
-pub use clock::{Clock, FixedClock, SystemClock};
+pub use clock::{Clock, FixedClock, Stopwatch, SystemClock};
 pub use secret::Secret;
 pub use shutdown::Shutdown;

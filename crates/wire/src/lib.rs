@@ -5,15 +5,15 @@
 
 mod code;
 mod dsse;
+pub mod reason;
 pub mod v1;
 
 pub use code::{Code, Problem};
 pub use dsse::{Envelope, EnvelopeError, MAX_ENVELOPE, PLAN_PAYLOAD_TYPE, Signature};
+pub use reason::{MAX_REASON_LEN, Params, Reason, ReasonCode, clip_reason};
 
-/// Longest `reason` text in bytes that any listener accepts; longer ones are cut by the sender.
-pub const MAX_REASON_LEN: usize = 1024;
-
-/// `text` cut to [`MAX_REASON_LEN`] bytes at a character boundary.
-pub fn clip_reason(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_REASON_LEN)]
+/// Whether a character moves nothing on a screen: no control character, and none that turns the direction of text.
+pub(crate) fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

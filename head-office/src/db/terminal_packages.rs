@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
+use wire::Params;
 use wire::v1::fleet::TerminalPackage;
 use wire::v1::reports::{PackageReport, Reason};
 
@@ -35,7 +36,7 @@ fn from_row(row: &Row) -> Result<TerminalPackage, DatabaseError> {
         have_bytes: unsigned(row, "have_bytes")?,
         total_bytes: unsigned(row, "total_bytes")?,
         complete: get(row, "complete")?,
-        trouble: code.zip(words).map(|(code, text)| Reason { code, text }),
+        trouble: code.zip(words).map(|(code, text)| Reason { code: code.into(), params: Params::default(), text }),
         since: get(row, "at")?,
     })
 }
@@ -57,7 +58,7 @@ pub async fn record<C: GenericClient>(
         return execute(c, REMOVE, &[&branch, &terminal, &product, &version, name]).await.map(drop);
     }
     let (payload, have, total) = (package.payload.to_string(), signed(package.have_bytes), signed(package.total_bytes));
-    let (code, words) = package.trouble.as_ref().map(|t| (&t.code, &t.text)).unzip();
+    let (code, words) = package.trouble.as_ref().map(|t| (t.code.as_str(), t.text.as_str())).unzip();
     let complete = package.complete;
     let row: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
         [&branch, &terminal, &product, &version, name, &payload, &have, &total, &complete, &code, &words, &at];

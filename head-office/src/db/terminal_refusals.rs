@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use wire::Params;
 use wire::v1::reports::Reason;
 
 use super::{get, text};
@@ -28,7 +29,9 @@ pub async fn set<C: GenericClient>(
 ) -> Result<(), DatabaseError> {
     let (branch, terminal) = (branch.as_str(), terminal.as_str());
     match reason {
-        Some(Reason { code, text }) => execute(c, SET, &[&branch, &terminal, code, text, &at]).await.map(drop),
+        Some(Reason { code, text, .. }) => {
+            execute(c, SET, &[&branch, &terminal, &code.as_str(), text, &at]).await.map(drop)
+        }
         None => execute(c, CLEAR, &[&branch, &terminal]).await.map(drop),
     }
 }
@@ -45,7 +48,11 @@ pub async fn of<C: GenericClient>(
     let rows = query(c, OF, &[&branches, &names]).await?;
     rows.iter()
         .map(|row| {
-            let reason = Reason { code: get(row, "code")?, text: get(row, "reason")? };
+            let reason = Reason {
+                code: get::<String>(row, "code")?.into(),
+                params: Params::default(),
+                text: get(row, "reason")?,
+            };
             Ok(((text(row, "branch")?, text(row, "terminal")?), reason))
         })
         .collect()

@@ -7,6 +7,7 @@ use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use wire::Params;
 use wire::v1::fleet::{Move, TerminalUpdate};
 use wire::v1::reports::{Reason, UpdateReport};
 
@@ -108,7 +109,7 @@ fn from_row(row: &Row) -> Result<UpdateRow, DatabaseError> {
 
 fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
     let (code, text): (Option<String>, Option<String>) = (get(row, "reason_code")?, get(row, "reason_text")?);
-    Ok(code.map(|code| Reason { code, text: text.unwrap_or_default() }))
+    Ok(code.map(|code| Reason { code: code.into(), params: Params::default(), text: text.unwrap_or_default() }))
 }
 
 /// Stores a report of an update, which must concern a known terminal: a new update if it says it is the first move
@@ -126,7 +127,7 @@ pub async fn record<C: GenericClient>(
     let names: [&(dyn ToSql + Sync); 3] = [&branch.as_str(), &terminal.as_str(), &report.product.as_str()];
     let newest = query_opt(c, NEWEST_FOR_UPDATE, &names).await?;
     let (version, payload) = (report.version.to_string(), report.payload.to_string());
-    let (code, words) = (report.reason.as_ref().map(|r| &r.code), report.reason.as_ref().map(|r| &r.text));
+    let (code, words) = (report.reason.as_ref().map(|r| r.code.as_str()), report.reason.as_ref().map(|r| &r.text));
     let (serial, done, total) = (signed(report.serial), signed(report.segments_done), signed(report.segments_total));
     let (state, from) = (report.state.as_str(), report.from.map(|s| s.as_str()));
     let continued = newest.filter(|row| report.from.is_some() && row.get::<_, &str>("payload_sha256") == payload);

@@ -23,7 +23,6 @@ use crate::error::ApiResult;
 use crate::rollout::apply::{self, MAX_TERMINALS};
 
 /// Longest code of a reason, in characters.
-const MAX_CODE: usize = 64;
 /// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
 const FIRST_YEAR: i32 = 1970;
 /// See `FIRST_YEAR`.
@@ -185,6 +184,7 @@ async fn store<C: GenericClient>(
                 db::incidents::insert(c, branch, &incident).await?;
             }
         }
+        Report::Unknown => tracing::warn!(%branch, seq, "skipped a report of a kind that this version does not know"),
     }
     Ok(false)
 }
@@ -229,7 +229,7 @@ async fn refuse_one_too_many<C: GenericClient>(c: &C, branch: &BranchName, termi
 }
 
 fn cleaned(reason: Reason) -> Reason {
-    Reason { code: clean(&reason.code, MAX_CODE), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN) }
+    Reason { code: reason.code.cleaned(), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN), ..reason }
 }
 
 fn check_evidence(update: &UpdateReport) -> ApiResult<()> {

@@ -35,6 +35,7 @@ pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
         terminals: beyond(db::terminals::count_all(&client).await?, rows.len()),
     };
     Ok(Json(Status {
+        background: Vec::new(),
         left_out,
         alerts: app.alerts.now(),
         now: app.clock.now(),

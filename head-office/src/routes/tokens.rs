@@ -68,7 +68,9 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
         let detail = format!("{operator} is a person, who makes tokens for itself and nobody else does.");
         return Err(ApiError::new(Code::Forbidden, detail, "Name a service, or leave the operator out."));
     }
-    let grant = rules::token(&actor, &body, &groups(), app.settings.access.token_days, now)?;
+    let groups = groups();
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let grant = rules::token(&actor, &body, &groups, app.settings.access.token_days, now)?;
     if grant.role > owner.role {
         let detail = format!("A token cannot have the role {}: {operator} has {}.", grant.role, owner.role);
         return Err(ApiError::new(Code::Forbidden, detail, "Ask for the operator's role or a lower one."));

@@ -161,12 +161,13 @@ async fn control_characters_and_long_reasons_do_no_harm() {
     let branch = office.branch("north", "k1", &[]).await;
     let mut bad = update(2, None, UpdateState::Failed, 0);
     if let Report::Update { update, .. } = &mut bad.report {
-        update.reason = Some(Reason { code: "c\0".repeat(1000), text: "\0ж".repeat(5000) });
+        update.reason =
+            Some(Reason { code: "c\0".repeat(1000).into(), params: Default::default(), text: "\0ж".repeat(5000) });
     }
     send(&branch, Uuid::new_v4(), vec![seen(1), bad]).await;
     let terminal: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
     let reason = terminal.update.unwrap().reason.unwrap();
-    assert!(reason.code.len() <= 64 && reason.text.len() <= wire::MAX_REASON_LEN, "{reason:?}");
+    assert!(reason.code.as_str().len() <= 64 && reason.text.len() <= wire::MAX_REASON_LEN, "{reason:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,9 +223,13 @@ async fn a_plan_that_a_terminal_refuses_is_shown_until_it_refuses_nothing() {
     let why = Reason::new("plan-unknown-key", "No plan key that is known here signed the plan.");
     assert_eq!(refuses("till-1", Some(why.clone())).await, Some(why.clone()));
     assert_eq!(refuses("till-9", None).await, Some(why), "of a terminal that there is not");
-    let hostile = Reason { code: "x\u{1b}".repeat(500), text: "\u{1b}[2J".to_owned() + &"x".repeat(5000) };
+    let hostile = Reason {
+        code: "x\u{1b}".repeat(500).into(),
+        params: Default::default(),
+        text: "\u{1b}[2J".to_owned() + &"x".repeat(5000),
+    };
     let kept = refuses("till-1", Some(hostile)).await.unwrap();
-    assert!(kept.text.len() <= wire::MAX_REASON_LEN && kept.code.len() <= 64 && !kept.text.contains('\u{1b}'));
+    assert!(kept.text.len() <= wire::MAX_REASON_LEN && kept.code.as_str().len() <= 64 && !kept.text.contains('\u{1b}'));
     assert_eq!(refuses("till-1", None).await, None);
 }
 

@@ -105,7 +105,7 @@ impl Boots {
         });
         match kept {
             Ok(()) => tracing::warn!(%slot, "{text}"),
-            Err(Reason { code, text: error }) => tracing::warn!(%slot, code, error, "{text}"),
+            Err(Reason { code, text: error, .. }) => tracing::warn!(%slot, %code, error, "{text}"),
         }
     }
 }

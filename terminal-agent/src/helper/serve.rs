@@ -24,8 +24,8 @@ pub async fn serve(mut helper: Helper, socket: UnixListener, agent: u32, clock: 
     loop {
         let (mut stream, _) = socket.accept().await?;
         let answer = attend(&mut helper, &mut stream, agent, clock).await;
-        if let Err(Reason { code, text }) = &answer {
-            tracing::warn!(code, text, "refused");
+        if let Err(Reason { code, text, .. }) = &answer {
+            tracing::warn!(%code, text, "refused");
         }
         let sent = match answered(answer) {
             Ok(bytes) => {

@@ -230,7 +230,7 @@ impl Agent {
             Came::Trouble(reason, refused) => {
                 let (count, timing) = (self.session.packages.failed(key), &self.settings.timing);
                 let rest = bound_after(count, timing.retry_min, timing.retry_max).mul_f64(0.5 + random::<f64>() / 2.0);
-                tracing::warn!(key, count, code = reason.code, text = reason.text, "a package does not get on");
+                tracing::warn!(key, count, code = %reason.code, text = reason.text, "a package does not get on");
                 self.session.packages.rest(key, self.ports.clock.uptime() + rest);
                 Package { trouble: Some(reason), refused, ..old.clone() }
             }

@@ -114,7 +114,7 @@ impl Rig {
     }
 
     pub fn reason(&self) -> String {
-        self.journal().state.reason().map(|r| r.code.clone()).unwrap_or_default()
+        self.journal().state.reason().map(|r| r.code.to_string()).unwrap_or_default()
     }
 
     pub fn boot_state(&self) -> BootState {

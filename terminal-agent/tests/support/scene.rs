@@ -127,7 +127,7 @@ impl Scene {
 
     /// The code of the refusal, empty if there was none.
     pub fn ask(&self, request: &Request, body: &[u8]) -> String {
-        self.socket().call(request, body).map_or_else(|trouble| trouble.reason().code, |_| String::new())
+        self.socket().call(request, body).map_or_else(|trouble| trouble.reason().code.to_string(), |_| String::new())
     }
 
     pub fn plan(&self, branch: &str, terminal: &str) -> Plan {

@@ -129,7 +129,7 @@ fn terminal(t: &Terminal) -> [String; 7] {
 
 /// A reason as people read it: the sentence, and the code for those who look it up.
 pub(crate) fn reason(reason: Option<&Reason>) -> String {
-    reason.map(|r| format!("{} ({})", plain(&r.text), plain(&r.code))).unwrap_or_default()
+    reason.map(|r| format!("{} ({})", plain(&r.sentence()), plain(r.code.as_str()))).unwrap_or_default()
 }
 
 #[cfg(test)]

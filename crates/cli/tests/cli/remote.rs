@@ -59,7 +59,7 @@ fn an_unreachable_server_exits_3_and_is_named_with_the_remedy() {
 #[test]
 fn a_refusal_is_a_sentence_a_remedy_and_a_code() {
     let problem = json!({
-        "type": "urn:filial:not-published", "title": "The release is not published", "status": 409,
+        "type": "urn:filial:not-published", "title": "Release not published", "status": 409,
         "code": "not-published", "detail": "kiosk 2.4.0 is being validated.", "remedy": "Wait until it is published.",
     });
     let office = Fake::answering(&[("POST /v1/assignments", 409, problem)]);

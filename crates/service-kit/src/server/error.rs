@@ -9,6 +9,7 @@ use actix_web::{HttpResponse, ResponseError};
 use wire::{Code, Problem};
 
 use super::Role;
+use crate::edge;
 
 tokio::task_local! {
     /// The id of the request being answered, so that a refusal can carry it.
@@ -61,6 +62,13 @@ impl ApiError {
             .because(source)
     }
 
+    /// Adds a parameter of detail or remedy to the body, such as `free` with a number of bytes.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.problem.params.insert(name, &value.to_string());
+        self
+    }
+
     /// Adds the cause, for the log only.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -87,13 +95,7 @@ impl ApiError {
 
     fn log(&self) {
         let Some(source) = &self.source else { return };
-        let mut chain = source.to_string();
-        let mut next = source.source();
-        while let Some(cause) = next {
-            chain.push_str(": ");
-            chain.push_str(&cause.to_string());
-            next = cause.source();
-        }
+        let chain = edge::chain(&**source);
         if self.problem.status >= 500 {
             tracing::error!(code = %self.problem.code, cause = %chain, "request failed");
         } else {

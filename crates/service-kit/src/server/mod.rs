@@ -22,7 +22,7 @@ pub use caller::{Caller, Via};
 pub use error::ApiError;
 pub use metrics::Metrics;
 pub use role::Role;
-pub use route::{MAX_JSON_BODY, Route, configure};
+pub use route::{MAX_JSON_BODY, Route, configure, document};
 pub use serve::{Bound, Configure, Listener, REQUEST_ID_HEADER, ServeError, bind, serve};
 pub use service_routes::{ApiDocument, Check, Health, Readiness, ServiceApi, document_routes, health_routes};
 pub use sse::{KEEP_ALIVE, ServerEvent, sse};

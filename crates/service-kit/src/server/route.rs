@@ -1,5 +1,6 @@
 //! The route table as data: every route with its role beside it. What is not in the table does not exist.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use utoipa::openapi::OpenApi as Document;
 use wire::Code;
 
 use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
@@ -24,51 +26,133 @@ use crate::token::MAX_TOKEN_LEN;
 /// Largest JSON body unless a route sets its own `web::JsonConfig`, in bytes.
 pub const MAX_JSON_BODY: usize = 1024 * 1024;
 
-/// One line of a listener's route table.
+/// One entry of a listener's route table. [`routes!`](crate::routes) makes it of a documented handler.
 #[derive(Clone)]
 pub struct Route {
     /// The method.
     pub method: Method,
     /// The path, in actix's syntax: `/v1/releases/{id}`.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// Who may use it.
     pub role: Role,
     /// Makes the handler: `|| web::get().to(list)` without a method guard of its own, so `|| web::to(list)`.
     pub handler: fn() -> actix_web::Route,
     /// Whether the body may take as long as it likes: the handler itself gives up a silent one.
     pub long_body: bool,
+    /// The route's part of the OpenAPI document; none for a route that the document leaves out.
+    pub document: Option<fn() -> Document>,
 }
 
 impl Route {
-    /// A GET route.
+    /// Makes a GET route that the document leaves out.
     pub const fn get(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
         Self::new(Method::GET, path, role, handler)
     }
 
-    /// A POST route.
+    /// Makes a POST route that the document leaves out.
     pub const fn post(path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
         Self::new(Method::POST, path, role, handler)
     }
 
-    /// A route of any method.
+    /// Makes a route of any method that the document leaves out.
     pub const fn new(method: Method, path: &'static str, role: Role, handler: fn() -> actix_web::Route) -> Self {
-        Self { method, path, role, handler, long_body: false }
+        Self { method, path: Cow::Borrowed(path), role, handler, long_body: false, document: None }
     }
 
-    /// The group that it belongs to, which a token's scope names: `releases` for `/v1/releases/{id}`.
-    pub fn group(&self) -> &'static str {
-        group(self.path)
+    /// Makes a route of a handler's `#[utoipa::path]`, which alone states method and path. Used by [`routes!`](crate::routes).
+    ///
+    /// # Panics
+    /// The document has no operation or more than one: a defect of the table that its first use shows.
+    pub fn documented(role: Role, handler: fn() -> actix_web::Route, document: fn() -> Document) -> Self {
+        let (path, method) = sole_operation(document());
+        Self { method, path: Cow::Owned(path), role, handler, long_body: false, document: Some(document) }
     }
 
-    /// The same with a body that may take long; the handler must give up one that is silent.
+    /// Returns the group that it belongs to, which a token's scope names: `releases` for `/v1/releases/{id}`.
+    pub fn group(&self) -> &str {
+        group(&self.path)
+    }
+
+    /// Lets the body take long; the handler must give up a silent one.
     #[must_use]
     pub fn with_long_body(self) -> Self {
         Self { long_body: true, ..self }
     }
 }
 
-/// What stands behind the version in a path.
-fn group(path: &'static str) -> &'static str {
+/// The only operation of a document.
+fn sole_operation(document: Document) -> (String, Method) {
+    let mut found = document.paths.paths.into_iter().flat_map(|(path, item)| {
+        let methods = [
+            (Method::GET, item.get),
+            (Method::PUT, item.put),
+            (Method::POST, item.post),
+            (Method::DELETE, item.delete),
+            (Method::OPTIONS, item.options),
+            (Method::HEAD, item.head),
+            (Method::PATCH, item.patch),
+        ];
+        methods.into_iter().filter_map(move |(method, used)| used.map(|_| (path.clone(), method)))
+    });
+    match (found.next(), found.next()) {
+        (Some(sole), None) => sole,
+        (first, second) => panic!("one handler has not exactly one operation: {first:?}, {second:?}"),
+    }
+}
+
+/// Adds the documented routes of a table to `base`, which holds the API's title, security and further schemas.
+pub fn document(base: Document, routes: &[Route]) -> Document {
+    routes.iter().filter_map(|route| route.document).fold(base, |base, part| base.merge_from(part()))
+}
+
+/// Lists routes: each entry names role and handler once; the handler's `#[utoipa::path]` states method and path.
+///
+/// The list yields both the listener's routes ([`configure`]) and its OpenAPI document ([`document`]).
+///
+/// ```
+/// use service_kit::server::{Role, document};
+///
+/// #[utoipa::path(get, path = wire::v1::paths::STATUS, responses((status = 200, description = "The status", body = String)))]
+/// async fn status() -> &'static str {
+///     "ok"
+/// }
+///
+/// #[utoipa::path(patch, path = wire::v1::paths::UPLOAD, params(("id" = String, Path)), responses((status = 204, description = "Stored")))]
+/// async fn append(_body: actix_web::web::Payload) -> &'static str {
+///     ""
+/// }
+///
+/// let table = service_kit::routes![
+///     Role::Viewer => status,
+///     // The body may take long: the handler itself gives up a silent one.
+///     Role::ReleaseManager => append, long_body,
+/// ];
+/// assert_eq!((table[0].method.as_str(), &*table[0].path), ("GET", "/v1/status"));
+/// assert!(table[1].long_body);
+/// assert_eq!(document(Default::default(), &table).paths.paths.len(), 2);
+/// ```
+#[macro_export]
+macro_rules! routes {
+    (@done [$($routes:expr,)*]) => { ::std::vec![$($routes),*] };
+    (@done [$($routes:expr,)*] $role:expr => $handler:path, long_body $(, $($rest:tt)*)?) => {
+        $crate::routes!(@done [$($routes,)* $crate::routes!(@one $role, $handler).with_long_body(),] $($($rest)*)?)
+    };
+    (@done [$($routes:expr,)*] $role:expr => $handler:path $(, $($rest:tt)*)?) => {
+        $crate::routes!(@done [$($routes,)* $crate::routes!(@one $role, $handler),] $($($rest)*)?)
+    };
+    (@one $role:expr, $handler:path) => {
+        $crate::server::Route::documented($role, || ::actix_web::web::to($handler), || {
+            #[derive(::utoipa::OpenApi)]
+            #[openapi(paths($handler))]
+            struct Part;
+            <Part as ::utoipa::OpenApi>::openapi()
+        })
+    };
+    ($($entries:tt)*) => { $crate::routes!(@done [] $($entries)*) };
+}
+
+/// Returns the segment behind the version in a path.
+fn group(path: &str) -> &str {
     path.split('/').nth(2).unwrap_or_default()
 }
 
@@ -82,15 +166,15 @@ impl std::fmt::Debug for Route {
 /// 405, and a route's handler runs only for callers that its role admits. Bodies that cannot be read become
 /// problems too.
 pub fn configure(config: &mut ServiceConfig, routes: &[Route], authenticator: Arc<dyn Authenticator>) {
-    let mut by_path: BTreeMap<&'static str, Vec<Route>> = BTreeMap::new();
+    let mut by_path: BTreeMap<&str, Vec<Route>> = BTreeMap::new();
     // Resources are tried in the order in which they are registered: keep the table's.
     let mut order = Vec::new();
     for route in routes {
-        let at_path = by_path.entry(route.path).or_insert_with(|| {
-            order.push(route.path);
+        let at_path = by_path.entry(&*route.path).or_insert_with(|| {
+            order.push(&*route.path);
             Vec::new()
         });
-        debug_assert!(at_path.iter().all(|r| r.method != route.method), "{route:?} stands twice");
+        debug_assert!(at_path.iter().all(|r| r.method != route.method), "{route:?} is listed twice");
         at_path.push(route.clone());
     }
     for path in order {
@@ -105,7 +189,7 @@ pub fn configure(config: &mut ServiceConfig, routes: &[Route], authenticator: Ar
 }
 
 fn resource(
-    path: &'static str,
+    path: &str,
     routes: Vec<Route>,
     authenticator: Arc<dyn Authenticator>,
 ) -> actix_web::Resource<
@@ -115,9 +199,10 @@ fn resource(
         Response = ServiceResponse<BoxBody>,
         Error = actix_web::Error,
         InitError = (),
-    >,
+    > + use<>,
 > {
     let mut resource = web::resource(path);
+    let path: Arc<str> = path.into();
     let long_body = routes.iter().any(|r| r.long_body);
     let allow = routes.iter().map(|r| r.method.as_str()).collect::<Vec<_>>().join(", ");
     let roles: Arc<[(Method, Role)]> = routes.iter().map(|r| (r.method.clone(), r.role)).collect();
@@ -130,15 +215,15 @@ fn resource(
             async move { wrong_method(&request, &allow) }
         }))
         .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
-            let (roles, authenticator) = (roles.clone(), authenticator.clone());
-            async move { guard(request, next, path, &roles, &*authenticator, long_body).await }
+            let (roles, authenticator, path) = (roles.clone(), authenticator.clone(), path.clone());
+            async move { guard(request, next, &path, &roles, &*authenticator, long_body).await }
         }))
 }
 
 async fn guard(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
-    path: &'static str,
+    path: &str,
     roles: &[(Method, Role)],
     authenticator: &dyn Authenticator,
     long_body: bool,

@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use super::{ApiError, Metrics, Role, Route};
@@ -48,18 +49,18 @@ pub struct Health {
 
 /// `/healthz`, `/readyz` and `/metrics`. They need [`Readiness`] and [`Metrics`] as `web::Data`.
 pub fn health_routes() -> Vec<Route> {
-    vec![
-        Route::get("/healthz", Role::Public, || web::to(healthz)),
-        Route::get("/readyz", Role::Public, || web::to(readyz)),
-        Route::get("/metrics", Role::Public, || web::to(metrics)),
+    crate::routes![
+        Role::Public => healthz,
+        Role::Public => readyz,
+        Role::Public => metrics,
     ]
 }
 
 /// `/openapi.json` and `/swagger-ui/`. They need [`ApiDocument`] as `web::Data`.
 pub fn document_routes() -> Vec<Route> {
     vec![
-        Route::get("/openapi.json", Role::Public, || web::to(openapi)),
-        Route::get("/swagger-ui/{file:.*}", Role::Public, || web::to(swagger_ui)),
+        Route::get(paths::OPENAPI, Role::Public, || web::to(openapi)),
+        Route::get(paths::SWAGGER_UI, Role::Public, || web::to(swagger_ui)),
     ]
 }
 
@@ -69,13 +70,13 @@ pub fn document_routes() -> Vec<Route> {
 pub struct ServiceApi;
 
 /// The process answers.
-#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, description = "It runs", body = Health)))]
+#[utoipa::path(get, path = paths::HEALTHZ, tag = "service", responses((status = 200, description = "It runs", body = Health)))]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok".to_owned() })
 }
 
 /// All that the program depends on answers.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+#[utoipa::path(get, path = paths::READYZ, tag = "service", responses(
     (status = 200, description = "Ready", body = Health),
     (status = 503, description = "What is missing", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -96,7 +97,7 @@ pub async fn readyz(readiness: web::Data<Readiness>) -> Result<HttpResponse, Api
 }
 
 /// Numbers for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "service", responses(
+#[utoipa::path(get, path = paths::METRICS, tag = "service", responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
 ))]
 pub async fn metrics(metrics: web::Data<Metrics>) -> HttpResponse {
@@ -108,7 +109,7 @@ async fn openapi(document: web::Data<ApiDocument>) -> HttpResponse {
 }
 
 async fn swagger_ui(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+    let config = Arc::new(utoipa_swagger_ui::Config::from(paths::OPENAPI));
     match utoipa_swagger_ui::serve(&file, config) {
         Ok(Some(found)) => Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned())),
         Ok(None) => Err(ApiError::not_found("such file of the API browser")),

@@ -5,6 +5,7 @@ use fleet_types::{BranchName, Slot, TerminalName};
 use serde::{Deserialize, Serialize};
 
 use super::reports::UpdateReport;
+use crate::is_plain;
 
 /// Most lines of a log that travel.
 pub const MAX_LINES: usize = 60;
@@ -33,12 +34,6 @@ pub const KERNEL: &str = "kernel";
 pub struct TextError {
     what: &'static str,
     rule: String,
-}
-
-/// Whether a character moves nothing on a screen: no control character, and none that turns the direction of text.
-fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 macro_rules! bounded {

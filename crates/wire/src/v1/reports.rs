@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::BootEvidence;
 use super::sync::TerminalFacts;
+pub use crate::reason::{Reason, ReasonCode};
 
 /// Most reports in one request.
 pub const MAX_BATCH: usize = 200;
@@ -142,6 +143,9 @@ pub enum Report {
         /// It was the first address.
         certain: bool,
     },
+    /// A kind that this version does not know; a newer sender reports it. The receiver acknowledges, counts and skips it.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Where an update stands.
@@ -210,18 +214,27 @@ pub struct PackageReport {
     pub trouble: Option<Reason>,
 }
 
-/// Why an update ended or waits: a stable code and one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Reason {
-    /// Stable, such as `unhealthy`, `fell-back`, `slot-too-small`, `branch-unreachable`, `read-back-mismatch`.
-    pub code: String,
-    /// One sentence for people: cause and next step.
-    pub text: String,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Reason {
-    /// A reason, its text cut to [`crate::MAX_REASON_LEN`].
-    pub fn new(code: &str, text: impl AsRef<str>) -> Self {
-        Self { code: code.to_owned(), text: crate::clip_reason(text.as_ref()).to_owned() }
+    #[test]
+    fn a_report_of_an_unknown_kind_is_read_as_unknown_and_does_not_hide_its_neighbours() {
+        let json = r#"{"epoch":"6f2c1f0e-3f0a-4b7e-9a53-5b0d8c1f2a11","reports":[
+            {"seq":1,"at":"2026-11-30T01:00:00Z","report":{"kind":"fan-speed","terminal":"till-1","rpm":[1,2]}},
+            {"seq":2,"at":"2026-11-30T01:00:00Z","report":{"kind":"running","terminal":"till-1","slot":"A","version":"1.0.0"}}]}"#;
+        let batch: Batch = serde_json::from_str(json).unwrap();
+        assert_eq!((batch.reports[0].seq, &batch.reports[0].report), (1, &Report::Unknown));
+        assert!(matches!(&batch.reports[1].report, Report::Running { terminal, .. } if terminal.as_str() == "till-1"));
+        let relayed = serde_json::to_string(&Report::Unknown).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&relayed).unwrap(), Report::Unknown);
+    }
+
+    #[test]
+    fn a_known_kind_with_an_invalid_field_is_still_an_error() {
+        let read = |json: &str| serde_json::from_str::<Report>(json);
+        assert!(read(r#"{"kind":"running","terminal":"till-1"}"#).is_err());
+        assert!(read(r#"{"terminal":"till-1"}"#).is_err(), "no kind at all");
+        assert_eq!(read(r#"{"kind":"unheard-of"}"#).unwrap(), Report::Unknown);
     }
 }

@@ -102,4 +102,19 @@ pub struct Sync {
 pub enum Event {
     /// Something about your plan or its artifacts changed: look again.
     LookAgain,
+    /// A kind that this version does not know; a newer sender uses it. The receiver counts and skips it.
+    #[serde(other)]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_an_unknown_kind_is_read_as_unknown() {
+        let read = |json: &str| serde_json::from_str::<Event>(json).unwrap();
+        assert_eq!((read(r#""look-again""#), read(r#""look-at-alerts""#)), (Event::LookAgain, Event::Unknown));
+        assert_eq!(serde_json::to_string(&Event::LookAgain).unwrap(), r#""look-again""#);
+    }
 }
