@@ -9,11 +9,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 use fleet_types::{ProductName, Version};
 use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
-use terminal_agent::config::{Inputs, PROGRAM, Settings};
-use terminal_agent::journal::Journal;
-use terminal_agent::packages::Place;
+use terminal_agent::adapters;
+use terminal_agent::config::PROGRAM;
+use terminal_agent::config::agent::Settings;
+use terminal_agent::config::inputs::Inputs;
+use terminal_agent::memory::journal::Journal;
+use terminal_agent::memory::status;
+use terminal_agent::packages::place::Place;
 use terminal_agent::packages::wrapper::{self, EXIT_NOT_YET, Refusal, Wish};
-use terminal_agent::{adapters, status};
 
 /// Fetches updates from the branch server into the slot that does not run, tries them, and confirms or goes back.
 #[derive(Parser)]
@@ -38,16 +41,16 @@ enum Command {
     /// service is asked to go on with it at once, and the exit code is 75, so that any scheduler can try again.
     #[command(after_help = RUN_HELP)]
     Run {
-        /// The product whose package is meant
+        /// The package's product
         #[arg(requires = "command")]
         product: Option<ProductName>,
-        /// Its version, if not the one that the plan names
+        /// The version; by default the version that the plan names
         #[arg(long, value_name = "VERSION", requires = "product")]
         version: Option<Version>,
-        /// The payload's name, if the release has several packages
+        /// The payload's name; needed if the release has several packages
         #[arg(long, value_name = "PAYLOAD", requires = "product")]
         name: Option<String>,
-        /// Read the whole package first, and compare it with what was unpacked
+        /// Read the whole package first, and compare it with the record of what was unpacked
         #[arg(long, requires = "product")]
         verify: bool,
         /// The command and its arguments, after `--`
@@ -61,7 +64,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what the journal says.
+    /// Show the state of the update.
     Status {
         /// As JSON.
         #[arg(long)]
@@ -70,13 +73,13 @@ enum Command {
     /// Write settings.json of this terminal's transmission-daemon, which must not run meanwhile
     ///
     /// With what the agent's own settings say of the daemon (address and password of its RPC, folder of artifacts), and the
-    /// policy of a terminal. The file belongs to whoever owns FOLDER, as it holds the password.
+    /// policy of a terminal. The file gets the owner of FOLDER, because it holds the password.
     #[command(after_help = "Example:\n  terminal-agent daemon-settings /var/lib/transmission")]
     DaemonSettings {
         /// The daemon's configuration folder (its `--config-dir`)
         folder: PathBuf,
     },
-    /// Read the configuration, say whether it can be used, and end.
+    /// Check the configuration and exit.
     CheckConfig,
 }
 
@@ -115,7 +118,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Packages { json } => list_packages(&settings, json)?,
         Command::DaemonSettings { folder } => adapters::write_daemon_settings(&settings, &folder)?,
         Command::CheckConfig => {
-            println!("The configuration of terminal {} can be used.", settings.identity.name);
+            println!("The configuration of terminal {} is valid.", settings.identity.name);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -123,7 +126,12 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn list_packages(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let path = settings.paths.journal();
-    let journal = status::read(&path)?.with_context(|| format!("there is no journal at {} yet", path.display()))?;
+    let journal = status::read(&path)?.with_context(|| {
+        format!(
+            "there is no journal at {} yet: the agent has not run. Start it: `systemctl start terminal-agent`",
+            path.display()
+        )
+    })?;
     if json {
         println!("{:#}", wrapper::as_json(&journal, &settings.paths.data_dir));
     } else {
@@ -167,7 +175,7 @@ fn hold(
     let place = Place::of(&settings.paths.data_dir, package);
     let held = place.hold().map_err(|error| Refusal {
         code: EXIT_NOT_YET,
-        text: format!("{} cannot be held: {error}. Try again later.", place.tree().display()),
+        text: format!("{} cannot be locked: {error}. Try again later.", place.tree().display()),
     })?;
     wrapper::check(&place, package, verify)?;
     Ok((place.tree(), package.version.to_string(), held))
@@ -175,7 +183,12 @@ fn hold(
 
 fn show(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let path = settings.paths.journal();
-    let journal = status::read(&path)?.with_context(|| format!("there is no journal at {} yet", path.display()))?;
+    let journal = status::read(&path)?.with_context(|| {
+        format!(
+            "there is no journal at {} yet: the agent has not run. Start it: `systemctl start terminal-agent`",
+            path.display()
+        )
+    })?;
     if json {
         println!("{:#}", status::as_json(&journal));
     } else {
@@ -198,7 +211,7 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     let ended = runtime.block_on(async {
         let ports = adapters::ports(&settings)?;
         let stop = Shutdown::on_signals().context("cannot watch for signals")?;
-        terminal_agent::run(ports, settings, &stop).await.map_err(anyhow::Error::from)
+        terminal_agent::agent::run(ports, settings, &stop).await.map_err(anyhow::Error::from)
     });
     // A read-back that is under way loses nothing by being cut off.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

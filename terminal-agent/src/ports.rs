@@ -18,9 +18,9 @@ use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
-use crate::evidence::EarlyRecord;
-use crate::helper::{Answer, Request};
-use crate::identity::Identity;
+use crate::branch::identity::Identity;
+use crate::helper::protocol::{Answer, Request};
+use crate::model::boots::EarlyRecord;
 
 pub use artifact::ImageDisk;
 pub use swarm::Engine as Swarm;
@@ -70,7 +70,7 @@ impl PortError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HelperTrouble {
     /// It does not answer, or broke off: nothing is known of what it did, and it may be asked again.
-    #[error("the root helper does not answer ({0}): see its log, and that its socket is where helper.socket says")]
+    #[error("the root helper does not answer ({0}): check its log and helper.socket")]
     Away(String),
     /// It refused.
     #[error("{}", .0.text)]
@@ -136,7 +136,7 @@ pub trait Branch: Send + Sync {
     /// The newest time ever verified: certificates are not judged by an earlier one.
     fn not_before(&self, floor: DateTime<Utc>);
 
-    /// Asks whoever `anchor` proves to be `peer` for a certificate.
+    /// Asks the server that `anchor` proves to be `peer` for a certificate.
     async fn enrol(&self, anchor: Anchor, peer: Peer, request: &EnrolRequest) -> Result<EnrolResponse, ClientError>;
 
     /// What this terminal should run.
@@ -160,7 +160,7 @@ pub trait Branch: Send + Sync {
     /// Whether it answers at all.
     async fn healthy(&self) -> Result<(), ClientError>;
 
-    /// Holds the event stream and wakes somebody when it begins and for each "look again". Returns when it ends.
+    /// Holds the event stream; wakes the agent when it begins and for each event. Returns when it ends.
     async fn listen(&self, wake: &Notify) -> Result<(), ClientError>;
 }
 

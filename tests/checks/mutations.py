@@ -86,12 +86,12 @@ OF_PROGRAMS = [
          "    serde_json::from_slice(&bytes).map(|c: Content| Some(Content { floors: Floors::default(), ..c })).map_err(damaged)"),
     ]),
     ("terminal-agent", "attacks::a_release_that_is_withdrawn_at_the_last_moment", [
-        ("terminal-agent/src", "let Action::WriteBoot(BootState { trial: Some(_), .. }) = action else", "let Action::WriteBoot(BootState { trial: Some(_), default: fleet_types::Slot::B }) = action else"),
+        ("terminal-agent/src", "if let Err(refused) = authorise(context, update) {", "if let Some(refused) = authorise(context, update).err().filter(|_| false) {"),
         # The root helper would notice too: it is not told of newer metadata.
         ("terminal-agent/src", "if known && self.believed.holds(&evidence.metadata) {", "if known {"),
     ]),
     ("terminal-agent", "attacks::a_package_that_is_withdrawn_before", [
-        ("terminal-agent/src", "if let Err(reason) = self.authorise_package(&package) {", "if let Some(reason) = self.authorise_package(&package).err().filter(|_| false) {"),
+        ("terminal-agent/src", "if let Err(reason) = authorise(package, context) {", "if let Some(reason) = authorise(package, context).err().filter(|_| false) {"),
     ]),
     ("terminal-agent", "attacks::fast_forward", [
         ("crates/trust/src", "=> judge(self.clock),", "=> Err(refusal),"),
@@ -100,7 +100,7 @@ OF_PROGRAMS = [
     ("terminal-agent", "attacks::extraneous_dependency", [IGNORES_TOUGH]),
     ("terminal-agent", "attacks::endless_data", [(TRUST, "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
     ("terminal-agent", "attacks::forged_delta", [("crates/artifact/src/read_back.rs", "    if found != payload.sha256 {", "    if false {")]),
-    ("terminal-agent", "attacks::without_a_branch_server_a_restart", [("terminal-agent/src", "        agent.restore_plan()?;\n", "")]),
+    ("terminal-agent", "attacks::without_a_branch_server_a_restart", [("terminal-agent/src", "        plans.restore(enrolment.recipient().as_ref(), ports, settings, keeper)?;\n", "")]),
     ("terminal-agent", "helper::helper_asked_to_activate_an_unverified_slot", [
         ("terminal-agent/src", "        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
          "        let _ = self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length });"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fleet_types::InfoHash;
 
 use crate::blame::{BadData, Blame, Look, MAX_CANDIDATES};
-use crate::{Engine, EngineError, TorrentStatus};
+use crate::{Engine, EngineError, Peer, TorrentStatus};
 
 /// How long one of several candidates is refused.
 const SUSPECT: Duration = Duration::from_secs(900);
@@ -75,40 +75,76 @@ pub struct Outcome {
     pub removed: bool,
 }
 
+/// What a look asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Bad data to be reported.
+    pub report: Option<BadData>,
+    /// Addresses that the client should refuse from now on, these and no others.
+    pub refuse: Option<BTreeSet<IpAddr>>,
+    /// Whether the torrent should be removed, its content kept, and added again.
+    pub renew: bool,
+}
+
 impl Guard {
-    /// Takes a look, and refuses whom it must; what is to be reported. To be called at every look at a torrent that is
-    /// being fetched. What the client does not do now is tried again at the next call.
+    /// Takes a look, and does at once what it asks for. Whatever fails is tried again at the next call.
     ///
     /// # Errors
     /// The client does not say who is connected.
     pub async fn watch(&mut self, engine: &dyn Engine, watch: Watch<'_>) -> Result<Outcome, EngineError> {
         let peers = engine.peers(watch.hash).await?;
-        let look =
-            Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers: &peers, sources: watch.sources };
-        self.look(watch.hash, &look, watch.status.piece_length);
-        let report = self.due(watch.hash, watch.at);
-        let removed = self.enforce(engine, watch.hash, watch.at).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, hash = %watch.hash, "who serves bad data could not be refused yet");
+        let Judgement { report, refuse, renew } = self.judge(watch, &peers);
+        let removed = self.enforce(engine, watch.hash, refuse, renew).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, hash = %watch.hash, "peers that may serve bad data could not be refused yet");
             false
         });
         Ok(Outcome { report, removed })
     }
 
-    async fn enforce(&mut self, engine: &dyn Engine, hash: &InfoHash, at: Duration) -> Result<bool, EngineError> {
-        let wanted = self.refused(at);
+    /// Judges one look at a torrent that is being fetched. Pure: the client is not asked for anything. What is not noted
+    /// as done ([`Guard::refusing`], [`Guard::renewed`]) is asked for again at the next look.
+    pub fn judge(&mut self, watch: Watch<'_>, peers: &[Peer]) -> Judgement {
+        let look = Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers, sources: watch.sources };
+        self.look(watch.hash, &look, watch.status.piece_length);
+        let report = self.due(watch.hash, watch.at);
+        let wanted = self.refused(watch.at);
         // After a start it is not known whom an earlier run refused.
-        if self.applied.as_ref() != Some(&wanted) {
-            engine.refuse(&wanted).await?;
-            if !wanted.is_empty() {
-                tracing::warn!(addresses = ?wanted, "bad data came from one of these: they are refused for a while");
-            }
-            self.applied = Some(wanted);
+        let refuse = (self.applied.as_ref() != Some(&wanted)).then_some(wanted);
+        let renew = self.torrents.get(watch.hash).is_some_and(|w| w.renew);
+        Judgement { report, refuse, renew }
+    }
+
+    /// Notes that the client refuses exactly these addresses now.
+    pub fn refusing(&mut self, addresses: BTreeSet<IpAddr>) {
+        if !addresses.is_empty() {
+            tracing::warn!(?addresses, "bad data came from one of these addresses: they are refused for a while");
         }
-        let Some(watched) = self.torrents.get_mut(hash).filter(|w| w.renew) else { return Ok(false) };
-        engine.remove(hash, false).await?;
-        watched.renew = false;
-        watched.wasted = 0;
-        Ok(true)
+        self.applied = Some(addresses);
+    }
+
+    /// Notes that the torrent was removed from the client, to be added again.
+    pub fn renewed(&mut self, hash: &InfoHash) {
+        if let Some(watched) = self.torrents.get_mut(hash) {
+            (watched.renew, watched.wasted) = (false, 0);
+        }
+    }
+
+    async fn enforce(
+        &mut self,
+        engine: &dyn Engine,
+        hash: &InfoHash,
+        refuse: Option<BTreeSet<IpAddr>>,
+        renew: bool,
+    ) -> Result<bool, EngineError> {
+        if let Some(addresses) = refuse {
+            engine.refuse(&addresses).await?;
+            self.refusing(addresses);
+        }
+        if renew {
+            engine.remove(hash, false).await?;
+            self.renewed(hash);
+        }
+        Ok(renew)
     }
 
     /// The pure part: what a look changes.
@@ -198,7 +234,6 @@ pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Peer;
     use proptest::prelude::*;
 
     const PIECE: u64 = 1 << 18;

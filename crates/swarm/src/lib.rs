@@ -25,7 +25,7 @@ mod transmission;
 pub use bencode::{BencodeError, check as check_bencode};
 pub use blame::{BadData, Blame, Look, MAX_CANDIDATES};
 pub use engine::{Engine, EngineError, EngineInfo, Limits, Peer, TorrentStatus};
-pub use guard::{Guard, Outcome, Watch, addresses_of, host_of};
+pub use guard::{Guard, Judgement, Outcome, Watch, addresses_of, host_of};
 pub use pieces::{PieceSet, PieceSetError};
 pub use shunned::Shunned;
 pub use stall::Stalls;

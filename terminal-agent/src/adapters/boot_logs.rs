@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use wire::v1::evidence::{MAX_LINES, MAX_TAIL};
 
 use super::process;
-use crate::evidence::{EarlyRecord, is_boot_id};
+use crate::model::boots::{EarlyRecord, is_boot_id};
 use crate::ports::{BootLogs, PortError};
 
 /// Most files of early records that are read: the initramfs keeps eight.
@@ -54,7 +54,7 @@ impl MachineBootLogs {
     }
 }
 
-/// The records of a folder. A file that is none, or was cut while it was written, is passed over.
+/// Reads the records of a folder. Invalid or truncated files are skipped.
 fn records(folder: &Path) -> io::Result<Vec<EarlyRecord>> {
     let mut records = Vec::new();
     for entry in std::fs::read_dir(folder)?.take(16 * MAX_RECORDS) {
@@ -66,7 +66,7 @@ fn records(folder: &Path) -> io::Result<Vec<EarlyRecord>> {
         let read = File::open(&path).and_then(|file| file.take(MAX_RECORD).read_to_end(&mut bytes));
         match (read, EarlyRecord::parse(&bytes)) {
             (Ok(_), Some(record)) => records.push(record),
-            (Ok(_), None) => tracing::warn!(path = %path.display(), "not a record of a boot: passed over"),
+            (Ok(_), None) => tracing::warn!(path = %path.display(), "invalid record of a boot: skipped"),
             (Err(error), _) => tracing::warn!(path = %path.display(), %error, "a record of a boot cannot be read"),
         }
     }

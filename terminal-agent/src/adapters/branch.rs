@@ -20,7 +20,7 @@ use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 
-use crate::identity::Identity;
+use crate::branch::identity::Identity;
 use crate::ports::Branch;
 
 /// The event stream says at least this often that it is alive; silence for longer means that it is dead.
@@ -34,7 +34,7 @@ pub struct HttpBranch {
     url: String,
     timeouts: Timeouts,
     time: FleetTime,
-    /// Nobody is talked to before this terminal enrolled.
+    /// `None` before this terminal enrolled.
     client: RwLock<Option<JsonClient>>,
     request: Duration,
 }
@@ -92,7 +92,7 @@ impl Branch for HttpBranch {
     }
 
     async fn enrol(&self, anchor: Anchor, peer: Peer, request: &EnrolRequest) -> Result<EnrolResponse, ClientError> {
-        // Presented, a certificate whose time is over would end the conversation.
+        // An expired certificate, if presented, would end the connection.
         self.dial(None, anchor, peer)?.post(paths::ENROL, request).await
     }
 
@@ -131,7 +131,7 @@ impl Branch for HttpBranch {
         let client = self.client()?;
         let opening = client.events(paths::EVENTS, None, STREAM_IDLE);
         let mut events = self.within(self.request, paths::EVENTS, opening).await?;
-        // What was said while nobody listened is lost: look once.
+        // Events sent before are lost: look once.
         wake.notify_one();
         while events.next().await?.is_some() {
             wake.notify_one();

@@ -6,7 +6,7 @@ use std::path::Path;
 use service_kit::config::ConfigError;
 use swarm::{DaemonOptions, DaemonRole, SettingsError, daemon_settings};
 
-use crate::config::Settings;
+use crate::config::agent::Settings;
 
 /// Why the daemon's settings could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom};
 use artifact::{FileDisk, ImageDisk};
 use fleet_types::Slot;
 
-use crate::config::{SlotSetting, SlotSettings};
+use crate::config::agent::{SlotSetting, SlotSettings};
 use crate::ports::{Disks, PortError};
 
 /// The slots as the settings name them.
@@ -40,6 +40,8 @@ impl Disks for SlotDisks {
     fn length(&self, slot: Slot) -> Result<u64, PortError> {
         let device = &self.slot(slot).device;
         let length = File::open(device).and_then(|mut f| f.seek(SeekFrom::End(0)));
-        length.map_err(|e| PortError::with(format!("cannot tell the length of slot {slot} ({})", device.display()), e))
+        length.map_err(|e| {
+            PortError::with(format!("cannot determine the length of slot {slot} ({})", device.display()), e)
+        })
     }
 }

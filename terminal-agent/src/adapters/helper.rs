@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use fleet_types::Slot;
 use service_kit::edge::chain;
 
-use crate::helper::{Answer, MAX_BODY, Request, read_answer};
+use crate::helper::protocol::{Answer, MAX_BODY, Request, read_answer};
 use crate::ports::{Disks, HelperTrouble, PortError, RootHelper};
 
 /// The root helper that listens at a path.
@@ -77,7 +77,7 @@ impl Disks for HelperDisks {
         match self.0.call(&Request::Length { slot }, &[]) {
             Ok(Answer::Length(bytes)) => Ok(bytes),
             Ok(other) => Err(PortError::new(format!("the root helper answered {other:?} and not a length"))),
-            Err(trouble) => Err(PortError::with(format!("cannot tell the length of slot {slot}"), trouble)),
+            Err(trouble) => Err(PortError::with(format!("cannot determine the length of slot {slot}"), trouble)),
         }
     }
 }

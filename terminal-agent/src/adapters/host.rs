@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use fleet_types::Version;
 
 use super::process;
-use crate::config::Settings;
+use crate::config::agent::Settings;
 use crate::ports::{Host, PortError, Room};
 
 /// Most bytes of a small file that are read. The kernel's command line has at most 4096 on the machines we know.
@@ -70,9 +70,9 @@ impl Host for Machine {
         let text = small(&self.os_release)?;
         let path = self.os_release.display();
         let Some(value) = os_release_value(&text, "IMAGE_VERSION") else {
-            return Err(PortError::new(format!("{path} has no IMAGE_VERSION: the image must say its version there")));
+            return Err(PortError::new(format!("{path} has no IMAGE_VERSION: the image must name its version there")));
         };
-        value.parse().map_err(|e| PortError::with(format!("IMAGE_VERSION in {path} is no version"), e))
+        value.parse().map_err(|e| PortError::with(format!("IMAGE_VERSION in {path} is not a valid version"), e))
     }
 
     fn room(&self, path: &Path) -> io::Result<Room> {

@@ -33,8 +33,8 @@ pub use host::{Machine, os_release_value};
 pub use power::RebootCommand;
 pub use users::user_id;
 
-use crate::config::{BootSetting, Settings};
-use crate::helper::Hands;
+use crate::config::agent::{BootSetting, Settings};
+use crate::helper::boot::Devices;
 use crate::ports::Ports;
 
 /// Why the adapters could not be set up.
@@ -49,8 +49,8 @@ pub enum SetUpError {
 }
 
 /// What the root helper acts through on a real machine.
-pub fn hands(settings: &Settings) -> Hands {
-    Hands {
+pub fn devices(settings: &Settings) -> Devices {
+    Devices {
         disks: Arc::new(SlotDisks::new(settings.slots.clone())),
         boot: boot_slots(&settings.boot),
         host: Arc::new(Machine::new(settings)),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::ports::PortError;
 
-/// Where they stand (passwd(5)). Whoever comes from elsewhere is named by number.
+/// The user database (passwd(5)). Users from other sources are named by number.
 const PASSWD: &str = "/etc/passwd";
 
 /// The number of a user who is named, or given by number.
@@ -18,7 +18,7 @@ pub fn user_id(user: &str) -> Result<u32, PortError> {
     let path = Path::new(PASSWD);
     let text = std::fs::read_to_string(path).map_err(|e| PortError::with(format!("cannot read {PASSWD}"), e))?;
     number_of(&text, user).ok_or_else(|| {
-        PortError::new(format!("helper.agent_user: {PASSWD} has no user {user:?}: make it, or write its number"))
+        PortError::new(format!("helper.agent_user: {PASSWD} has no user {user:?}: create it, or use its number"))
     })
 }
 

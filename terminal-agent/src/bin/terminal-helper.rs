@@ -14,9 +14,13 @@ use service_kit::config::ConfigError;
 use service_kit::manual::Manual;
 use service_kit::{Clock as _, SystemClock};
 use service_kit::{config, edge, reserve, telemetry};
-use terminal_agent::adapters::{MachineClock, hands, user_id};
-use terminal_agent::config::{HelperSettings, Inputs, PROGRAM};
-use terminal_agent::helper::{Boots, Helper, Setup, serve};
+use terminal_agent::adapters::{MachineClock, devices, user_id};
+use terminal_agent::config::PROGRAM;
+use terminal_agent::config::helper::HelperSettings;
+use terminal_agent::config::inputs::Inputs;
+use terminal_agent::helper::boot::{Boots, HelperSetup};
+use terminal_agent::helper::serve::serve;
+use terminal_agent::helper::server::Helper;
 
 /// Writes slots and boot state for the terminal agent, and restarts the machine: nothing that release keys and head office
 /// did not sign for this terminal is ever tried.
@@ -36,15 +40,15 @@ enum Command {
     Manual(Manual),
     /// Answer the agent until told to stop (the default)
     Run {
-        /// The socket is standard input, as systemd hands it over (`StandardInput=socket`); without this it is made
+        /// The socket is standard input, as systemd devices it over (`StandardInput=socket`); without this it is made
         #[arg(long)]
         inherited: bool,
     },
-    /// Read the configuration, say whether it can be used, and end
+    /// Check the configuration and exit
     CheckConfig,
-    /// End the trial of the slot that runs if it is not confirmed, so that the next boot is the old slot
+    /// End the trial of the running slot if it is not confirmed, so that the old slot boots next
     ///
-    /// systemd asks this when a trial's time is over (terminal-trial.timer), and restarts the machine unless the answer is 0.
+    /// systemd runs this when a trial's deadline passes (terminal-trial.timer), and restarts the machine unless the exit code is 0.
     /// It needs neither the socket nor the agent. A slot that is confirmed, or not on trial, is left alone.
     #[command(after_long_help = END_TRIAL_HELP, after_help = END_TRIAL_HELP)]
     EndTrial {
@@ -54,7 +58,7 @@ enum Command {
     },
 }
 
-/// Exit code of `end-trial`: the trial is over, and the machine has to be restarted.
+/// Exit code of `end-trial`: the trial ended, and the machine has to be restarted.
 const EXIT_RESTART: u8 = 10;
 
 const END_TRIAL_HELP: &str = "Example:
@@ -62,10 +66,10 @@ const END_TRIAL_HELP: &str = "Example:
   terminal-helper end-trial --json
 
 Exit codes:
-  0  the slot that runs is confirmed or not on trial: nothing was changed
-  1  what runs or the boot state is not known, or cannot be written; standard error says why
+  0  the running slot is confirmed or not on trial: nothing was changed
+  1  the running slot is not known, or the boot state cannot be read or written; standard error says why
   2  the arguments or the configuration cannot be used
-  10 the trial is over: restart the machine, and the old slot boots";
+  10 the trial ended: restart the machine, and the old slot boots";
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
@@ -87,13 +91,16 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Run { inherited } => run(settings, inherited)?,
         Command::EndTrial { json } => return end_trial(settings, json),
         Command::Manual(_) | Command::CheckConfig => {
-            println!("The root helper of {}/{} can be run so.", settings.branch, settings.machine.identity.name);
+            println!(
+                "The configuration of the root helper for {}/{} is valid.",
+                settings.branch, settings.machine.identity.name
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whoever can write the settings names devices and the restart command: nobody but this user may.
+/// Refuses settings that other users can write: they name devices and the restart command.
 fn belongs_here(path: &Path) -> Result<(), ConfigError> {
     // One that cannot be read is named when it is loaded.
     let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -101,7 +108,7 @@ fn belongs_here(path: &Path) -> Result<(), ConfigError> {
         let Ok(found) = fs::metadata(&path) else { continue };
         if found.uid() != geteuid().as_raw() || found.mode() & 0o002 != 0 {
             let text = format!(
-                "{} is another user's, or everybody may write it; give it to root: chown root, chmod 644",
+                "{} belongs to another user or is writable by all users. Give it to root: `chown root`, `chmod 644`",
                 path.display()
             );
             return Err(ConfigError::bad("--config", text));
@@ -113,10 +120,9 @@ fn belongs_here(path: &Path) -> Result<(), ConfigError> {
 fn end_trial(settings: HelperSettings, json: bool) -> anyhow::Result<ExitCode> {
     telemetry::init(&settings.machine.telemetry)?;
     made_state(&settings.state_dir)?;
-    let hands = hands(&settings.machine);
-    let ended = Boots::new(setup(settings), hands).end_trial(SystemClock.now());
-    let ended =
-        ended.map_err(|reason| anyhow::anyhow!("the trial could not be ended ({}): {}", reason.code, reason.text))?;
+    let devices = devices(&settings.machine);
+    let ended = Boots::new(setup(settings), devices).end_trial(SystemClock.now());
+    let ended = ended.map_err(|reason| anyhow::anyhow!("cannot end the trial ({}): {}", reason.code, reason.text))?;
     if json {
         println!("{}", serde_json::json!({ "outcome": ended, "restart": ended.restart(), "text": ended.sentence() }));
     } else {
@@ -130,9 +136,9 @@ fn made_state(folder: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot create {}", folder.display()))
 }
 
-fn setup(settings: HelperSettings) -> Setup {
+fn setup(settings: HelperSettings) -> HelperSetup {
     let machine = settings.machine;
-    Setup {
+    HelperSetup {
         state: settings.state_dir,
         // Beside the socket, in a folder of root's that no boot inherits: terminal-trial.service looks there.
         confirmed: machine.helper_socket.with_file_name("confirmed"),
@@ -150,17 +156,17 @@ fn run(settings: HelperSettings, inherited: bool) -> anyhow::Result<()> {
     let agent = user_id(&settings.agent_user)?;
     made_state(&settings.state_dir)?;
     if let Err(error) = reserve::keep(&settings.state_dir) {
-        tracing::warn!(%error, "no room is kept: should the disk be full, no slot can be tried");
+        tracing::warn!(%error, "no disk space is reserved: if the disk fills up, no slot can be tried");
     }
     let socket = match inherited {
         true => {
-            handed_over().context("standard input is no listening socket: see StandardInput= in systemd.exec(5)")?
+            handed_over().context("standard input is not a listening socket: see StandardInput= in systemd.exec(5)")?
         }
         false => made_at(&settings.machine.helper_socket, agent)?,
     };
     socket.set_nonblocking(true).context("cannot use the socket")?;
-    let hands = hands(&settings.machine);
-    let helper = Helper::open(setup(settings), hands)?;
+    let devices = devices(&settings.machine);
+    let helper = Helper::open(setup(settings), devices)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let socket = tokio::net::UnixListener::from_std(socket).context("cannot use the socket")?;
@@ -175,9 +181,9 @@ fn handed_over() -> anyhow::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
-/// The agent alone may connect; whoever does is asked for all the same.
+/// Only the agent's user may connect; the peer's user is checked all the same.
 fn made_at(path: &Path, agent: u32) -> anyhow::Result<UnixListener> {
-    let failed = || format!("cannot make the socket {}", path.display());
+    let failed = || format!("cannot create the socket {}", path.display());
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(failed)?;
     }

@@ -6,8 +6,8 @@ use fleet_types::BranchName;
 use service_kit::config::ConfigError;
 use service_kit::config::check::absolute;
 
+use super::agent::{Settings, name};
 use super::inputs::Inputs;
-use super::settings::{Settings, name};
 
 /// The root helper's settings.
 #[derive(Debug, Clone)]

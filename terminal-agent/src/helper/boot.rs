@@ -3,20 +3,50 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bootslot::{BootError, BootState, EditError, Trial, running_slot};
-use fleet_types::Slot;
+use bootslot::{BootError, BootSlots, BootState, EditError, SlotRoots, Trial, running_slot};
+use fleet_types::{BranchName, Slot, TerminalName};
 use service_kit::durable;
 use service_kit::edge::chain;
 use wire::v1::reports::Reason;
 
-use super::{Hands, Setup};
+use super::protocol::INVALID;
+use crate::ports::{Disks, Host, Power};
 
-/// The boot block is there and holds no state.
-pub const INVALID: &str = "boot-state-invalid";
+/// What the helper knows by itself.
+#[derive(Debug, Clone)]
+pub struct HelperSetup {
+    /// A folder that only the helper writes.
+    pub state: PathBuf,
+    /// The fleet's root file.
+    pub root: PathBuf,
+    /// This terminal's branch.
+    pub branch: BranchName,
+    /// This terminal.
+    pub terminal: TerminalName,
+    /// What the kernel's command line says of each slot.
+    pub slots: SlotRoots,
+    /// Boots that the bootloader gives a trial.
+    pub attempts: u8,
+    /// A file that is made once the boot that runs is confirmed, where nothing outlives a boot.
+    pub confirmed: PathBuf,
+}
+
+/// What the helper acts through: devices and the running system, no network.
+pub struct Devices {
+    /// The slots' disks.
+    pub disks: Arc<dyn Disks>,
+    /// The bootloader's state.
+    pub boot: Arc<dyn BootSlots>,
+    /// What runs on this machine.
+    pub host: Arc<dyn Host>,
+    /// Restarting it.
+    pub power: Arc<dyn Power>,
+}
 
 fn changed(error: EditError) -> Reason {
-    Reason::new("boot-state-changed", format!("{error}: look at the boot state, and begin again"))
+    Reason::new("boot-state-changed", format!("{error}: the boot state changed meanwhile; it is read again"))
 }
 
 fn unwritable(text: String) -> Reason {
@@ -24,31 +54,31 @@ fn unwritable(text: String) -> Reason {
 }
 
 pub(super) fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
-    Reason::new("helper-storage", format!("{what}: {}; check the helper's state folder", chain(error)))
+    Reason::new("helper-storage", format!("{what}: {}. Check the helper's state folder", chain(error)))
 }
 
 /// What moves the bootloader's state. It needs no trust store: a trial is ended even where that is lost.
 pub struct Boots {
-    pub(super) setup: Setup,
-    pub(super) hands: Hands,
+    pub(super) setup: HelperSetup,
+    pub(super) devices: Devices,
 }
 
 impl Boots {
     /// This machine's.
-    pub const fn new(setup: Setup, hands: Hands) -> Self {
-        Self { setup, hands }
+    pub const fn new(setup: HelperSetup, devices: Devices) -> Self {
+        Self { setup, devices }
     }
 
     /// The slot that runs, by the kernel command line and nothing else.
     pub(super) fn running(&self) -> Result<Slot, Reason> {
-        let line = self.hands.host.kernel_command_line();
+        let line = self.devices.host.kernel_command_line();
         let line = line.map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
         running_slot(&line, &self.setup.slots).map_err(|e| Reason::new(e.code(), chain(&e)))
     }
 
     /// The state as it stands.
     pub(super) fn look(&self) -> Result<BootState, Reason> {
-        self.hands.boot.read().map_err(|error| match error {
+        self.devices.boot.read().map_err(|error| match error {
             BootError::Block { .. } => Reason::new(INVALID, chain(&error)),
             error => Reason::new("boot-state-unreadable", chain(&error)),
         })
@@ -67,7 +97,7 @@ impl Boots {
     pub(super) fn settle(&self) -> Result<(), Reason> {
         let _alone = self.alone()?;
         let running = self.running()?;
-        match self.hands.boot.read() {
+        match self.devices.boot.read() {
             Ok(state) if state == BootState::settled(running) => {}
             Ok(state) => self.write_boot(&state.adopt(running).map_err(changed)?)?,
             Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => {
@@ -96,7 +126,7 @@ impl Boots {
         let _alone = self.alone()?;
         let running = self.running()?;
         let old = BootState::settled(running.other());
-        match self.hands.boot.read() {
+        match self.devices.boot.read() {
             Ok(state) if state == old => {}
             Ok(state) if state.trial.is_some_and(|t| t.slot == running) => self.write_boot(&old)?,
             Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => self.replace_boot(&old)?,
@@ -113,7 +143,7 @@ impl Boots {
         let (running, state) = (self.running()?, self.look()?);
         if state != BootState::settled(running) {
             let text = format!(
-                "slot {running} runs, and the boot state is {state:?}: a slot is written only while the one that runs is \
+                "slot {running} is running and the boot state is {state:?}: a slot is written only while the running slot is \
                  the default and none is on trial; settle the boot state first"
             );
             return Err(Reason::new("boot-not-settled", text));
@@ -122,7 +152,7 @@ impl Boots {
         Ok(running.other())
     }
 
-    /// Whether a restart would change what runs. Without that nobody needs one, and an agent that was taken over could keep
+    /// Whether a restart would change what runs. Other restarts are not needed, and a compromised agent could keep
     /// a machine from its work by nothing but restarts. A state that cannot be read is no reason to refuse.
     pub(super) fn has_cause_to_restart(&self) -> Result<(), Reason> {
         let (Ok(running), Ok(state)) = (self.running(), self.look()) else { return Ok(()) };
@@ -144,20 +174,20 @@ impl Boots {
             folder.lock()?;
             Ok(folder)
         };
-        open().map_err(|e| storage("the boot state cannot be held", &e))
+        open().map_err(|e| storage("the boot state cannot be locked", &e))
     }
 
     /// Tells the trial's timer that it has nothing to end. Without the mark it asks the boot state, so nothing fails here.
     pub(super) fn mark_confirmed(&self, running: Slot) {
         let path = &self.setup.confirmed;
         if let Err(error) = File::create(path).and_then(|mut f| writeln!(f, "{running}")) {
-            tracing::warn!(path = %path.display(), %error, "that this boot is confirmed could not be marked");
+            tracing::warn!(path = %path.display(), %error, "the mark that this boot is confirmed could not be written");
         }
     }
 
     /// Read back, because a store that takes a write and does not keep it must not be believed.
     pub(super) fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
-        match self.hands.boot.write(state).and_then(|()| self.hands.boot.read()) {
+        match self.devices.boot.write(state).and_then(|()| self.devices.boot.read()) {
             Ok(kept) if kept == *state => Ok(()),
             Ok(kept) => Err(unwritable(format!("the boot state was written as {state:?} and reads as {kept:?}"))),
             Err(error) => Err(unwritable(chain(&error))),
@@ -165,8 +195,8 @@ impl Boots {
     }
 
     pub(super) fn replace_boot(&self, state: &BootState) -> Result<(), Reason> {
-        tracing::warn!(?state, "the boot block is unusable: a fresh one is made");
-        self.hands.boot.create(state).map_err(|e| unwritable(chain(&e)))
+        tracing::warn!(?state, "the boot block is invalid: a new one is written");
+        self.devices.boot.create(state).map_err(|e| unwritable(chain(&e)))
     }
 
     /// Which slot was put on trial, kept beside the boot block: an unusable block does not say whether what runs was
@@ -185,16 +215,17 @@ impl Boots {
     }
 
     fn note_trial(&self, slot: Slot) -> Result<(), Reason> {
-        let kept = |e: &(dyn std::error::Error + 'static)| storage("which slot is on trial cannot be kept", e);
+        let kept = |e: &(dyn std::error::Error + 'static)| storage("which slot is on trial cannot be saved", e);
         let text = serde_json::to_vec(&slot).map_err(|e| kept(&e))?;
         durable::write_file(&self.trial_note(), &text).map_err(|e| kept(&e))
     }
 
     fn forget_trial(&self) -> Result<(), Reason> {
         match fs::remove_file(self.trial_note()) {
-            Ok(()) => durable::sync_dir(&self.setup.state).map_err(|e| storage("an old trial is not forgotten", &e)),
+            Ok(()) => durable::sync_dir(&self.setup.state)
+                .map_err(|e| storage("the note of an old trial cannot be removed", &e)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(storage("an old trial is not forgotten", &e)),
+            Err(e) => Err(storage("the note of an old trial cannot be removed", &e)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a trial that nobody confirmed in time. Asked by systemd and not by the agent: it needs neither the socket nor
+//! The end of a trial that was not confirmed in time. Run by systemd and not by the agent: it needs neither the socket nor
 //! the trust store, and nothing that the slot on trial could have broken but this program.
 
 use bootslot::{BootError, BootState, Trial};
@@ -36,14 +36,14 @@ impl EndTrial {
     /// For people.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Confirmed => "The slot that runs is confirmed: there is no trial to end.",
-            Self::NotOnTrial => "The slot that runs is not on trial: there is nothing to end.",
-            Self::Ended => "The trial was not confirmed in time and is over: the next boot is the old slot.",
+            Self::Confirmed => "The running slot is confirmed: there is no trial to end.",
+            Self::NotOnTrial => "The running slot is not on trial: there is nothing to end.",
+            Self::Ended => "The trial was not confirmed in time and has ended: the old slot boots next.",
         }
     }
 }
 
-/// Why a trial ended, for whoever asks afterwards.
+/// Why a trial ended, as it is kept on the disk.
 #[derive(Debug, Serialize)]
 struct Note {
     slot: Slot,
@@ -62,11 +62,11 @@ impl Boots {
     /// bootloader counts.
     pub fn end_trial(&self, now: DateTime<Utc>) -> Result<EndTrial, Reason> {
         let _alone = self.alone()?;
-        let line = self.hands.host.kernel_command_line();
+        let line = self.devices.host.kernel_command_line();
         let line = line.map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
         let running = self.running()?;
         let spent = BootState { default: running.other(), trial: Some(Trial { slot: running, left: 0 }) };
-        match self.hands.boot.read() {
+        match self.devices.boot.read() {
             Ok(state) if state.trial.is_some_and(|t| t.slot == running) => {
                 self.note_end(running, now);
                 if state != spent {
@@ -97,11 +97,11 @@ impl Boots {
     /// Kept beside the boot block's note, one file whatever happens. A trial ends also where it cannot be kept.
     fn note_end(&self, slot: Slot, at: DateTime<Utc>) {
         let text = EndTrial::Ended.sentence();
-        let note = Note { slot, boot_id: self.hands.host.boot_id().ok(), at, text };
-        let kept = serde_json::to_vec(&note).map_err(|e| storage("why the trial ended cannot be kept", &e));
+        let note = Note { slot, boot_id: self.devices.host.boot_id().ok(), at, text };
+        let kept = serde_json::to_vec(&note).map_err(|e| storage("why the trial ended cannot be saved", &e));
         let kept = kept.and_then(|bytes| {
             durable::write_file(&self.setup.state.join("ended-trial.json"), &bytes)
-                .map_err(|e| storage("why the trial ended cannot be kept", &e))
+                .map_err(|e| storage("why the trial ended cannot be saved", &e))
         });
         match kept {
             Ok(()) => tracing::warn!(%slot, "{text}"),

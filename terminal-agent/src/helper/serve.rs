@@ -9,8 +9,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use wire::v1::reports::Reason;
 
-use super::Helper;
-use super::message::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of};
+use super::protocol::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of};
+use super::server::Helper;
 use crate::ports::Clock;
 
 /// How long a request may take to come, and an answer to be taken: both ends are on one machine.
@@ -33,7 +33,7 @@ pub async fn serve(mut helper: Helper, socket: UnixListener, agent: u32, clock: 
             }
             Err(error) => Err(error),
         };
-        // Whoever went away meanwhile asks again.
+        // A client that went away meanwhile asks again.
         if let Err(error) = sent {
             tracing::debug!(%error, "an answer was not taken");
         }
@@ -41,9 +41,10 @@ pub async fn serve(mut helper: Helper, socket: UnixListener, agent: u32, clock: 
 }
 
 async fn attend(helper: &mut Helper, stream: &mut UnixStream, agent: u32, clock: &dyn Clock) -> Result<Answer, Reason> {
-    let peer = stream.peer_cred().map_err(|e| Reason::new("foreign-user", format!("who asks is not known: {e}")))?;
+    let peer =
+        stream.peer_cred().map_err(|e| Reason::new("foreign-user", format!("the peer's user is not known: {e}")))?;
     if peer.uid() != agent {
-        let text = format!("user {} asks, and only user {agent} may: check helper.agent_user", peer.uid());
+        let text = format!("user {} is not allowed, only user {agent} is: check helper.agent_user", peer.uid());
         return Err(Reason::new("foreign-user", text));
     }
     let slow = || {
@@ -77,6 +78,6 @@ async fn exactly(stream: &mut UnixStream, length: usize) -> Result<Vec<u8>, Reas
 }
 
 fn malformed(error: &io::Error) -> Reason {
-    let text = format!("this is no request of an agent of this version ({error}): update agent and helper together");
+    let text = format!("the request is not valid in this version ({error}): update agent and helper together");
     Reason::new("request-malformed", text)
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Key, Package};
-use crate::observe::Known;
+use crate::model::package::{Key, Package};
+use crate::model::seen::Known;
 
 /// Packages that are fetched at the same time.
 pub const AT_ONCE: usize = 4;
 
 /// How a package's torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transfer {
+pub struct PackageTransfer {
     /// All of it is here and verified.
     pub complete: bool,
     /// Bytes that are here.
@@ -19,20 +19,20 @@ pub struct Transfer {
 
 /// A package as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct PackageSeen {
     /// What the journal says.
     pub package: Package,
     /// It lies unpacked under its name, with the record of exactly this payload.
     pub unpacked: bool,
     /// How its torrent is doing; `None` if the engine does not have it. Looked at for those being fetched only.
-    pub transfer: Known<Option<Transfer>>,
-    /// How long it rests still after a failure.
-    pub rests: Duration,
+    pub transfer: Known<Option<PackageTransfer>>,
+    /// How long it retry_in still after a failure.
+    pub retry_in: Duration,
 }
 
 /// Exactly one thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum PackageAction {
     /// Fetch and check manifest, index and torrent.
     Prepare(Key),
     /// Give the torrent to the engine.
@@ -51,6 +51,22 @@ pub enum Action {
     Wait(Duration),
 }
 
+impl PackageAction {
+    /// The package that is acted on; `None`: nothing is done.
+    pub const fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Prepare(key)
+            | Self::AddTorrent(key)
+            | Self::Note(key, _)
+            | Self::Unpack(key)
+            | Self::Complete(key)
+            | Self::Lost(key)
+            | Self::Remove(key) => Some(key),
+            Self::Wait(_) => None,
+        }
+    }
+}
+
 /// Bounds of the waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polls {
@@ -63,42 +79,42 @@ pub struct Polls {
 }
 
 /// What to do next, the packages given by their keys.
-pub fn decide(seen: &[Seen], polls: Polls) -> Action {
+pub fn decide(seen: &[PackageSeen], polls: Polls) -> PackageAction {
     let mut pause = polls.idle;
-    for s in seen.iter().filter(|s| !s.rests.is_zero()) {
-        pause = pause.min(s.rests);
+    for s in seen.iter().filter(|s| !s.retry_in.is_zero()) {
+        pause = pause.min(s.retry_in);
     }
-    let named = |s: &&Seen| s.package.named && !s.package.refused && s.rests.is_zero();
+    let named = |s: &&PackageSeen| s.package.named && !s.package.refused && s.retry_in.is_zero();
     for s in seen.iter().filter(named) {
         match (s.package.complete, s.unpacked) {
-            (true, false) => return Action::Lost(s.package.key()),
-            (false, true) => return Action::Complete(s.package.key()),
+            (true, false) => return PackageAction::Lost(s.package.key()),
+            (false, true) => return PackageAction::Complete(s.package.key()),
             _ => {}
         }
     }
     for s in in_hand(seen) {
         if !s.package.prepared {
-            return Action::Prepare(s.package.key());
+            return PackageAction::Prepare(s.package.key());
         }
         match &s.transfer {
-            Known::Is(None) => return Action::AddTorrent(s.package.key()),
-            Known::Is(Some(t)) if t.complete => return Action::Unpack(s.package.key()),
+            Known::Is(None) => return PackageAction::AddTorrent(s.package.key()),
+            Known::Is(Some(t)) if t.complete => return PackageAction::Unpack(s.package.key()),
             Known::Is(Some(t)) if polls.note && t.have_bytes != s.package.have_bytes => {
-                return Action::Note(s.package.key(), t.have_bytes);
+                return PackageAction::Note(s.package.key(), t.have_bytes);
             }
             Known::Is(Some(_)) | Known::Unknown(_) => pause = pause.min(polls.engine),
         }
     }
-    let over = |s: &&Seen| !s.package.named && s.rests.is_zero() && !is_kept(s, seen);
+    let over = |s: &&PackageSeen| !s.package.named && s.retry_in.is_zero() && !is_kept(s, seen);
     match seen.iter().find(over) {
-        Some(s) => Action::Remove(s.package.key()),
-        None => Action::Wait(pause),
+        Some(s) => PackageAction::Remove(s.package.key()),
+        None => PackageAction::Wait(pause),
     }
 }
 
 /// Those that are being fetched: their torrents are worth a look.
-pub fn in_hand(seen: &[Seen]) -> impl Iterator<Item = &Seen> {
-    seen.iter().filter(|s| is_in_hand(&s.package) && s.rests.is_zero()).take(AT_ONCE)
+pub fn in_hand(seen: &[PackageSeen]) -> impl Iterator<Item = &PackageSeen> {
+    seen.iter().filter(|s| is_in_hand(&s.package) && s.retry_in.is_zero()).take(AT_ONCE)
 }
 
 /// Whether it is to be fetched.
@@ -107,7 +123,7 @@ pub fn is_in_hand(package: &Package) -> bool {
 }
 
 /// The newest complete one stays until its successor is complete.
-fn is_kept(old: &Seen, seen: &[Seen]) -> bool {
+fn is_kept(old: &PackageSeen, seen: &[PackageSeen]) -> bool {
     let kin = || seen.iter().map(|s| &s.package).filter(|p| p.is_kin(&old.package));
     let awaited = kin().any(|p| p.named) && !kin().any(|p| p.named && p.complete);
     let newer = kin().any(|p| p.complete && !p.named && p.version > old.package.version);
@@ -143,61 +159,62 @@ mod tests {
         }
     }
 
-    fn fetching(package: Package) -> Seen {
-        let transfer = Known::Is(Some(Transfer { complete: false, have_bytes: 0 }));
-        Seen { package, unpacked: false, transfer, rests: Duration::ZERO }
+    fn fetching(package: Package) -> PackageSeen {
+        let transfer = Known::Is(Some(PackageTransfer { complete: false, have_bytes: 0 }));
+        PackageSeen { package, unpacked: false, transfer, retry_in: Duration::ZERO }
     }
 
-    fn complete(minor: u64, named: bool) -> Seen {
+    fn complete(minor: u64, named: bool) -> PackageSeen {
         let package = Package { complete: true, named, ..package("a", minor) };
-        Seen { unpacked: true, ..fetching(package) }
+        PackageSeen { unpacked: true, ..fetching(package) }
     }
 
     #[test]
     fn at_most_four_are_fetched_at_a_time_and_one_that_rests_or_is_refused_takes_no_place() {
-        let mut seen: Vec<Seen> = ["a", "b", "c", "d", "e"].into_iter().map(|p| fetching(package(p, 0))).collect();
+        let mut seen: Vec<PackageSeen> =
+            ["a", "b", "c", "d", "e"].into_iter().map(|p| fetching(package(p, 0))).collect();
         seen[4].package.prepared = false;
-        assert_eq!(decide(&seen, POLLS), Action::Wait(POLLS.engine), "the fifth waits for its turn");
-        seen[1].rests = Duration::from_secs(9);
-        assert_eq!(decide(&seen, POLLS), Action::Prepare("e/1.0.0/p".into()));
-        (seen[1].rests, seen[1].package.refused) = (Duration::ZERO, true);
-        assert_eq!(decide(&seen, POLLS), Action::Prepare("e/1.0.0/p".into()));
+        assert_eq!(decide(&seen, POLLS), PackageAction::Wait(POLLS.engine), "the fifth waits for its turn");
+        seen[1].retry_in = Duration::from_secs(9);
+        assert_eq!(decide(&seen, POLLS), PackageAction::Prepare("e/1.0.0/p".into()));
+        (seen[1].retry_in, seen[1].package.refused) = (Duration::ZERO, true);
+        assert_eq!(decide(&seen, POLLS), PackageAction::Prepare("e/1.0.0/p".into()));
     }
 
     #[test]
     fn a_complete_torrent_is_unpacked_whatever_else_is_fetched() {
         let mut seen = vec![fetching(package("a", 0)), fetching(package("b", 0))];
-        seen[1].transfer = Known::Is(Some(Transfer { complete: true, have_bytes: 9 }));
-        assert_eq!(decide(&seen, POLLS), Action::Unpack("b/1.0.0/p".into()));
+        seen[1].transfer = Known::Is(Some(PackageTransfer { complete: true, have_bytes: 9 }));
+        assert_eq!(decide(&seen, POLLS), PackageAction::Unpack("b/1.0.0/p".into()));
         seen[0].transfer = Known::Unknown("the daemon is silent".into());
-        assert_eq!(decide(&seen, POLLS), Action::Unpack("b/1.0.0/p".into()));
+        assert_eq!(decide(&seen, POLLS), PackageAction::Unpack("b/1.0.0/p".into()));
     }
 
     #[test]
     fn of_what_no_plan_names_only_the_newest_complete_one_of_a_kin_that_is_awaited_stays() {
-        let wait = Action::Wait(POLLS.engine);
+        let wait = PackageAction::Wait(POLLS.engine);
         let awaited = || fetching(package("a", 9));
         assert_eq!(decide(&[complete(2, false), awaited()], POLLS), wait);
         assert_eq!(
             decide(&[complete(1, false), complete(2, false), awaited()], POLLS),
-            Action::Remove("a/1.1.0/p".into())
+            PackageAction::Remove("a/1.1.0/p".into())
         );
-        assert_eq!(decide(&[complete(2, false), complete(9, true)], POLLS), Action::Remove("a/1.2.0/p".into()));
-        assert_eq!(decide(&[complete(2, false)], POLLS), Action::Remove("a/1.2.0/p".into()));
+        assert_eq!(decide(&[complete(2, false), complete(9, true)], POLLS), PackageAction::Remove("a/1.2.0/p".into()));
+        assert_eq!(decide(&[complete(2, false)], POLLS), PackageAction::Remove("a/1.2.0/p".into()));
         let other = fetching(package("b", 9));
-        assert_eq!(decide(&[complete(2, false), other], POLLS), Action::Remove("a/1.2.0/p".into()));
+        assert_eq!(decide(&[complete(2, false), other], POLLS), PackageAction::Remove("a/1.2.0/p".into()));
         let mut held = complete(2, false);
-        held.rests = Duration::from_secs(7);
-        assert_eq!(decide(&[held], POLLS), Action::Wait(Duration::from_secs(7)), "a command runs in it");
+        held.retry_in = Duration::from_secs(7);
+        assert_eq!(decide(&[held], POLLS), PackageAction::Wait(Duration::from_secs(7)), "a command runs in it");
     }
 
     #[test]
     fn the_journal_follows_the_disk() {
         let mut seen = complete(1, true);
-        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), Action::Wait(POLLS.idle));
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), PackageAction::Wait(POLLS.idle));
         seen.unpacked = false;
-        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), Action::Lost("a/1.1.0/p".into()));
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), PackageAction::Lost("a/1.1.0/p".into()));
         (seen.unpacked, seen.package.complete) = (true, false);
-        assert_eq!(decide(&[seen], POLLS), Action::Complete("a/1.1.0/p".into()));
+        assert_eq!(decide(&[seen], POLLS), PackageAction::Complete("a/1.1.0/p".into()));
     }
 }

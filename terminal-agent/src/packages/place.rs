@@ -1,5 +1,5 @@
 //! Where a package lies: `packages/PRODUCT/VERSION/NAME` on the data partition, and beside it `NAME.complete`, the
-//! record of what was unpacked there. A folder without its record is nobody's: it is removed and unpacked anew.
+//! record of what was unpacked there. A folder without its record is removed and unpacked again.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::durable::{self, DurableError};
 use sha2::{Digest as _, Sha256};
 
-use super::Package;
+use crate::model::package::Package;
 
 /// Longest record that is read, in bytes.
 const MAX_RECORD: u64 = 64 * 1024;
@@ -25,10 +25,10 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// A segment of the artifact is not what its index says.
-    #[error("the artifact does not check")]
+    #[error("the artifact is invalid")]
     Segment(#[source] SegmentError),
     /// The tar in it is not one that is unpacked here.
-    #[error("the package is not one that is unpacked: {0}")]
+    #[error("the package is invalid: {0}")]
     Tree(Flaw),
     /// All segments checked, and the whole has another digest.
     #[error("the package has the digest {found}, the plan names {planned}")]
@@ -39,10 +39,10 @@ pub enum PlaceError {
         planned: Digest,
     },
     /// The artifact cannot be read.
-    #[error("the artifact cannot be read: see that engine.download_dir can be read by this user")]
+    #[error("the artifact cannot be read: make engine.download_dir readable for the agent's user")]
     Artifact(#[source] io::Error),
     /// The disk is full.
-    #[error("there is no room for the package: make room on the data partition")]
+    #[error("the data partition has too little space for the package: free some space")]
     Full(#[source] io::Error),
     /// It cannot be written or removed.
     #[error("the folder of packages cannot be written")]
@@ -51,7 +51,7 @@ pub enum PlaceError {
     #[error(transparent)]
     Durable(#[from] DurableError),
     /// A command runs in it.
-    #[error("`terminal-agent run` holds it")]
+    #[error("a `terminal-agent run` command is using it")]
     Held,
 }
 
@@ -259,9 +259,9 @@ fn gone(removed: io::Result<()>) -> Result<(), PlaceError> {
 }
 
 /// Each file's path, with the digest of its mode and content.
-type Files = BTreeMap<String, Digest>;
+type FileDigests = BTreeMap<String, Digest>;
 
-fn tree_digest(files: &Files) -> Digest {
+fn tree_digest(files: &FileDigests) -> Digest {
     let mut hash = Sha256::new();
     for (path, digest) in files {
         hash.update(format!("{path}\0{digest}\n"));
@@ -273,7 +273,7 @@ fn begin(executable: bool) -> Sha256 {
     Sha256::new().chain_update([u8::from(executable)])
 }
 
-fn look(folder: &Path, prefix: &str, files: &mut Files) -> io::Result<()> {
+fn look(folder: &Path, prefix: &str, files: &mut FileDigests) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -350,7 +350,7 @@ impl Read for PayloadReader<'_> {
 struct TreeWriter {
     root: PathBuf,
     open: Option<(String, BufWriter<File>, Sha256)>,
-    files: Files,
+    files: FileDigests,
 }
 
 impl TreeSink for TreeWriter {

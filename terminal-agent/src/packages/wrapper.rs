@@ -7,8 +7,9 @@ use std::path::Path;
 use fleet_types::{ProductName, Version};
 use serde_json::{Value, json};
 
-use super::{Package, Place};
-use crate::journal::Journal;
+use super::place::Place;
+use crate::memory::journal::Journal;
+use crate::model::package::Package;
 
 /// Exit code: several packages fit, it must be said which (as of every usage error).
 pub const EXIT_USAGE: u8 = 2;
@@ -65,15 +66,16 @@ pub fn choose<'a>(journal: Option<&'a Journal>, wish: &Wish) -> Result<&'a Packa
             no(EXIT_NOT_YET, format!("{}. Try again later.", text.trim_end_matches('.')))
         }
         [] if journal.floor == 0 => {
-            no(EXIT_NOT_YET, "No plan has come from the branch server yet. Try again later.".to_owned())
+            no(EXIT_NOT_YET, "The branch server has not sent a plan yet. Try again later.".to_owned())
         }
         [] => {
-            let remedy = "Assign a release with such a package to this branch, or see `terminal-agent packages`.";
-            no(EXIT_UNAVAILABLE, format!("No plan names such a package of {product} for this terminal. {remedy}"))
+            let remedy =
+                "Assign a release that has one to this branch, or list the packages with `terminal-agent packages`.";
+            no(EXIT_UNAVAILABLE, format!("No plan names a package of {product} for this terminal. {remedy}"))
         }
         _ => {
             let names: Vec<&str> = found.iter().map(|p| p.payload.name.as_str()).collect();
-            no(EXIT_USAGE, format!("{product} has several packages, say which with --name: {}.", names.join(", ")))
+            no(EXIT_USAGE, format!("{product} has several packages; choose one with --name: {}.", names.join(", ")))
         }
     }
 }
@@ -86,7 +88,7 @@ pub fn choose<'a>(journal: Option<&'a Journal>, wish: &Wish) -> Result<&'a Packa
 pub fn check(place: &Place, package: &Package, thorough: bool) -> Result<(), Refusal> {
     let no = |text: String| Err(Refusal { code: EXIT_NOT_YET, text });
     let Some(record) = place.record().filter(|r| r.payload == package.payload.sha256) else {
-        return no(format!("{} is not whole any more; the agent unpacks it again. Try again later.", package.key()));
+        return no(format!("{} is incomplete; the agent unpacks it again. Try again later.", package.key()));
     };
     if !thorough {
         return Ok(());
@@ -94,7 +96,7 @@ pub fn check(place: &Place, package: &Package, thorough: bool) -> Result<(), Ref
     match place.recheck(&record) {
         Ok(true) => Ok(()),
         Ok(false) => no(format!(
-            "{} is not what was unpacked: something changed it. Remove its folder {} and try again later.",
+            "{} was changed after it was unpacked. Remove its folder {} and try again later.",
             package.key(),
             place.tree().display()
         )),

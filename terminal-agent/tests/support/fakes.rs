@@ -15,10 +15,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
 use service_kit::client::{ByteStream, ClientError};
-use terminal_agent::config::Settings;
-use terminal_agent::evidence::EarlyRecord;
-use terminal_agent::helper::{Answer, Hands, Helper, Request, Setup};
-use terminal_agent::identity::Identity;
+use terminal_agent::branch::identity::Identity;
+use terminal_agent::config::agent::Settings;
+use terminal_agent::helper::boot::{Devices, HelperSetup};
+use terminal_agent::helper::protocol::{Answer, Request};
+use terminal_agent::helper::server::Helper;
+use terminal_agent::model::boots::EarlyRecord;
 use terminal_agent::ports::{
     BootLogs, Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power,
     Room, RootHelper,
@@ -52,8 +54,8 @@ fn told() -> io::Error {
 }
 
 /// What the root helper acts through.
-pub fn hands(world: &Arc<World>) -> Hands {
-    Hands {
+pub fn hands(world: &Arc<World>) -> Devices {
+    Devices {
         disks: Arc::new(FakeDisks(world.clone())),
         boot: Arc::new(FakeBoot(world.clone(), GrubEnv::new(world.path("grubenv")))),
         host: Arc::new(FakeHost(world.clone())),
@@ -86,10 +88,10 @@ impl RootHelper for InProcess {
 }
 
 /// What the root helper knows by itself, with its state in this folder.
-pub fn setup(world: &World, settings: &Settings, folder: &str) -> Setup {
+pub fn setup(world: &World, settings: &Settings, folder: &str) -> HelperSetup {
     let state = world.path(folder);
     std::fs::create_dir_all(&state).unwrap();
-    Setup {
+    HelperSetup {
         state,
         root: settings.trust_root.clone(),
         branch: "north".parse().unwrap(),

@@ -20,9 +20,11 @@ use std::time::Duration;
 
 use bootslot::{BootSlots, BootState, GrubEnv};
 use fleet_types::{Slot, UpdateState};
-use terminal_agent::Agent;
-use terminal_agent::config::{Inputs, Settings};
-use terminal_agent::journal::{Journal, load};
+use terminal_agent::agent::Agent;
+use terminal_agent::config::agent::Settings;
+use terminal_agent::config::inputs::Inputs;
+use terminal_agent::memory::journal::Journal;
+use terminal_agent::memory::keeper::load;
 use terminal_agent::ports::Ports;
 
 #[allow(unused_imports, reason = "each test file uses a part")]

@@ -1,6 +1,7 @@
 //! Small packages: a tar by hand, so that hostile ones can be made too, and a release that delivers it.
 
-use terminal_agent::packages::{Package, Place};
+use terminal_agent::model::package::Package;
+use terminal_agent::packages::place::Place;
 use wire::v1::plan::Step;
 use wire::v1::reports::{PackageReport, Report};
 

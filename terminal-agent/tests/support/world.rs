@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
-use terminal_agent::evidence::EarlyRecord;
+use terminal_agent::model::boots::EarlyRecord;
 use terminal_agent::ports::DropInEnd;
 use test_kit::{TestBranch, TestFleet};
 use trust::certificates::Peer;

@@ -1,0 +1,208 @@
+//! Gets a certificate from the branch server and renews it: with the join token the first time, with the key alone
+//! afterwards.
+
+use service_kit::Secret;
+use service_kit::client::ClientError;
+use service_kit::config::read_secret_file;
+use service_kit::edge::chain;
+use trust::Refusal;
+use trust::certificates::{Age, Anchor, Identity as Who, JoinToken, Peer, fingerprint, request_key, request_to_pem};
+use wire::Code;
+use wire::v1::reports::UpdateReport;
+use wire::v1::sync::EnrolRequest;
+
+use super::believed::Believed;
+use super::facts::facts;
+use super::identity::{Identity, IdentityFiles};
+use crate::config::agent::Settings;
+use crate::memory::keeper::Keeper;
+use crate::model::wanted::Recipient;
+use crate::ports::Ports;
+
+/// Returns a refusal as one text.
+fn text_of(refusal: &Refusal) -> String {
+    format!("{}: {} {}", refusal.code(), refusal.sentence(), refusal.remedy())
+}
+
+/// This terminal's identity at its branch.
+pub struct Enrolment {
+    files: IdentityFiles,
+    identity: Option<Identity>,
+    /// The branch server no longer knows this terminal, as after the loss of its database: the terminal enrols again.
+    lost: bool,
+}
+
+impl Enrolment {
+    /// Reads the identity that an earlier run kept.
+    pub fn open(settings: &Settings) -> Self {
+        let files = IdentityFiles::new(&settings.paths.state_dir);
+        let identity = files.read(&settings.identity.name);
+        Self { files, identity, lost: false }
+    }
+
+    /// The recipient of plans; `None` before this terminal enrolled.
+    pub fn recipient(&self) -> Option<Recipient> {
+        self.identity.as_ref().map(Identity::recipient)
+    }
+
+    /// Whether this terminal has an identity.
+    pub const fn is_enrolled(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Has requests to the branch server made with this terminal's identity. Does nothing before it enrolled.
+    pub fn authenticate(&self, ports: &Ports) {
+        let Some(identity) = &self.identity else { return };
+        let done = match self.files.key() {
+            Ok(key) => ports.branch.authenticate(identity, &key).map_err(|e| chain(&e)),
+            Err(refusal) => Err(text_of(&refusal)),
+        };
+        if let Err(why) = done {
+            tracing::error!(why, "this terminal's identity cannot be used");
+        }
+    }
+
+    /// Signs a report of an update. Head office does not count unsigned reports; they are sent all the same, so that the
+    /// branch can show them.
+    pub fn sign(&self, update: &mut UpdateReport) {
+        let Some(identity) = &self.identity else { return };
+        let failed = |r: &Refusal| tracing::error!(code = r.code(), reason = r.sentence(), "a report cannot be signed");
+        let Ok(signer) = self.files.signer().inspect_err(failed) else { return };
+        let terminal = &identity.name;
+        update.proof = Some(signer.sign_text(&update.statement(&identity.branch, terminal)));
+        let statement = update.evidence_statement(&identity.branch, terminal);
+        if let (Some(evidence), Some(statement)) = (&mut update.evidence, statement) {
+            evidence.proof = Some(signer.sign_text(&statement));
+        }
+    }
+
+    /// Enrols if need be, and renews the certificate after two thirds of its lifetime.
+    ///
+    /// # Errors
+    /// There is no valid certificate and none could be had; one sentence.
+    pub async fn certify_if_due(
+        &mut self,
+        ports: &Ports,
+        settings: &Settings,
+        keeper: &mut Keeper,
+        believed: &Believed,
+    ) -> Result<(), String> {
+        let Some(identity) = self.identity.clone() else {
+            return self.enrol(ports, settings, keeper, believed).await;
+        };
+        if self.lost {
+            self.enrol(ports, settings, keeper, believed).await?;
+            self.lost = false;
+            return Ok(());
+        }
+        let age = identity.age(believed.times(ports.clock.now()));
+        if age == Age::Young {
+            return Ok(());
+        }
+        let asked = Asked {
+            join_token: None,
+            anchor: Anchor::Known(identity.authority.clone()),
+            peer: Who::Branch(identity.branch.clone()).into(),
+        };
+        match (self.certify(asked, ports, settings, keeper, believed).await, age) {
+            (Ok(()), _) => tracing::info!("the certificate is renewed"),
+            // It is still valid; the next poll tries again.
+            (Err(why), Age::Old) => tracing::warn!(why, "the certificate is not renewed yet"),
+            (Err(why), _) => return Err(why),
+        }
+        Ok(())
+    }
+
+    /// Notes what an error says of this terminal's identity. True if this terminal has to enrol again and did not know.
+    pub fn note_error(&mut self, error: &ClientError, settings: &Settings) -> bool {
+        let is_lost = match error {
+            // A server that is not trusted may belong to a fleet that was set up again: then the join token names its
+            // authority.
+            ClientError::Distrusted { .. } => self.has_token_of_another_fleet(settings),
+            _ => matches!(error.code(), Some(Code::Unauthenticated | Code::JoinRefused)),
+        };
+        is_lost && !std::mem::replace(&mut self.lost, true)
+    }
+
+    fn has_token_of_another_fleet(&self, settings: &Settings) -> bool {
+        let known = self.identity.as_ref().map(|identity| fingerprint(&identity.authority));
+        join_token(settings).is_ok_and(|token| known.is_some_and(|known| known != token.authority))
+    }
+
+    /// Enrols with the join token: at any branch server that the token's authority certified the first time, at its own
+    /// afterwards.
+    async fn enrol(
+        &mut self,
+        ports: &Ports,
+        settings: &Settings,
+        keeper: &mut Keeper,
+        believed: &Believed,
+    ) -> Result<(), String> {
+        let token = join_token(settings)?;
+        let known = self.identity.as_ref().filter(|known| fingerprint(&known.authority) == token.authority);
+        let peer = known.map_or(Peer::AnyBranch, |known| Who::Branch(known.branch.clone()).into());
+        let asked = Asked { join_token: Some(&token.secret), anchor: Anchor::Pinned(token.authority), peer };
+        self.certify(asked, ports, settings, keeper, believed).await?;
+        tracing::info!(branch = self.identity.as_ref().map(|i| i.branch.as_str()), "enrolled");
+        Ok(())
+    }
+
+    /// Has this terminal's key certified, and keeps the answer before it is used.
+    async fn certify(
+        &mut self,
+        Asked { join_token, anchor, peer }: Asked<'_>,
+        ports: &Ports,
+        settings: &Settings,
+        keeper: &mut Keeper,
+        believed: &Believed,
+    ) -> Result<(), String> {
+        // Small files, and this happens once in months: not worth a thread.
+        let key = self.files.key().map_err(|r| text_of(&r))?;
+        let csr = key.request().map_err(|r| text_of(&r))?;
+        let facts = join_token.map(|_| facts(ports, settings)).transpose()?;
+        let request = EnrolRequest {
+            join_token: join_token.map(|token| token.expose().to_owned()),
+            certificate_request: request_to_pem(&csr),
+            terminal: facts.clone(),
+        };
+        let pinned = anchor.fingerprint();
+        let answer = ports.branch.enrol(anchor, peer.clone(), &request).await.map_err(|error| {
+            if join_token.is_none() {
+                self.note_error(&error, settings);
+            }
+            if error.code() == Some(Code::OtherKey) {
+                // For the operator who has to admit it.
+                let own = request_key(&csr).map(|key| key.to_string()).unwrap_or_default();
+                tracing::warn!(key = own, "the branch knows this terminal by another key");
+            }
+            chain(&error)
+        })?;
+        if let Peer::Exactly(Who::Branch(own)) = &peer
+            && *own != answer.branch
+        {
+            return Err(format!("The server of branch {own} answered for branch {}.", answer.branch));
+        }
+        let (name, times) = (&settings.identity.name, believed.times(ports.clock.now()));
+        let identity = self.files.keep(answer, name, &pinned, times).map_err(|r| text_of(&r))?;
+        ports.branch.authenticate(&identity, &key).map_err(|e| chain(&e))?;
+        self.identity = Some(identity);
+        match facts {
+            Some(facts) => {
+                keeper.change(ports.clock.now(), |journal| journal.facts = Some(facts)).map_err(|e| chain(&e))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How the branch server is asked for a certificate.
+struct Asked<'a> {
+    join_token: Option<&'a Secret>,
+    anchor: Anchor,
+    peer: Peer,
+}
+
+fn join_token(settings: &Settings) -> Result<JoinToken, String> {
+    let text = read_secret_file(&settings.branch.join_token_file).map_err(|e| chain(&e))?;
+    JoinToken::parse(&text).map_err(|refusal| text_of(&refusal))
+}

@@ -1,0 +1,12 @@
+//! The branch server: enrolment, signed metadata and plans, reports.
+
+pub mod accepted;
+pub mod believed;
+pub mod certify;
+pub mod facts;
+pub mod identity;
+pub mod metadata;
+pub mod plans;
+pub mod reports;
+pub mod talk;
+pub mod wanted;

@@ -1,0 +1,97 @@
+//! What the followed plan wants of this terminal. Pure.
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use trust::plans::{Claim, VerifiedPlan, check_claim};
+use wire::v1::plan::Step;
+use wire::v1::reports::Reason;
+
+use crate::model::limits::RetryPolicy;
+use crate::model::memory::Memory;
+use crate::model::reasons::reason;
+use crate::model::update::{Retry, Update};
+use crate::model::wanted::{Recipient, Running, Wanted};
+
+/// The plan in force, as decisions see it.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanInForce<'a> {
+    /// The plan that is followed.
+    pub plan: Option<&'a VerifiedPlan>,
+    /// This terminal; `None` before it enrolled.
+    pub recipient: Option<&'a Recipient>,
+    /// Why the plan that the branch server offers is not followed.
+    pub refused: Option<&'a Reason>,
+    /// The time that plans are judged by: the clock, or the newest verified time if that is later.
+    pub time: DateTime<Utc>,
+}
+
+/// The first step of an accepted plan that names this terminal and is not done yet. `current` is the payload being
+/// installed: what was remembered of it must not stop it.
+pub fn wanted(
+    plan: &VerifiedPlan,
+    recipient: &Recipient,
+    running: &Running,
+    memory: &Memory,
+    policy: &RetryPolicy,
+    current: Option<&Digest>,
+    now: DateTime<Utc>,
+) -> Wanted {
+    let (mut why, serial) = (None, plan.plan().serial);
+    for step in plan.plan().steps.iter().filter(|s| s.terminals.contains(&recipient.name)) {
+        if is_done(step, running, memory) {
+            continue;
+        }
+        if let Err(refusal) = check_claim(plan, claim(step, recipient, running)) {
+            why = Some(reason(&refusal));
+            continue;
+        }
+        let mine = current == Some(&step.payload.sha256);
+        // A later step may need this one: the order is the plan's.
+        if let Some(reason) = held_back(step, serial, memory, policy, now).filter(|_| !mine) {
+            return Wanted::Nothing(Some(reason));
+        }
+        return Wanted::Step(Box::new(Update {
+            serial,
+            product: step.product.clone(),
+            version: step.version.clone(),
+            manifest: step.manifest,
+            payload: step.payload.clone(),
+            artifact: step.artifact.clone(),
+            target: running.slot.other(),
+        }));
+    }
+    Wanted::Nothing(why)
+}
+
+/// What would be installed by this step.
+fn claim<'a>(step: &'a Step, recipient: &'a Recipient, running: &'a Running) -> Claim<'a> {
+    let (manifest, payload) = (step.manifest, step.payload.sha256);
+    Claim { terminal: &recipient.name, product: &step.product, manifest, payload, installed: Some(&running.version) }
+}
+
+/// Whether the step's payload runs, confirmed. What a slot was provisioned with is taken at its version.
+fn is_done(step: &Step, running: &Running, memory: &Memory) -> bool {
+    step.version == running.version
+        && memory.confirmed.get(&running.slot).is_none_or(|payload| *payload == step.payload.sha256)
+}
+
+fn held_back(step: &Step, serial: u64, memory: &Memory, policy: &RetryPolicy, now: DateTime<Utc>) -> Option<Reason> {
+    let payload = &step.payload.sha256;
+    if let Some(blamed) = memory.blamed.get(payload) {
+        let text = format!("{} {} failed here before: {}", step.product, step.version, blamed.reason.text);
+        return Some(Reason::new("failed-before", text));
+    }
+    // Another plan is another chance. Its serial may be lower, too: a new plan key starts its serials again.
+    let setback = memory.setbacks.get(payload).filter(|s| serial == s.serial)?;
+    let again = |text: String| Some(Reason::new(&setback.reason.code, text));
+    if setback.retry == Retry::NextPlan || setback.count > policy.attempts {
+        return again(format!("waiting for a newer plan: {}", setback.reason.text));
+    }
+    let wait = policy.wait * 2i32.saturating_pow(setback.count.saturating_sub(1).min(10));
+    let due = setback.at + wait;
+    // A clock that was set back must not make the wait longer than it is.
+    if now >= setback.at && now < due {
+        return again(format!("next attempt after {}: {}", due.format("%F %T UTC"), setback.reason.text));
+    }
+    None
+}

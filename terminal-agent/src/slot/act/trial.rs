@@ -1,0 +1,85 @@
+//! Has the bootloader try a slot, by the root helper, which believes nothing that is said here.
+
+use service_kit::edge::chain;
+use trust::Why;
+use trust::plans::Claim;
+use wire::ReasonCode;
+use wire::v1::reports::Reason;
+
+use crate::helper::protocol::{Order, Request};
+use crate::model::reasons::reason;
+use crate::model::update::{Retry, Update};
+use crate::ports::HelperTrouble;
+use crate::slot::context::Context;
+use crate::slot::outcome::{Outcome, of_helper};
+
+/// Sets the trial: head office ordered exactly this release for this terminal, its order has not expired, and the release
+/// keys signed it. Otherwise, what becomes of the update.
+pub async fn start(context: Context<'_>, update: &Update) -> Outcome {
+    if let Err(refused) = authorise(context, update) {
+        return refused;
+    }
+    let Some(evidence) = context.plans.evidence() else {
+        return Outcome::Later("a trial without a plan: this is a defect".to_owned());
+    };
+    let order = Order { product: update.product.clone(), manifest: update.manifest, payload: update.payload.sha256 };
+    for request in [Request::Accept(evidence), Request::Activate(order)] {
+        if let Err(trouble) = context.ports.helper.ask(request).await {
+            return not_tried(&trouble);
+        }
+    }
+    Outcome::Done
+}
+
+fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {
+    let installed = context.ports.host.image_version();
+    let installed = installed.map_err(|e| Outcome::bounded("running-version-unknown", chain(&e), Retry::Later))?;
+    let claim = Claim {
+        terminal: &context.settings.identity.name,
+        product: &update.product,
+        manifest: update.manifest,
+        payload: update.payload.sha256,
+        installed: Some(&installed),
+    };
+    context.plans.authorise(context.recipient, claim, context.ports).map_err(|refusal| {
+        let Reason { code, text, .. } = reason(&refusal);
+        match refusal.why() {
+            // The update is not refused: there is no metadata yet to judge it by.
+            Why::NoMetadata => Outcome::waits(code, text),
+            _ => Outcome::fail(code, text, Retry::NextPlan),
+        }
+    })
+}
+
+/// What it means for the update that the root helper did not set the trial.
+fn not_tried(trouble: &HelperTrouble) -> Outcome {
+    use ReasonCode as C;
+    let HelperTrouble::Refused(Reason { code, text, .. }) = trouble else { return of_helper(trouble) };
+    match code {
+        // It was away when the plan came, and waits for fresh metadata.
+        C::NoMetadata | C::MetadataExpired => Outcome::waits(code, text),
+        C::ReadBackMismatch => Outcome::fail(code, text, Retry::Never),
+        // A disk, a file or the boot block: it may work next time.
+        C::SlotUnavailable
+        | C::SlotUnreadable
+        | C::SlotUnwritable
+        | C::BootNotSettled
+        | C::BootStateChanged
+        | C::BootStateInvalid
+        | C::BootStateUnreadable
+        | C::BootStateUnwritable
+        | C::RunningSlotUnknown
+        | C::RunningVersionUnknown
+        | C::CmdlineNoRoot
+        | C::CmdlineUnknownRoot
+        | C::CmdlineSameRoots
+        | C::HelperStorage
+        | C::HelperUnreachable
+        | C::RequestTooSlow
+        | C::RequestTooLarge
+        | C::RequestMalformed
+        | C::TrustStorage
+        | C::TrustStoreDamaged => Outcome::bounded(code, text, Retry::Later),
+        _ => Outcome::fail(code, text, Retry::NextPlan),
+    }
+}

@@ -1,0 +1,396 @@
+//! What to do next: a pure function of the state, of what was observed, and of the time. No clock, no I/O.
+//!
+//! A boot variable is never changed and believed: a decision to write it leads to no move, and the next observation
+//! shows whether it holds. So a failing write cannot advance a state.
+
+use std::time::Duration;
+
+use bootslot::{BootState, Trial};
+use fleet_types::{Digest, Slot};
+use wire::v1::reports::Reason;
+
+use crate::model::event::Event;
+use crate::model::health::Health;
+use crate::model::limits::Limits;
+use crate::model::memory::Trouble;
+use crate::model::seen::{BootSeen, Known, Observation, Transfer};
+use crate::model::state::State;
+use crate::model::update::{Intent, Retry, TrialBoot, Update, Verdict};
+use crate::model::wanted::Wanted;
+
+/// Exactly one thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Record that something happened; nothing outside changes.
+    Move(Event),
+    /// Read the bootloader's state again: it could not be read, and that is only borne for so long.
+    ReadBoot,
+    /// Have the running slot made the default and the other one taken off trial; an unusable boot block is replaced.
+    Settle,
+    /// Have the bootloader try the slot that was written.
+    StartTrial,
+    /// Have the running slot, which is on trial, made the default.
+    Confirm,
+    /// Have the running slot taken off trial: the old one boots next.
+    GiveUp,
+    /// Fetch and check manifest, index and torrent, and whether the update fits this machine.
+    Prepare,
+    /// Give the torrent to the engine.
+    AddTorrent,
+    /// Write segments whose bytes are here to the inactive slot.
+    WriteSegments {
+        /// Their numbers.
+        numbers: Vec<u64>,
+        /// The torrent is complete: a segment that does not check needs a verification.
+        complete: bool,
+    },
+    /// Let the engine hash the complete torrent again.
+    Verify,
+    /// Sync the slot, and read all of it back from the medium.
+    ReadBack,
+    /// Note the boot and the failed units of now, from which the activation begins.
+    BeginActivation,
+    /// Restart the machine.
+    Restart,
+    /// Record that a restart is asked for, which is counted, then restart the machine into the trial.
+    RestartIntoTrial,
+    /// The trial ended and the old slot runs: collect what is left of the failed boots, and record both.
+    FallBack {
+        /// Why.
+        verdict: Verdict,
+        /// The boot in which the activation was begun, if that is known.
+        begun_in: Option<String>,
+    },
+    /// Remove an artifact that is no longer wanted from the engine and the disk.
+    Drop(Digest),
+    /// Nothing, for so long at most.
+    Wait {
+        /// How long.
+        time: Duration,
+        /// What for, if there is something to say.
+        why: Option<Reason>,
+    },
+}
+
+/// What to do next. `now` is the time since the machine started.
+pub fn decide(state: &State, seen: &Observation, limits: &Limits, now: Duration) -> Action {
+    let action = match state {
+        State::Idle
+        | State::Confirmed { .. }
+        | State::Failed { .. }
+        | State::RolledBack { .. }
+        | State::Withdrawn { .. } => at_rest(seen, limits),
+        State::Assigned { update } => before_trial(update, seen, limits, || Action::Prepare),
+        State::Fetching { update, done, total, verifies } => {
+            before_trial(update, seen, limits, || fetching(seen, limits, (*done, *total), *verifies))
+        }
+        State::Installing { update, .. } => before_trial(update, seen, limits, || Action::ReadBack),
+        State::Ready { update, .. } => before_trial(update, seen, limits, || Action::BeginActivation),
+        State::Activating { update, intent, .. } => activating(update, intent, seen, limits, now),
+        State::Trying { update, boot, .. } => trying(update, boot, seen, limits, now),
+    };
+    match (&action, seen.droppable) {
+        (Action::Wait { .. }, Some(artifact)) => Action::Drop(artifact),
+        _ => action,
+    }
+}
+
+/// Waits out the backoff of a failure.
+fn hold(seen: &Observation) -> Option<Action> {
+    let why = seen.trouble.as_ref().map(|t| t.verdict.reason.clone());
+    (!seen.retry_in.is_zero()).then_some(Action::Wait { time: seen.retry_in, why })
+}
+
+fn wait(time: Duration) -> Action {
+    Action::Wait { time, why: None }
+}
+
+fn wait_for(time: Duration, code: &str, text: &str) -> Action {
+    Action::Wait { time, why: Some(Reason::new(code, text)) }
+}
+
+fn fail(code: &str, text: impl AsRef<str>, retry: Retry) -> Action {
+    Action::Move(Event::Fail(Verdict::new(code, text, retry)))
+}
+
+/// Between updates: keep the bootloader tidy, take up what the plan wants.
+fn at_rest(seen: &Observation, limits: &Limits) -> Action {
+    let running = match &seen.running {
+        Known::Is(slot) => *slot,
+        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+    };
+    if let Some(hold) = hold(seen) {
+        return hold;
+    }
+    if let Some(action) = settle(running, seen, limits) {
+        return action;
+    }
+    match &seen.wanted {
+        Wanted::Step(update) => Action::Move(Event::Assign(update.clone())),
+        Wanted::Nothing(why) => {
+            Action::Wait { time: limits.idle_poll, why: why.clone().or_else(|| seen.plan_refused.clone()) }
+        }
+        Wanted::Unknown => Action::Wait { time: limits.idle_poll, why: seen.plan_refused.clone() },
+    }
+}
+
+/// The running slot is to be the default and nothing on trial, before the other slot is touched.
+fn settle(running: Slot, seen: &Observation, limits: &Limits) -> Option<Action> {
+    match &seen.boot {
+        BootSeen::Is(boot) if *boot == BootState::settled(running) => None,
+        BootSeen::Is(boot) => Some(match boot.adopt(running) {
+            Ok(_) => Action::Settle,
+            // This boot is a trial that no journal knows of: it cannot be confirmed, so its attempts are used up.
+            Err(_) => match seen.restart_asked {
+                Some(ago) if ago < limits.restart_patience => wait(limits.idle_poll),
+                _ => Action::Restart,
+            },
+        }),
+        BootSeen::Invalid(_) => Some(Action::Settle),
+        BootSeen::Unknown(_) => Some(Action::ReadBoot),
+    }
+}
+
+/// What every state before the activation has in common; then `work`.
+fn before_trial(update: &Update, seen: &Observation, limits: &Limits, work: impl FnOnce() -> Action) -> Action {
+    if let Some(reason) = superseded(update, &seen.wanted) {
+        return Action::Move(Event::Withdraw(reason));
+    }
+    let running = match &seen.running {
+        Known::Is(slot) => *slot,
+        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+    };
+    if running == update.target {
+        let text =
+            format!("slot {running} was to be written and is running now: the update starts again with the other slot");
+        return Action::Move(Event::Withdraw(Reason::new("slot-changed", text)));
+    }
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(action) = hold(seen).or_else(|| settle(running, seen, limits)) {
+        return action;
+    }
+    work()
+}
+
+/// Why the plan does not want this update any more; a plan that is not known wants what it wanted.
+fn superseded(update: &Update, wanted: &Wanted) -> Option<Reason> {
+    match wanted {
+        Wanted::Unknown => None,
+        // The payload is what ends up in the slot: another artifact of it is another way to get there.
+        Wanted::Step(step) if step.payload.sha256 == update.payload.sha256 => None,
+        Wanted::Step(step) => {
+            Some(Reason::new("superseded", format!("a newer plan assigns {} {} instead", step.product, step.version)))
+        }
+        Wanted::Nothing(_) => Some(Reason::new("superseded", "a newer plan no longer assigns this release here")),
+    }
+}
+
+fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), verifies: u32) -> Action {
+    let Some(work) = seen.work else { return Action::Prepare };
+    if work.total != total {
+        return Action::Prepare;
+    }
+    if work.done != done {
+        return Action::Move(Event::Progress { done: work.done });
+    }
+    if done == total {
+        return Action::Move(Event::AllWritten);
+    }
+    match &seen.transfer {
+        Known::Unknown(why) => wait_for(limits.engine_poll, "engine-unavailable", why),
+        Known::Is(None) => Action::AddTorrent,
+        Known::Is(Some(Transfer { ready, complete, .. })) if !ready.is_empty() => Action::WriteSegments {
+            numbers: ready.iter().copied().take(limits.batch.max(1)).collect(),
+            complete: *complete,
+        },
+        Known::Is(Some(Transfer { complete: true, refused: true, .. })) if verifies < limits.verifies => Action::Verify,
+        Known::Is(Some(Transfer { complete: true, refused: true, .. })) => {
+            let text = format!("the complete artifact still has invalid segments after {verifies} verifications");
+            fail("artifact-does-not-check", text, Retry::Later)
+        }
+        Known::Is(Some(Transfer { trouble, .. })) => Action::Wait {
+            time: limits.engine_poll,
+            why: trouble.as_ref().map(|text| Reason::new("transfer-trouble", text)),
+        },
+    }
+}
+
+fn activating(update: &Update, intent: &Intent, seen: &Observation, limits: &Limits, now: Duration) -> Action {
+    let (running, boot_id) = match (&seen.running, &seen.boot_id) {
+        (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
+        (Known::Unknown(why), _) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, "boot-id-unknown", why),
+    };
+    if running == update.target {
+        return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
+    }
+    if *boot_id != intent.boot_id {
+        return not_tried(update, intent, running, seen, limits);
+    }
+    if let Some(reason) = superseded(update, &seen.wanted).filter(|_| intent.restarts == 0) {
+        return match &seen.boot {
+            BootSeen::Is(boot) if boot.trial.is_some() => match boot.adopt(running) {
+                Ok(_) => hold(seen).unwrap_or(Action::Settle),
+                Err(error) => fail("boot-state-changed", error.to_string(), Retry::Later),
+            },
+            _ => Action::Move(Event::Withdraw(reason)),
+        };
+    }
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(hold) = hold(seen) {
+        return hold;
+    }
+    activate(update, intent, running, seen, limits)
+}
+
+/// Still in the boot in which the activation began.
+fn activate(update: &Update, intent: &Intent, running: Slot, seen: &Observation, limits: &Limits) -> Action {
+    if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
+        return wait_for(limits.idle_poll, "restarting", "waiting for the requested restart");
+    }
+    match &seen.boot {
+        BootSeen::Is(boot) if boot.default == running && is_on_trial(boot, update.target) => {
+            if intent.restarts >= limits.restarts {
+                let text = format!("the machine did not restart after {} requests", intent.restarts);
+                return fail("restart-refused", text, Retry::Later);
+            }
+            Action::RestartIntoTrial
+        }
+        BootSeen::Is(boot) => {
+            match boot.adopt(running).and_then(|b| b.start_trial(update.target, limits.trial_attempts)) {
+                Ok(_) => Action::StartTrial,
+                Err(error) => fail("boot-state-changed", error.to_string(), Retry::Later),
+            }
+        }
+        BootSeen::Invalid(_) => Action::Settle,
+        BootSeen::Unknown(_) => Action::ReadBoot,
+    }
+}
+
+fn is_on_trial(boot: &BootState, slot: Slot) -> bool {
+    matches!(boot.trial, Some(Trial { slot: on_trial, left }) if on_trial == slot && left > 0)
+}
+
+/// The machine restarted since the activation began, and runs the old slot. The boot state says why.
+fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observation, limits: &Limits) -> Action {
+    if let Some(verdict) = seen.given_up(limits) {
+        return Action::Move(Event::Fail(verdict));
+    }
+    if let Some(hold) = hold(seen) {
+        return hold;
+    }
+    match &seen.boot {
+        BootSeen::Is(boot) if is_on_trial(boot, update.target) => {
+            if intent.restarts >= limits.restarts {
+                let text = "the bootloader booted the old slot instead of the trial: check its configuration";
+                return fail("trial-ignored", text, Retry::NextPlan);
+            }
+            match seen.restart_asked {
+                Some(ago) if ago < limits.restart_patience => wait(limits.idle_poll),
+                _ => Action::RestartIntoTrial,
+            }
+        }
+        BootSeen::Is(BootState { trial: Some(Trial { slot, .. }), .. }) if *slot == update.target => {
+            Action::FallBack { verdict: never_ran(update), begun_in: Some(intent.boot_id.clone()) }
+        }
+        BootSeen::Is(BootState { default, trial: None }) if *default == running => {
+            if intent.again >= limits.restarts {
+                let text = format!("the machine restarted {} times before the trial could start", intent.again + 1);
+                return fail("activation-interrupted", text, Retry::Later);
+            }
+            Action::BeginActivation
+        }
+        BootSeen::Is(_) => fail("boot-state-changed", "another program changed the boot state meanwhile", Retry::Later),
+        BootSeen::Invalid(_) => Action::Settle,
+        BootSeen::Unknown(_) => Action::ReadBoot,
+    }
+}
+
+/// The attempts are used up, and no agent ever ran in one of them.
+fn never_ran(update: &Update) -> Verdict {
+    let Update { target, product, version, .. } = update;
+    let text = format!(
+        "slot {target} with {product} {version} was never confirmed: the agent did not get as far as judging it, and \
+         the bootloader went back"
+    );
+    Verdict::new("fell-back", text, Retry::Never)
+}
+
+/// The agent ran in the slot, and the machine restarted before it judged, until it came back.
+fn never_judged(update: &Update) -> Verdict {
+    let Update { target, product, version, .. } = update;
+    let text = format!(
+        "slot {target} with {product} {version} was started and never confirmed: the terminal agent ran in it, but the \
+         machine restarted each time before it had judged it, and the bootloader went back"
+    );
+    Verdict::new("fell-back", text, Retry::Never)
+}
+
+fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits, now: Duration) -> Action {
+    let (running, boot_id) = match (&seen.running, &seen.boot_id) {
+        (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
+        (Known::Unknown(why), _) => return wait_for(limits.health_poll, "running-slot-unknown", why),
+        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, "boot-id-unknown", why),
+    };
+    if running != update.target {
+        let verdict = boot.verdict.clone().unwrap_or_else(|| never_judged(update));
+        return Action::FallBack { verdict, begun_in: boot.begun_in.clone() };
+    }
+    if *boot_id != boot.boot_id {
+        return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
+    }
+    if boot.verdict.is_some() {
+        return leave_trial(update, seen, limits);
+    }
+    let (unhealthy, tried) = (|v| Action::Move(Event::Unhealthy(v)), now.saturating_sub(boot.since));
+    let silent = || Verdict::new("branch-unreachable", BRANCH_SILENT, Retry::Later);
+    match (&seen.boot, &seen.health) {
+        (BootSeen::Is(b), _) if *b == BootState::settled(running) => Action::Move(Event::Confirmed),
+        (_, Known::Is(Health::Unhealthy(reason))) => unhealthy(Verdict { reason: reason.clone(), retry: Retry::Never }),
+        (BootSeen::Is(b), Known::Is(Health::Healthy)) => match (b.confirm(running), seen.given_up(limits)) {
+            (Ok(_), Some(verdict)) => unhealthy(verdict),
+            (Ok(_), None) => hold(seen).unwrap_or(Action::Confirm),
+            (Err(error), _) => unhealthy(Verdict::new("boot-state-changed", error.to_string(), Retry::Later)),
+        },
+        (_, Known::Is(Health::NotYet { branch_silent: true, others: false, .. })) if tried >= limits.branch_wait => {
+            unhealthy(silent())
+        }
+        (_, Known::Is(Health::NotYet { branch_silent: true, .. })) if tried >= limits.trial_deadline => {
+            unhealthy(silent())
+        }
+        (BootSeen::Invalid(_), _) if tried < limits.trial_deadline => hold(seen).unwrap_or(Action::Settle),
+        (_, health) => {
+            let why = health.not_yet();
+            if tried < limits.trial_deadline {
+                return Action::Wait { time: limits.health_poll, why: Some(why) };
+            }
+            let text = format!("not healthy within {} s: {}", limits.trial_deadline.as_secs(), why.text);
+            unhealthy(Verdict::new("unhealthy", text, Retry::Never))
+        }
+    }
+}
+
+const BRANCH_SILENT: &str = "the branch server did not answer from the new slot; it is tried again after it has \
+                             answered from the old one";
+
+/// The trial is lost: make the old slot the next one to boot, then restart. If even that cannot be written, restart
+/// all the same: the bootloader's attempts run out by themselves.
+fn leave_trial(update: &Update, seen: &Observation, limits: &Limits) -> Action {
+    if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
+        return wait(limits.health_poll);
+    }
+    if let Some(hold) = hold(seen) {
+        return hold;
+    }
+    let old = BootState::settled(update.target.other());
+    let tired = matches!(&seen.trouble, Some(Trouble { count, .. }) if *count >= limits.attempts);
+    match &seen.boot {
+        BootSeen::Is(boot) if *boot != old && !tired => Action::GiveUp,
+        BootSeen::Invalid(_) if !tired => Action::GiveUp,
+        _ => Action::Restart,
+    }
+}

@@ -1,0 +1,5 @@
+//! Fetching by BitTorrent: how a torrent is doing, what its peers are up to, and the files of an artifact.
+
+pub mod files;
+pub mod peers;
+pub mod transfer;

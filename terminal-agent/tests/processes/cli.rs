@@ -1,0 +1,98 @@
+//! The program as people start it.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::support::Rig;
+use crate::support::release::{v1, v2};
+use terminal_agent::config::agent::{BootSetting, Settings};
+use terminal_agent::config::inputs::Inputs;
+
+const DEFAULTS: &str = include_str!("../../dist/terminal-agent.toml");
+
+#[expect(clippy::disallowed_methods, reason = "the program itself is tested")]
+fn agent(arguments: &[&str], config: &Path) -> Output {
+    let program = env!("CARGO_BIN_EXE_terminal-agent");
+    std::process::Command::new(program).arg("--config").arg(config).args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_default_configuration_can_be_used_as_it_is_and_with_every_key_set() {
+    let every = DEFAULTS.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => key,
+        _ => line,
+    });
+    let every = every.collect::<Vec<_>>().join("\n");
+    let used = |text: &str| {
+        let inputs: Inputs = toml::from_str(text).unwrap();
+        Settings::try_from(inputs).unwrap()
+    };
+    // A key that is shown commented out shows its default.
+    assert_eq!(format!("{:#?}", used(DEFAULTS)), format!("{:#?}", used(&every)));
+    assert!(
+        every.lines().filter(|l| !l.starts_with('#')).count()
+            > DEFAULTS.lines().filter(|l| !l.starts_with('#')).count() + 20
+    );
+}
+
+#[test]
+fn each_boot_backend_has_its_keys() {
+    let with = |boot: &str| {
+        let text = DEFAULTS.replace("grub_environment =", &format!("{boot}\n#grub_environment ="));
+        let inputs: Inputs = toml::from_str(&text).unwrap();
+        Settings::try_from(inputs).map(|s| s.boot).map_err(|e| e.to_string())
+    };
+    let uboot = |config: &str| BootSetting::UBoot {
+        config: config.into(),
+        defaults: "/etc/u-boot-initial-env".into(),
+        tools: "/usr/bin".into(),
+    };
+    assert_eq!(with("backend = \"uboot\""), Ok(uboot("/etc/fw_env.config")));
+    assert_eq!(with("backend = \"uboot\"\nuboot_config = \"/x\""), Ok(uboot("/x")));
+    let custom = BootSetting::Custom { program: "/p".into(), arguments: vec!["a".into()] };
+    assert_eq!(with("backend = \"custom\"\ncustom_command = [\"/p\", \"a\"]"), Ok(custom));
+    for (boot, key) in [
+        ("backend = \"grub\"", "boot.grub_environment"),
+        ("backend = \"custom\"", "boot.custom_command"),
+        ("backend = \"custom\"\ncustom_command = []", "boot.custom_command"),
+        ("backend = \"custom\"\ncustom_command = [\"p\"]", "boot.custom_command"),
+        ("backend = \"uboot\"\nuboot_tools = \"bin\"", "boot.uboot_tools"),
+    ] {
+        let error = with(boot).unwrap_err();
+        assert!(error.contains(key), "{boot}: {error}");
+    }
+}
+
+#[test]
+fn check_config_says_what_is_wrong_and_what_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("agent.toml");
+    std::fs::File::create(&config).unwrap();
+    let out = agent(&["check-config"], &config);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(2) && said.contains("branch.url: is missing; write for example"), "{said}");
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/terminal-agent.toml");
+    let out = agent(&["check-config"], &default);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn status_shows_the_journal() {
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.until("confirmed");
+    let over = tempfile::tempdir().unwrap();
+    let config = over.path().join("agent.toml");
+    let state_dir = rig.settings.paths.state_dir.display();
+    let text = format!("{DEFAULTS}\n")
+        .replace("#state_dir = \"/var/lib/terminal-agent\"", &format!("state_dir = \"{state_dir}\""));
+    std::io::Write::write_all(&mut std::fs::File::create(&config).unwrap(), text.as_bytes()).unwrap();
+    let out = agent(&["status", "--json"], &config);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&json["state"], &json["version"], &json["target"]),
+        (&"confirmed".into(), &"2.0.0".into(), &"B".into())
+    );
+    let out = agent(&["status"], &config);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("confirmed since") && text.contains("kiosk 2.0.0 into slot B"), "{text}");
+}
