@@ -24,7 +24,7 @@ export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 .PHONY: help check setup build optimised images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
 # Set by tests/checks/suites.sh once it has run both.
 ifdef FILIAL_BUILT
