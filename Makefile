@@ -9,7 +9,7 @@
 #                                                    with VERSION=2.4.0 of that version
 #
 # Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, powercut-small, soak-minute,
-#   setup-bare. Longer: e2e-full, vm-test-full, fuzz, mutations,
+#   setup-bare. Longer: e2e-full, vm-test-full, fuzz, mutations, and
 #   make bench                                       figures, measured with optimised programs
 #   make powercut N=40 SEED=1 REPLAYS=20             power cuts of virtual machines while they update; resumable
 #   make soak ARGS="--minutes 20 --seed 1"           random faults while releases go out; a seed repeats its faults
