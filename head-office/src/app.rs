@@ -1,30 +1,26 @@
-//! What head office's handlers and jobs depend on, and the one route table of each listener: `main` and the tests
-//! configure from here and from nowhere else.
+//! What head office's handlers and jobs depend on. Knows no route and no handler.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use actix_web::web::{self, ServiceConfig};
 use service_kit::database::{Pool, Wakeups};
-use service_kit::server::{ApiDocument, Check, Metrics, Readiness, Route, configure, document_routes, health_routes};
+use service_kit::server::Metrics;
 use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 
+use crate::access::audit::Audit;
+use crate::access::guesses::Guesses;
+use crate::access::passwords::Passwords;
 use crate::alerts::Alerts;
-use crate::audit::anchor::Anchor;
 use crate::config::Settings;
+use crate::fleet::events::Streams;
 use crate::metrics::Counters;
-use crate::operators::Guesses;
-use crate::operators::doorkeeper::Doorkeeper;
-use crate::operators::passwords::Passwords;
 use crate::releases::claims::Claims;
-use crate::renewals::Renewals;
-use crate::rollout::apply::Issuer;
-use crate::routes::{self, BranchCertificates, Streams};
-use crate::store::Store;
-use crate::tls::Tls;
-use crate::tracker::Tracker;
+use crate::rollout::tick::Issuer;
+use crate::seeding::renewals::Renewals;
+use crate::seeding::tracker::Tracker;
+use crate::store::folders::Store;
 use crate::trust::Trust;
+use crate::trust::tls::Tls;
 
 /// Everything that handlers and jobs use. Made once; nothing is ambient.
 pub struct App {
@@ -66,8 +62,10 @@ pub struct App {
     pub passwords: Passwords,
     /// Wrong ones, counted.
     pub guesses: Guesses,
-    /// How far the audit reaches, outside the database.
-    pub anchor: Anchor,
+    /// The audit.
+    pub audit: Audit,
+    /// The groups of routes that a token's scope may name.
+    pub groups: Vec<&'static str>,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -77,57 +75,4 @@ impl App {
     pub fn issuer(&self) -> Issuer {
         Issuer { trust: self.trust.clone(), life: self.settings.plan.life }
     }
-}
-
-/// The routes of people's programs.
-pub fn operator_routes() -> Vec<Route> {
-    [routes::operators(), health_routes(), document_routes()].concat()
-}
-
-/// The routes of branch servers.
-pub fn machine_routes() -> Vec<Route> {
-    let health = health_routes().into_iter().filter(|r| r.path == wire::v1::paths::HEALTHZ);
-    routes::machines().into_iter().chain(health).collect()
-}
-
-/// The groups of routes that a token's scope may name.
-pub fn groups() -> Vec<String> {
-    let known = routes::operators().into_iter().filter(|route| !route.role.is_open());
-    known.map(|route| route.group().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-/// The operators' application.
-pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
-    shared(config, app);
-    config
-        .app_data(web::Data::new(ApiDocument(Arc::new(crate::api::document()))))
-        .app_data(web::PayloadConfig::new(usize::MAX));
-    configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.clone())));
-}
-
-/// The branch servers' application.
-pub fn configure_machines(config: &mut ServiceConfig, app: &Arc<App>) {
-    shared(config, app);
-    configure(config, &machine_routes(), Arc::new(BranchCertificates::new(app.clone())));
-}
-
-fn shared(config: &mut ServiceConfig, app: &Arc<App>) {
-    config
-        .app_data(web::Data::from(app.clone()))
-        .app_data(web::Data::new(app.metrics.clone()))
-        .app_data(web::Data::new(readiness(app)));
-}
-
-fn readiness(app: &Arc<App>) -> Readiness {
-    let (pool, engine) = (app.pool.clone(), app.engine.clone());
-    Readiness(vec![
-        Check::new("database", move || {
-            let pool = pool.clone();
-            async move { service_kit::database::ping(&pool).await.map_err(|e| e.to_string()) }
-        }),
-        Check::new("engine", move || {
-            let engine = engine.clone();
-            async move { engine.info().await.map(drop).map_err(|e| e.to_string()) }
-        }),
-    ])
 }

@@ -2,234 +2,24 @@
 //! says by plans which branch runs what.
 //!
 //! It must never publish what a rule failed or could not judge, never tell a branch of an artifact before it is listed
-//! and seeded, and never keep in memory alone what anybody relies on: every process of it may be killed at any instant.
+//! and seeded, and never keep in memory alone what others rely on: the process may be killed at any instant.
 
+pub mod access;
 mod adapters;
 mod alerts;
-pub mod api;
 pub mod app;
-pub mod audit;
-mod budget;
+mod background;
 pub mod config;
 pub mod db;
-mod error;
 mod fleet;
-mod holds;
-pub mod jobs;
+pub mod http;
 mod metrics;
-pub mod operators;
 mod releases;
-mod renewals;
 pub mod rollout;
-mod routes;
+mod seeding;
+pub mod start;
 mod store;
-pub mod tls;
-mod tracker;
 pub mod trust;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use fleet_types::OperatorName;
-use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
-use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
-use service_kit::{Clock, Secret, Shutdown};
-use swarm::{AccessList, AccessListError, Engine};
-use tokio::task::JoinHandle;
-
-use audit::anchor::Anchor;
-use operators::bootstrap::{Bootstrap, BootstrapError};
-use operators::passwords::{PasswordError, Passwords};
-use operators::recover::RecoverError;
-
 pub use config::Settings;
-pub use store::StoreError;
-
-/// What is given from outside: the time and the BitTorrent daemon.
-pub struct Deps {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The BitTorrent daemon.
-    pub engine: Arc<dyn Engine>,
-    /// How jobs are held and repeated.
-    pub jobs: RunnerSettings,
-}
-
-/// Why head office does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The database cannot be used.
-    #[error("the database cannot be used")]
-    Database(#[from] DatabaseError),
-    /// The store cannot be used.
-    #[error("the store cannot be used")]
-    Store(#[from] StoreError),
-    /// The tracker's list cannot be set up.
-    #[error("the tracker's access list cannot be set up")]
-    Tracker(#[from] AccessListError),
-    /// A listener cannot be used.
-    #[error("a listener cannot be used")]
-    Serve(#[from] ServeError),
-    /// Passwords cannot be dealt with.
-    #[error("passwords cannot be dealt with")]
-    Passwords(#[from] PasswordError),
-    /// Signed metadata or its keys cannot be used.
-    #[error("the signed metadata or the keys of [trust] cannot be used")]
-    Trust(#[from] trust::TrustError),
-    /// The fleet's authority or the listeners' certificates cannot be used.
-    #[error("{} {}", .0.sentence(), .0.remedy())]
-    Tls(::trust::Refusal),
-    /// A thread failed.
-    #[error("starting failed")]
-    Worker(#[from] tokio::task::JoinError),
-}
-
-/// Head office with its addresses taken; it answers while [`Running::run`] is polled.
-pub struct Running {
-    bound: Bound,
-    tasks: Vec<JoinHandle<()>>,
-    shutdown: Shutdown,
-}
-
-/// Runs until `shutdown`.
-///
-/// # Errors
-/// It cannot start, or a listener broke.
-pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(), RunError> {
-    start(settings, deps, shutdown).await?.run().await
-}
-
-/// Waits for PostgreSQL, brings the schema up to date, takes the addresses and starts the background work.
-///
-/// # Errors
-/// Something of that cannot be done.
-pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<Running, RunError> {
-    // First of all: nothing is touched as long as it is not known who may say what.
-    let trust_settings = settings.trust.clone();
-    let trust = tokio::task::spawn_blocking(move || trust::Trust::open(&trust_settings)).await??;
-    let store_settings = settings.store.clone();
-    let store = tokio::task::spawn_blocking(move || store::Store::open(&store_settings)).await??;
-    let (tls_settings, clock) = (settings.tls.clone(), deps.clock.clone());
-    let opened = tokio::task::spawn_blocking(move || tls::Tls::open(&tls_settings, clock)).await?;
-    let tls = opened.map_err(RunError::Tls)?;
-    let pool = connect(&settings.database, &shutdown).await?;
-    db::migrate(&pool).await?;
-    // The store is ours alone, so whatever its name still holds belongs to a process that is dead.
-    let released = job_table::release_all_of(&connection(&pool).await?, store.instance()).await?;
-    if released > 0 {
-        tracing::info!(released, "jobs of the process before this one are taken up again");
-    }
-    let wakeups = Wakeups::listen(&settings.database, shutdown.clone())?;
-    let access_list = AccessList::new(settings.tracker.access_list.clone())?;
-    let runner = Runner { pool: pool.clone(), clock: deps.clock.clone(), owner: store.instance(), settings: deps.jobs };
-    let (people, machines) = (settings.operators_listen, settings.machines_listen);
-    let metrics = Metrics::new();
-    let shown = metrics.clone();
-    let passwords = tokio::task::spawn_blocking(move || Passwords::new(&shown)).await??;
-    let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
-    let app = Arc::new(app::App {
-        settings,
-        pool,
-        wakeups: wakeups.clone(),
-        clock: deps.clock,
-        engine: deps.engine,
-        tracker: tracker::Tracker::new(access_list),
-        store,
-        trust,
-        tls: tls.clone(),
-        claims: releases::claims::Claims::default(),
-        counters: metrics::Counters::registered(&metrics),
-        metrics,
-        alerts: alerts::Alerts::default(),
-        watch: tokio::sync::Notify::new(),
-        retire: tokio::sync::Notify::new(),
-        renewals: renewals::Renewals::default(),
-        streams: routes::Streams::default(),
-        passwords,
-        guesses: operators::Guesses::default(),
-        anchor,
-        shutdown: shutdown.clone(),
-    });
-    jobs::remove_unknown_archives(&app).await?;
-    jobs::take_stock(&app).await?;
-    jobs::watch_once(&app).await;
-    let (to_people, to_machines) = (tls.clone(), tls);
-    let to_people = Transport::Tls(Arc::new(move || to_people.people()));
-    let to_machines = Transport::Tls(Arc::new(move || to_machines.machines()));
-    let bound = bind(vec![
-        listener("operators", people, to_people, &app, app::configure_operators),
-        listener("machines", machines, to_machines, &app, app::configure_machines),
-    ])?;
-    let mut tasks = runner.spawn(jobs::handlers(&app), &wakeups, &shutdown);
-    tasks.push(tokio::spawn(jobs::reconcile(app.clone(), shutdown.clone())));
-    tasks.push(tokio::spawn(jobs::watch_metadata(app.clone(), shutdown.clone())));
-    tasks.push(tokio::spawn(jobs::retain(app.clone(), shutdown.clone())));
-    tasks.push(tokio::spawn(jobs::keep_house(app, shutdown.clone())));
-    Ok(Running { bound, tasks, shutdown })
-}
-
-/// Waits for PostgreSQL, brings the schema up to date and makes the first admin. Also beside a head office that runs.
-///
-/// # Errors
-/// There is an admin, or it cannot be done.
-pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    operators::bootstrap::bootstrap(&pool, wish, clock.now()).await?;
-    // A head office that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
-    Ok(())
-}
-
-/// As [`operators::recover::recover`], without a server.
-///
-/// # Errors
-/// As [`RecoverError`].
-pub async fn recover(
-    settings: &Settings,
-    clock: &dyn Clock,
-    name: &OperatorName,
-    password: &Secret,
-) -> Result<(u64, u64), RecoverError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    operators::recover::recover(&pool, name, password, clock.now()).await
-}
-
-fn listener(
-    name: &'static str,
-    address: SocketAddr,
-    transport: Transport,
-    app: &Arc<app::App>,
-    configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
-) -> Listener {
-    let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits, app.clone());
-    let configure = Arc::new(move |config: &mut actix_web::web::ServiceConfig| configure(config, &app));
-    Listener { name, address, configure, metrics, limits, transport }
-}
-
-impl Running {
-    /// Where people's programs connect.
-    pub fn operators(&self) -> SocketAddr {
-        self.bound.addresses()[0]
-    }
-
-    /// Where branch servers connect.
-    pub fn machines(&self) -> SocketAddr {
-        self.bound.addresses()[1]
-    }
-
-    /// Answers until shutdown, then waits for the jobs to put their leases back.
-    ///
-    /// # Errors
-    /// A listener broke.
-    pub async fn run(self) -> Result<(), RunError> {
-        let result = self.bound.run(self.shutdown.clone()).await;
-        self.shutdown.stop();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a background task died");
-            }
-        }
-        Ok(result?)
-    }
-}
+pub use start::{Deps, RunError, Running, bootstrap, recover, run, start};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fleet_types::OperatorName;
+use head_office::access::bootstrap::Bootstrap;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
-use head_office::operators::bootstrap::Bootstrap;
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
 use service_kit::manual::Manual;
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
-        println!("{}", serde_json::to_string_pretty(&head_office::api::document())?);
+        println!("{}", serde_json::to_string_pretty(&head_office::http::document::document())?);
         return Ok(());
     }
     if let Some(Command::Manual(manual)) = arguments.command {
@@ -98,7 +98,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     if let Some(Command::Authority) = arguments.command {
-        let authority = head_office::tls::authority(&settings.tls, SystemClock.now())?;
+        let authority = head_office::trust::tls::authority(&settings.tls, SystemClock.now())?;
         println!("{}", trust::certificates::fingerprint(&authority.chain()[0]));
         return Ok(());
     }

@@ -13,8 +13,7 @@ use service_kit::server::Limits;
 use service_kit::telemetry::TelemetrySettings;
 use swarm::{AccessListSettings, Reload, TransmissionSettings};
 
-use super::Inputs;
-use super::inputs::{Branches, Encoding, Operators, Plan, Tls, Tracker, Trust, Uploads};
+use super::inputs::{Branches, Encoding, Inputs, Operators, Plan, Tls, Tracker, Trust, Uploads};
 
 /// Everything that head office is told.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query, query_
 use tokio_postgres::Row;
 use wire::v1::plan::ArtifactRef;
 
-use super::{get, signed, text, unsigned};
+use super::row::{get, signed, text, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO artifacts (sha256, length, index_sha256, index_length, info_hash, torrent, payload_sha256,

@@ -6,7 +6,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{get, text};
+use super::row::{get, text};
 
 service_kit::statements! {
     SET = "INSERT INTO assignments (branch, product, release_id, downgrade, assigned_by, assigned_at)

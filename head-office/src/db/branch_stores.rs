@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, execute};
 
-use super::signed;
+use super::row::signed;
 
 service_kit::statements! {
     SET = "INSERT INTO branch_stores (branch, capacity_bytes, free_bytes, held_bytes, at) VALUES ($1, $2, $3, $4, $5)

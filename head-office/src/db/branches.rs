@@ -5,7 +5,7 @@ use fleet_types::{BranchName, Digest};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 
-use super::{get, signed, text, text_opt, unsigned};
+use super::row::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
     // Adding a branch again is allowed while nobody joined and its token can no longer be used.

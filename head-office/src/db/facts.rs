@@ -6,7 +6,7 @@ use service_kit::database::{DatabaseError, GenericClient, query, query_one, quer
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{get, text, text_opt, unsigned};
+use super::row::{get, text, text_opt, unsigned};
 
 /// Most versions of the fleet that are looked at one by one.
 const MAX_VERSIONS: i64 = 1000;

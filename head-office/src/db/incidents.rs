@@ -8,7 +8,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
 use wire::v1::incidents::Incident;
 
-use super::{get, signed, text, text_opt, unsigned};
+use super::row::{get, signed, text, text_opt, unsigned};
 
 /// Most incidents that are kept of one branch: a branch with a poisoned LAN must not fill the disk.
 const KEPT: i64 = 1000;

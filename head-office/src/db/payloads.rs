@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
-use super::{get, signed, text, text_opt, unsigned};
+use super::row::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO payloads (release_id, position, name, kind, compatible, archive_offset, length, sha256)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 
-use super::{get, signed, text};
+use super::row::{get, signed, text};
 
 service_kit::statements! {
     SET = "INSERT INTO plan_refusals (branch, serial, reason, at) VALUES ($1, $2, $3, $4)

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use wire::Envelope;
 use wire::v1::plan::{Plan, Step};
 
-use super::{get, json, signed, text, to_json, unsigned};
+use super::row::{get, json, signed, text, to_json, unsigned};
 
 service_kit::statements! {
     INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, packages, envelope)

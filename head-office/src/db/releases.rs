@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::releases::{Progress, Report};
 
-use super::{get, json, signed, text, text_opt, to_json, unsigned};
+use super::row::{get, json, signed, text, text_opt, to_json, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at,

@@ -5,7 +5,7 @@ use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, execute, query_one, query_opt};
 use uuid::Uuid;
 
-use super::{signed, unsigned};
+use super::row::{signed, unsigned};
 
 /// How many numberings of a branch are remembered. A new one begins only when a branch lost its journal.
 const KEPT_EPOCHS: i64 = 20;

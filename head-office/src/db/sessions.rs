@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::operators::OperatorRole;
 
-use super::{get, text};
+use super::row::{get, text};
 
 service_kit::statements! {
     INSERT = "INSERT INTO sessions (id, operator, sha256, address, program, begun_at, last_used, expires_at)

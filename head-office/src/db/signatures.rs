@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::releases::Signatures;
 
-use super::{get, text};
+use super::row::{get, text};
 
 service_kit::statements! {
     PROPOSAL = "SELECT proposal FROM signatures WHERE release_id = $1";

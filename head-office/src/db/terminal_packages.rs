@@ -8,7 +8,7 @@ use wire::Params;
 use wire::v1::fleet::TerminalPackage;
 use wire::v1::reports::{PackageReport, Reason};
 
-use super::{get, signed, text, unsigned};
+use super::row::{get, signed, text, unsigned};
 
 service_kit::statements! {
     // Only what some release delivers: a terminal must not fill the table with inventions.

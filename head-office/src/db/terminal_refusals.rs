@@ -6,7 +6,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use wire::Params;
 use wire::v1::reports::Reason;
 
-use super::{get, text};
+use super::row::{get, text};
 
 service_kit::statements! {
     SET = "INSERT INTO terminal_refusals (branch, terminal, code, reason, at) VALUES ($1, $2, $3, $4, $5)

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use trust::PublicKey;
 use wire::v1::sync::TerminalFacts;
 
-use super::{get, signed, text, text_opt, unsigned};
+use super::row::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
     UPSERT = "INSERT INTO terminals (branch, name, model, slot_bytes, data_bytes, agent_version, created_at, last_heard)

@@ -11,7 +11,7 @@ use wire::Params;
 use wire::v1::fleet::{Move, TerminalUpdate};
 use wire::v1::reports::{Reason, UpdateReport};
 
-use super::{get, signed, text, text_opt, unsigned};
+use super::row::{get, signed, text, text_opt, unsigned};
 
 /// Most moves of one update that are kept and shown. An honest update makes about eight.
 const MAX_MOVES: i64 = 100;

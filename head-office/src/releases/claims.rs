@@ -12,10 +12,19 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::uploads::UploadError;
-
 /// How long a request waits for the one before it to write down what it holds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why an upload could not be claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Another request writes it.
+    #[error("another request is writing this upload")]
+    Busy,
+    /// A newer request of the same operator writes it now.
+    #[error("a newer request has taken this upload over")]
+    TakenOver,
+}
 
 /// The claims on all uploads. In memory: the store belongs to one process.
 #[derive(Debug, Default)]
@@ -62,7 +71,7 @@ impl Claims {
     ///
     /// # Errors
     /// A request of another operator writes it, the older request does not end, or a still newer one came.
-    pub async fn claim(&self, id: Uuid, operator: &str) -> Result<Claim, UploadError> {
+    pub async fn claim(&self, id: Uuid, operator: &str) -> Result<Claim, ClaimError> {
         self.take(id, operator, |held_by| held_by == operator).await
     }
 
@@ -70,7 +79,7 @@ impl Claims {
     ///
     /// # Errors
     /// As [`Claims::claim`], except for another operator's request.
-    pub async fn claim_from_anybody(&self, id: Uuid, operator: &str) -> Result<Claim, UploadError> {
+    pub async fn claim_from_anybody(&self, id: Uuid, operator: &str) -> Result<Claim, ClaimError> {
         self.take(id, operator, |_| true).await
     }
 
@@ -79,7 +88,7 @@ impl Claims {
         self.take(id, "", |_| false).await.ok()
     }
 
-    async fn take(&self, id: Uuid, operator: &str, may_end: impl Fn(&str) -> bool) -> Result<Claim, UploadError> {
+    async fn take(&self, id: Uuid, operator: &str, may_end: impl Fn(&str) -> bool) -> Result<Claim, ClaimError> {
         let taken_over = CancellationToken::new();
         let newest = Newest { operator: operator.to_owned(), taken_over: taken_over.clone() };
         let slot = {
@@ -89,7 +98,7 @@ impl Claims {
                 Some(slot) => {
                     let mut held = lock(&slot.newest);
                     if !may_end(&held.operator) {
-                        return Err(UploadError::Busy);
+                        return Err(ClaimError::Busy);
                     }
                     std::mem::replace(&mut *held, newest).taken_over.cancel();
                     drop(held);
@@ -105,10 +114,10 @@ impl Claims {
         let turn = tokio::time::timeout(PATIENCE, slot.turn.clone().lock_owned());
         tokio::select! {
             biased;
-            () = taken_over.cancelled() => Err(UploadError::TakenOver),
+            () = taken_over.cancelled() => Err(ClaimError::TakenOver),
             turn = turn => match turn {
                 Ok(turn) => Ok(Claim { taken_over, _turn: turn, _slot: slot }),
-                Err(_) => Err(UploadError::Busy),
+                Err(_) => Err(ClaimError::Busy),
             },
         }
     }
@@ -145,7 +154,7 @@ mod tests {
     async fn operators_take_nothing_from_each_other_but_an_end_is_an_end() {
         let (claims, id) = (Claims::default(), Uuid::new_v4());
         let first = claims.claim(id, "ann").await.unwrap();
-        assert!(matches!(claims.claim(id, "bob").await, Err(UploadError::Busy)));
+        assert!(matches!(claims.claim(id, "bob").await, Err(ClaimError::Busy)));
         assert!(claims.claim_if_free(id).await.is_none());
         claims.claim(Uuid::new_v4(), "bob").await.unwrap();
         assert!(!first.taken_over().is_cancelled());
@@ -171,7 +180,7 @@ mod tests {
             tokio::join!(third, release).0
         };
         let (second, third) = tokio::join!(waiting, newest);
-        assert!(matches!(second, Err(UploadError::TakenOver)));
+        assert!(matches!(second, Err(ClaimError::TakenOver)));
         third.unwrap();
     }
 }

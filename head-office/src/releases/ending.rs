@@ -8,9 +8,10 @@ use service_kit::server::Caller;
 use uuid::Uuid;
 
 use super::claims::Claim;
-use super::{MoveError, advance, uploads};
+use super::moves::{MoveError, advance};
+use super::uploads;
+use crate::access::audit::Change;
 use crate::app::App;
-use crate::audit::{self, Change};
 use crate::db;
 use crate::db::releases::ReleaseRow;
 
@@ -53,7 +54,7 @@ pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str, by: Option<&Ca
         Some(caller) => {
             let change = Change::of(format!("upload {id}")).before(json!({ "state": release.state }));
             let change = change.after(json!({ "state": ReleaseState::Withdrawn }));
-            audit::commit_with(app, transaction, caller, change).await?;
+            app.audit.commit(transaction, caller, change).await?;
         }
         None => commit(transaction).await?,
     }

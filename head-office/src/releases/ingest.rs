@@ -12,7 +12,8 @@ use uuid::Uuid;
 use wire::v1::plan::PayloadRef;
 
 use super::gate::{self, Judged};
-use super::{MoveError, advance, facts, signing};
+use super::moves::{MoveError, advance};
+use super::{facts, signing};
 use crate::db;
 use crate::db::payloads::NewPayload;
 use crate::db::releases::Judged as JudgedRow;

@@ -1,92 +1,25 @@
-//! Releases at head office: [`uploads`] (files that grow durably), [`claims`] (who may write them), [`ending`] (uploads
-//! that never become whole), [`ingest`] (one pass, then the rules), [`gate`] (what it waits for), [`signing`] (who vouches for
-//! it), [`publish`] (encode, list, seed, show), [`withdraw`], and how a release moves from state to state.
+//! Releases at head office, from the first byte of an archive to the last byte of its artifacts.
+//!
+//! Arriving: [`uploads`] (files that grow durably), [`claims`] (who may write them), [`ending`] (uploads that never become
+//! complete), [`upkeep`] (abandoned uploads, leftover archives). Judging: [`validate`] (the job), [`ingest`] (one pass, then
+//! the rules), [`facts`], [`freeze`], [`gate`] (what a release waits for), [`signing`]. Going out: [`publish`] (the job),
+//! [`encode`], [`meter`] (progress), [`vouching`] (releases and signed metadata in step), [`withdraw`]. [`moves`] has the
+//! states, [`view`] what operators see.
 
 pub mod claims;
+pub mod encode;
 pub mod ending;
-mod facts;
-mod freeze;
-mod gate;
+pub mod facts;
+pub mod freeze;
+pub mod gate;
 pub mod ingest;
+pub mod meter;
+pub mod moves;
 pub mod publish;
 pub mod signing;
+pub mod upkeep;
 pub mod uploads;
-mod view;
-mod withdraw;
-
-use chrono::{DateTime, Utc};
-use fleet_types::{ReleaseState, TransitionError};
-use serde_json::json;
-use service_kit::database::{DatabaseError, GenericClient, jobs, outbox};
-use uuid::Uuid;
-
-use crate::db;
-use crate::db::releases::ReleaseRow;
-
-pub use freeze::settle_freeze;
-pub use view::{view, view_all};
-pub use withdraw::withdraw;
-
-/// The audience of what operators' consoles want to know.
-pub const OPERATORS: &str = "operators";
-
-/// The job that judges an archive.
-pub const VALIDATE: &str = "validate";
-
-/// The job that publishes a release.
-pub const PUBLISH: &str = "publish";
-
-/// Why a release did not move.
-#[derive(Debug, thiserror::Error)]
-pub enum MoveError {
-    /// The table has no such move.
-    #[error(transparent)]
-    NotAllowed(#[from] TransitionError),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-}
-
-/// Moves a release that the transaction `c` holds ([`db::releases::lock`]): checks the transition table, stores the
-/// state, asks for the job that the new state needs and writes the event, all or nothing.
-///
-/// # Errors
-/// The table has no such move, or the database failed.
-pub async fn advance<C: GenericClient>(
-    c: &C,
-    release: &ReleaseRow,
-    to: ReleaseState,
-    reason: Option<&str>,
-    now: DateTime<Utc>,
-) -> Result<(), MoveError> {
-    let to = release.state.to(to)?;
-    if !db::releases::set_state(c, release.id, release.state, to, reason, now).await? {
-        // Only possible without the lock: somebody else moved it, so this move is no longer the one that was checked.
-        return Err(DatabaseError::value("state", "the release moved meanwhile").into());
-    }
-    let job = match to {
-        ReleaseState::Validating => Some(VALIDATE),
-        ReleaseState::Approved => Some(PUBLISH),
-        _ => None,
-    };
-    if let Some(kind) = job {
-        jobs::enqueue(c, kind, &release.id.to_string(), &json!({}), now).await?;
-    }
-    let body = json!({ "kind": "release", "id": release.id, "state": to });
-    outbox::append(c, OPERATORS, &body, now).await?;
-    tracing::info!(release = %release.id, from = %release.state, %to, reason, "release moved");
-    Ok(())
-}
-
-/// The upload is complete: to `validating`, unless that happened already. Whether it moved.
-///
-/// # Errors
-/// The database failed.
-pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<bool, MoveError> {
-    match db::releases::lock(c, id).await? {
-        Some(release) if release.state == ReleaseState::Uploading => {
-            advance(c, &release, ReleaseState::Validating, None, now).await.map(|()| true)
-        }
-        _ => Ok(false),
-    }
-}
+pub mod validate;
+pub mod view;
+pub mod vouching;
+pub mod withdraw;

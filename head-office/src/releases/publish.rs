@@ -1,164 +1,342 @@
-//! Making an artifact of a payload. Blocking steps, each safe to run twice; [`crate::jobs::publish`] puts them in order.
+//! Job `publish`: encode → hash → store; signed metadata; then access list → confirmed → seeded and announced → visible to
+//! branches.
+//!
+//! In this order a crash between any two steps leaves nothing that a branch could see and not get or not believe: the metadata
+//! may vouch for what no plan names, the tracker may know a torrent that nobody announces, the daemon may seed what no plan
+//! names; the next attempt goes on from there.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use artifact::{EncodeError, EncodeOptions, EncodeProgress, Encoded, FileRange, PayloadId};
-use fleet_types::Digest;
-use service_kit::durable::{self, DurableError};
-use swarm::{Torrent, TorrentError, torrent};
+use async_trait::async_trait;
+use fleet_types::{Digest, ReleaseState};
+use serde::{Deserialize, Serialize};
+use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
+use service_kit::edge::chain;
+use swarm::{EngineError, Torrent, torrent};
+use trust::Why;
+use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
 
+use super::encode::{self, Hashed, PublishError};
+use super::meter::{announce, measured};
+use super::moves::{PUBLISH, advance, moved, subject};
+use super::{signing, uploads};
+use crate::app::App;
+use crate::db;
 use crate::db::payloads::PayloadRow;
-use crate::store::Store;
+use crate::seeding::seed::{add_seed, refused};
+use crate::store::holds::Reader;
 
-/// Why a payload did not become an artifact.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The archive cannot be opened.
-    #[error("the archive {} cannot be opened", .path.display())]
-    Archive {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The encoder stopped.
-    #[error("encoding failed")]
-    Encode(#[from] EncodeError),
-    /// The torrent could not be made.
-    #[error("the torrent could not be made")]
-    Torrent(#[from] TorrentError),
-    /// The file changed between encoding and hashing.
-    #[error("the artifact file has the digest {found}, the encoder wrote {expected}: is the store's disk sound?")]
-    Changed {
-        /// What the encoder wrote.
-        expected: Digest,
-        /// What was read.
-        found: Digest,
-    },
-    /// The artifact could not be put into the store.
-    #[error("the artifact could not be put into the store as {}", .path.display())]
-    Link {
-        /// Its place.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A rename or folder could not be made durable.
-    #[error(transparent)]
-    Durable(#[from] DurableError),
+/// How often a daemon that verifies is asked.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long a daemon may neither verify nor have all before that is called a failure.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How far the job is, beyond what the release's payloads already tell. Every step is checked again all the same.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Stage {
+    #[default]
+    Encoding,
+    Signing,
+    Listing,
+    Seeding,
+    Showing,
 }
 
-impl PublishError {
-    /// Whether the encoder was told to stop.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Encode(EncodeError::Cancelled))
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    stage: Stage,
+}
+
+/// The job `publish`.
+pub struct Publish(pub Arc<App>);
+
+#[async_trait]
+impl JobHandler for Publish {
+    fn kind(&self) -> &'static str {
+        PUBLISH
     }
 
-    /// Whether trying again cannot help: the archive is no longer what was judged.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Encode(EncodeError::SourceDigest { .. } | EncodeError::SourceLength { .. }) => true,
-            Self::Archive { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            _ => false,
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        self.0.counters.attempt_began(PUBLISH);
+        let id = subject(context)?;
+        let outcome = self.publish(context, id).await;
+        if self.was_withdrawn(context, id).await? {
+            // Whatever came of it, nobody wants it.
+            self.undo(context, id).await?;
+            // What was signed meanwhile the watch over the metadata takes back.
+            self.0.watch.notify_one();
+            return Ok(());
+        }
+        outcome
+    }
+
+    async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
+        self.0.counters.attempt_failed(PUBLISH);
+        let Ok(id) = subject(context) else { return Ok(()) };
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
+        if last && release.state == ReleaseState::Publishing {
+            let withdrawn =
+                advance(&transaction, &release, ReleaseState::Withdrawn, Some(failure), context.clock.now());
+            if let Err(error) = withdrawn.await {
+                tracing::error!(error = %chain(&error), "a release could not be withdrawn");
+            }
+        } else if release.state == ReleaseState::Publishing {
+            let text = format!("Attempt {} to publish failed and is repeated: {failure}", context.job.attempts);
+            db::releases::set_reason(&transaction, id, Some(&text)).await?;
+        }
+        commit(transaction).await?;
+        self.0.retire.notify_one();
+        Ok(())
+    }
+}
+
+impl Publish {
+    /// Everything, from wherever an earlier attempt left off.
+    async fn publish(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        if !self.begin(context, id).await? {
+            return Ok(());
+        }
+        // In use until the release is published or the attempt is over.
+        let mut in_use = Vec::new();
+        for row in self.payloads(context, id).await? {
+            self.check(context, id).await?;
+            if let Some(artifact) = &row.artifact {
+                in_use.push(self.hold(&artifact.sha256)?);
+            }
+            if !self.is_made(&row).await {
+                in_use.push(self.make_artifact(context, id, &row).await?);
+            }
+            // Also after a kill between the transaction and this.
+            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let _ = tokio::task::spawn_blocking(move || encode::clean_up(&store, &payload)).await;
+        }
+        let rows = self.payloads(context, id).await?;
+        self.vouch(context, id, &rows).await?;
+        let artifacts: Vec<ArtifactRef> = rows.into_iter().filter_map(|row| row.artifact).collect();
+        self.list(context, id, &artifacts).await?;
+        self.seed(context, id, &artifacts).await?;
+        self.show(context, id).await
+    }
+
+    /// From `approved` to `publishing`; false if there is nothing to publish (any more).
+    async fn begin(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(false) };
+        match release.state {
+            ReleaseState::Publishing => return Ok(true),
+            ReleaseState::Approved => {}
+            _ => return Ok(false),
+        }
+        let now = context.clock.now();
+        advance(&transaction, &release, ReleaseState::Publishing, None, now).await.map_err(moved)?;
+        commit(transaction).await?;
+        Ok(true)
+    }
+
+    async fn was_withdrawn(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
+        let client = connection(&context.pool).await?;
+        Ok(db::releases::find(&client, id).await?.is_some_and(|r| r.state == ReleaseState::Withdrawn))
+    }
+
+    /// [`JobError::Interrupted`] once the work is for nobody: the worker stops, or the release was withdrawn.
+    async fn check(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        context.check()?;
+        if self.was_withdrawn(context, id).await? { Err(JobError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Removes what was begun for a release that was withdrawn. What lies in the store already is retention's.
+    async fn undo(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        for row in self.payloads(context, id).await? {
+            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let _ = tokio::task::spawn_blocking(move || encode::clean_up(&store, &payload)).await;
+        }
+        uploads::remove(&self.0.store.upload(id)).await;
+        self.0.retire.notify_one();
+        Ok(())
+    }
+
+    /// Nobody puts the artifact away as long as the answer lives.
+    fn hold(&self, artifact: &Digest) -> Result<Reader, JobError> {
+        let text = "What a withdrawn release left of this artifact is just being removed; it is made anew after that.";
+        self.0.store.holds().read(artifact).ok_or_else(|| JobError::Retry(text.to_owned()))
+    }
+
+    /// Whether the payload's artifact lies in the store, whole.
+    async fn is_made(&self, row: &PayloadRow) -> bool {
+        let Some(artifact) = &row.artifact else { return false };
+        tokio::fs::metadata(self.0.store.artifact(artifact)).await.is_ok_and(|m| m.len() == artifact.length)
+    }
+
+    async fn payloads(&self, context: &JobContext, id: Uuid) -> Result<Vec<PayloadRow>, JobError> {
+        let client = connection(&context.pool).await?;
+        Ok(db::payloads::of_releases(&client, &[id]).await?)
+    }
+
+    async fn make_artifact(&self, context: &JobContext, id: Uuid, row: &PayloadRow) -> Result<Reader, JobError> {
+        let (store, payload) = (self.0.store.clone(), row.clone());
+        let options = self.0.settings.encode.options;
+        let encoded = measured(context, id, "encoding", row.payload.length, move |meter| {
+            let progress = |p: artifact::EncodeProgress| meter.set(p.done, p.resumed);
+            let encoded = encode::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled());
+            encoded.map(|encoded| (encoded, meter.resumed()))
+        });
+        let (encoded, resumed) = encoded.await?.map_err(|e| failure(&self.0, e))?;
+        self.check(context, id).await?;
+        tracing::info!(release = %id, payload = row.payload.name, artifact = %encoded.sha256, resumed, "encoded");
+        let in_use = self.hold(&encoded.sha256)?;
+
+        let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+        let hashed = measured(context, id, "hashing", encoded.length, move |meter| {
+            let hashed = encode::hash(&store, &payload, &encoded, &mut |done| meter.set(done, 0))?;
+            encode::place(&store, &payload, &hashed.artifact)?;
+            Ok(hashed)
+        });
+        let Hashed { artifact, torrent } = hashed.await?.map_err(|e| failure(&self.0, e))?;
+
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let (file, now) = (torrent.to_file(&[]), context.clock.now());
+        db::artifacts::insert(&transaction, &artifact, &file, &row.payload.sha256, now).await?;
+        db::payloads::set_artifact(&transaction, id, &row.payload.name, &artifact.sha256).await?;
+        commit(transaction).await?;
+        Ok(in_use)
+    }
+
+    /// Publishes signed metadata that vouches for the payloads and says which artifacts are theirs. Head office signs the
+    /// payloads itself only if it is told to.
+    async fn vouch(&self, context: &JobContext, id: Uuid, rows: &[PayloadRow]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Signing }).await?;
+        self.check(context, id).await?;
+        announce(context, id, "signing", 0, 1).await?;
+        let release = {
+            let client = connection(&context.pool).await?;
+            db::releases::find(&client, id).await?
+        };
+        let payloads = release.map(|release| signing::of_rows(&release, rows)).unwrap_or_default();
+        if payloads.is_empty() {
+            return Err(JobError::GiveUp("The release has no payloads that could be signed.".to_owned()));
+        }
+        let artifacts = rows.iter().filter_map(signing::artifact_of).collect();
+        self.0.trust.vouch(payloads, artifacts, context.clock.now()).await.map_err(|error| match error.why() {
+            Some(Why::NotSigned | Why::ProposalContent) => JobError::GiveUp(error.to_string()),
+            _ => JobError::Retry(error.to_string()),
+        })
+    }
+
+    async fn list(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Listing }).await?;
+        announce(context, id, "listing", 0, 1 + artifacts.len() as u64).await?;
+        let told = |error| JobError::Retry(format!("{}.", chain(&error)));
+        self.0.tracker.list_all(&context.pool).await.map_err(told)?;
+        for (done, artifact) in artifacts.iter().enumerate() {
+            self.check(context, id).await?;
+            announce(context, id, "listing", 1 + done as u64, 1 + artifacts.len() as u64).await?;
+            self.0.tracker.confirm(&artifact.info_hash).await.map_err(told)?;
+        }
+        Ok(())
+    }
+
+    async fn seed(&self, context: &JobContext, id: Uuid, artifacts: &[ArtifactRef]) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Seeding }).await?;
+        for artifact in artifacts {
+            self.check(context, id).await?;
+            announce(context, id, "seeding", 0, artifacts.len() as u64).await?;
+            if !add_seed(&self.0, artifact).await? {
+                return Err(JobError::GiveUp(format!("Artifact {} has no torrent.", artifact.sha256)));
+            }
+            self.wait_until_seeding(context, id, artifact).await?;
+            self.0.engine.announce(&artifact.info_hash).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// The daemon verifies what it is given: only then does it seed.
+    async fn wait_until_seeding(&self, context: &JobContext, id: Uuid, artifact: &ArtifactRef) -> Result<(), JobError> {
+        let mut idle_since = Instant::now();
+        loop {
+            self.check(context, id).await?;
+            let status = self.0.engine.status(&artifact.info_hash).await.map_err(refused)?;
+            let Some(status) = status else {
+                return Err(JobError::Retry("The BitTorrent daemon forgot the torrent it was given.".into()));
+            };
+            if status.complete && !status.verifying {
+                return Ok(());
+            }
+            if !status.complete && !status.verifying && (status.have_bytes == 0 || !status.running) {
+                // The daemon was killed, and has forgotten what it verified.
+                add_seed(&self.0, artifact).await?;
+            }
+            if status.verifying {
+                idle_since = Instant::now();
+            } else if idle_since.elapsed() > STUCK {
+                let trouble = status.trouble.unwrap_or_else(|| "no reason given".to_owned());
+                let file = self.0.store.artifact(artifact);
+                return Err(JobError::Retry(format!(
+                    "The BitTorrent daemon holds {} of {} bytes of {} and does not go on ({trouble}). May it read the file?",
+                    status.have_bytes,
+                    status.total_bytes,
+                    file.display()
+                )));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
         }
     }
-}
 
-/// An artifact whose file is complete but not yet in its place.
-#[derive(Debug, Clone)]
-pub struct Hashed {
-    /// The artifact.
-    pub artifact: ArtifactRef,
-    /// Its torrent, without trackers.
-    pub torrent: Torrent,
-}
-
-/// Encodes a payload straight out of the archive. Continues what an earlier attempt began, also after kill -9. Blocking.
-///
-/// # Errors
-/// As [`PublishError`].
-pub fn encode(
-    store: &Store,
-    row: &PayloadRow,
-    options: &EncodeOptions,
-    progress: &(dyn Fn(EncodeProgress) + Sync),
-    cancelled: &(dyn Fn() -> bool + Sync),
-) -> Result<Encoded, PublishError> {
-    let path = store.upload(row.release);
-    let file = File::open(&path).map_err(|source| PublishError::Archive { path, source })?;
-    let source = FileRange::new(file, row.archive_offset, row.payload.length);
-    let payload = PayloadId { sha256: row.payload.sha256, length: row.payload.length };
-    let (work, out) = (store.work(&payload.sha256), store.encoded(&payload.sha256));
-    Ok(artifact::encode(&source, payload, &work, &out, options, progress, cancelled)?)
-}
-
-/// Reads the encoded file once, for its digest and its torrent. Blocking.
-///
-/// # Errors
-/// As [`PublishError`].
-pub fn hash(
-    store: &Store,
-    payload: &Digest,
-    encoded: &Encoded,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Hashed, PublishError> {
-    let name = format!("{}.seg", encoded.sha256);
-    let created = torrent::create(&store.encoded(payload), &name, None, progress)?;
-    if created.sha256 != encoded.sha256 {
-        return Err(PublishError::Changed { expected: encoded.sha256, found: created.sha256 });
-    }
-    let artifact = ArtifactRef {
-        sha256: encoded.sha256,
-        length: encoded.length,
-        index_sha256: encoded.index_sha256,
-        index_length: encoded.index_length,
-        info_hash: created.torrent.info_hash(),
-    };
-    Ok(Hashed { artifact, torrent: created.torrent })
-}
-
-/// Gives the encoded file its place in the store, and leaves the work file for [`clean_up`]: a kill between this and
-/// the database finds it and need not encode again. Blocking.
-///
-/// # Errors
-/// As [`PublishError`].
-pub fn place(store: &Store, payload: &Digest, artifact: &ArtifactRef) -> Result<(), PublishError> {
-    let (from, to) = (store.encoded(payload), store.artifact(artifact));
-    // By a temporary name: a file of that name that was cut short by a crash long ago is replaced.
-    let temporary = to.with_extension("seg.tmp");
-    let failed = |source| PublishError::Link { path: to.clone(), source };
-    match std::fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
-    }
-    std::fs::hard_link(&from, &temporary).map_err(failed)?;
-    // A rename onto another link of the same file does nothing and succeeds.
-    durable::rename(&temporary, &to)?;
-    remove(&temporary);
-    Ok(())
-}
-
-/// Removes a payload's work, once the database names its artifact. Best effort. Blocking.
-pub fn clean_up(store: &Store, payload: &Digest) {
-    remove(&store.encoded(payload));
-    let work = store.work(payload);
-    if let Err(error) = std::fs::remove_dir_all(&work)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(folder = %work.display(), %error, "work is left over");
-    }
-}
-
-fn remove(path: &Path) {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = %path.display(), %error, "a file is left over");
+    /// From `publishing` to `published`: from this commit on plans may name it. Never while the metadata does not vouch for it,
+    /// whatever became of them since they were signed.
+    async fn show(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
+        context.save_state(&State { stage: Stage::Showing }).await?;
+        let mut client = connection(&context.pool).await?;
+        let transaction = begin(&mut client).await?;
+        if let Some(release) = db::releases::lock(&transaction, id).await?
+            && release.state == ReleaseState::Publishing
+        {
+            let rows = db::payloads::of_releases(&transaction, &[id]).await?;
+            let artifacts: Vec<_> = rows.iter().filter_map(signing::artifact_of).collect();
+            if !self.0.trust.vouches(&signing::of_rows(&release, &rows), &artifacts) {
+                return Err(JobError::Retry("The signed metadata changed meanwhile and does not vouch for it.".into()));
+            }
+            let now = context.clock.now();
+            advance(&transaction, &release, ReleaseState::Published, None, now).await.map_err(moved)?;
         }
-        _ => {}
+        commit(transaction).await?;
+        uploads::remove(&self.0.store.upload(id)).await;
+        Ok(())
     }
+}
+
+fn failure(app: &App, error: PublishError) -> JobError {
+    if error.is_cancelled() {
+        return JobError::Interrupted;
+    }
+    let text = format!("{}.", chain(&error));
+    if is_disk_full(&error) {
+        let free = app.store.free_bytes().unwrap_or(0);
+        return JobError::Retry(format!(
+            "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing goes on by \
+             itself, and what is done is kept. {text}",
+            app.store.folder().display()
+        ));
+    }
+    if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }
+}
+
+/// Whether a full disk is the cause of an error.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -14,7 +14,7 @@ use trust::{Refusal, Why};
 use wire::v1::releases::Signatures;
 
 use super::gate::{self, Judged, Signed};
-use super::{MoveError, advance};
+use super::moves::{MoveError, advance};
 use crate::db;
 use crate::db::payloads::PayloadRow;
 use crate::db::releases::ReleaseRow;

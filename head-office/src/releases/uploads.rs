@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use service_kit::durable;
 
-use super::claims::Claim;
+use super::claims::{Claim, ClaimError};
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 20;
@@ -20,11 +20,8 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// Another request writes it.
-    #[error("another request is writing this upload")]
-    Busy,
-    /// A newer request of the same operator writes it now.
-    #[error("a newer request has taken this upload over")]
-    TakenOver,
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The chunk does not begin where the file ends.
     #[error("the chunk begins at {given}, the upload ends at {found}")]
     WrongOffset {
@@ -169,7 +166,7 @@ impl Writer {
             let file = OpenOptions::new().write(true).open(&path).map_err(|e| UploadError::io(&path, e))?;
             // The claim keeps this process's requests apart; the lock keeps out what is left of one that is ending.
             file.try_lock().map_err(|e| match e {
-                TryLockError::WouldBlock => UploadError::Busy,
+                TryLockError::WouldBlock => ClaimError::Busy.into(),
                 TryLockError::Error(e) => UploadError::io(&path, e),
             })?;
             let found = file.metadata().map_err(|e| UploadError::io(&path, e))?.len();
@@ -318,7 +315,7 @@ mod tests {
     async fn two_at_once_do_not_mix() {
         let (_dir, path) = fresh().await;
         let first = open(&path, 0, 10).await.unwrap();
-        assert!(matches!(open(&path, 0, 10).await, Err(UploadError::Busy)));
+        assert!(matches!(open(&path, 0, 10).await, Err(UploadError::Claim(ClaimError::Busy))));
         drop(first);
         open(&path, 0, 10).await.unwrap();
     }

@@ -10,7 +10,7 @@ use wire::v1::releases::{Release, ReleasePayload};
 use crate::db;
 use crate::db::releases::ReleaseRow;
 use crate::releases::uploads;
-use crate::store::Store;
+use crate::store::folders::Store;
 
 /// One release.
 ///

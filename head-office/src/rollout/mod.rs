@@ -1,4 +1,4 @@
-//! From assignments to plans: [`plan`] decides, [`apply`] does it.
+//! From assignments to plans: [`plan`] decides, [`tick`] brings it into force.
 
-pub mod apply;
 pub mod plan;
+pub mod tick;

@@ -9,6 +9,7 @@ mod error;
 mod health;
 mod keys;
 mod standing;
+pub mod tls;
 mod writer;
 
 use std::collections::BTreeSet;

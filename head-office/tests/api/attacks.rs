@@ -39,7 +39,7 @@ async fn csrf() {
         assert_eq!(problem(request.send().await.unwrap()).await.code, Code::CrossSite, "{name}");
     }
     // Each unsafe route asks for the proof before anything else.
-    for route in head_office::app::operator_routes() {
+    for route in head_office::http::table::operator_routes() {
         let unsafe_method = !["GET", "HEAD", "OPTIONS"].contains(&route.method.as_str());
         if unsafe_method && !route.role.is_open() {
             let method = Method::from_bytes(route.method.as_str().as_bytes()).unwrap();

@@ -220,7 +220,7 @@ async fn every_route_that_changes_something_writes_one_row() {
     accounts(&mut doer).await;
     fleet(&mut doer).await;
     uploads(&mut doer).await;
-    let changing = head_office::app::operator_routes().into_iter();
+    let changing = head_office::http::table::operator_routes().into_iter();
     let changing = changing.filter(|r| !["GET", "HEAD", "OPTIONS"].contains(&r.method.as_str()));
     let mut wanted: BTreeSet<String> = changing.map(|r| format!("{} {}", r.method, r.path)).collect();
     // Machines change by reports, which are no person's; an enrolment is a join token's.

@@ -67,13 +67,13 @@ async fn the_document_describes_every_route_and_nothing_else() {
             described.insert(format!("{} {path}", method.to_uppercase()));
         }
     }
-    let routes: BTreeSet<String> = head_office::app::operator_routes()
+    let routes: BTreeSet<String> = head_office::http::table::operator_routes()
         .iter()
         .filter(|r| !["/openapi.json", "/swagger-ui/{file:.*}"].contains(&&*r.path))
         .map(|r| format!("{} {}", r.method, r.path))
         .collect();
     assert_eq!(described, routes);
-    assert_eq!(serde_json::to_value(head_office::api::document()).unwrap(), document);
+    assert_eq!(serde_json::to_value(head_office::http::document::document()).unwrap(), document);
 }
 
 #[tokio::test(flavor = "multi_thread")]

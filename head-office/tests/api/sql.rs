@@ -108,7 +108,7 @@ fn requests(office: &Office, document: &Value, text: &str) -> Vec<(String, Reque
             all.push((format!("{route} {body}"), request));
         }
     }
-    for route in head_office::app::operator_routes() {
+    for route in head_office::http::table::operator_routes() {
         let parts: Vec<&str> = route.path.split('/').collect();
         let method = Method::from_bytes(route.method.as_str().as_bytes()).unwrap();
         for (i, _) in parts.iter().enumerate().filter(|(_, part)| part.starts_with('{')) {

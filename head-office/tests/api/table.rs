@@ -98,7 +98,7 @@ async fn every_route_refuses_whoever_its_role_does_not_name() {
     let knockers = knockers(&office).await;
     let heading: String = knockers.iter().map(|k| format!(" {:>15}", k.name)).collect();
     println!("{:<8}{:<38}{:<16}{heading}", "method", "operators' listener", "role");
-    for route in head_office::app::operator_routes() {
+    for route in head_office::http::table::operator_routes() {
         let mut line = format!("{:<8}{:<38}{:<16}", route.method.as_str(), route.path, route.role.as_str());
         for knocker in &knockers {
             // Logging out for real would end what the next route needs.
@@ -183,7 +183,7 @@ async fn machines(office: &Office, knockers: &[Knocker]) {
     let certified = certified(office).await;
     let heading: String = certified.iter().map(|(name, ..)| format!(" {name:>12}")).collect();
     println!("{:<8}{:<38}{:<11} {:>12}{heading}", "method", "machines' listener", "role", "no certif.");
-    for route in head_office::app::machine_routes() {
+    for route in head_office::http::table::machine_routes() {
         let mut others = std::collections::BTreeSet::new();
         for knocker in knockers {
             others.insert(status(&office.machine(knocker.bearer.as_deref()), &route).await);

@@ -74,7 +74,7 @@ impl Program {
         file("config.toml", &config);
         // As at its first start, so that it is known before it runs.
         let settings = TlsSettings { folder: dir.path().join("state/tls"), public: None };
-        head_office::tls::authority(&settings, SystemClock.now()).unwrap();
+        head_office::trust::tls::authority(&settings, SystemClock.now()).unwrap();
         let line = Line::new(&settings.folder, Arc::new(SystemClock));
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         Self {

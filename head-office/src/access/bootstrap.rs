@@ -1,0 +1,105 @@
+//! The first admin. There is no default password: whoever may run a command at head office's own machine makes one.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::OperatorName;
+use serde_json::json;
+use service_kit::Secret;
+use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::server::{Caller, Role, Via};
+use service_kit::token;
+use uuid::Uuid;
+use wire::v1::audit::Head;
+use wire::v1::operators::{OperatorRole, Token};
+
+use super::audit::{self, Change};
+use super::passwords::{self, PasswordError};
+use crate::db;
+
+/// Who the first admin is to be.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    /// Its name.
+    pub name: OperatorName,
+    /// Its password; none: a service, which acts by its token alone.
+    pub password: Option<Secret>,
+    /// A token for it, and for how many days.
+    pub token: Option<(Secret, u32)>,
+}
+
+/// Why there is no first admin.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// There is one.
+    #[error("{0} is an admin already: ask an admin to add operators (filial operator add)")]
+    AdminExists(OperatorName),
+    /// The name belongs to somebody else.
+    #[error("there is an operator {0} already, who is no admin: choose another name")]
+    NameTaken(OperatorName),
+    /// Neither password nor token.
+    #[error("nobody could come in: give a password file, a token file, or both")]
+    NoWayIn,
+    /// The password may not be one.
+    #[error("the password {0}")]
+    Password(String),
+    /// It could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] PasswordError),
+    /// The database failed.
+    #[error("the database cannot be used")]
+    Database(#[from] DatabaseError),
+}
+
+/// Makes the first admin, unless there is an admin; answers how far the audit reaches then.
+///
+/// # Errors
+/// As [`BootstrapError`]; then nothing changed.
+pub async fn bootstrap(pool: &Pool, wish: Bootstrap, now: DateTime<Utc>) -> Result<Head, BootstrapError> {
+    let Bootstrap { name, password, token } = wish;
+    if password.is_none() && token.is_none() {
+        return Err(BootstrapError::NoWayIn);
+    }
+    let hash = match &password {
+        Some(password) => {
+            passwords::check(password.expose()).map_err(BootstrapError::Password)?;
+            Some(passwords::hash_once(password.expose())?)
+        }
+        None => None,
+    };
+    let mut client = connection(pool).await?;
+    let transaction = begin(&mut client).await?;
+    // Two first admins at once: the second waits here, and then finds the first.
+    db::audit::lock_head(&transaction).await?;
+    let known = db::operators::all(&transaction, i64::MAX).await?;
+    if let Some(admin) = known.into_iter().find(|o| o.role == OperatorRole::Admin && o.disabled.is_none()) {
+        return Err(BootstrapError::AdminExists(admin.name));
+    }
+    let role = OperatorRole::Admin;
+    if !db::operators::insert(&transaction, &name, role, hash.as_deref(), "bootstrap", now).await? {
+        return Err(BootstrapError::NameTaken(name));
+    }
+    let mut after = json!({ "name": name, "role": role, "service": password.is_none() });
+    if let Some((secret, days)) = &token {
+        let made = first_token(&name, *days, now);
+        db::tokens::insert(&transaction, &made, &token::hash(secret.expose())).await?;
+        after["token"] = json!({ "id": made.id, "expires": made.expires });
+    }
+    let caller = Caller::operator("bootstrap", Role::Admin).by(Via::Console).asking("head-office bootstrap", None);
+    let change = Change::of(format!("operator {name}")).after(after);
+    let head = audit::record(&transaction, &caller, change, now).await?;
+    commit(transaction).await?;
+    Ok(head)
+}
+
+fn first_token(operator: &OperatorName, days: u32, now: DateTime<Utc>) -> Token {
+    Token {
+        id: Uuid::new_v4(),
+        operator: operator.clone(),
+        name: "bootstrap".into(),
+        role: OperatorRole::Admin,
+        scope: None,
+        made: now,
+        expires: now + TimeDelta::days(i64::from(days)),
+        last_used: None,
+        revoked: None,
+    }
+}

@@ -1,0 +1,65 @@
+//! A way back for an admin whom nobody else can let in. Whoever may run a command at head office's own machine may use it:
+//! they could change the database as well, but not without a trace as here.
+
+use chrono::{DateTime, Utc};
+use fleet_types::OperatorName;
+use serde_json::json;
+use service_kit::Secret;
+use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::server::{Caller, Role, Via};
+
+use super::audit::{self, Change};
+use super::passwords::{self, PasswordError};
+use crate::db;
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// Others are helped by an admin.
+    #[error("{name} is no admin who may come in; these are: {}", if admins.is_empty() { "nobody" } else { admins })]
+    NoAdmin {
+        /// Who was named.
+        name: OperatorName,
+        /// Who could be.
+        admins: String,
+    },
+    /// The password may not be one.
+    #[error("the password {0}")]
+    Password(String),
+    /// It could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] PasswordError),
+    /// The database failed.
+    #[error("the database cannot be used")]
+    Database(#[from] DatabaseError),
+}
+
+/// Gives an admin a new password, ends all its sessions, and revokes all its tokens: who lost the one may have lost the
+/// others. Answers how many sessions and tokens that were.
+///
+/// # Errors
+/// As [`RecoverError`]; then nothing changed.
+pub async fn recover(
+    pool: &Pool,
+    name: &OperatorName,
+    password: &Secret,
+    now: DateTime<Utc>,
+) -> Result<(u64, u64), RecoverError> {
+    passwords::check(password.expose()).map_err(RecoverError::Password)?;
+    let hash = passwords::hash_once(password.expose())?;
+    let mut client = connection(pool).await?;
+    let transaction = begin(&mut client).await?;
+    let admins = db::operators::lock_admins(&transaction).await?;
+    if !admins.iter().any(|admin| admin.name == *name) {
+        let admins = admins.iter().map(|admin| admin.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(RecoverError::NoAdmin { name: name.clone(), admins });
+    }
+    db::operators::set_password(&transaction, name, &hash).await?;
+    let sessions = db::sessions::end_all(&transaction, name, None).await?;
+    let tokens = db::tokens::revoke_all(&transaction, name, now).await?;
+    let caller = Caller::operator("recover", Role::Admin).by(Via::Console).asking("head-office recover", None);
+    let after = json!({ "sessions_ended": sessions, "tokens_revoked": tokens });
+    audit::record(&transaction, &caller, Change::of(format!("password of {name}")).after(after), now).await?;
+    commit(transaction).await?;
+    Ok((sessions, tokens))
+}

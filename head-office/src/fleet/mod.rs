@@ -1,0 +1,6 @@
+//! Branches and terminals: [`reports`] taken in, [`views`] for screens, [`events`] for branches, [`removal`].
+
+pub mod events;
+pub mod removal;
+pub mod reports;
+pub mod views;

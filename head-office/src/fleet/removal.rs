@@ -1,0 +1,34 @@
+//! Removal of a branch.
+
+use chrono::{DateTime, Utc};
+use fleet_types::BranchName;
+use service_kit::database::{DatabaseError, GenericClient};
+
+use super::events::{audience, wake};
+use crate::db;
+
+/// Removes a branch that the transaction `c` holds, with everything known of it; how many terminals it had. Its server's
+/// next request is told so.
+///
+/// # Errors
+/// The database failed.
+pub async fn forget<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    by: &str,
+    now: DateTime<Utc>,
+) -> Result<u64, DatabaseError> {
+    if let Some(plan) = db::plans::newest(c, branch).await? {
+        let named: Vec<_> = plan.entries().map(|step| step.artifact.sha256).collect();
+        db::artifacts::named_until(c, &named, now).await?;
+    }
+    // Whoever follows its events looks again, and is refused.
+    wake(c, &[audience(branch)], now).await?;
+    db::assignments::remove_of_branch(c, branch).await?;
+    db::plans::remove_of_branch(c, branch).await?;
+    db::reports::remove_of_branch(c, branch).await?;
+    db::updates::remove_of_branch(c, branch).await?;
+    let terminals = db::terminals::remove_of_branch(c, branch).await?;
+    db::branches::remove(c, branch, by, now).await?;
+    Ok(terminals)
+}

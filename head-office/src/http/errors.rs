@@ -1,0 +1,109 @@
+//! How the errors of head office's parts become refusals.
+
+use service_kit::server::ApiError;
+use trust::{Refusal, Why};
+use wire::Code;
+use wire::v1::releases::Finding;
+
+use crate::releases::claims::ClaimError;
+use crate::releases::moves::MoveError;
+use crate::releases::signing::SigningError;
+use crate::releases::uploads::UploadError;
+use crate::trust::TrustError;
+
+/// What handlers answer.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// A release that did not move, as a refusal.
+pub fn not_moved(error: MoveError) -> ApiError {
+    match error {
+        MoveError::NotAllowed(error) => ApiError::new(
+            Code::WrongState,
+            format!("This is not possible now: {error}."),
+            "Look at the release's state.",
+        ),
+        MoveError::Database(error) => error.into(),
+    }
+}
+
+/// A release that a freeze keeps back, as a refusal.
+pub fn frozen(finding: Finding) -> ApiError {
+    ApiError::new(Code::Frozen, finding.cause, finding.remedy)
+}
+
+/// What the library of trust refused, under the code that callers match on.
+pub fn untrusted(refusal: &Refusal) -> ApiError {
+    let code = match refusal.why() {
+        Why::SignAgain => Code::SignAgain,
+        Why::ProposalUnknownKey => Code::UnknownSigner,
+        Why::TooLarge => Code::TooLarge,
+        Why::Storage | Why::StoreDamaged | Why::RoleUnsigned | Why::Crypto => Code::TrustUnavailable,
+        _ => Code::SignatureRefused,
+    };
+    ApiError::new(code, capital(refusal.sentence().to_owned()), refusal.remedy())
+}
+
+impl From<TrustError> for ApiError {
+    fn from(error: TrustError) -> Self {
+        match &error {
+            TrustError::Refused(refusal) => untrusted(refusal).because(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<SigningError> for ApiError {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::Other(other) => {
+                let remedy = "Sign the very archive that was uploaded: `filial release sign`.";
+                Self::new(Code::OtherRelease, other.to_string(), remedy)
+            }
+            SigningError::Refused(refusal) => untrusted(&refusal),
+            SigningError::Trust(error) => error.into(),
+            SigningError::Move(error) => not_moved(error),
+        }
+    }
+}
+
+impl From<ClaimError> for ApiError {
+    fn from(error: ClaimError) -> Self {
+        UploadError::from(error).into()
+    }
+}
+
+impl From<UploadError> for ApiError {
+    fn from(error: UploadError) -> Self {
+        let text = capital(format!("{error}."));
+        match error {
+            UploadError::Claim(ClaimError::Busy) => Self::new(
+                Code::UploadBusy,
+                text,
+                "Wait until it is done, or cancel the upload; a request of the same operator is taken over at once.",
+            ),
+            UploadError::Claim(ClaimError::TakenOver) => Self::new(
+                Code::UploadTakenOver,
+                text,
+                "What arrived is kept. See that only one program sends this archive, then ask for the offset.",
+            ),
+            UploadError::WrongOffset { .. } => {
+                Self::new(Code::OffsetMismatch, text, "Ask for the upload's offset and continue there.")
+            }
+            UploadError::TooLong { .. } => Self::new(Code::TooLarge, text, "Create an upload of the right length."),
+            UploadError::DiskFull { .. } | UploadError::Reserve { .. } => {
+                let remedy = "Free space on head office's store, then continue the upload: what arrived is kept.";
+                Self::new(Code::DiskFull, text, remedy).because(error)
+            }
+            UploadError::Gone => Self::new(Code::NotFound, text, "Begin the upload again."),
+            UploadError::Io { .. } | UploadError::Worker(_) => Self::internal(error),
+        }
+    }
+}
+
+/// A sentence begins with a capital letter.
+fn capital(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}

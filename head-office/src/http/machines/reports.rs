@@ -1,0 +1,14 @@
+//! Reports of branches.
+
+use actix_web::web::{Data, Json};
+use service_kit::server::Caller;
+use wire::v1::reports::{Acknowledged, Batch};
+
+use crate::app::App;
+use crate::fleet::reports;
+use crate::http::errors::ApiResult;
+
+/// Stores a batch and says up to which number everything is stored.
+pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiResult<Json<Acknowledged>> {
+    reports::take(&app, caller.branch_name()?, body.into_inner(), None).await.map(Json)
+}

@@ -1,0 +1,98 @@
+//! The kit for a branch without a link: what its branch server would have fetched, in one answer, and its reports back.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{Data, Json, Path};
+use fleet_types::BranchName;
+use serde_json::json;
+use service_kit::database::{Connection, connection};
+use service_kit::server::{ApiError, Caller};
+use wire::v1::kit::{Blob, CarriedArtifact, KIT_FORMAT, Kit, MAX_KIT};
+use wire::v1::reports::{Acknowledged, Batch};
+use wire::{Code, Problem};
+
+use crate::access::audit::Change;
+use crate::app::App;
+use crate::db;
+use crate::db::plans::PlanRow;
+use crate::fleet::reports;
+use crate::http::artifacts;
+use crate::http::errors::ApiResult;
+use crate::http::machines::sync;
+
+/// Everything that the branch's server needs to take up its newest plan, but for the artifacts' files, which
+/// `/v1/artifacts/{sha256}` has. Metadata in it lasts as long as its timestamp role says.
+#[utoipa::path(get, path = "/v1/branches/{branch}/kit", tag = "branches", params(("branch" = BranchName, Path)), responses(
+    (status = 200, description = "The kit", body = Kit),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "The plan names more than a kit takes", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn kit(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Kit>> {
+    let branch = branch.into_inner();
+    let mut client = connection(&app.pool).await?;
+    if db::branches::find(&client, &branch).await?.is_none() {
+        return Err(ApiError::not_found(format_args!("branch {branch}")));
+    }
+    let newest = sync::newest(&app, &mut client, &branch).await?;
+    let mut kit = Kit {
+        format: KIT_FORMAT,
+        branch,
+        made_at: app.clock.now(),
+        plan: None,
+        // After the plan: what it names is signed by then.
+        metadata: app.trust.files().into_iter().map(|(name, bytes)| (name, Blob(bytes.to_vec()))).collect(),
+        artifacts: Vec::new(),
+        manifests: BTreeMap::new(),
+    };
+    if let Some(newest) = newest {
+        kit.plan = db::plans::envelope(&client, &kit.branch, newest.serial).await?;
+        describe(&app, &client, &newest, &mut kit).await?;
+    }
+    Ok(Json(kit))
+}
+
+/// Adds index, torrent and manifest of what the plan names and is published.
+async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit) -> ApiResult<()> {
+    let mut bytes = kit.metadata.values().map(|file| file.0.len()).sum::<usize>();
+    for step in plan.entries() {
+        let digest = step.artifact.sha256;
+        if kit.artifacts.iter().all(|known| known.artifact != digest)
+            && let Some(artifact) = db::artifacts::find_published(client, &digest).await?
+        {
+            let index = Blob(artifacts::read_index(app, &artifact).await?);
+            let torrent = Blob(artifacts::wan_torrent(app, client, &digest).await?);
+            bytes += index.0.len() + torrent.0.len();
+            kit.artifacts.push(CarriedArtifact { artifact: digest, length: artifact.length, index, torrent });
+        }
+        if !kit.manifests.contains_key(&step.manifest)
+            && let Some(manifest) = db::releases::manifest(client, &step.manifest).await?
+        {
+            bytes += manifest.len();
+            kit.manifests.insert(step.manifest, Blob(manifest));
+        }
+        // Base64 makes four bytes of three.
+        if bytes / 3 * 4 > MAX_KIT - MAX_KIT / 8 {
+            let detail = format!("The plan of branch {} names more than the {MAX_KIT} bytes of a kit.", kit.branch);
+            return Err(ApiError::new(Code::TooLarge, detail, "Unassign what the branch does not need."));
+        }
+    }
+    Ok(())
+}
+
+/// Reports that were carried from a branch by hand. Numbered as over the link: each counts once, whichever way it came.
+#[utoipa::path(post, path = "/v1/branches/{branch}/reports", tag = "branches", params(("branch" = BranchName, Path)),
+    request_body = Batch, responses(
+    (status = 200, description = "Up to where everything is stored", body = Acknowledged),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Earlier ones are missing", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn take_reports(
+    app: Data<App>,
+    caller: Caller,
+    branch: Path<BranchName>,
+    body: Json<Batch>,
+) -> ApiResult<Json<Acknowledged>> {
+    let after = json!({ "reports": body.reports.len(), "epoch": body.epoch, "carried": true });
+    let change = Change::of(format!("branch {branch}")).after(after);
+    reports::take(&app, &branch, body.into_inner(), Some((&caller, change))).await.map(Json)
+}

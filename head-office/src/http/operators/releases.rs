@@ -1,0 +1,230 @@
+//! Releases.
+
+use actix_web::web::{Data, Json, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
+use fleet_types::{ProductName, ReleaseState, Version};
+use serde::Deserialize;
+use serde_json::json;
+use service_kit::database::{begin, connection};
+use service_kit::server::{ApiError, Caller};
+use trust::repository::{MAX_PROPOSAL, Proposal, SignedPayload};
+use uuid::Uuid;
+use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
+use wire::{Code, Problem};
+
+use crate::access::audit::Change;
+use crate::app::App;
+use crate::db;
+use crate::db::releases::{After, ReleaseRow};
+use crate::http::errors::{ApiResult, frozen, not_moved, untrusted};
+use crate::http::page;
+use crate::releases::freeze::settle_freeze;
+use crate::releases::view::{view, view_all};
+use crate::releases::withdraw::withdraw as take_back;
+use crate::releases::{signing, uploads};
+use crate::trust::Standing;
+
+/// Releases on one page, unless the caller says otherwise.
+const PAGE: u32 = 100;
+
+/// Which releases.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// At most so many, 1 to 1,000; 100 without.
+    pub limit: Option<u32>,
+    /// Those after this release, by its id.
+    pub after: Option<Uuid>,
+    /// Only those of this product; with `version`.
+    pub product: Option<ProductName>,
+    /// Only those of this version; with `product`.
+    pub version: Option<Version>,
+}
+
+/// Releases, newest first, by page. The `Link` header leads to the next page, if there is one.
+#[utoipa::path(get, path = "/v1/releases", tag = "releases", params(Listing), responses(
+    (status = 200, description = "Releases", body = Vec<Release>,
+        headers(("Link" = String, description = "The next page, as rel=next"))),
+    (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>) -> ApiResult<HttpResponse> {
+    let rows = page::rows(listing.limit, PAGE)?;
+    let client = connection(&app.pool).await?;
+    let after = match listing.after {
+        Some(id) => {
+            let unknown = || ApiError::bad_field("after", format_args!("there is no release {id}"));
+            db::releases::place(&client, id).await?.ok_or_else(unknown)?
+        }
+        None => After::default(),
+    };
+    let mut found = match (&listing.product, &listing.version) {
+        (Some(product), Some(version)) => {
+            db::releases::newest_of_version(&client, product, version, after, rows).await?
+        }
+        (None, None) => db::releases::newest(&client, after, rows).await?,
+        _ => return Err(ApiError::bad_field("version", "product and version are given together")),
+    };
+    let more = page::cut(&mut found, rows);
+    let next = found.last().filter(|_| more).map(|r| r.id.to_string());
+    Ok(page::answer(&request, &view_all(&client, &app.store, found).await?, next))
+}
+
+/// One release.
+#[utoipa::path(get, path = "/v1/releases/{id}", tag = "releases", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The release", body = Release),
+    (status = 404, description = "No such release", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn show(app: Data<App>, id: Path<Uuid>) -> ApiResult<Json<Release>> {
+    let client = connection(&app.pool).await?;
+    let row =
+        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    Ok(Json(view(&client, &app.store, row).await?))
+}
+
+/// Accept a release's warnings: it will be published, once it is signed.
+#[utoipa::path(post, path = "/v1/releases/{id}/approve", tag = "releases", params(("id" = Uuid, Path)),
+    request_body = Approve, responses(
+    (status = 200, description = "The release, approved, or waiting for signatures alone", body = Release),
+    (status = 409, description = "It does not wait for this, or a freeze is in force", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "No reason was given", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<Approve>) -> ApiResult<Json<Release>> {
+    let reason = given_reason(&body.reason)?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let found = db::releases::lock(&transaction, *id).await?;
+    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    if release.state != ReleaseState::AwaitingSignature {
+        // `validating → approved` is in the table too, but it is the rules' move and nobody else's.
+        let detail = format!("The release is {} and waits for nobody's approval.", release.state);
+        return Err(ApiError::new(Code::WrongState, detail, "Only a release in awaiting-signature can be approved."));
+    }
+    if release.accepted || release.report.is_some() && signing::to_accept(&release).is_none() {
+        let detail = "There is nothing to accept: the release waits for signatures of release keys.";
+        let remedy =
+            "Sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";
+        return Err(ApiError::new(Code::WrongState, detail, remedy));
+    }
+    let now = app.clock.now();
+    settle_freeze(&transaction, &release, &app.settings.policy, now).await?.map_err(frozen)?;
+    db::releases::set_approved(&transaction, *id, &caller.name, &reason).await?;
+    let accepted = ReleaseRow { accepted: true, ..release.clone() };
+    let state = signing::settle(&transaction, &app.trust, &accepted, now).await?;
+    let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": state, "accepted": true }));
+    app.audit.commit(transaction, &caller, change).await?;
+    tracing::info!(release = %id, by = caller.name, reason, "warnings accepted");
+    let row =
+        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    Ok(Json(view(&client, &app.store, row).await?))
+}
+
+/// Post signatures of a release: a file that `filial release sign` wrote, as it is. One file after the other may come, by one
+/// holder or several; with enough of them, and once its warnings are accepted, the release goes on by itself.
+#[utoipa::path(post, path = "/v1/releases/{id}/signatures", tag = "releases", params(("id" = Uuid, Path)),
+    request_body(content = Vec<u8>, content_type = "application/json"), responses(
+    (status = 200, description = "The release; who signed, and how many signatures are missing", body = Release),
+    (status = 409, description = "It does not wait for signatures, or another change of the product came first: sign again",
+        body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "The file is longer than any", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "It signs something else, or nobody signed it who may", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload) -> ApiResult<Json<Release>> {
+    let bytes = body.to_bytes_limited(MAX_PROPOSAL as usize).await.map_err(|_| {
+        let detail = format!("The file is longer than the {MAX_PROPOSAL} bytes that any has.");
+        ApiError::new(Code::TooLarge, detail, "Post the file that `filial release sign` wrote.")
+    })?;
+    let bytes = bytes.map_err(|e| {
+        ApiError::new(Code::BadRequest, format!("The file did not arrive whole: {e}."), "Post it once more.")
+    })?;
+    let parsed = tokio::task::spawn_blocking(move || Proposal::parse(&bytes)).await.map_err(ApiError::internal)?;
+    let proposal = parsed.map_err(|refusal| untrusted(&refusal))?;
+    app.trust.look_again(app.clock.now()).await?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let found = db::releases::lock(&transaction, *id).await?;
+    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    if release.state != ReleaseState::AwaitingSignature {
+        let detail = format!("The release is {} and waits for no signature.", release.state);
+        let remedy = "Signatures are taken from the end of validation until there are enough.";
+        return Err(ApiError::new(Code::WrongState, detail, remedy));
+    }
+    let now = app.clock.now();
+    let signed = signing::take(&transaction, &app.trust, &release, proposal, now).await?;
+    let state = signing::settle(&transaction, &app.trust, &release, now).await?;
+    let change = Change::of(format!("release {id}")).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": state, "signed_by": signed.signed_by, "missing": signed.missing }));
+    app.audit.commit(transaction, &caller, change).await?;
+    tracing::info!(release = %id, by = caller.name, missing = signed.missing, "signatures posted");
+    let row =
+        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    Ok(Json(view(&client, &app.store, row).await?))
+}
+
+/// Withdraw a release, wherever it stands: assignments to it end, the branches' plans are made anew without it, and a job
+/// that works on it stops. Its version may be uploaded again.
+#[utoipa::path(post, path = "/v1/releases/{id}/withdraw", tag = "releases", params(("id" = Uuid, Path)),
+    request_body = Withdraw, responses(
+    (status = 200, description = "The release, withdrawn, and how many branches had it", body = Withdrawn),
+    (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "No reason was given", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn withdraw(
+    app: Data<App>,
+    id: Path<Uuid>,
+    caller: Caller,
+    body: Json<Withdraw>,
+) -> ApiResult<Json<Withdrawn>> {
+    let reason = given_reason(&body.reason)?;
+    // Whoever still writes its archive is ended, and nobody begins to.
+    let _claim = app.claims.claim_from_anybody(*id, &caller.name).await?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let found = db::releases::lock(&transaction, *id).await?;
+    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let now = app.clock.now();
+    let done = take_back(&transaction, &release, &reason, &caller.name, now, &app.issuer()).await.map_err(not_moved)?;
+    let payloads = signing::of_release(&transaction, &release).await?;
+    let row = db::releases::find(&transaction, *id).await?;
+    let row = row.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
+    let change = change.after(json!({ "state": ReleaseState::Withdrawn, "branches": done.branches }));
+    app.audit.commit(transaction, &caller, change).await?;
+    (0..done.plans).for_each(|_| app.counters.plan_issued());
+    tracing::info!(release = %id, by = caller.name, reason, branches = done.branches, "release withdrawn");
+    uploads::remove(&app.store.upload(*id)).await;
+    app.retire.notify_one();
+    let to_do = vouch_no_more(&app, payloads, now).await;
+    let release = view(&client, &app.store, row).await?;
+    Ok(Json(Withdrawn { release, branches: done.branches as u64, to_do }))
+}
+
+/// Takes a release out of the signed metadata, as far as head office can. What is left to people.
+async fn vouch_no_more(app: &App, payloads: Vec<SignedPayload>, now: DateTime<Utc>) -> Option<String> {
+    if let Err(error) = app.trust.withdraw(payloads.clone(), now).await {
+        // The watch over the metadata tries again.
+        tracing::warn!(%error, "a withdrawn release is still vouched for; trying again");
+    }
+    let first = payloads.first().filter(|_| app.trust.standing(&payloads) == Standing::Signed)?;
+    let (product, version) = (&first.product, &first.version);
+    Some(match app.trust.signs(product) {
+        true => format!(
+            "The signed metadata still vouch for {product} {version}; head office goes on trying to change that."
+        ),
+        false => format!(
+            "The release keys of {product} still vouch for {version}: have their holders sign that they do not, by \
+             `filial trust propose FOLDER product-{product} --withdraw {version}`."
+        ),
+    })
+}
+
+/// A reason for people: some text, not too much of it, and none that a database cannot hold.
+fn given_reason(text: &str) -> ApiResult<String> {
+    let reason = text.trim().replace('\0', "");
+    if reason.is_empty() || reason.len() > wire::MAX_REASON_LEN {
+        return Err(ApiError::bad_field("reason", format_args!("must have 1 to {} bytes", wire::MAX_REASON_LEN)));
+    }
+    Ok(reason)
+}

@@ -1,0 +1,233 @@
+//! Logging in and out, one's own sessions and password.
+
+use std::net::IpAddr;
+
+use actix_web::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, USER_AGENT};
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+use service_kit::database::{begin, connection};
+use service_kit::server::{ApiError, Caller, Role, Via, csrf_token, ended_cookie, from_other_site, session_cookie};
+use service_kit::token;
+use uuid::Uuid;
+use wire::v1::operators::{ChangePassword, LogIn, LoggedIn, OperatorRole, Session, WhoAmI};
+use wire::{Code, Problem};
+
+use crate::access::audit::Change;
+use crate::access::rules::MAX_SESSIONS;
+use crate::app::App;
+use crate::db;
+use crate::db::operators::OperatorRow;
+use crate::db::sessions::NewSession;
+use crate::http::doorkeeper::{COOKIE as SESSION, only_in_private, operator_of};
+use crate::http::errors::ApiResult;
+
+/// Longest name of a browser that is kept, in characters.
+const MAX_PROGRAM: usize = 120;
+
+fn address(request: &HttpRequest) -> ApiResult<IpAddr> {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    peer.ok_or_else(|| ApiError::internal("a connection without a peer"))
+}
+
+/// Log in. The answer sets the session's cookie; a request that changes something repeats `csrf_token` in the header
+/// `X-Filial-Csrf`. A session that the browser had before ends.
+#[utoipa::path(post, path = "/v1/session", tag = "session", request_body = LogIn, responses(
+    (status = 200, description = "Logged in", body = LoggedIn),
+    (status = 401, description = "Name and password do not belong together, or the operator is disabled", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Over a connection that others can read, or caused by another site", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 429, description = "Too many wrong passwords", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> ApiResult<HttpResponse> {
+    only_in_private(&request)?;
+    if from_other_site(&request) {
+        let detail = "The browser says that another site sent this log-in.";
+        return Err(ApiError::new(Code::CrossSite, detail, "Log in on head office's own page."));
+    }
+    let address = address(&request)?;
+    let operator = authentic(&app, &body, address).await?;
+    let secret = token::generate("session");
+    let now = app.clock.now();
+    let expires = now + app.settings.access.session_life;
+    let id = Uuid::new_v4();
+    let program: String = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().into();
+    let program: String = program.chars().take(MAX_PROGRAM).collect();
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    // Disabled, or given another password, at this very moment.
+    let held = db::operators::lock(&transaction, &operator.name).await?;
+    if !held.is_some_and(|held| held.disabled.is_none() && held.password == operator.password) {
+        return Err(not_accepted());
+    }
+    // Whatever the browser brought along, it gets another: nobody can have given it a session that we then let in.
+    for old in cookies(&request) {
+        db::sessions::end_by_secret(&transaction, &token::hash(old)).await?;
+    }
+    let (address_text, hash) = (address.to_string(), token::hash(secret.expose()));
+    let (name, from) = (&operator.name, &address_text);
+    let new = NewSession { id, operator: name, secret: &hash, address: from, program: &program, now, expires };
+    db::sessions::insert(&transaction, &new).await?;
+    let idle_since = now - app.settings.access.session_idle;
+    db::sessions::tidy(&transaction, &operator.name, MAX_SESSIONS, now, idle_since).await?;
+    let role: Role = operator.role.into();
+    let caller = Caller::operator(operator.name.as_str(), role).by(Via::Password);
+    let caller = caller.asking("POST /v1/session", Some(address));
+    let change = Change::of(format!("session {id}")).after(json!({ "expires": expires }));
+    app.audit.commit(transaction, &caller, change).await?;
+    tracing::info!(operator = %operator.name, %address, "logged in");
+    Ok(HttpResponse::Ok()
+        .insert_header((
+            SET_COOKIE,
+            session_cookie(SESSION, secret.expose(), app.settings.access.session_life.num_seconds()),
+        ))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(LoggedIn { name: operator.name, role: operator.role, csrf_token: csrf_token(secret.expose()), expires }))
+}
+
+fn not_accepted() -> ApiError {
+    let detail = "Name and password do not belong together, or the operator may not log in.";
+    let remedy = "Try again; an admin can set a new password (filial operator password).";
+    ApiError::new(Code::LoginRefused, detail, remedy)
+}
+
+/// Every session cookie that the request carries, also several.
+fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all(COOKIE).filter_map(|value| value.to_str().ok());
+    let pairs = headers.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(key, _)| *key == SESSION).map(|(_, value)| value).take(4)
+}
+
+/// The operator whose name and password these are. The answer and the work are the same for a wrong password, an unknown
+/// name, a service and a disabled operator.
+async fn authentic(app: &App, given: &LogIn, address: IpAddr) -> ApiResult<OperatorRow> {
+    let name = given.name.parse().ok();
+    app.guesses.begin(name.as_ref(), address)?;
+    let row = match &name {
+        Some(name) => db::operators::find(&connection(&app.pool).await?, name).await?,
+        None => None,
+    };
+    let open = row.filter(|row| row.disabled.is_none());
+    let hash = open.as_ref().and_then(|row| row.password.as_deref());
+    let right = app.passwords.matches(hash, &given.password).await?;
+    match open.filter(|_| right) {
+        Some(row) => {
+            app.guesses.right(&row.name, address);
+            Ok(row)
+        }
+        None => {
+            // The name is not logged: people mistake the fields, and then it is a password.
+            tracing::warn!(%address, "a log-in was refused");
+            Err(not_accepted())
+        }
+    }
+}
+
+/// Who asks.
+#[utoipa::path(get, path = "/v1/session", tag = "session", responses(
+    (status = 200, description = "The caller", body = WhoAmI),
+))]
+pub async fn who(request: HttpRequest, caller: Caller) -> ApiResult<HttpResponse> {
+    let session = matches!(caller.via, Via::Session(_));
+    let csrf_token = cookies(&request).next().filter(|_| session).map(csrf_token);
+    let answer = WhoAmI {
+        name: operator_of(&caller)?,
+        role: caller.role.operator().unwrap_or(OperatorRole::Viewer),
+        scope: caller.scope.map(|groups| groups.into_iter().collect()),
+        csrf_token,
+    };
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// Log out: ends the session, or revokes the token, that this request came with.
+#[utoipa::path(delete, path = "/v1/session", tag = "session", responses(
+    (status = 204, description = "It lets nobody in any more"),
+))]
+pub async fn log_out(app: Data<App>, caller: Caller) -> ApiResult<HttpResponse> {
+    let operator = operator_of(&caller)?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    match caller.via {
+        Via::Session(id) => {
+            db::sessions::end(&transaction, id, &operator).await?;
+        }
+        Via::Token(id) => {
+            db::tokens::revoke(&transaction, id, app.clock.now()).await?;
+        }
+        via => return Err(ApiError::internal(format!("an operator came by {via}"))),
+    }
+    let change = Change::of(caller.via.to_string()).after(json!({ "ended": true }));
+    app.audit.commit(transaction, &caller, change).await?;
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, ended_cookie(SESSION))).finish())
+}
+
+/// One's own sessions, newest first.
+#[utoipa::path(get, path = "/v1/sessions", tag = "session", responses(
+    (status = 200, description = "Sessions that have not ended", body = Vec<Session>),
+))]
+pub async fn list(app: Data<App>, caller: Caller) -> ApiResult<Json<Vec<Session>>> {
+    let client = connection(&app.pool).await?;
+    let now = app.clock.now();
+    let rows = db::sessions::of(&client, &operator_of(&caller)?, now, now - app.settings.access.session_idle).await?;
+    let sessions = rows.into_iter().map(|row| Session {
+        id: row.id,
+        current: caller.via == Via::Session(row.id),
+        address: row.address,
+        program: row.program,
+        begun: row.begun,
+        last_used: row.last_used,
+        expires: row.expires,
+    });
+    Ok(Json(sessions.collect()))
+}
+
+/// End one of one's own sessions.
+#[utoipa::path(delete, path = "/v1/sessions/{id}", tag = "session", params(("id" = Uuid, Path)), responses(
+    (status = 204, description = "It has ended"),
+    (status = 404, description = "No such session of the caller", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn end(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult<HttpResponse> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if !db::sessions::end(&transaction, *id, &operator_of(&caller)?).await? {
+        return Err(ApiError::not_found(format_args!("session {id} of yours")));
+    }
+    let change = Change::of(format!("session {id}")).after(json!({ "ended": true }));
+    app.audit.commit(transaction, &caller, change).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Change one's own password. All other sessions of the operator end; its tokens stay.
+#[utoipa::path(put, path = "/v1/password", tag = "session", request_body = ChangePassword, responses(
+    (status = 204, description = "It is changed"),
+    (status = 401, description = "The current password is another", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 403, description = "Over a connection that others can read", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 422, description = "The new one cannot be a password", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn change_password(
+    app: Data<App>,
+    request: HttpRequest,
+    caller: Caller,
+    body: Json<ChangePassword>,
+) -> ApiResult<HttpResponse> {
+    only_in_private(&request)?;
+    let given = LogIn { name: caller.name.clone(), password: body.current.clone() };
+    let operator = authentic(&app, &given, address(&request)?).await?;
+    let hash = app.passwords.hash("new", &body.new).await?;
+    let kept = match caller.via {
+        Via::Session(id) => Some(id),
+        _ => None,
+    };
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    db::operators::set_password(&transaction, &operator.name, &hash).await?;
+    let ended = db::sessions::end_all(&transaction, &operator.name, kept).await?;
+    let change = Change::of(format!("password of {}", operator.name)).after(json!({ "sessions_ended": ended }));
+    app.audit.commit(transaction, &caller, change).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,107 @@
+//! Terminals.
+
+use actix_web::web::{Data, Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use fleet_types::{BranchName, TerminalName, TerminalRef};
+use serde::Deserialize;
+use serde_json::json;
+use service_kit::database::{begin, connection};
+use service_kit::server::{ApiError, Caller};
+use trust::{PublicKey, Refusal};
+use wire::v1::fleet::{AcceptKey, Terminal};
+use wire::{Code, Problem};
+
+use crate::access::audit::Change;
+use crate::app::App;
+use crate::db;
+use crate::fleet::views::{one_terminal, terminals};
+use crate::http::errors::ApiResult;
+use crate::http::page;
+
+/// Which terminals.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Only those of this branch.
+    pub branch: Option<BranchName>,
+    /// At most so many, 1 to 1,000; 200 without.
+    pub limit: Option<u32>,
+    /// Those after this terminal, as BRANCH/NAME.
+    pub after: Option<String>,
+}
+
+/// Terminals on one page, unless the caller says otherwise.
+const PAGE: u32 = 200;
+
+/// Terminals by branch and name, by page. The `Link` header leads to the next page, if there is one.
+#[utoipa::path(get, path = "/v1/terminals", tag = "terminals", params(Filter), responses(
+    (status = 200, description = "Terminals", body = Vec<Terminal>,
+        headers(("Link" = String, description = "The next page, as rel=next"))),
+    (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn list(app: Data<App>, request: HttpRequest, filter: Query<Filter>) -> ApiResult<HttpResponse> {
+    let rows = page::rows(filter.limit, PAGE)?;
+    let after: Option<TerminalRef> = match filter.after.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(terminal)) => Some(terminal),
+        Some(Err(_)) => return Err(ApiError::bad_field("after", "must be BRANCH/NAME, as in the Link of a page")),
+    };
+    let after = after.as_ref().map_or(("", ""), |t| (t.branch.as_str(), t.terminal.as_str()));
+    let client = connection(&app.pool).await?;
+    let mut found = match &filter.branch {
+        Some(branch) => {
+            if db::branches::find(&client, branch).await?.is_none() {
+                return Err(ApiError::not_found(format_args!("branch {branch}")));
+            }
+            db::terminals::of_branch(&client, branch, after.1, rows).await?
+        }
+        None => db::terminals::all(&client, after, rows).await?,
+    };
+    let more = page::cut(&mut found, rows);
+    let next = found.last().filter(|_| more).map(|t| format!("{}/{}", t.branch, t.name));
+    Ok(page::answer(&request, &terminals(&client, found).await?, next))
+}
+
+/// One terminal, with every move of its newest update.
+#[utoipa::path(get, path = "/v1/terminals/{branch}/{name}", tag = "terminals",
+    params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), responses(
+    (status = 200, description = "The terminal", body = Terminal),
+    (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> ApiResult<Json<Terminal>> {
+    let (branch, name) = &*path;
+    let client = connection(&app.pool).await?;
+    let row = db::terminals::find(&client, branch, name).await?;
+    let row = row.ok_or_else(|| ApiError::not_found(format_args!("terminal {branch}/{name}")))?;
+    Ok(Json(one_terminal(&client, row).await?))
+}
+
+/// Believe a terminal's new key. Until then its states are not taken: its branch server could have made the key up.
+#[utoipa::path(post, path = "/v1/terminals/{branch}/{name}/key", tag = "terminals",
+    params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
+    (status = 200, description = "The terminal", body = Terminal),
+    (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "This key does not wait", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn accept_key(
+    app: Data<App>,
+    caller: Caller,
+    path: Path<(BranchName, TerminalName)>,
+    body: Json<AcceptKey>,
+) -> ApiResult<Json<Terminal>> {
+    let (branch, name) = &*path;
+    let key: PublicKey = body.key.parse().map_err(|r: Refusal| ApiError::bad_field("key", r.sentence()))?;
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let missing = || ApiError::not_found(format_args!("terminal {branch}/{name}"));
+    let before = db::terminals::find(&transaction, branch, name).await?.ok_or_else(missing)?;
+    if !db::terminals::accept_key(&transaction, branch, name, &key).await? {
+        let detail = format!("The key {key} does not wait for terminal {branch}/{name}.");
+        return Err(ApiError::new(Code::WrongState, detail, "Look at the terminal again (filial terminal show)."));
+    }
+    let change = Change::of(format!("terminal {branch}/{name}")).because(body.reason.as_deref());
+    let change = change.before(json!({ "key": before.key })).after(json!({ "key": key }));
+    app.audit.commit(transaction, &caller, change).await?;
+    let row = db::terminals::find(&client, branch, name).await?.ok_or_else(missing)?;
+    Ok(Json(one_terminal(&client, row).await?))
+}

@@ -1,0 +1,133 @@
+//! API tokens.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{Data, Json, Path, Query};
+use fleet_types::OperatorName;
+use serde::Deserialize;
+use serde_json::json;
+use service_kit::database::{GenericClient, begin, connection};
+use service_kit::server::{ApiError, Caller, Role, Via};
+use service_kit::token;
+use uuid::Uuid;
+use wire::v1::operators::{NewToken, OperatorRole, Token, TokenMade};
+use wire::{Code, Problem};
+
+use crate::access::audit::Change;
+use crate::access::rules::{self, Actor, DEAD_TOKENS, MAX_TOKENS};
+use crate::app::App;
+use crate::db;
+use crate::http::doorkeeper::operator_of;
+use crate::http::errors::ApiResult;
+
+/// Tokens of an operator in a list: all that there can be.
+const ALL: i64 = 200;
+
+/// Whose tokens.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    /// Of this operator, for admins; one's own without.
+    pub operator: Option<OperatorName>,
+}
+
+/// Who acts, and what it has to give.
+async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
+    let until = match caller.via {
+        Via::Token(id) => db::tokens::lock(c, id).await?.map(|token| token.expires),
+        _ => None,
+    };
+    let role = caller.role.operator().ok_or_else(|| ApiError::forbidden(caller.role, Role::Viewer))?;
+    Ok(Actor { name: caller.name.clone(), role, scope: caller.scope.clone(), until })
+}
+
+/// Make a token: for oneself, or as an admin for a service. It is shown this once, and has at most what the caller has.
+#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = NewToken, responses(
+    (status = 201, description = "The token", body = TokenMade),
+    (status = 403, description = "More than the caller has, or for another person", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 404, description = "No such operator", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The operator has as many as it may", body = Problem,
+        content_type = "application/problem+json"),
+    (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiResult<HttpResponse> {
+    let now = app.clock.now();
+    let own = operator_of(&caller)?;
+    let operator = body.operator.clone().unwrap_or_else(|| own.clone());
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let actor = actor(&transaction, &caller).await?;
+    if operator != own && actor.role < OperatorRole::Admin {
+        return Err(ApiError::forbidden(caller.role, Role::Admin));
+    }
+    let owner = db::operators::lock(&transaction, &operator).await?;
+    let owner = owner.ok_or_else(|| ApiError::not_found(format_args!("operator {operator}")))?;
+    if operator != own && owner.password.is_some() {
+        let detail = format!("{operator} is a person, who makes tokens for itself and nobody else does.");
+        return Err(ApiError::new(Code::Forbidden, detail, "Name a service, or leave the operator out."));
+    }
+    let grant = rules::token(&actor, &body, &app.groups, app.settings.access.token_days, now)?;
+    if grant.role > owner.role {
+        let detail = format!("A token cannot have the role {}: {operator} has {}.", grant.role, owner.role);
+        return Err(ApiError::new(Code::Forbidden, detail, "Ask for the operator's role or a lower one."));
+    }
+    if db::tokens::tidy(&transaction, &operator, DEAD_TOKENS, now).await? >= MAX_TOKENS {
+        let detail = format!("{operator} has {MAX_TOKENS} tokens, which is as many as one may have.");
+        return Err(ApiError::new(Code::TooManyHeld, detail, "Revoke one that is not used any more."));
+    }
+    let secret = token::generate("filial");
+    let kept = Token {
+        id: Uuid::new_v4(),
+        operator,
+        name: grant.name,
+        role: grant.role,
+        scope: grant.scope,
+        made: now,
+        expires: grant.expires,
+        last_used: None,
+        revoked: None,
+    };
+    db::tokens::insert(&transaction, &kept, &token::hash(secret.expose())).await?;
+    let after = json!({ "operator": kept.operator, "name": kept.name, "role": kept.role, "scope": kept.scope,
+        "expires": kept.expires });
+    let change = Change::of(format!("token {}", kept.id)).because(body.reason.as_deref()).after(after);
+    app.audit.commit(transaction, &caller, change).await?;
+    let made = TokenMade { token: secret.expose().to_owned(), kept };
+    Ok(HttpResponse::Created().insert_header((CACHE_CONTROL, "no-store")).json(made))
+}
+
+/// Tokens of the caller, or for an admin of any operator; newest first, with those that cannot be used any more.
+#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", params(Whose), responses(
+    (status = 200, description = "Tokens", body = Vec<Token>),
+    (status = 403, description = "Another's tokens", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn list(app: Data<App>, caller: Caller, whose: Query<Whose>) -> ApiResult<Json<Vec<Token>>> {
+    let own = operator_of(&caller)?;
+    let operator = whose.operator.clone().unwrap_or_else(|| own.clone());
+    if operator != own && !caller.role.reaches(Role::Admin) {
+        return Err(ApiError::forbidden(caller.role, Role::Admin));
+    }
+    Ok(Json(db::tokens::of(&connection(&app.pool).await?, &operator, ALL).await?))
+}
+
+/// Revoke a token: one's own, or as an admin any. It lets nobody in from now on.
+#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id" = Uuid, Path)), responses(
+    (status = 204, description = "It is revoked"),
+    (status = 404, description = "No such token, or not one of the caller's", body = Problem,
+        content_type = "application/problem+json"),
+))]
+pub async fn revoke(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult<HttpResponse> {
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    let token = db::tokens::lock(&transaction, *id).await?;
+    let allowed = |token: &Token| token.operator.as_str() == caller.name || caller.role.reaches(Role::Admin);
+    // Another's token is as unknown as none.
+    let token = token.filter(allowed).ok_or_else(|| ApiError::not_found(format_args!("token {id} of yours")))?;
+    if db::tokens::revoke(&transaction, *id, app.clock.now()).await? {
+        let before = json!({ "operator": token.operator, "name": token.name, "role": token.role });
+        let change = Change::of(format!("token {id}")).before(before).after(json!({ "revoked": true }));
+        app.audit.commit(transaction, &caller, change).await?;
+    }
+    Ok(HttpResponse::NoContent().finish())
+}

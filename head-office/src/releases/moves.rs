@@ -1,0 +1,90 @@
+//! How a release moves from state to state, with the job and the event that belong to each move.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{ReleaseState, TransitionError};
+use serde_json::json;
+use service_kit::database::{DatabaseError, GenericClient, JobContext, JobError, jobs, outbox};
+use uuid::Uuid;
+
+use crate::db;
+use crate::db::releases::ReleaseRow;
+
+/// The audience of what operators' consoles want to know.
+pub const OPERATORS: &str = "operators";
+
+/// The job that judges an archive.
+pub const VALIDATE: &str = "validate";
+
+/// The job that publishes a release.
+pub const PUBLISH: &str = "publish";
+
+/// Why a release did not move.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The table has no such move.
+    #[error(transparent)]
+    NotAllowed(#[from] TransitionError),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Moves a release that the transaction `c` holds ([`db::releases::lock`]): checks the transition table, stores the
+/// state, asks for the job that the new state needs and writes the event, all or nothing.
+///
+/// # Errors
+/// The table has no such move, or the database failed.
+pub async fn advance<C: GenericClient>(
+    c: &C,
+    release: &ReleaseRow,
+    to: ReleaseState,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), MoveError> {
+    let to = release.state.to(to)?;
+    if !db::releases::set_state(c, release.id, release.state, to, reason, now).await? {
+        // Only possible without the lock: somebody else moved it, so this move is no longer the one that was checked.
+        return Err(DatabaseError::value("state", "the release moved meanwhile").into());
+    }
+    let job = match to {
+        ReleaseState::Validating => Some(VALIDATE),
+        ReleaseState::Approved => Some(PUBLISH),
+        _ => None,
+    };
+    if let Some(kind) = job {
+        jobs::enqueue(c, kind, &release.id.to_string(), &json!({}), now).await?;
+    }
+    let body = json!({ "kind": "release", "id": release.id, "state": to });
+    outbox::append(c, OPERATORS, &body, now).await?;
+    tracing::info!(release = %release.id, from = %release.state, %to, reason, "release moved");
+    Ok(())
+}
+
+/// The upload is complete: to `validating`, unless that happened already. Whether it moved.
+///
+/// # Errors
+/// The database failed.
+pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<bool, MoveError> {
+    match db::releases::lock(c, id).await? {
+        Some(release) if release.state == ReleaseState::Uploading => {
+            advance(c, &release, ReleaseState::Validating, None, now).await.map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// A failed move, for a job: what the table forbids is not tried again.
+pub fn moved(error: MoveError) -> JobError {
+    match error {
+        MoveError::Database(error) => error.into(),
+        MoveError::NotAllowed(error) => JobError::GiveUp(error.to_string()),
+    }
+}
+
+/// The release that a job is about.
+///
+/// # Errors
+/// Its subject is not the id of a release.
+pub fn subject(context: &JobContext) -> Result<Uuid, JobError> {
+    context.job.subject.parse().map_err(|_| JobError::GiveUp(format!("{} is no release", context.job.subject)))
+}

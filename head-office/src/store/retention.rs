@@ -1,0 +1,131 @@
+//! Puts away artifacts that only withdrawn releases have, once no plan has named them for long enough.
+//!
+//! In this order a crash between any two steps leaves nothing seeded that the tracker refuses, and no file that somebody
+//! still needs is gone: decided (stored) → dropped by the daemon (stored) → off the tracker's list → file removed → row
+//! removed. The next pass goes on from there. Whatever is in use ([`crate::store::holds`]) waits for the next pass.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use service_kit::Shutdown;
+use service_kit::database::{DatabaseError, begin, commit, connection};
+use service_kit::edge::chain;
+use service_kit::retry::Backoff;
+use swarm::EngineError;
+use wire::v1::plan::ArtifactRef;
+
+use crate::app::App;
+use crate::db;
+use crate::seeding::tracker::TrackerError;
+
+/// How often is looked, beside whenever something was withdrawn.
+const EVERY: Duration = Duration::from_secs(600);
+/// Most artifacts that are put away in one pass; the next takes the rest.
+const BATCH: i64 = 1000;
+
+/// Why something could not be put away now. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The daemon did not drop it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The tracker was not told.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// Its file stays.
+    #[error("the file of artifact {0} cannot be removed")]
+    File(fleet_types::Digest, #[source] io::Error),
+}
+
+/// Puts away what is due, at start, whenever something was withdrawn and every ten minutes, until shutdown.
+pub async fn retain(app: Arc<App>, shutdown: Shutdown) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), EVERY);
+    let mut last_trouble = String::new();
+    while !shutdown.is_stopping() {
+        let wait = match once(&app).await {
+            Ok(()) => {
+                last_trouble.clear();
+                backoff.reset();
+                EVERY
+            }
+            Err(error) => {
+                let trouble = chain(&error);
+                // Said once, not with every attempt.
+                if trouble != last_trouble {
+                    tracing::warn!(%trouble, "artifacts that nobody needs cannot be put away; trying again");
+                    last_trouble = trouble;
+                }
+                backoff.next()
+            }
+        };
+        tokio::select! {
+            _ = shutdown.wait(wait) => {}
+            () = app.retire.notified() => {}
+        }
+    }
+}
+
+/// Puts away what is due now.
+///
+/// # Errors
+/// As [`RetentionError`]; what was begun is finished by the next call.
+pub async fn once(app: &App) -> Result<(), RetentionError> {
+    let unnamed_since = app.clock.now() - app.settings.store.seed_for;
+    put_away(app, &due(app, unnamed_since).await?).await
+}
+
+/// The artifacts that only withdrawn releases have and no current plan names, nor any did after `unnamed_since`; the least
+/// recently wanted first, after those whose way out has begun.
+///
+/// # Errors
+/// The database failed.
+pub async fn due(app: &App, unnamed_since: DateTime<Utc>) -> Result<Vec<ArtifactRef>, DatabaseError> {
+    let client = connection(&app.pool).await?;
+    db::artifacts::due(&client, unnamed_since, BATCH).await
+}
+
+/// Takes artifacts out of daemon, tracker, disk and database, but for those in use and those that are needed again.
+///
+/// # Errors
+/// As [`RetentionError`]; what was begun is finished by the next pass.
+pub async fn put_away(app: &App, artifacts: &[ArtifactRef]) -> Result<(), RetentionError> {
+    let mut dropped = Vec::new();
+    for artifact in artifacts {
+        let Some(eviction) = app.store.holds().evict(&artifact.sha256) else { continue };
+        let leaves = {
+            let client = connection(&app.pool).await?;
+            db::artifacts::leave(&client, &artifact.sha256).await?
+        };
+        if !leaves {
+            continue;
+        }
+        app.engine.remove(&artifact.info_hash, false).await?;
+        let client = connection(&app.pool).await?;
+        db::artifacts::set_dropped(&client, &artifact.sha256).await?;
+        dropped.push((artifact, eviction));
+    }
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    app.watch.notify_one();
+    app.tracker.list_all(&app.pool).await?;
+    for (artifact, _eviction) in &dropped {
+        match tokio::fs::remove_file(app.store.artifact(artifact)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RetentionError::File(artifact.sha256, error));
+            }
+            _ => {}
+        }
+        let mut client = connection(&app.pool).await?;
+        let transaction = begin(&mut client).await?;
+        db::artifacts::forget(&transaction, &artifact.sha256).await?;
+        commit(transaction).await?;
+        tracing::info!(artifact = %artifact.sha256, bytes = artifact.length, "artifact put away");
+    }
+    Ok(())
+}
