@@ -6,6 +6,7 @@ use service_kit::database::{Pool, Wakeups};
 use service_kit::server::Metrics;
 use service_kit::{Clock, Shutdown};
 use swarm::Engine;
+use tokio::sync::Notify;
 
 use crate::access::audit::Audit;
 use crate::access::guesses::Guesses;
@@ -16,7 +17,7 @@ use crate::fleet::events::Streams;
 use crate::metrics::Counters;
 use crate::releases::claims::Claims;
 use crate::rollout::tick::Issuer;
-use crate::seeding::renewals::Renewals;
+use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
 use crate::store::folders::Store;
 use crate::trust::Trust;
@@ -51,11 +52,15 @@ pub struct App {
     /// What somebody must look at.
     pub alerts: Alerts,
     /// The metadata may be due to be looked at.
-    pub watch: tokio::sync::Notify,
+    pub watch: Arc<Notify>,
     /// Something may be due to be put away.
-    pub retire: tokio::sync::Notify,
-    /// Torrents that the daemon must take anew.
-    pub renewals: Renewals,
+    pub retire: Arc<Notify>,
+    /// Gives artifacts to the daemon.
+    pub seeder: Seeder,
+    /// Daemon and tracker may be out of step.
+    pub reseed: Arc<Notify>,
+    /// Plans may be due.
+    pub replan: Arc<Notify>,
     /// Open event streams.
     pub streams: Streams,
     /// What compares passwords.

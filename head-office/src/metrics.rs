@@ -102,6 +102,7 @@ pub struct Counters {
     attempts: Family<Kind, Counter>,
     failed_attempts: Family<Kind, Counter>,
     plans: Counter,
+    unknown_reports: Counter,
     /// What there is now.
     pub gauges: Gauges,
 }
@@ -115,6 +116,8 @@ impl Counters {
         let help = "Attempts of background jobs that failed";
         metrics.register("job_attempts_failed", help, this.failed_attempts.clone());
         metrics.register("plans_issued", "Plans issued", this.plans.clone());
+        let help = "Reports of kinds that this version does not know; they were acknowledged and skipped";
+        metrics.register("unknown_reports", help, this.unknown_reports.clone());
         this
     }
 
@@ -133,8 +136,13 @@ impl Counters {
         self.failed_attempts.get_or_create(&Kind { kind }).inc();
     }
 
-    /// A plan was issued.
-    pub fn plan_issued(&self) {
-        self.plans.inc();
+    /// Counts plans that were issued.
+    pub fn plans_issued(&self, plans: u64) {
+        self.plans.inc_by(plans);
+    }
+
+    /// Counts reports of kinds that this version does not know.
+    pub fn unknown_reports(&self, reports: u64) {
+        self.unknown_reports.inc_by(reports);
     }
 }

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::http::table;
 use crate::releases::claims::Claims;
 use crate::releases::{upkeep, vouching};
-use crate::seeding::renewals::Renewals;
+use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
 use crate::store::folders::{Store, StoreError};
 use crate::trust::tls::Tls;
@@ -110,6 +110,12 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let passwords = tokio::task::spawn_blocking(move || Passwords::new(&shown)).await??;
     let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
     let audit_clock = deps.clock.clone();
+    let seeder = Seeder {
+        engine: deps.engine.clone(),
+        pool: pool.clone(),
+        store: store.clone(),
+        announce_url: settings.tracker.announce_url.clone(),
+    };
     let app = Arc::new(app::App {
         settings,
         pool,
@@ -124,9 +130,11 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         counters: metrics::Counters::registered(&metrics),
         metrics,
         alerts: alerts::Alerts::default(),
-        watch: tokio::sync::Notify::new(),
-        retire: tokio::sync::Notify::new(),
-        renewals: Renewals::default(),
+        watch: Arc::default(),
+        retire: Arc::default(),
+        seeder,
+        reseed: Arc::default(),
+        replan: Arc::default(),
         streams: fleet::events::Streams::default(),
         passwords,
         guesses: Guesses::default(),

@@ -22,6 +22,7 @@ pub mod terminal_packages;
 pub mod terminal_refusals;
 pub mod terminals;
 pub mod tokens;
+pub mod torrent_renewals;
 pub mod updates;
 
 use service_kit::database::{DatabaseError, Pool, Statement, jobs, outbox};
@@ -53,6 +54,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     terminal_refusals::STATEMENTS,
     terminals::STATEMENTS,
     tokens::STATEMENTS,
+    torrent_renewals::STATEMENTS,
     updates::STATEMENTS,
 ];
 

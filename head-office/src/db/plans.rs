@@ -24,6 +24,10 @@ service_kit::statements! {
             jsonb_path_query_array(p.envelope, '$.signatures[*].keyid') AS signers
         FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p";
+    AGES = "SELECT b.name AS branch, p.issued, p.expires, p.signers FROM branches b
+        CROSS JOIN LATERAL (SELECT issued, expires, jsonb_path_query_array(envelope, '$.signatures[*].keyid') AS signers
+            FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p
+        WHERE b.name > $1 ORDER BY b.name LIMIT $2";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
 
@@ -42,6 +46,19 @@ pub struct PlanRow {
     pub steps: Vec<Step>,
     /// The packages that it names.
     pub packages: Vec<Step>,
+    /// The ids of the keys that its envelope says signed it.
+    pub signers: Vec<String>,
+}
+
+/// How old a branch's newest plan is, and who signed it.
+#[derive(Debug, Clone)]
+pub struct AgeRow {
+    /// The branch.
+    pub branch: BranchName,
+    /// When the plan was made.
+    pub issued: DateTime<Utc>,
+    /// Until when it is accepted.
+    pub expires: DateTime<Utc>,
     /// The ids of the keys that its envelope says signed it.
     pub signers: Vec<String>,
 }
@@ -102,6 +119,24 @@ pub async fn newest<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Opti
 /// As every statement.
 pub async fn newest_of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<PlanRow>, DatabaseError> {
     query(c, NEWEST_OF, &[&branches]).await?.iter().map(from_row).collect()
+}
+
+/// The ages of the newest plans of the `limit` next branches after `after` by name that have one.
+///
+/// # Errors
+/// As every statement.
+pub async fn ages<C: GenericClient>(c: &C, after: &str, limit: i64) -> Result<Vec<AgeRow>, DatabaseError> {
+    let rows = query(c, AGES, &[&after, &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(AgeRow {
+                branch: text(row, "branch")?,
+                issued: get(row, "issued")?,
+                expires: get(row, "expires")?,
+                signers: json(row, "signers")?.unwrap_or_default(),
+            })
+        })
+        .collect()
 }
 
 /// A plan of a branch, exactly as it was sealed.

@@ -2,5 +2,6 @@
 
 pub mod events;
 pub mod removal;
+pub mod report_error;
 pub mod reports;
 pub mod views;

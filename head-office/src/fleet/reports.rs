@@ -1,26 +1,23 @@
 //! Reports of branches: numbered, stored in a transaction, each counts once.
 
 use chrono::{DateTime, Datelike, Utc};
-use fleet_types::{BranchName, Digest, TerminalName, UpdateState};
-use service_kit::database::{GenericClient, begin, commit, connection};
-use service_kit::server::{ApiError, Caller};
+use fleet_types::{BranchName, TerminalName, UpdateState};
+use service_kit::database::GenericClient;
 use trust::{PublicKey, Refusal};
+use wire::clip_reason;
 use wire::v1::evidence::MAX_TRIED;
 use wire::v1::reports::{
-    Acknowledged, Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report,
-    UpdateReport,
+    Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report, UpdateReport,
 };
-use wire::{Code, clip_reason};
 
-use crate::access::audit::Change;
-use crate::app::App;
+use super::report_error::ReportError;
 use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
 use crate::db::incidents::NewIncident;
-use crate::http::errors::ApiResult;
-use crate::rollout::tick::{self, MAX_TERMINALS};
 
+/// Most terminals of one branch.
+pub const MAX_TERMINALS: i64 = 10_000;
 /// Longest code of a reason, in characters.
 /// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
 const FIRST_YEAR: i32 = 1970;
@@ -29,79 +26,78 @@ const LAST_YEAR: i32 = 9999;
 /// Longest version text of an agent, in characters.
 const MAX_AGENT_VERSION: usize = 64;
 
-/// Stores a batch of a branch. What a person brought is written into the audit with it.
-pub async fn take(
-    app: &App,
-    branch: &BranchName,
-    batch: Batch,
-    brought: Option<(&Caller, Change)>,
-) -> ApiResult<Acknowledged> {
-    let Batch { epoch, reports } = batch;
-    check_shape(&reports)?;
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    let now = app.clock.now();
-    // Held until the commit: a repeated delivery waits here and then finds its reports stored.
-    if !db::branches::lock(&transaction, branch).await? {
-        return Err(ApiError::not_found(format_args!("branch {branch}")));
-    }
-    if reports.is_empty() {
-        // Nothing to store, and no numbering begins with nothing.
-        return Ok(Acknowledged { through: db::reports::through(&transaction, branch, epoch).await? });
-    }
-    let stored = db::reports::open(&transaction, branch, epoch, now).await?;
-    if let Some(first) = reports.first().filter(|r| r.seq > stored + 1) {
-        let detail = format!("Report {} came, {} is the next.", first.seq, stored + 1);
-        return Err(ApiError::new(Code::ReportOutOfOrder, detail, format!("Send the reports from {} on.", stored + 1)));
-    }
-    let (mut fleet_changed, mut lost) = (false, Vec::new());
-    let mut through = stored;
-    for numbered in reports.into_iter().filter(|r| r.seq > stored) {
-        through = numbered.seq;
-        fleet_changed |= store(&transaction, branch, numbered, now, &mut lost).await?;
-    }
-    if through > stored {
-        db::reports::advance(&transaction, branch, epoch, through).await?;
-    }
-    let mut issued = false;
-    if fleet_changed {
-        issued = tick::refresh(&transaction, branch, now, &app.issuer()).await?.issued.is_some();
-    }
-    match brought {
-        Some((caller, change)) => app.audit.commit(transaction, caller, change).await?,
-        None => commit(transaction).await?,
-    }
-    app.renewals.ask(lost);
-    if issued {
-        app.counters.plan_issued();
-    }
-    Ok(Acknowledged { through })
+/// What storing a batch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Up to which number everything is stored.
+    pub through: u64,
+    /// The branch's plan may have to change.
+    pub terminals_changed: bool,
+    /// The renewal of a torrent was requested.
+    pub renewal_requested: bool,
+    /// How many reports were of a kind that this version does not know.
+    pub unknown: u64,
 }
 
-fn check_shape(reports: &[Numbered]) -> ApiResult<()> {
+/// Stores a batch of a branch. `c` must be a transaction: the branch is held until it ends, so that a repeated delivery waits
+/// and then finds its reports stored.
+///
+/// # Errors
+/// As [`ReportError`].
+pub async fn store<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    batch: Batch,
+    now: DateTime<Utc>,
+) -> Result<Stored, ReportError> {
+    let Batch { epoch, reports } = batch;
+    check_shape(&reports)?;
+    if !db::branches::lock(c, branch).await? {
+        return Err(ReportError::UnknownBranch(branch.clone()));
+    }
+    let mut stored = Stored { through: 0, terminals_changed: false, renewal_requested: false, unknown: 0 };
+    if reports.is_empty() {
+        // Nothing to store, and no numbering begins with nothing.
+        stored.through = db::reports::through(c, branch, epoch).await?;
+        return Ok(stored);
+    }
+    let before = db::reports::open(c, branch, epoch, now).await?;
+    if let Some(first) = reports.first().filter(|r| r.seq > before + 1) {
+        return Err(ReportError::OutOfOrder { first: first.seq, next: before + 1 });
+    }
+    stored.through = before;
+    for numbered in reports.into_iter().filter(|r| r.seq > before) {
+        stored.through = numbered.seq;
+        store_one(c, branch, numbered, now, &mut stored).await?;
+    }
+    if stored.through > before {
+        db::reports::advance(c, branch, epoch, stored.through).await?;
+    }
+    Ok(stored)
+}
+
+fn check_shape(reports: &[Numbered]) -> Result<(), ReportError> {
     if reports.len() > MAX_BATCH {
-        let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", reports.len());
-        return Err(ApiError::new(Code::BatchTooLong, detail, "Send them in several requests."));
+        return Err(ReportError::TooLong(reports.len()));
     }
     if let Some(odd) = reports.iter().find(|r| !(FIRST_YEAR..=LAST_YEAR).contains(&r.at.year())) {
         let why = format!("report {} is of the year {}", odd.seq, odd.at.year());
-        return Err(ApiError::bad_field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
+        return Err(ReportError::field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
     }
     let gap = reports.windows(2).any(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
     if gap || reports.first().is_some_and(|r| r.seq == 0) {
-        return Err(ApiError::bad_field("reports", "their numbers must begin at 1 or above and rise by one"));
+        return Err(ReportError::field("reports", "their numbers must begin at 1 or above and rise by one"));
     }
     Ok(())
 }
 
-/// Stores one report; true if the branch's plan may have to change. `lost`: artifacts that the branch had whole before.
-async fn store<C: GenericClient>(
+async fn store_one<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     numbered: Numbered,
     now: DateTime<Utc>,
-    lost: &mut Vec<Digest>,
-) -> ApiResult<bool> {
+    stored: &mut Stored,
+) -> Result<(), ReportError> {
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
     match report {
@@ -110,12 +106,12 @@ async fn store<C: GenericClient>(
             refuse_one_too_many(c, branch, &facts.name).await?;
             db::terminals::upsert(c, branch, &facts, now).await?;
             if let Some(key) = key {
-                let key: PublicKey = key.parse().map_err(|r: Refusal| ApiError::bad_field("key", r.sentence()))?;
+                let key: PublicKey = key.parse().map_err(|r: Refusal| ReportError::field("key", r.sentence()))?;
                 if db::terminals::pin(c, branch, &facts.name, &key).await? != Some(key.to_string()) {
                     tracing::warn!(%branch, terminal = %facts.name, %key, "another key of a terminal waits for an operator");
                 }
             }
-            return Ok(true);
+            stored.terminals_changed = true;
         }
         Report::Running { terminal, slot, version } => {
             if !db::terminals::set_running(c, branch, &terminal, slot, &version, now).await? {
@@ -147,7 +143,8 @@ async fn store<C: GenericClient>(
                 let trouble = trouble.map(|t| clean(clip_reason(&t), wire::MAX_REASON_LEN));
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
                 if db::branches::set_artifact(c, &held, now).await? {
-                    lost.push(artifact);
+                    db::torrent_renewals::request(c, &artifact).await?;
+                    stored.renewal_requested = true;
                 }
             }
         }
@@ -180,7 +177,7 @@ async fn store<C: GenericClient>(
         }
         Report::Unknown => tracing::warn!(%branch, seq, "skipped a report of a kind that this version does not know"),
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Only a terminal says in which state it is, and what it found of a failed boot: its branch server could be in other hands.
@@ -189,7 +186,7 @@ async fn prove<C: GenericClient>(
     branch: &BranchName,
     terminal: &TerminalName,
     update: &UpdateReport,
-) -> ApiResult<()> {
+) -> Result<(), ReportError> {
     let key = db::terminals::key(c, branch, terminal).await?;
     let signed = |statement: &str, proof: Option<&String>| {
         key.as_ref().zip(proof).is_some_and(|(key, proof)| key.verify_text(statement, proof))
@@ -201,47 +198,48 @@ async fn prove<C: GenericClient>(
         return Ok(());
     }
     tracing::warn!(%branch, %terminal, state = %update.state, version = %update.version, "a state that is not proven");
-    let detail = match state {
-        true => format!("What is told of a failed boot of terminal {branch}/{terminal} is not signed by its key."),
-        false => format!("That terminal {branch}/{terminal} is {} is not signed by its key.", update.state),
-    };
-    let remedy = "If the terminal has a new key, an operator accepts that (filial terminal show, filial terminal accept-key); if it \
-        has not, look into its branch server.";
-    Err(ApiError::new(Code::ReportNotProven, detail, remedy))
+    let (branch, terminal) = (branch.clone(), terminal.clone());
+    Err(match state {
+        true => ReportError::EvidenceNotProven { branch, terminal },
+        false => ReportError::StateNotProven { branch, terminal, state: update.state },
+    })
 }
 
 /// A branch must not fill the table with inventions.
-async fn refuse_one_too_many<C: GenericClient>(c: &C, branch: &BranchName, terminal: &TerminalName) -> ApiResult<()> {
+async fn refuse_one_too_many<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<(), ReportError> {
     let count = db::terminals::count(c, &[branch.as_str()]).await?.first().map_or(0, |(_, count)| *count);
     if i64::try_from(count).is_ok_and(|count| count < MAX_TERMINALS)
         || db::terminals::find(c, branch, terminal).await?.is_some()
     {
         return Ok(());
     }
-    let detail = format!("Branch {branch} has {count} terminals, as many as a branch may; {terminal} is one more.");
-    Err(ApiError::new(Code::TooManyTerminals, detail, "Divide the branch; each part has a branch server of its own."))
+    Err(ReportError::TooManyTerminals { branch: branch.clone(), count, terminal: terminal.clone() })
 }
 
 fn cleaned(reason: Reason) -> Reason {
     Reason { code: reason.code.cleaned(), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN), ..reason }
 }
 
-fn check_evidence(update: &UpdateReport) -> ApiResult<()> {
+fn check_evidence(update: &UpdateReport) -> Result<(), ReportError> {
     let Some(evidence) = &update.evidence else { return Ok(()) };
     if update.state != UpdateState::RolledBack || evidence.tried > MAX_TRIED {
         let why = format!("belongs to rolled-back, after at most {MAX_TRIED} boots");
-        return Err(ApiError::bad_field("evidence", why));
+        return Err(ReportError::field("evidence", why));
     }
     Ok(())
 }
 
-fn check_package(package: &PackageReport) -> ApiResult<()> {
+fn check_package(package: &PackageReport) -> Result<(), ReportError> {
     let max = i64::MAX as u64;
     if package.name.len() > MAX_PAYLOAD_NAME || package.name.chars().any(char::is_control) {
-        return Err(ApiError::bad_field("name", format!("must be at most {MAX_PAYLOAD_NAME} printable bytes")));
+        return Err(ReportError::field("name", format!("must be at most {MAX_PAYLOAD_NAME} printable bytes")));
     }
     if package.have_bytes > max || package.total_bytes > max {
-        return Err(ApiError::bad_field("have_bytes, total_bytes", "no package is that large"));
+        return Err(ReportError::field("have_bytes, total_bytes", "no package is that large"));
     }
     Ok(())
 }

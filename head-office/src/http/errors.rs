@@ -5,10 +5,14 @@ use trust::{Refusal, Why};
 use wire::Code;
 use wire::v1::releases::Finding;
 
+use crate::fleet::report_error::ReportError;
 use crate::releases::claims::ClaimError;
 use crate::releases::moves::MoveError;
 use crate::releases::signing::SigningError;
 use crate::releases::uploads::UploadError;
+use crate::rollout::intake::IntakeError;
+use crate::rollout::tick::TickError;
+use crate::store::budget::BudgetError;
 use crate::trust::TrustError;
 
 /// What handlers answer.
@@ -23,6 +27,7 @@ pub fn not_moved(error: MoveError) -> ApiError {
             "Look at the release's state.",
         ),
         MoveError::Database(error) => error.into(),
+        MoveError::Plan(error) => error.into(),
     }
 }
 
@@ -41,6 +46,51 @@ pub fn untrusted(refusal: &Refusal) -> ApiError {
         _ => Code::SignatureRefused,
     };
     ApiError::new(code, capital(refusal.sentence().to_owned()), refusal.remedy())
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Report(error) => error.into(),
+            IntakeError::Plan(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReportError> for ApiError {
+    fn from(error: ReportError) -> Self {
+        let text = capital(format!("{error}."));
+        match error {
+            ReportError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
+            ReportError::TooLong(_) => Self::new(Code::BatchTooLong, text, "Send them in several requests."),
+            ReportError::Field { field, why } => Self::bad_field(field, why),
+            ReportError::OutOfOrder { next, .. } => {
+                Self::new(Code::ReportOutOfOrder, text, format!("Send the reports from {next} on."))
+            }
+            ReportError::StateNotProven { .. } | ReportError::EvidenceNotProven { .. } => {
+                let remedy = "If the terminal has a new key, an operator accepts it (`filial terminal show`, `filial terminal \
+                    accept-key`). If it has not, inspect its branch server.";
+                Self::new(Code::ReportNotProven, text, remedy)
+            }
+            ReportError::TooManyTerminals { .. } => {
+                let remedy = "Divide the branch; each part needs a separate branch server.";
+                Self::new(Code::TooManyTerminals, text, remedy)
+            }
+            ReportError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<TickError> for ApiError {
+    fn from(error: TickError) -> Self {
+        match error {
+            TickError::Database(error) => error.into(),
+            TickError::Sign { ref branch, ref source } => {
+                let detail = format!("The plan of branch {branch} could not be signed. {}", source.sentence());
+                Self::new(Code::TrustUnavailable, detail, source.remedy()).because(error)
+            }
+        }
+    }
 }
 
 impl From<TrustError> for ApiError {
@@ -62,6 +112,18 @@ impl From<SigningError> for ApiError {
             SigningError::Refused(refusal) => untrusted(&refusal),
             SigningError::Trust(error) => error.into(),
             SigningError::Move(error) => not_moved(error),
+        }
+    }
+}
+
+impl From<BudgetError> for ApiError {
+    fn from(error: BudgetError) -> Self {
+        match error {
+            BudgetError::Exceeded { .. } => {
+                let remedy = "Withdraw releases that no branch needs, or raise store.budget_bytes.";
+                Self::new(Code::DiskFull, capital(format!("{error}.")), remedy)
+            }
+            BudgetError::Database(error) => error.into(),
         }
     }
 }

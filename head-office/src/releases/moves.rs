@@ -4,10 +4,12 @@ use chrono::{DateTime, Utc};
 use fleet_types::{ReleaseState, TransitionError};
 use serde_json::json;
 use service_kit::database::{DatabaseError, GenericClient, JobContext, JobError, jobs, outbox};
+use service_kit::edge::chain;
 use uuid::Uuid;
 
 use crate::db;
 use crate::db::releases::ReleaseRow;
+use crate::rollout::tick::TickError;
 
 /// The audience of what operators' consoles want to know.
 pub const OPERATORS: &str = "operators";
@@ -27,6 +29,9 @@ pub enum MoveError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The branches' plans could not follow.
+    #[error(transparent)]
+    Plan(#[from] TickError),
 }
 
 /// Moves a release that the transaction `c` holds ([`db::releases::lock`]): checks the transition table, stores the
@@ -76,7 +81,8 @@ pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Ut
 /// A failed move, for a job: what the table forbids is not tried again.
 pub fn moved(error: MoveError) -> JobError {
     match error {
-        MoveError::Database(error) => error.into(),
+        MoveError::Database(error) | MoveError::Plan(TickError::Database(error)) => error.into(),
+        MoveError::Plan(error) => JobError::Retry(chain(&error)),
         MoveError::NotAllowed(error) => JobError::GiveUp(error.to_string()),
     }
 }

@@ -13,7 +13,6 @@ use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use service_kit::edge::chain;
-use swarm::{EngineError, Torrent, torrent};
 use trust::Why;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
@@ -25,7 +24,7 @@ use super::{signing, uploads};
 use crate::app::App;
 use crate::db;
 use crate::db::payloads::PayloadRow;
-use crate::seeding::seed::{add_seed, refused};
+use crate::seeding::seeder::SeedError;
 use crate::store::holds::Reader;
 
 /// How often a daemon that verifies is asked.
@@ -247,11 +246,11 @@ impl Publish {
         for artifact in artifacts {
             self.check(context, id).await?;
             announce(context, id, "seeding", 0, artifacts.len() as u64).await?;
-            if !add_seed(&self.0, artifact).await? {
+            if !self.0.seeder.add(artifact).await.map_err(unseeded)? {
                 return Err(JobError::GiveUp(format!("Artifact {} has no torrent.", artifact.sha256)));
             }
             self.wait_until_seeding(context, id, artifact).await?;
-            self.0.engine.announce(&artifact.info_hash).await.map_err(refused)?;
+            self.0.engine.announce(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
         }
         Ok(())
     }
@@ -261,7 +260,7 @@ impl Publish {
         let mut idle_since = Instant::now();
         loop {
             self.check(context, id).await?;
-            let status = self.0.engine.status(&artifact.info_hash).await.map_err(refused)?;
+            let status = self.0.engine.status(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
             let Some(status) = status else {
                 return Err(JobError::Retry("The BitTorrent daemon forgot the torrent it was given.".into()));
             };
@@ -270,7 +269,7 @@ impl Publish {
             }
             if !status.complete && !status.verifying && (status.have_bytes == 0 || !status.running) {
                 // The daemon was killed, and has forgotten what it verified.
-                add_seed(&self.0, artifact).await?;
+                self.0.seeder.add(artifact).await.map_err(unseeded)?;
             }
             if status.verifying {
                 idle_since = Instant::now();
@@ -308,6 +307,15 @@ impl Publish {
         commit(transaction).await?;
         uploads::remove(&self.0.store.upload(id)).await;
         Ok(())
+    }
+}
+
+/// A failure to seed, for the job: an invalid torrent does not become valid by another attempt.
+fn unseeded(error: SeedError) -> JobError {
+    match error {
+        SeedError::Database(error) => error.into(),
+        SeedError::Torrent(..) => JobError::GiveUp(format!("{}.", chain(&error))),
+        SeedError::Engine(_) | SeedError::Tracker(_) => JobError::Retry(format!("{}.", chain(&error))),
     }
 }
 

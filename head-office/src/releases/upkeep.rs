@@ -1,12 +1,7 @@
 //! Puts away what nobody needs: old events and jobs, uploads that were given up, archives that are left over.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
-use service_kit::Shutdown;
 use service_kit::database::{DatabaseError, begin, commit, connection, jobs, outbox};
-use service_kit::edge::chain;
 use uuid::Uuid;
 
 use super::moves::{MoveError, upload_complete};
@@ -15,23 +10,12 @@ use crate::app::App;
 use crate::db;
 use crate::db::releases::UploadRow;
 
-const EVERY: Duration = Duration::from_secs(600);
 /// Rows that are looked at with one statement.
 const BATCH: i64 = 1000;
 /// How long events can be replayed.
 const EVENTS_KEPT: TimeDelta = TimeDelta::days(7);
 /// How long finished jobs can be looked at.
 const JOBS_KEPT: TimeDelta = TimeDelta::days(30);
-
-/// Keeps house, at start and then every ten minutes, until shutdown.
-pub async fn keep_house(app: Arc<App>, shutdown: Shutdown) {
-    while !shutdown.is_stopping() {
-        if let Err(error) = once(&app).await {
-            tracing::warn!(error = %chain(&error), "housekeeping failed; it is repeated");
-        }
-        shutdown.wait(EVERY).await;
-    }
-}
 
 /// Keeps house once.
 ///

@@ -4,11 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
-use service_kit::Shutdown;
 use service_kit::database::{DatabaseError, begin, commit, connection};
 use service_kit::edge::chain;
 use trust::repository::{SignedArtifact, SignedPayload};
@@ -20,8 +18,8 @@ use crate::db::payloads::PayloadRow;
 use crate::releases::signing::{self, SigningError};
 use crate::trust::{Standing, TrustError, alerts};
 
-/// How often is looked. Renewing is due after days.
-const EVERY: Duration = Duration::from_secs(60);
+/// The code of an alert about something that is tried again by itself.
+const STUCK: &str = "metadata-stuck";
 /// Most releases that are looked at in one pass, those first that wait longest.
 const BATCH: i64 = 1000;
 
@@ -47,21 +45,32 @@ impl From<trust::Refusal> for WatchError {
     }
 }
 
-/// Watches at once, every minute and whenever something was withdrawn, until shutdown.
-pub async fn watch_metadata(app: Arc<App>, shutdown: Shutdown) {
-    let mut told = BTreeSet::new();
-    while !shutdown.is_stopping() {
-        let troubles = pass(&app).await;
-        for Alert { code, text, remedy } in troubles.difference(&told) {
-            // Said once, not every minute; `/v1/status` goes on saying it.
-            tracing::error!(code, text, remedy, "the signed metadata need somebody");
+/// The task `metadata`.
+pub struct Watch {
+    app: Arc<App>,
+    /// What the log has said already; `/v1/status` goes on showing it.
+    told: BTreeSet<Alert>,
+}
+
+impl Watch {
+    /// Makes the task.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, told: BTreeSet::new() }
+    }
+
+    /// Does everything once and shows what is wrong.
+    ///
+    /// # Errors
+    /// What could not be done, in one sentence; it is tried again.
+    pub async fn pass(&mut self) -> Result<(), String> {
+        let found = pass(&self.app).await;
+        for Alert { code, text, remedy } in found.difference(&self.told).filter(|alert| alert.code != STUCK) {
+            tracing::error!(code, text, remedy, "the signed metadata need attention");
         }
-        app.alerts.set(troubles.iter().cloned());
-        told = troubles;
-        tokio::select! {
-            _ = shutdown.wait(EVERY) => {}
-            () = app.watch.notified() => {}
-        }
+        self.app.alerts.set(found.iter().cloned());
+        let stuck = found.iter().find(|alert| alert.code == STUCK).map(|alert| alert.text.clone());
+        self.told = found;
+        stuck.map_or(Ok(()), Err)
     }
 }
 
@@ -74,7 +83,7 @@ pub async fn watch_once(app: &App) {
 
 fn stuck(what: &str, why: impl std::fmt::Display) -> Alert {
     Alert {
-        code: "metadata-stuck".to_owned(),
+        code: STUCK.to_owned(),
         text: format!("The signed metadata could not be {what}: {why}"),
         remedy: "It is tried again every minute; see in the log whether the disk, the database or a key is the cause."
             .to_owned(),

@@ -34,6 +34,6 @@ pub async fn withdraw<C: GenericClient>(
     advance(c, release, ReleaseState::Withdrawn, Some(reason), now).await?;
     db::releases::set_withdrawn_by(c, release.id, by).await?;
     let branches = db::assignments::remove_of_release(c, release.id).await?;
-    let outcomes = tick::refresh_all(c, &branches, now, issuer).await?;
+    let outcomes = tick::branches(c, &branches, now, issuer).await?;
     Ok(Withdrawal { branches: branches.len(), plans: outcomes.iter().filter(|o| o.issued.is_some()).count() })
 }

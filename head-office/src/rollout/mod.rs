@@ -1,4 +1,5 @@
-//! From assignments to plans: [`plan`] decides, [`tick`] brings it into force.
+//! From assignments to plans: [`plan`] decides (pure), [`tick`] brings it into force, [`intake`] lets plans follow reports.
 
+pub mod intake;
 pub mod plan;
 pub mod tick;

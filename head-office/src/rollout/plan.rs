@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::{BranchName, Digest, ModelName, ProductName, TerminalName, Version};
+use fleet_types::{BranchName, Digest, ModelName, ProductName, TerminalName, UpdateState, Version};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
 
 /// The plan's format that this planner writes.
@@ -50,9 +50,31 @@ pub struct Terminal {
     pub model: ModelName,
     /// Size of its smaller slot in bytes.
     pub slot_bytes: u64,
+    /// Its newest update of each product that the branch is assigned.
+    pub updates: Vec<Update>,
+    /// How it is.
+    pub health: Health,
 }
 
-/// All that is known of a branch.
+/// How far a terminal's newest update of a product is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// The product.
+    pub product: ProductName,
+    /// The payload that it installs.
+    pub payload: Digest,
+    /// Its state.
+    pub state: UpdateState,
+}
+
+/// What is known of a terminal's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// When a report about it arrived last.
+    pub last_heard: Option<DateTime<Utc>>,
+}
+
+/// What the planner knows of a branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
     /// What it is assigned, a product each.
@@ -178,7 +200,7 @@ pub fn issue(
         None => !(proposal.steps.is_empty() && proposal.packages.is_empty()),
         Some(previous) => {
             let says_the_same = previous.steps == proposal.steps && previous.packages == proposal.packages;
-            !says_the_same || !previous.sealed || is_past_half(previous, now)
+            !says_the_same || is_due(previous.issued, previous.expires, previous.sealed, now)
         }
     };
     needed.then(|| Plan {
@@ -199,8 +221,10 @@ pub fn next_serial(last: Option<u64>, now: DateTime<Utc>) -> u64 {
     last.map_or(1, |last| last + 1).max(millis)
 }
 
-fn is_past_half(previous: &Previous, now: DateTime<Utc>) -> bool {
-    previous.expires - now < (previous.expires - previous.issued) / 2
+/// Whether a plan is due for a new one although nothing changed: less than half of its life is left, so that a branch that is
+/// cut off always has at least that much; or present plan keys did not sign it.
+pub fn is_due(issued: DateTime<Utc>, expires: DateTime<Utc>, sealed: bool, now: DateTime<Utc>) -> bool {
+    !sealed || expires - now < (expires - issued) / 2
 }
 
 /// Which product has each terminal's slot: of those with an image for it, the one assigned last.

@@ -1,25 +1,44 @@
-//! Does what [`super::plan`] decided: loads the branch, signs the plan, stores it and wakes the branch, in one
-//! transaction. Idempotent: with nothing changed it changes nothing.
+//! Keeps every branch's plan as the planner wants it: loads branches, asks [`super::plan`], signs, stores and wakes, in one
+//! transaction. Idempotent: with nothing changed it changes nothing. No other code calls the planner.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, GenericClient};
+use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
+use trust::Refusal;
 use uuid::Uuid;
 use wire::v1::plan::Plan;
 
-use super::plan::{self, Assignment, Fleet, Payload, Previous, Proposal, Terminal};
+use super::plan::{self, Assignment, Fleet, Health, Payload, Previous, Proposal, Terminal, Update};
 use crate::db;
-use crate::db::plans::PlanRow;
+use crate::db::plans::{AgeRow, PlanRow};
 use crate::fleet::events::{audience, wake};
+use crate::fleet::reports::MAX_TERMINALS;
 use crate::trust::Trust;
-
-/// Most terminals of one branch that are planned for.
-pub const MAX_TERMINALS: i64 = 10_000;
 
 /// Branches that are planned for with one set of statements.
 const BATCH: usize = 100;
+
+/// Plans whose age is read with one statement.
+const PAGE: i64 = 1000;
+
+/// Why plans could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum TickError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A plan could not be signed.
+    #[error("cannot sign the plan of branch {branch}")]
+    Sign {
+        /// The branch.
+        branch: BranchName,
+        /// Why.
+        #[source]
+        source: Refusal,
+    },
+}
 
 /// What plans are issued with.
 #[derive(Debug, Clone)]
@@ -30,7 +49,19 @@ pub struct Issuer {
     pub life: TimeDelta,
 }
 
-/// What became of a look at a branch.
+impl Issuer {
+    /// Whether a plan is due for a new one although nothing changed: it has passed half of its life, or present keys did not
+    /// sign it.
+    pub fn is_due(&self, plan: &PlanRow, now: DateTime<Utc>) -> bool {
+        plan::is_due(plan.issued, plan.expires, self.is_signed(&plan.signers), now)
+    }
+
+    fn is_signed(&self, signers: &[String]) -> bool {
+        self.trust.sealed(signers.iter().map(String::as_str))
+    }
+}
+
+/// The result of a tick for one branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// What the plan should say.
@@ -39,44 +70,66 @@ pub struct Outcome {
     pub issued: Option<Plan>,
 }
 
-/// Brings the branch's plan up to date. `c` must be a transaction: the branch is held until it ends.
+/// Brings one branch's plan up to date. `c` must be a transaction: the branch is held until it ends.
 ///
 /// # Errors
-/// As every statement.
-pub async fn refresh<C: GenericClient>(
+/// As [`TickError`].
+pub async fn branch<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     now: DateTime<Utc>,
     issuer: &Issuer,
-) -> Result<Outcome, DatabaseError> {
-    let outcome = refresh_batch(c, std::slice::from_ref(branch), now, issuer).await?.pop();
-    outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome"))
+) -> Result<Outcome, TickError> {
+    let outcome = batch(c, std::slice::from_ref(branch), now, issuer).await?.pop();
+    outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome").into())
 }
 
-/// [`refresh`] of many branches, given in order of their names; the outcomes in the same order. The number of statements
-/// grows with every [`BATCH`] branches, not with each.
+/// Brings the plans of many branches up to date, given in order of their names; the outcomes in the same order. The number of
+/// statements grows with every [`BATCH`] branches, not with each. `c` must be a transaction.
 ///
 /// # Errors
-/// As every statement.
-pub async fn refresh_all<C: GenericClient>(
+/// As [`TickError`].
+pub async fn branches<C: GenericClient>(
     c: &C,
     branches: &[BranchName],
     now: DateTime<Utc>,
     issuer: &Issuer,
-) -> Result<Vec<Outcome>, DatabaseError> {
+) -> Result<Vec<Outcome>, TickError> {
     let mut outcomes = Vec::with_capacity(branches.len());
-    for batch in branches.chunks(BATCH) {
-        outcomes.extend(refresh_batch(c, batch, now, issuer).await?);
+    for names in branches.chunks(BATCH) {
+        outcomes.extend(batch(c, names, now, issuer).await?);
     }
     Ok(outcomes)
 }
 
-async fn refresh_batch<C: GenericClient>(
+/// Issues every plan that is due although nothing changed, in a transaction per [`BATCH`] branches. Returns how many.
+///
+/// # Errors
+/// As [`TickError`]; what was committed before stays.
+pub async fn all(pool: &Pool, now: DateTime<Utc>, issuer: &Issuer) -> Result<u64, TickError> {
+    let (mut issued, mut after) = (0, String::new());
+    loop {
+        let mut client = connection(pool).await?;
+        let page = db::plans::ages(&client, &after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(issued) };
+        after = last.branch.to_string();
+        let is_due = |age: &AgeRow| plan::is_due(age.issued, age.expires, issuer.is_signed(&age.signers), now);
+        let due: Vec<BranchName> = page.into_iter().filter(is_due).map(|age| age.branch).collect();
+        for names in due.chunks(BATCH) {
+            let transaction = begin(&mut client).await?;
+            let outcomes = batch(&transaction, names, now, issuer).await?;
+            commit(transaction).await?;
+            issued += outcomes.iter().filter(|o| o.issued.is_some()).count() as u64;
+        }
+    }
+}
+
+async fn batch<C: GenericClient>(
     c: &C,
     branches: &[BranchName],
     now: DateTime<Utc>,
     issuer: &Issuer,
-) -> Result<Vec<Outcome>, DatabaseError> {
+) -> Result<Vec<Outcome>, TickError> {
     let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
     db::branches::lock_all(c, &names).await?;
     let audit = db::audit::head(c).await?;
@@ -91,7 +144,8 @@ async fn refresh_batch<C: GenericClient>(
         let plan = plan::issue(branch, &proposal, previous.as_ref(), now, issuer.life);
         let plan = plan.map(|plan| Plan { audit: Some(audit), ..plan });
         if let Some(plan) = &plan {
-            let envelope = issuer.trust.seal(plan).map_err(|e| DatabaseError::value("envelope", e))?;
+            let signed = issuer.trust.seal(plan);
+            let envelope = signed.map_err(|source| TickError::Sign { branch: branch.clone(), source })?;
             issued.push((plan.clone(), envelope));
             let named = previous.iter().flat_map(|p| p.steps.iter().chain(&p.packages));
             replaced.extend(named.map(|step| step.artifact.sha256));
@@ -135,8 +189,15 @@ async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<Bran
             at: row.at,
         });
     }
+    let mut updates: HashMap<_, Vec<Update>> = HashMap::new();
+    for row in db::updates::stands(c, branches).await? {
+        let update = Update { product: row.product, payload: row.payload, state: row.state };
+        updates.entry((row.branch, row.terminal)).or_default().push(update);
+    }
     for row in db::terminals::of_branches(c, branches, MAX_TERMINALS).await? {
-        let terminal = Terminal { name: row.name, model: row.model, slot_bytes: row.slot_bytes };
+        let updates = updates.remove(&(row.branch.clone(), row.name.clone())).unwrap_or_default();
+        let health = Health { last_heard: Some(row.last_heard) };
+        let terminal = Terminal { name: row.name, model: row.model, slot_bytes: row.slot_bytes, updates, health };
         fleets.entry(row.branch).or_default().terminals.push(terminal);
     }
     Ok(fleets)
@@ -144,7 +205,7 @@ async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<Bran
 
 fn from_row(row: PlanRow, issuer: &Issuer) -> (BranchName, Previous) {
     let PlanRow { branch, serial, issued, expires, steps, packages, signers } = row;
-    let sealed = issuer.trust.sealed(signers.iter().map(String::as_str));
+    let sealed = issuer.is_signed(&signers);
     (branch, Previous { serial, issued, expires, steps, packages, sealed })
 }
 

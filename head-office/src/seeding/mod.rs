@@ -1,6 +1,6 @@
-//! What is served to branches: [`tracker`] (its access list), [`seed`] and [`upkeep`] (the BitTorrent daemon).
+//! What is served to branches: [`tracker`] (its access list), [`seeder`] (artifacts in the BitTorrent daemon) and [`upkeep`]
+//! (both in step with the database).
 
-pub mod renewals;
-pub mod seed;
+pub mod seeder;
 pub mod tracker;
 pub mod upkeep;

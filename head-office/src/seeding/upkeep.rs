@@ -1,92 +1,111 @@
-//! Keeps tracker and daemon in step with the database: at start, and again and again, since both can forget.
+//! Keeps tracker and BitTorrent daemon in step with the database: at start and periodically, since both can forget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use service_kit::Shutdown;
-use service_kit::database::{JobError, connection};
-use service_kit::edge::chain;
-use service_kit::retry::Backoff;
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::{Digest, InfoHash};
+use service_kit::database::connection;
+use wire::v1::plan::ArtifactRef;
 
-use super::seed::add_seed;
+use super::seeder::SeedError;
 use crate::app::App;
 use crate::db;
 
-/// How often the world is compared with the database.
-const EVERY: Duration = Duration::from_secs(30);
+/// The shortest time between two renewals of one torrent: while the daemon verifies it again, it serves no branch.
+const RENEWAL_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
-/// Lists what must be listed and seeds what must be seeded, until shutdown.
-pub async fn reconcile(app: Arc<App>, shutdown: Shutdown) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), EVERY);
-    let mut listed_once = false;
-    let mut last_trouble = String::new();
-    while !shutdown.is_stopping() {
-        let wait = match pass(&app, &mut listed_once).await {
-            Ok(()) => {
-                if !last_trouble.is_empty() {
-                    tracing::info!("tracker and BitTorrent daemon are in step again");
-                    last_trouble.clear();
-                }
-                backoff.reset();
-                EVERY
-            }
-            Err(trouble) => {
-                // Said once, not every half minute.
-                if trouble != last_trouble {
-                    tracing::warn!(%trouble, "tracker or BitTorrent daemon are not in step; trying again");
-                    last_trouble = trouble;
-                }
-                backoff.next()
-            }
-        };
-        shutdown.wait(wait).await;
-    }
+/// The task `seeding`: lists what must be listed and seeds what must be seeded.
+pub struct Upkeep {
+    app: Arc<App>,
+    /// After a start the tracker is told even if the file is right: it may have missed the last signal.
+    listed_once: bool,
+    /// When this process renewed each torrent last.
+    renewed: BTreeMap<Digest, DateTime<Utc>>,
 }
 
-async fn pass(app: &App, listed_once: &mut bool) -> Result<(), String> {
-    {
-        let client = connection(&app.pool).await.map_err(|e| chain(&e))?;
-        app.counters.gauges.refresh(&client, app.clock.now()).await.map_err(|e| chain(&e))?;
+impl Upkeep {
+    /// Makes the task.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app, listed_once: false, renewed: BTreeMap::new() }
     }
-    // After a start the tracker is told even if the file is right: it may have missed the last time.
-    if *listed_once {
-        app.tracker.repair(&app.pool).await.map_err(|e| chain(&e))?;
-    } else {
-        app.tracker.list_all(&app.pool).await.map_err(|e| chain(&e))?;
-        *listed_once = true;
-    }
-    // In this order: whatever we gave the daemon had its row before.
-    let seeded: BTreeSet<_> = app.engine.list().await.map_err(|e| chain(&e))?.into_iter().collect();
-    let (wanted, listed) = {
-        let client = connection(&app.pool).await.map_err(|e| chain(&e))?;
-        let wanted = db::artifacts::seeded(&client).await.map_err(|e| chain(&e))?;
-        let listed = db::artifacts::listed(&client).await.map_err(|e| chain(&e))?;
-        (wanted, listed.into_iter().collect::<BTreeSet<_>>())
-    };
-    // Put away while the daemon was still reading its memory of torrents, or of a database that was restored since.
-    for stray in seeded.difference(&listed) {
-        app.engine.remove(stray, false).await.map_err(|e| chain(&e))?;
-        tracing::warn!(hash = %stray, "the BitTorrent daemon had a torrent that no record knows; it was taken out");
-    }
-    let renewed = app.renewals.take(app.clock.now());
-    for artifact in wanted.iter().filter(|a| renewed.contains(&a.sha256) && seeded.contains(&a.info_hash)) {
-        app.engine.remove(&artifact.info_hash, false).await.map_err(|e| chain(&e))?;
-        tracing::warn!(artifact = %artifact.sha256, "a branch lost it: the daemon takes it anew, to serve that branch again");
-    }
-    // A daemon that was killed comes back with torrents that stand still, or of which it has nothing.
-    let forgotten: BTreeSet<_> = app.engine.not_seeding().await.map_err(|e| chain(&e))?.into_iter().collect();
-    let idle = |hash| !seeded.contains(hash) || forgotten.contains(hash);
-    for artifact in wanted.iter().filter(|a| renewed.contains(&a.sha256) || idle(&a.info_hash)) {
-        // Seeded by us just after it was put away, the tracker would refuse it: nobody can put it away while this is held.
-        let Some(_reader) = app.store.holds().read(&artifact.sha256) else { continue };
-        let added = add_seed(app, artifact).await.map_err(|e| match e {
-            JobError::Retry(text) | JobError::GiveUp(text) => text,
-            JobError::Interrupted => "interrupted".to_owned(),
-        })?;
-        if added {
-            tracing::info!(artifact = %artifact.sha256, "seeding again");
+
+    /// Compares daemon and tracker with the database once and mends what differs.
+    ///
+    /// # Errors
+    /// As [`SeedError`]; the next pass goes on.
+    pub async fn pass(&mut self) -> Result<(), SeedError> {
+        self.list().await?;
+        // In this order: whatever the daemon was given had its row before.
+        let held: BTreeSet<_> = self.app.engine.list().await?.into_iter().collect();
+        let (wanted, listed) = {
+            let client = connection(&self.app.pool).await?;
+            let listed: BTreeSet<_> = db::artifacts::listed(&client).await?.into_iter().collect();
+            (db::artifacts::seeded(&client).await?, listed)
+        };
+        // Put away while the daemon was still loading its torrents, or of a database that was restored since.
+        for stray in held.difference(&listed) {
+            self.app.engine.remove(stray, false).await?;
+            tracing::warn!(hash = %stray, "removed a torrent from the BitTorrent daemon that the database does not know");
         }
+        let renewed = self.renew(&wanted).await?;
+        self.seed(&wanted, &held, &renewed).await
     }
-    Ok(())
+
+    async fn list(&mut self) -> Result<(), SeedError> {
+        if self.listed_once {
+            self.app.tracker.repair(&self.app.pool).await?;
+        } else {
+            self.app.tracker.list_all(&self.app.pool).await?;
+            self.listed_once = true;
+        }
+        Ok(())
+    }
+
+    /// Renews the torrents that branches asked for, each at most once per [`RENEWAL_INTERVAL`]; those renewed now.
+    async fn renew(&mut self, wanted: &[ArtifactRef]) -> Result<BTreeSet<Digest>, SeedError> {
+        let now = self.app.clock.now();
+        // A clock that was set back does not prolong the wait.
+        self.renewed.retain(|_, at| *at <= now && now < *at + RENEWAL_INTERVAL);
+        let requested = {
+            let client = connection(&self.app.pool).await?;
+            db::torrent_renewals::requested(&client).await?
+        };
+        let mut renewed = BTreeSet::new();
+        for renewal in &requested {
+            if self.renewed.contains_key(&renewal.artifact) {
+                continue;
+            }
+            let Some(artifact) = wanted.iter().find(|a| a.sha256 == renewal.artifact) else { continue };
+            let Some(_reader) = self.app.store.holds().read(&artifact.sha256) else { continue };
+            if self.app.seeder.renew(artifact).await? {
+                tracing::warn!(artifact = %artifact.sha256, "a branch lost its copy: renewed the torrent to serve it again");
+                self.renewed.insert(artifact.sha256, now);
+                renewed.insert(artifact.sha256);
+            }
+            // Only now: a kill before this renews once more, a deleted row would be forgotten.
+            let client = connection(&self.app.pool).await?;
+            db::torrent_renewals::done(&client, renewal).await?;
+        }
+        Ok(renewed)
+    }
+
+    /// Adds what the daemon lacks. One that was killed comes back with torrents that are stopped or empty.
+    async fn seed(
+        &self,
+        wanted: &[ArtifactRef],
+        held: &BTreeSet<InfoHash>,
+        renewed: &BTreeSet<Digest>,
+    ) -> Result<(), SeedError> {
+        let forgotten: BTreeSet<_> = self.app.engine.not_seeding().await?.into_iter().collect();
+        let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash);
+        for artifact in wanted.iter().filter(|a| !renewed.contains(&a.sha256) && is_idle(&a.info_hash)) {
+            // Retention cannot put it away while this is held: seeded after that, the tracker would refuse it.
+            let Some(_reader) = self.app.store.holds().read(&artifact.sha256) else { continue };
+            if self.app.seeder.add(artifact).await? {
+                tracing::info!(artifact = %artifact.sha256, "seeding again");
+            }
+        }
+        Ok(())
+    }
 }

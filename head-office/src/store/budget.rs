@@ -1,13 +1,34 @@
 //! How much the store may hold, and making room in it.
 
-use service_kit::database::connection;
-use service_kit::server::ApiError;
-use wire::Code;
+use service_kit::database::{DatabaseError, connection};
+use service_kit::edge::chain;
 
+use super::retention;
 use crate::app::App;
 use crate::db;
-use crate::http::errors::ApiResult;
-use crate::store::retention;
+
+/// Why there is no room for an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum BudgetError {
+    /// It does not fit into the budget.
+    #[error(
+        "the store's budget is {budget} bytes and {used} of them are used or promised; an archive of {archive} bytes needs \
+         {needed} until it is published"
+    )]
+    Exceeded {
+        /// `store.budget_bytes`.
+        budget: u64,
+        /// Bytes that are used or promised.
+        used: u64,
+        /// Bytes of the archive.
+        archive: u64,
+        /// Bytes that it needs until it is published.
+        needed: u64,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
 
 /// An archive is there twice until it is published: as it came, and as an artifact of at most about its length.
 const COPIES: u64 = 2;
@@ -18,7 +39,7 @@ const COPIES: u64 = 2;
 ///
 /// # Errors
 /// It does not fit.
-pub async fn admit(app: &App, archive_bytes: u64) -> ApiResult<()> {
+pub async fn admit(app: &App, archive_bytes: u64) -> Result<(), BudgetError> {
     let Some(budget) = app.settings.store.budget_bytes else { return Ok(()) };
     let needed = archive_bytes.saturating_mul(COPIES);
     let mut used = promised(app).await?;
@@ -37,7 +58,7 @@ pub async fn admit(app: &App, archive_bytes: u64) -> ApiResult<()> {
             .collect();
         if freed >= over {
             if let Err(error) = retention::put_away(app, &enough).await {
-                tracing::warn!(error = %service_kit::edge::chain(&error), "no room could be made");
+                tracing::warn!(error = %chain(&error), "no room could be made");
             }
             used = promised(app).await?;
         }
@@ -45,15 +66,10 @@ pub async fn admit(app: &App, archive_bytes: u64) -> ApiResult<()> {
     if used.saturating_add(needed) <= budget {
         return Ok(());
     }
-    let detail = format!(
-        "The store may hold {budget} bytes; {used} are taken or promised, and an archive of {archive_bytes} bytes needs \
-         {needed} until it is published."
-    );
-    let remedy = "Withdraw releases that no branch needs, or raise store.budget_bytes.";
-    Err(ApiError::new(Code::DiskFull, detail, remedy))
+    Err(BudgetError::Exceeded { budget, used, archive: archive_bytes, needed })
 }
 
-async fn promised(app: &App) -> ApiResult<u64> {
+async fn promised(app: &App) -> Result<u64, DatabaseError> {
     let client = connection(&app.pool).await?;
     let (artifacts, archives) = db::artifacts::store_use(&client).await?;
     Ok(artifacts.saturating_add(archives.saturating_mul(COPIES)))

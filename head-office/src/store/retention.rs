@@ -5,14 +5,9 @@
 //! removed. The next pass goes on from there. Whatever is in use ([`crate::store::holds`]) waits for the next pass.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use service_kit::Shutdown;
 use service_kit::database::{DatabaseError, begin, commit, connection};
-use service_kit::edge::chain;
-use service_kit::retry::Backoff;
 use swarm::EngineError;
 use wire::v1::plan::ArtifactRef;
 
@@ -20,8 +15,6 @@ use crate::app::App;
 use crate::db;
 use crate::seeding::tracker::TrackerError;
 
-/// How often is looked, beside whenever something was withdrawn.
-const EVERY: Duration = Duration::from_secs(600);
 /// Most artifacts that are put away in one pass; the next takes the rest.
 const BATCH: i64 = 1000;
 
@@ -40,34 +33,6 @@ pub enum RetentionError {
     /// Its file stays.
     #[error("the file of artifact {0} cannot be removed")]
     File(fleet_types::Digest, #[source] io::Error),
-}
-
-/// Puts away what is due, at start, whenever something was withdrawn and every ten minutes, until shutdown.
-pub async fn retain(app: Arc<App>, shutdown: Shutdown) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), EVERY);
-    let mut last_trouble = String::new();
-    while !shutdown.is_stopping() {
-        let wait = match once(&app).await {
-            Ok(()) => {
-                last_trouble.clear();
-                backoff.reset();
-                EVERY
-            }
-            Err(error) => {
-                let trouble = chain(&error);
-                // Said once, not with every attempt.
-                if trouble != last_trouble {
-                    tracing::warn!(%trouble, "artifacts that nobody needs cannot be put away; trying again");
-                    last_trouble = trouble;
-                }
-                backoff.next()
-            }
-        };
-        tokio::select! {
-            _ = shutdown.wait(wait) => {}
-            () = app.retire.notified() => {}
-        }
-    }
 }
 
 /// Puts away what is due now.

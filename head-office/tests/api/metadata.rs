@@ -94,7 +94,11 @@ async fn a_plan_of_before_there_were_signatures_or_of_a_key_that_is_gone_is_issu
         let before = verified(&office, &branch).await.unwrap();
         let sql = "UPDATE plans SET envelope = jsonb_set(envelope, '{signatures}', $1)";
         client.execute(sql, &[&signatures]).await.unwrap();
-        let after = verified(&office, &branch).await.unwrap();
+        let after = wait_for("the next plan", PATIENCE, async || match verified(&office, &branch).await {
+            Ok(plan) if plan.serial > before.serial => Ok(plan),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
         assert!(after.serial > before.serial && after.steps == before.steps, "{after:?}");
         assert_eq!(verified(&office, &branch).await.unwrap(), after, "once is enough");
     }

@@ -1,12 +1,13 @@
 use chrono::TimeDelta;
 use serde_json::json;
+use test_kit::wait_for;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::Plan;
 use wire::v1::sync::Sync;
 use wire::{Code, PLAN_PAYLOAD_TYPE};
 
 use crate::refusal;
-use crate::support::{Office, published};
+use crate::support::{Office, PATIENCE, published};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_was_told_nothing_has_no_plan() {
@@ -28,7 +29,11 @@ async fn a_plan_stays_byte_for_byte_and_is_made_anew_at_half_of_its_life() {
     office.clock.advance(TimeDelta::days(14));
     assert_eq!(branch.client.get::<Sync>("/v1/sync").await.unwrap(), first);
     office.clock.advance(TimeDelta::days(2));
-    let second: Sync = branch.client.get("/v1/sync").await.unwrap();
+    let second = wait_for("the next plan", PATIENCE, async || {
+        let second: Sync = branch.client.get("/v1/sync").await.unwrap();
+        if second.plan == first.plan { Err("the plan is the same") } else { Ok(second) }
+    })
+    .await;
     let open = |s: &Sync| s.plan.as_ref().unwrap().open::<Plan>(PLAN_PAYLOAD_TYPE).unwrap();
     let (before, after) = (open(&first), open(&second));
     assert!(after.serial > before.serial && after.expires == before.expires + TimeDelta::days(16));

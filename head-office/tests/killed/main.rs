@@ -5,6 +5,7 @@
 mod support;
 
 mod access;
+mod renewal;
 
 use artifact::PayloadId;
 use fleet_types::ReleaseState;

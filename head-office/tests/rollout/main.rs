@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
 use head_office::rollout::plan::{
-    Assignment, Fleet, Payload, Previous, Proposal, Terminal, issue, next_serial, propose,
+    Assignment, Fleet, Health, Payload, Previous, Proposal, Terminal, issue, next_serial, propose,
 };
 use proptest::prelude::*;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
@@ -57,6 +57,8 @@ fn terminals(text: &str) -> Vec<Terminal> {
                 name: part().parse().unwrap(),
                 model: part().parse().unwrap(),
                 slot_bytes: part().parse::<u64>().unwrap() * MIB,
+                updates: Vec::new(),
+                health: Health::default(),
             }
         })
         .collect()

@@ -88,6 +88,21 @@ impl Daemons {
         format!("http://127.0.0.1:{}/transmission/rpc", self.rpc_port)
     }
 
+    /// The number under which the BitTorrent daemon has a torrent: a higher one each time that the torrent is added.
+    pub async fn torrent_id(&self, hash: &str) -> Option<u64> {
+        let http = reqwest::Client::new();
+        let body = serde_json::json!({ "method": "torrent-get", "arguments": { "ids": [hash], "fields": ["id"] } });
+        let ask = |session: String| {
+            let request = http.post(self.rpc_url()).basic_auth("filial", Some("secret"));
+            request.header("X-Transmission-Session-Id", session).body(body.to_string()).send()
+        };
+        let refused = ask(String::new()).await.unwrap();
+        let session = refused.headers()["X-Transmission-Session-Id"].to_str().unwrap().to_owned();
+        let answer = ask(session).await.unwrap().text().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["arguments"]["torrents"][0]["id"].as_u64()
+    }
+
     pub fn announce_url(&self) -> String {
         format!("http://127.0.0.1:{}/announce", self.tracker_port)
     }

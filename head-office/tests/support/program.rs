@@ -24,6 +24,13 @@ use super::{PATIENCE, facts, token_of};
 pub const SEGMENT: u32 = 65_536;
 pub const LEVEL: i32 = 19;
 
+/// A branch server that enrolled.
+pub struct EnrolledBranch {
+    pub client: JsonClient,
+    /// The numbering of its reports.
+    pub epoch: Uuid,
+}
+
 /// Head office as operators run it: its own process, its own configuration file.
 pub struct Program {
     pub dir: TempDir,
@@ -130,8 +137,8 @@ impl Program {
         self.running.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
-    /// One terminal, so that the rules know its model, and room at its branch.
-    pub async fn enrol(&self) {
+    /// Enrols a branch with one terminal, so that the rules know its model, and room in its store. Its next report is the third.
+    pub async fn enrol(&self) -> EnrolledBranch {
         let body = serde_json::json!({ "name": "north" });
         let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
         let key = BranchKey::generate().unwrap();
@@ -142,7 +149,9 @@ impl Program {
         let store = Report::Store { capacity_bytes: 1 << 30, free_bytes: 1 << 30, held_bytes: 0 };
         let numbered = |(seq, report)| Numbered { seq, at: super::begin(), report };
         let reports = [(1, seen), (2, store)].map(numbered).into();
-        branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch: Uuid::new_v4(), reports }).await.unwrap();
+        let epoch = Uuid::new_v4();
+        branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch, reports }).await.unwrap();
+        EnrolledBranch { client: branch, epoch }
     }
 
     /// What lies in the store of an upload.

@@ -13,8 +13,9 @@ use wire::{Code, Problem};
 use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
+use crate::fleet::reports::MAX_TERMINALS;
 use crate::http::errors::ApiResult;
-use crate::rollout::tick::{self, MAX_TERMINALS, Outcome};
+use crate::rollout::tick::{self, Outcome};
 
 /// Most reasons that a refusal lists.
 const MAX_REASONS: usize = 5;
@@ -44,7 +45,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     let now = app.clock.now();
     let before = assigned(&transaction, branch, product).await?;
     db::assignments::set(&transaction, branch, product, release.id, *downgrade, &caller.name, now).await?;
-    let outcome = tick::refresh(&transaction, branch, now, &app.issuer()).await?;
+    let outcome = tick::branch(&transaction, branch, now, &app.issuer()).await?;
     refuse_if_nothing_fits(&outcome, &body)?;
     if !downgrade {
         refuse_downgrade(&transaction, &outcome, &body).await?;
@@ -54,9 +55,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
     let change = change.after(json!({ "version": version, "downgrade": downgrade, "plan": serial }));
     app.audit.commit(transaction, &caller, change).await?;
-    if outcome.issued.is_some() {
-        app.counters.plan_issued();
-    }
+    app.counters.plans_issued(outcome.issued.iter().count() as u64);
     tracing::info!(%branch, %product, %version, by = caller.name, "assigned");
     Ok(Json(PlanIssued {
         branch: branch.clone(),
@@ -88,14 +87,12 @@ pub async fn unassign(
     if !db::assignments::remove(&transaction, branch, product).await? {
         return Err(ApiError::not_found(format_args!("assignment of {product} to branch {branch}")));
     }
-    let outcome = tick::refresh(&transaction, branch, app.clock.now(), &app.issuer()).await?;
+    let outcome = tick::branch(&transaction, branch, app.clock.now(), &app.issuer()).await?;
     let newest = db::plans::newest(&transaction, branch).await?;
     let serial = newest.map_or(0, |p| p.serial);
     let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
     app.audit.commit(transaction, &caller, change.after(json!({ "plan": serial }))).await?;
-    if outcome.issued.is_some() {
-        app.counters.plan_issued();
-    }
+    app.counters.plans_issued(outcome.issued.iter().count() as u64);
     tracing::info!(%branch, %product, by = caller.name, "unassigned");
     Ok(Json(PlanIssued { branch: branch.clone(), serial, terminals: Vec::new() }))
 }

@@ -15,10 +15,10 @@ use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::db::plans::PlanRow;
-use crate::fleet::reports;
 use crate::http::artifacts;
 use crate::http::errors::ApiResult;
 use crate::http::machines::sync;
+use crate::rollout::intake;
 
 /// Everything that the branch's server needs to take up its newest plan, but for the artifacts' files, which
 /// `/v1/artifacts/{sha256}` has. Metadata in it lasts as long as its timestamp role says.
@@ -29,11 +29,11 @@ use crate::http::machines::sync;
 ))]
 pub async fn kit(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Kit>> {
     let branch = branch.into_inner();
-    let mut client = connection(&app.pool).await?;
+    let client = connection(&app.pool).await?;
     if db::branches::find(&client, &branch).await?.is_none() {
         return Err(ApiError::not_found(format_args!("branch {branch}")));
     }
-    let newest = sync::newest(&app, &mut client, &branch).await?;
+    let newest = sync::newest(&app, &client, &branch).await?;
     let mut kit = Kit {
         format: KIT_FORMAT,
         branch,
@@ -94,5 +94,5 @@ pub async fn take_reports(
 ) -> ApiResult<Json<Acknowledged>> {
     let after = json!({ "reports": body.reports.len(), "epoch": body.epoch, "carried": true });
     let change = Change::of(format!("branch {branch}")).after(after);
-    reports::take(&app, &branch, body.into_inner(), Some((&caller, change))).await.map(Json)
+    Ok(Json(intake::take(&app, &branch, body.into_inner(), Some((&caller, change))).await?))
 }

@@ -1,0 +1,70 @@
+//! Why reports of a branch are refused.
+
+use fleet_types::{BranchName, TerminalName, UpdateState};
+use service_kit::database::DatabaseError;
+use wire::v1::reports::MAX_BATCH;
+
+/// Why reports are refused. Nothing of the batch is stored then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The branch is unknown.
+    #[error("there is no branch {0}")]
+    UnknownBranch(BranchName),
+    /// The batch has too many reports.
+    #[error("the batch has {0} reports; at most {MAX_BATCH} are accepted")]
+    TooLong(usize),
+    /// A field is invalid.
+    #[error("{field}: {why}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Earlier reports are missing.
+    #[error("report {first} arrived, but report {next} is the next")]
+    OutOfOrder {
+        /// The first number of the batch.
+        first: u64,
+        /// The number that must come next.
+        next: u64,
+    },
+    /// A terminal's state is not signed by its key.
+    #[error("the report that terminal {branch}/{terminal} is {state} is not signed by the terminal's key")]
+    StateNotProven {
+        /// The branch.
+        branch: BranchName,
+        /// The terminal.
+        terminal: TerminalName,
+        /// The state that was reported.
+        state: UpdateState,
+    },
+    /// The evidence of a failed boot is not signed by the terminal's key.
+    #[error("the evidence of a failed boot of terminal {branch}/{terminal} is not signed by the terminal's key")]
+    EvidenceNotProven {
+        /// The branch.
+        branch: BranchName,
+        /// The terminal.
+        terminal: TerminalName,
+    },
+    /// The branch has the most terminals that a branch may have.
+    #[error("branch {branch} has {count} terminals, the most that a branch may have; {terminal} would be one more")]
+    TooManyTerminals {
+        /// The branch.
+        branch: BranchName,
+        /// How many it has.
+        count: u64,
+        /// The terminal that would be one more.
+        terminal: TerminalName,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl ReportError {
+    /// An invalid field.
+    pub fn field(field: &'static str, why: impl Into<String>) -> Self {
+        Self::Field { field, why: why.into() }
+    }
+}

@@ -1,0 +1,73 @@
+//! Artifacts in the BitTorrent daemon.
+
+use std::sync::Arc;
+
+use service_kit::database::{DatabaseError, Pool, connection};
+use swarm::{Engine, EngineError, Torrent, TorrentError, torrent};
+use wire::v1::plan::ArtifactRef;
+
+use super::tracker::TrackerError;
+use crate::db;
+use crate::store::folders::Store;
+
+/// Why daemon or tracker are not in step with the database. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The daemon failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The tracker failed.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// The stored torrent is invalid.
+    #[error("the stored torrent of artifact {0} is invalid")]
+    Torrent(fleet_types::Digest, #[source] TorrentError),
+}
+
+/// Gives artifacts to the BitTorrent daemon.
+#[derive(Clone)]
+pub struct Seeder {
+    /// The daemon.
+    pub engine: Arc<dyn Engine>,
+    /// The database.
+    pub pool: Pool,
+    /// The folders.
+    pub store: Store,
+    /// Where the torrents announce.
+    pub announce_url: String,
+}
+
+impl Seeder {
+    /// Adds an artifact's torrent, with the WAN's tracker, to the daemon. False if the artifact is on its way out. The caller
+    /// holds the artifact.
+    ///
+    /// # Errors
+    /// As [`SeedError`].
+    pub async fn add(&self, artifact: &ArtifactRef) -> Result<bool, SeedError> {
+        let Some(file) = self.torrent(artifact).await? else { return Ok(false) };
+        self.engine.add(&file, &self.store.artifacts()).await?;
+        Ok(true)
+    }
+
+    /// Renews an artifact's torrent, so that the daemon serves branches again that lost their copy. False if the artifact is
+    /// on its way out. The caller holds the artifact.
+    ///
+    /// # Errors
+    /// As [`SeedError`]. Safe to repeat: a torrent that was only removed is added.
+    pub async fn renew(&self, artifact: &ArtifactRef) -> Result<bool, SeedError> {
+        let Some(file) = self.torrent(artifact).await? else { return Ok(false) };
+        self.engine.remove(&artifact.info_hash, false).await?;
+        self.engine.add(&file, &self.store.artifacts()).await?;
+        Ok(true)
+    }
+
+    async fn torrent(&self, artifact: &ArtifactRef) -> Result<Option<Vec<u8>>, SeedError> {
+        let client = connection(&self.pool).await?;
+        let Some(file) = db::artifacts::torrent_to_seed(&client, &artifact.sha256).await? else { return Ok(None) };
+        let parsed = Torrent::parse(&file).map_err(|e| SeedError::Torrent(artifact.sha256, e))?;
+        Ok(Some(parsed.to_file(&torrent::wan_tiers(&self.announce_url))))
+    }
+}
