@@ -18,8 +18,9 @@ use swarm::TransmissionEngine;
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
 struct Arguments {
-    /// A TOML file, or a folder whose *.toml are read in the order of their names; may be repeated, later ones win.
-    /// $FILIAL_HEAD_OFFICE__SECTION__KEY wins over all.
+    /// A TOML file, or a folder whose *.toml files are read in order of their names.
+    ///
+    /// May be repeated; later files win. $FILIAL_HEAD_OFFICE__SECTION__KEY wins over all files.
     #[arg(long, value_name = "FILE_OR_DIR", default_value = "/etc/filial/head-office/head-office.toml", global = true)]
     config: Vec<PathBuf>,
     #[command(subcommand)]
@@ -32,21 +33,23 @@ enum Command {
     Manual(Manual),
     /// Prints the OpenAPI document of the operators' listener.
     Openapi,
-    /// Reads the configuration, says what is wrong with it, and ends.
+    /// Checks the configuration and exits.
     Check,
-    /// Prints the SHA-256 fingerprint of the fleet's authority, by which head office is known, and ends. Makes the authority
-    /// if there is none yet.
+    /// Prints the SHA-256 fingerprint of the fleet's authority and exits.
+    ///
+    /// Creates the authority at the first call.
     #[command(
         after_help = "Example:\n  head-office authority\n  filial login ann --authority $(head-office authority)"
     )]
     Authority,
-    /// Makes the first admin, and ends. Refused once there is an admin.
+    /// Creates the first admin and exits. Refused once there is an admin.
     Bootstrap(BootstrapArgs),
-    /// Gives an admin a new password whom nobody else can let in, and ends: its sessions end and its tokens are revoked. It
-    /// stands in the audit.
+    /// Sets a new password for an admin when no other admin can, and exits.
+    ///
+    /// The admin's sessions end and its tokens are revoked. The change is recorded in the audit.
     #[command(after_help = "Example:\n  head-office recover ann --password-file -")]
     Recover {
-        /// Its name.
+        /// The operator's name.
         name: OperatorName,
         /// File with the new password on the first line; - is standard input.
         #[arg(long, value_name = "FILE")]
@@ -58,16 +61,18 @@ enum Command {
 #[command(after_help = "Example:\n  head-office bootstrap --name ann --password-file -\n  \
     head-office bootstrap --name setup --token-file /root-only/token")]
 struct BootstrapArgs {
-    /// Its name.
+    /// The operator's name.
     #[arg(long)]
     name: OperatorName,
-    /// File with its password on the first line; - is standard input. Without: a service, which acts by its token alone.
+    /// File with the password on the first line; - is standard input.
+    ///
+    /// Without it the admin is a service, which acts by its token alone.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Make an API token for it as well and write it here, readable by its owner only.
+    /// Also create an API token and write it to this file, readable by its owner only.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// For how many days the token is.
+    /// Days until the token expires.
     #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
     token_days: u32,
 }
@@ -94,7 +99,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;
     if let Some(Command::Check) = arguments.command {
-        println!("The configuration is in order.");
+        println!("The configuration is valid.");
         return Ok(());
     }
     if let Some(Command::Authority) = arguments.command {
@@ -132,9 +137,9 @@ async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Resu
     let token = token_file.as_ref().map(|_| (token::generate("filial"), token_days));
     if let (Some(path), Some((token, _))) = (&token_file, &token) {
         if path.exists() {
-            anyhow::bail!("{} is there already: remove it, or name another file", path.display());
+            anyhow::bail!("{} exists already: remove it, or name another file", path.display());
         }
-        // Before there is anybody: an admin whose token could not be written would keep everybody out.
+        // Before the admin exists: an admin whose token could not be written would lock every operator out.
         durable::write_secret_file(path, format!("{}\n", token.expose()).as_bytes())?;
     }
     let wish = Bootstrap { name: name.clone(), password, token };

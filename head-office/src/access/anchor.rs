@@ -1,8 +1,8 @@
-//! How far the audit reaches, in a file outside the database: whoever can rewrite every table cannot make this agree.
+//! How far the audit reaches, in a file outside the database: rewriting every table does not make it agree.
 //!
 //! The file follows each commit at once; a process killed in between leaves it behind the chain, never before it. A file
 //! that contradicts the database (a table that was cut or rewritten, a database put back from a backup) is evidence: it is
-//! reported and not overwritten until somebody has put it aside.
+//! reported and not overwritten until an operator has moved it away.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -60,15 +60,15 @@ impl Anchor {
         let found = match read {
             Ok(found) => found.unwrap_or(Head::EMPTY),
             Err(error) => {
-                tracing::error!(file = %path.display(), %error, "the audit's anchor cannot be read; it is left as it is");
+                tracing::error!(file = %path.display(), %error, "cannot read the audit's anchor; the file is kept unchanged");
                 return Ok(Self { path, written: Mutex::new(None) });
             }
         };
         if !agrees(c, found).await? {
             tracing::error!(
                 file = %path.display(), row = found.seq,
-                "the audit was cut or rewritten, or the database put back: its anchor names a row that is not there. \
-                 Run filial audit verify; the file is left as it is until somebody puts it aside"
+                "the audit's anchor names a row that the database does not have: the audit was truncated or rewritten, or the \
+                 database was restored from a backup. Run `filial audit verify`; the file is kept until you move it away"
             );
             return Ok(Self { path, written: Mutex::new(None) });
         }
@@ -87,9 +87,9 @@ impl Anchor {
         match tokio::task::spawn_blocking(move || write_file(&path, &bytes)).await {
             Ok(Ok(())) => *written = Some(head),
             Ok(Err(error)) => {
-                tracing::error!(error = %service_kit::edge::chain(&error), "the audit's anchor stays behind")
+                tracing::error!(error = %service_kit::edge::chain(&error), "cannot write the audit's anchor; the next row tries again")
             }
-            Err(error) => tracing::error!(%error, "the audit's anchor stays behind"),
+            Err(error) => tracing::error!(%error, "cannot write the audit's anchor; the next row tries again"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The first admin. There is no default password: whoever may run a command at head office's own machine makes one.
+//! The first admin. There is no default password: an administrator of head office's machine chooses it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::OperatorName;
@@ -30,13 +30,13 @@ pub struct Bootstrap {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// There is one.
-    #[error("{0} is an admin already: ask an admin to add operators (filial operator add)")]
+    #[error("{0} is an admin already: ask an admin to add operators (`filial operator add`)")]
     AdminExists(OperatorName),
-    /// The name belongs to somebody else.
-    #[error("there is an operator {0} already, who is no admin: choose another name")]
+    /// The name belongs to an operator who is not an admin.
+    #[error("operator {0} exists already and is not an admin: choose another name")]
     NameTaken(OperatorName),
     /// Neither password nor token.
-    #[error("nobody could come in: give a password file, a token file, or both")]
+    #[error("the admin needs a way to log in: name a password file, a token file, or both")]
     NoWayIn,
     /// The password may not be one.
     #[error("the password {0}")]

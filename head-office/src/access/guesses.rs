@@ -43,7 +43,7 @@ impl Guesses {
             return Err(ApiError::new(
                 Code::TooMany,
                 detail,
-                format!("Wait {seconds} s, then try the right password."),
+                format!("Wait {seconds} s, then try again with the right password."),
             )
             .with_header(RETRY_AFTER, HeaderValue::from(seconds)));
         }

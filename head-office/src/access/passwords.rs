@@ -78,7 +78,7 @@ impl Passwords {
     pub fn new(metrics: &Metrics) -> Result<Self, PasswordError> {
         let checks = Counter::default();
         metrics.register("password_checks", "Passwords that were compared with a hash", checks.clone());
-        Ok(Self { nobody: hashed("there is nobody whose password this is")?, turns: Semaphore::new(AT_ONCE), checks })
+        Ok(Self { nobody: hashed("a password that no operator has")?, turns: Semaphore::new(AT_ONCE), checks })
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
@@ -139,7 +139,7 @@ mod tests {
         assert_ne!(hash, passwords.hash("password", "correct horse battery").await.unwrap(), "salted");
         assert!(passwords.matches(Some(&hash), "correct horse battery").await.unwrap());
         assert!(!passwords.matches(Some(&hash), "correct horse batterz").await.unwrap());
-        assert!(!passwords.matches(None, "there is nobody whose password this is").await.unwrap());
+        assert!(!passwords.matches(None, "a password that no operator has").await.unwrap());
         assert_eq!(passwords.checks.get(), 3, "one comparison each, known or not");
     }
 

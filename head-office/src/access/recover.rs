@@ -1,5 +1,5 @@
-//! A way back for an admin whom nobody else can let in. Whoever may run a command at head office's own machine may use it:
-//! they could change the database as well, but not without a trace as here.
+//! A way back for an admin when no other admin can help. It runs on head office's machine, whose administrators could change
+//! the database as well; this way leaves an audit row.
 
 use chrono::{DateTime, Utc};
 use fleet_types::OperatorName;
@@ -16,7 +16,7 @@ use crate::db;
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// Others are helped by an admin.
-    #[error("{name} is no admin who may come in; these are: {}", if admins.is_empty() { "nobody" } else { admins })]
+    #[error("{name} is not an enabled admin; enabled admins: {}", if admins.is_empty() { "none" } else { admins })]
     NoAdmin {
         /// Who was named.
         name: OperatorName,

@@ -57,11 +57,11 @@ pub fn token(
 ) -> Result<Grant, ApiError> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > MAX_TOKEN_NAME || name.chars().any(char::is_control) {
-        let why = format!("must have 1 to {MAX_TOKEN_NAME} characters that can be printed");
+        let why = format!("must have 1 to {MAX_TOKEN_NAME} printable characters");
         return Err(ApiError::bad_field("name", why));
     }
     if new.role > actor.role {
-        let detail = format!("A token cannot have the role {}: its maker has {}.", new.role, actor.role);
+        let detail = format!("The token cannot have the role {}: you have the role {}.", new.role, actor.role);
         return Err(ApiError::new(Code::Forbidden, detail, "Ask for your own role or a lower one."));
     }
     let days = new.days.unwrap_or(DAYS.min(most_days));
@@ -87,8 +87,12 @@ fn scope(actor: &Actor, wanted: Option<&[String]>, groups: &[&str]) -> Result<Op
     }
     let beyond = actor.scope.as_ref().and_then(|own| wanted.iter().find(|group| !own.contains(**group)));
     if let Some(group) = beyond {
-        let detail = format!("A token cannot be for {group}: the one that makes it is not.");
-        return Err(ApiError::new(Code::OutOfScope, detail, "Name only groups of your own token, or log in."));
+        let detail = format!("The token cannot include {group}: the token that creates it does not.");
+        return Err(ApiError::new(
+            Code::OutOfScope,
+            detail,
+            "Name only groups of your own token, or log in with your password.",
+        ));
     }
     Ok(Some(wanted.into_iter().map(str::to_owned).collect()))
 }
@@ -108,10 +112,10 @@ pub struct Admin {
 /// It is the own account, or nobody could administer head office afterwards.
 pub fn change(actor: &str, target: &str, change: &ChangeOperator, admins: &[Admin]) -> Result<(), ApiError> {
     if change.role.is_none() && change.disabled.is_none() {
-        return Err(ApiError::bad_field("role", "say what is to change: the role, or whether it is disabled"));
+        return Err(ApiError::bad_field("role", "set role, disabled, or both"));
     }
     if actor == target {
-        let detail = "Nobody changes the role or the access of the own account.";
+        let detail = "You cannot change the role or access of your own account.";
         return Err(ApiError::new(Code::OwnAccount, detail, "Ask another admin."));
     }
     let stays = change.disabled != Some(true) && change.role.is_none_or(|role| role == OperatorRole::Admin);

@@ -215,7 +215,7 @@ fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
     let segment_size = inputs.segment_bytes.unwrap_or(default.segment_size);
     let (low, high) = (artifact::MIN_SEGMENT_SIZE, artifact::MAX_SEGMENT_SIZE);
     if !segment_size.is_power_of_two() {
-        return Err(ConfigError::bad("encoding.segment_bytes", format!("{segment_size} is no power of two")));
+        return Err(ConfigError::bad("encoding.segment_bytes", format!("{segment_size} is not a power of two")));
     }
     Ok(EncodeSettings {
         options: EncodeOptions {
@@ -254,7 +254,7 @@ fn trust(inputs: Trust) -> Result<TrustSettings, ConfigError> {
         None | Some("offline") => Signing::Offline,
         Some("online") => Signing::Online,
         Some(other) => {
-            return Err(ConfigError::bad("trust.signing", format!("{other:?} is neither online nor offline")));
+            return Err(ConfigError::bad("trust.signing", format!("{other:?} is invalid; use online or offline")));
         }
     };
     // Clients keep what they have for so long when head office is away; longer, and a stolen key serves longer.

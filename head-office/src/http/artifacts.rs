@@ -127,7 +127,7 @@ async fn refuse_unplanned<C: GenericClient>(
         return Ok(());
     }
     let detail = format!("{what} {sha256} is in no plan of branch {branch}.");
-    Err(ApiError::new(Code::NotInYourPlan, detail, "Ask /v1/sync for the plan, and for nothing that it does not name."))
+    Err(ApiError::new(Code::NotInYourPlan, detail, "Request only what the plan in /v1/sync names."))
 }
 
 fn immutable(media_type: &'static str, bytes: Vec<u8>) -> HttpResponse {

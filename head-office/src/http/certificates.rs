@@ -16,8 +16,8 @@ use crate::db;
 /// The branch that this key belonged to is gone.
 pub fn was_removed(branch: &BranchName, at: DateTime<Utc>) -> ApiError {
     let day = at.format("%Y-%m-%d");
-    let detail = format!("The branch {branch} was removed from head office on {day}; this identity is void.");
-    let remedy = "Stop this branch server. To take the branch back in, add it again at head office (filial branch add) and \
+    let detail = format!("The branch {branch} was removed from head office on {day}, which revoked this identity.");
+    let remedy = "Stop this branch server. To bring the branch back, add it again at head office (`filial branch add`) and \
         give the server the new join token.";
     ApiError::new(Code::BranchRemoved, detail, remedy)
 }
@@ -25,7 +25,7 @@ pub fn was_removed(branch: &BranchName, at: DateTime<Utc>) -> ApiError {
 /// The key is denied.
 pub fn is_denied(branch: &BranchName) -> ApiError {
     let detail = format!("The identity of the server of branch {branch} is denied.");
-    let remedy = "Ask head office's operator (filial branch allow). If the server's key was stolen: remove the branch, add it \
+    let remedy = "Ask head office's operator to lift the denial (`filial branch allow`). If the server's key was stolen: remove the branch, add it \
         again, and delete the server's identity files before it gets the new join token.";
     ApiError::new(Code::IdentityDenied, detail, remedy)
 }

@@ -34,7 +34,11 @@ impl Doorkeeper {
 fn useless(token: &Token, what: &str, at: DateTime<Utc>) -> ApiError {
     let day = at.format("%Y-%m-%d");
     let detail = format!("The token {} of {} {what} on {day}.", token.id, token.operator);
-    ApiError::new(Code::Unauthenticated, detail, "Log in and make another one (filial login, filial token create).")
+    ApiError::new(
+        Code::Unauthenticated,
+        detail,
+        "Log in and create another token (`filial login`, `filial token create`).",
+    )
 }
 
 #[async_trait]
@@ -52,7 +56,7 @@ impl Authenticator for Doorkeeper {
         }
         if held.disabled.is_some() {
             let detail = format!("The operator {} is disabled.", token.operator);
-            return Err(ApiError::new(Code::Unauthenticated, detail, "Ask an admin."));
+            return Err(ApiError::new(Code::Unauthenticated, detail, "Ask an admin to enable it."));
         }
         if token.last_used.is_none_or(|used| now - used >= TOUCH_EVERY) {
             db::tokens::touch(&client, token.id, now).await?;
@@ -97,7 +101,7 @@ pub fn only_in_private(request: &HttpRequest) -> Result<(), ApiError> {
     if is_private(request) {
         return Ok(());
     }
-    let detail = "A password is not taken over a connection that others can read.";
-    let remedy = "Use HTTPS, or come from head office's own machine (ssh -L).";
+    let detail = "Passwords are not accepted over a connection that others can read.";
+    let remedy = "Use HTTPS, or connect from head office's own machine (`ssh -L`).";
     Err(ApiError::new(Code::PlainConnection, detail, remedy))
 }

@@ -24,7 +24,7 @@ pub fn not_moved(error: MoveError) -> ApiError {
         MoveError::NotAllowed(error) => ApiError::new(
             Code::WrongState,
             format!("This is not possible now: {error}."),
-            "Look at the release's state.",
+            "Check the release's state (`filial release show`).",
         ),
         MoveError::Database(error) => error.into(),
         MoveError::Plan(error) => error.into(),
@@ -106,7 +106,7 @@ impl From<SigningError> for ApiError {
     fn from(error: SigningError) -> Self {
         match error {
             SigningError::Other(other) => {
-                let remedy = "Sign the very archive that was uploaded: `filial release sign`.";
+                let remedy = "Sign exactly the archive that was uploaded: `filial release sign`.";
                 Self::new(Code::OtherRelease, other.to_string(), remedy)
             }
             SigningError::Refused(refusal) => untrusted(&refusal),
@@ -141,12 +141,12 @@ impl From<UploadError> for ApiError {
             UploadError::Claim(ClaimError::Busy) => Self::new(
                 Code::UploadBusy,
                 text,
-                "Wait until it is done, or cancel the upload; a request of the same operator is taken over at once.",
+                "Wait until it ends, or cancel the upload; an older request of the same operator is ended at once.",
             ),
             UploadError::Claim(ClaimError::TakenOver) => Self::new(
                 Code::UploadTakenOver,
                 text,
-                "What arrived is kept. See that only one program sends this archive, then ask for the offset.",
+                "What arrived is kept. Make sure that only one program sends this archive, then ask for the offset.",
             ),
             UploadError::WrongOffset { .. } => {
                 Self::new(Code::OffsetMismatch, text, "Ask for the upload's offset and continue there.")
@@ -156,7 +156,7 @@ impl From<UploadError> for ApiError {
                 let remedy = "Free space on head office's store, then continue the upload: what arrived is kept.";
                 Self::new(Code::DiskFull, text, remedy).because(error)
             }
-            UploadError::Gone => Self::new(Code::NotFound, text, "Begin the upload again."),
+            UploadError::Gone => Self::new(Code::NotFound, text, "Start the upload again."),
             UploadError::Io { .. } | UploadError::Worker(_) => Self::internal(error),
         }
     }

@@ -16,11 +16,11 @@ use crate::db;
 use crate::db::releases::ReleaseRow;
 
 /// Why an upload was left: the reason that its release gets.
-pub const LEFT: &str = "The upload was given up: nobody worked on it for too long. Upload the archive again.";
+pub const LEFT: &str = "The upload expired: it was idle for too long. Upload the archive again.";
 
 /// The reason of a release whose upload was cancelled.
 pub fn cancelled_by(operator: &str) -> String {
-    format!("The upload was cancelled by {operator}. Upload the archive again if it is wanted after all.")
+    format!("The upload was cancelled by {operator}. Upload the archive again if it is needed after all.")
 }
 
 /// Whether a release is one whose archive never arrived whole.

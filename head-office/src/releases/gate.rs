@@ -73,8 +73,8 @@ pub(super) fn reason_to_wait(to_accept: Option<&str>, signed: &Signed) -> Option
              `filial release sign`, and post the file with `filial release post-signatures`."
         )),
         Signed::Otherwise => Some(
-            "The release keys signed something else as this version, which never changes: withdraw this release, and \
-             give it a version of its own."
+            "The release keys signed different content for this version, and a version never changes: withdraw this \
+             release and upload it under a new version."
                 .to_owned(),
         ),
     };
@@ -131,6 +131,6 @@ mod tests {
         let both = reason_to_wait(Some("Accept it."), &posted(1)).unwrap();
         assert!(both.starts_with("Accept it. 1 of 2 signatures by release keys of kiosk are missing"), "{both}");
         assert!(reason_to_wait(None, &posted(2)).unwrap().starts_with("2 of 2"));
-        assert!(reason_to_wait(None, &Signed::Otherwise).unwrap().contains("a version of its own"));
+        assert!(reason_to_wait(None, &Signed::Otherwise).unwrap().contains("under a new version"));
     }
 }

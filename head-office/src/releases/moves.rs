@@ -92,5 +92,9 @@ pub fn moved(error: MoveError) -> JobError {
 /// # Errors
 /// Its subject is not the id of a release.
 pub fn subject(context: &JobContext) -> Result<Uuid, JobError> {
-    context.job.subject.parse().map_err(|_| JobError::GiveUp(format!("{} is no release", context.job.subject)))
+    context
+        .job
+        .subject
+        .parse()
+        .map_err(|_| JobError::GiveUp(format!("{} is not the id of a release", context.job.subject)))
 }

@@ -85,7 +85,7 @@ impl JobHandler for Publish {
                 tracing::error!(error = %chain(&error), "a release could not be withdrawn");
             }
         } else if release.state == ReleaseState::Publishing {
-            let text = format!("Attempt {} to publish failed and is repeated: {failure}", context.job.attempts);
+            let text = format!("Attempt {} to publish failed and will be repeated: {failure}", context.job.attempts);
             db::releases::set_reason(&transaction, id, Some(&text)).await?;
         }
         commit(transaction).await?;
@@ -162,7 +162,8 @@ impl Publish {
 
     /// Nobody puts the artifact away as long as the answer lives.
     fn hold(&self, artifact: &Digest) -> Result<Reader, JobError> {
-        let text = "What a withdrawn release left of this artifact is just being removed; it is made anew after that.";
+        let text =
+            "A withdrawn release's copy of this artifact is being removed; the artifact is encoded again after that.";
         self.0.store.holds().read(artifact).ok_or_else(|| JobError::Retry(text.to_owned()))
     }
 
@@ -277,7 +278,7 @@ impl Publish {
                 let trouble = status.trouble.unwrap_or_else(|| "no reason given".to_owned());
                 let file = self.0.store.artifact(artifact);
                 return Err(JobError::Retry(format!(
-                    "The BitTorrent daemon holds {} of {} bytes of {} and does not go on ({trouble}). May it read the file?",
+                    "The BitTorrent daemon verified {} of {} bytes of {} and is stuck ({trouble}). Check that it may read the file.",
                     status.have_bytes,
                     status.total_bytes,
                     file.display()
@@ -299,7 +300,9 @@ impl Publish {
             let rows = db::payloads::of_releases(&transaction, &[id]).await?;
             let artifacts: Vec<_> = rows.iter().filter_map(signing::artifact_of).collect();
             if !self.0.trust.vouches(&signing::of_rows(&release, &rows), &artifacts) {
-                return Err(JobError::Retry("The signed metadata changed meanwhile and does not vouch for it.".into()));
+                return Err(JobError::Retry(
+                    "The signed metadata changed meanwhile and does not vouch for the release.".into(),
+                ));
             }
             let now = context.clock.now();
             advance(&transaction, &release, ReleaseState::Published, None, now).await.map_err(moved)?;
@@ -327,8 +330,8 @@ fn failure(app: &App, error: PublishError) -> JobError {
     if is_disk_full(&error) {
         let free = app.store.free_bytes().unwrap_or(0);
         return JobError::Retry(format!(
-            "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing goes on by \
-             itself, and what is done is kept. {text}",
+            "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing continues by \
+             itself where it stopped. {text}",
             app.store.folder().display()
         ));
     }

@@ -46,7 +46,9 @@ impl JobHandler for Validate {
             return Ok(());
         }
         let scan = scanned.map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => JobError::GiveUp("The archive is gone from the store; upload it again.".into()),
+            io::ErrorKind::NotFound => {
+                JobError::GiveUp("The archive is missing from the store; upload it again.".into())
+            }
             _ => JobError::Retry(format!("The archive {} cannot be read: {e}.", path.display())),
         })?;
         let policy = &self.0.settings.policy;
@@ -78,7 +80,7 @@ impl JobHandler for Validate {
                 tracing::error!(error = %chain(&error), "a release could not be rejected");
             }
         } else if release.state == ReleaseState::Validating {
-            let text = format!("Attempt {} failed and is repeated: {failure}", context.job.attempts);
+            let text = format!("Attempt {} failed and will be repeated: {failure}", context.job.attempts);
             db::releases::set_reason(&transaction, id, Some(&text)).await?;
         }
         commit(transaction).await

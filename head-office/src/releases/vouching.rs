@@ -33,8 +33,8 @@ enum WatchError {
     #[error(transparent)]
     Signing(#[from] SigningError),
     #[error(
-        "nobody vouches for {0}, which is published, so that branches refuse it: have the release keys sign it and take that \
-         with `filial trust accept`, or withdraw it"
+        "no release key signed {0}, which is published: branches refuse it. Have the release keys sign it and accept that with \
+         `filial trust accept`, or withdraw it"
     )]
     Unsigned(String),
 }
@@ -85,7 +85,7 @@ fn stuck(what: &str, why: impl std::fmt::Display) -> Alert {
     Alert {
         code: STUCK.to_owned(),
         text: format!("The signed metadata could not be {what}: {why}"),
-        remedy: "It is tried again every minute; see in the log whether the disk, the database or a key is the cause."
+        remedy: "It is retried every minute. Check in the log whether the disk, the database or a key is the cause."
             .to_owned(),
     }
 }

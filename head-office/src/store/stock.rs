@@ -90,13 +90,13 @@ async fn names(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Removes a file or folder of ours that nobody knows. A young one stays: with the wrong database everything looks unknown.
+/// Removes a file or folder of ours that the database does not know. A young one stays: with the wrong database everything looks unknown.
 async fn remove_if_old(app: &App, path: &Path) {
     let ours = path.file_name().and_then(|n| n.to_str()).and_then(digest).is_some();
     let Ok(metadata) = tokio::fs::symlink_metadata(path).await else { return };
     let written: DateTime<Utc> = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into();
     if !ours || app.clock.now() - written < app.settings.store.seed_for {
-        tracing::warn!(file = %path.display(), "this file is known to nobody; it stays for now");
+        tracing::warn!(file = %path.display(), "unknown file in the store; kept for now");
         return;
     }
     let removed = match metadata.is_dir() {
@@ -104,7 +104,7 @@ async fn remove_if_old(app: &App, path: &Path) {
         false => tokio::fs::remove_file(path).await,
     };
     match removed {
-        Ok(()) => tracing::warn!(file = %path.display(), "a file that nobody knows was removed"),
-        Err(error) => tracing::warn!(file = %path.display(), %error, "a file that nobody knows is left over"),
+        Ok(()) => tracing::warn!(file = %path.display(), "removed an unknown file from the store"),
+        Err(error) => tracing::warn!(file = %path.display(), %error, "cannot remove an unknown file from the store"),
     }
 }

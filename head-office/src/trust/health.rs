@@ -34,7 +34,9 @@ fn alert(expiry: &Expiry, now: DateTime<Utc>) -> Option<Alert> {
         return None;
     }
     let remedy = match (role, by_itself) {
-        (_, true) => "See in the log why it could not be renewed: the clock, the disk, or a role above it.".to_owned(),
+        (_, true) => {
+            "Check in the log why it could not be renewed: the clock, the disk, or a role above it.".to_owned()
+        }
         (RoleName::Snapshot | RoleName::Timestamp | RoleName::Derived | RoleName::Plan, false) => {
             format!("Give head office the present key of {role}, and restart it.")
         }

@@ -23,7 +23,7 @@ use crate::config::{PublicCertificate, TlsSettings};
 
 /// After how much of its life the leaf is made anew.
 const RENEWED_AFTER: TimeDelta = TimeDelta::days(LEAF_LIFETIME.num_days() * 2 / 3);
-/// How often the files of the public certificate are read again: whoever renews them need not tell head office.
+/// How often the files of the public certificate are read again, so that their renewal needs no restart.
 const LOOKED_AT_AGAIN: TimeDelta = TimeDelta::hours(1);
 
 /// The authority and the listeners' TLS. Clones share them.
@@ -60,7 +60,7 @@ pub fn authority(settings: &TlsSettings, now: DateTime<Utc>) -> Result<Authority
         tracing::info!(
             fingerprint = %fingerprint(certificate(&authority)),
             file = %settings.folder.join(AUTHORITY_FILE).display(),
-            "made the fleet's authority; keep a copy of its folder where nobody else reads it"
+            "created the fleet's authority; keep a copy of its folder in a safe place"
         );
     }
     Ok(authority)

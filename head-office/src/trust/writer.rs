@@ -81,7 +81,7 @@ impl Inner {
         let _lock = store::lock(folder)?;
         if store::has_moved_on(folder, &self.now().repository)? {
             self.put(store::read(folder)?)?;
-            tracing::info!(folder = %folder.display(), "somebody else published metadata; it is in force");
+            tracing::info!(folder = %folder.display(), "metadata published by another program is in force");
         }
         let mut next = self.now().repository.clone();
         if !work(&self.keys, &mut next)? {

@@ -22,7 +22,7 @@ use crate::http::certificates::{is_denied, was_removed};
 use crate::http::errors::ApiResult;
 
 /// What to do about every join token that lets nobody in.
-const ADD_AGAIN: &str = "Ask head office's operator for a new join token: filial branch add, after filial branch remove if \
+const ADD_AGAIN: &str = "Ask head office's operator for a new join token: `filial branch add`, after `filial branch remove` if \
     a server enrolled before.";
 
 /// Certifies a branch server's key. The same key with the same join token within its time gets the same answer again, so
@@ -69,31 +69,37 @@ fn lasts(certificate: &[u8], now: DateTime<Utc>) -> bool {
 
 /// The branch whose join token this is, if this key may use it.
 async fn by_token<C: GenericClient>(c: &C, text: &str, key: &Digest, now: DateTime<Utc>) -> ApiResult<IdentityRow> {
-    let unknown = || ApiError::new(Code::JoinRefused, "The join token is unknown.", ADD_AGAIN);
+    let unknown = || ApiError::new(Code::JoinRefused, "The join token is not valid.", ADD_AGAIN);
     if text.len() > MAX_TOKEN_LEN {
         return Err(unknown());
     }
     let row = db::branches::by_join_token(c, &token::hash(text)).await?.ok_or_else(unknown)?;
     if let Some(other) = row.key.filter(|other| other != key) {
-        let at = row.enrolled.map(|at| at.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+        let at = row.enrolled.map(moment).unwrap_or_default();
         let (branch, other) = (&row.name, other.short());
         let detail = format!("The join token of branch {branch} was used on {at} by a server with the key {other}.");
         let remedy = "If that was not this branch's server, the token was stolen: remove the branch at head office and add it \
-            again (filial branch remove, filial branch add).";
+            again (`filial branch remove`, `filial branch add`).";
         return Err(ApiError::new(Code::JoinUsed, detail, remedy));
     }
     if row.join_token_expires.is_none_or(|expires| expires <= now) {
-        return Err(ApiError::new(Code::JoinExpired, "The time of the join token is over.", ADD_AGAIN));
+        let at = row.join_token_expires.map(|at| format!(" on {}", moment(at))).unwrap_or_default();
+        return Err(ApiError::new(Code::JoinExpired, format!("The join token expired{at}."), ADD_AGAIN));
     }
     if let Some(other) = db::branches::by_key(c, key).await?.filter(|other| other.name != row.name) {
-        let detail = format!("The key of this request is that of the server of branch {}.", other.name);
-        let remedy = "Each branch has a server of its own: delete this one's identity files if it changed branches.";
+        let detail = format!("The key of this request belongs to the server of branch {}.", other.name);
+        let remedy = "Each branch needs a separate server. If this server moved to another branch, delete its identity files first.";
         return Err(ApiError::new(Code::CertificateRequest, detail, remedy));
     }
     match db::branches::removed_by_key(c, key).await? {
         Some(removed) if removed.denied => Err(is_denied(&removed.name)),
         _ => Ok(row),
     }
+}
+
+/// Formats a time for people.
+fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// The branch whose server has this key.
@@ -103,6 +109,6 @@ async fn by_key<C: GenericClient>(c: &C, key: &Digest) -> ApiResult<IdentityRow>
     }
     Err(match db::branches::removed_by_key(c, key).await? {
         Some(removed) => was_removed(&removed.name, removed.at),
-        None => ApiError::new(Code::JoinRefused, "No branch server enrolled with this key.", ADD_AGAIN),
+        None => ApiError::new(Code::JoinRefused, "No branch server has enrolled with this key.", ADD_AGAIN),
     })
 }

@@ -22,7 +22,7 @@ pub async fn events(request: HttpRequest, app: Data<App>, caller: Caller) -> Api
     let branch = caller.branch_name()?;
     let slot = app.streams.open(branch).ok_or_else(|| {
         let detail = format!("{branch} has {MAX_STREAMS} event streams open.");
-        ApiError::new(Code::TooManyStreams, detail, "Close the others, or wait until they are given up.")
+        ApiError::new(Code::TooManyStreams, detail, "Close the others, or wait until they time out.")
     })?;
     let last = request.headers().get("Last-Event-ID").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<i64>().ok());
     // Subscribed before the first look: what comes between the two wakes.

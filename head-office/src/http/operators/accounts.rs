@@ -40,7 +40,7 @@ pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Operator>>> {
     (status = 201, description = "The operator", body = Operator),
     (status = 403, description = "A password over a connection that others can read", body = Problem,
         content_type = "application/problem+json"),
-    (status = 409, description = "The name is taken, or there are as many as there may be", body = Problem,
+    (status = 409, description = "The name is taken, or the limit is reached", body = Problem,
         content_type = "application/problem+json"),
     (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -61,13 +61,13 @@ pub async fn add(
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     if db::operators::count(&transaction).await? >= MAX_OPERATORS {
-        let detail = format!("There are {MAX_OPERATORS} operators, which is as many as there may be.");
+        let detail = format!("The limit of {MAX_OPERATORS} operators is reached.");
         return Err(ApiError::new(Code::TooManyHeld, detail, "Give a service several tokens instead."));
     }
     let name = &body.name;
     if !db::operators::insert(&transaction, name, body.role, hash.as_deref(), &caller.name, now).await? {
-        let detail = format!("There is an operator {name} already.");
-        return Err(ApiError::new(Code::NameTaken, detail, "Choose another name; names are never given twice."));
+        let detail = format!("Operator {name} exists already.");
+        return Err(ApiError::new(Code::NameTaken, detail, "Choose another name; names are never reused."));
     }
     let row = db::operators::find(&transaction, name).await?.ok_or_else(|| unknown(name))?;
     let change = Change::of(format!("operator {name}")).because(body.reason.as_deref()).after(seen(&row));
@@ -137,7 +137,7 @@ pub async fn set_password(
 ) -> ApiResult<HttpResponse> {
     only_in_private(&request)?;
     if name.as_str() == caller.name {
-        let detail = "Whoever holds a session of yours must not be able to lock you out with it.";
+        let detail = "This route does not change your own password, so that a stolen session cannot lock you out.";
         return Err(ApiError::new(Code::OwnAccount, detail, "Use PUT /v1/password, which asks for the current one."));
     }
     let hash = app.passwords.hash("new", &body.new).await?;
@@ -145,8 +145,8 @@ pub async fn set_password(
     let transaction = begin(&mut client).await?;
     let row = db::operators::lock(&transaction, &name).await?.ok_or_else(|| unknown(&name))?;
     if row.password.is_none() {
-        let detail = format!("{name} is a service and acts by tokens alone.");
-        return Err(ApiError::new(Code::WrongState, detail, "Make a token for it, or add a person."));
+        let detail = format!("{name} is a service and has no password; it uses tokens.");
+        return Err(ApiError::new(Code::WrongState, detail, "Create a token for it, or add a person."));
     }
     db::operators::set_password(&transaction, &name, &hash).await?;
     let ended = db::sessions::end_all(&transaction, &name, None).await?;

@@ -40,7 +40,11 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     }
     let release = release.ok_or_else(|| {
         let detail = format!("{product} {version} is not published.");
-        ApiError::new(Code::NotPublished, detail, "See the releases and their states; wait until it is published.")
+        ApiError::new(
+            Code::NotPublished,
+            detail,
+            "Check its state (`filial release list`) and wait until it is published.",
+        )
     })?;
     let now = app.clock.now();
     let before = assigned(&transaction, branch, product).await?;
@@ -136,5 +140,5 @@ async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Ass
     let Some(ahead) = ahead else { return Ok(()) };
     let runs = ahead.version.map(|v| v.to_string()).unwrap_or_default();
     let why = format!("{} runs {runs}, which is newer than {}", ahead.name, body.version);
-    Err(ApiError::new(Code::BadField, format!("downgrade: {why}."), "Set downgrade if that is what you want."))
+    Err(ApiError::new(Code::BadField, format!("downgrade: {why}."), "Set downgrade to assign it anyway."))
 }

@@ -93,7 +93,7 @@ pub async fn add(app: Data<App>, caller: Caller, body: Json<AddBranch>) -> ApiRe
     let transaction = begin(&mut client).await?;
     let hash = token::hash(join_token.secret.expose());
     if !db::branches::insert(&transaction, name, &hash, expires, &caller.name, now).await? {
-        let detail = format!("There is a branch {name} already.");
+        let detail = format!("Branch {name} exists already.");
         return Err(ApiError::new(Code::NameTaken, detail, "Choose another name."));
     }
     let change = Change::of(format!("branch {name}")).after(json!({ "join_token_expires": expires }));
@@ -140,7 +140,8 @@ pub async fn remove(
         let names: Vec<&str> = heard.iter().map(|name| name.as_str()).collect();
         let hours = IN_USE.num_hours();
         let detail = format!("Terminals of {branch} were heard within {hours} hours, such as {}.", names.join(", "));
-        let remedy = "Stop the branch's server and terminals and wait, or force it (filial branch remove --force).";
+        let remedy =
+            "Stop the branch's server and terminals and wait, or force the removal (`filial branch remove --force`).";
         return Err(ApiError::new(Code::BranchInUse, detail, remedy));
     }
     let terminals = forget(&transaction, &branch, &caller.name, now).await?;

@@ -97,11 +97,11 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     if release.state != ReleaseState::AwaitingSignature {
         // `validating → approved` is in the table too, but it is the rules' move and nobody else's.
-        let detail = format!("The release is {} and waits for nobody's approval.", release.state);
-        return Err(ApiError::new(Code::WrongState, detail, "Only a release in awaiting-signature can be approved."));
+        let detail = format!("The release is {} and cannot be approved.", release.state);
+        return Err(ApiError::new(Code::WrongState, detail, "Only a release in `awaiting-signature` can be approved."));
     }
     if release.accepted || release.report.is_some() && signing::to_accept(&release).is_none() {
-        let detail = "There is nothing to accept: the release waits for signatures of release keys.";
+        let detail = "There is nothing to accept: the release only waits for signatures by release keys.";
         let remedy =
             "Sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";
         return Err(ApiError::new(Code::WrongState, detail, remedy));
@@ -128,17 +128,16 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     (status = 409, description = "It does not wait for signatures, or another change of the product came first: sign again",
         body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "The file is longer than any", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "It signs something else, or nobody signed it who may", body = Problem,
+    (status = 422, description = "It signs something else, or no holder of the role signed it", body = Problem,
         content_type = "application/problem+json"),
 ))]
 pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload) -> ApiResult<Json<Release>> {
     let bytes = body.to_bytes_limited(MAX_PROPOSAL as usize).await.map_err(|_| {
-        let detail = format!("The file is longer than the {MAX_PROPOSAL} bytes that any has.");
+        let detail = format!("The file has more than {MAX_PROPOSAL} bytes, the most that a signature file may have.");
         ApiError::new(Code::TooLarge, detail, "Post the file that `filial release sign` wrote.")
     })?;
-    let bytes = bytes.map_err(|e| {
-        ApiError::new(Code::BadRequest, format!("The file did not arrive whole: {e}."), "Post it once more.")
-    })?;
+    let bytes = bytes
+        .map_err(|e| ApiError::new(Code::BadRequest, format!("The file arrived incomplete: {e}."), "Post it again."))?;
     let parsed = tokio::task::spawn_blocking(move || Proposal::parse(&bytes)).await.map_err(ApiError::internal)?;
     let proposal = parsed.map_err(|refusal| untrusted(&refusal))?;
     app.trust.look_again(app.clock.now()).await?;
@@ -147,8 +146,8 @@ pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload)
     let found = db::releases::lock(&transaction, *id).await?;
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     if release.state != ReleaseState::AwaitingSignature {
-        let detail = format!("The release is {} and waits for no signature.", release.state);
-        let remedy = "Signatures are taken from the end of validation until there are enough.";
+        let detail = format!("The release is {} and does not accept signatures.", release.state);
+        let remedy = "Signatures are accepted between the end of validation and approval.";
         return Err(ApiError::new(Code::WrongState, detail, remedy));
     }
     let now = app.clock.now();
@@ -210,11 +209,11 @@ async fn vouch_no_more(app: &App, payloads: Vec<SignedPayload>, now: DateTime<Ut
     let first = payloads.first().filter(|_| app.trust.standing(&payloads) == Standing::Signed)?;
     let (product, version) = (&first.product, &first.version);
     Some(match app.trust.signs(product) {
-        true => format!(
-            "The signed metadata still vouch for {product} {version}; head office goes on trying to change that."
-        ),
+        true => {
+            format!("The signed metadata still vouches for {product} {version}; head office keeps trying to remove it.")
+        }
         false => format!(
-            "The release keys of {product} still vouch for {version}: have their holders sign that they do not, by \
+            "The release keys of {product} still vouch for {version}: have their holders sign the withdrawal with \
              `filial trust propose FOLDER product-{product} --withdraw {version}`."
         ),
     })

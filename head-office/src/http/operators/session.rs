@@ -43,7 +43,7 @@ fn address(request: &HttpRequest) -> ApiResult<IpAddr> {
 pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> ApiResult<HttpResponse> {
     only_in_private(&request)?;
     if from_other_site(&request) {
-        let detail = "The browser says that another site sent this log-in.";
+        let detail = "Another site caused this log-in, as the browser reports.";
         return Err(ApiError::new(Code::CrossSite, detail, "Log in on head office's own page."));
     }
     let address = address(&request)?;
@@ -87,8 +87,8 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
 }
 
 fn not_accepted() -> ApiError {
-    let detail = "Name and password do not belong together, or the operator may not log in.";
-    let remedy = "Try again; an admin can set a new password (filial operator password).";
+    let detail = "Name or password is wrong, or the operator may not log in.";
+    let remedy = "Try again, or ask an admin for a new password (`filial operator password`).";
     ApiError::new(Code::LoginRefused, detail, remedy)
 }
 
@@ -142,7 +142,7 @@ pub async fn who(request: HttpRequest, caller: Caller) -> ApiResult<HttpResponse
 
 /// Log out: ends the session, or revokes the token, that this request came with.
 #[utoipa::path(delete, path = "/v1/session", tag = "session", responses(
-    (status = 204, description = "It lets nobody in any more"),
+    (status = 204, description = "The session or token is ended"),
 ))]
 pub async fn log_out(app: Data<App>, caller: Caller) -> ApiResult<HttpResponse> {
     let operator = operator_of(&caller)?;

@@ -96,8 +96,12 @@ pub async fn accept_key(
     let missing = || ApiError::not_found(format_args!("terminal {branch}/{name}"));
     let before = db::terminals::find(&transaction, branch, name).await?.ok_or_else(missing)?;
     if !db::terminals::accept_key(&transaction, branch, name, &key).await? {
-        let detail = format!("The key {key} does not wait for terminal {branch}/{name}.");
-        return Err(ApiError::new(Code::WrongState, detail, "Look at the terminal again (filial terminal show)."));
+        let detail = format!("Terminal {branch}/{name} does not ask for the key {key}.");
+        return Err(ApiError::new(
+            Code::WrongState,
+            detail,
+            "Check which key the terminal asks for (`filial terminal show`).",
+        ));
     }
     let change = Change::of(format!("terminal {branch}/{name}")).because(body.reason.as_deref());
     let change = change.before(json!({ "key": before.key })).after(json!({ "key": key }));

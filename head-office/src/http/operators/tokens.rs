@@ -47,7 +47,7 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
     (status = 403, description = "More than the caller has, or for another person", body = Problem,
         content_type = "application/problem+json"),
     (status = 404, description = "No such operator", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The operator has as many as it may", body = Problem,
+    (status = 409, description = "The limit of tokens is reached", body = Problem,
         content_type = "application/problem+json"),
     (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -64,17 +64,25 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
     let owner = db::operators::lock(&transaction, &operator).await?;
     let owner = owner.ok_or_else(|| ApiError::not_found(format_args!("operator {operator}")))?;
     if operator != own && owner.password.is_some() {
-        let detail = format!("{operator} is a person, who makes tokens for itself and nobody else does.");
-        return Err(ApiError::new(Code::Forbidden, detail, "Name a service, or leave the operator out."));
+        let detail = format!("{operator} is a person; only {operator} creates tokens for this account.");
+        return Err(ApiError::new(
+            Code::Forbidden,
+            detail,
+            "Name a service, or omit the operator to create a token for yourself.",
+        ));
     }
     let grant = rules::token(&actor, &body, &app.groups, app.settings.access.token_days, now)?;
     if grant.role > owner.role {
-        let detail = format!("A token cannot have the role {}: {operator} has {}.", grant.role, owner.role);
-        return Err(ApiError::new(Code::Forbidden, detail, "Ask for the operator's role or a lower one."));
+        let detail = format!("The token cannot have the role {}: {operator} has the role {}.", grant.role, owner.role);
+        return Err(ApiError::new(Code::Forbidden, detail, "Request the operator's role or a lower one."));
     }
     if db::tokens::tidy(&transaction, &operator, DEAD_TOKENS, now).await? >= MAX_TOKENS {
-        let detail = format!("{operator} has {MAX_TOKENS} tokens, which is as many as one may have.");
-        return Err(ApiError::new(Code::TooManyHeld, detail, "Revoke one that is not used any more."));
+        let detail = format!("{operator} has reached the limit of {MAX_TOKENS} tokens.");
+        return Err(ApiError::new(
+            Code::TooManyHeld,
+            detail,
+            "Revoke a token that is no longer used (`filial token revoke`).",
+        ));
     }
     let secret = token::generate("filial");
     let kept = Token {

@@ -64,7 +64,7 @@ pub async fn options(app: web::Data<App>) -> HttpResponse {
 ), responses(
     (status = 201, description = "Where to send the archive", headers(
         ("Location" = String, description = "The upload"),
-        ("Upload-Expires" = String, description = "When it is given up unless somebody works on it"))),
+        ("Upload-Expires" = String, description = "When it expires unless more is sent"))),
     (status = 413, description = "Longer than allowed", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "Too many under way", body = Problem, content_type = "application/problem+json"),
     (status = 507, description = "No room", body = Problem, content_type = "application/problem+json"),
@@ -78,10 +78,10 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
     let length = number(request, &LENGTH)?;
     let limits = app.settings.uploads;
     if length == 0 {
-        return Err(ApiError::bad_field("Upload-Length", "an archive is not empty"));
+        return Err(ApiError::bad_field("Upload-Length", "must be at least 1"));
     }
     if length > limits.max_bytes {
-        let detail = format!("The archive has {length} bytes, at most {} are taken.", limits.max_bytes);
+        let detail = format!("The archive has {length} bytes; at most {} are accepted.", limits.max_bytes);
         return Err(ApiError::new(Code::TooLarge, detail, "Make the release smaller, or raise uploads.max_bytes.")
             .with_header(MAX_SIZE, HeaderValue::from(limits.max_bytes)));
     }
@@ -123,7 +123,7 @@ async fn insert(app: &App, caller: &Caller, new: &NewRelease<'_>) -> Result<(), 
     (status = 200, description = "The offset, in a header", headers(
         ("Upload-Offset" = u64, description = "Bytes that are stored durably"),
         ("Upload-Length" = u64, description = "Length of the archive in bytes"),
-        ("Upload-Expires" = String, description = "When it is given up unless somebody works on it"))),
+        ("Upload-Expires" = String, description = "When it expires unless more is sent"))),
     (status = 404, description = "No such upload"),
     (status = 410, description = "It was cancelled or given up; the release has the reason"),
 ))]
@@ -183,7 +183,7 @@ async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, 
 ), request_body(content = String, content_type = "application/offset+octet-stream"), responses(
     (status = 204, description = "Stored durably", headers(
         ("Upload-Offset" = u64, description = "Where the upload ends now"),
-        ("Upload-Expires" = String, description = "When it is given up unless somebody works on it"))),
+        ("Upload-Expires" = String, description = "When it expires unless more is sent"))),
     (status = 409, description = "Another offset", body = Problem, content_type = "application/problem+json"),
     (status = 410, description = "It was cancelled or given up", body = Problem, content_type = "application/problem+json"),
     (status = 423, description = "Another operator's request writes", body = Problem,
@@ -269,14 +269,14 @@ async fn receive(
             next = tokio::time::timeout(IDLE, body.next()) => next,
         };
         let Ok(next) = next else {
-            let detail = format!("Nothing arrived for {} s.", IDLE.as_secs());
+            let detail = format!("No data arrived for {} s.", IDLE.as_secs());
             return Err(ApiError::new(Code::BadRequest, detail, "Ask for the offset and continue there."));
         };
         match next {
             None => return Ok(()),
             Some(Ok(bytes)) => writer.push(&bytes).await?,
             Some(Err(error)) => {
-                let detail = "The connection broke within the chunk; what arrived of it is kept.";
+                let detail = "The connection broke within the chunk; the bytes that arrived are kept.";
                 let remedy = "Ask for the offset and continue there.";
                 return Err(ApiError::new(Code::BadRequest, detail, remedy).because(error.to_string()));
             }
@@ -357,9 +357,9 @@ async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
 
 fn gone(reason: Option<&str>) -> ApiError {
     let reason = reason.unwrap_or("The upload has ended.");
-    ApiError::new(Code::UploadGone, reason, "Begin the upload of the archive anew.")
+    ApiError::new(Code::UploadGone, reason, "Start the upload of the archive again.")
 }
 
 fn has_arrived(state: ReleaseState, remedy: &str) -> ApiError {
-    ApiError::new(Code::WrongState, format!("The archive has arrived; the release is {state}."), remedy)
+    ApiError::new(Code::WrongState, format!("The archive is complete; the release is {state}."), remedy)
 }

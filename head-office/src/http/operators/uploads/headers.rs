@@ -55,7 +55,7 @@ pub(super) fn speaks_tus(request: &HttpRequest) -> ApiResult<()> {
 pub(super) fn number(request: &HttpRequest, name: &HeaderName) -> ApiResult<u64> {
     let value = request.headers().get(name).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     value.ok_or_else(|| {
-        ApiError::new(Code::BadRequest, format!("The header {name} is missing or no number."), "Send it, in bytes.")
+        ApiError::new(Code::BadRequest, format!("The header {name} is missing or not a number."), "Send it, in bytes.")
     })
 }
 

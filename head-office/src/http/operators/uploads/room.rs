@@ -24,8 +24,8 @@ pub(super) async fn for_upload(app: &App, length: u64) -> ApiResult<()> {
         db::releases::uploading(&client, DateTime::UNIX_EPOCH, 1 + MOST_UNDER_WAY as i64).await?
     };
     if others.len() >= MOST_UNDER_WAY {
-        let detail = format!("{MOST_UNDER_WAY} uploads are under way; more are not taken.");
-        return Err(ApiError::new(Code::TooMany, detail, "Finish uploads, or cancel those that nobody needs."));
+        let detail = format!("{MOST_UNDER_WAY} uploads are under way, the most at a time.");
+        return Err(ApiError::new(Code::TooMany, detail, "Finish or cancel an upload first."));
     }
     let mut promised: u64 = 0;
     for other in &others {
@@ -44,7 +44,7 @@ pub(super) async fn for_upload(app: &App, length: u64) -> ApiResult<()> {
     let mut remedy = "Free space on head office's store".to_owned();
     if promised > 0 {
         detail.push_str(&format!(" and {promised} are for {} uploads under way", others.len()));
-        remedy.push_str(", or cancel uploads that nobody needs");
+        remedy.push_str(", or cancel an upload");
     }
-    Err(ApiError::new(Code::DiskFull, detail + ".", remedy + "; uploads.reserve_bytes says how much is kept free."))
+    Err(ApiError::new(Code::DiskFull, detail + ".", remedy + "; uploads.reserve_bytes sets how much is kept free."))
 }

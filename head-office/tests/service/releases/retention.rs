@@ -1,0 +1,231 @@
+//! What becomes of artifacts that nobody needs any more, with the real transmission-daemon and opentracker.
+
+use chrono::TimeDelta;
+use fleet_types::ReleaseState;
+use reqwest::Method;
+use serde_json::json;
+use service_kit::client::ClientError;
+use service_kit::server::Role;
+use swarm::{Engine, TransmissionEngine};
+use test_kit::wait_for;
+use uuid::Uuid;
+use wire::Code;
+use wire::v1::fleet::PlanIssued;
+use wire::v1::plan::ArtifactRef;
+use wire::v1::releases::{Release, Withdrawn};
+
+use crate::api::refusal;
+use crate::support::archive::{Recipe, pack};
+use crate::support::daemons::Daemons;
+use crate::support::tus::upload;
+use crate::support::{Office, PATIENCE, count, published, status_of};
+
+async fn publish(office: &Office, recipe: &Recipe<'_>) -> Release {
+    let file = pack(office.dir.path(), recipe);
+    let id = upload(&office.as_role(Role::ReleaseManager), &std::fs::read(file).unwrap()).await;
+    office.wait_for_state(id, ReleaseState::Published).await
+}
+
+async fn withdraw(office: &Office, id: Uuid) -> Withdrawn {
+    let path = format!("/v1/releases/{id}/withdraw");
+    office.admin().post(&path, &json!({ "reason": "Receipts print twice." })).await.unwrap()
+}
+
+async fn assign(office: &Office, version: &str) -> PlanIssued {
+    let body = json!({ "branch": "north", "product": "kiosk", "version": version });
+    office.admin().post("/v1/assignments", &body).await.unwrap()
+}
+
+fn artifact(release: &Release) -> ArtifactRef {
+    release.payloads[0].artifact.clone().unwrap()
+}
+
+fn file(office: &Office, artifact: &ArtifactRef) -> std::path::PathBuf {
+    office.dir.path().join("store/artifacts").join(artifact.file_name())
+}
+
+/// Gone everywhere: daemon, tracker, disk, database.
+async fn wait_until_gone(office: &Office, daemons: &Daemons, artifact: &ArtifactRef) {
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let pool = office.pool().await;
+    wait_for("the artifact to be put away", PATIENCE, async || {
+        // In this order: what is not listed any more must have been dropped before.
+        let listed = daemons.listed().contains(&artifact.info_hash.to_string());
+        let seeded = engine.list().await.map_err(|e| e.to_string())?.contains(&artifact.info_hash);
+        let rows = count(&pool, "SELECT count(*) FROM artifacts").await;
+        assert!(listed || !seeded, "seeded, and the tracker refuses it");
+        match (seeded, listed, file(office, artifact).exists(), rows) {
+            (false, false, false, 0) => Ok(()),
+            other => Err(format!("seeded, listed, on disk, rows: {other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_then_put_away() {
+    let daemons = Daemons::start();
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    let artifact = artifact(&release);
+    assign(&office, "1.0.0").await;
+    office.clock.advance(TimeDelta::days(10));
+    withdraw(&office, release.id).await;
+    office.clock.advance(TimeDelta::hours(71));
+    office.stop().await;
+    office.resume().await;
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
+    assert!(file(&office, &artifact).exists() && daemons.listed() == [artifact.info_hash.to_string()]);
+    // A branch is told of no more than what its plan names.
+    let path = format!("/v1/artifacts/{}/index", artifact.sha256);
+    assert_eq!(status_of(&office.admin(), Method::GET, &path).await, 404);
+
+    office.clock.advance(TimeDelta::hours(2));
+    office.stop().await;
+    office.resume().await;
+    wait_until_gone(&office, &daemons, &artifact).await;
+    let shown = office.release(release.id).await;
+    assert_eq!((shown.state, shown.payloads[0].artifact.clone()), (ReleaseState::Withdrawn, None));
+
+    // The same version once more, with the same payload.
+    let again = publish(&office, &Recipe::default()).await;
+    assert_eq!(again.payloads[0].artifact.as_ref(), Some(&artifact));
+    assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_release_has_or_no_plan_ever_named_is_told_apart() {
+    let daemons = Daemons::start();
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let first = publish(&office, &Recipe::default()).await;
+    let second = publish(&office, &Recipe { version: "1.1.0", ..Recipe::default() }).await;
+    assert_eq!(artifact(&first), artifact(&second), "one payload, one artifact");
+    withdraw(&office, first.id).await;
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    assert!(engine.status(&artifact(&second).info_hash).await.unwrap().unwrap().complete);
+    // No plan ever named it: nobody has to be waited for.
+    withdraw(&office, second.id).await;
+    wait_until_gone(&office, &daemons, &artifact(&second)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_away_goes_on_after_a_daemon_that_was_away() {
+    let mut daemons = Daemons::start();
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    daemons.engine = None;
+    withdraw(&office, release.id).await;
+    let pool = office.pool().await;
+    wait_for("the decision", PATIENCE, async || {
+        match count(&pool, "SELECT count(*) FROM artifacts WHERE stage = 'leaving'").await {
+            1 => Ok(()),
+            n => Err(n),
+        }
+    })
+    .await;
+    // It may still be seeded by the daemon once that is back: the tracker goes on accepting it, and its file stays.
+    assert_eq!(daemons.listed(), [artifact(&release).info_hash.to_string()]);
+    assert!(file(&office, &artifact(&release)).exists());
+    office.stop().await;
+    daemons.start_engine();
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    wait_for("the daemon to remember its torrent", PATIENCE, async || {
+        let seeded = engine.list().await.map_err(|e| e.to_string())?;
+        if seeded.contains(&artifact(&release).info_hash) { Ok(()) } else { Err(format!("{seeded:?}")) }
+    })
+    .await;
+    office.resume().await;
+    wait_until_gone(&office, &daemons, &artifact(&release)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torrent_that_no_record_knows_is_taken_out_of_the_daemon() {
+    let daemons = Daemons::start();
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    office.stop().await;
+    let pool = office.pool().await;
+    for change in ["UPDATE payloads SET artifact_sha256 = NULL", "DELETE FROM artifacts"] {
+        pool.get().await.unwrap().execute(change, &[]).await.unwrap();
+    }
+    office.resume().await;
+    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    wait_for("the stray to be taken out", PATIENCE, async || {
+        let seeded = engine.list().await.map_err(|e| e.to_string())?;
+        if seeded.is_empty() { Ok(()) } else { Err(format!("{seeded:?} of {:?}", artifact(&release).info_hash)) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_used_up_makes_room_of_withdrawn_releases_or_refuses() {
+    let daemons = Daemons::start();
+    let archive = std::fs::metadata(pack(daemons.dir.path(), &Recipe::default())).unwrap().len();
+    // Room for one artifact and one archive that becomes one.
+    let budget = archive * 3;
+    let office = Office::with(|settings| {
+        daemons.apply_to(settings);
+        settings.store.budget_bytes = Some(budget);
+    })
+    .await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let first = publish(&office, &Recipe::default()).await;
+    assign(&office, "1.0.0").await;
+    let second = publish(&office, &Recipe { version: "1.1.0", length: 300_001, ..Recipe::default() }).await;
+    let create = async || -> Result<reqwest::Response, ClientError> {
+        let manager = office.as_role(Role::ReleaseManager);
+        let request = manager.request(Method::POST, "/v1/uploads").header("Tus-Resumable", "1.0.0");
+        manager.send(request.header("Upload-Length", archive), "/v1/uploads").await
+    };
+    let refused = create().await;
+    let text = refused.as_ref().unwrap_err().to_string();
+    assert!(text.contains(&budget.to_string()) && text.contains("Withdraw"), "{text}");
+    assert_eq!(refusal(refused), Code::DiskFull);
+    // What a plan names and what is published stays; what was withdrawn goes before its days are over.
+    assign(&office, "1.1.0").await;
+    withdraw(&office, first.id).await;
+    assert!(file(&office, &artifact(&first)).exists());
+    create().await.unwrap();
+    assert!(!file(&office, &artifact(&first)).exists() && file(&office, &artifact(&second)).exists());
+    assert_eq!(daemons.listed(), [artifact(&second).info_hash.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_and_database_are_compared_at_start() {
+    let mut office = Office::start().await;
+    let lost = published(&office, "kiosk", "2.0.0", "k1").await;
+    let folder = office.dir.path().join("store");
+    let unknown = format!("artifacts/{}.seg", "ab".repeat(32));
+    let leftovers = [unknown.as_str(), &format!("work/{}.seg", "cd".repeat(32)), "artifacts/notes.txt"];
+    for name in leftovers {
+        std::fs::write(folder.join(name), b"?").unwrap();
+    }
+    office.stop().await;
+    office.resume().await;
+    // The clock says 2030: those files are old. What is not named as ours are stays.
+    assert_eq!(leftovers.map(|name| folder.join(name).exists()), [false, false, true]);
+    let said =
+        async |office: &Office| office.admin().get::<Vec<Release>>("/v1/releases").await.unwrap()[0].reason.clone();
+    let reason = said(&office).await.unwrap();
+    assert!(reason.contains(&lost.file_name()) && reason.contains("is missing"), "{reason}");
+    assert!(reason.contains("withdraw the release"), "{reason}");
+    std::fs::write(folder.join("artifacts").join(lost.file_name()), vec![0; 999]).unwrap();
+    office.stop().await;
+    office.resume().await;
+    assert!(said(&office).await.unwrap().contains("has 999 bytes instead of 1000"));
+    std::fs::write(folder.join("artifacts").join(lost.file_name()), vec![0; 1000]).unwrap();
+    office.stop().await;
+    office.resume().await;
+    assert_eq!(said(&office).await, None);
+    // Young ones stay: with the wrong database everything would look unknown.
+    office.stop().await;
+    office.clock.set(chrono::Utc::now());
+    std::fs::write(folder.join(&unknown), b"?").unwrap();
+    office.resume().await;
+    assert!(folder.join(&unknown).exists());
+}
