@@ -153,12 +153,8 @@ pub async fn head(
 
 /// An upload and the offset at which it stands.
 async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, u64)> {
-    let claim = match app.claims.claim(id, &caller.name).await {
-        Ok(claim) => Some(claim),
-        // Somebody else is at it, such as a request whose connection broke before it was looked at: what is durable so far can
-        // be told all the same.
-        Err(ClaimError::Busy | ClaimError::TakenOver) => None,
-    };
+    // Another request may be at it, such as one whose connection broke unnoticed: what is durable so far is told all the same.
+    let claim = app.claims.claim(id, &caller.name).await.ok();
     let release = find(app, id).await?;
     if release.state != ReleaseState::Uploading {
         let offset = release.archive_bytes;

@@ -88,7 +88,7 @@ async fn the_api_browser_needs_no_other_server() {
 
 /// The names in the table of the README, as `/metrics` declares them: a counter's without its suffix.
 fn documented() -> BTreeSet<String> {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `filial_")?.split_once('`'));
     rows.map(|(name, _)| format!("filial_{}", name.strip_suffix("_total").unwrap_or(name))).collect()
 }
