@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use service_kit::background::Board;
 use service_kit::database::{Pool, Wakeups};
 use service_kit::server::Metrics;
 use service_kit::{Clock, Shutdown};
@@ -49,7 +50,9 @@ pub struct App {
     pub metrics: Metrics,
     /// What is counted.
     pub counters: Counters,
-    /// What somebody must look at.
+    /// The background tasks with their last results.
+    pub background: Board,
+    /// What needs an operator's attention.
     pub alerts: Alerts,
     /// The metadata may be due to be looked at.
     pub watch: Arc<Notify>,
@@ -70,7 +73,7 @@ pub struct App {
     /// The audit.
     pub audit: Audit,
     /// The groups of routes that a token's scope may name.
-    pub groups: Vec<&'static str>,
+    pub groups: Vec<String>,
     /// When to stop.
     pub shutdown: Shutdown,
 }

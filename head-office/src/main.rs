@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use fleet_types::OperatorName;
 use head_office::access::bootstrap::Bootstrap;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
+use head_office::http::table;
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
 use service_kit::manual::Manual;
@@ -32,7 +33,11 @@ enum Command {
     #[command(flatten)]
     Manual(Manual),
     /// Prints the OpenAPI document of the operators' listener.
-    Openapi,
+    Openapi {
+        /// The machines' listener instead.
+        #[arg(long)]
+        machines: bool,
+    },
     /// Checks the configuration and exits.
     Check,
     /// Prints the SHA-256 fingerprint of the fleet's authority and exits.
@@ -89,8 +94,9 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
-    if let Some(Command::Openapi) = arguments.command {
-        println!("{}", serde_json::to_string_pretty(&head_office::http::document::document())?);
+    if let Some(Command::Openapi { machines }) = arguments.command {
+        let document = if machines { table::machine_document() } else { table::operator_document() };
+        println!("{}", serde_json::to_string_pretty(&document)?);
         return Ok(());
     }
     if let Some(Command::Manual(manual)) = arguments.command {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleet_types::OperatorName;
+use service_kit::background::{Board, Driver};
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
 use service_kit::{Clock, Secret, Shutdown};
@@ -69,7 +70,8 @@ pub enum RunError {
 /// Head office with its addresses taken; it answers while [`Running::run`] is polled.
 pub struct Running {
     bound: Bound,
-    tasks: Vec<JoinHandle<()>>,
+    runners: Vec<JoinHandle<()>>,
+    driver: Driver,
     shutdown: Shutdown,
 }
 
@@ -106,6 +108,8 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let runner = Runner { pool: pool.clone(), clock: deps.clock.clone(), owner: store.instance(), settings: deps.jobs };
     let (people, machines) = (settings.operators_listen, settings.machines_listen);
     let metrics = Metrics::new();
+    let board = Board::default();
+    metrics.register_collector(Box::new(board.clone()));
     let shown = metrics.clone();
     let passwords = tokio::task::spawn_blocking(move || Passwords::new(&shown)).await??;
     let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
@@ -129,6 +133,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         claims: Claims::default(),
         counters: metrics::Counters::registered(&metrics),
         metrics,
+        background: board,
         alerts: alerts::Alerts::default(),
         watch: Arc::default(),
         retire: Arc::default(),
@@ -152,9 +157,10 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         listener("operators", people, to_people, &app, table::configure_operators),
         listener("machines", machines, to_machines, &app, table::configure_machines),
     ])?;
-    let mut tasks = runner.spawn(background::handlers(&app), &wakeups, &shutdown);
-    tasks.extend(background::spawn(&app, &shutdown));
-    Ok(Running { bound, tasks, shutdown })
+    let runners = runner.spawn(background::handlers(&app), &wakeups, &shutdown);
+    let mut driver = Driver::new(app.background.clone(), app.clock.clone(), shutdown.clone());
+    background::start(&mut driver, &app);
+    Ok(Running { bound, runners, driver, shutdown })
 }
 
 /// Waits for PostgreSQL, brings the schema up to date and makes the first admin. Also beside a head office that runs.
@@ -214,11 +220,12 @@ impl Running {
     pub async fn run(self) -> Result<(), RunError> {
         let result = self.bound.run(self.shutdown.clone()).await;
         self.shutdown.stop();
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a background task died");
+        for runner in self.runners {
+            if let Err(error) = runner.await {
+                tracing::error!(%error, "a runner of jobs panicked");
             }
         }
+        self.driver.ended().await;
         Ok(result?)
     }
 }

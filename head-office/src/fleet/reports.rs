@@ -175,7 +175,10 @@ async fn store_one<C: GenericClient>(
                 db::incidents::insert(c, branch, &incident).await?;
             }
         }
-        Report::Unknown => tracing::warn!(%branch, seq, "skipped a report of a kind that this version does not know"),
+        Report::Unknown => {
+            tracing::warn!(%branch, seq, "skipped a report of a kind that this version does not know");
+            stored.unknown += 1;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use service_kit::server::{ApiError, Caller};
 use swarm::{Torrent, torrent};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
+use wire::v1::paths;
 use wire::v1::plan::ArtifactRef;
 use wire::{Code, Problem};
 
@@ -26,7 +27,7 @@ use crate::store::holds::Reader;
 const CHUNK: usize = 256 * 1024;
 
 /// The artifact's index: its header and segment table, the first bytes of its file.
-#[utoipa::path(get, path = "/v1/artifacts/{sha256}/index", tag = "artifacts", params(("sha256" = Digest, Path)), responses(
+#[utoipa::path(get, path = paths::ARTIFACT_INDEX, tag = "artifacts", params(("sha256" = Digest, Path)), responses(
     (status = 200, description = "The index", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 404, description = "No published artifact", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -60,7 +61,7 @@ fn hold(app: &App, artifact: &ArtifactRef) -> ApiResult<Reader> {
 }
 
 /// The artifact's file, to be carried to a branch by hand.
-#[utoipa::path(get, path = "/v1/artifacts/{sha256}", tag = "artifacts", params(("sha256" = Digest, Path)), responses(
+#[utoipa::path(get, path = paths::ARTIFACT, tag = "artifacts", params(("sha256" = Digest, Path)), responses(
     (status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"),
     (status = 404, description = "No published artifact", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -77,7 +78,7 @@ pub async fn content(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> Ap
 }
 
 /// The artifact's torrent with head office's tracker.
-#[utoipa::path(get, path = "/v1/artifacts/{sha256}/torrent", tag = "artifacts", params(("sha256" = Digest, Path)), responses(
+#[utoipa::path(get, path = paths::ARTIFACT_TORRENT, tag = "artifacts", params(("sha256" = Digest, Path)), responses(
     (status = 200, description = "The torrent", body = Vec<u8>, content_type = "application/x-bittorrent"),
     (status = 404, description = "No published artifact", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -96,6 +97,11 @@ pub async fn wan_torrent<C: GenericClient>(app: &App, c: &C, artifact: &Digest) 
 }
 
 /// The manifest of a published release, byte for byte.
+#[utoipa::path(get, path = paths::MANIFEST, tag = "artifacts", params(("sha256" = Digest, Path)), responses(
+    (status = 200, description = "The manifest", body = Vec<u8>, content_type = "application/toml"),
+    (status = 403, description = "No plan of the branch names it", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "No published manifest", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn manifest(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let client = connection(&app.pool).await?;
     let manifest = db::releases::manifest(&client, &sha256).await?;

@@ -1,13 +1,7 @@
-//! The OpenAPI document of the operators' listener, generated from the handlers.
+//! What the OpenAPI documents state beside the routes: titles and how callers authenticate.
 
-use service_kit::server::ServiceApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
-
-use super::operators::{
-    accounts, assignments, audit, branches, incidents, kit, releases, session, status, terminals, tokens, uploads,
-};
-use super::{artifacts, metadata};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,57 +9,11 @@ use super::{artifacts, metadata};
         title = "Filial head office",
         description = "Releases, branches, terminals and assignments. Every refusal is problem+json with a stable code."
     ),
-    paths(
-        session::log_in,
-        session::who,
-        session::log_out,
-        session::list,
-        session::end,
-        session::change_password,
-        tokens::make,
-        tokens::list,
-        tokens::revoke,
-        accounts::list,
-        accounts::add,
-        accounts::change,
-        accounts::set_password,
-        audit::list,
-        audit::head,
-        uploads::options,
-        uploads::create,
-        uploads::head,
-        uploads::patch,
-        uploads::cancel,
-        releases::list,
-        releases::show,
-        releases::approve,
-        releases::sign,
-        releases::withdraw,
-        branches::list,
-        branches::add,
-        branches::show,
-        branches::remove,
-        kit::kit,
-        kit::take_reports,
-        branches::deny,
-        branches::allow,
-        terminals::list,
-        terminals::show,
-        terminals::accept_key,
-        assignments::assign,
-        assignments::unassign,
-        status::status,
-        incidents::list,
-        metadata::metadata,
-        artifacts::content,
-        artifacts::index,
-        artifacts::torrent,
-    ),
     components(schemas(wire::Problem)),
     modifiers(&Bearer),
     security(("bearer" = []))
 )]
-struct Api;
+struct Operators;
 
 struct Bearer;
 
@@ -76,9 +24,23 @@ impl Modify for Bearer {
     }
 }
 
-/// The document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    let mut document = Api::openapi();
-    document.merge(ServiceApi::openapi());
-    document
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Filial head office, for branch servers",
+        description = "Plans, metadata, artifacts and reports. Branch servers authenticate by their certificates. Every \
+            refusal is problem+json with a stable code."
+    ),
+    components(schemas(wire::Problem))
+)]
+struct Machines;
+
+/// Returns the operators' document without its routes.
+pub fn operators_base() -> utoipa::openapi::OpenApi {
+    Operators::openapi()
+}
+
+/// Returns the branch servers' document without its routes.
+pub fn machines_base() -> utoipa::openapi::OpenApi {
+    Machines::openapi()
 }

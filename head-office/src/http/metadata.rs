@@ -6,13 +6,14 @@ use actix_web::web::{Data, Path};
 use service_kit::server::ApiError;
 use trust::client::is_metadata_name;
 use wire::Problem;
+use wire::v1::paths;
 
 use crate::app::App;
 use crate::http::errors::ApiResult;
 
 /// A file of the signed metadata, such as `timestamp.json`. One that is not there is a plain 404: asking for the next root is how
 /// clients learn that there is none.
-#[utoipa::path(get, path = "/v1/metadata/{name}", tag = "metadata", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = paths::METADATA, tag = "metadata", params(("name" = String, Path)), responses(
     (status = 200, description = "The file, byte for byte", body = Vec<u8>, content_type = "application/json"),
     (status = 404, description = "No such file now", body = Problem, content_type = "application/problem+json"),
 ))]

@@ -4,12 +4,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use service_kit::server::{ApiDocument, Check, Readiness, Role, Route, configure, document_routes, health_routes};
+use service_kit::routes;
+use service_kit::server::{
+    ApiDocument, Check, Readiness, Role, Route, configure, document, document_routes, health_routes,
+};
+use utoipa::openapi::OpenApi as Document;
+use wire::v1::paths;
 
 use super::certificates::BranchCertificates;
-use super::document::document;
+use super::document::{machines_base, operators_base};
 use super::doorkeeper::Doorkeeper;
 use super::machines::{enrol, events, reports, sync};
 use super::operators::{
@@ -25,20 +29,32 @@ pub fn operator_routes() -> Vec<Route> {
 
 /// The routes of branch servers.
 pub fn machine_routes() -> Vec<Route> {
-    let health = health_routes().into_iter().filter(|r| r.path == "/healthz");
+    let health = health_routes().into_iter().filter(|r| r.path == paths::HEALTHZ);
     machines().into_iter().chain(health).collect()
 }
 
-/// The groups of routes that a token's scope may name.
-pub fn groups() -> Vec<&'static str> {
+/// Returns the OpenAPI document of the operators' listener.
+pub fn operator_document() -> Document {
+    document(operators_base(), &operator_routes())
+}
+
+/// Returns the OpenAPI document of the machines' listener.
+pub fn machine_document() -> Document {
+    document(machines_base(), &machine_routes())
+}
+
+/// Returns the groups of routes that a token's scope may name.
+pub fn groups() -> Vec<String> {
     let known = operators().into_iter().filter(|route| !route.role.is_open());
-    known.map(|route| route.group()).collect::<BTreeSet<_>>().into_iter().collect()
+    known.map(|route| route.group().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The operators' application.
 pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
     shared(config, app);
-    config.app_data(web::Data::new(ApiDocument(Arc::new(document())))).app_data(web::PayloadConfig::new(usize::MAX));
+    config
+        .app_data(web::Data::new(ApiDocument(Arc::new(operator_document()))))
+        .app_data(web::PayloadConfig::new(usize::MAX));
     configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.clone())));
 }
 
@@ -69,69 +85,67 @@ fn readiness(app: &Arc<App>) -> Readiness {
     ])
 }
 
-/// The operators' routes, each with the role that it asks for.
+/// Lists the operators' routes, each with the role that it requires.
 fn operators() -> Vec<Route> {
-    use Role::{Admin, Operator, Public, ReleaseManager, Viewer};
-    vec![
+    routes![
         // Public: whoever logs in is not known yet. The handler bounds what it takes.
-        Route::post("/v1/session", Public, || web::to(session::log_in)),
-        Route::get("/v1/session", Viewer, || web::to(session::who)),
-        Route::new(Method::DELETE, "/v1/session", Viewer, || web::to(session::log_out)),
-        Route::get("/v1/sessions", Viewer, || web::to(session::list)),
-        Route::new(Method::DELETE, "/v1/sessions/{id}", Viewer, || web::to(session::end)),
-        Route::new(Method::PUT, "/v1/password", Viewer, || web::to(session::change_password)),
-        Route::post("/v1/tokens", Viewer, || web::to(tokens::make)),
-        Route::get("/v1/tokens", Viewer, || web::to(tokens::list)),
-        Route::new(Method::DELETE, "/v1/tokens/{id}", Viewer, || web::to(tokens::revoke)),
-        Route::get("/v1/operators", Admin, || web::to(accounts::list)),
-        Route::post("/v1/operators", Admin, || web::to(accounts::add)),
-        Route::new(Method::PATCH, "/v1/operators/{name}", Admin, || web::to(accounts::change)),
-        Route::new(Method::PUT, "/v1/operators/{name}/password", Admin, || web::to(accounts::set_password)),
-        Route::get("/v1/audit", Admin, || web::to(audit::list)),
-        Route::get("/v1/audit/head", Admin, || web::to(audit::head)),
-        Route::new(Method::OPTIONS, "/v1/uploads", Public, || web::to(uploads::options)),
-        Route::post("/v1/uploads", ReleaseManager, || web::to(uploads::create)),
-        Route::new(Method::HEAD, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::head)),
-        Route::new(Method::PATCH, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::patch)).with_long_body(),
-        Route::new(Method::DELETE, "/v1/uploads/{id}", ReleaseManager, || web::to(uploads::cancel)),
-        Route::get("/v1/releases", Viewer, || web::to(releases::list)),
-        Route::get("/v1/releases/{id}", Viewer, || web::to(releases::show)),
-        Route::post("/v1/releases/{id}/approve", ReleaseManager, || web::to(releases::approve)),
-        Route::post("/v1/releases/{id}/signatures", ReleaseManager, || web::to(releases::sign)),
-        Route::post("/v1/releases/{id}/withdraw", Operator, || web::to(releases::withdraw)),
-        Route::get("/v1/branches", Viewer, || web::to(branches::list)),
-        Route::post("/v1/branches", Admin, || web::to(branches::add)),
-        Route::get("/v1/branches/{branch}", Viewer, || web::to(branches::show)),
-        Route::new(Method::DELETE, "/v1/branches/{branch}", Admin, || web::to(branches::remove)),
-        Route::get("/v1/branches/{branch}/kit", Operator, || web::to(kit::kit)),
-        Route::post("/v1/branches/{branch}/reports", Operator, || web::to(kit::take_reports)),
-        Route::post("/v1/branches/{branch}/deny", Admin, || web::to(branches::deny)),
-        Route::post("/v1/branches/{branch}/allow", Admin, || web::to(branches::allow)),
-        Route::get("/v1/terminals", Viewer, || web::to(terminals::list)),
-        Route::get("/v1/terminals/{branch}/{name}", Viewer, || web::to(terminals::show)),
-        Route::post("/v1/terminals/{branch}/{name}/key", Operator, || web::to(terminals::accept_key)),
-        Route::post("/v1/assignments", Operator, || web::to(assignments::assign)),
-        Route::get("/v1/incidents", Viewer, || web::to(incidents::list)),
-        Route::new(Method::DELETE, "/v1/assignments/{branch}/{product}", Operator, || web::to(assignments::unassign)),
-        Route::get("/v1/metadata/{name}", Viewer, || web::to(metadata::metadata)),
-        Route::get("/v1/status", Viewer, || web::to(status::status)),
-        Route::get("/v1/artifacts/{sha256}", Viewer, || web::to(artifacts::content)),
-        Route::get("/v1/artifacts/{sha256}/index", Viewer, || web::to(artifacts::index)),
-        Route::get("/v1/artifacts/{sha256}/torrent", Viewer, || web::to(artifacts::torrent)),
+        Role::Public => session::log_in,
+        Role::Viewer => session::who,
+        Role::Viewer => session::log_out,
+        Role::Viewer => session::list,
+        Role::Viewer => session::end,
+        Role::Viewer => session::change_password,
+        Role::Viewer => tokens::make,
+        Role::Viewer => tokens::list,
+        Role::Viewer => tokens::revoke,
+        Role::Admin => accounts::list,
+        Role::Admin => accounts::add,
+        Role::Admin => accounts::change,
+        Role::Admin => accounts::set_password,
+        Role::Admin => audit::list,
+        Role::Admin => audit::head,
+        Role::Public => uploads::options,
+        Role::ReleaseManager => uploads::create,
+        Role::ReleaseManager => uploads::head,
+        Role::ReleaseManager => uploads::patch, long_body,
+        Role::ReleaseManager => uploads::cancel,
+        Role::Viewer => releases::list,
+        Role::Viewer => releases::show,
+        Role::ReleaseManager => releases::approve,
+        Role::ReleaseManager => releases::sign,
+        Role::Operator => releases::withdraw,
+        Role::Viewer => branches::list,
+        Role::Admin => branches::add,
+        Role::Viewer => branches::show,
+        Role::Admin => branches::remove,
+        Role::Operator => kit::kit,
+        Role::Operator => kit::take_reports,
+        Role::Admin => branches::deny,
+        Role::Admin => branches::allow,
+        Role::Viewer => terminals::list,
+        Role::Viewer => terminals::show,
+        Role::Operator => terminals::accept_key,
+        Role::Operator => assignments::assign,
+        Role::Viewer => incidents::list,
+        Role::Operator => assignments::unassign,
+        Role::Viewer => metadata::metadata,
+        Role::Viewer => status::status,
+        Role::Viewer => artifacts::content,
+        Role::Viewer => artifacts::index,
+        Role::Viewer => artifacts::torrent,
     ]
 }
 
-/// The branch servers' routes.
+/// Lists the branch servers' routes.
 fn machines() -> Vec<Route> {
-    use Role::{Branch, JoinToken};
-    vec![
-        Route::post("/v1/enrol", JoinToken, || web::to(enrol::enrol)),
-        Route::get("/v1/sync", Branch, || web::to(sync::sync)),
-        Route::get("/v1/metadata/{name}", Branch, || web::to(metadata::metadata)),
-        Route::get("/v1/events", Branch, || web::to(events::events)),
-        Route::post("/v1/reports", Branch, || web::to(reports::report)),
-        Route::get("/v1/artifacts/{sha256}/index", Branch, || web::to(artifacts::index)),
-        Route::get("/v1/artifacts/{sha256}/torrent", Branch, || web::to(artifacts::torrent)),
-        Route::get("/v1/manifests/{sha256}", Branch, || web::to(artifacts::manifest)),
+    routes![
+        Role::JoinToken => enrol::enrol,
+        Role::Branch => sync::sync,
+        Role::Branch => metadata::metadata,
+        Role::Branch => events::events,
+        Role::Branch => reports::report,
+        Role::Branch => artifacts::index,
+        Role::Branch => artifacts::torrent,
+        Role::Branch => artifacts::manifest,
     ]
 }

@@ -11,8 +11,9 @@ use service_kit::server::{ApiError, Caller, Via};
 use service_kit::token::{self, MAX_TOKEN_LEN};
 use trust::Refusal;
 use trust::certificates::{certificate_to_pem, request_from_pem, request_key, validity};
-use wire::Code;
+use wire::v1::paths;
 use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse};
+use wire::{Code, Problem};
 
 use crate::access::audit::Change;
 use crate::app::App;
@@ -28,6 +29,12 @@ const ADD_AGAIN: &str = "Ask head office's operator for a new join token: `filia
 /// Certifies a branch server's key. The same key with the same join token within its time gets the same answer again, so
 /// that an answer may be lost; a key that enrolled gets a new certificate without a token when the one it has ages, also
 /// after that expired.
+#[utoipa::path(post, path = paths::ENROL, tag = "identity", request_body = BranchEnrolRequest, responses(
+    (status = 200, description = "The certificate", body = BranchEnrolResponse),
+    (status = 401, description = "The join token or the key is not valid", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "The identity is denied", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "The request for a certificate is invalid", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn enrol(
     app: Data<App>,
     request: HttpRequest,

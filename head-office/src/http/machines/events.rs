@@ -7,8 +7,9 @@ use futures_util::stream;
 use service_kit::database::{DatabaseError, connection, outbox};
 use service_kit::server::{ApiError, Caller, ServerEvent, sse};
 use tokio::sync::watch;
-use wire::Code;
+use wire::v1::paths;
 use wire::v1::sync::Event;
+use wire::{Code, Problem};
 
 use crate::app::App;
 use crate::fleet::events::{MAX_STREAMS, Slot, audience};
@@ -18,6 +19,10 @@ use crate::http::errors::ApiResult;
 const BATCH: i64 = 1000;
 
 /// Opens the stream. `Last-Event-ID` asks for what came after it.
+#[utoipa::path(get, path = paths::EVENTS, tag = "plan", responses(
+    (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+    (status = 429, description = "Too many streams are open", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn events(request: HttpRequest, app: Data<App>, caller: Caller) -> ApiResult<HttpResponse> {
     let branch = caller.branch_name()?;
     let slot = app.streams.open(branch).ok_or_else(|| {

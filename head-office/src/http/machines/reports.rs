@@ -2,6 +2,8 @@
 
 use actix_web::web::{Data, Json};
 use service_kit::server::Caller;
+use wire::Problem;
+use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::app::App;
@@ -9,6 +11,11 @@ use crate::http::errors::ApiResult;
 use crate::rollout::intake;
 
 /// Stores a batch and says up to which number everything is stored.
+#[utoipa::path(post, path = paths::REPORTS, tag = "reports", request_body = Batch, responses(
+    (status = 200, description = "Up to where everything is stored", body = Acknowledged),
+    (status = 409, description = "Earlier reports are missing, or a state is not proven", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "A report is invalid", body = Problem, content_type = "application/problem+json"),
+))]
 pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiResult<Json<Acknowledged>> {
     Ok(Json(intake::take(&app, caller.branch_name()?, body.into_inner(), None).await?))
 }

@@ -4,6 +4,7 @@ use actix_web::web::{Data, Json};
 use fleet_types::BranchName;
 use service_kit::database::{Connection, connection};
 use service_kit::server::Caller;
+use wire::v1::paths;
 use wire::v1::sync::Sync;
 
 use crate::app::App;
@@ -12,6 +13,9 @@ use crate::db::plans::PlanRow;
 use crate::http::errors::ApiResult;
 
 /// The newest plan, and those of its artifacts that can be had here.
+#[utoipa::path(get, path = paths::SYNC, tag = "plan", responses(
+    (status = 200, description = "The plan", body = Sync),
+))]
 pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let branch = caller.branch_name()?;
     let client = connection(&app.pool).await?;

@@ -7,6 +7,7 @@ use serde_json::json;
 use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::operators::{ChangeOperator, NewOperator, Operator, SetPassword};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -26,7 +27,7 @@ fn unknown(name: &OperatorName) -> ApiError {
 }
 
 /// Operators by name, disabled ones among them.
-#[utoipa::path(get, path = "/v1/operators", tag = "operators", responses(
+#[utoipa::path(get, path = paths::OPERATORS, tag = "operators", responses(
     (status = 200, description = "Operators", body = Vec<Operator>),
 ))]
 pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Operator>>> {
@@ -36,7 +37,7 @@ pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Operator>>> {
 }
 
 /// Add an operator: a person with a first password, or a service.
-#[utoipa::path(post, path = "/v1/operators", tag = "operators", request_body = NewOperator, responses(
+#[utoipa::path(post, path = paths::OPERATORS, tag = "operators", request_body = NewOperator, responses(
     (status = 201, description = "The operator", body = Operator),
     (status = 403, description = "A password over a connection that others can read", body = Problem,
         content_type = "application/problem+json"),
@@ -78,7 +79,7 @@ pub async fn add(
 
 /// Change an operator's role, keep it out, or let it in again. What it may do changes at once, with its sessions and
 /// tokens; the sessions of one who is kept out end.
-#[utoipa::path(patch, path = "/v1/operators/{name}", tag = "operators", params(("name" = OperatorName, Path)),
+#[utoipa::path(patch, path = paths::OPERATOR, tag = "operators", params(("name" = OperatorName, Path)),
     request_body = ChangeOperator, responses(
     (status = 200, description = "The operator", body = Operator),
     (status = 404, description = "No such operator", body = Problem, content_type = "application/problem+json"),
@@ -118,7 +119,7 @@ pub async fn change(
 }
 
 /// Give another operator a new password. All its sessions end; its tokens stay.
-#[utoipa::path(put, path = "/v1/operators/{name}/password", tag = "operators",
+#[utoipa::path(put, path = paths::OPERATOR_PASSWORD, tag = "operators",
     params(("name" = OperatorName, Path)), request_body = SetPassword, responses(
     (status = 204, description = "It is set"),
     (status = 403, description = "Over a connection that others can read", body = Problem,

@@ -8,6 +8,7 @@ use serde_json::json;
 use service_kit::database::{GenericClient, begin, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::fleet::{Assign, PlanIssued};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -21,7 +22,7 @@ use crate::rollout::tick::{self, Outcome};
 const MAX_REASONS: usize = 5;
 
 /// Assign a published release to a branch: its plan is issued at once, and again whenever terminals enrol there.
-#[utoipa::path(post, path = "/v1/assignments", tag = "assignments", request_body = Assign, responses(
+#[utoipa::path(post, path = paths::ASSIGNMENTS, tag = "assignments", request_body = Assign, responses(
     (status = 200, description = "The plan in force; serial 0 while the branch has no terminals", body = PlanIssued),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Not published, or fits no terminal there", body = Problem,
@@ -70,7 +71,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
 
 /// End an assignment: the branch's plan is made anew without it. Terminals keep what they run; an update that was not
 /// tried yet ends as withdrawn.
-#[utoipa::path(delete, path = "/v1/assignments/{branch}/{product}", tag = "assignments",
+#[utoipa::path(delete, path = paths::ASSIGNMENT, tag = "assignments",
     params(("branch" = BranchName, Path), ("product" = ProductName, Path)), responses(
     (status = 200, description = "The plan in force, which names no terminal for this product", body = PlanIssued),
     (status = 404, description = "No such branch, or nothing of the product is assigned to it", body = Problem,

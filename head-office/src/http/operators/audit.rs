@@ -6,6 +6,7 @@ use service_kit::database::connection;
 use service_kit::server::ApiError;
 use wire::Problem;
 use wire::v1::audit::{AuditHead, AuditPage, MAX_PAGE};
+use wire::v1::paths;
 
 use crate::access::anchor;
 use crate::app::App;
@@ -25,7 +26,7 @@ pub struct Page {
 }
 
 /// Who changed what, a page at a time.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Page), responses(
+#[utoipa::path(get, path = paths::AUDIT, tag = "audit", params(Page), responses(
     (status = 200, description = "Rows", body = AuditPage),
     (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -48,7 +49,7 @@ pub async fn list(app: Data<App>, page: Query<Page>) -> ApiResult<Json<AuditPage
 }
 
 /// How far the audit reaches, in the database and in the file outside it.
-#[utoipa::path(get, path = "/v1/audit/head", tag = "audit", responses(
+#[utoipa::path(get, path = paths::AUDIT_HEAD, tag = "audit", responses(
     (status = 200, description = "Both", body = AuditHead),
 ))]
 pub async fn head(app: Data<App>) -> ApiResult<Json<AuditHead>> {

@@ -11,6 +11,7 @@ use service_kit::server::{ApiError, Caller};
 use service_kit::token;
 use trust::certificates::JoinToken;
 use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved, DenyBranch};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -44,7 +45,7 @@ pub struct Listing {
 }
 
 /// Branches by name, by page. The `Link` header leads to the next page, if there is one.
-#[utoipa::path(get, path = "/v1/branches", tag = "branches", params(Listing), responses(
+#[utoipa::path(get, path = paths::BRANCHES, tag = "branches", params(Listing), responses(
     (status = 200, description = "Branches", body = Vec<Branch>,
         headers(("Link" = String, description = "The next page, as rel=next"))),
     (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
@@ -60,7 +61,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>)
 }
 
 /// One branch.
-#[utoipa::path(get, path = "/v1/branches/{branch}", tag = "branches", params(("branch" = BranchName, Path)), responses(
+#[utoipa::path(get, path = paths::BRANCH, tag = "branches", params(("branch" = BranchName, Path)), responses(
     (status = 200, description = "The branch", body = Branch),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -74,7 +75,7 @@ pub async fn show(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Br
 
 /// Add a branch. Its join token is shown this once. A branch that nobody joined before its token expired can be added
 /// again.
-#[utoipa::path(post, path = "/v1/branches", tag = "branches", request_body = AddBranch, responses(
+#[utoipa::path(post, path = paths::BRANCHES, tag = "branches", request_body = AddBranch, responses(
     (status = 201, description = "The branch and its join token", body = BranchAdded),
     (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "The name or the time is not allowed", body = Problem, content_type = "application/problem+json"),
@@ -117,7 +118,7 @@ pub struct Removal {
 
 /// Remove a branch with its terminals, plans and history. Its server's identity is void from now on; its terminals keep
 /// what they run. The name is free again.
-#[utoipa::path(delete, path = "/v1/branches/{branch}", tag = "branches",
+#[utoipa::path(delete, path = paths::BRANCH, tag = "branches",
     params(("branch" = BranchName, Path), Removal), responses(
     (status = 200, description = "It is gone", body = BranchRemoved),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
@@ -154,7 +155,7 @@ pub async fn remove(
 
 /// Deny the certificate of a branch's server: it is refused from its next request on, and gets no new one. Its plan stays
 /// in force where it was accepted.
-#[utoipa::path(post, path = "/v1/branches/{branch}/deny", tag = "branches", params(("branch" = BranchName, Path)),
+#[utoipa::path(post, path = paths::BRANCH_DENY, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = DenyBranch, responses(
     (status = 200, description = "The branch", body = Branch),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
@@ -169,7 +170,7 @@ pub async fn deny(
 }
 
 /// Let the certificate of a branch's server count again.
-#[utoipa::path(post, path = "/v1/branches/{branch}/allow", tag = "branches", params(("branch" = BranchName, Path)),
+#[utoipa::path(post, path = paths::BRANCH_ALLOW, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = DenyBranch, responses(
     (status = 200, description = "The branch", body = Branch),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),

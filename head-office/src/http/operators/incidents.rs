@@ -6,6 +6,7 @@ use service_kit::database::connection;
 use service_kit::server::ApiError;
 use wire::Problem;
 use wire::v1::incidents::{Incidents, MAX_PAGE};
+use wire::v1::paths;
 
 use crate::app::App;
 use crate::db;
@@ -22,7 +23,7 @@ pub struct Page {
 }
 
 /// Incidents, newest first, a page at a time.
-#[utoipa::path(get, path = "/v1/incidents", tag = "incidents", params(Page), responses(
+#[utoipa::path(get, path = paths::INCIDENTS, tag = "incidents", params(Page), responses(
     (status = 200, description = "Incidents", body = Incidents),
     (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
 ))]

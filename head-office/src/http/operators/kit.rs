@@ -8,6 +8,7 @@ use serde_json::json;
 use service_kit::database::{Connection, connection};
 use service_kit::server::{ApiError, Caller};
 use wire::v1::kit::{Blob, CarriedArtifact, KIT_FORMAT, Kit, MAX_KIT};
+use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::{Code, Problem};
 
@@ -22,7 +23,7 @@ use crate::rollout::intake;
 
 /// Everything that the branch's server needs to take up its newest plan, but for the artifacts' files, which
 /// `/v1/artifacts/{sha256}` has. Metadata in it lasts as long as its timestamp role says.
-#[utoipa::path(get, path = "/v1/branches/{branch}/kit", tag = "branches", params(("branch" = BranchName, Path)), responses(
+#[utoipa::path(get, path = paths::BRANCH_KIT, tag = "branches", params(("branch" = BranchName, Path)), responses(
     (status = 200, description = "The kit", body = Kit),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
     (status = 413, description = "The plan names more than a kit takes", body = Problem, content_type = "application/problem+json"),
@@ -80,7 +81,7 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
 }
 
 /// Reports that were carried from a branch by hand. Numbered as over the link: each counts once, whichever way it came.
-#[utoipa::path(post, path = "/v1/branches/{branch}/reports", tag = "branches", params(("branch" = BranchName, Path)),
+#[utoipa::path(post, path = paths::BRANCH_REPORTS, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = Batch, responses(
     (status = 200, description = "Up to where everything is stored", body = Acknowledged),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),

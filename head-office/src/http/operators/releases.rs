@@ -10,6 +10,7 @@ use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use trust::repository::{MAX_PROPOSAL, Proposal, SignedPayload};
 use uuid::Uuid;
+use wire::v1::paths;
 use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
 use wire::{Code, Problem};
 
@@ -43,7 +44,7 @@ pub struct Listing {
 }
 
 /// Releases, newest first, by page. The `Link` header leads to the next page, if there is one.
-#[utoipa::path(get, path = "/v1/releases", tag = "releases", params(Listing), responses(
+#[utoipa::path(get, path = paths::RELEASES, tag = "releases", params(Listing), responses(
     (status = 200, description = "Releases", body = Vec<Release>,
         headers(("Link" = String, description = "The next page, as rel=next"))),
     (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
@@ -71,7 +72,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>)
 }
 
 /// One release.
-#[utoipa::path(get, path = "/v1/releases/{id}", tag = "releases", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = paths::RELEASE, tag = "releases", params(("id" = Uuid, Path)), responses(
     (status = 200, description = "The release", body = Release),
     (status = 404, description = "No such release", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -83,7 +84,7 @@ pub async fn show(app: Data<App>, id: Path<Uuid>) -> ApiResult<Json<Release>> {
 }
 
 /// Accept a release's warnings: it will be published, once it is signed.
-#[utoipa::path(post, path = "/v1/releases/{id}/approve", tag = "releases", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = paths::RELEASE_APPROVE, tag = "releases", params(("id" = Uuid, Path)),
     request_body = Approve, responses(
     (status = 200, description = "The release, approved, or waiting for signatures alone", body = Release),
     (status = 409, description = "It does not wait for this, or a freeze is in force", body = Problem, content_type = "application/problem+json"),
@@ -122,7 +123,7 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
 
 /// Post signatures of a release: a file that `filial release sign` wrote, as it is. One file after the other may come, by one
 /// holder or several; with enough of them, and once its warnings are accepted, the release goes on by itself.
-#[utoipa::path(post, path = "/v1/releases/{id}/signatures", tag = "releases", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = paths::RELEASE_SIGNATURES, tag = "releases", params(("id" = Uuid, Path)),
     request_body(content = Vec<u8>, content_type = "application/json"), responses(
     (status = 200, description = "The release; who signed, and how many signatures are missing", body = Release),
     (status = 409, description = "It does not wait for signatures, or another change of the product came first: sign again",
@@ -164,7 +165,7 @@ pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload)
 
 /// Withdraw a release, wherever it stands: assignments to it end, the branches' plans are made anew without it, and a job
 /// that works on it stops. Its version may be uploaded again.
-#[utoipa::path(post, path = "/v1/releases/{id}/withdraw", tag = "releases", params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = paths::RELEASE_WITHDRAW, tag = "releases", params(("id" = Uuid, Path)),
     request_body = Withdraw, responses(
     (status = 200, description = "The release, withdrawn, and how many branches had it", body = Withdrawn),
     (status = 409, description = "It has ended already", body = Problem, content_type = "application/problem+json"),

@@ -11,6 +11,7 @@ use service_kit::server::{ApiError, Caller, Role, Via, csrf_token, ended_cookie,
 use service_kit::token;
 use uuid::Uuid;
 use wire::v1::operators::{ChangePassword, LogIn, LoggedIn, OperatorRole, Session, WhoAmI};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -32,7 +33,7 @@ fn address(request: &HttpRequest) -> ApiResult<IpAddr> {
 
 /// Log in. The answer sets the session's cookie; a request that changes something repeats `csrf_token` in the header
 /// `X-Filial-Csrf`. A session that the browser had before ends.
-#[utoipa::path(post, path = "/v1/session", tag = "session", request_body = LogIn, responses(
+#[utoipa::path(post, path = paths::SESSION, tag = "session", request_body = LogIn, responses(
     (status = 200, description = "Logged in", body = LoggedIn),
     (status = 401, description = "Name and password do not belong together, or the operator is disabled", body = Problem,
         content_type = "application/problem+json"),
@@ -125,7 +126,7 @@ async fn authentic(app: &App, given: &LogIn, address: IpAddr) -> ApiResult<Opera
 }
 
 /// Who asks.
-#[utoipa::path(get, path = "/v1/session", tag = "session", responses(
+#[utoipa::path(get, path = paths::SESSION, tag = "session", responses(
     (status = 200, description = "The caller", body = WhoAmI),
 ))]
 pub async fn who(request: HttpRequest, caller: Caller) -> ApiResult<HttpResponse> {
@@ -141,7 +142,7 @@ pub async fn who(request: HttpRequest, caller: Caller) -> ApiResult<HttpResponse
 }
 
 /// Log out: ends the session, or revokes the token, that this request came with.
-#[utoipa::path(delete, path = "/v1/session", tag = "session", responses(
+#[utoipa::path(delete, path = paths::SESSION, tag = "session", responses(
     (status = 204, description = "The session or token is ended"),
 ))]
 pub async fn log_out(app: Data<App>, caller: Caller) -> ApiResult<HttpResponse> {
@@ -163,7 +164,7 @@ pub async fn log_out(app: Data<App>, caller: Caller) -> ApiResult<HttpResponse> 
 }
 
 /// One's own sessions, newest first.
-#[utoipa::path(get, path = "/v1/sessions", tag = "session", responses(
+#[utoipa::path(get, path = paths::SESSIONS, tag = "session", responses(
     (status = 200, description = "Sessions that have not ended", body = Vec<Session>),
 ))]
 pub async fn list(app: Data<App>, caller: Caller) -> ApiResult<Json<Vec<Session>>> {
@@ -183,7 +184,7 @@ pub async fn list(app: Data<App>, caller: Caller) -> ApiResult<Json<Vec<Session>
 }
 
 /// End one of one's own sessions.
-#[utoipa::path(delete, path = "/v1/sessions/{id}", tag = "session", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(delete, path = paths::SESSION_OF, tag = "session", params(("id" = Uuid, Path)), responses(
     (status = 204, description = "It has ended"),
     (status = 404, description = "No such session of the caller", body = Problem,
         content_type = "application/problem+json"),
@@ -200,7 +201,7 @@ pub async fn end(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult<Ht
 }
 
 /// Change one's own password. All other sessions of the operator end; its tokens stay.
-#[utoipa::path(put, path = "/v1/password", tag = "session", request_body = ChangePassword, responses(
+#[utoipa::path(put, path = paths::PASSWORD, tag = "session", request_body = ChangePassword, responses(
     (status = 204, description = "It is changed"),
     (status = 401, description = "The current password is another", body = Problem,
         content_type = "application/problem+json"),

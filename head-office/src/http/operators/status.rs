@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use service_kit::database::connection;
+use wire::v1::paths;
 use wire::v1::status::{LeftOut, Status};
 
 use crate::app::App;
@@ -22,7 +23,7 @@ const TERMINALS: i64 = 1000;
 const INCIDENTS: u64 = 5;
 
 /// What is going on: the newest releases, branches and terminals.
-#[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, description = "Status", body = Status)))]
+#[utoipa::path(get, path = paths::STATUS, tag = "status", responses((status = 200, description = "Status", body = Status)))]
 pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
     let client = connection(&app.pool).await?;
     let releases = db::releases::newest(&client, After::default(), RELEASES).await?;
@@ -35,7 +36,7 @@ pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
         terminals: beyond(db::terminals::count_all(&client).await?, rows.len()),
     };
     Ok(Json(Status {
-        background: Vec::new(),
+        background: app.background.list(),
         left_out,
         alerts: app.alerts.now(),
         now: app.clock.now(),

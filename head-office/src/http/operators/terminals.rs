@@ -9,6 +9,7 @@ use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
 use trust::{PublicKey, Refusal};
 use wire::v1::fleet::{AcceptKey, Terminal};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -34,7 +35,7 @@ pub struct Filter {
 const PAGE: u32 = 200;
 
 /// Terminals by branch and name, by page. The `Link` header leads to the next page, if there is one.
-#[utoipa::path(get, path = "/v1/terminals", tag = "terminals", params(Filter), responses(
+#[utoipa::path(get, path = paths::TERMINALS, tag = "terminals", params(Filter), responses(
     (status = 200, description = "Terminals", body = Vec<Terminal>,
         headers(("Link" = String, description = "The next page, as rel=next"))),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
@@ -63,7 +64,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, filter: Query<Filter>) -
 }
 
 /// One terminal, with every move of its newest update.
-#[utoipa::path(get, path = "/v1/terminals/{branch}/{name}", tag = "terminals",
+#[utoipa::path(get, path = paths::TERMINAL, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), responses(
     (status = 200, description = "The terminal", body = Terminal),
     (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),
@@ -77,7 +78,7 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
 }
 
 /// Believe a terminal's new key. Until then its states are not taken: its branch server could have made the key up.
-#[utoipa::path(post, path = "/v1/terminals/{branch}/{name}/key", tag = "terminals",
+#[utoipa::path(post, path = paths::TERMINAL_KEY, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
     (status = 200, description = "The terminal", body = Terminal),
     (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),

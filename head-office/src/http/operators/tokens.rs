@@ -11,6 +11,7 @@ use service_kit::server::{ApiError, Caller, Role, Via};
 use service_kit::token;
 use uuid::Uuid;
 use wire::v1::operators::{NewToken, OperatorRole, Token, TokenMade};
+use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
@@ -42,7 +43,7 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
 }
 
 /// Make a token: for oneself, or as an admin for a service. It is shown this once, and has at most what the caller has.
-#[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = NewToken, responses(
+#[utoipa::path(post, path = paths::TOKENS, tag = "tokens", request_body = NewToken, responses(
     (status = 201, description = "The token", body = TokenMade),
     (status = 403, description = "More than the caller has, or for another person", body = Problem,
         content_type = "application/problem+json"),
@@ -71,7 +72,8 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
             "Name a service, or omit the operator to create a token for yourself.",
         ));
     }
-    let grant = rules::token(&actor, &body, &app.groups, app.settings.access.token_days, now)?;
+    let groups: Vec<&str> = app.groups.iter().map(String::as_str).collect();
+    let grant = rules::token(&actor, &body, &groups, app.settings.access.token_days, now)?;
     if grant.role > owner.role {
         let detail = format!("The token cannot have the role {}: {operator} has the role {}.", grant.role, owner.role);
         return Err(ApiError::new(Code::Forbidden, detail, "Request the operator's role or a lower one."));
@@ -106,7 +108,7 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
 }
 
 /// Tokens of the caller, or for an admin of any operator; newest first, with those that cannot be used any more.
-#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", params(Whose), responses(
+#[utoipa::path(get, path = paths::TOKENS, tag = "tokens", params(Whose), responses(
     (status = 200, description = "Tokens", body = Vec<Token>),
     (status = 403, description = "Another's tokens", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -120,7 +122,7 @@ pub async fn list(app: Data<App>, caller: Caller, whose: Query<Whose>) -> ApiRes
 }
 
 /// Revoke a token: one's own, or as an admin any. It lets nobody in from now on.
-#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(delete, path = paths::TOKEN, tag = "tokens", params(("id" = Uuid, Path)), responses(
     (status = 204, description = "It is revoked"),
     (status = 404, description = "No such token, or not one of the caller's", body = Problem,
         content_type = "application/problem+json"),

@@ -42,7 +42,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const TOUCH_EVERY: TimeDelta = TimeDelta::minutes(10);
 
 /// What this server's tus can do.
-#[utoipa::path(options, path = "/v1/uploads", tag = "uploads", responses(
+#[utoipa::path(options, path = paths::UPLOADS, tag = "uploads", responses(
     (status = 204, description = "tus capabilities, in headers", headers(
         ("Tus-Version" = String, description = "1.0.0"),
         ("Tus-Extension" = String, description = "creation,expiration,termination"),
@@ -57,7 +57,7 @@ pub async fn options(app: web::Data<App>) -> HttpResponse {
 }
 
 /// Begins an upload. The upload's id is the release's id.
-#[utoipa::path(post, path = "/v1/uploads", tag = "uploads", params(
+#[utoipa::path(post, path = paths::UPLOADS, tag = "uploads", params(
     ("Tus-Resumable" = String, Header, description = "1.0.0"),
     ("Upload-Length" = u64, Header, description = "Length of the archive in bytes"),
     ("Upload-Metadata" = Option<String>, Header, description = "`filename` and its base64"),
@@ -117,7 +117,7 @@ async fn insert(app: &App, caller: &Caller, new: &NewRelease<'_>) -> Result<(), 
 }
 
 /// Where to continue: the durable length of what arrived. A request of the same operator that still writes is ended.
-#[utoipa::path(head, path = "/v1/uploads/{id}", tag = "uploads", params(
+#[utoipa::path(head, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
 ), responses(
     (status = 200, description = "The offset, in a header", headers(
@@ -172,7 +172,7 @@ async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, 
 
 /// Adds a chunk at the offset. Whatever arrives before the connection breaks is kept. An older request of the same
 /// operator that still writes is ended.
-#[utoipa::path(patch, path = "/v1/uploads/{id}", tag = "uploads", params(
+#[utoipa::path(patch, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path),
     ("Tus-Resumable" = String, Header, description = "1.0.0"),
     ("Upload-Offset" = u64, Header, description = "Where the chunk begins: where the upload ends"),
@@ -287,7 +287,7 @@ async fn receive(
 }
 
 /// Cancels an upload: what arrived is removed and the release is withdrawn. Whoever writes it is ended.
-#[utoipa::path(delete, path = "/v1/uploads/{id}", tag = "uploads", params(
+#[utoipa::path(delete, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
 ), responses(
     (status = 204, description = "Cancelled"),

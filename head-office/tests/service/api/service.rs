@@ -73,7 +73,7 @@ async fn the_document_describes_every_route_and_nothing_else() {
         .map(|r| format!("{} {}", r.method, r.path))
         .collect();
     assert_eq!(described, routes);
-    assert_eq!(serde_json::to_value(head_office::http::document::document()).unwrap(), document);
+    assert_eq!(serde_json::to_value(head_office::http::table::operator_document()).unwrap(), document);
 }
 
 #[tokio::test(flavor = "multi_thread")]
