@@ -1,4 +1,4 @@
-//! What somebody must look at: found by whoever watches, shown in `/v1/status` until it is over.
+//! Alerts: conditions that need an operator's attention, shown in `/v1/status` until they end.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -15,7 +15,7 @@ use service_kit::manual::Manual;
 use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, telemetry, token};
 use swarm::TransmissionEngine;
 
-/// Head office of Filial: takes releases in, publishes them, and tells each branch what to run.
+/// Head office of Filial: publishes releases and tells each branch what to run.
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
 struct Arguments {

@@ -83,7 +83,9 @@ pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(
     start(settings, deps, shutdown).await?.run().await
 }
 
-/// Waits for PostgreSQL, brings the schema up to date, takes the addresses and starts the background work.
+/// Opens folders, keys, database and listeners, and starts the background work.
+///
+/// Waits for PostgreSQL and brings the schema up to date.
 ///
 /// # Errors
 /// Something of that cannot be done.
@@ -163,7 +165,9 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     Ok(Running { bound, runners, driver, shutdown })
 }
 
-/// Waits for PostgreSQL, brings the schema up to date and makes the first admin. Also beside a head office that runs.
+/// Waits for PostgreSQL, brings the schema up to date and makes the first admin.
+///
+/// Also beside a head office that runs.
 ///
 /// # Errors
 /// There is an admin, or it cannot be done.

@@ -29,7 +29,7 @@ pub struct Anchor {
 /// What the file in the state folder says; none if there is no such file. Blocking.
 ///
 /// # Errors
-/// It cannot be read, or is none of ours.
+/// It cannot be read, or is not an anchor.
 pub fn read(state_folder: &Path) -> std::io::Result<Option<Head>> {
     match std::fs::read(state_folder.join(FILE)) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -77,7 +77,9 @@ impl Anchor {
         Ok(this)
     }
 
-    /// The chain reaches to `head` now. A file that cannot be written is reported; the next row tries again.
+    /// The chain reaches to `head` now.
+    ///
+    /// A file that cannot be written is reported; the next row tries again.
     pub async fn advance(&self, head: Head) {
         let mut written = self.written.lock().await;
         if written.is_none_or(|last| last.seq >= head.seq) {

@@ -37,7 +37,7 @@ impl Change {
         Self { subject, ..Self::default() }
     }
 
-    /// Why, if somebody said so.
+    /// Why, if the operator gave a reason.
     #[must_use]
     pub fn because(mut self, reason: Option<&str>) -> Self {
         // PostgreSQL's text has no NUL.
@@ -109,7 +109,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Rows get their time from `clock`; how far they reach is written to `anchor`.
+    /// Rows get their time from `clock`; the number of the last one is written to `anchor`.
     pub fn new(clock: Arc<dyn Clock>, anchor: Anchor) -> Self {
         Self { clock, anchor }
     }

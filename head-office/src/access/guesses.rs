@@ -29,8 +29,9 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// Lets a try at a password begin: it counts as wrong until [`Guesses::right`] is called, so that tries at the same
-    /// time count too.
+    /// Lets a try at a password begin.
+    ///
+    /// It counts as wrong until [`Guesses::right`] is called, so that tries at the same time count too.
     ///
     /// # Errors
     /// There were too many of this name or address.

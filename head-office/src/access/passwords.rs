@@ -10,7 +10,9 @@ use service_kit::server::{ApiError, Metrics};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::Code;
 
-/// Fewest characters. No rule asks for kinds of characters: length is what counts (NIST SP 800-63B).
+/// Fewest characters.
+///
+/// No rule asks for kinds of characters: length is what counts (NIST SP 800-63B).
 pub const MIN_CHARACTERS: usize = 12;
 /// Most bytes.
 pub const MAX_BYTES: usize = 256;
@@ -20,7 +22,9 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes that are computed at the same time: what a flood of log-ins may take of memory and processors.
+/// Hashes that are computed at the same time.
+///
+/// What a flood of log-ins may take of memory and processors.
 const AT_ONCE: usize = 2;
 /// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,7 +68,7 @@ pub fn check(password: &str) -> Result<(), String> {
 /// Hashes and compares, a few at a time.
 #[derive(Debug)]
 pub struct Passwords {
-    /// Compared with where there is none to compare with, so that it takes as long.
+    /// Compared with if the operator has no hash, so that it takes as long.
     nobody: String,
     turns: Semaphore,
     checks: Counter,
@@ -102,7 +106,7 @@ impl Passwords {
     /// Whether `password` has this hash. Without a hash it has not, after the same work.
     ///
     /// # Errors
-    /// The hash is none, or too many are compared at this moment.
+    /// The hash is invalid, or too many are compared at this moment.
     pub async fn matches(&self, hash: Option<&str>, password: &str) -> Result<bool, ApiError> {
         let known = hash.is_some();
         // What is longer than any password is compared as well, cut: the work does not tell.

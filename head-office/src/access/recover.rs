@@ -34,8 +34,9 @@ pub enum RecoverError {
     Database(#[from] DatabaseError),
 }
 
-/// Gives an admin a new password, ends all its sessions, and revokes all its tokens: who lost the one may have lost the
-/// others. Answers how many sessions and tokens that were.
+/// Gives an admin a new password, ends all its sessions, and revokes all its tokens.
+///
+/// Who lost the one may have lost the others. Answers how many sessions and tokens that were.
 ///
 /// # Errors
 /// As [`RecoverError`]; then nothing changed.

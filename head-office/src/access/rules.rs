@@ -109,7 +109,7 @@ pub struct Admin {
 /// Whether `actor` may change `target` like this.
 ///
 /// # Errors
-/// It is the own account, or nobody could administer head office afterwards.
+/// It is the own account, or no admin would be left.
 pub fn change(actor: &str, target: &str, change: &ChangeOperator, admins: &[Admin]) -> Result<(), ApiError> {
     if change.role.is_none() && change.disabled.is_none() {
         return Err(ApiError::bad_field("role", "set role, disabled, or both"));
@@ -194,7 +194,7 @@ mod tests {
         for wish in [&disable, &demote] {
             assert!(change("ann", "ben", wish, &both).is_ok());
             assert_eq!(change("ann", "ann", wish, &both).unwrap_err().code(), Code::OwnAccount);
-            // A service is no substitute for the last person; a service alone may go if a person stays.
+            // A service does not replace the last person; a service alone may go if a person stays.
             assert_eq!(
                 change("ci", "ann", wish, &[both[0].clone(), both[2].clone()]).unwrap_err().code(),
                 Code::LastAdmin

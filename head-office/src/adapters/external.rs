@@ -2,7 +2,7 @@
 //! group of its own, for a bounded time and with bounded output. Whatever goes wrong is a failure, never a pass.
 //!
 //! The group is killed when the command has ended, also when it ended well, and when time is up. Its leader is reaped
-//! only after that, so that the group's number cannot meanwhile belong to somebody else.
+//! only after that, so that the group's number cannot meanwhile belong to another program.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -112,7 +112,9 @@ async fn first_bytes(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8>
     bytes
 }
 
-/// A process group and its leader, which is not reaped before the group is done with. Killed when dropped.
+/// A process group and its leader, which is not reaped before the group is done with.
+///
+/// Killed when dropped.
 struct Group {
     leader: Child,
     id: Pid,
@@ -140,7 +142,7 @@ impl Group {
         Ok(tokio::task::spawn_blocking(wait).await.map_err(io::Error::other)??)
     }
 
-    /// Kills all that is in the group. Nobody being left is no error.
+    /// Kills every process of the group. An empty group is not an error.
     fn kill(&self) {
         let _ = kill_process_group(self.id, Signal::KILL);
     }
@@ -153,7 +155,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Reaped already: its number may be somebody else's.
+        // Reaped already: its number may belong to another program.
         if self.leader.id().is_some() {
             self.kill();
         }

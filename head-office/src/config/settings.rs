@@ -55,7 +55,7 @@ pub struct Settings {
 /// How long operators stay in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccessSettings {
-    /// A session that nobody uses for so long ends.
+    /// Idle sessions end after this time.
     pub session_idle: TimeDelta,
     /// A session ends after so long, however it is used.
     pub session_life: TimeDelta,
@@ -72,7 +72,9 @@ pub struct TlsSettings {
     pub public: Option<PublicCertificate>,
 }
 
-/// A certificate for a public name, as certificate authorities give it: PEM files. They are read again every hour.
+/// A certificate for a public name, as certificate authorities give it: PEM files.
+///
+/// They are read again every hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicCertificate {
     /// The certificate and those above it. Absolute.
@@ -88,9 +90,13 @@ pub struct StoreSettings {
     pub folder: PathBuf,
     /// Holds what names this instance.
     pub state_folder: PathBuf,
-    /// How long an artifact of a withdrawn release is seeded after the last plan that named it was replaced.
+    /// How long an artifact of a withdrawn release is still seeded.
+    ///
+    /// It counts from the replacement of the last plan that named the artifact.
     pub seed_for: TimeDelta,
-    /// Most bytes that archives and artifacts may take together; none is only bounded by the disk.
+    /// Most bytes that archives and artifacts may take together.
+    ///
+    /// None is only bounded by the disk.
     pub budget_bytes: Option<u64>,
 }
 
@@ -113,14 +119,16 @@ pub struct TrackerSettings {
 /// Plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanSettings {
-    /// How long a plan is accepted after it was made. It is made anew at half of that.
+    /// How long a plan is accepted after it was made. It is replaced at half of that.
     pub life: TimeDelta,
 }
 
 /// Signed metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustSettings {
-    /// The folder of metadata that `filial trust init` made, which head office keeps from then on. Absolute.
+    /// The folder of signed metadata, absolute.
+    ///
+    /// `filial trust init` made it; head office keeps it from then on.
     pub metadata: PathBuf,
     /// The folder of keys that sign online. Absolute.
     pub keys: PathBuf,
@@ -133,7 +141,9 @@ pub struct TrustSettings {
 /// Who signs releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signing {
-    /// Head office, as soon as they are approved: for small shops. Where it lacks a product's keys, as [`Signing::Offline`].
+    /// Head office, as soon as they are approved: for small shops.
+    ///
+    /// Where it lacks a product's keys, as [`Signing::Offline`].
     Online,
     /// The holders of the release keys, elsewhere; a release waits for their signatures.
     Offline,

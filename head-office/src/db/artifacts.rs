@@ -30,7 +30,7 @@ service_kit::statements! {
                     CROSS JOIN LATERAL (SELECT steps || packages AS named FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) n
                     CROSS JOIN LATERAL jsonb_array_elements(n.named) s WHERE s.value -> 'artifact' ->> 'sha256' IS NOT NULL))
         ORDER BY a.stage = 'held', a.last_named NULLS FIRST, a.created_at, a.sha256 LIMIT $2";
-    // What is on its way out goes on; what is held leaves if nobody needs it again meanwhile.
+    // What is on its way out goes on; what is held leaves unless it is needed again meanwhile.
     LEAVE = "UPDATE artifacts a SET stage = CASE a.stage WHEN 'held' THEN 'leaving' ELSE a.stage END WHERE a.sha256 = $1
         AND (a.stage <> 'held' OR NOT EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
             WHERE p.artifact_sha256 = a.sha256 AND r.state <> 'withdrawn'))";
@@ -66,7 +66,9 @@ fn from_row(row: &Row) -> Result<ArtifactRef, DatabaseError> {
 /// What the reason of a release begins with whose artifact is not in the store any more.
 pub const MISSING: &str = "The store lost a file";
 
-/// Adds an artifact that lies in the store; one that is there already stays as it is, and no longer leaves.
+/// Adds an artifact that lies in the store.
+///
+/// One that is there already stays as it is, and no longer leaves.
 ///
 /// # Errors
 /// As every statement.
@@ -91,7 +93,9 @@ pub async fn listed<C: GenericClient>(c: &C) -> Result<Vec<InfoHash>, DatabaseEr
     query(c, LISTED, &[]).await?.iter().map(|row| text(row, "info_hash")).collect()
 }
 
-/// The artifacts that must be seeded: of published releases, and of withdrawn ones until they are put away.
+/// The artifacts that must be seeded.
+///
+/// Of published releases, and of withdrawn ones until they are put away.
 ///
 /// # Errors
 /// As every statement.
@@ -107,7 +111,9 @@ pub async fn count_seeded<C: GenericClient>(c: &C) -> Result<u64, DatabaseError>
     unsigned(&query_one(c, COUNT_SEEDED, &[]).await?, "count")
 }
 
-/// The torrent of an artifact that may be seeded, without trackers; none once it is on its way out.
+/// The torrent of an artifact that may be seeded, without trackers.
+///
+/// None once it is on its way out.
 ///
 /// # Errors
 /// As every statement.
@@ -115,8 +121,10 @@ pub async fn torrent_to_seed<C: GenericClient>(c: &C, sha256: &Digest) -> Result
     query_opt(c, TORRENT_TO_SEED, &[&sha256.to_string()]).await?.as_ref().map(|row| get(row, "torrent")).transpose()
 }
 
-/// The artifacts that can be put away: those on their way out, then those of withdrawn releases alone that no current plan
-/// names and none named after `unnamed_since`, the least recently wanted first. At most `limit`.
+/// The artifacts that can be put away.
+///
+/// Those on their way out, then those of withdrawn releases alone that no current plan names and none named after
+/// `unnamed_since`, the least recently wanted first. At most `limit`.
 ///
 /// # Errors
 /// As every statement.

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::row::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
-    // Adding a branch again is allowed while nobody joined and its token can no longer be used.
+    // Adding a branch again is allowed while no server joined and its token expired.
     INSERT = "INSERT INTO branches (name, join_token_sha256, join_token_expires, created_by, created_at)
         VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (name) DO UPDATE SET join_token_sha256 = $2, join_token_expires = $3
@@ -17,7 +17,7 @@ service_kit::statements! {
         WHERE join_token_sha256 = $1 FOR UPDATE";
     BY_KEY = "SELECT name, enrolled_at, join_token_expires, key_sha256, certificate, denied_at FROM branches
         WHERE key_sha256 = $1 FOR UPDATE";
-    // The time of the enrolment is that of the first.
+    // The first enrolment keeps its time.
     ENROL = "UPDATE branches SET key_sha256 = $2, certificate = $3, last_heard = $4,
         enrolled_at = coalesce(enrolled_at, $4) WHERE name = $1";
     KNOWN = "SELECT key_sha256, denied_at FROM branches WHERE name = $1";
@@ -172,7 +172,7 @@ pub async fn enrol<C: GenericClient>(
     execute(c, ENROL, &[&name.as_str(), &key.to_string(), &certificate, &now]).await.map(drop)
 }
 
-/// The key by which a branch is known, if there is such a branch and it enrolled, and since when it is denied.
+/// Returns the key of a branch that enrolled, and since when it is denied.
 ///
 /// # Errors
 /// As every statement.
@@ -213,7 +213,7 @@ pub async fn find<C: GenericClient>(c: &C, name: &BranchName) -> Result<Option<B
     query_opt(c, SELECT, &[&name.as_str()]).await?.as_ref().map(from_row).transpose()
 }
 
-/// Holds a branch until the transaction ends. False if there is none of that name.
+/// Holds a branch until the transaction ends. False if it does not exist.
 ///
 /// # Errors
 /// As every statement.
@@ -229,7 +229,9 @@ pub async fn lock_all<C: GenericClient>(c: &C, names: &[&str]) -> Result<(), Dat
     query(c, LOCK_ALL, &[&names]).await.map(drop)
 }
 
-/// Forgets a branch that nothing refers to any more, and remembers that its server's key is void.
+/// Deletes a branch and remembers its server's key as revoked.
+///
+/// Nothing may refer to the branch any more.
 ///
 /// # Errors
 /// As every statement.
@@ -271,7 +273,9 @@ pub async fn all<C: GenericClient>(c: &C, after: &str, limit: i64) -> Result<Vec
     query(c, ALL, &[&after, &limit]).await?.iter().map(from_row).collect()
 }
 
-/// How many branches were heard within the last five minutes, the last day, longer ago, and never.
+/// Counts branches by when they were last heard.
+///
+/// Within five minutes, within a day, longer ago, and never.
 ///
 /// # Errors
 /// As every statement.
@@ -297,7 +301,9 @@ pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
     unsigned(&query_one(c, COUNT, &[]).await?, "count")
 }
 
-/// Stores what a branch holds of an artifact; whether it was complete there and is not any more.
+/// Stores what a branch holds of an artifact.
+///
+/// Whether it was complete there and is not any more.
 ///
 /// # Errors
 /// As every statement.

@@ -61,7 +61,9 @@ fn running_version(row: &Row) -> Result<RunningVersion, DatabaseError> {
     Ok(RunningVersion { version: text_opt(row, "version")?, terminals: unsigned(row, "terminals")?, some })
 }
 
-/// The branches of those terminals with their stores; none if they are more than can be looked at.
+/// The branches of those terminals with their stores.
+///
+/// None if they are more than can be looked at.
 ///
 /// # Errors
 /// As every statement.

@@ -10,7 +10,9 @@ use wire::v1::incidents::Incident;
 
 use super::row::{get, signed, text, text_opt, unsigned};
 
-/// Most incidents that are kept of one branch: a branch with a poisoned LAN must not fill the disk.
+/// Most incidents that are kept of one branch.
+///
+/// A branch with a poisoned LAN must not fill the disk.
 const KEPT: i64 = 1000;
 
 service_kit::statements! {

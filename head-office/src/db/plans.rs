@@ -121,7 +121,9 @@ pub async fn newest_of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec
     query(c, NEWEST_OF, &[&branches]).await?.iter().map(from_row).collect()
 }
 
-/// The ages of the newest plans of the `limit` next branches after `after` by name that have one.
+/// Returns the ages of the newest plans of the next `limit` branches after `after`.
+///
+/// Branches without a plan are left out.
 ///
 /// # Errors
 /// As every statement.
@@ -152,7 +154,9 @@ pub async fn envelope<C: GenericClient>(
     Ok(row.as_ref().map(|row| json(row, "envelope")).transpose()?.flatten())
 }
 
-/// Whether a plan of the branch that has not expired has a step or package with `part`, such as `{"manifest": "…"}`.
+/// Whether an unexpired plan of the branch has an entry with `part`.
+///
+/// Such as `{"manifest": "…"}`, in a step or a package.
 ///
 /// # Errors
 /// As every statement.

@@ -79,7 +79,7 @@ pub struct ReleaseRow {
     pub created: DateTime<Utc>,
     /// When its state last changed.
     pub changed: DateTime<Utc>,
-    /// Whether somebody accepted what is to be accepted of it.
+    /// Whether its warnings were accepted.
     pub accepted: bool,
 }
 
@@ -138,7 +138,9 @@ pub async fn lock<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<ReleaseRow
     query_opt(c, SELECT_FOR_UPDATE, &[&id]).await?.as_ref().map(ReleaseRow::from_row).transpose()
 }
 
-/// Where a page begins: after this release in the order of lists. The start of all without one.
+/// Where a page begins: after this release in the order of lists.
+///
+/// The start of all without one.
 #[derive(Debug, Clone, Copy)]
 pub struct After(DateTime<Utc>, Uuid);
 
@@ -196,11 +198,13 @@ pub struct UploadRow {
     pub id: Uuid,
     /// Length of the archive.
     pub archive_bytes: u64,
-    /// Whether nobody worked on it for too long.
+    /// Whether it was idle for too long.
     pub abandoned: bool,
 }
 
-/// Uploads that have not ended, at most `limit`; abandoned are those on which nobody worked since `before`.
+/// Uploads that have not ended, at most `limit`.
+///
+/// Abandoned are those that were idle since `before`.
 ///
 /// # Errors
 /// As every statement.
@@ -218,7 +222,7 @@ pub async fn uploading<C: GenericClient>(
         .collect()
 }
 
-/// Those of `ids` whose archives nobody needs any more.
+/// Those of `ids` whose archives are no longer needed.
 ///
 /// # Errors
 /// As every statement.
@@ -226,8 +230,9 @@ pub async fn ended<C: GenericClient>(c: &C, ids: &[Uuid]) -> Result<Vec<Uuid>, D
     query(c, ENDED, &[&ids]).await?.iter().map(|row| get(row, "id")).collect()
 }
 
-/// The published release of this version, if there is one. It stays published until the transaction ends; take it
-/// before any branch, as withdrawing does.
+/// The published release of this version, if there is one.
+///
+/// It stays published until the transaction ends; take it before any branch, as withdrawing does.
 ///
 /// # Errors
 /// As every statement.
@@ -248,7 +253,9 @@ pub async fn waiting<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<Uuid>, D
     query(c, WAITING, &[&limit]).await?.iter().map(|row| get(row, "id")).collect()
 }
 
-/// Moves a release from one state to another and clears its progress. False if it was not in `from`.
+/// Moves a release from one state to another and clears its progress.
+///
+/// False if it was not in `from`.
 ///
 /// # Errors
 /// As every statement.
@@ -271,7 +278,9 @@ pub async fn set_reason<C: GenericClient>(c: &C, id: Uuid, reason: Option<&str>)
     execute(c, SET_REASON, &[&id, &reason]).await.map(drop)
 }
 
-/// Says what is being done. False if nothing is to be done any more: the release was withdrawn meanwhile.
+/// Says what is being done.
+///
+/// False if nothing is to be done any more: the release was withdrawn meanwhile.
 ///
 /// # Errors
 /// As every statement.
@@ -331,7 +340,7 @@ pub async fn set_withdrawn_by<C: GenericClient>(c: &C, id: Uuid, by: &str) -> Re
     execute(c, SET_WITHDRAWN_BY, &[&id, &by]).await.map(drop)
 }
 
-/// Until the transaction ends, nobody else judges a release of this product.
+/// Until the transaction ends, no other transaction judges a release of this product.
 ///
 /// # Errors
 /// As every statement.
@@ -364,7 +373,7 @@ pub async fn count_by_state<C: GenericClient>(c: &C) -> Result<Vec<(ReleaseState
     rows.iter().map(|row| Ok((text(row, "state")?, get(row, "count")?))).collect()
 }
 
-/// Somebody works on the upload.
+/// The upload is in use now.
 ///
 /// # Errors
 /// As every statement.
@@ -372,7 +381,7 @@ pub async fn touch<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Res
     execute(c, TOUCH, &[&id, &now]).await.map(drop)
 }
 
-/// When somebody last worked on the upload.
+/// When the upload was last in use.
 ///
 /// # Errors
 /// As every statement.

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::row::{signed, unsigned};
 
-/// How many numberings of a branch are remembered. A new one begins only when a branch lost its journal.
+/// How many numberings of a branch are remembered.
+///
+/// A new one begins only when a branch lost its journal.
 const KEPT_EPOCHS: i64 = 20;
 
 service_kit::statements! {
@@ -20,7 +22,7 @@ service_kit::statements! {
         (SELECT epoch FROM report_epochs WHERE branch = $1 ORDER BY heard_at DESC LIMIT $2)";
 }
 
-/// How far this numbering is stored; 0 if it never began.
+/// The last stored number of this numbering; 0 if it never began.
 ///
 /// # Errors
 /// As every statement.
@@ -29,8 +31,9 @@ pub async fn through<C: GenericClient>(c: &C, branch: &BranchName, epoch: Uuid) 
     row.map_or(Ok(0), |row| unsigned(&row, "through"))
 }
 
-/// How far this numbering is stored; the row is held until the transaction ends, so that two deliveries of one batch
-/// take turns.
+/// The last stored number of this numbering.
+///
+/// The row is held until the transaction ends, so that two deliveries of one batch take turns.
 ///
 /// # Errors
 /// As every statement.

@@ -49,7 +49,9 @@ pub(super) fn to_json<T: serde::Serialize>(
     serde_json::to_value(value).map_err(|e| DatabaseError::value(column, e))
 }
 
-/// Converts a number for a column: PostgreSQL has no unsigned numbers, and ours lie far below 2^63.
+/// Converts a number for a column.
+///
+/// PostgreSQL has no unsigned numbers, and ours lie far below 2^63.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -96,7 +96,9 @@ pub async fn insert<C: GenericClient>(c: &C, new: &NewSession<'_>) -> Result<(),
     execute(c, INSERT, &params).await.map(drop)
 }
 
-/// The session with this secret, if it was used after `idle_since` and its operator may come in.
+/// Returns the session with this secret, unless it was idle.
+///
+/// It must have been used after `idle_since`, and its operator must be enabled.
 ///
 /// # Errors
 /// As every statement.
@@ -168,7 +170,9 @@ pub async fn end_by_secret<C: GenericClient>(c: &C, secret: &Digest) -> Result<(
     execute(c, END_BY_SECRET, &[&secret.to_string()]).await.map(drop)
 }
 
-/// Forgets sessions that expired or were idle since `idle_since`, and all but the `most` newest of one operator.
+/// Deletes expired, idle and surplus sessions of one operator.
+///
+/// Idle since `idle_since`; surplus beyond the `most` newest.
 ///
 /// # Errors
 /// As every statement.

@@ -68,7 +68,7 @@ pub async fn withdrawn<C: GenericClient>(c: &C, manifests: &[Digest]) -> Result<
     query(c, WITHDRAWN, &[&manifests]).await?.iter().map(|row| text(row, "manifest_sha256")).collect()
 }
 
-/// A published release, for which somebody must vouch.
+/// A published release, for which the signed metadata must vouch.
 #[derive(Debug, Clone)]
 pub struct PublishedRow {
     /// Its id.

@@ -36,7 +36,9 @@ pub async fn set<C: GenericClient>(
     }
 }
 
-/// Why some terminals refuse, as far as they do; the branches of the terminals, and their names in the same order.
+/// Why some terminals refuse, as far as they do.
+///
+/// The branches of the terminals, and their names in the same order.
 ///
 /// # Errors
 /// As every statement.

@@ -21,7 +21,7 @@ service_kit::statements! {
         t.report_key, t.asked_key
         FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT $2) AS t";
-    // The first key stays; another one waits. Answers with the one that counts.
+    // The first key stays; another one waits. Answers with the key in force.
     PIN = "UPDATE terminals SET report_key = coalesce(report_key, $3),
         asked_key = CASE WHEN report_key <> $3 THEN $3 END WHERE branch = $1 AND name = $2 RETURNING report_key";
     KEY = "SELECT report_key FROM terminals WHERE branch = $1 AND name = $2";
@@ -94,7 +94,9 @@ pub async fn upsert<C: GenericClient>(
     execute(c, UPSERT, &[&branch, &name, &model, &slot, &data, &facts.agent_version, &at]).await.map(drop)
 }
 
-/// Pins a terminal's key if it has none; another one than it has waits for an operator. The one that counts.
+/// Pins a terminal's key if it has none, and returns the key in force.
+///
+/// Another key than the pinned one waits for an operator.
 ///
 /// # Errors
 /// As every statement.
@@ -108,7 +110,9 @@ pub async fn pin<C: GenericClient>(
     row.map_or(Ok(None), |row| get(&row, "report_key"))
 }
 
-/// By which key a terminal's states are proven; none if there is no such terminal, or it has none.
+/// By which key a terminal's states are proven.
+///
+/// None if there is no such terminal, or it has none.
 ///
 /// # Errors
 /// As every statement.
@@ -121,7 +125,7 @@ pub async fn key<C: GenericClient>(
     row.map_or(Ok(None), |row| text_opt(&row, "report_key"))
 }
 
-/// The key that waits counts from now on. False if it is not the one that waits.
+/// Accepts the key that waits. False if another key waits, or none.
 ///
 /// # Errors
 /// As every statement.
@@ -163,7 +167,9 @@ pub async fn heard<C: GenericClient>(
     Ok(execute(c, HEARD, &[&branch.as_str(), &name.as_str(), &at]).await? == 1)
 }
 
-/// The `limit` next terminals of a branch after `after` by name; from the first on for an empty `after`.
+/// The `limit` next terminals of a branch after `after` by name.
+///
+/// From the first on for an empty `after`.
 ///
 /// # Errors
 /// As every statement.
@@ -201,7 +207,9 @@ pub async fn heard_since<C: GenericClient>(
     query(c, HEARD_SINCE, &[&branch.as_str(), &since, &limit]).await?.iter().map(|row| text(row, "name")).collect()
 }
 
-/// Forgets the terminals of a branch, whose updates are forgotten already; how many there were.
+/// Forgets the terminals of a branch, whose updates are forgotten already.
+///
+/// How many there were.
 ///
 /// # Errors
 /// As every statement.
@@ -209,7 +217,9 @@ pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> R
     execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await
 }
 
-/// The `limit` next terminals after the terminal `after` (branch, name) by branch and name; from the first on for empty names.
+/// The `limit` next terminals after the terminal `after` (branch, name) by branch and name.
+///
+/// From the first on for empty names.
 ///
 /// # Errors
 /// As every statement.

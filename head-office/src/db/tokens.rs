@@ -122,7 +122,9 @@ pub async fn revoke_all<C: GenericClient>(
     execute(c, REVOKE_ALL, &[&operator.as_str(), &now]).await
 }
 
-/// How many tokens an operator has that can be used; of the others only the `kept` newest are remembered.
+/// How many tokens an operator has that can be used.
+///
+/// Of the others only the `kept` newest are remembered.
 ///
 /// # Errors
 /// As every statement.

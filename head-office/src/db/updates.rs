@@ -112,8 +112,10 @@ fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
     Ok(code.map(|code| Reason { code: code.into(), params: Params::default(), text: text.unwrap_or_default() }))
 }
 
-/// Stores a report of an update, which must concern a known terminal: a new update if it says it is the first move
-/// or speaks of another payload than the newest; a move if the state differs from the stored one.
+/// Stores a report of an update, which must concern a known terminal.
+///
+/// A new update if it says it is the first move or speaks of another payload than the newest; a move if the state
+/// differs from the stored one.
 ///
 /// # Errors
 /// As every statement.
@@ -222,7 +224,7 @@ pub async fn with_history<C: GenericClient>(
     Ok(updates)
 }
 
-/// For each terminal of some branches and each product assigned there the newest update's payload and state.
+/// Returns payload and state of each terminal's newest update of an assigned product.
 ///
 /// # Errors
 /// As every statement.

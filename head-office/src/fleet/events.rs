@@ -8,7 +8,9 @@ use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, outbox};
 use wire::v1::sync::Event;
 
-/// Most streams of one branch at a time: one in use and some that are not known to be broken yet.
+/// Most streams of one branch at a time.
+///
+/// One in use and some that are not known to be broken yet.
 pub const MAX_STREAMS: usize = 8;
 
 /// The audience of a branch's events.

@@ -7,8 +7,9 @@ use service_kit::database::{DatabaseError, GenericClient};
 use super::events::{audience, wake};
 use crate::db;
 
-/// Removes a branch that the transaction `c` holds, with everything known of it; how many terminals it had. Its server's
-/// next request is told so.
+/// Removes a branch that the transaction `c` holds, with everything known of it.
+///
+/// How many terminals it had. Its server's next request is told so.
 ///
 /// # Errors
 /// The database failed.
@@ -22,7 +23,7 @@ pub async fn forget<C: GenericClient>(
         let named: Vec<_> = plan.entries().map(|step| step.artifact.sha256).collect();
         db::artifacts::named_until(c, &named, now).await?;
     }
-    // Whoever follows its events looks again, and is refused.
+    // Its server looks again, and is refused.
     wake(c, &[audience(branch)], now).await?;
     db::assignments::remove_of_branch(c, branch).await?;
     db::plans::remove_of_branch(c, branch).await?;

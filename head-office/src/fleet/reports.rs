@@ -39,8 +39,10 @@ pub struct Stored {
     pub unknown: u64,
 }
 
-/// Stores a batch of a branch. `c` must be a transaction: the branch is held until it ends, so that a repeated delivery waits
-/// and then finds its reports stored.
+/// Stores a batch of a branch.
+///
+/// `c` must be a transaction: the branch is held until it ends, so that a repeated delivery waits and then finds its
+/// reports stored.
 ///
 /// # Errors
 /// As [`ReportError`].
@@ -183,7 +185,9 @@ async fn store_one<C: GenericClient>(
     Ok(())
 }
 
-/// Only a terminal says in which state it is, and what it found of a failed boot: its branch server could be in other hands.
+/// Only a terminal says in which state it is, and what it found of a failed boot.
+///
+/// Its branch server could be in other hands.
 async fn prove<C: GenericClient>(
     c: &C,
     branch: &BranchName,

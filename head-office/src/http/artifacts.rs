@@ -41,7 +41,7 @@ pub async fn read_index(app: &App, artifact: &ArtifactRef) -> ApiResult<Vec<u8>>
     let (path, length) = (app.store.artifact(artifact), artifact.index_length);
     let reader = hold(app, artifact)?;
     let read = move || -> io::Result<Vec<u8>> {
-        // Nobody removes the file before it is read.
+        // Held until the file is read.
         let _reader = reader;
         let mut bytes = Vec::new();
         std::fs::File::open(&path)?.take(length).read_to_end(&mut bytes)?;
@@ -54,7 +54,7 @@ pub async fn read_index(app: &App, artifact: &ArtifactRef) -> ApiResult<Vec<u8>>
     tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?.map_err(ApiError::internal)
 }
 
-/// Nobody removes the artifact's file for as long as this lives.
+/// Keeps the artifact's file from removal while the answer lives.
 fn hold(app: &App, artifact: &ArtifactRef) -> ApiResult<Reader> {
     let reader = app.store.holds().read(&artifact.sha256);
     reader.ok_or_else(|| ApiError::not_found(format_args!("published artifact {}", artifact.sha256)))
@@ -119,7 +119,7 @@ async fn find(app: &App, caller: &Caller, sha256: &Digest) -> ApiResult<Artifact
     Ok(found)
 }
 
-/// A branch gets what a plan of its own names. People may look at everything.
+/// A branch gets what its plans name; operators may read everything.
 async fn refuse_unplanned<C: GenericClient>(
     c: &C,
     app: &App,

@@ -30,8 +30,9 @@ pub fn is_denied(branch: &BranchName) -> ApiError {
     ApiError::new(Code::IdentityDenied, detail, remedy)
 }
 
-/// Knows branches by the key of the intermediate that their certificates come from: the one that enrolled, and no other
-/// that ever had the branch's name.
+/// Authenticates branch servers by the key of their intermediate.
+///
+/// Only the key that enrolled counts, not an earlier one of the same branch name.
 pub struct BranchCertificates(Arc<App>);
 
 impl BranchCertificates {

@@ -15,7 +15,9 @@ use wire::v1::operators::Token;
 use crate::app::App;
 use crate::db;
 
-/// The cookie of a session. Cookies do not tell ports apart, so a branch server's on the same machine has another name.
+/// The cookie of a session.
+///
+/// Cookies do not tell ports apart, so a branch server's on the same machine has another name.
 pub const COOKIE: &str = "__Host-filial-head-office";
 
 /// How exactly it is noted when something was last used.
@@ -88,7 +90,7 @@ impl Authenticator for Doorkeeper {
 /// The operator that a caller of the operators' listener is.
 ///
 /// # Errors
-/// It is none.
+/// The name is invalid.
 pub fn operator_of(caller: &Caller) -> Result<OperatorName, ApiError> {
     caller.name.parse().map_err(|e: fleet_types::NameError| ApiError::internal(e))
 }

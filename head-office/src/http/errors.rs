@@ -62,19 +62,24 @@ impl From<ReportError> for ApiError {
         let text = capital(format!("{error}."));
         match error {
             ReportError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
-            ReportError::TooLong(_) => Self::new(Code::BatchTooLong, text, "Send them in several requests."),
-            ReportError::Field { field, why } => Self::bad_field(field, why),
-            ReportError::OutOfOrder { next, .. } => {
-                Self::new(Code::ReportOutOfOrder, text, format!("Send the reports from {next} on."))
+            ReportError::TooLong(count) => {
+                Self::new(Code::BatchTooLong, text, "Send them in several requests.").with("reports", count)
             }
-            ReportError::StateNotProven { .. } | ReportError::EvidenceNotProven { .. } => {
+            ReportError::Field { field, why } => Self::bad_field(field, why),
+            ReportError::OutOfOrder { first, next } => {
+                Self::new(Code::ReportOutOfOrder, text, format!("Send the reports from {next} on."))
+                    .with("first", first)
+                    .with("next", next)
+            }
+            ReportError::StateNotProven { branch, terminal, .. }
+            | ReportError::EvidenceNotProven { branch, terminal } => {
                 let remedy = "If the terminal has a new key, an operator accepts it (`filial terminal show`, `filial terminal \
                     accept-key`). If it has not, inspect its branch server.";
-                Self::new(Code::ReportNotProven, text, remedy)
+                Self::new(Code::ReportNotProven, text, remedy).with("branch", branch).with("terminal", terminal)
             }
-            ReportError::TooManyTerminals { .. } => {
+            ReportError::TooManyTerminals { branch, count, .. } => {
                 let remedy = "Divide the branch; each part needs a separate branch server.";
-                Self::new(Code::TooManyTerminals, text, remedy)
+                Self::new(Code::TooManyTerminals, text, remedy).with("branch", branch).with("terminals", count)
             }
             ReportError::Database(error) => error.into(),
         }
@@ -119,9 +124,12 @@ impl From<SigningError> for ApiError {
 impl From<BudgetError> for ApiError {
     fn from(error: BudgetError) -> Self {
         match error {
-            BudgetError::Exceeded { .. } => {
+            BudgetError::Exceeded { budget, used, needed, .. } => {
                 let remedy = "Withdraw releases that no branch needs, or raise store.budget_bytes.";
                 Self::new(Code::DiskFull, capital(format!("{error}.")), remedy)
+                    .with("budget", budget)
+                    .with("used", used)
+                    .with("needed", needed)
             }
             BudgetError::Database(error) => error.into(),
         }

@@ -1,4 +1,4 @@
-//! The signed metadata: what exists, and who may say so. Nothing of it is secret, and nobody believes it for coming from here.
+//! The signed metadata: what exists, and who may say so. It is public, and clients verify it wherever it comes from.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
@@ -11,8 +11,9 @@ use wire::v1::paths;
 use crate::app::App;
 use crate::http::errors::ApiResult;
 
-/// A file of the signed metadata, such as `timestamp.json`. One that is not there is a plain 404: asking for the next root is how
-/// clients learn that there is none.
+/// A file of the signed metadata, such as `timestamp.json`.
+///
+/// A missing file is a plain 404: clients probe for the next root this way.
 #[utoipa::path(get, path = paths::METADATA, tag = "metadata", params(("name" = String, Path)), responses(
     (status = 200, description = "The file, byte for byte", body = Vec<u8>, content_type = "application/json"),
     (status = 404, description = "No such file now", body = Problem, content_type = "application/problem+json"),

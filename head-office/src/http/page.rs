@@ -10,7 +10,9 @@ use crate::http::errors::ApiResult;
 /// Most entries of one page.
 pub const MAX_LIMIT: u32 = 1000;
 
-/// How many rows to ask for: one more than asked for by the caller, to know whether there are more.
+/// Returns how many rows to read: one more than the page has.
+///
+/// The surplus row tells whether there is another page.
 ///
 /// # Errors
 /// The limit is out of bounds.
@@ -31,7 +33,9 @@ pub fn cut<T>(found: &mut Vec<T>, rows: i64) -> bool {
     more
 }
 
-/// A page; with `next`, the cursor of its last entry, its `Link` header names the page after it (RFC 8288).
+/// Answers with a page of a list.
+///
+/// With `next`, the cursor of its last entry, the `Link` header names the page after it (RFC 8288).
 pub fn answer<T: Serialize>(request: &HttpRequest, items: &[T], next: Option<String>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     if let Some(next) = next {

@@ -88,7 +88,7 @@ fn readiness(app: &Arc<App>) -> Readiness {
 /// Lists the operators' routes, each with the role that it requires.
 fn operators() -> Vec<Route> {
     routes![
-        // Public: whoever logs in is not known yet. The handler bounds what it takes.
+        // Public: a caller who logs in is not authenticated yet. The handler limits what it accepts.
         Role::Public => session::log_in,
         Role::Viewer => session::who,
         Role::Viewer => session::log_out,

@@ -1,6 +1,6 @@
 //! Who may write an upload now: one at a time, and of one operator the newest.
 //!
-//! A connection that is dead keeps silent, and nobody can tell it from a slow one. So an operator who comes back with a
+//! A dead connection is silent and cannot be told from a slow one. So an operator who comes back with a
 //! new request takes the upload over: the older request is told to end, writes down what it holds, and only then does
 //! the newer one begin. Requests of two operators never take anything from each other: the second is refused.
 
@@ -33,7 +33,7 @@ pub struct Claims {
     creating: tokio::sync::Mutex<()>,
 }
 
-/// One upload that is being worked on. Lives as long as somebody holds it or waits for it.
+/// One upload in use. Lives as long as a request holds it or waits for it.
 #[derive(Debug)]
 struct Slot {
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -62,12 +62,14 @@ impl Claim {
 }
 
 impl Claims {
-    /// The turn of whoever creates an upload: one at a time.
+    /// The turn to create an upload: one request at a time.
     pub async fn creating(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.creating.lock().await
     }
 
-    /// Claims an upload for a request of `operator`. An older request of the same operator is ended first.
+    /// Claims an upload for a request of `operator`.
+    ///
+    /// An older request of the same operator is ended first.
     ///
     /// # Errors
     /// A request of another operator writes it, the older request does not end, or a still newer one came.
@@ -75,7 +77,7 @@ impl Claims {
         self.take(id, operator, |held_by| held_by == operator).await
     }
 
-    /// Claims an upload in order to end it: whoever writes it is ended.
+    /// Claims an upload in order to end it: a request that writes it is ended.
     ///
     /// # Errors
     /// As [`Claims::claim`], except for another operator's request.
@@ -83,7 +85,7 @@ impl Claims {
         self.take(id, operator, |_| true).await
     }
 
-    /// Claims an upload on which nobody works; none if somebody does.
+    /// Claims an upload that is not in use; none if it is.
     pub async fn claim_if_free(&self, id: Uuid) -> Option<Claim> {
         self.take(id, "", |_| false).await.ok()
     }

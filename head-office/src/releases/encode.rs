@@ -78,7 +78,9 @@ pub struct Hashed {
     pub torrent: Torrent,
 }
 
-/// Encodes a payload straight out of the archive. Continues what an earlier attempt began, also after kill -9. Blocking.
+/// Encodes a payload straight out of the archive.
+///
+/// Continues what an earlier attempt began, also after kill -9. Blocking.
 ///
 /// # Errors
 /// As [`PublishError`].
@@ -122,8 +124,9 @@ pub fn hash(
     Ok(Hashed { artifact, torrent: created.torrent })
 }
 
-/// Gives the encoded file its place in the store, and leaves the work file for [`clean_up`]: a kill between this and
-/// the database finds it and need not encode again. Blocking.
+/// Links the encoded file to its place in the store. Blocking.
+///
+/// The work file stays for [`clean_up`]: a kill before the database is written finds it and need not encode again.
 ///
 /// # Errors
 /// As [`PublishError`].

@@ -1,4 +1,4 @@
-//! Uploads that end before their archive is whole: cancelled by somebody, or left by everybody.
+//! Uploads that end before their archive is complete: cancelled or expired.
 
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
@@ -28,7 +28,7 @@ pub fn has_ended(release: &ReleaseRow) -> bool {
     release.state == ReleaseState::Withdrawn && release.report.is_none()
 }
 
-/// When the upload is given up, unless somebody works on it before.
+/// When the upload expires, unless more arrives before.
 ///
 /// # Errors
 /// The database failed.
@@ -37,8 +37,10 @@ pub async fn expires<C: GenericClient>(app: &App, c: &C, id: Uuid) -> Result<Dat
     Ok(touched.unwrap_or_else(|| app.clock.now()) + app.settings.uploads.abandon_after)
 }
 
-/// Withdraws a release whose archive is still arriving and removes what arrived. If the last byte came first, nothing
-/// is done. The claim keeps everybody from writing meanwhile. `by` is who wanted it, if anybody did.
+/// Withdraws a release whose archive is still arriving and removes what arrived.
+///
+/// If the last byte came first, nothing is done. The claim keeps others from writing meanwhile. `by` is the operator
+/// who cancelled it, if one did.
 ///
 /// # Errors
 /// The database failed.

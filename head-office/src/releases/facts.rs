@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::db;
 
-/// Most releases that are looked at as steps on the way, newest first. Each costs a look at its manifest.
+/// Most releases that are looked at as steps on the way, newest first.
+///
+/// Each costs a look at its manifest.
 const MAX_STEPS: usize = 256;
 
 /// Gathers everything that the rules ask for, at `now`.
@@ -37,7 +39,7 @@ pub async fn gather<C: GenericClient>(
     let far = |v: &Version| manifest.requires.as_ref().is_some_and(|r| *v < manifest.version && !r.contains(v));
     let steps = match running.versions.iter().filter_map(|r| r.version.as_ref()).any(far) {
         true => steps(c, &published).await?,
-        // Nobody needs a step between.
+        // No version needs a step between.
         false => Vec::new(),
     };
     Ok(Facts {
@@ -50,7 +52,7 @@ pub async fn gather<C: GenericClient>(
     })
 }
 
-/// What the published releases demand. One whose manifest cannot be read is no step.
+/// What the published releases demand. A release whose manifest cannot be read is left out.
 async fn steps<C: GenericClient>(c: &C, published: &[(Uuid, Version)]) -> Result<Vec<PublishedStep>, DatabaseError> {
     let mut steps = Vec::new();
     for (id, version) in published.iter().take(MAX_STEPS) {

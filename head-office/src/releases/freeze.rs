@@ -8,8 +8,9 @@ use wire::v1::releases::{Finding, Verdict};
 use crate::db;
 use crate::db::releases::ReleaseRow;
 
-/// Judges a release, which `c` holds, by the calendar at `now`. The finding if a freeze keeps it back; otherwise its
-/// checklist says from now on that none does.
+/// Judges a release, which `c` holds, by the calendar at `now`.
+///
+/// The finding if a freeze keeps it back; otherwise its checklist is updated.
 ///
 /// # Errors
 /// The database failed.

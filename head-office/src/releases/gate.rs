@@ -9,7 +9,7 @@ use wire::v1::releases::{Report, Verdict};
 pub(super) enum Judged {
     /// To no good end, for this reason.
     Rejected(String),
-    /// On, once somebody accepted what is named, if anything is.
+    /// On, once the named warnings were accepted, if there are any.
     Open {
         /// What is to be accepted, one or two sentences.
         to_accept: Option<String>,
@@ -36,8 +36,9 @@ pub enum Signed {
     Otherwise,
 }
 
-/// Where a report leads. A freeze passes by itself: what fails for no other reason waits for somebody who approves it
-/// afterwards.
+/// Where a report leads.
+///
+/// A freeze passes by itself: what fails for no other reason waits for approval afterwards.
 pub(super) fn judged(report: &Report) -> Judged {
     let named = |verdict: Verdict| {
         let ids: Vec<&str> = report.findings.iter().filter(|f| f.verdict == verdict).map(|f| f.id.as_str()).collect();
@@ -64,7 +65,7 @@ pub(super) fn judged(report: &Report) -> Judged {
     }
 }
 
-/// Why a release waits; none if it may go on. `to_accept` is what nobody accepted yet.
+/// Why a release waits; none if it may go on. `to_accept` is what has not been accepted yet.
 pub(super) fn reason_to_wait(to_accept: Option<&str>, signed: &Signed) -> Option<String> {
     let signatures = match signed {
         Signed::InForce | Signed::ByHeadOffice | Signed::Posted { missing: 0, .. } => None,

@@ -19,7 +19,9 @@ use crate::db::payloads::NewPayload;
 use crate::db::releases::Judged as JudgedRow;
 use crate::trust::Trust;
 
-/// Reads the archive once. Blocking. `progress` hears the bytes read; `cancelled` stops it with an error.
+/// Reads the archive once.
+///
+/// Blocking. `progress` hears the bytes read; `cancelled` stops it with an error.
 ///
 /// # Errors
 /// The file cannot be read, or it was cancelled.
@@ -44,8 +46,10 @@ impl Read for Cancellable<'_> {
     }
 }
 
-/// Judges what was read, with what became of the shop's own command, and moves the release from `validating` on, in the
-/// transaction `c`. The state it is in then; judged already: none.
+/// Judges a scanned archive and moves its release on from `validating`.
+///
+/// In the transaction `c`, with the answer of the shop's own command. Returns the new state; none if it was judged
+/// before.
 ///
 /// # Errors
 /// The database failed.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use service_kit::clock::Stopwatch;
 use service_kit::database::{DatabaseError, JobContext, JobError, connection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -41,7 +42,9 @@ impl Meter {
     }
 }
 
-/// Runs `work` on a thread of its own and stores its progress as step `step` of `release` meanwhile. `total` is in bytes.
+/// Runs blocking `work` and stores its progress meanwhile, as step `step` of `release`.
+///
+/// `total` is in bytes.
 ///
 /// # Errors
 /// The thread failed. What the work answers is the caller's to judge.
@@ -56,14 +59,14 @@ pub async fn measured<T: Send + 'static>(
         Arc::new(Meter { done: AtomicU64::new(0), resumed: AtomicU64::new(0), stop: context.cancelled.child_token() });
     // If this future is dropped, the thread is told to stop.
     let _stop = meter.stop.clone().drop_guard();
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let running = meter.clone();
     let mut thread = tokio::task::spawn_blocking(move || work(&running));
     loop {
         let progress = estimate(step, &meter, total, begin.elapsed());
         match store(context, release, &progress).await {
             Ok(true) => {}
-            // Withdrawn meanwhile: the work is for nobody.
+            // Withdrawn meanwhile: the work is not needed.
             Ok(false) => meter.stop.cancel(),
             Err(error) => tracing::debug!(%error, "progress is not stored"),
         }

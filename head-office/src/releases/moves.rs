@@ -34,8 +34,10 @@ pub enum MoveError {
     Plan(#[from] TickError),
 }
 
-/// Moves a release that the transaction `c` holds ([`db::releases::lock`]): checks the transition table, stores the
-/// state, asks for the job that the new state needs and writes the event, all or nothing.
+/// Moves a release that the transaction `c` holds ([`db::releases::lock`]).
+///
+/// Checks the transition table, stores the state, asks for the job that the new state needs and writes the event, all
+/// or nothing.
 ///
 /// # Errors
 /// The table has no such move, or the database failed.
@@ -48,7 +50,7 @@ pub async fn advance<C: GenericClient>(
 ) -> Result<(), MoveError> {
     let to = release.state.to(to)?;
     if !db::releases::set_state(c, release.id, release.state, to, reason, now).await? {
-        // Only possible without the lock: somebody else moved it, so this move is no longer the one that was checked.
+        // Only possible without the lock: the release moved after this move was checked.
         return Err(DatabaseError::value("state", "the release moved meanwhile").into());
     }
     let job = match to {

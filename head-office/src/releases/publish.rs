@@ -2,15 +2,16 @@
 //! branches.
 //!
 //! In this order a crash between any two steps leaves nothing that a branch could see and not get or not believe: the metadata
-//! may vouch for what no plan names, the tracker may know a torrent that nobody announces, the daemon may seed what no plan
+//! may vouch for what no plan names, the tracker may know a torrent without peers, the daemon may seed what no plan
 //! names; the next attempt goes on from there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
+use service_kit::clock::Stopwatch;
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use service_kit::edge::chain;
 use trust::Why;
@@ -32,7 +33,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How long a daemon may neither verify nor have all before that is called a failure.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// How far the job is, beyond what the release's payloads already tell. Every step is checked again all the same.
+/// Progress that the payload rows do not record. Every step is checked again all the same.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Stage {
@@ -63,7 +64,7 @@ impl JobHandler for Publish {
         let id = subject(context)?;
         let outcome = self.publish(context, id).await;
         if self.was_withdrawn(context, id).await? {
-            // Whatever came of it, nobody wants it.
+            // Whatever the outcome, it is not wanted any more.
             self.undo(context, id).await?;
             // What was signed meanwhile the watch over the metadata takes back.
             self.0.watch.notify_one();
@@ -100,7 +101,7 @@ impl Publish {
         if !self.begin(context, id).await? {
             return Ok(());
         }
-        // In use until the release is published or the attempt is over.
+        // In use until the release is published or the attempt ended.
         let mut in_use = Vec::new();
         for row in self.payloads(context, id).await? {
             self.check(context, id).await?;
@@ -143,13 +144,17 @@ impl Publish {
         Ok(db::releases::find(&client, id).await?.is_some_and(|r| r.state == ReleaseState::Withdrawn))
     }
 
-    /// [`JobError::Interrupted`] once the work is for nobody: the worker stops, or the release was withdrawn.
+    /// [`JobError::Interrupted`] once the work is not needed.
+    ///
+    /// The worker stops, or the release was withdrawn.
     async fn check(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
         context.check()?;
         if self.was_withdrawn(context, id).await? { Err(JobError::Interrupted) } else { Ok(()) }
     }
 
-    /// Removes what was begun for a release that was withdrawn. What lies in the store already is retention's.
+    /// Removes what was begun for a release that was withdrawn.
+    ///
+    /// What lies in the store already is retention's.
     async fn undo(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
         for row in self.payloads(context, id).await? {
             let (store, payload) = (self.0.store.clone(), row.payload.sha256);
@@ -160,7 +165,7 @@ impl Publish {
         Ok(())
     }
 
-    /// Nobody puts the artifact away as long as the answer lives.
+    /// Keeps retention from removing the artifact while the answer lives.
     fn hold(&self, artifact: &Digest) -> Result<Reader, JobError> {
         let text =
             "A withdrawn release's copy of this artifact is being removed; the artifact is encoded again after that.";
@@ -208,8 +213,9 @@ impl Publish {
         Ok(in_use)
     }
 
-    /// Publishes signed metadata that vouches for the payloads and says which artifacts are theirs. Head office signs the
-    /// payloads itself only if it is told to.
+    /// Publishes metadata that vouches for the payloads and their artifacts.
+    ///
+    /// Head office signs the payloads itself only if it is configured to.
     async fn vouch(&self, context: &JobContext, id: Uuid, rows: &[PayloadRow]) -> Result<(), JobError> {
         context.save_state(&State { stage: Stage::Signing }).await?;
         self.check(context, id).await?;
@@ -258,7 +264,7 @@ impl Publish {
 
     /// The daemon verifies what it is given: only then does it seed.
     async fn wait_until_seeding(&self, context: &JobContext, id: Uuid, artifact: &ArtifactRef) -> Result<(), JobError> {
-        let mut idle_since = Instant::now();
+        let mut idle_since = Stopwatch::start();
         loop {
             self.check(context, id).await?;
             let status = self.0.engine.status(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
@@ -273,7 +279,7 @@ impl Publish {
                 self.0.seeder.add(artifact).await.map_err(unseeded)?;
             }
             if status.verifying {
-                idle_since = Instant::now();
+                idle_since = Stopwatch::start();
             } else if idle_since.elapsed() > STUCK {
                 let trouble = status.trouble.unwrap_or_else(|| "no reason given".to_owned());
                 let file = self.0.store.artifact(artifact);
@@ -288,8 +294,9 @@ impl Publish {
         }
     }
 
-    /// From `publishing` to `published`: from this commit on plans may name it. Never while the metadata does not vouch for it,
-    /// whatever became of them since they were signed.
+    /// From `publishing` to `published`: from this commit on plans may name it.
+    ///
+    /// Never while the metadata does not vouch for it, whatever became of them since they were signed.
     async fn show(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
         context.save_state(&State { stage: Stage::Showing }).await?;
         let mut client = connection(&context.pool).await?;
@@ -313,7 +320,9 @@ impl Publish {
     }
 }
 
-/// A failure to seed, for the job: an invalid torrent does not become valid by another attempt.
+/// A failure to seed, for the job.
+///
+/// An invalid torrent does not become valid by another attempt.
 fn unseeded(error: SeedError) -> JobError {
     match error {
         SeedError::Database(error) => error.into(),

@@ -1,5 +1,5 @@
 //! Who vouches for a release. Head office's own keys when it publishes (online), or release keys elsewhere, whose signatures
-//! are posted one file after the other; a release goes on when they are enough and somebody accepted what is to be accepted,
+//! are posted one file after the other; a release goes on when they are enough and its warnings were accepted,
 //! in either order.
 //!
 //! Posted signatures are rows until they are enough. Then the metadata takes them first, and the database the release's next
@@ -56,7 +56,9 @@ pub fn of_manifest(manifest: &Manifest, sha256: Digest) -> Vec<SignedPayload> {
     manifest.payloads.iter().map(payload).collect()
 }
 
-/// What release keys sign of a release that was judged; nothing of one whose manifest was not read.
+/// What release keys sign of a release that was judged.
+///
+/// Nothing of one whose manifest was not read.
 pub fn of_rows(release: &ReleaseRow, rows: &[PayloadRow]) -> Vec<SignedPayload> {
     let (Some(product), Some(version), Some(manifest)) = (&release.product, &release.version, release.manifest) else {
         return Vec::new();
@@ -109,10 +111,12 @@ pub fn so_far(trust: &Trust, product: &ProductName, payloads: &[SignedPayload], 
     }
 }
 
-/// Keeps the signatures that a proposal brings for a release, which the transaction `c` holds.
+/// Stores the signatures that a proposal brings for a release.
+///
+/// The transaction `c` holds the release.
 ///
 /// # Errors
-/// It is for something else, signed by nobody who holds the role, or made against metadata that moved on.
+/// It is for something else, not signed by a holder of the role, or made against metadata that moved on.
 pub async fn take<C: GenericClient>(
     c: &C,
     trust: &Trust,
@@ -142,8 +146,9 @@ pub async fn take<C: GenericClient>(
     Ok(state)
 }
 
-/// Lets a release go on that waits, if nothing keeps it any more; otherwise its reason says what does. The transaction `c` holds
-/// it. The state it is in then.
+/// Lets a release go on that waits, if nothing keeps it any more.
+///
+/// Otherwise its reason says what does. The transaction `c` holds it. The state it is in then.
 ///
 /// # Errors
 /// The metadata could not be published, or the database failed.
@@ -185,8 +190,9 @@ pub async fn settle<C: GenericClient>(
     Ok(release.state)
 }
 
-/// Why the signatures that were posted cannot be used any more, if they cannot: another release of the product came first,
-/// the role has other holders now, or they expired.
+/// Why the signatures that were posted cannot be used any more, if they cannot.
+///
+/// Another release of the product came first, the role has other holders now, or they expired.
 async fn outdated<C: GenericClient>(
     c: &C,
     trust: &Trust,
@@ -205,7 +211,7 @@ async fn outdated<C: GenericClient>(
     })
 }
 
-/// What somebody must accept of a release, whether or not somebody did.
+/// What must be accepted of a release, whether or not it was.
 pub fn to_accept(release: &ReleaseRow) -> Option<String> {
     match release.report.as_ref().map(gate::judged)? {
         Judged::Open { to_accept } => to_accept,

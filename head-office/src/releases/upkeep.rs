@@ -1,4 +1,4 @@
-//! Puts away what nobody needs: old events and jobs, uploads that were given up, archives that are left over.
+//! Removes what is no longer needed: old events and jobs, expired uploads, leftover archives.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::database::{DatabaseError, begin, commit, connection, jobs, outbox};
@@ -41,8 +41,9 @@ pub async fn once(app: &App) -> Result<(), MoveError> {
     Ok(())
 }
 
-/// Removes archives that no release knows: an upload is created file first, and the process ended in between. Only at
-/// start, before anybody can create one.
+/// Removes archives that no release knows.
+///
+/// An upload is created file first, and the process ended in between. Only at start, before requests can create one.
 ///
 /// # Errors
 /// The database failed.
@@ -67,9 +68,9 @@ async fn go_on(app: &App, id: Uuid, now: DateTime<Utc>) -> Result<(), MoveError>
     Ok(commit(transaction).await?)
 }
 
-/// An upload on which nobody works any more is given up.
+/// Ends an upload that was idle for too long.
 async fn give_up(app: &App, release: &UploadRow, now: DateTime<Utc>) -> Result<(), MoveError> {
-    // Whoever works on it right now holds the claim; with it in hand nobody does, or begins to.
+    // A request that uses it holds the claim; while we hold it, none does or begins to.
     let Some(claim) = app.claims.claim_if_free(release.id).await else { return Ok(()) };
     let expires = {
         let client = connection(&app.pool).await?;

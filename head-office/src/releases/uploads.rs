@@ -1,6 +1,6 @@
 //! Files that grow: the offset of an upload is the durable length of its file, and nothing else.
 //!
-//! A handler may be dropped at any await. So the file, with the claim on it, always belongs to whoever writes: a
+//! A handler may be dropped at any await. So the file, with the claim on it, always belongs to the writer: a
 //! blocking task that was begun ends its write and only then lets the claim go, and bytes that wait in the buffer of a
 //! dropped writer are still written.
 
@@ -116,7 +116,9 @@ pub async fn length(path: &Path) -> u64 {
     tokio::fs::metadata(path).await.map_or(0, |m| m.len())
 }
 
-/// Removes an archive that nobody needs any more. What a crash leaves, housekeeping finds.
+/// Removes an archive that is no longer needed.
+///
+/// What a crash leaves, the task `uploads` removes.
 pub async fn remove(path: &Path) {
     match tokio::fs::remove_file(path).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -137,7 +139,9 @@ pub struct Bounds {
     pub reserve: u64,
 }
 
-/// Writes one chunk of an upload. Holds the claim on it until it and all its writes are gone.
+/// Writes one chunk of an upload.
+///
+/// Holds the claim on it until it and all its writes are gone.
 #[derive(Debug)]
 pub struct Writer {
     target: Option<Target>,
@@ -160,7 +164,7 @@ impl Writer {
     /// Begins at an offset which must be where the file ends.
     ///
     /// # Errors
-    /// Somebody writes, the offset is another, or the file cannot be used.
+    /// Another request writes, the offset differs, or the file cannot be used.
     pub async fn open(path: PathBuf, bounds: Bounds, claim: Claim) -> Result<Self, UploadError> {
         blocking(move || {
             let file = OpenOptions::new().write(true).open(&path).map_err(|e| UploadError::io(&path, e))?;
@@ -194,7 +198,9 @@ impl Writer {
         if target.buffer.len() >= BUFFER { self.write(false).await } else { Ok(()) }
     }
 
-    /// Writes and syncs what is left; where the file ends now. The claim stays until this is dropped.
+    /// Writes and syncs what is left; where the file ends now.
+    ///
+    /// The claim stays until this is dropped.
     ///
     /// # Errors
     /// It cannot be written or synced.
@@ -234,7 +240,9 @@ impl Drop for Writer {
 }
 
 impl Target {
-    /// Writes the buffer as far as it goes. What could not be written is forgotten: the client sends it again.
+    /// Writes the buffer as far as it goes.
+    ///
+    /// What could not be written is forgotten: the client sends it again.
     fn write(&mut self, sync: bool) -> Result<(), UploadError> {
         let written = self.leave_reserve().and_then(|()| self.write_buffer());
         self.buffer.clear();

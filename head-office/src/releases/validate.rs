@@ -87,8 +87,10 @@ impl JobHandler for Validate {
     }
 }
 
-/// What the shop's own command says of the manifest; none if there is no command or no manifest. Before the transaction:
-/// it takes its time, and nothing is held meanwhile.
+/// What the shop's own command says of the manifest.
+///
+/// None if there is no command or no manifest. Before the transaction: it takes its time, and nothing is held
+/// meanwhile.
 async fn external(context: &JobContext, scan: &Scan, policy: &Policy) -> Result<Option<External>, JobError> {
     let Some(manifest) = scan.manifest().filter(|_| !policy.external.command.is_empty()) else { return Ok(None) };
     let manifest = serde_json::to_vec(manifest).map_err(|e| JobError::GiveUp(format!("The manifest as JSON: {e}.")))?;
@@ -99,7 +101,7 @@ async fn external(context: &JobContext, scan: &Scan, policy: &Policy) -> Result<
 }
 
 impl Validate {
-    /// Whether anybody still waits for the verdict: not if the release was withdrawn meanwhile.
+    /// Whether the verdict is still needed: not if the release was withdrawn meanwhile.
     async fn still(&self, context: &JobContext, id: Uuid) -> Result<bool, JobError> {
         let client = connection(&context.pool).await?;
         Ok(db::releases::find(&client, id).await?.is_some_and(|r| r.state == ReleaseState::Validating))

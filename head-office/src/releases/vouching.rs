@@ -1,5 +1,5 @@
 //! Watches over the signed metadata: renews what head office signs well before it expires, says what people must renew, lets
-//! releases go on that were signed meanwhile, and takes out what nobody needs any more. Whatever a kill left half done, it
+//! releases go on that were signed meanwhile, and removes what is no longer needed. Whatever a kill left half done, it
 //! finishes.
 
 use std::collections::BTreeSet;
@@ -74,7 +74,9 @@ impl Watch {
     }
 }
 
-/// Renews what is due, before anybody is served. What cannot be renewed is said: clients judge what they get.
+/// Renews what is due before the listeners open.
+///
+/// A failure is logged: clients judge what they get.
 pub async fn watch_once(app: &App) {
     if let Err(error) = app.trust.refresh(app.clock.now()).await {
         tracing::error!(%error, "the signed metadata could not be renewed; trying again");
@@ -96,7 +98,7 @@ async fn pass(app: &App) -> BTreeSet<Alert> {
     if let Err(error) = app.trust.refresh(app.clock.now()).await {
         troubles.insert(stuck("renewed", error));
     }
-    // First what vouches for what nobody needs, so that a version is free again for a release that waits.
+    // First the withdrawn releases, so that a version is free again for a release that waits.
     let done =
         [("tidied", tidy(app).await), ("brought into force", settle(app).await), ("completed", complete(app).await)];
     for (what, done) in done {
@@ -120,7 +122,7 @@ async fn settle(app: &App) -> Result<(), WatchError> {
         let mut client = connection(&app.pool).await?;
         let transaction = begin(&mut client).await?;
         let Some(release) = db::releases::lock(&transaction, id).await? else { continue };
-        // Rows that no archive was read for are nobody's to judge.
+        // A release whose archive was not read is not judged.
         if release.report.is_some() {
             signing::settle(&transaction, &app.trust, &release, app.clock.now()).await?;
             commit(transaction).await?;
@@ -148,8 +150,10 @@ async fn tidy(app: &App) -> Result<(), WatchError> {
     forget(app, artifacts, now).await
 }
 
-/// Sees that the metadata vouches for whatever is published: not so for releases from before there were signatures, or after old
-/// metadata was put back. What release keys must sign elsewhere is said.
+/// Sees that the metadata vouches for whatever is published.
+///
+/// Not so for releases from before there were signatures, or after old metadata was put back. What release keys must
+/// sign elsewhere is said.
 async fn complete(app: &App) -> Result<(), WatchError> {
     let (releases, rows) = {
         let client = connection(&app.pool).await?;
@@ -188,7 +192,7 @@ async fn complete(app: &App) -> Result<(), WatchError> {
 /// Takes out the artifacts that were put away, but for those that are just being made again.
 async fn forget(app: &App, artifacts: Vec<SignedArtifact>, now: DateTime<Utc>) -> Result<(), WatchError> {
     let put_away = unknown(app, artifacts.iter().map(|a| a.sha256).collect()).await?;
-    // Nobody begins to make one of them as long as this lives; who did already has its row by now, or is passed over.
+    // No job begins to make one of them while this lives; one that already did has its row by now, or is skipped.
     let evictions: Vec<_> = put_away.iter().filter_map(|a| Some((*a, app.store.holds().evict(a)?))).collect();
     let gone = unknown(app, evictions.iter().map(|(a, _)| *a).collect()).await?;
     if gone.is_empty() {

@@ -18,8 +18,10 @@ pub struct Withdrawal {
     pub plans: usize,
 }
 
-/// Withdraws a release that the transaction `c` holds ([`db::releases::lock`]). From the commit on no plan names it; a job
-/// that works on it notices and undoes what it did, and retention puts away what was seeded.
+/// Withdraws a release that the transaction `c` holds ([`db::releases::lock`]).
+///
+/// From the commit on no plan names it; a job that works on it notices and undoes what it did, and retention puts
+/// away what was seeded.
 ///
 /// # Errors
 /// The release has ended already, or the database failed.

@@ -112,7 +112,9 @@ impl fmt::Display for Exclusion {
     }
 }
 
-/// A terminal that an assignment gives nothing for its slot although it could, or nothing at all; and why.
+/// A terminal that an assignment leaves out, and why.
+///
+/// It gets nothing for its slot although it could, or nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excluded {
     /// The terminal.
@@ -185,8 +187,9 @@ pub fn propose(fleet: &Fleet) -> Proposal {
     proposal
 }
 
-/// The plan to issue now, or none if the previous one says the same, is signed by present keys, and is in the first half of
-/// its life.
+/// Returns the plan to issue now, if one is needed.
+///
+/// None is if the previous plan says the same, present keys signed it, and it is in the first half of its life.
 ///
 /// A branch that was never told anything gets no empty plan; one whose terminals all fell out does.
 pub fn issue(
@@ -221,13 +224,17 @@ pub fn next_serial(last: Option<u64>, now: DateTime<Utc>) -> u64 {
     last.map_or(1, |last| last + 1).max(millis)
 }
 
-/// Whether a plan is due for a new one although nothing changed: less than half of its life is left, so that a branch that is
-/// cut off always has at least that much; or present plan keys did not sign it.
+/// Whether a plan is due for a new one although nothing changed.
+///
+/// Less than half of its life is left, so that a branch that is cut off always has at least that much; or present
+/// plan keys did not sign it.
 pub fn is_due(issued: DateTime<Utc>, expires: DateTime<Utc>, sealed: bool, now: DateTime<Utc>) -> bool {
     !sealed || expires - now < (expires - issued) / 2
 }
 
-/// Which product has each terminal's slot: of those with an image for it, the one assigned last.
+/// Which product has each terminal's slot.
+///
+/// Of those with an image for it, the one assigned last.
 fn slot_owners(fleet: &Fleet) -> BTreeMap<&TerminalName, &ProductName> {
     let mut by_time: Vec<&Assignment> = fleet.assignments.iter().collect();
     by_time.sort_by(|a, b| (a.at, &a.product).cmp(&(b.at, &b.product)));

@@ -50,8 +50,9 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Whether a plan is due for a new one although nothing changed: it has passed half of its life, or present keys did not
-    /// sign it.
+    /// Whether a plan is due for a new one although nothing changed.
+    ///
+    /// It has passed half of its life, or present keys did not sign it.
     pub fn is_due(&self, plan: &PlanRow, now: DateTime<Utc>) -> bool {
         plan::is_due(plan.issued, plan.expires, self.is_signed(&plan.signers), now)
     }
@@ -70,7 +71,9 @@ pub struct Outcome {
     pub issued: Option<Plan>,
 }
 
-/// Brings one branch's plan up to date. `c` must be a transaction: the branch is held until it ends.
+/// Brings one branch's plan up to date.
+///
+/// `c` must be a transaction: the branch is held until it ends.
 ///
 /// # Errors
 /// As [`TickError`].
@@ -84,8 +87,10 @@ pub async fn branch<C: GenericClient>(
     outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome").into())
 }
 
-/// Brings the plans of many branches up to date, given in order of their names; the outcomes in the same order. The number of
-/// statements grows with every [`BATCH`] branches, not with each. `c` must be a transaction.
+/// Brings the plans of many branches up to date, given in order of their names.
+///
+/// The outcomes in the same order. The number of statements grows with every [`BATCH`] branches, not with each. `c`
+/// must be a transaction.
 ///
 /// # Errors
 /// As [`TickError`].
@@ -102,7 +107,9 @@ pub async fn branches<C: GenericClient>(
     Ok(outcomes)
 }
 
-/// Issues every plan that is due although nothing changed, in a transaction per [`BATCH`] branches. Returns how many.
+/// Issues every plan that is due although nothing changed; returns how many.
+///
+/// One transaction per [`BATCH`] branches.
 ///
 /// # Errors
 /// As [`TickError`]; what was committed before stays.

@@ -41,8 +41,9 @@ pub struct Seeder {
 }
 
 impl Seeder {
-    /// Adds an artifact's torrent, with the WAN's tracker, to the daemon. False if the artifact is on its way out. The caller
-    /// holds the artifact.
+    /// Adds an artifact's torrent, with the WAN's tracker, to the daemon.
+    ///
+    /// False if the artifact is on its way out. The caller holds the artifact.
     ///
     /// # Errors
     /// As [`SeedError`].
@@ -52,8 +53,9 @@ impl Seeder {
         Ok(true)
     }
 
-    /// Renews an artifact's torrent, so that the daemon serves branches again that lost their copy. False if the artifact is
-    /// on its way out. The caller holds the artifact.
+    /// Renews an artifact's torrent, so that branches that lost their copy are served.
+    ///
+    /// False if the artifact is on its way out. The caller holds the artifact.
     ///
     /// # Errors
     /// As [`SeedError`]. Safe to repeat: a torrent that was only removed is added.

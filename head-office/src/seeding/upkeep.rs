@@ -12,13 +12,17 @@ use super::seeder::SeedError;
 use crate::app::App;
 use crate::db;
 
-/// The shortest time between two renewals of one torrent: while the daemon verifies it again, it serves no branch.
+/// The shortest time between two renewals of one torrent.
+///
+/// While the daemon verifies it again, it serves no branch.
 const RENEWAL_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// The task `seeding`: lists what must be listed and seeds what must be seeded.
 pub struct Upkeep {
     app: Arc<App>,
-    /// After a start the tracker is told even if the file is right: it may have missed the last signal.
+    /// After a start the tracker is told even if the file is right.
+    ///
+    /// It may have missed the last signal.
     listed_once: bool,
     /// When this process renewed each torrent last.
     renewed: BTreeMap<Digest, DateTime<Utc>>,
@@ -62,7 +66,9 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Renews the torrents that branches asked for, each at most once per [`RENEWAL_INTERVAL`]; those renewed now.
+    /// Renews the torrents that branches asked for, each at most once per [`RENEWAL_INTERVAL`].
+    ///
+    /// Those renewed now.
     async fn renew(&mut self, wanted: &[ArtifactRef]) -> Result<BTreeSet<Digest>, SeedError> {
         let now = self.app.clock.now();
         // A clock that was set back does not prolong the wait.
@@ -90,7 +96,9 @@ impl Upkeep {
         Ok(renewed)
     }
 
-    /// Adds what the daemon lacks. One that was killed comes back with torrents that are stopped or empty.
+    /// Adds what the daemon lacks.
+    ///
+    /// One that was killed comes back with torrents that are stopped or empty.
     async fn seed(
         &self,
         wanted: &[ArtifactRef],

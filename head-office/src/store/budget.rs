@@ -30,12 +30,16 @@ pub enum BudgetError {
     Database(#[from] DatabaseError),
 }
 
-/// An archive is there twice until it is published: as it came, and as an artifact of at most about its length.
+/// An archive is there twice until it is published.
+///
+/// As it came, and as an artifact of at most about its length.
 const COPIES: u64 = 2;
 
-/// Room for an archive of so many bytes within `store.budget_bytes`, if there is such a budget. The caller has the turn of
-/// those who create uploads, so that nobody else is promised the same room. If there is not enough, artifacts that only
-/// withdrawn releases have and no plan names are put away, the least recently wanted first; none if that would not suffice.
+/// Makes sure that an archive fits into `store.budget_bytes`, if there is a budget.
+///
+/// The caller has the turn to create uploads, so that no other upload is promised the same room. If there is not
+/// enough, artifacts that only withdrawn releases have and no plan names are removed, the least recently wanted
+/// first; none if that would not suffice.
 ///
 /// # Errors
 /// It does not fit.
@@ -45,7 +49,7 @@ pub async fn admit(app: &App, archive_bytes: u64) -> Result<(), BudgetError> {
     let mut used = promised(app).await?;
     if used.saturating_add(needed) > budget {
         let over = used.saturating_add(needed) - budget;
-        // Whoever is short of room does not wait for days to pass.
+        // Short of room, it does not wait for `store.seed_days`.
         let spare = retention::due(app, app.clock.now()).await?;
         let mut freed = 0u64;
         let enough: Vec<_> = spare

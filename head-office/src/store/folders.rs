@@ -70,7 +70,9 @@ impl Store {
         Ok(Self { folder, instance, holds: Holds::default(), _claim: Arc::new(claim) })
     }
 
-    /// The name under which this instance holds leases; the same after a restart, so that it finds its own again.
+    /// The name under which this instance holds leases.
+    ///
+    /// The same after a restart, so that it finds its own again.
     pub fn instance(&self) -> Uuid {
         self.instance
     }

@@ -1,4 +1,4 @@
-//! Who uses an artifact right now, so that nobody takes it away meanwhile. In memory: a process that was killed uses
+//! Artifacts in use, which are not removed meanwhile. In memory: a process that was killed uses
 //! nothing, and one process at a time has the store.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub struct Reader {
     artifact: Digest,
 }
 
-/// As long as this lives, nobody begins to use the artifact.
+/// As long as this lives, no reader begins to use the artifact.
 #[derive(Debug)]
 pub struct Eviction {
     holds: Holds,
@@ -41,7 +41,7 @@ impl Holds {
         Some(Reader { holds: self.clone(), artifact: *artifact })
     }
 
-    /// Keeps everybody away from an artifact; none while anybody uses it.
+    /// Keeps readers away from an artifact; none while it is in use.
     pub fn evict(&self, artifact: &Digest) -> Option<Eviction> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if uses.contains_key(artifact) {

@@ -1,7 +1,7 @@
 //! Puts away artifacts that only withdrawn releases have, once no plan has named them for long enough.
 //!
-//! In this order a crash between any two steps leaves nothing seeded that the tracker refuses, and no file that somebody
-//! still needs is gone: decided (stored) → dropped by the daemon (stored) → off the tracker's list → file removed → row
+//! In this order a crash between any two steps leaves nothing seeded that the tracker refuses, and no file that is
+//! still needed is gone: decided (stored) → dropped by the daemon (stored) → off the tracker's list → file removed → row
 //! removed. The next pass goes on from there. Whatever is in use ([`crate::store::holds`]) waits for the next pass.
 
 use std::io;
@@ -44,8 +44,10 @@ pub async fn once(app: &App) -> Result<(), RetentionError> {
     put_away(app, &due(app, unnamed_since).await?).await
 }
 
-/// The artifacts that only withdrawn releases have and no current plan names, nor any did after `unnamed_since`; the least
-/// recently wanted first, after those whose way out has begun.
+/// Returns the artifacts that are due to be removed.
+///
+/// Only withdrawn releases have them, and no plan named them after `unnamed_since`. Those whose removal began come
+/// first, then the least recently wanted.
 ///
 /// # Errors
 /// The database failed.
@@ -54,7 +56,9 @@ pub async fn due(app: &App, unnamed_since: DateTime<Utc>) -> Result<Vec<Artifact
     db::artifacts::due(&client, unnamed_since, BATCH).await
 }
 
-/// Takes artifacts out of daemon, tracker, disk and database, but for those in use and those that are needed again.
+/// Removes artifacts from daemon, tracker, disk and database.
+///
+/// Artifacts that are in use or needed again are skipped.
 ///
 /// # Errors
 /// As [`RetentionError`]; what was begun is finished by the next pass.

@@ -1,4 +1,4 @@
-//! At start: what lies in the store is compared with what the database knows. Files that nobody knows are removed once
+//! At start: what lies in the store is compared with what the database knows. Files that the database does not know are removed once
 //! they are old enough to be no mistake; files that are missing are said to be.
 
 use std::io;
@@ -90,7 +90,9 @@ async fn names(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Removes a file or folder of ours that the database does not know. A young one stays: with the wrong database everything looks unknown.
+/// Removes a file or folder of ours that the database does not know.
+///
+/// A young one stays: with the wrong database everything looks unknown.
 async fn remove_if_old(app: &App, path: &Path) {
     let ours = path.file_name().and_then(|n| n.to_str()).and_then(digest).is_some();
     let Ok(metadata) = tokio::fs::symlink_metadata(path).await else { return };

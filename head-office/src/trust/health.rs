@@ -1,4 +1,4 @@
-//! What a watch over the metadata sees: when each role expires, and what somebody must do about it. Pure.
+//! When each role of the metadata expires, and what to do about it. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trust::repository::RoleName;

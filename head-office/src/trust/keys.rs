@@ -14,7 +14,9 @@ const ONLINE: [RoleName; 4] = [RoleName::Snapshot, RoleName::Timestamp, RoleName
 pub(super) struct Keys(BTreeMap<RoleName, Vec<SigningKey>>);
 
 impl Keys {
-    /// Reads every key of the folder and sees that it holds the role that its file is named for. Blocking.
+    /// Reads every key of the folder and sees that it holds the role that its file is named for.
+    ///
+    /// Blocking.
     ///
     /// # Errors
     /// The folder or a key cannot be read, a key does not hold its role, or one of the roles that head office signs for
@@ -70,7 +72,7 @@ impl Keys {
         Ok(())
     }
 
-    /// The keys that hold a role; none if there are none.
+    /// The keys that hold a role; empty without any.
     pub fn of(&self, role: &RoleName) -> Vec<&SigningKey> {
         self.0.get(role).into_iter().flatten().collect()
     }

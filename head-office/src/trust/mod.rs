@@ -1,8 +1,8 @@
 //! Head office's side of trust: the signed metadata of the fleet, and the keys that sign it online.
 //!
-//! There is one writer at a time. A change works on a copy, which is published and written durably before anybody sees it;
+//! There is one writer at a time. A change works on a copy, which is published and written durably before it is visible;
 //! what is signed already is not signed again, so that everything here may be repeated after a kill. The folder is head
-//! office's, but `filial trust accept` may change it too: whoever changes it holds its lock, and head office looks again
+//! office's, but `filial trust accept` may change it too: each writer holds its lock, and head office looks again
 //! before each change and once a minute.
 
 mod error;
@@ -80,8 +80,9 @@ impl Trust {
         plans::sign(plan, &self.0.keys.of(&RoleName::Plan))
     }
 
-    /// Whether enough present plan keys signed something, by the ids of the keys that did; also while head office itself has
-    /// none of them and could not do better.
+    /// Whether enough present plan keys signed something, by the ids of the keys that did.
+    ///
+    /// Also while head office itself has none of them and could not do better.
     pub fn sealed<'a>(&self, signers: impl IntoIterator<Item = &'a str>) -> bool {
         let state = self.0.now();
         if self.0.keys.enough(&RoleName::Plan, &state.repository).is_none() {
@@ -112,18 +113,22 @@ impl Trust {
         standing::of(&self.0.now().repository, payloads)
     }
 
-    /// Whether head office itself signs releases of the product: it is told to, and has the keys.
+    /// Whether head office itself signs releases of the product.
+    ///
+    /// It is told to, and has the keys.
     pub fn signs(&self, product: &ProductName) -> bool {
         let role = RoleName::Product(product.clone());
         self.0.signs_online(&role) && self.0.keys.enough(&role, &self.0.now().repository).is_some()
     }
 
-    /// How many release keys of the product must sign; nothing if nobody holds the role.
+    /// How many release keys of the product must sign; none if the role has no holders.
     pub fn threshold(&self, product: &ProductName) -> Option<u32> {
         self.0.now().repository.holders(&RoleName::Product(product.clone())).ok().map(|set| set.threshold())
     }
 
-    /// Judges what somebody posted: it adds exactly these payloads to what the product's role signs, and changes nothing else.
+    /// Judges a proposal that was posted for a release.
+    ///
+    /// It must add exactly these payloads to what the product's role signs, and change nothing else.
     ///
     /// # Errors
     /// Made against other metadata (sign again), content that the role may not say, over already; or, in the inner result,
@@ -137,7 +142,9 @@ impl Trust {
         standing::judge(&self.0.now().repository, proposal, payloads, now)
     }
 
-    /// Takes a release that enough holders signed, and publishes it. One that is in force is left as it is.
+    /// Takes a release that enough holders signed, and publishes it.
+    ///
+    /// One that is in force is left as it is.
     ///
     /// # Errors
     /// As [`Repository::accept`] and [`Repository::publish`], or it cannot be written.
@@ -154,7 +161,7 @@ impl Trust {
         .await
     }
 
-    /// Sees that a release is vouched for and its artifacts belong to it, and publishes what is new.
+    /// Publishes metadata that vouches for a release and its artifacts.
     ///
     /// # Errors
     /// Its payloads are not signed and are not head office's to sign, or something cannot be signed, published or written.
@@ -188,7 +195,9 @@ impl Trust {
         .await
     }
 
-    /// Vouches for a release no more. What is left to others is left: see [`Trust::standing`] afterwards.
+    /// Vouches for a release no more.
+    ///
+    /// What is left to others is left: see [`Trust::standing`] afterwards.
     ///
     /// # Errors
     /// It cannot be signed, published or written.
@@ -216,7 +225,9 @@ impl Trust {
         Ok((state.repository.payloads()?, state.repository.artifacts()?))
     }
 
-    /// Whether the metadata in force vouch for exactly these payloads and for each of these artifacts.
+    /// Whether the metadata in force vouches for these payloads and artifacts.
+    ///
+    /// For exactly these payloads, and for each of the artifacts.
     pub fn vouches(&self, payloads: &[SignedPayload], artifacts: &[SignedArtifact]) -> bool {
         let state = self.0.now();
         let known = state.repository.artifacts().unwrap_or_default();
@@ -244,7 +255,7 @@ impl Trust {
         .await
     }
 
-    /// Takes over what somebody else published, before anything is judged by it.
+    /// Takes over metadata published by another program, before anything is judged by it.
     ///
     /// # Errors
     /// It cannot be read.
@@ -252,7 +263,7 @@ impl Trust {
         self.change(now, |_, _| Ok(false)).await
     }
 
-    /// Renews what expires and is head office's to sign, well before; takes over what somebody else published.
+    /// Renews in time what head office signs; takes over what another program published.
     ///
     /// # Errors
     /// Something cannot be renewed; everything else was.
@@ -292,7 +303,7 @@ impl Trust {
         .collect()
     }
 
-    /// Does a change on a thread of its own: `work` says whether it changed anything.
+    /// Does a change on a blocking thread; `work` answers whether it changed anything.
     async fn change(
         &self,
         now: DateTime<Utc>,

@@ -1,8 +1,8 @@
 //! Who head office is to others: the fleet's authority, which issues its own certificate and the branches' intermediates, and
 //! the TLS of both listeners.
 //!
-//! Its own leaf lives in memory only: made at the start, and made anew at two thirds of its life by whichever connection comes
-//! then, so that nothing has to be restarted or remembered.
+//! Its own leaf lives in memory only: made at the start, and replaced at two thirds of its life by the next
+//! connection, so that nothing has to be restarted or stored.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,9 +21,11 @@ use trust::certificates::{
 
 use crate::config::{PublicCertificate, TlsSettings};
 
-/// After how much of its life the leaf is made anew.
+/// After how much of its life the leaf is replaced.
 const RENEWED_AFTER: TimeDelta = TimeDelta::days(LEAF_LIFETIME.num_days() * 2 / 3);
-/// How often the files of the public certificate are read again, so that their renewal needs no restart.
+/// How often the files of the public certificate are read again.
+///
+/// So their renewal needs no restart.
 const LOOKED_AT_AGAIN: TimeDelta = TimeDelta::hours(1);
 
 /// The authority and the listeners' TLS. Clones share them.
@@ -50,7 +52,7 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// The fleet's authority, made if there is none yet. Blocking.
+/// The fleet's authority, created at the first call. Blocking.
 ///
 /// # Errors
 /// Its folder cannot be used, or its files are damaged.
@@ -129,7 +131,7 @@ impl Tls {
         let mut now = inner.now.lock().unwrap_or_else(PoisonError::into_inner);
         let age = inner.time.now() - now.made;
         let lasts = if inner.public.is_some() { LOOKED_AT_AGAIN } else { RENEWED_AFTER };
-        // Also if the clock was set back: a certificate of the future is believed by nobody.
+        // Also if the clock was set back: a certificate of the future is not accepted.
         if age >= lasts || age < TimeDelta::zero() {
             match read(inner.public.as_ref()).and_then(|public| make(&inner.authority, public, &inner.time)) {
                 Ok(renewed) => *now = renewed,

@@ -26,7 +26,7 @@ pub(super) struct Inner {
 #[derive(Debug)]
 pub(super) struct InForce {
     pub repository: Repository,
-    /// By name; also those of the state before, for whoever is half way through.
+    /// By name; also those of the state before, for clients that have fetched some of them.
     pub files: BTreeMap<String, Bytes>,
     /// Of the state before.
     names_before: Vec<String>,
@@ -99,7 +99,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether head office is told to sign for the role by itself: for a product only if releases are signed online.
+    /// Whether head office is told to sign for the role by itself.
+    ///
+    /// For a product only if releases are signed online.
     pub fn signs_online(&self, role: &RoleName) -> bool {
         !matches!(role, RoleName::Product(_)) || self.settings.signing == Signing::Online
     }

@@ -72,7 +72,7 @@ pub async fn prepare(url: &str) {
     pool.close();
 }
 
-/// A database with head office's schema, and nobody in it.
+/// A database with head office's schema and no operators.
 pub async fn empty_database() -> TestDatabase {
     TestDatabase::from_template("head_office_empty", async |url| {
         let pool = pool(&url).await;

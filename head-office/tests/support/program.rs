@@ -166,7 +166,7 @@ impl Program {
     }
 }
 
-/// The artifact that nobody interrupted.
+/// The artifact as an uninterrupted encoder makes it.
 pub fn undisturbed(dir: &Path, image: &Path, payload: PayloadId) -> artifact::Encoded {
     let options = EncodeOptions { segment_size: SEGMENT, level: LEVEL, workers: 2 };
     let source = FileRange::whole(std::fs::File::open(image).unwrap()).unwrap();

@@ -22,13 +22,14 @@ use crate::db::branches::IdentityRow;
 use crate::http::certificates::{is_denied, was_removed};
 use crate::http::errors::ApiResult;
 
-/// What to do about every join token that lets nobody in.
+/// The remedy for every join token that is refused.
 const ADD_AGAIN: &str = "Ask head office's operator for a new join token: `filial branch add`, after `filial branch remove` if \
     a server enrolled before.";
 
-/// Certifies a branch server's key. The same key with the same join token within its time gets the same answer again, so
-/// that an answer may be lost; a key that enrolled gets a new certificate without a token when the one it has ages, also
-/// after that expired.
+/// Certifies a branch server's key.
+///
+/// The same key with the same join token within its time gets the same answer again, so that an answer may be lost; a
+/// key that enrolled gets a new certificate without a token when the one it has ages, also after that expired.
 #[utoipa::path(post, path = paths::ENROL, tag = "identity", request_body = BranchEnrolRequest, responses(
     (status = 200, description = "The certificate", body = BranchEnrolResponse),
     (status = 401, description = "The join token or the key is not valid", body = Problem, content_type = "application/problem+json"),
@@ -91,7 +92,8 @@ async fn by_token<C: GenericClient>(c: &C, text: &str, key: &Digest, now: DateTi
     }
     if row.join_token_expires.is_none_or(|expires| expires <= now) {
         let at = row.join_token_expires.map(|at| format!(" on {}", moment(at))).unwrap_or_default();
-        return Err(ApiError::new(Code::JoinExpired, format!("The join token expired{at}."), ADD_AGAIN));
+        return Err(ApiError::new(Code::JoinExpired, format!("The join token expired{at}."), ADD_AGAIN)
+            .with("branch", &row.name));
     }
     if let Some(other) = db::branches::by_key(c, key).await?.filter(|other| other.name != row.name) {
         let detail = format!("The key of this request belongs to the server of branch {}.", other.name);

@@ -38,7 +38,9 @@ pub async fn events(request: HttpRequest, app: Data<App>, caller: Caller) -> Api
 }
 
 enum Start {
-    /// Something may have been missed, or this is the first time: say so at once, then go on after this id.
+    /// Something may have been missed, or this is the first time.
+    ///
+    /// Say so at once, then go on after this id.
     Now(i64),
     /// Replay what came after this id.
     After(i64),

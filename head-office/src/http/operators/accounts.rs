@@ -77,8 +77,9 @@ pub async fn add(
     Ok(HttpResponse::Created().json(Operator::from(row)))
 }
 
-/// Change an operator's role, keep it out, or let it in again. What it may do changes at once, with its sessions and
-/// tokens; the sessions of one who is kept out end.
+/// Change an operator's role, keep it out, or let it in again.
+///
+/// What it may do changes at once, with its sessions and tokens; the sessions of one who is kept out end.
 #[utoipa::path(patch, path = paths::OPERATOR, tag = "operators", params(("name" = OperatorName, Path)),
     request_body = ChangeOperator, responses(
     (status = 200, description = "The operator", body = Operator),

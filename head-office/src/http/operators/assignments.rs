@@ -21,7 +21,9 @@ use crate::rollout::tick::{self, Outcome};
 /// Most reasons that a refusal lists.
 const MAX_REASONS: usize = 5;
 
-/// Assign a published release to a branch: its plan is issued at once, and again whenever terminals enrol there.
+/// Assign a published release to a branch.
+///
+/// Its plan is issued at once, and again whenever terminals enrol there.
 #[utoipa::path(post, path = paths::ASSIGNMENTS, tag = "assignments", request_body = Assign, responses(
     (status = 200, description = "The plan in force; serial 0 while the branch has no terminals", body = PlanIssued),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
@@ -46,6 +48,8 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
             detail,
             "Check its state (`filial release list`) and wait until it is published.",
         )
+        .with("product", product)
+        .with("version", version)
     })?;
     let now = app.clock.now();
     let before = assigned(&transaction, branch, product).await?;
@@ -69,8 +73,9 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     }))
 }
 
-/// End an assignment: the branch's plan is made anew without it. Terminals keep what they run; an update that was not
-/// tried yet ends as withdrawn.
+/// End an assignment: the branch gets a plan without it.
+///
+/// Terminals keep what they run; an update that was not tried yet ends as withdrawn.
 #[utoipa::path(delete, path = paths::ASSIGNMENT, tag = "assignments",
     params(("branch" = BranchName, Path), ("product" = ProductName, Path)), responses(
     (status = 200, description = "The plan in force, which names no terminal for this product", body = PlanIssued),
@@ -114,7 +119,9 @@ fn named<'a>(outcome: &'a Outcome, product: &ProductName) -> BTreeSet<&'a Termin
     entries.filter(|s| s.product == *product).flat_map(|s| &s.terminals).collect()
 }
 
-/// A branch without terminals may be assigned anything: the plan comes with the first that fits.
+/// A branch without terminals may be assigned anything.
+///
+/// The plan comes with the first that fits.
 fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
     let fits = !named(outcome, &body.product).is_empty();
     let mut excluded = outcome.proposal.excluded.iter().filter(|e| e.product == body.product).peekable();

@@ -73,8 +73,9 @@ pub async fn show(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Br
     Ok(Json(found.ok_or_else(missing)?))
 }
 
-/// Add a branch. Its join token is shown this once. A branch that nobody joined before its token expired can be added
-/// again.
+/// Add a branch and show its join token, this once.
+///
+/// A branch whose token expired before a server joined can be added again.
 #[utoipa::path(post, path = paths::BRANCHES, tag = "branches", request_body = AddBranch, responses(
     (status = 201, description = "The branch and its join token", body = BranchAdded),
     (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
@@ -116,8 +117,9 @@ pub struct Removal {
     pub force: bool,
 }
 
-/// Remove a branch with its terminals, plans and history. Its server's identity is void from now on; its terminals keep
-/// what they run. The name is free again.
+/// Remove a branch with its terminals, plans and history.
+///
+/// Its server's identity is void from now on; its terminals keep what they run. The name is free again.
 #[utoipa::path(delete, path = paths::BRANCH, tag = "branches",
     params(("branch" = BranchName, Path), Removal), responses(
     (status = 200, description = "It is gone", body = BranchRemoved),
@@ -153,8 +155,9 @@ pub async fn remove(
     Ok(Json(BranchRemoved { name: branch.into_inner(), terminals }))
 }
 
-/// Deny the certificate of a branch's server: it is refused from its next request on, and gets no new one. Its plan stays
-/// in force where it was accepted.
+/// Deny the certificate of a branch's server.
+///
+/// It is refused from its next request on, and gets no new one. Its plan stays in force where it was accepted.
 #[utoipa::path(post, path = paths::BRANCH_DENY, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = DenyBranch, responses(
     (status = 200, description = "The branch", body = Branch),
@@ -201,7 +204,7 @@ async fn set_denied(
     // Denied again, it is denied since the first time.
     let since = since.map(|now| before.unwrap_or(now));
     db::branches::deny(&transaction, branch, since).await?;
-    // Whoever follows its events looks again, and is refused or let in.
+    // Its server looks again, and is refused or admitted.
     wake(&transaction, &[audience(branch)], app.clock.now()).await?;
     let change = Change::of(format!("branch {branch}")).because(body.reason.as_deref());
     let change = change.before(json!({ "denied": before })).after(json!({ "denied": since }));

@@ -21,8 +21,9 @@ use crate::http::errors::ApiResult;
 use crate::http::machines::sync;
 use crate::rollout::intake;
 
-/// Everything that the branch's server needs to take up its newest plan, but for the artifacts' files, which
-/// `/v1/artifacts/{sha256}` has. Metadata in it lasts as long as its timestamp role says.
+/// What a branch server without a link needs to follow its newest plan.
+///
+/// The artifacts' files are at `/v1/artifacts/{sha256}`. Its metadata expires with the timestamp role.
 #[utoipa::path(get, path = paths::BRANCH_KIT, tag = "branches", params(("branch" = BranchName, Path)), responses(
     (status = 200, description = "The kit", body = Kit),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
@@ -80,7 +81,9 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
     Ok(())
 }
 
-/// Reports that were carried from a branch by hand. Numbered as over the link: each counts once, whichever way it came.
+/// Reports that were carried from a branch by hand.
+///
+/// Numbered as over the link: each counts once, whichever way it came.
 #[utoipa::path(post, path = paths::BRANCH_REPORTS, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = Batch, responses(
     (status = 200, description = "Up to where everything is stored", body = Acknowledged),

@@ -43,7 +43,9 @@ pub struct Listing {
     pub version: Option<Version>,
 }
 
-/// Releases, newest first, by page. The `Link` header leads to the next page, if there is one.
+/// Releases, newest first, by page.
+///
+/// The `Link` header leads to the next page, if there is one.
 #[utoipa::path(get, path = paths::RELEASES, tag = "releases", params(Listing), responses(
     (status = 200, description = "Releases", body = Vec<Release>,
         headers(("Link" = String, description = "The next page, as rel=next"))),
@@ -97,7 +99,7 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     let found = db::releases::lock(&transaction, *id).await?;
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     if release.state != ReleaseState::AwaitingSignature {
-        // `validating → approved` is in the table too, but it is the rules' move and nobody else's.
+        // `validating → approved` is in the table too, but only the rules make that move.
         let detail = format!("The release is {} and cannot be approved.", release.state);
         return Err(ApiError::new(Code::WrongState, detail, "Only a release in `awaiting-signature` can be approved."));
     }
@@ -121,8 +123,10 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
-/// Post signatures of a release: a file that `filial release sign` wrote, as it is. One file after the other may come, by one
-/// holder or several; with enough of them, and once its warnings are accepted, the release goes on by itself.
+/// Post signatures of a release: a file that `filial release sign` wrote, as it is.
+///
+/// One file after the other may come, by one holder or several; with enough of them, and once its warnings are
+/// accepted, the release goes on by itself.
 #[utoipa::path(post, path = paths::RELEASE_SIGNATURES, tag = "releases", params(("id" = Uuid, Path)),
     request_body(content = Vec<u8>, content_type = "application/json"), responses(
     (status = 200, description = "The release; who signed, and how many signatures are missing", body = Release),
@@ -163,8 +167,10 @@ pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload)
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
-/// Withdraw a release, wherever it stands: assignments to it end, the branches' plans are made anew without it, and a job
-/// that works on it stops. Its version may be uploaded again.
+/// Withdraw a release in any state.
+///
+/// Its assignments end, their branches get plans without it, and a job that works on it stops. Its version may be uploaded
+/// again.
 #[utoipa::path(post, path = paths::RELEASE_WITHDRAW, tag = "releases", params(("id" = Uuid, Path)),
     request_body = Withdraw, responses(
     (status = 200, description = "The release, withdrawn, and how many branches had it", body = Withdrawn),
@@ -178,7 +184,7 @@ pub async fn withdraw(
     body: Json<Withdraw>,
 ) -> ApiResult<Json<Withdrawn>> {
     let reason = given_reason(&body.reason)?;
-    // Whoever still writes its archive is ended, and nobody begins to.
+    // Ends a request that still writes its archive, and keeps others from starting.
     let _claim = app.claims.claim_from_anybody(*id, &caller.name).await?;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
@@ -201,7 +207,9 @@ pub async fn withdraw(
     Ok(Json(Withdrawn { release, branches: done.branches as u64, to_do }))
 }
 
-/// Takes a release out of the signed metadata, as far as head office can. What is left to people.
+/// Takes a release out of the signed metadata, as far as head office can.
+///
+/// What is left to people.
 async fn vouch_no_more(app: &App, payloads: Vec<SignedPayload>, now: DateTime<Utc>) -> Option<String> {
     if let Err(error) = app.trust.withdraw(payloads.clone(), now).await {
         // The watch over the metadata tries again.

@@ -31,7 +31,9 @@ fn address(request: &HttpRequest) -> ApiResult<IpAddr> {
     peer.ok_or_else(|| ApiError::internal("a connection without a peer"))
 }
 
-/// Log in. The answer sets the session's cookie; a request that changes something repeats `csrf_token` in the header
+/// Log in.
+///
+/// The answer sets the session's cookie; a request that changes something repeats `csrf_token` in the header
 /// `X-Filial-Csrf`. A session that the browser had before ends.
 #[utoipa::path(post, path = paths::SESSION, tag = "session", request_body = LogIn, responses(
     (status = 200, description = "Logged in", body = LoggedIn),
@@ -62,7 +64,7 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
     if !held.is_some_and(|held| held.disabled.is_none() && held.password == operator.password) {
         return Err(not_accepted());
     }
-    // Whatever the browser brought along, it gets another: nobody can have given it a session that we then let in.
+    // Whatever session the browser brought along, it gets another one: an attacker may have planted it.
     for old in cookies(&request) {
         db::sessions::end_by_secret(&transaction, &token::hash(old)).await?;
     }
@@ -100,8 +102,9 @@ fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
     pairs.filter(|(key, _)| *key == SESSION).map(|(_, value)| value).take(4)
 }
 
-/// The operator whose name and password these are. The answer and the work are the same for a wrong password, an unknown
-/// name, a service and a disabled operator.
+/// The operator whose name and password these are.
+///
+/// The answer and the work are the same for a wrong password, an unknown name, a service and a disabled operator.
 async fn authentic(app: &App, given: &LogIn, address: IpAddr) -> ApiResult<OperatorRow> {
     let name = given.name.parse().ok();
     app.guesses.begin(name.as_ref(), address)?;

@@ -34,7 +34,9 @@ pub struct Filter {
 /// Terminals on one page, unless the caller says otherwise.
 const PAGE: u32 = 200;
 
-/// Terminals by branch and name, by page. The `Link` header leads to the next page, if there is one.
+/// Terminals by branch and name, by page.
+///
+/// The `Link` header leads to the next page, if there is one.
 #[utoipa::path(get, path = paths::TERMINALS, tag = "terminals", params(Filter), responses(
     (status = 200, description = "Terminals", body = Vec<Terminal>,
         headers(("Link" = String, description = "The next page, as rel=next"))),
@@ -77,7 +79,9 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
     Ok(Json(one_terminal(&client, row).await?))
 }
 
-/// Believe a terminal's new key. Until then its states are not taken: its branch server could have made the key up.
+/// Believe a terminal's new key.
+///
+/// Until then its states are not taken: its branch server could have made the key up.
 #[utoipa::path(post, path = paths::TERMINAL_KEY, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
     (status = 200, description = "The terminal", body = Terminal),

@@ -42,7 +42,9 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
     Ok(Actor { name: caller.name.clone(), role, scope: caller.scope.clone(), until })
 }
 
-/// Make a token: for oneself, or as an admin for a service. It is shown this once, and has at most what the caller has.
+/// Make a token: for oneself, or as an admin for a service.
+///
+/// It is shown this once, and has at most what the caller has.
 #[utoipa::path(post, path = paths::TOKENS, tag = "tokens", request_body = NewToken, responses(
     (status = 201, description = "The token", body = TokenMade),
     (status = 403, description = "More than the caller has, or for another person", body = Problem,
@@ -107,7 +109,9 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
     Ok(HttpResponse::Created().insert_header((CACHE_CONTROL, "no-store")).json(made))
 }
 
-/// Tokens of the caller, or for an admin of any operator; newest first, with those that cannot be used any more.
+/// Tokens of the caller, or for an admin of any operator.
+///
+/// Newest first, with those that cannot be used any more.
 #[utoipa::path(get, path = paths::TOKENS, tag = "tokens", params(Whose), responses(
     (status = 200, description = "Tokens", body = Vec<Token>),
     (status = 403, description = "Another's tokens", body = Problem, content_type = "application/problem+json"),
@@ -121,7 +125,7 @@ pub async fn list(app: Data<App>, caller: Caller, whose: Query<Whose>) -> ApiRes
     Ok(Json(db::tokens::of(&connection(&app.pool).await?, &operator, ALL).await?))
 }
 
-/// Revoke a token: one's own, or as an admin any. It lets nobody in from now on.
+/// Revoke a token: your own, or any as an admin. It is refused from now on.
 #[utoipa::path(delete, path = paths::TOKEN, tag = "tokens", params(("id" = Uuid, Path)), responses(
     (status = 204, description = "It is revoked"),
     (status = 404, description = "No such token, or not one of the caller's", body = Problem,

@@ -116,7 +116,9 @@ async fn insert(app: &App, caller: &Caller, new: &NewRelease<'_>) -> Result<(), 
     app.audit.commit(transaction, caller, Change::of(format!("upload {}", new.id)).after(after)).await
 }
 
-/// Where to continue: the durable length of what arrived. A request of the same operator that still writes is ended.
+/// Where to continue: the durable length of what arrived.
+///
+/// A request of the same operator that still writes is ended.
 #[utoipa::path(head, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
 ), responses(
@@ -162,7 +164,7 @@ async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, 
     }
     let offset = uploads::durable_length(app.store.upload(id)).await?;
     if offset == release.archive_bytes {
-        // All arrived, but whoever sent the last byte never heard so, and neither did the database.
+        // All arrived, but neither the sender of the last byte nor the database learned of it.
         complete(app, id, caller).await?;
     } else if let Some(claim) = claim {
         drop(unexpired(app, claim, id).await?);
@@ -170,8 +172,10 @@ async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, 
     Ok((release, offset))
 }
 
-/// Adds a chunk at the offset. Whatever arrives before the connection breaks is kept. An older request of the same
-/// operator that still writes is ended.
+/// Adds a chunk at the offset.
+///
+/// Whatever arrives before the connection breaks is kept. An older request of the same operator that still writes is
+/// ended.
 #[utoipa::path(patch, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path),
     ("Tus-Resumable" = String, Header, description = "1.0.0"),
@@ -215,7 +219,7 @@ async fn patched(
     let claim = app.claims.claim(id, &caller.name).await?;
     let release = find(app, id).await?;
     if release.state != ReleaseState::Uploading {
-        // A repeated last chunk whose answer was lost is no error.
+        // A repeated last chunk whose answer was lost is not an error.
         if offset == release.archive_bytes {
             return Ok(answer(HttpResponse::NoContent()).insert_header((OFFSET, offset)).finish());
         }
@@ -244,7 +248,7 @@ async fn patched(
     } else {
         answer.insert_header((EXPIRES, date(app.clock.now() + app.settings.uploads.abandon_after)));
     }
-    // Only now: nobody may cancel between the last byte and the note of it.
+    // Only now: no request may cancel between the last byte and the note of it.
     drop(writer);
     Ok(answer.insert_header((OFFSET, end)).finish())
 }
@@ -286,7 +290,9 @@ async fn receive(
     }
 }
 
-/// Cancels an upload: what arrived is removed and the release is withdrawn. Whoever writes it is ended.
+/// Cancels an upload: what arrived is removed and the release is withdrawn.
+///
+/// A request that writes it is ended.
 #[utoipa::path(delete, path = paths::UPLOAD, tag = "uploads", params(
     ("id" = Uuid, Path), ("Tus-Resumable" = String, Header, description = "1.0.0"),
 ), responses(
@@ -341,7 +347,7 @@ async fn find(app: &App, id: Uuid) -> ApiResult<ReleaseRow> {
     if ending::has_ended(&release) { Err(gone(release.reason.as_deref())) } else { Ok(release) }
 }
 
-/// Gives the upload up if nobody worked on it for too long; else the claim comes back.
+/// Ends the upload if it was idle for too long; else returns the claim.
 async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
     let expires = ending::expires(app, &connection(&app.pool).await?, id).await?;
     if app.clock.now() < expires {

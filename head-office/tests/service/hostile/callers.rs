@@ -1,4 +1,4 @@
-//! Who asks: nobody, somebody else, too much of somebody.
+//! Callers without, with foreign and with too many credentials.
 
 use serde_json::json;
 use service_kit::server::Role;

@@ -1,4 +1,4 @@
-//! Requests that nobody means well with. Each is refused with its own code, a sentence that names what is wrong and a
+//! Malicious requests. Each is refused with its own code, a sentence that names what is wrong and a
 //! remedy; afterwards every table and every file is as before.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 

@@ -59,7 +59,7 @@ pub(super) fn number(request: &HttpRequest, name: &HeaderName) -> ApiResult<u64>
     })
 }
 
-/// The `filename` out of `Upload-Metadata`, without what could harm a terminal or a database.
+/// Reads the `filename` from `Upload-Metadata`, without control characters.
 pub(super) fn file_name(request: &HttpRequest) -> ApiResult<String> {
     let Some(header) = request.headers().get(METADATA) else { return Ok("archive.upd".to_owned()) };
     let bad = || ApiError::bad_field("Upload-Metadata", "must be pairs of a key and base64, joined by commas");

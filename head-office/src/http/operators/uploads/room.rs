@@ -13,8 +13,9 @@ use crate::releases::uploads;
 /// Most uploads that are under way at once. Each holds a row, a file and a part of the disk.
 const MOST_UNDER_WAY: usize = 100;
 
-/// Refuses an upload for which there is no room, before anything of it arrives: what other uploads were promised and
-/// the reserve are left out.
+/// Refuses an upload for which there is no room, before anything of it arrives.
+///
+/// What other uploads were promised and the reserve are left out.
 ///
 /// # Errors
 /// There is no room, or too many are under way.
