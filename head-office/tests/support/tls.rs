@@ -46,7 +46,7 @@ impl Line {
         token.into_iter().fold(client, |client, token| client.with_token(Secret::new(token)))
     }
 
-    /// For whoever speaks plain TCP.
+    /// For clients that speak plain TCP.
     pub fn tunnel(&self, address: SocketAddr, own: Option<&Leaf>) -> SocketAddr {
         TlsTunnel::start(address, self.config(own)).unwrap().address()
     }
@@ -56,7 +56,7 @@ impl Line {
 pub fn enrolment(join_token: Option<&str>, key: &BranchKey) -> BranchEnrolRequest {
     let secret = |text: &str| match JoinToken::parse(&Secret::new(text)) {
         Ok(token) => token.secret.expose().to_owned(),
-        // What is none is sent as it is.
+        // Plain data is sent as it is.
         Err(_) => text.to_owned(),
     };
     BranchEnrolRequest { join_token: join_token.map(secret), certificate_request: key.request().unwrap() }

@@ -1,4 +1,4 @@
-//! A fleet's keys and metadata for a test, as `filial trust init` makes them, with a clock of its own.
+//! A fleet's keys and metadata for a test, as `filial trust init` makes them, with a separate clock.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ pub fn publish(folder: &Path, repository: &mut Repository, now: DateTime<Utc>) {
     store::write(&metadata, repository).unwrap();
 }
 
-/// The holders of root and targets renew what they signed, and somebody publishes it with `filial trust accept`.
+/// The holders of root and targets renew what they signed, and an operator publishes it with `filial trust accept`.
 pub fn holders_sign_again(folder: &Path, now: DateTime<Utc>) {
     let now = now.trunc_subsecs(0);
     let [root, targets] =

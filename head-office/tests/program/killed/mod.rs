@@ -61,7 +61,7 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
     let resumed: u64 = words.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
     assert!(resumed >= before && resumed < PAYLOAD as u64, "{before} were encoded, {resumed} were kept");
 
-    // The tracker is away: it cannot go beyond listing. Nobody is told of the release.
+    // The tracker is away: it cannot go beyond listing. No branch is told of the release.
     program.wait_for_release("listing", id, |r| step(r) == "listing" && r.reason.is_some()).await;
     let signed = signed(&program);
     program.kill_and_restart().await;

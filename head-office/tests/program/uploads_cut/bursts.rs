@@ -76,7 +76,7 @@ pub async fn cut(address: SocketAddr, whole: &[u8], sent: usize, cut: Cut, dice:
 pub async fn patch(address: SocketAddr, id: Uuid, offset: u64, body: &[u8], dice: &mut StdRng) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     if send(&mut stream, &head(address, id, offset, body.len()), dice).await {
-        // Whoever is refused early may see its connection end early; the answer is there all the same.
+        // A client that is refused early may see its connection end early; the answer is there all the same.
         send(&mut stream, body, dice).await;
     }
     answer(&mut stream).await

@@ -77,7 +77,7 @@ async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
     program.operators.post::<_, wire::v1::fleet::BranchAdded>("/v1/branches", &body).await.unwrap();
     let request = tus::request(&program.operators, Method::POST, "/v1/uploads").header("Upload-Length", DISK / 4);
     assert_eq!(refused(request.send().await.unwrap()).await.code, Code::DiskFull);
-    // A restart on a full disk is no trouble either.
+    // A restart on a full disk works too.
     program.kill_and_restart().await;
     assert_eq!(tus::offset(&program.operators, id).await, at);
 

@@ -80,9 +80,9 @@ async fn uploads_at_once_and_connections_that_fight_over_one_never_mix() {
     let theirs: Vec<u8> = ours.iter().map(|b| !b).collect();
     let first = tus::create(&program.operators, one.len()).await;
     let second = tus::create(&program.operators, two.len()).await;
-    // One byte more than anybody sends: it stays an upload, and can be looked at.
+    // One byte more than any client sends: it stays an upload, and can be inspected.
     let fought = tus::create(&program.operators, ours.len() + 1).await;
-    // Those who upload alone have nobody to wait for.
+    // Those who upload alone need not wait.
     let alone = || [AtomicUsize::new(0), AtomicUsize::new(usize::MAX)];
     let (score, score_one, score_two) = (Score::default(), alone(), alone());
     let all = async {
@@ -98,7 +98,7 @@ async fn uploads_at_once_and_connections_that_fight_over_one_never_mix() {
     let taken = [of(from_us, &ours), of(from_them, &theirs)].concat();
     let stored = program.stored(fought);
     assert_eq!(stored.len(), ours.len());
-    // What head office said it took from somebody is that one's, byte for byte, and nobody else has a part of it.
+    // What head office acknowledged to a client is from that client, byte for byte.
     for &((from, to), bytes) in &taken {
         let range = from as usize..to as usize;
         assert!(stored[range.clone()] == bytes[range], "{from} to {to} is not what was sent");

@@ -47,7 +47,7 @@ async fn csrf() {
             assert_eq!(problem(answer).await.code, Code::CrossSite, "{route:?}");
         }
     }
-    // Somebody else's page cannot log a browser in either.
+    // Another site's page cannot log a browser in either.
     let request = office.stranger().request(Method::POST, "/v1/session").header("Origin", evil);
     let answer = request.json(&json!({ "name": "ann", "password": PASSWORD })).send().await.unwrap();
     assert_eq!(problem(answer).await.code, Code::CrossSite);
@@ -94,7 +94,7 @@ async fn role_escalation() {
         problem(request.json(&body).send().await.unwrap()).await.code
     };
     for (role, own) in roles {
-        // Nobody below an admin changes or adds operators …
+        // No role below admin changes or adds operators …
         assert_eq!(patch(role, role.as_str(), json!({ "role": "admin" })).await, Code::Forbidden);
         let add = office.as_role(role).request(Method::POST, "/v1/operators");
         let answer = add.json(&json!({ "name": "eve", "role": "admin", "password": PASSWORD })).send().await.unwrap();
@@ -115,7 +115,7 @@ async fn role_escalation() {
     // An admin with a viewer's token is a viewer, and its token stays one.
     let weak = office.token(Role::Admin, &new_token("weak", Viewer)).await;
     assert_eq!(office.status_with(&weak.token, Method::GET, "/v1/operators").await, 403);
-    // Nobody changes the own account; the last admin who can log in stays.
+    // Operators cannot change their own account; the last admin who can log in stays.
     assert_eq!(patch(Role::Admin, "admin", json!({ "role": "viewer" })).await, Code::OwnAccount);
     assert_eq!(patch(Role::Admin, "admin", json!({ "disabled": true })).await, Code::OwnAccount);
     office.person("ann", Admin).await;

@@ -120,7 +120,7 @@ async fn metadata_is_renewed_well_before_its_end_and_shown_by_the_metrics() {
     assert_eq!(seconds(&office).await, 7 * 86_400);
     let read = |office: &Office| store::read(&office.settings.trust.metadata).unwrap();
     let before = read(&office);
-    // Less than half is over: nothing is signed.
+    // Less than half has passed: nothing is signed.
     office.stop().await;
     office.clock.advance(TimeDelta::days(3));
     office.resume().await;
@@ -177,6 +177,6 @@ async fn what_people_must_sign_again_is_shown_in_the_status_until_they_have() {
     .await;
     assert!(said.iter().all(|alert| alert.code == "metadata-expires"), "{said:?}");
     assert!(said.iter().any(|alert| alert.remedy.contains("filial trust propose")), "{said:?}");
-    // What head office renews by itself is no alert.
+    // What head office renews by itself raises no alert.
     assert!(said.iter().all(|alert| !alert.text.contains("timestamp")), "{said:?}");
 }

@@ -29,11 +29,11 @@ async fn status(client: &JsonClient, route: &Route) -> u16 {
     client.request(method, &example(route)).send().await.unwrap().status().as_u16()
 }
 
-/// Who knocks, with what, and whether that is somebody to the operators' listener, and with which role.
+/// A caller: its credentials, and the role that the operators' listener gives it.
 struct Knocker {
     name: &'static str,
     bearer: Option<String>,
-    /// None: nobody. Otherwise the role, and the only groups.
+    /// None: unauthenticated. Otherwise the role, and the only groups.
     held: Option<(Role, Option<&'static str>)>,
 }
 
@@ -58,7 +58,7 @@ enum Wanted {
     In,
 }
 
-/// Everybody who may knock at the operators' listener.
+/// All callers of the operators' listener.
 async fn knockers(office: &Office) -> Vec<Knocker> {
     let made = async |operator: &str, days: u32| {
         let name = operator.parse().unwrap();
@@ -126,7 +126,7 @@ async fn every_route_refuses_whoever_its_role_does_not_name() {
     office.stop().await;
 }
 
-/// What somebody with a certificate is answered.
+/// The answer to a caller with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Met {
     /// The connection does not come about.
@@ -134,7 +134,7 @@ enum Met {
     Status(u16),
 }
 
-/// Everybody with a certificate, and what closed routes answer; none: they let it in.
+/// All callers with a certificate, and what closed routes answer; none: they admit it.
 async fn certified(office: &Office) -> Vec<(&'static str, JsonClient, Option<Met>)> {
     let [north, denied, removed] = [
         office.branch("north", "k1", &[]).await,
@@ -145,7 +145,7 @@ async fn certified(office: &Office) -> Vec<(&'static str, JsonClient, Option<Met
     let of_removed = office.leaf(&removed);
     let gone = "/v1/branches/removed?force=true";
     office.admin().delete::<wire::v1::fleet::BranchRemoved>(gone).await.unwrap();
-    // Somebody else has the name since.
+    // Another server has the name since.
     office.branch("removed", "k1", &[]).await;
     let deny = serde_json::json!({ "reason": "stolen" });
     office.admin().post::<_, wire::v1::fleet::Branch>("/v1/branches/denied/deny", &deny).await.unwrap();
@@ -178,7 +178,7 @@ async fn certified(office: &Office) -> Vec<(&'static str, JsonClient, Option<Met
     all.into_iter().map(|(name, leaf, met)| (name, line.client(office.machines, None, Some(&leaf)), met)).collect()
 }
 
-/// The same at the machines' listener, where no operator's token is known, and nobody by anything but a certificate.
+/// The same at the machines' listener, where only certificates authenticate.
 async fn machines(office: &Office, knockers: &[Knocker]) {
     let certified = certified(office).await;
     let heading: String = certified.iter().map(|(name, ..)| format!(" {name:>12}")).collect();
@@ -207,7 +207,7 @@ async fn machines(office: &Office, knockers: &[Knocker]) {
             );
             match wanted {
                 Some(Met::NoHandshake) => assert_eq!(met, Met::NoHandshake, "{route:?} for {name}"),
-                // Enrolment and health are open to whoever may connect.
+                // Enrolment and health are open to every caller.
                 _ if open => assert!(![Met::NoHandshake, Met::Status(401)].contains(&met), "{route:?} for {name}"),
                 Some(status) => assert_eq!(met, *status, "{route:?} for {name}"),
                 None => {

@@ -53,7 +53,7 @@ async fn head_office_proves_who_it_is_by_its_authority_and_renews_its_certificat
     let pinned = Anchor::Pinned(office.line().anchor().fingerprint());
     let alive = async |anchor| dial(anchor, Identity::HeadOffice).get::<serde_json::Value>("/healthz").await;
     alive(pinned.clone()).await.unwrap();
-    // Ninety days last, and nobody restarts it.
+    // Ninety days pass without a restart.
     for _ in 0..6 {
         office.clock.advance(TimeDelta::days(50));
         alive(pinned.clone()).await.unwrap();
@@ -97,7 +97,7 @@ async fn browsers_are_shown_the_public_certificate_and_programs_the_fleets() {
     assert!(shown(office.operators, &["-noservername"]).await.contains("head office"));
     assert!(shown(office.machines, &named).await.contains("head office"), "machines know no public names");
     office.admin().get::<serde_json::Value>("/v1/status").await.unwrap();
-    // Renewed by whoever renews such files: taken up within the hour, without a restart.
+    // Renewed from outside: read again within the hour, without a restart.
     make(office.dir.path(), "/CN=second.example");
     office.clock.advance(TimeDelta::minutes(61));
     assert!(shown(office.operators, &named).await.contains("second.example"));

@@ -16,7 +16,7 @@ use wire::{Code, Problem};
 use crate::support::tls::try_enrol;
 use crate::support::{Branch, Office, published, token_of, tus};
 
-/// When somebody was last heard: every authenticated request may change that.
+/// When a caller was last heard: every authenticated request may change that.
 const PASSING: [&str; 5] = ["last_used", "last_heard", "heard_at", "touched_at", "changed_at"];
 
 /// Which listener.
@@ -25,9 +25,9 @@ pub enum Side {
     People,
     /// Without a certificate.
     Machines,
-    /// With that of branch north.
+    /// With the certificate of branch north.
     North,
-    /// With that of branch east.
+    /// With the certificate of branch east.
     East,
 }
 
@@ -69,7 +69,7 @@ pub struct World {
     /// Join tokens: used by a branch, of a branch that waited too long.
     pub used: String,
     pub expired: String,
-    /// A request for a certificate of a key that nobody knows.
+    /// A certificate request of an unknown key.
     pub request: String,
     /// Assigned to north, and published without being assigned.
     pub planned: ArtifactRef,

@@ -80,7 +80,7 @@ async fn versions_of_the_fleet_decide_whether_a_release_can_be_reached() {
     let found = finding(&refused, "upgrade-path");
     assert_eq!(found.verdict, Verdict::Fail);
     assert!(found.cause.contains("1 terminal cannot reach: north/till-1 (2.0.0)."), "{found:?}");
-    // A release that bridges the gap makes it two steps, which somebody must accept.
+    // A release that bridges the gap makes it two steps, which must be accepted.
     published(&office, "kiosk", "2.2.0", "kiosk-x86").await;
     let id = uploaded(&office, &recipe("2.4.1")).await;
     let waits = office.wait_for_state(id, ReleaseState::AwaitingSignature).await;
@@ -141,7 +141,7 @@ async fn a_release_in_a_freeze_waits_and_can_be_approved_only_after_it() {
     office.wait_for_state(id, ReleaseState::Rejected).await;
 }
 
-/// A program in `dir` that everybody may run.
+/// A program in `dir` that every user may run.
 fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -174,7 +174,7 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-/// Whether the process of which the script wrote the id has ended; one that nobody reaps has.
+/// Whether the process of which the script wrote the id has ended; a zombie has.
 fn has_ended(file: &Path) -> Result<(), String> {
     let id = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
     match std::fs::read_to_string(format!("/proc/{}/stat", id.trim())) {

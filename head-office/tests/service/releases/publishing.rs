@@ -123,7 +123,7 @@ async fn nothing_is_listed_or_shown_before_the_metadata_that_vouches_for_it_is_p
     let daemons = Daemons::start();
     let office = Office::with(|settings| daemons.apply_to(settings)).await;
     office.branch("north", "kiosk-x86", &["till-1"]).await;
-    // The root is over: until its holders sign it again, nothing can be published.
+    // The root expired: until its holders sign it again, nothing can be published.
     office.clock.advance(chrono::TimeDelta::days(3651));
     let file = pack(office.dir.path(), &Recipe::default());
     let id = upload(&office.as_role(Role::ReleaseManager), &std::fs::read(file).unwrap()).await;

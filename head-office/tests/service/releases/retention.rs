@@ -1,4 +1,4 @@
-//! What becomes of artifacts that nobody needs any more, with the real transmission-daemon and opentracker.
+//! Removal of artifacts that are no longer needed, with the real transmission-daemon and opentracker.
 
 use chrono::TimeDelta;
 use fleet_types::ReleaseState;
@@ -106,7 +106,7 @@ async fn what_another_release_has_or_no_plan_ever_named_is_told_apart() {
     withdraw(&office, first.id).await;
     let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
     assert!(engine.status(&artifact(&second).info_hash).await.unwrap().unwrap().complete);
-    // No plan ever named it: nobody has to be waited for.
+    // No plan ever named it: it need not wait.
     withdraw(&office, second.id).await;
     wait_until_gone(&office, &daemons, &artifact(&second)).await;
 }
@@ -186,7 +186,7 @@ async fn a_budget_that_is_used_up_makes_room_of_withdrawn_releases_or_refuses() 
     let text = refused.as_ref().unwrap_err().to_string();
     assert!(text.contains(&budget.to_string()) && text.contains("Withdraw"), "{text}");
     assert_eq!(refusal(refused), Code::DiskFull);
-    // What a plan names and what is published stays; what was withdrawn goes before its days are over.
+    // What a plan names and what is published stays; what was withdrawn goes early.
     assign(&office, "1.1.0").await;
     withdraw(&office, first.id).await;
     assert!(file(&office, &artifact(&first)).exists());

@@ -187,19 +187,19 @@ async fn nothing_but_a_release_keys_signature_of_this_very_archive_counts() {
     assert_eq!(refusal(post(&office, release.id, file).await), Code::OtherRelease);
     let file = signed(&office, &proposed(&office, &[]), &[1, 2]);
     assert_eq!(refusal(post(&office, release.id, file).await), Code::OtherRelease);
-    // A stranger's key, or nobody's: neither counts, nor stays in the way.
+    // An unknown key, or none: neither counts, nor stays in the way.
     let mut strange = good.clone();
     strange.sign(&SigningKey::generate().unwrap()).unwrap();
     for file in [strange.to_bytes().unwrap(), good.to_bytes().unwrap()] {
         assert_eq!(refusal(post(&office, release.id, file).await), Code::UnknownSigner);
     }
-    // What is none.
+    // An invalid file.
     for file in [b"{}".to_vec(), b"<html>".to_vec(), Vec::new()] {
         assert_eq!(refusal(post(&office, release.id, file).await), Code::SignatureRefused);
     }
     let long = vec![b' '; MAX_PROPOSAL as usize + 1];
     assert_eq!(refusal(post(&office, release.id, long).await), Code::TooLarge);
-    // Whoever may not.
+    // Callers without the role.
     let file = signed(&office, &good, &[1, 2]);
     assert_eq!(refusal(post_as(&office.as_role(Role::Operator), release.id, file.clone()).await), Code::Forbidden);
     assert_eq!(refusal(post_as(&office.stranger(), release.id, file.clone()).await), Code::Unauthenticated);

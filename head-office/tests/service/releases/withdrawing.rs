@@ -114,7 +114,7 @@ async fn an_upload_that_is_withdrawn_takes_no_more_bytes_and_leaves_no_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_publishes_stops_and_cleans_up_when_the_release_is_withdrawn() {
-    // No daemons: the job encodes, then repeats listing until somebody withdraws the release.
+    // No daemons: the job encodes, then repeats listing until an operator withdraws the release.
     let office = Office::start().await;
     office.branch("north", "kiosk-x86", &["till-1"]).await;
     let file = pack(office.dir.path(), &Recipe::default());

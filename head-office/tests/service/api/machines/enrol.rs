@@ -40,7 +40,7 @@ async fn a_join_token_certifies_one_key_and_its_answer_may_be_lost() {
     let stolen = try_enrol(&machines, Some(&added.join_token), &self::key()).await;
     assert!(stolen.as_ref().unwrap_err().to_string().contains("was used on 2030-01-01 08:00 UTC"), "{stolen:?}");
     assert_eq!(refusal(stolen), Code::JoinUsed);
-    // Its time is over, also for the one who used it; that one needs it no more.
+    // It expired, also for the server that used it, which needs it no more.
     office.clock.advance(TimeDelta::hours(2));
     assert_eq!(refusal(try_enrol(&machines, Some(&added.join_token), &key).await), Code::JoinExpired);
     sync(&office, &key, &answer).await.unwrap();

@@ -2,6 +2,7 @@ use std::sync::LazyLock;
 
 use chrono::TimeDelta;
 use fleet_types::{Slot, UpdateState};
+use reqwest::Method;
 use serde_json::json;
 use trust::SigningKey;
 use uuid::Uuid;
@@ -130,7 +131,7 @@ async fn a_gap_is_refused_and_says_where_to_go_on() {
     assert_eq!(post(epoch, vec![seen(0)]).await, Code::BadField);
     assert_eq!(post(Uuid::new_v4(), vec![seen(2)]).await, Code::ReportOutOfOrder);
     assert_eq!(post(epoch, (2..=202).map(seen).collect()).await, Code::BatchTooLong);
-    // A branch that lost its journal begins anew under another name; its old reports still count as stored.
+    // A branch that lost its journal begins again under another name; its old reports still count as stored.
     assert_eq!(send(&branch, Uuid::new_v4(), vec![seen(1)]).await.through, 1);
     assert_eq!(send(&branch, epoch, vec![seen(1), seen(2)]).await.through, 2);
     assert_eq!(
@@ -153,6 +154,20 @@ async fn reports_about_nobody_and_of_inventions_block_nothing() {
     let reports = vec![update(1, None, UpdateState::Assigned, 0), numbered(2, invented), seen(3)];
     assert_eq!(send(&branch, Uuid::new_v4(), reports).await.through, 3);
     assert_eq!(count(&office.pool().await, "SELECT count(*) FROM branch_artifacts").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_an_unknown_kind_is_acknowledged_counted_and_skipped() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let newer = json!({ "seq": 1, "at": begin(), "report": { "kind": "fan-speed", "rpm": [1200] } });
+    let batch = json!({ "epoch": Uuid::new_v4(), "reports": [newer, seen(2)] });
+    let answer: Acknowledged = branch.client.post("/v1/reports", &batch).await.unwrap();
+    assert_eq!(answer.through, 2);
+    let terminal: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
+    assert_eq!(terminal.name.as_str(), "till-1", "the report after it counts");
+    let metrics = office.admin().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("filial_unknown_reports_total 1"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,7 +330,7 @@ async fn packages_of_a_terminal_are_shown_until_they_are_gone() {
     let all: Vec<Terminal> = office.admin().get("/v1/terminals").await.unwrap();
     assert!(all[0].packages.is_empty(), "lists are short");
 
-    // What no release delivers is no row, and what cannot be kept is refused.
+    // What no release delivers is not stored, and what cannot be stored is refused.
     let inventions = vec![
         package(5, |p| p.name = "invented".into()),
         package(6, |p| p.payload = [7; 32].into()),

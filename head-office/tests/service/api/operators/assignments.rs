@@ -140,7 +140,7 @@ async fn a_release_of_packages_alone_is_assigned_beside_the_slot() {
     let pool = office.pool().await;
     let tools = insert_published_as(&pool, "tools", "1.0.0", "k1", ("tools", "package")).await;
     let mut branch = office.branch("north", "k1", &["till-1", "till-2"]).await;
-    // Its version lies below what runs, which is no matter of a package.
+    // Its version lies below what runs, which does not concern packages.
     branch.runs("till-1", "2.0.0").await;
     let operator = office.as_role(Role::Operator);
     let body = json!({ "branch": "north", "product": "tools", "version": "1.0.0" });

@@ -206,7 +206,7 @@ async fn uploads(doer: &mut Doer) {
         location.rsplit('/').next().unwrap().parse::<Uuid>().unwrap()
     };
     let first = id(&doer.one("POST /v1/uploads", create(&admin)).await);
-    // A part of an archive changes nothing that anybody decided; the last one does.
+    // A part of an archive is not recorded; the last one is.
     assert_eq!(tus::patch(&admin, first, 0, &[7; 4]).await.status(), 204);
     doer.one("PATCH /v1/uploads/{id}", tus::patch(&admin, first, 4, &[7; 6])).await;
     let second = id(&doer.one("POST /v1/uploads", create(&admin)).await);
@@ -223,7 +223,7 @@ async fn every_route_that_changes_something_writes_one_row() {
     let changing = head_office::http::table::operator_routes().into_iter();
     let changing = changing.filter(|r| !["GET", "HEAD", "OPTIONS"].contains(&r.method.as_str()));
     let mut wanted: BTreeSet<String> = changing.map(|r| format!("{} {}", r.method, r.path)).collect();
-    // Machines change by reports, which are no person's; an enrolment is a join token's.
+    // Reports of machines are not recorded; an enrolment is.
     wanted.insert("POST /v1/enrol".into());
     assert_eq!(doer.done, wanted);
     assert_eq!(verify(&doer.office).await.unwrap().seq, doer.rows);
@@ -324,7 +324,7 @@ async fn a_branchs_signed_plan_holds_the_end_that_head_office_cannot_take_back()
         verifier.finish()
     };
     assert!(kept.seq > 0 && follow(kept).await.is_ok());
-    // Whoever holds head office's database, state folder and all, cuts the chain and moves its anchor back.
+    // An attacker with head office's database and state folder truncates the chain and moves its anchor back.
     let before = rows(&office).await.remove(usize::try_from(kept.seq).unwrap() - 2);
     let cut = format!(
         "DELETE FROM audit WHERE seq > {0}; UPDATE audit_head SET seq = {0}, hash = '{1}'",

@@ -90,7 +90,7 @@ async fn what_keeps_publishing_from_going_on_is_said() {
     let reason = release.reason.unwrap();
     assert!(reason.contains("Attempt") && reason.contains("tracker"), "{reason}");
     assert!(release.payloads[0].artifact.is_some(), "what is encoded stays encoded");
-    // Nobody may be told of it.
+    // No branch may be told of it.
     let body = json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
     let answer = office.admin().post::<_, wire::v1::fleet::PlanIssued>("/v1/assignments", &body).await;
     assert_eq!(refusal(answer), Code::NotPublished);

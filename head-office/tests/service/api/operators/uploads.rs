@@ -34,7 +34,7 @@ async fn an_upload_in_chunks_arrives_whole_and_is_validated() {
             (204, &*at.to_string())
         );
     }
-    // Noise is no archive: it is rejected, with every rule in the report.
+    // Noise is not an archive: it is rejected, with every rule in the report.
     let release = office.wait_for_state(id, ReleaseState::Rejected).await;
     assert_eq!((release.file_name.as_str(), release.archive_bytes), ("kiosk.upd", 3_000_000));
     assert!(release.report.unwrap().findings.len() >= 9);

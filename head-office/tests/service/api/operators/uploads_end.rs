@@ -39,7 +39,7 @@ async fn a_silent_connection_gives_way_to_its_operators_next_request_and_keeps_i
     let manager = office.as_role(Role::ReleaseManager);
     let bytes = noise(LENGTH, 2);
     let (id, mut silent) = silent_writer(&office, &bytes).await;
-    // Another operator may look, and gets in nobody's way.
+    // Another operator may look without disturbing the upload.
     let seen = offset(&office.admin(), id).await;
     assert_eq!(problem(patch(&office.admin(), id, seen, &bytes[seen as usize..]).await).await, Code::UploadBusy);
     let at = offset(&manager, id).await;
@@ -96,7 +96,7 @@ async fn an_upload_is_cancelled_from_under_whoever_writes_it() {
     let manager = office.as_role(Role::ReleaseManager);
     let bytes = noise(LENGTH, 6);
     let (id, mut writing) = silent_writer(&office, &bytes).await;
-    // By somebody else, too: who may upload may cancel.
+    // By another operator, too: who may upload may cancel.
     assert_eq!(ask(&office.admin(), Method::DELETE, id).await.status(), 204);
     let _ = tokio::io::AsyncWriteExt::write_all(&mut writing, &bytes[SENT..]).await;
     let mut told = Vec::new();
