@@ -49,7 +49,7 @@ async fn there_is_one_first_admin_and_no_default_password() {
     let token_file = program.dir.path().join("token");
     let token = token_file.to_str().unwrap();
     for (arguments, stdin, says) in [
-        (&["--name", "ann"][..], "", "nobody could come in"),
+        (&["--name", "ann"][..], "", "needs a way to log in"),
         (&["--name", "ann", "--password-file", "-"], "short\n", "at least 12 characters"),
         (&["--name", "ann", "--password-file", "-"], "", "empty"),
         (&["--name", "Ann!", "--password-file", "-"], PASSWORD, "operator name"),
@@ -66,7 +66,7 @@ async fn there_is_one_first_admin_and_no_default_password() {
     let kept = std::fs::read_to_string(&token_file).unwrap();
     // A second one is refused, and harms neither the first nor its token.
     let second = bootstrap(&program, &["--name", "eve", "--token-file", token], "");
-    assert!(!second.status.success() && said(&second).contains("is there already"), "{}", said(&second));
+    assert!(!second.status.success() && said(&second).contains("exists already"), "{}", said(&second));
     let other = program.dir.path().join("other");
     let second = bootstrap(&program, &["--name", "eve", "--token-file", other.to_str().unwrap()], "");
     assert!(!second.status.success() && said(&second).contains("ann is an admin already"), "{}", said(&second));
@@ -102,7 +102,7 @@ async fn an_admin_whom_nobody_can_let_in_comes_back_and_what_was_lost_opens_noth
     };
     assert_eq!(status(&session).await, 200);
     for (arguments, stdin, says) in [
-        (&["eve", "--password-file", "-"][..], NEW, "these are: ann"),
+        (&["eve", "--password-file", "-"][..], NEW, "enabled admins: ann"),
         (&["ann", "--password-file", "-"], "short\n", "at least 12 characters"),
         (&["ann"], NEW, "--password-file"),
     ] {

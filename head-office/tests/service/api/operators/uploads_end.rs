@@ -136,7 +136,7 @@ async fn an_upload_says_when_it_expires_and_then_it_is_gone() {
     assert_eq!(ask(&manager, Method::HEAD, id).await.status(), 410);
     let release = office.release(id).await;
     assert_eq!(release.state, ReleaseState::Withdrawn);
-    assert!(release.reason.unwrap().contains("given up"));
+    assert!(release.reason.unwrap().contains("expired"));
     assert!(!office.dir.path().join(format!("store/uploads/{id}.upd")).exists());
     // One that is complete does not expire.
     let whole = create(&manager, 100).await;
@@ -183,7 +183,7 @@ async fn an_upload_on_which_nobody_works_is_given_up_and_one_that_goes_on_is_not
     office.stop().await;
     office.resume().await;
     let release = office.wait_for_state(left, ReleaseState::Withdrawn).await;
-    assert!(release.reason.unwrap().contains("given up"));
+    assert!(release.reason.unwrap().contains("expired"));
     assert_eq!(offset(&office.as_role(Role::ReleaseManager), kept).await, 10);
     assert!(!unknown.exists());
 }
