@@ -42,7 +42,12 @@ pub fn cases(world: &World) -> Vec<Case> {
         post("a gap inside", batch(vec![numbered(1), numbered(3)]), Code::BadField, "rise by one"),
         post("a report twice", batch(vec![numbered(1), numbered(1)]), Code::BadField, "rise by one"),
         post("before the first", batch(vec![numbered(0)]), Code::BadField, "begin at 1"),
-        post("a gap before", batch(vec![numbered(7)]), Code::ReportOutOfOrder, "Report 7 arrived, but report 1 is the next"),
+        post(
+            "a gap before",
+            batch(vec![numbered(7)]),
+            Code::ReportOutOfOrder,
+            "Report 7 arrived, but report 1 is the next",
+        ),
         post("the last number", batch(vec![numbered(u64::MAX)]), Code::ReportOutOfOrder, "18446744073709551615"),
         post("beyond the last number", batch(vec![numbered(u64::MAX), numbered(0)]), Code::BadField, "rise by one"),
         post("below zero", batch(vec![numbered(-1)]), Code::BadField, "-1"),
