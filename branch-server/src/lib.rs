@@ -131,7 +131,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     }
     service_kit::durable::sweep(&settings.state_folder);
     let trust_store = settings.trust_store();
-    let client = Client::take_up(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
+    let client = Client::open_or_provision(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
     let tls = Tls::new(deps.head_office.clone(), deps.time.clone()).map_err(RunError::Trust)?;
     let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rustls::ServerConfig;
 use service_kit::server::PeerCertificates;
 use trust::certificates::{
-    Authority, Checked, Clients, FleetTime, Suffix, Times, TlsKey, nobody_denied, people_config, server_config,
+    Authority, Checked, Clients, FleetTime, Suffix, Times, TlsKey, none_denied, people_config, server_config,
 };
 use trust::{Refusal, Why};
 
@@ -136,7 +136,7 @@ fn make(identity: Option<Arc<Identity>>, time: &FleetTime) -> Result<Now, Refusa
         (nobodys.issue_own(&key.request()?, times)?, key, nobodys.chain()[0].clone())
     };
     let people = Arc::new(people_config((chain.clone(), &key), root.clone(), None, time.clone())?);
-    let (suffix, denied) = (Suffix::default(), nobody_denied());
+    let (suffix, denied) = (Suffix::default(), none_denied());
     let machines = server_config((chain, &key), root, suffix, Clients::Optional, denied, time.clone())?;
     Ok(Now { people, machines: Arc::new(machines), identity, made })
 }

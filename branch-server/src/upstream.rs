@@ -15,7 +15,7 @@ use service_kit::client::{ByteStream, ClientError, EventStream, JsonClient, Time
 use service_kit::config::{ConfigError, read_secret_file};
 use trust::Refusal;
 use trust::certificates::{
-    Anchor, Chain, FleetTime, Identity as Who, JoinToken, Suffix, TlsKey, client_config, nobody_denied, request_to_pem,
+    Anchor, Chain, FleetTime, Identity as Who, JoinToken, Suffix, TlsKey, client_config, none_denied, request_to_pem,
 };
 use wire::Code;
 use wire::v1::paths;
@@ -182,7 +182,7 @@ impl HttpHeadOffice {
 
     fn dial(&self, own: Option<(Chain, &TlsKey)>, anchor: Anchor) -> Result<JsonClient, UpstreamError> {
         let (suffix, time) = (Suffix::default(), self.time.clone());
-        let tls = client_config(own, anchor, suffix, Who::HeadOffice, nobody_denied(), time)?;
+        let tls = client_config(own, anchor, suffix, Who::HeadOffice, none_denied(), time)?;
         Ok(JsonClient::secure(&self.url, tls, self.timeouts)?)
     }
 

@@ -20,7 +20,9 @@ pub struct Campaign {
     pub seed: u64,
     /// Where a failing input is written.
     pub failures: PathBuf,
-    /// Write each input before it is run: for targets that end the process, which nothing can catch.
+    /// Write each input before it is run.
+    ///
+    /// For targets that end the process, which nothing can catch.
     pub keep: bool,
 }
 
@@ -51,7 +53,9 @@ pub enum Failure {
     },
 }
 
-/// Where a target's inputs begin: good files, the hostile corpus, and the files under `fuzz/corpus/TARGET`.
+/// Where a target's inputs begin.
+///
+/// Good files, the hostile corpus, and the files under `fuzz/corpus/TARGET`.
 ///
 /// # Errors
 /// A file of the folder cannot be read.

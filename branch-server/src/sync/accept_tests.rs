@@ -98,7 +98,7 @@ fn what_the_library_refuses_is_refused_with_its_code_and_remedy() {
     scene.take(&plan(7));
     let other = Plan { branch: "south".parse().unwrap(), ..plan(9) };
     assert!(
-        matches!(&scene.refused(&other), ("plan-wrong-branch", text) if text.contains("branch south, this is north"))
+        matches!(&scene.refused(&other), ("plan-wrong-branch", text) if text.contains("branch south; this is branch north"))
     );
     assert_eq!(scene.refused(&plan(6)).0, "plan-replayed");
     assert_eq!(scene.refused(&Plan { steps: Vec::new(), ..plan(7) }).0, "plan-replayed");

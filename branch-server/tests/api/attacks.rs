@@ -56,7 +56,7 @@ async fn wrong_branchs_plan() {
     let branch = victim().await;
     let south = Plan { branch: "south".parse().unwrap(), ..plan(8) };
     let said = attack(&branch, |s| s.plan = Some(s.fleet.order(&south, SystemClock.now()).unwrap())).await;
-    assert_says(&said, "for branch south, this is north", trust::Why::PlanWrongBranch);
+    assert_says(&said, "for branch south; this is branch north", trust::Why::PlanWrongBranch);
     recovers(&branch).await;
 }
 
@@ -114,16 +114,16 @@ async fn arbitrary_software() {
 async fn vulnerable_key() {
     let branch = victim().await;
     let unsigned = |s: &mut State| s.plan = Some(Envelope::unsigned(PLAN_PAYLOAD_TYPE, &plan(8)).unwrap());
-    assert_says(&attack(&branch, unsigned).await, "No plan key", trust::Why::PlanUnknownKey);
+    assert_says(&attack(&branch, unsigned).await, "not signed by any known plan key", trust::Why::PlanUnknownKey);
     let stranger = SigningKey::generate().unwrap();
     let strangers = |s: &mut State| s.plan = Some(trust::plans::sign(&plan(8), &[&stranger]).unwrap());
-    assert_says(&attack(&branch, strangers).await, "No plan key", trust::Why::PlanUnknownKey);
+    assert_says(&attack(&branch, strangers).await, "not signed by any known plan key", trust::Why::PlanUnknownKey);
     // The genuine signature under another plan.
     let altered = |s: &mut State| {
         let signatures = s.fleet.seal(&plan(7)).unwrap().signatures;
         s.plan = Some(Envelope { signatures, ..s.fleet.seal(&plan(8)).unwrap() });
     };
-    assert_says(&attack(&branch, altered).await, "does not fit", trust::Why::PlanBadSignature);
+    assert_says(&attack(&branch, altered).await, "The signature by plan key", trust::Why::PlanBadSignature);
     recovers(&branch).await;
 }
 
@@ -237,7 +237,7 @@ async fn slow_retrieval() {
     assert_eq!(kept(&branch).await, Some(7), "it follows something else");
     let said = refused(&branch).await;
     assert!(said.starts_with("Without fresh metadata"), "{said}");
-    assert_says(&said, "did not arrive within 5000 ms", trust::Why::SlowRetrieval);
+    assert_says(&said, "did not arrive within 5 s", trust::Why::SlowRetrieval);
     branch.head_office.with(|s| s.trick = None);
     recovers(&branch).await;
 }
@@ -327,7 +327,7 @@ async fn a_new_plan_key_after_a_theft_begins_its_serials_anew() {
     branch.head_office.with(|s| s.plan = Some(trust::plans::sign(&plan(9), &[&stolen]).unwrap()));
     once(&branch.app).await.unwrap();
     assert_eq!(kept(&branch).await, Some(8), "the thief's key is over");
-    assert_says(&refused(&branch).await, "No plan key", trust::Why::PlanUnknownKey);
+    assert_says(&refused(&branch).await, "not signed by any known plan key", trust::Why::PlanUnknownKey);
 }
 
 #[tokio::test(flavor = "multi_thread")]

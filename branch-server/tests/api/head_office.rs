@@ -14,7 +14,7 @@ use service_kit::{Clock, Shutdown, SystemClock};
 use test_kit::TestFleet;
 use tokio::sync::broadcast;
 use trust::certificates::{
-    Authority, Clients, FleetTime, JoinToken, Suffix, TlsKey, certificate_to_pem, fingerprint, nobody_denied,
+    Authority, Clients, FleetTime, JoinToken, Suffix, TlsKey, certificate_to_pem, fingerprint, none_denied,
     request_from_pem, server_config,
 };
 use uuid::Uuid;
@@ -192,7 +192,7 @@ fn tls(authority: &Authority) -> rustls::ServerConfig {
     let chain = authority.issue_own(&key.request().unwrap(), SystemClock.now()).unwrap();
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
     let root = authority.chain()[0].clone();
-    server_config((chain, &key), root, Suffix::default(), Clients::Optional, nobody_denied(), time).unwrap()
+    server_config((chain, &key), root, Suffix::default(), Clients::Optional, none_denied(), time).unwrap()
 }
 
 fn problem(code: Code) -> HttpResponse {

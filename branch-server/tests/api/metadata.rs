@@ -61,7 +61,8 @@ async fn a_terminal_that_missed_two_roots_comes_up_to_date_through_the_mirror_al
     let branch = Branch::enrolled().await;
     let till = branch.enrol("till-1").await;
     let folder = tempfile::tempdir().unwrap();
-    let mut terminal = Client::take_up(&folder.path().join("trust.json"), &branch.app.settings.trust_root).unwrap();
+    let mut terminal =
+        Client::open_or_provision(&folder.path().join("trust.json"), &branch.app.settings.trust_root).unwrap();
     let client = branch.client(&till);
     let mirror = Arc::new(Mirror(client));
     terminal.update(mirror.clone(), Limits::default(), SystemClock.now()).await.unwrap();

@@ -21,7 +21,7 @@ use service_kit::{Clock, Shutdown, SystemClock, token};
 use tempfile::TempDir;
 use test_kit::{Leaf, TestDatabase};
 use trust::certificates::{
-    Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, nobody_denied, request_to_pem,
+    Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, none_denied, request_to_pem,
 };
 use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
 use wire::{Code, Problem};
@@ -267,7 +267,7 @@ impl Branch {
         let (own, root) = (own.map(Leaf::own), self.head_office.with(|s| s.authority.chain()[0].clone()));
         let (north, time) =
             (Identity::Branch("north".parse().unwrap()), FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH));
-        client_config(own, Anchor::Known(root), Suffix::default(), north, nobody_denied(), time).unwrap()
+        client_config(own, Anchor::Known(root), Suffix::default(), north, none_denied(), time).unwrap()
     }
 
     /// Asks for a certificate, with a join token or by the key alone.

@@ -6,7 +6,7 @@ use fleet_types::Digest;
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::{Clock as _, SystemClock};
 use test_kit::{assert_only_new_tls, s_client};
-use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, fingerprint, nobody_denied};
+use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, fingerprint, none_denied};
 
 use crate::support::{Branch, Options};
 
@@ -17,7 +17,7 @@ fn pinned(branch: &Branch) -> Digest {
 /// Somebody who wants proof.
 fn dial(address: SocketAddr, authority: Digest, peer: Identity) -> JsonClient {
     let time = FleetTime::new(std::sync::Arc::new(SystemClock), chrono::DateTime::UNIX_EPOCH);
-    let tls = client_config(None, Anchor::Pinned(authority), Suffix::default(), peer, nobody_denied(), time).unwrap();
+    let tls = client_config(None, Anchor::Pinned(authority), Suffix::default(), peer, none_denied(), time).unwrap();
     JsonClient::secure(&format!("https://{address}"), tls, Timeouts::default()).unwrap()
 }
 

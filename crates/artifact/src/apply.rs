@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::bytes::sha256;
 use crate::decode::SegmentError;
 use crate::disk::{DeviceTooSmall, ImageDisk, check_fits};
 use crate::index::{Index, Segment};
 use crate::record_log::{JournalError, RecordLog};
-use crate::sha256;
 
 /// What happened, and to which segment.
 const RECORD_LEN: usize = 9;
@@ -30,13 +30,13 @@ pub enum ApplyError {
     #[error(transparent)]
     DeviceTooSmall(#[from] DeviceTooSmall),
     /// Zeros were to be written for a segment that has other bytes.
-    #[error("segment {0} is not a segment of zeros; fetch its frame")]
+    #[error("segment {0} is not a segment of zeros: fetch its frame")]
     NotZero(u64),
     /// The disk did not say how long it is.
-    #[error("the device did not tell its length; is it still there?")]
+    #[error("cannot read the device's length: check that it is still attached")]
     Length(#[source] io::Error),
     /// The segment could not be written; it counts as missing.
-    #[error("segment {number} could not be written to the slot at byte {offset}; check the device")]
+    #[error("cannot write segment {number} to the slot at byte {offset}: check the device")]
     Write {
         /// The segment.
         number: u64,
@@ -46,7 +46,7 @@ pub enum ApplyError {
         source: io::Error,
     },
     /// The disk could not be read again.
-    #[error("segment {number} could not be read from the slot at byte {offset}; check the device")]
+    #[error("cannot read segment {number} from the slot at byte {offset}: check the device")]
     Read {
         /// The segment.
         number: u64,
@@ -56,11 +56,13 @@ pub enum ApplyError {
         source: io::Error,
     },
     /// The disk's caches could not be dropped, so that reading would prove nothing.
-    #[error("the device's cached pages could not be dropped, so nothing could be proved by reading")]
+    #[error("cannot drop the device's cached pages, so reading would prove nothing")]
     DropCaches(#[source] io::Error),
-    /// The disk could not be synced. Everything written since the last checkpoint counts as missing again, because the
-    /// kernel may have thrown it away and a later sync would not say so.
-    #[error("the slot could not be synced, {lost} segments have to be written again; check the device")]
+    /// The disk could not be synced.
+    ///
+    /// Everything written since the last checkpoint counts as missing again, because the kernel may have thrown it
+    /// away and a later sync would not say so.
+    #[error("cannot sync the slot, so {lost} segment(s) must be written again: check the device")]
     Sync {
         /// How many segments that is.
         lost: u64,
@@ -100,8 +102,9 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Continues with the journal at that path, or begins it. A torn tail is cut, a journal of another artifact
-    /// discarded.
+    /// Continues with the journal at that path, or begins it.
+    ///
+    /// A torn tail is cut, a journal of another artifact discarded.
     ///
     /// # Errors
     /// [`ApplyError::Journal`].
@@ -125,7 +128,9 @@ impl Applier {
         &self.index
     }
 
-    /// The segments that are still to be applied, in the order of the payload; segments of zeros among them.
+    /// The segments that are still to be applied, in the order of the payload.
+    ///
+    /// Segments of zeros among them.
     pub fn missing(&self) -> impl Iterator<Item = &Segment> {
         let held = self.index.segments().iter().zip(&self.held);
         held.filter(|(_, held)| **held == Held::Missing).map(|(segment, _)| segment)
@@ -146,19 +151,23 @@ impl Applier {
         self.index.payload().length - self.missing().map(|segment| u64::from(segment.payload_length)).sum::<u64>()
     }
 
-    /// How many segments are written and not yet safe from a power cut: they wait for a checkpoint.
+    /// How many segments are written and not yet safe from a power cut.
+    ///
+    /// They wait for a checkpoint.
     pub fn pending(&self) -> u64 {
         self.count(Held::Written)
     }
 
-    /// Whether every segment is written and checkpointed. Only [`read_back`](crate::read_back) says that they are
-    /// right.
+    /// Whether every segment is written and checkpointed.
+    ///
+    /// Only [`read_back`](crate::read_back) says that they are right.
     pub fn is_complete(&self) -> bool {
         self.count(Held::Durable) == self.total()
     }
 
-    /// Decodes a segment's frame, checks it, and only then writes it. A segment that is there already is not touched:
-    /// writing over journaled bytes could lose them.
+    /// Decodes a segment's frame, checks it, and only then writes it.
+    ///
+    /// A segment that is there already is not touched: writing over journaled bytes could lose them.
     ///
     /// # Errors
     /// [`ApplyError`]; the segment counts as missing.
@@ -186,8 +195,9 @@ impl Applier {
         self.apply(disk, number, &[])
     }
 
-    /// Syncs the disk, then journals what was written since the last checkpoint, and returns once the journal survives
-    /// a power cut. Nothing to do is fine and costs nothing.
+    /// Syncs the disk, then journals what was written since the last checkpoint.
+    ///
+    /// Returns once the journal survives a power cut.
     ///
     /// # Errors
     /// [`ApplyError::Sync`] or [`ApplyError::Journal`]; after the latter the next checkpoint tries again.
@@ -205,7 +215,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Makes a segment missing again, durably, so that it is applied anew.
+    /// Makes a segment missing again, durably, so that it is applied again.
     ///
     /// # Errors
     /// [`ApplyError`] when there is no such segment or the journal cannot be written; it then stays as it was.
@@ -214,10 +224,11 @@ impl Applier {
         self.forget_all(&[place])
     }
 
-    /// Hashes every segment where it stands on the disk, past its caches. Those that are right are held from now on
-    /// (after the next [`checkpoint`](Self::checkpoint)), even if no journal knew of them; the others are missing.
-    /// For a failed read-back, which says that a bit is wrong and not where, and for a lost journal. Calls `progress`
-    /// with the payload bytes looked at.
+    /// Hashes every segment where it stands on the disk, past its caches.
+    ///
+    /// Those that are right are held from now on (after the next [`checkpoint`](Self::checkpoint)), even if no
+    /// journal knew of them; the others are missing. For a failed read-back, which says that a bit is wrong and not
+    /// where, and for a lost journal. Calls `progress` with the payload bytes looked at.
     ///
     /// # Errors
     /// [`ApplyError`] when the disk could not be read; what was held before then still is.

@@ -1,6 +1,7 @@
 //! The stable codes of what a stranger can send.
 
-use crate::{IndexError, SegmentError};
+use crate::decode::SegmentError;
+use crate::index::IndexError;
 
 impl IndexError {
     /// Its stable code, in kebab case.

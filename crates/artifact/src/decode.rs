@@ -5,14 +5,15 @@ use std::io;
 use fleet_types::Digest;
 use zstd::zstd_safe;
 
+use crate::bytes::{all_zero, sha256};
 use crate::index::Index;
-use crate::{all_zero, sha256};
 
-/// The four bytes every zstd frame begins with. Skippable and legacy frames have others and are not let near the
-/// decoder.
+/// The four bytes every zstd frame begins with.
+///
+/// Skippable and legacy frames have others and are not let near the decoder.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
-/// Why a frame was not the segment it should be: fetch it again, from somebody else if it repeats.
+/// Why a frame was refused: fetch it again, from another source if it repeats.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// The artifact has no segment of that number.
@@ -24,7 +25,7 @@ pub enum SegmentError {
         total: u64,
     },
     /// The frame is longer or shorter than the table says.
-    #[error("the frame of segment {number} has {found} bytes and should have {expected}; fetch it again")]
+    #[error("the frame of segment {number} has {found} bytes instead of {expected}: fetch it again")]
     FrameLength {
         /// The segment.
         number: u64,
@@ -34,7 +35,7 @@ pub enum SegmentError {
         found: u64,
     },
     /// The bytes are not exactly one zstd frame that says it holds exactly the segment.
-    #[error("the frame of segment {number} is not one zstd frame of {expected} bytes; fetch it again")]
+    #[error("the frame of segment {number} is not a single zstd frame of {expected} bytes: fetch it again")]
     Shape {
         /// The segment.
         number: u64,
@@ -42,7 +43,7 @@ pub enum SegmentError {
         expected: u32,
     },
     /// The frame does not decode.
-    #[error("the frame of segment {number} is damaged; fetch it again")]
+    #[error("the frame of segment {number} is damaged: fetch it again")]
     Decode {
         /// The segment.
         number: u64,
@@ -50,7 +51,7 @@ pub enum SegmentError {
         source: io::Error,
     },
     /// It decodes to other bytes than the table promises.
-    #[error("segment {number} has the digest {found} and should have {expected}; fetch it again")]
+    #[error("segment {number} has the digest {found} instead of {expected}: fetch it again")]
     Digest {
         /// The segment.
         number: u64,
@@ -62,8 +63,10 @@ pub enum SegmentError {
 }
 
 impl Index {
-    /// Decodes the frame of segment `number` into `out`, which is overwritten, and checks it. For a segment of zeros
-    /// the frame is empty. On an error `out` is empty: bytes that were not checked are never handed on.
+    /// Decodes the frame of segment `number` into `out`, which is overwritten, and checks it.
+    ///
+    /// For a segment of zeros the frame is empty. On an error `out` is empty: bytes that were not checked are never
+    /// handed on.
     ///
     /// At most the segment's own length comes out. No window is allocated, whatever the frame's header asks for,
     /// because a frame is decoded in one call straight into `out`.
@@ -107,7 +110,7 @@ impl Index {
     }
 }
 
-/// Whether the bytes are one frame, with nothing behind it, whose header declares exactly `length` bytes.
+/// Whether the bytes are exactly one frame whose header declares `length` bytes.
 fn is_one_frame_of(frame: &[u8], length: usize) -> bool {
     frame.starts_with(&ZSTD_MAGIC)
         && zstd_safe::get_frame_content_size(frame).is_ok_and(|size| size == Some(length as u64))

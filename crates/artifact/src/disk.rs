@@ -7,24 +7,29 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, OFlags, fadvise};
 
-use crate::PayloadId;
+use crate::payload::PayloadId;
 
 /// A place an image is written to: a slot's partition, or a file that stands for one.
 pub trait ImageDisk: Send {
     /// How many bytes it holds. An image does not make it longer.
     fn length(&mut self) -> io::Result<u64>;
 
-    /// Writes all of `bytes` at `offset`, or fails; after a failure anything may stand in that range. Durable only
-    /// after [`sync`](Self::sync).
+    /// Writes all of `bytes` at `offset`, or fails.
+    ///
+    /// After a failure anything may stand in that range. Durable only after [`sync`](Self::sync).
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Fills `buf` from `offset`, or fails.
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
-    /// Returns once everything written before survives a power cut. After a failure none of it can be relied on.
+    /// Returns once everything written before survives a power cut.
+    ///
+    /// After a failure none of it can be relied on.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Makes what is read next come from the medium, as far as the implementation can; it says how far that is.
+    /// Drops caches, so that reads come from the medium.
+    ///
+    /// The implementation documents its limits.
     fn drop_caches(&mut self) -> io::Result<()>;
 }
 
@@ -53,9 +58,11 @@ pub fn check_fits(disk: &mut dyn ImageDisk, payload: PayloadId) -> io::Result<Re
     Ok(Ok(()))
 }
 
-/// An access beyond the end of the disk; comes inside an [`io::Error`] of kind `InvalidInput`.
+/// An access beyond the end of the disk.
+///
+/// Comes inside an [`io::Error`] of kind `InvalidInput`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("bytes {offset} to {end} are asked for and the device ends at {length}; nothing was touched")]
+#[error("bytes {offset} to {end} are beyond the device's end at {length}; nothing was written")]
 pub struct PastEnd {
     /// Where the access begins.
     pub offset: u64,
@@ -68,8 +75,10 @@ pub struct PastEnd {
 /// Why a file or device was not opened as a disk.
 #[derive(Debug, thiserror::Error)]
 pub enum FileDiskError {
-    /// It could not be opened. A block device that is mounted or otherwise in use is refused by the kernel.
-    #[error("{path} could not be opened for writing; is it there, not in use, and may this user write it?")]
+    /// It could not be opened.
+    ///
+    /// A block device that is mounted or otherwise in use is refused by the kernel.
+    #[error("cannot open {path} for writing: check that it exists, is not in use, and its permissions")]
     Open {
         /// Which one.
         path: PathBuf,
@@ -77,7 +86,7 @@ pub enum FileDiskError {
         source: io::Error,
     },
     /// It is neither a file nor a block device.
-    #[error("{path} is neither a file nor a block device; name the slot's partition or image file")]
+    #[error("{path} is neither a file nor a block device: give the slot's partition or image file")]
     Kind {
         /// Which one.
         path: PathBuf,
@@ -92,8 +101,10 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens an existing file or block device for reading and writing. A block device is opened exclusively, so that
-    /// one with a mounted filesystem, such as the running slot, cannot be opened at all.
+    /// Opens an existing file or block device for reading and writing.
+    ///
+    /// A block device is opened exclusively, so that one with a mounted filesystem, such as the running slot, cannot
+    /// be opened at all.
     ///
     /// # Errors
     /// [`FileDiskError`], naming the path.
@@ -145,7 +156,7 @@ impl ImageDisk for FileDisk {
 
     /// Syncs, then asks the kernel to forget its cached pages (`POSIX_FADV_DONTNEED`).
     ///
-    /// How far that goes: clean pages that nobody else uses are dropped, so that reading goes to the device again.
+    /// Drops clean pages that no other process uses, so that reads go to the device again.
     /// Pages mapped or locked by another process stay, and the kernel does not say so. A file on tmpfs has no other
     /// medium than these pages. The drive's own cache is beyond reach: `sync` makes it flush, but a drive may still
     /// answer a read from it.

@@ -6,7 +6,8 @@ use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe;
 
-use crate::{MAX_SEGMENT_SIZE, MAX_SEGMENTS, MIN_SEGMENT_SIZE, PayloadId, sha256};
+use crate::bytes::sha256;
+use crate::payload::{MAX_SEGMENT_SIZE, MAX_SEGMENTS, MIN_SEGMENT_SIZE, PayloadId};
 
 const MAGIC: [u8; 8] = *b"\xf1filial\n";
 const FORMAT: u16 = 1;
@@ -15,12 +16,16 @@ const CODEC_ZSTD: u8 = 1;
 const HEADER_LEN: u64 = 128;
 const ENTRY_LEN: u64 = 48;
 
-/// The longest index that an artifact of a payload of this length can have, in bytes: what a reader may have to fetch.
+/// The longest index that an artifact of a payload of this length can have, in bytes.
+///
+/// What a reader may have to fetch.
 pub fn max_index_len(payload_length: u64) -> u64 {
     index_len(payload_length.div_ceil(u64::from(MIN_SEGMENT_SIZE)).min(MAX_SEGMENTS))
 }
 
-/// The length of an index of so many segments; the caller has checked their number against [`MAX_SEGMENTS`].
+/// The length of an index of so many segments.
+///
+/// The caller has checked their number against [`MAX_SEGMENTS`].
 pub(crate) fn index_len(segments: u64) -> u64 {
     HEADER_LEN + ENTRY_LEN * segments
 }
@@ -29,10 +34,10 @@ pub(crate) fn index_len(segments: u64) -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The bytes could not be read.
-    #[error("the artifact's index could not be read")]
+    #[error("cannot read the artifact's index")]
     Read(#[source] io::Error),
     /// There are more or fewer bytes than the header implies.
-    #[error("the index has {found} bytes and should have {expected}; fetch it again")]
+    #[error("the index has {found} bytes instead of {expected}: fetch it again")]
     Length {
         /// What header and table must have together.
         expected: u64,
@@ -40,10 +45,10 @@ pub enum IndexError {
         found: u64,
     },
     /// It does not begin like an artifact.
-    #[error("this is not an artifact: it does not begin with the magic bytes")]
+    #[error("not an artifact: it does not start with the magic bytes")]
     Magic,
     /// It is an artifact of a kind, format or codec that this program does not know.
-    #[error("the artifact's {field} is {found}, which this version does not read; update this program first")]
+    #[error("the artifact's {field} is {found}, which this version does not support: update this program first")]
     Unsupported {
         /// Which field of the header.
         field: &'static str,
@@ -53,7 +58,7 @@ pub enum IndexError {
         found: u64,
     },
     /// A field that has to be zero is not.
-    #[error("the index has data in a reserved field; fetch it again")]
+    #[error("the index has data in a reserved field: fetch it again")]
     Reserved,
     /// The segment size is not a power of two between the limits.
     #[error("the segment size is {0} bytes; it must be a power of two from 64 KiB to 16 MiB")]
@@ -67,7 +72,7 @@ pub enum IndexError {
         segments: u64,
     },
     /// The header's number of segments does not follow from the payload's length.
-    #[error("the index says {found} segments, the payload's length gives {expected}; fetch it again")]
+    #[error("the index has {found} segments instead of {expected}: fetch it again")]
     SegmentCount {
         /// What the length gives.
         expected: u64,
@@ -83,7 +88,7 @@ pub enum IndexError {
         found: PayloadId,
     },
     /// A frame does not begin where the one before it ends.
-    #[error("the frame of segment {number} begins at {found} and not at {expected}; fetch the index again")]
+    #[error("the frame of segment {number} starts at {found} instead of {expected}: fetch the index again")]
     FrameOffset {
         /// The segment.
         number: u64,
@@ -93,7 +98,7 @@ pub enum IndexError {
         found: u64,
     },
     /// A frame is longer than any frame of that segment can be.
-    #[error("the frame of segment {number} would have {length} bytes, more than its limit of {bound}")]
+    #[error("the frame of segment {number} has {length} bytes; the limit is {bound}")]
     FrameLength {
         /// The segment.
         number: u64,
@@ -103,11 +108,13 @@ pub enum IndexError {
         bound: u64,
     },
     /// A segment of zeros does not have the digest of zeros.
-    #[error("segment {0} is marked as zeros and has another digest; fetch the index again")]
+    #[error("segment {0} is marked as zeros but has another digest: fetch the index again")]
     ZeroDigest(u64),
 }
 
-/// One segment of a payload: where its frame is in the artifact, where its bytes go, and their digest.
+/// One segment of a payload.
+///
+/// Where its frame is in the artifact, where its bytes go, and their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// Its place in the table, from 0.
@@ -130,8 +137,9 @@ impl Segment {
         self.frame_length == 0
     }
 
-    /// Reads its frame out of an artifact file into `frame`, which is overwritten. Bounded: a parsed index never has
-    /// a frame longer than its segment size allows.
+    /// Reads its frame out of an artifact file into `frame`, which is overwritten.
+    ///
+    /// Bounded: a parsed index never has a frame longer than its segment size allows.
     pub fn read_frame(&self, artifact: &std::fs::File, frame: &mut Vec<u8>) -> io::Result<()> {
         frame.clear();
         frame.resize(self.frame_length as usize, 0);
@@ -139,7 +147,7 @@ impl Segment {
     }
 }
 
-/// A checked index: segments cover the payload without gaps, frames the artifact without overlap.
+/// A checked index: segments without gaps, frames without overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     payload: PayloadId,
@@ -239,7 +247,7 @@ pub(crate) fn segment_count(length: u64, segment_size: u32) -> Result<u64, Index
     Ok(segments)
 }
 
-/// How many bytes of a payload of `length` its segment `number` holds, which must be one of them.
+/// Returns the length of the existing segment `number` of a payload of `length` bytes.
 pub(crate) fn segment_length(length: u64, segment_size: u32, number: u64) -> u32 {
     let rest = length.saturating_sub(number * u64::from(segment_size));
     u32::try_from(rest).map_or(segment_size, |rest| rest.min(segment_size))
@@ -344,7 +352,9 @@ impl Header {
     }
 }
 
-/// Digests of zeros, hashed once for each length: there are two, a whole segment's and the last one's.
+/// Digests of zeros, hashed once for each length.
+///
+/// There are two, a whole segment's and the last one's.
 #[derive(Debug, Default)]
 pub(crate) struct Zeros(Vec<(u32, Digest)>);
 

@@ -1,14 +1,13 @@
-//! Artifacts: what travels instead of a payload.
+//! Artifacts: payloads in a form for transport.
 //!
 //! A payload is cut into segments, each an independent zstd frame behind a header and a table (the *index*), so that
 //! segments can be fetched, checked and written in any order, and continued after a crash. This crate makes artifacts
 //! ([`encode`]), reads their index without trusting it ([`Index`]), writes segments to an [`ImageDisk`] ([`Applier`])
 //! and reads the result back ([`read_back`]).
 //!
-//! It is blocking and must never be async, read a clock, or know of networks. It must never write a byte to a disk
-//! that was not hashed first, journal a segment before the disk was synced, or let a stranger's index or frame decide
-//! how much memory or output it uses. The payload's digest is the truth: whatever happened on the way, only
-//! [`read_back`] says that an image is whole.
+//! It is blocking and must never be async, read a clock, or know of networks. It must never write an unhashed byte to a
+//! disk, journal a segment before the disk was synced, or let an untrusted index or frame decide how much memory or
+//! output it uses. Only [`read_back`] proves that an image is complete, by the payload's digest.
 //!
 //! # The container
 //!
@@ -27,57 +26,23 @@
 //! ```
 
 mod apply;
+mod bytes;
 mod codes;
 mod decode;
 mod disk;
 mod encode;
 mod index;
+mod payload;
 mod read_back;
 mod record_log;
 mod source;
-
-use fleet_types::Digest;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 pub use apply::{Applier, ApplyError, Rechecked};
 pub use decode::SegmentError;
 pub use disk::{DeviceTooSmall, FileDisk, FileDiskError, ImageDisk, PastEnd, check_fits};
 pub use encode::{DEFAULT_LEVEL, EncodeError, EncodeOptions, EncodeProgress, Encoded, encode};
 pub use index::{Index, IndexError, Segment, max_index_len};
+pub use payload::{MAX_SEGMENT_SIZE, MAX_SEGMENTS, MIN_SEGMENT_SIZE, PayloadId, SEGMENT_SIZE};
 pub use read_back::{ReadBackError, read_back};
 pub use record_log::JournalError;
 pub use source::{FileRange, PayloadSource};
-
-/// How many payload bytes a segment holds, unless a setting says otherwise: 4 MiB.
-pub const SEGMENT_SIZE: u32 = 4 << 20;
-
-/// The smallest segment size an index may have: 64 KiB.
-pub const MIN_SEGMENT_SIZE: u32 = 64 << 10;
-
-/// The largest segment size an index may have: 16 MiB. What a decoder must be ready to hold at once.
-pub const MAX_SEGMENT_SIZE: u32 = 16 << 20;
-
-/// How many segments an artifact may have (4 TiB of payload at the usual segment size): bounds an index to 48 MiB.
-pub const MAX_SEGMENTS: u64 = 1 << 20;
-
-/// A payload by content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PayloadId {
-    /// SHA-256 of the whole payload.
-    pub sha256: Digest,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-/// SHA-256 of bytes that are all in memory.
-fn sha256(bytes: &[u8]) -> Digest {
-    Digest::new(Sha256::digest(bytes).into())
-}
-
-/// Whether every byte is zero; compared a block at a time, which is a `memcmp` at any optimisation level.
-fn all_zero(bytes: &[u8]) -> bool {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    bytes.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
-}

@@ -5,8 +5,8 @@ use std::io;
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::PayloadId;
 use crate::disk::{DeviceTooSmall, ImageDisk, check_fits};
+use crate::payload::PayloadId;
 
 /// How much is read at once: large enough for any device, small beside an agent's memory.
 const CHUNK: u64 = 1 << 20;
@@ -14,8 +14,9 @@ const CHUNK: u64 = 1 << 20;
 /// Why an image did not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackError {
-    /// The disk holds other bytes than the payload. Only this one speaks about the image; all others say that the
-    /// check could not be made.
+    /// The disk holds other bytes than the payload.
+    ///
+    /// Only this one speaks about the image; all others say that the check could not be made.
     #[error(
         "the slot holds {found} and should hold {expected}: a bit was lost on the way to the medium or on it; \
              the segments are checked one by one and written again"
@@ -30,13 +31,13 @@ pub enum ReadBackError {
     #[error(transparent)]
     DeviceTooSmall(#[from] DeviceTooSmall),
     /// The disk did not say how long it is.
-    #[error("the device did not tell its length; is it still there?")]
+    #[error("cannot read the device's length: check that it is still attached")]
     Length(#[source] io::Error),
     /// The caches could not be dropped, so that reading would prove nothing.
-    #[error("the device's cached pages could not be dropped, so nothing could be proved by reading")]
+    #[error("cannot drop the device's cached pages, so reading would prove nothing")]
     DropCaches(#[source] io::Error),
     /// The disk could not be read.
-    #[error("the slot could not be read at byte {offset}; check the device")]
+    #[error("cannot read the slot at byte {offset}: check the device")]
     Read {
         /// Where.
         offset: u64,
@@ -45,8 +46,10 @@ pub enum ReadBackError {
     },
 }
 
-/// Reads the whole payload back from the disk, past its caches, and compares its digest. Calls `progress` with the
-/// bytes read so far, at least once a MiB. Bytes behind the payload's end are not looked at.
+/// Reads the whole payload back from the disk, past its caches, and compares its digest.
+///
+/// Calls `progress` with the bytes read so far, at least once a MiB. Bytes behind the payload's end are not looked
+/// at.
 ///
 /// # Errors
 /// [`ReadBackError::Mismatch`] when the image is wrong; the others when it is not known.

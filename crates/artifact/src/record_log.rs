@@ -19,7 +19,7 @@ const HEADER_LEN: u64 = 48;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// It could not be opened or created.
-    #[error("the journal {path} could not be opened; does its folder exist, and may this user write there?")]
+    #[error("cannot open the journal {path}: check that its folder exists, and its permissions")]
     Open {
         /// The journal.
         path: PathBuf,
@@ -27,13 +27,13 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another process works with it.
-    #[error("the journal {path} is in use by another process; wait for that one to end")]
+    #[error("the journal {path} is in use by another process: wait for it to end")]
     Busy {
         /// The journal.
         path: PathBuf,
     },
     /// It could not be read.
-    #[error("the journal {path} could not be read")]
+    #[error("cannot read the journal {path}")]
     Read {
         /// The journal.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// It could not be written or synced.
-    #[error("the journal {path} could not be written; is there space left?")]
+    #[error("cannot write the journal {path}: check free space")]
     Write {
         /// The journal.
         path: PathBuf,
@@ -62,8 +62,9 @@ pub(crate) struct RecordLog<const N: usize> {
 impl<const N: usize> RecordLog<N> {
     const RECORD_LEN: u64 = (N + CHECK_LEN) as u64;
 
-    /// Opens or begins the log at `path` about `context`, and gives the records that it holds. One with more than
-    /// `most` records is discarded too, so that memory is bounded whatever lies there.
+    /// Opens or begins the log at `path` about `context`, and gives the records that it holds.
+    ///
+    /// One with more than `most` records is discarded too, so that memory is bounded whatever lies there.
     pub(crate) fn open(path: &Path, context: [u8; 32], most: u64) -> Result<(Self, Vec<[u8; N]>), JournalError> {
         let opening = |source| JournalError::Open { path: path.to_owned(), source };
         let file =
@@ -72,7 +73,7 @@ impl<const N: usize> RecordLog<N> {
             TryLockError::WouldBlock => JournalError::Busy { path: path.to_owned() },
             TryLockError::Error(source) => opening(source),
         })?;
-        // Whoever held the lock may have removed the file since it was opened here: then this is nobody's journal.
+        // The previous holder of the lock may have removed the file since it was opened here.
         let named = std::fs::metadata(path).and_then(|named| Ok((named.ino(), file.metadata()?.ino())));
         if !named.is_ok_and(|(named, opened)| named == opened) {
             return Err(JournalError::Busy { path: path.to_owned() });
@@ -101,15 +102,18 @@ impl<const N: usize> RecordLog<N> {
         &self.path
     }
 
-    /// Appends records without waiting for the medium. After an error the log is as it was before.
+    /// Appends records without waiting for the medium.
+    ///
+    /// After an error the log is as it was before.
     pub(crate) fn append(&mut self, records: &[[u8; N]]) -> Result<(), JournalError> {
         self.write_at_end(records)?;
         self.count += records.len() as u64;
         Ok(())
     }
 
-    /// Appends records and returns once they survive a power cut. After an error none of them is counted, and the next
-    /// append writes over whatever part of them arrived.
+    /// Appends records and returns once they survive a power cut.
+    ///
+    /// After an error none of them is counted, and the next append writes over whatever part of them arrived.
     pub(crate) fn append_durably(&mut self, records: &[[u8; N]]) -> Result<(), JournalError> {
         self.write_at_end(records)?;
         self.sync()?;

@@ -13,7 +13,9 @@ pub trait PayloadSource: Send + Sync {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// A payload that lies inside a file, for example in an update archive: no copy of it is ever made.
+/// A payload that lies inside a file, for example in an update archive.
+///
+/// No copy of it is ever made.
 #[derive(Debug)]
 pub struct FileRange {
     file: File,

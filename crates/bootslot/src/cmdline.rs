@@ -19,14 +19,14 @@ pub enum RunningSlotError {
     NoRoot,
     /// `root=` is neither slot's.
     #[error(
-        "the kernel command line has root={found}, which is the root of neither slot: check slots.a.root and slots.b.root"
+        "the kernel command line has root={found}, which is neither slot's root: check slots.a.root and slots.b.root"
     )]
     UnknownRoot {
         /// What it says, cut to 100 characters.
         found: String,
     },
     /// Both slots have one and the same root value.
-    #[error("both slots are set to root={0}: they must differ")]
+    #[error("both slots have root={0}: they must differ")]
     SameRoots(String),
 }
 
@@ -41,8 +41,9 @@ impl RunningSlotError {
     }
 }
 
-/// The slot whose root stands on the kernel command line. As for the kernel, the last `root=` counts, and nothing
-/// after ` -- ` (that belongs to init).
+/// The slot whose root stands on the kernel command line.
+///
+/// As for the kernel, the last `root=` counts, and nothing after ` -- ` (that belongs to init).
 ///
 /// # Errors
 /// There is no `root=`, it is neither slot's, or both slots have the same.
@@ -62,7 +63,9 @@ pub fn running_slot(cmdline: &str, roots: &SlotRoots) -> Result<Slot, RunningSlo
     }
 }
 
-/// The parameters as the kernel cuts them: at white space outside double quotes, the quotes dropped.
+/// The parameters as the kernel cuts them.
+///
+/// At white space outside double quotes, the quotes dropped.
 fn parameters(cmdline: &str) -> impl Iterator<Item = String> {
     let mut rest = cmdline.chars();
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The `custom` backend: a program of the machine's own, for bootloaders that are not known here.
+//! The `custom` backend: a machine-specific program for other bootloaders.
 //!
 //! # Protocol
 //! `PROGRAM [ARGUMENTS] get` prints the state on its standard output, in these three lines in any order, and exits 0:
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! `default` is `A` or `B`; `trial` is the other one or nothing (`trial=`); `trial_left` is one digit, 0 without a
-//! trial. When its store can be reached and holds no state (never written, or damaged) it exits 65 (`EX_DATAERR`).
-//! Any other end is a failure, and standard error says why.
+//! trial. If its store is readable but has no state (never written, or damaged), it exits 65 (`EX_DATAERR`). Any other
+//! exit is a failure, explained on standard error.
 //!
 //! `PROGRAM [ARGUMENTS] set` reads the same three lines from its standard input, to the end, and replaces the state
 //! as one step: cut at any instant, the old state stands or the new one. It exits 0 only when the new one has reached
@@ -25,24 +25,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::adapters::process::{self, ToolError};
-use crate::block::BlockError;
+use crate::error::{BlockError, BootError};
 use crate::fields::{self, LinesError};
+use crate::slots::BootSlots;
 use crate::state::BootState;
-use crate::{BootError, BootSlots};
 
 /// The exit code for a store without a state, as in sysexits.h.
 const NO_STATE: i32 = 65;
 
 const NAMES: [&str; 3] = ["default", "trial", "trial_left"];
 
-/// A program that keeps the state.
+/// A program that stores the state.
 #[derive(Debug, Clone)]
 pub struct CustomProgram {
     /// The program's absolute path.
     pub program: PathBuf,
-    /// What stands before `get` or `set`.
+    /// Arguments before `get` or `set`.
     pub arguments: Vec<String>,
-    /// How long it may run.
+    /// The time limit.
     pub limit: Duration,
 }
 
@@ -85,7 +85,7 @@ impl BootSlots for CustomProgram {
         fields::from_lines(NAMES, &output).map_err(|error| {
             let why = match error {
                 LinesError::Answer(why) => why,
-                LinesError::State(_) => "these values are no state; for a store without one it must exit 65",
+                LinesError::State(_) => "these values are not a valid state; without a state it must exit 65",
             };
             self.failed(ToolError::Answer { said: process::one_line(&output), why })
         })

@@ -1,14 +1,14 @@
-//! The three variables as text, the same in every store: what they say and what they never say.
+//! Parses and formats the three variables, the same in every store.
 
 use fleet_types::Slot;
 
-use crate::block::BlockError;
+use crate::error::BlockError;
 use crate::state::{BootState, MAX_ATTEMPTS, Trial};
 
 /// The variables' names in GRUB's and U-Boot's environment.
 pub(crate) const NAMES: [&str; 3] = ["filial_default", "filial_trial", "filial_trial_left"];
 
-/// The state that three values hold, in the order of `names`.
+/// Parses the state from three values, in the order of `names`.
 pub(crate) fn decode(names: [&'static str; 3], values: [&str; 3]) -> Result<BootState, BlockError> {
     let bad = |index: usize| BlockError::Value { name: names[index], value: values[index].chars().take(32).collect() };
     let [default, trial, left] = values;
@@ -24,7 +24,7 @@ pub(crate) fn decode(names: [&'static str; 3], values: [&str; 3]) -> Result<Boot
     }
 }
 
-/// The three values of a state.
+/// Formats the three values of a state.
 pub(crate) fn encode(state: &BootState) -> [String; 3] {
     let trial = state.trial.map_or("", |t| t.slot.as_str());
     let left = state.trial.map_or(0, |t| t.left.min(MAX_ATTEMPTS));
@@ -39,28 +39,28 @@ fn digit(text: &str) -> Option<u8> {
     }
 }
 
-/// The lines `name=value` that both a tool's input and its answer are made of.
+/// Formats the lines `name=value` of a tool's input and answer.
 pub(crate) fn to_lines(names: [&'static str; 3], state: &BootState) -> String {
     names.iter().zip(encode(state)).map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
-/// What is wrong with a tool's lines.
+/// Why a tool's lines were refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LinesError {
-    /// They are no answer at all.
+    /// They are not an answer.
     Answer(&'static str),
-    /// They are an answer, and it is no state.
+    /// They are an answer without a valid state.
     State(BlockError),
 }
 
-/// Reads such lines back: each name once, in any order, and nothing else.
+/// Parses such lines: each name once, in any order, and nothing else.
 pub(crate) fn from_lines(names: [&'static str; 3], lines: &[u8]) -> Result<BootState, LinesError> {
-    let text = std::str::from_utf8(lines).map_err(|_| LinesError::Answer("this is not text"))?;
-    let text = text.strip_suffix('\n').ok_or(LinesError::Answer("the last line has no end"))?;
+    let text = std::str::from_utf8(lines).map_err(|_| LinesError::Answer("the answer is not text"))?;
+    let text = text.strip_suffix('\n').ok_or(LinesError::Answer("the last line is truncated"))?;
     let mut values = [None; 3];
     for line in text.split('\n') {
         let (name, value) = line.split_once('=').ok_or(LinesError::Answer("a line is not name=value"))?;
-        let index = names.iter().position(|n| *n == name).ok_or(LinesError::Answer("a name was not asked for"))?;
+        let index = names.iter().position(|n| *n == name).ok_or(LinesError::Answer("a name is unknown"))?;
         if values[index].replace(value).is_some() {
             return Err(LinesError::State(BlockError::Twice(names[index])));
         }

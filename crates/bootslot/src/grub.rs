@@ -8,9 +8,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::block::{BLOCK_SIZE, Block, BlockError};
+use crate::block::Block;
+use crate::error::{BLOCK_SIZE, BlockError, BootError};
+use crate::slots::BootSlots;
 use crate::state::BootState;
-use crate::{BootError, BootSlots};
 
 /// GRUB's environment block in a file, usually on the EFI system partition.
 ///
@@ -27,10 +28,10 @@ impl GrubEnv {
         Self { path: path.into() }
     }
 
-    /// Makes a fresh block that holds `state` and nothing else, in place of a missing or unusable one.
+    /// Creates a block with `state` only, in place of a missing or damaged one.
     ///
     /// # Errors
-    /// A usable block is there already (it may hold variables of others), or the file cannot be written.
+    /// A valid block exists (it may hold other variables), or the file cannot be written.
     pub fn create(&self, state: &BootState) -> Result<(), BootError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&self.path);

@@ -3,7 +3,9 @@
 use fleet_types::Slot;
 use serde::{Deserialize, Serialize};
 
-/// Most attempts that a trial may have: the counter is one digit, so that the block never changes its length.
+/// Most attempts that a trial may have.
+///
+/// The counter is one digit, so that the block never changes its length.
 pub const MAX_ATTEMPTS: u8 = 9;
 
 /// What the bootloader does next.
@@ -31,16 +33,16 @@ pub struct Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// The confirmed slot cannot be tried: there would be nothing to fall back on.
-    #[error("slot {0} is the default: only the other slot can be tried")]
+    #[error("slot {0} is the default; only the other slot can be tried")]
     TrialOfDefault(Slot),
     /// No attempts, or more than the counter holds.
-    #[error("a trial has 1 to {MAX_ATTEMPTS} attempts, not {0}")]
+    #[error("a trial must have 1 to {MAX_ATTEMPTS} attempts; {0} were given")]
     Attempts(u8),
     /// The slot that runs was not on trial.
-    #[error("slot {0} runs but was not on trial: there is nothing to confirm")]
+    #[error("slot {0} is running but not on trial, so there is nothing to confirm")]
     NotOnTrial(Slot),
     /// The slot that runs is on trial and must earn its place by [`BootState::confirm`].
-    #[error("slot {0} is on trial: it becomes the default only by being confirmed")]
+    #[error("slot {0} is on trial; it becomes the default only when confirmed")]
     StillOnTrial(Slot),
 }
 
@@ -70,7 +72,9 @@ impl BootState {
         Self::settled(self.default)
     }
 
-    /// The trial's slot runs and is good: it becomes the default. Doing it again changes nothing.
+    /// The trial's slot runs and is good: it becomes the default.
+    ///
+    /// Doing it again changes nothing.
     ///
     /// # Errors
     /// `running` was not the slot on trial.
@@ -82,8 +86,10 @@ impl BootState {
         }
     }
 
-    /// The slot that runs becomes the default and any trial of the other one ends. For a machine whose bootloader
-    /// had to take another slot than its default: before that default is overwritten, it must not be one any more.
+    /// The slot that runs becomes the default and any trial of the other one ends.
+    ///
+    /// For a machine whose bootloader had to take another slot than its default: before that default is overwritten,
+    /// it must not be one any more.
     ///
     /// # Errors
     /// `running` is itself on trial.
@@ -94,7 +100,9 @@ impl BootState {
         }
     }
 
-    /// What the bootloader boots now, and the state that it leaves behind. Simulators and tests use it.
+    /// What the bootloader boots now, and the state that it leaves behind.
+    ///
+    /// Simulators and tests use it.
     #[must_use]
     pub const fn boot(self) -> (Slot, Self) {
         match self.trial {

@@ -11,16 +11,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::adapters::process::{self, ToolError};
-use crate::block::BlockError;
+use crate::error::{BlockError, BootError};
 use crate::fields::{self, LinesError, NAMES};
+use crate::slots::BootSlots;
 use crate::state::BootState;
-use crate::{BootError, BootSlots};
 
 /// A configuration is two lines and comments; more than this is something else.
 const MOST_CONFIG: u64 = 65_536;
 
-/// No default environment: a path that cannot exist. Else the tools take the file of the distribution for the
-/// environment when both copies are broken, and a write would drop the variables of others without a word.
+/// No default environment: a path that cannot exist.
+///
+/// Else the tools take the file of the distribution for the environment when both copies are broken, and a write
+/// would drop the variables of others without a word.
 const NO_DEFAULTS: &str = "/dev/null/none";
 
 /// What fw_printenv and fw_setenv say when neither copy is good.
@@ -34,8 +36,9 @@ const BOTH_BROKEN: &str = "Cannot read environment";
 pub struct UBootEnv {
     /// The configuration of the tools, usually `/etc/fw_env.config`: where both copies lie.
     pub config: PathBuf,
-    /// U-Boot's built-in variables as a file, usually `/etc/u-boot-initial-env`: what a fresh environment begins with.
-    /// One without `bootcmd` would boot nothing.
+    /// U-Boot's built-in variables as a file, usually `/etc/u-boot-initial-env`.
+    ///
+    /// What a fresh environment begins with. One without `bootcmd` would boot nothing.
     pub defaults: PathBuf,
     /// The folder of both tools.
     pub tools: PathBuf,
@@ -120,7 +123,9 @@ impl BootSlots for UBootEnv {
         self.set(state, Path::new(NO_DEFAULTS))
     }
 
-    /// When a copy is good the variables of others stay; when none is, [`UBootEnv::defaults`] takes their place.
+    /// When a copy is good the variables of others stay.
+    ///
+    /// When none is, [`UBootEnv::defaults`] takes their place.
     fn create(&self, state: &BootState) -> Result<(), BootError> {
         match self.read() {
             Ok(_) => Err(BootError::AlreadyValid { path: self.config.clone() }),

@@ -1,4 +1,4 @@
-//! Asking for a password on the screen, without showing it.
+//! Prompts for a password on the terminal without echo.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -10,10 +10,10 @@ use service_kit::config::read_secret_file;
 
 use crate::failure::Failure;
 
-/// Longest line that is taken, in bytes.
+/// Longest accepted line, in bytes.
 const MAX_LINE: u64 = 4096;
 
-/// Shows what is typed again, whatever happens.
+/// Restores the terminal's echo when dropped.
 struct Hidden<'a> {
     screen: &'a File,
     before: Termios,
@@ -25,7 +25,7 @@ impl Drop for Hidden<'_> {
     }
 }
 
-/// A password out of the file, or asked for.
+/// Reads a password from the file, or prompts for it.
 pub(crate) fn password(file: Option<&Path>, prompt: &str, option: &str) -> Result<Secret, Failure> {
     match file {
         Some(file) => Ok(read_secret_file(file)?),
@@ -33,10 +33,10 @@ pub(crate) fn password(file: Option<&Path>, prompt: &str, option: &str) -> Resul
     }
 }
 
-/// A new password out of the file, or asked for twice.
+/// Reads a new password from the file, or prompts for it twice.
 pub(crate) fn new_password(file: Option<&Path>) -> Result<Secret, Failure> {
     let first = password(file, "New password: ", "--password-file")?;
-    if file.is_none() && first != on_screen("The same again: ", "--password-file")? {
+    if file.is_none() && first != on_screen("Repeat the new password: ", "--password-file")? {
         return Err(Failure::said("The two passwords differ", "Try again."));
     }
     Ok(first)
@@ -44,10 +44,10 @@ pub(crate) fn new_password(file: Option<&Path>) -> Result<Secret, Failure> {
 
 fn on_screen(prompt: &str, option: &str) -> Result<Secret, Failure> {
     let nowhere = || {
-        let remedy = format!("Name a file with the password by {option}.");
-        Failure::said("There is no screen to ask for the password on", remedy)
+        let remedy = format!("Give a file with the password: {option} FILE.");
+        Failure::said("There is no terminal to prompt for the password on", remedy)
     };
-    // Not standard input: that may be something else's.
+    // Not standard input, which may carry data.
     let mut screen = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|_| nowhere())?;
     let line = {
         let before = tcgetattr(&screen).map_err(|_| nowhere())?;
@@ -55,7 +55,7 @@ fn on_screen(prompt: &str, option: &str) -> Result<Secret, Failure> {
         hidden.local_modes.remove(LocalModes::ECHO);
         tcsetattr(&screen, OptionalActions::Flush, &hidden).map_err(|_| nowhere())?;
         let _hidden = Hidden { screen: &screen, before };
-        // Only now: what is typed after the question is not shown, and not thrown away.
+        // After echo is off, so that input after the prompt is neither shown nor lost.
         (&screen).write_all(prompt.as_bytes()).map_err(Failure::Output)?;
         let mut line = String::new();
         let read = BufReader::new((&screen).take(MAX_LINE)).read_line(&mut line);
@@ -64,7 +64,7 @@ fn on_screen(prompt: &str, option: &str) -> Result<Secret, Failure> {
     };
     let _ = screen.write_all(b"\n");
     match line.trim_end_matches(['\r', '\n']) {
-        "" => Err(Failure::said("No password was given", "Type it and end it with Enter.")),
+        "" => Err(Failure::said("No password was given", "Type it and press Enter.")),
         text => Ok(Secret::new(text)),
     }
 }

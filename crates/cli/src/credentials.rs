@@ -1,4 +1,4 @@
-//! What `filial login` keeps: for each server a token and by what it is known, in a file that only its owner can read.
+//! The credentials file of `filial login`: each server's token and authority, readable by its owner only.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,28 +14,28 @@ use uuid::Uuid;
 use crate::args::Global;
 use crate::failure::Failure;
 
-/// Longest file that is read, in bytes.
+/// Longest accepted file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A log-in.
+/// A stored login.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Login {
-    /// Who.
+    /// The operator.
     pub(crate) operator: OperatorName,
-    /// The token's handle.
+    /// The token's id.
     pub(crate) id: Uuid,
     /// The token.
     pub(crate) token: String,
-    /// Until when.
+    /// When the token expires.
     pub(crate) expires: DateTime<Utc>,
 }
 
-/// All log-ins, by server.
+/// All logins, by server.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Credentials {
     #[serde(default)]
     servers: BTreeMap<String, Login>,
-    /// By which authority each server is known. No secret; kept also when the log-in ends.
+    /// Each server's authority. Not a secret; kept after logout.
     #[serde(default)]
     authorities: BTreeMap<String, Digest>,
 }
@@ -50,7 +50,7 @@ pub(crate) fn path(global: &Global) -> Option<PathBuf> {
     config.map(|config| config.join("filial/credentials.json"))
 }
 
-/// How a server is called in the file.
+/// A server's key in the file.
 fn key(server: &str) -> &str {
     server.trim_end_matches('/')
 }
@@ -62,26 +62,32 @@ fn read(path: &Path) -> Result<Credentials, Failure> {
         _ => std::fs::read(path).map_err(Failure::read(path))?,
     };
     serde_json::from_slice(&bytes).map_err(|_| {
-        Failure::said(format!("{} is not what filial login wrote", path.display()), "Remove it and log in again.")
+        Failure::said(
+            format!("{} is damaged or was not written by `filial login`", path.display()),
+            "Delete it and log in again.",
+        )
     })
 }
 
-/// The token of the log-in at the server that the options name.
+/// The stored token for the server that the options name.
 pub(crate) fn token(global: &Global) -> Result<Option<Secret>, Failure> {
     let Some(path) = path(global) else { return Ok(None) };
     Ok(read(&path)?.servers.remove(key(&global.server)).map(|login| Secret::new(login.token)))
 }
 
-/// The fingerprint of the authority by which the server that the options name is known.
+/// The stored authority's fingerprint for the server that the options name.
 pub(crate) fn authority(global: &Global) -> Result<Option<Digest>, Failure> {
     let Some(path) = path(global) else { return Ok(None) };
     Ok(read(&path)?.authorities.remove(key(&global.server)))
 }
 
-/// Keeps a log-in and by what its server is known, and tells where.
+/// Stores a login and its server's authority; returns the file's path.
 pub(crate) fn keep(global: &Global, login: Login, authority: Option<Digest>) -> Result<PathBuf, Failure> {
     let path = path(global).ok_or_else(|| {
-        Failure::said("There is no place to keep the log-in", "Set HOME or XDG_CONFIG_HOME, or use --token-file.")
+        Failure::said(
+            "The login cannot be stored: neither HOME nor XDG_CONFIG_HOME is set",
+            "Set one of them, or use --token-file.",
+        )
     })?;
     let mut all = read(&path)?;
     all.servers.insert(key(&global.server).to_owned(), login);
@@ -90,7 +96,7 @@ pub(crate) fn keep(global: &Global, login: Login, authority: Option<Digest>) -> 
     Ok(path)
 }
 
-/// Forgets the log-in at the server; false if there was none.
+/// Deletes the login at the server; false if there was none.
 pub(crate) fn forget(global: &Global) -> Result<bool, Failure> {
     let Some(path) = path(global) else { return Ok(false) };
     let mut all = read(&path)?;

@@ -1,4 +1,4 @@
-//! Why a command did not succeed, as a sentence, what to do, and an exit code.
+//! Failures of commands: a sentence, a remedy and an exit code.
 
 use std::error::Error;
 use std::io;
@@ -7,13 +7,20 @@ use std::path::{Path, PathBuf};
 use service_kit::client::ClientError;
 use service_kit::config::ConfigError;
 use service_kit::durable::DurableError;
+use uuid::Uuid;
 
-/// Exit code: refused, or it did not work.
+use crate::output::units::mib;
+
+/// Exit code: the command failed or was refused.
 pub(crate) const EXIT_FAILED: u8 = 1;
 /// Exit code: the server cannot be reached.
 pub(crate) const EXIT_UNREACHABLE: u8 = 3;
 /// Exit code: the checklist rejected the release.
 pub(crate) const EXIT_REJECTED: u8 = 4;
+/// Exit code: the release awaits an operator's approval or signatures.
+pub(crate) const EXIT_WAITING: u8 = 5;
+/// Exit code: Ctrl-C (128 + SIGINT).
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -31,34 +38,47 @@ pub(crate) enum Failure {
     Trust(#[from] trust::Refusal),
     #[error(transparent)]
     Torrent(#[from] swarm::TorrentError),
-    #[error("cannot read {}; see that it is there and readable", .path.display())]
+    #[error("Cannot read {}", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot write to {}; see that there is room and that the folder is yours", .path.display())]
+    #[error("Cannot write to {}", .path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("cannot write to standard output")]
+    #[error("Cannot write to standard output")]
     Output(#[source] io::Error),
-    #[error("cannot set up the program's runtime")]
+    #[error("Cannot start the asynchronous runtime")]
     Runtime(#[source] io::Error),
-    #[error("cannot write the answer as JSON")]
+    #[error("Cannot convert the answer to or from JSON")]
     Json(#[source] serde_json::Error),
-    /// The link dropped again and again.
-    #[error("the upload stopped at {done} of {total} bytes")]
+    /// The link dropped more often than retries were allowed.
+    #[error("The upload stopped at {} of {}", mib(*.done), mib(*.total))]
     UploadStopped { done: u64, total: u64, source: Box<Failure> },
-    /// A sentence of a command's own, its remedy and its exit code.
+    /// The archive is complete at head office, but its state cannot be read any more.
+    #[error("The archive is uploaded as {id}, but its checks cannot be followed")]
+    WatchStopped { id: Uuid, source: Box<Failure> },
+    /// A command's sentence, remedy and exit code.
     #[error("{sentence}")]
     Said { sentence: String, remedy: String, exit: u8 },
 }
 
 impl Failure {
-    /// Something did not work, or was refused here.
+    /// A failure that only this command has.
     pub(crate) fn said(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Said { sentence: sentence.into(), remedy: remedy.into(), exit: EXIT_FAILED }
     }
 
     /// The checklist rejected a release.
     pub(crate) fn rejected(sentence: impl Into<String>) -> Self {
-        let remedy = "Do what the checklist says and pack again.".to_owned();
+        let remedy = "Correct what the checklist names, then pack and upload the release again.".to_owned();
         Self::Said { sentence: sentence.into(), remedy, exit: EXIT_REJECTED }
+    }
+
+    /// The release needs an operator before it goes on.
+    pub(crate) fn waiting(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Said { sentence: sentence.into(), remedy: remedy.into(), exit: EXIT_WAITING }
+    }
+
+    /// The operator pressed Ctrl-C.
+    pub(crate) fn interrupted(sentence: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Said { sentence: sentence.into(), remedy: remedy.into(), exit: EXIT_INTERRUPTED }
     }
 
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -69,9 +89,9 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => EXIT_UNREACHABLE,
-            Self::UploadStopped { source, .. } => source.exit_code(),
+            Self::UploadStopped { source, .. } | Self::WatchStopped { source, .. } => source.exit_code(),
             Self::Said { exit, .. } => *exit,
-            // Whoever reads our output has seen enough: `filial release list | head` is no failure.
+            // The reader closed the pipe: `filial release list | head` succeeds.
             Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
             _ => EXIT_FAILED,
         }
@@ -81,25 +101,28 @@ impl Failure {
         match self {
             Self::Client(ClientError::Refused(problem)) if problem.code == wire::Code::Unauthenticated => {
                 format!(
-                    "{} Log in with filial login, or name the file with your token by --token-file or FILIAL_TOKEN_FILE.",
+                    "{} Log in with `filial login`, or name your token file with --token-file or FILIAL_TOKEN_FILE.",
                     problem.remedy
                 )
             }
             Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
-                "See that it runs there, or name another address by --server or FILIAL_SERVER.".to_owned()
+                "Check that the server runs, or give another address with --server or FILIAL_SERVER.".to_owned()
             }
             Self::Client(ClientError::Distrusted { .. }) => {
-                "See that --server (for a branch's server with --at) names the right machine, and that --authority, or what \
-                 was given at the log-in, is what `head-office authority` prints on head office's machine; if both hold, \
-                 somebody else answers at this address."
+                "Check that --server (with --at for a branch server) names the right machine, and that --authority, or the \
+                 fingerprint given at login, matches the output of `head-office authority` there. If both are right, another \
+                 machine answers at this address."
                     .to_owned()
             }
             Self::UploadStopped { source, .. } if matches!(**source, Self::Client(ClientError::Refused(_))) => {
-                format!("{} The same command again goes on from there.", source.remedy())
+                format!("{} Then repeat the command: it resumes there.", source.remedy())
             }
             Self::UploadStopped { source, .. } if matches!(**source, Self::Said { .. }) => source.remedy(),
-            Self::UploadStopped { .. } => "Give the same command again: it goes on from there.".to_owned(),
+            Self::UploadStopped { .. } => "Repeat the command: it resumes there.".to_owned(),
+            Self::WatchStopped { id, .. } => format!("`filial release show {id}` shows where it stands."),
+            Self::Read { .. } => "Check that the file exists and that you may read it.".to_owned(),
+            Self::Write { .. } => "Check free space and your permissions there.".to_owned(),
             Self::Said { remedy, .. } => remedy.clone(),
             Self::Trust(refusal) => refusal.remedy().to_owned(),
             _ => String::new(),
@@ -117,7 +140,7 @@ impl Failure {
     fn code(&self) -> Option<String> {
         match self {
             Self::Client(e) => e.code().map(|c| c.to_string()),
-            Self::UploadStopped { source, .. } => source.code(),
+            Self::UploadStopped { source, .. } | Self::WatchStopped { source, .. } => source.code(),
             Self::Trust(refusal) => Some(refusal.code().to_owned()),
             _ => None,
         }
@@ -125,19 +148,16 @@ impl Failure {
 
     /// The innermost cause, if it says more than the sentence.
     fn cause(&self) -> Option<String> {
-        if let Self::UploadStopped { source, .. } = self
+        if let Self::UploadStopped { source, .. } | Self::WatchStopped { source, .. } = self
             && matches!(**source, Self::Client(ClientError::Refused(_)) | Self::Said { .. })
         {
             return Some(source.sentence());
         }
-        let mut deepest = self.source()?;
-        while let Some(next) = deepest.source() {
-            deepest = next;
-        }
-        Some(deepest.to_string())
+        let innermost = std::iter::successors(self.source(), |error| (*error).source()).last()?;
+        Some(innermost.to_string())
     }
 
-    /// Tells people (or, with `json`, programs) on standard error.
+    /// Prints the failure on standard error: lines for people, an object with `json`.
     pub(crate) fn report(&self, json: bool) {
         if self.exit_code() == 0 {
             return;
@@ -156,7 +176,7 @@ impl Failure {
     }
 }
 
-/// The part of an address that a person gave.
+/// The scheme, host and port of an address: the part that the operator gave.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |i| i + 3);
     url[host..].find('/').map_or(url, |i| &url[..host + i])
@@ -178,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_token_is_told_how_to_be_given() {
+    fn a_missing_token_is_answered_with_how_to_give_one() {
         let problem = Problem::new(Code::Unauthenticated, "No token.", "Send one.");
         let failure = Failure::from(ClientError::Refused(Box::new(problem)));
         assert!(failure.remedy().contains("--token-file"));
@@ -190,12 +210,12 @@ mod tests {
         let source = Box::new(Failure::from(ClientError::Refused(Box::new(problem))));
         let failure = Failure::UploadStopped { done: 5, total: 10, source };
         assert_eq!(failure.cause().as_deref(), Some("The disk is full."));
-        assert_eq!(failure.remedy(), "Free space there. The same command again goes on from there.");
+        assert_eq!(failure.remedy(), "Free space there. Then repeat the command: it resumes there.");
         assert_eq!(failure.code().as_deref(), Some("disk-full"));
     }
 
     #[test]
-    fn a_closed_pipe_is_no_failure() {
+    fn a_closed_pipe_is_not_a_failure() {
         assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit_code(), 0);
         assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit_code(), 1);
     }

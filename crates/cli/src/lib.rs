@@ -1,14 +1,14 @@
-//! `filial`, the operator's command line: pack a release, validate it, upload it, assign it, watch it arrive.
+//! `filial`, the operator's command line: packs, validates, uploads, assigns and watches releases.
 //!
-//! What it must never do: take a token on the command line or print one that it was given, judge by other rules than
-//! head office, call an upload done that head office does not have in full, or answer `--json` with anything but JSON
-//! on standard output.
+//! It must never take a token on the command line, print a token it was given, judge by other rules than head office, report
+//! an upload as done that head office does not hold in full, or print anything but JSON on standard output under `--json`.
 
 mod args;
 mod ask;
 mod commands;
 mod credentials;
 mod failure;
+mod files;
 mod output;
 mod server;
 mod status;
@@ -21,7 +21,7 @@ use clap::Parser as _;
 use args::{Args, Command};
 use failure::Failure;
 
-/// The command-line definition: for documentation and for the test that every command has an example.
+/// Returns the command-line definition, for documentation and tests.
 pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
 }
@@ -58,7 +58,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Operator(command) => commands::operators::run(&global, command),
         Command::Audit(command) => commands::audit::run(&global, command),
         Command::Manual(manual) => {
-            manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a folder that can be written."))
+            manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a writable folder."))
         }
     }
 }

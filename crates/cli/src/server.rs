@@ -10,16 +10,16 @@ use serde_json::Value;
 use service_kit::SystemClock;
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::config::read_secret_file;
-use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, nobody_denied, read_anchor};
+use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, none_denied, read_anchor};
 
 use crate::args::Global;
 use crate::credentials;
 use crate::failure::Failure;
 
-/// How long a short answer may take.
+/// Timeout of a short answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of the server that the options name, with the token that they name, or that of the log-in there.
+/// Connects to the server that the options name, with their token or the stored one.
 pub(crate) fn connect(global: &Global) -> Result<JsonClient, Failure> {
     let token = match &global.token_file {
         Some(file) => Some(read_secret_file(file)?),
@@ -29,9 +29,10 @@ pub(crate) fn connect(global: &Global) -> Result<JsonClient, Failure> {
     Ok(token.into_iter().fold(server, |server, token| server.with_token(token)))
 }
 
-/// A client of the server that the options name, without a token. It must prove that it is head office, or the server of the
-/// branch that the options name, by the authority that they name, or by that of the log-in there; without encryption nobody
-/// is spoken to but this very machine.
+/// Connects to the server that the options name, without a token.
+///
+/// The server must prove by the authority of the options, or the stored one, that it is head office or the server of the
+/// branch in the options. Plain HTTP is allowed to this machine only.
 pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
     let timeouts = Timeouts {
         connect: Duration::from_secs(5),
@@ -45,25 +46,25 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
             return Ok(JsonClient::new(&global.server, None, timeouts)?);
         }
         Ok(url) if url.scheme() == "http" => {
-            let sentence = format!("{} is not spoken to without encryption: it is not this machine", global.server);
-            return Err(Failure::said(sentence, "Write https://: servers speak nothing else."));
+            let sentence = format!("{} is another machine, so plain HTTP is not allowed", global.server);
+            return Err(Failure::said(sentence, "Use https:// instead."));
         }
         _ => return Err(ClientError::BadAddress { given: global.server.clone(), scheme: "https" }.into()),
     }
     let anchor = anchor(global)?.ok_or_else(|| {
-        let sentence = format!("Nobody said by what the server at {} is known", global.server);
-        let remedy = "Have `head-office authority` print it on head office's machine, and give that once: \
-            filial login NAME --authority FINGERPRINT (or set FILIAL_AUTHORITY).";
+        let sentence = format!("No trusted authority is configured for {}", global.server);
+        let remedy = "Run `head-office authority` on head office's machine, then \
+            `filial login NAME --authority FINGERPRINT` here (or set FILIAL_AUTHORITY).";
         Failure::said(sentence, remedy)
     })?;
     let peer = global.at.clone().map_or(Identity::HeadOffice, Identity::Branch);
-    // A machine whose clock is behind the fleet's is not this program's to mend: its certificates are young.
+    // No floor for the clock: an operator's machine does not remember the fleet's time.
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
-    let tls = client_config(None, anchor, Suffix::default(), peer, nobody_denied(), time)?;
+    let tls = client_config(None, anchor, Suffix::default(), peer, none_denied(), time)?;
     Ok(JsonClient::secure(&global.server, tls, timeouts)?)
 }
 
-/// By what the server is known: as the options say, or as was kept at the log-in.
+/// The authority that the server must prove: from the options, or stored at login.
 pub(crate) fn anchor(global: &Global) -> Result<Option<Anchor>, Failure> {
     match &global.authority {
         Some(text) => Ok(Some(read_anchor(text)?)),
@@ -71,21 +72,21 @@ pub(crate) fn anchor(global: &Global) -> Result<Option<Anchor>, Failure> {
     }
 }
 
-/// Whether nobody on a network can listen.
+/// Whether the address is on this machine, so that no network can be listened to.
 fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
     host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// A request that is answered without a body.
+/// Sends a request that is answered without a body.
 pub(crate) fn done(server: &JsonClient, method: Method, path: &str, body: Option<Value>) -> Result<(), Failure> {
     let request = server.request(method, path).timeout(PATIENCE);
     let request = body.iter().fold(request, |request, body| request.json(body));
     block_on(async { Ok(server.send(request, path).await.map(drop)?) })
 }
 
-/// Runs a command that talks to the server. One thread is enough for one conversation.
+/// Runs a command that talks to the server, on one thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?.block_on(work)
 }

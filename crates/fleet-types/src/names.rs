@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Longest name in bytes. A DNS label allows 63 (RFC 1035, 2.3.4); 32 keeps `terminal.branch.…` readable.
+/// Longest name in bytes.
+///
+/// A DNS label allows 63 (RFC 1035, 2.3.4); 32 keeps `terminal.branch.…` readable.
 pub const MAX_NAME_LEN: usize = 32;
 
 /// Why a name was refused.

@@ -1,4 +1,4 @@
-//! The two state machines that everybody sees: a release at head office, and an update on a terminal.
+//! The two public state machines: a release at head office, and an update on a terminal.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub struct TransitionError {
 
 /// Text that names no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no state")]
+#[error("{0:?} is not a state")]
 pub struct ParseStateError(String);
 
 macro_rules! states {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::manifest::{Manifest, ManifestError, Payload, PayloadKind, PayloadName};
 use crate::path::MemberPath;
 
-/// A manifest as people write it: `size` and `sha256` may be left for `pack` to fill in.
+/// A manifest as written by hand: `pack` fills in `size` and `sha256`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Draft {
@@ -31,7 +31,7 @@ pub(crate) struct DraftPayload {
     pub(crate) kind: PayloadKind,
     #[serde(default)]
     compatible: Vec<ModelName>,
-    // Text here, so that an unsafe path is told apart from a syntax error.
+    // Text, so that an unsafe path is distinguished from a syntax error.
     pub(crate) file: String,
     pub(crate) size: Option<u64>,
     pub(crate) sha256: Option<Digest>,
@@ -43,7 +43,7 @@ pub(crate) struct DraftPayload {
     health: Vec<String>,
 }
 
-/// Read before all else, so that a later format is called that and not a schema error.
+/// Read first, so that a later format is reported as such and not as a schema error.
 #[derive(Deserialize)]
 struct Probe {
     format: i64,
@@ -66,7 +66,7 @@ impl Draft {
         toml::from_str(text).map_err(not_schema)
     }
 
-    /// The finished manifest; `filled` has each payload's size and digest, in order.
+    /// Returns the finished manifest; `filled` has each payload's size and digest, in order.
     pub(crate) fn finish(&self, filled: &[(u64, Digest)]) -> Result<Manifest, ManifestError> {
         let payload = |(p, (size, sha256)): (&DraftPayload, &(u64, Digest))| {
             Ok(Payload {
@@ -100,9 +100,24 @@ impl DraftPayload {
         self.file.parse().map_err(|why| ManifestError::Path { payload: self.name.clone(), why })
     }
 
-    /// Size and digest, which must both be there.
+    /// Returns size and digest, both required.
     pub(crate) fn filled(&self) -> Result<(u64, Digest), ManifestError> {
         let missing = |field| ManifestError::Missing { payload: self.name.clone(), field };
         Ok((self.size.ok_or_else(|| missing("size"))?, self.sha256.ok_or_else(|| missing("sha256"))?))
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// Bounds on its length are the caller's ([`crate::Limits::max_manifest_bytes`]).
+    ///
+    /// # Errors
+    /// It is not TOML, not of this format, has a field that is unknown, missing or out of its bounds, or its parts
+    /// contradict each other.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let draft = Draft::parse(bytes)?;
+        let filled = draft.payload.iter().map(DraftPayload::filled).collect::<Result<Vec<_>, _>>()?;
+        draft.finish(&filled)
     }
 }

@@ -1,14 +1,14 @@
-//! The answer of the shop's own command. Whoever runs it hands its output over; reading that is pure.
+//! Parses the answer of the external command; running it is the caller's task.
 
 use serde::Deserialize;
 use wire::v1::releases::Verdict;
 
 use crate::path::is_invisible;
 
-/// Longest cause or remedy that is taken from a command, in bytes.
+/// Longest accepted cause or remedy of the command, in bytes.
 const MAX_TEXT: usize = 600;
 
-/// What became of the shop's own command.
+/// The outcome of the external command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum External {
     /// It answered.
@@ -20,7 +20,7 @@ pub enum External {
         /// What to do; empty on `pass`.
         remedy: String,
     },
-    /// It did not answer as it should: never a pass.
+    /// It did not answer properly; never a pass.
     Failed {
         /// Why, one sentence.
         why: String,
@@ -38,29 +38,29 @@ struct Answer {
 }
 
 impl External {
-    /// It failed because of `why`; what a stranger's program put into it is made harmless.
+    /// A failure because of `why`, with control characters removed.
     pub fn failed(why: impl AsRef<str>) -> Self {
         Self::Failed { why: clean(why.as_ref()) }
     }
 
-    /// What the command wrote to its standard output before it ended well:
+    /// Parses the standard output of the command:
     /// `{"verdict": "pass" | "warn" | "unknown" | "fail", "cause": "…", "remedy": "…"}`.
     pub fn read(output: &[u8]) -> Self {
         let answer: Answer = match serde_json::from_slice(output) {
             Ok(answer) => answer,
-            Err(e) => return Self::failed(format!("The command's answer is not the JSON that is asked for: {e}.")),
+            Err(e) => return Self::failed(format!("The command's answer is not the expected JSON: {e}.")),
         };
         let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-        let cause = or(clean(&answer.cause), "The command gives no cause.");
+        let cause = or(clean(&answer.cause), "The command gave no cause.");
         let remedy = match answer.verdict {
             Verdict::Pass => String::new(),
-            _ => or(clean(&answer.remedy), "Ask whoever keeps the command under [external] of policy.toml."),
+            _ => or(clean(&answer.remedy), "Ask the maintainer of the command under [external] in policy.toml."),
         };
         Self::Answered { verdict: answer.verdict, cause, remedy }
     }
 }
 
-/// Text that a screen and a database can take, in one line.
+/// Cleans text for a screen and a database, in one line.
 fn clean(text: &str) -> String {
     let mut clean = String::new();
     for c in text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }) {
@@ -86,7 +86,7 @@ mod tests {
             remedy: remedy.to_owned(),
         };
         for (output, expected) in [
-            (r#"{"verdict":"pass"}"#, answered(Verdict::Pass, "The command gives no cause.", "")),
+            (r#"{"verdict":"pass"}"#, answered(Verdict::Pass, "The command gave no cause.", "")),
             (r#" {"verdict":"pass","cause":"Fine.","remedy":"x"} "#, answered(Verdict::Pass, "Fine.", "")),
             (r#"{"verdict":"fail","cause":"No.","remedy":"Do."}"#, answered(Verdict::Fail, "No.", "Do.")),
             (r#"{"verdict":"warn","cause":"a\nb\u0000","remedy":"Do."}"#, answered(Verdict::Warn, "a b", "Do.")),

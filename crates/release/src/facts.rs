@@ -1,4 +1,4 @@
-//! What is known of the fleet, the time and the shop's own command where the rules are evaluated.
+//! Facts about the fleet, the time and the external command that the rules use.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct SmallestSlot {
 }
 
 impl SmallestSlot {
-    /// A slot of `bytes`, of no terminal in particular.
+    /// A slot of `bytes` without a terminal.
     pub const fn new(bytes: u64) -> Self {
         Self { bytes, terminal: None }
     }
@@ -26,20 +26,20 @@ impl SmallestSlot {
 /// Terminals that run the same version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningVersion {
-    /// The version; none if they have not said what they run.
+    /// The version; `None` if they have not reported it.
     pub version: Option<Version>,
-    /// How many they are.
+    /// Number of terminals.
     pub terminals: u64,
-    /// The first of them by branch and name: at most as many as are worth naming.
+    /// The first of them by branch and name; bounded.
     pub some: Vec<TerminalRef>,
 }
 
-/// What the terminals run that the release is for.
+/// Versions that the release's target terminals run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
     /// Most frequent first; bounded.
     pub versions: Vec<RunningVersion>,
-    /// How many terminals run versions for which there was no place in `versions`.
+    /// Number of terminals with versions beyond the bound of `versions`.
     pub beyond: u64,
 }
 
@@ -55,9 +55,9 @@ pub struct PublishedStep {
 /// The room in a branch server's store, as it last reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreRoom {
-    /// What the store may hold in all, in bytes.
+    /// Total capacity in bytes.
     pub capacity_bytes: u64,
-    /// What a new artifact may take now, in bytes.
+    /// Room for a new artifact now, in bytes.
     pub free_bytes: u64,
 }
 
@@ -81,49 +81,49 @@ pub struct PreviousRelease {
     pub bytes: u64,
 }
 
-/// The keys that sign a product's releases, and what they signed of this version already.
+/// The keys that sign a product's releases, and what they have signed for this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReleaseKeys {
-    /// Nobody was given the product's role.
-    Nobody,
-    /// So many of so many keys must sign; nothing is signed of this version.
+    /// The product's role has no holders.
+    Unassigned,
+    /// A threshold of keys must sign; nothing is signed for this version yet.
     Holders {
-        /// How many must.
+        /// Number of keys that must sign.
         threshold: u32,
-        /// How many there are.
+        /// Number of keys.
         keys: u32,
     },
     /// They signed exactly this release.
     Signed,
-    /// They signed something else as this version.
+    /// They signed other content as this version.
     SignedOtherwise,
 }
 
-/// What is known. `None` means: not known here, so that what depends on it is `unknown`.
+/// Facts for the rules. `None` means not known here: rules that need it answer `unknown`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// When the release is judged.
     pub now: Option<DateTime<Utc>>,
     /// The hardware models of the fleet, each with its smallest slot.
     pub models: Option<BTreeMap<ModelName, SmallestSlot>>,
-    /// The versions of the release's product that were published so far or are on their way there, in any order.
+    /// Versions of the product that are published or being published, in any order.
     pub published: Option<Vec<Version>>,
-    /// What the terminals run that the release is for.
+    /// Versions that the release's target terminals run.
     pub running: Option<Running>,
     /// The product's published releases, in any order; bounded.
     pub steps: Option<Vec<PublishedStep>>,
     /// The branches that have terminals which the release is for.
     pub branches: Option<Vec<BranchStore>>,
-    /// The product's newest published release below this version: `Some(None)` if there is none.
+    /// The product's newest published release below this version; `Some(None)` without one.
     pub previous: Option<Option<PreviousRelease>>,
-    /// Who signs releases of the product.
+    /// The keys that sign releases of the product.
     pub release_keys: Option<ReleaseKeys>,
-    /// What became of the shop's own command.
+    /// The outcome of the external command.
     pub external: Option<External>,
 }
 
 impl Facts {
-    /// Nothing is known.
+    /// No facts.
     pub const fn unknown() -> Self {
         Self {
             now: None,
@@ -138,7 +138,7 @@ impl Facts {
         }
     }
 
-    /// Only the time is known: how an operator's own machine judges.
+    /// Only the time, as on an operator's machine.
     pub fn at(now: DateTime<Utc>) -> Self {
         Self { now: Some(now), ..Self::unknown() }
     }

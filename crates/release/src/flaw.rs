@@ -1,4 +1,4 @@
-//! What one pass over an archive can find wrong with it, each under the rule that it breaks.
+//! Flaws that one pass over an archive can find, each under the rule that it breaks.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub(crate) const PATHS_SAFE: &str = "paths-safe";
 pub struct Why {
     /// Its stable code.
     pub code: &'static str,
-    /// The rest of the sentence that begins with what is wrong.
+    /// The rest of the sentence after its subject.
     pub says: &'static str,
 }
 
@@ -31,10 +31,10 @@ impl fmt::Display for Why {
     }
 }
 
-/// Something that an archive must not have, be or lack. What an archive calls things is quoted and cut.
+/// A flaw of an archive. Names from the archive are quoted and truncated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// Not one byte.
+    /// No bytes at all.
     #[error("the archive is empty")]
     Empty,
     /// Another container, or a tar inside a compression.
@@ -43,7 +43,7 @@ pub enum Flaw {
         /// What it is.
         with: &'static str,
     },
-    /// It ends in the middle of something.
+    /// It ends in the middle of a block or member.
     #[error("the archive ends after {at} bytes, in the middle of {inside}")]
     Truncated {
         /// Its length in bytes.
@@ -52,20 +52,20 @@ pub enum Flaw {
         inside: String,
     },
     /// It ends at a member's end but without the end mark.
-    #[error("the archive ends after {at} bytes without the two empty blocks that close a tar")]
+    #[error("the archive ends after {at} bytes without the two zero blocks that end a tar")]
     NoEnd {
         /// Its length in bytes.
         at: u64,
     },
-    /// A header that is none.
-    #[error("the block at byte {at} is no tar header: {why}")]
+    /// An invalid header.
+    #[error("the block at byte {at} is not a tar header: {why}")]
     BadHeader {
         /// Offset in the archive.
         at: u64,
         /// What is wrong with it.
         why: Why,
     },
-    /// A GNU long name or PAX record that cannot be used.
+    /// An invalid GNU long name or PAX record.
     #[error("the extension record at byte {at} {why}")]
     BadExtension {
         /// Offset in the archive.
@@ -74,7 +74,7 @@ pub enum Flaw {
         why: Why,
     },
     /// A GNU long name or PAX record over the limit.
-    #[error("the extension record at byte {at} has {bytes} bytes; at most {limit} are read")]
+    #[error("the extension record at byte {at} has {bytes} bytes; the limit is {limit}")]
     LongExtension {
         /// Offset in the archive.
         at: u64,
@@ -83,26 +83,26 @@ pub enum Flaw {
         /// The limit.
         limit: u64,
     },
-    /// Longer than is read.
+    /// Over the length limit.
     #[error("the archive is longer than {limit} bytes")]
     TooLong {
         /// The limit.
         limit: u64,
     },
-    /// More members than are read.
+    /// Over the limit of members.
     #[error("the archive has more than {limit} members")]
     TooManyMembers {
         /// The limit.
         limit: u64,
     },
     /// Bytes after the end mark.
-    #[error("there is something after the archive's end, at byte {at}")]
+    #[error("the archive has data after its end, at byte {at}")]
     Trailing {
         /// Offset of the first byte that should not be there.
         at: u64,
     },
     /// Endless zeros after the end mark.
-    #[error("the archive's end is followed by more than {limit} empty bytes")]
+    #[error("the archive's end is followed by more than {limit} zero bytes")]
     LongFill {
         /// The limit.
         limit: u64,
@@ -110,13 +110,13 @@ pub enum Flaw {
     /// The first member is not the manifest.
     #[error("the first member is {first}, not {MANIFEST_NAME}")]
     NotFirst {
-        /// What it is called.
+        /// Its name.
         first: String,
     },
-    /// A member that is neither a plain file nor a folder of one.
+    /// A member that is neither a regular file nor a folder.
     #[error("the member {path} is a {kind}")]
     Kind {
-        /// What it is called.
+        /// Its name.
         path: String,
         /// What it is.
         kind: &'static str,
@@ -124,18 +124,18 @@ pub enum Flaw {
         code: &'static str,
     },
     /// The same path twice.
-    #[error("the member {path} is there twice")]
+    #[error("the archive contains {path} twice")]
     Duplicate {
-        /// What it is called.
+        /// Its name.
         path: String,
     },
-    /// A member that the manifest does not name.
-    #[error("the member {path} is not named in {MANIFEST_NAME}")]
+    /// A member that the manifest does not list.
+    #[error("the member {path} is not listed in {MANIFEST_NAME}")]
     Unknown {
-        /// What it is called.
+        /// Its name.
         path: String,
     },
-    /// A payload's file that is not there.
+    /// A missing payload file.
     #[error("the file {path} of payload {payload} is not in the archive")]
     Missing {
         /// The file.
@@ -143,7 +143,7 @@ pub enum Flaw {
         /// The payload.
         payload: String,
     },
-    /// A path that could lead elsewhere.
+    /// An unsafe path.
     #[error(transparent)]
     Path(#[from] UnsafePath),
 }
@@ -157,7 +157,7 @@ impl Flaw {
         }
     }
 
-    /// Its stable code, in kebab case: for programs, and for people who look for it in the manual.
+    /// The stable code, in kebab case.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Empty => "archive-empty",
@@ -179,15 +179,13 @@ impl Flaw {
         }
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Empty | Self::Truncated { .. } | Self::NoEnd { .. } => {
-                "Pack it again with `filial release pack`, or repeat the copy that was cut off."
+                "Pack it again with `filial release pack`, or repeat the interrupted copy."
             }
-            Self::Compressed { .. } => {
-                "Unpack it and pack it again with `filial release pack`, which does not compress."
-            }
+            Self::Compressed { .. } => "Unpack it and pack it with `filial release pack`, which does not compress.",
             Self::BadHeader { .. } | Self::BadExtension { .. } | Self::LongExtension { .. } => {
                 "The file is damaged or not an uncompressed tar: pack it again with `filial release pack`."
             }
@@ -195,20 +193,20 @@ impl Flaw {
                 "Deliver less in one release, or raise the limit under [archive-shape] in policy.toml."
             }
             Self::Trailing { .. } | Self::LongFill { .. } => {
-                "Something was appended to the archive: pack it again with `filial release pack`."
+                "Data was appended to the archive: pack it again with `filial release pack`."
             }
             Self::NotFirst { .. } => {
-                "Pack with `filial release pack`, or with `tar` name release.toml before all other files."
+                "Pack with `filial release pack`; with `tar`, name release.toml before all other files."
             }
-            Self::Kind { .. } => "Put plain files in its place; `tar --dereference` follows links.",
+            Self::Kind { .. } => "Replace it with a regular file; `tar --dereference` follows links.",
             Self::Duplicate { .. } => "Pack each file once.",
-            Self::Unknown { .. } => "Name it in a [[payload]] of release.toml, or leave it out.",
-            Self::Missing { .. } => "Pack the file too, or take the [[payload]] out of release.toml.",
-            Self::Path(_) => "Use short relative paths of plain UTF-8 text, without \"..\".",
+            Self::Unknown { .. } => "List it in a [[payload]] of release.toml, or leave it out.",
+            Self::Missing { .. } => "Add the file, or remove the [[payload]] from release.toml.",
+            Self::Path(_) => "Use short relative UTF-8 paths without \"..\".",
         }
     }
 
-    /// Whether the rest of the archive could not be read because of it.
+    /// Whether the rest of the archive cannot be read because of it.
     pub(crate) const fn ends_the_pass(&self) -> bool {
         !matches!(
             self,

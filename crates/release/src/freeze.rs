@@ -1,4 +1,4 @@
-//! Freezes: periods in which nothing is published. Their beginnings are cron expressions; the time is an argument.
+//! Freezes: periods without publishing. They start by cron expression; the time is an argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The years that a cron expression can name.
 const YEARS: std::ops::Range<i32> = 1971..2099;
-/// How many freezes in a row are followed to their end.
+/// Maximum consecutive freezes followed to their end.
 const FOLLOWED: usize = 64;
 
 /// When freezes begin: `second minute hour day-of-month month day-of-week [year]`.
@@ -23,11 +23,11 @@ impl FromStr for Starts {
         let bad = |why: &dyn fmt::Display| {
             let why = why.to_string().replace('\n', " ");
             format!(
-                "{text:?} is no cron expression such as \"0 0 18 24 12 *\" (second minute hour day month weekday): {why}"
+                "{text:?} is not a cron expression such as \"0 0 18 24 12 *\" (second minute hour day month weekday): {why}"
             )
         };
         if text.len() > 256 {
-            return Err(format!("a cron expression has at most 256 characters, this one has {}", text.len()));
+            return Err(format!("the cron expression has {} characters; the limit is 256", text.len()));
         }
         Schedule::from_str(text).map(Self).map_err(|e| bad(&e))
     }
@@ -47,7 +47,7 @@ impl From<Starts> for String {
 }
 
 impl Starts {
-    /// The last beginning at or before `at`.
+    /// Returns the last start at or before `at`.
     fn last(&self, at: DateTime<FixedOffset>) -> Option<DateTime<FixedOffset>> {
         if self.0.includes(at) {
             return Some(at - TimeDelta::nanoseconds(i64::from(at.timestamp_subsec_nanos())));
@@ -70,7 +70,7 @@ impl Default for UtcOffset {
 impl FromStr for UtcOffset {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        FixedOffset::from_str(text).map(Self).map_err(|_| format!("{text:?} is no offset from UTC such as \"+03:00\""))
+        FixedOffset::from_str(text).map(Self).map_err(|_| format!("{text:?} is not a UTC offset such as \"+03:00\""))
     }
 }
 
@@ -100,7 +100,7 @@ pub struct FreezePeriod {
 }
 
 impl FreezePeriod {
-    /// Its end, if it holds at `at`.
+    /// Returns its end, if it is in force at `at`.
     fn end(&self, at: DateTime<FixedOffset>) -> Option<DateTime<FixedOffset>> {
         let end = self.starts.last(at)?.checked_add_signed(TimeDelta::hours(i64::from(self.lasts_hours)))?;
         (end > at).then_some(end)
@@ -111,28 +111,28 @@ impl FreezePeriod {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Freeze<'a> {
     pub(crate) reason: &'a str,
-    /// When the last of the freezes that follow on each other ends.
+    /// When the last of the consecutive freezes ends.
     pub(crate) until: DateTime<FixedOffset>,
-    /// Whether there are so many that `until` is not the end of them all.
+    /// Whether there are too many to follow, so that `until` is not the end of all.
     pub(crate) at_least: bool,
 }
 
-/// The freeze that holds at `now`, if one does.
+/// Returns the freeze in force at `now`, if any.
 ///
 /// # Errors
-/// `now` lies outside of the years that cron expressions know.
+/// `now` is outside the years that cron expressions cover.
 pub(crate) fn at(
     periods: &[FreezePeriod],
     offset: UtcOffset,
     now: DateTime<Utc>,
 ) -> Result<Option<Freeze<'_>>, &'static str> {
     if !YEARS.contains(&now.year()) {
-        return Err("The clock shows a year that no calendar knows.");
+        return Err("This machine's clock is outside the years that freeze calendars cover.");
     }
     let local = now.with_timezone(&offset.0);
     let ends = periods.iter().filter_map(|p| Some((p.end(local)?, p)));
     let Some((mut until, period)) = ends.max_by_key(|(end, _)| *end) else { return Ok(None) };
-    // Another freeze may begin before this one ends: its end is the one that matters.
+    // Another freeze may start before this one ends: follow to its end.
     let mut followed = 0;
     while let Some(later) = periods.iter().filter_map(|p| p.end(until)).max() {
         followed += 1;

@@ -1,10 +1,12 @@
-//! File systems by their first bytes: which one an image holds, and how long it says it is.
+//! Recognises file systems by their first bytes, with the length that they state.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How much of a payload's beginning is looked at, in bytes: the superblocks of all three lie within.
+/// Length of a payload's head that is inspected, in bytes.
+///
+/// Covers the superblocks of all three.
 pub(crate) const HEAD_LEN: usize = 4096;
 
 /// A file system that can be in a slot.
@@ -36,17 +38,17 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// What a superblock says.
+/// The content of a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Which file system.
     pub file_system: FileSystem,
-    /// How many bytes it says it occupies.
+    /// The stated size in bytes.
     pub bytes: u64,
 }
 
 impl Image {
-    /// Looks at the first bytes of a payload; `None` if no known file system begins so.
+    /// Recognises the first bytes of a payload; `None` if no known file system starts so.
     pub fn recognise(head: &[u8]) -> Option<Image> {
         squashfs(head).or_else(|| ext4(head)).or_else(|| erofs(head))
     }
@@ -69,8 +71,9 @@ fn squashfs(head: &[u8]) -> Option<Image> {
     Some(Image { file_system: FileSystem::Squashfs, bytes })
 }
 
-/// `struct ext4_super_block`, 1,024 bytes in: block count at 4 (high half at 336), block size at 24, magic at 56,
-/// incompatible features at 96.
+/// `struct ext4_super_block`, 1,024 bytes in.
+///
+/// Block count at 4 (high half at 336), block size at 24, magic at 56, incompatible features at 96.
 fn ext4(head: &[u8]) -> Option<Image> {
     const INCOMPAT_64BIT: u32 = 0x80;
     let sb = head.get(1024..)?;
@@ -85,7 +88,9 @@ fn ext4(head: &[u8]) -> Option<Image> {
     Some(Image { file_system: FileSystem::Ext4, bytes })
 }
 
-/// `struct erofs_super_block`, 1,024 bytes in: magic at 0, log2 of the block size at 12, block count at 36.
+/// `struct erofs_super_block`, 1,024 bytes in.
+///
+/// Magic at 0, log2 of the block size at 12, block count at 36.
 fn erofs(head: &[u8]) -> Option<Image> {
     let sb = head.get(1024..)?;
     if u32_at(sb, 0)? != 0xE0F5_E1E2 {
@@ -128,11 +133,11 @@ mod tests {
         put(&mut r, 1024 + 36, &7u32.to_le_bytes());
         assert_eq!(Image::recognise(&r), Some(Image { file_system: FileSystem::Erofs, bytes: 7 * 4096 }));
         put(&mut r, 1024 + 12, &[60]);
-        assert_eq!(Image::recognise(&r), None, "a block size that nobody has");
+        assert_eq!(Image::recognise(&r), None, "an impossible block size");
     }
 
     #[test]
-    fn too_short_a_head_is_no_image() {
+    fn a_head_that_is_too_short_is_not_an_image() {
         assert_eq!(Image::recognise(b"hsqs"), None);
         assert_eq!(Image::recognise(&[0; HEAD_LEN]), None);
     }

@@ -1,11 +1,10 @@
-//! The update archive (`.upd`): pack one, read one in a single pass under bounds, judge it by the business rules.
+//! The update archive (`.upd`): packs, reads in one bounded pass, and judges by the business rules.
 //!
-//! Three steps, each a function: [`pack`] makes an archive out of a folder; [`scan`] reads one, from anywhere, and
-//! says what is in it; [`evaluate`] turns that, with what is known of the fleet, into a checklist for people.
+//! Three steps, each a function: [`pack`] makes an archive from a folder; [`scan`] reads an archive and returns what it
+//! contains; [`evaluate`] turns that, with facts about the fleet, into a checklist.
 //!
-//! What it must never do: trust a byte of an archive, hold more of one in memory than its [`Limits`] allow, write
-//! anything it reads to a path that the archive names, follow a link, judge with a clock or a network, or call
-//! something in order that it could not check: that is `unknown`.
+//! It must never trust a byte of an archive, hold more of it in memory than its [`Limits`] allow, write to a path that the
+//! archive names, follow a link, judge with a clock or a network, or pass what it could not check: that is `unknown`.
 
 mod draft;
 mod external;

@@ -1,8 +1,8 @@
-//! Bounds on what is read.
+//! Bounds on reading archives.
 
 use crate::path::MAX_PATH_LEN;
 
-/// Bounds on what [`crate::scan`] reads of an archive. Everything a stranger controls has one.
+/// Bounds for [`crate::scan`]. Everything that the sender controls has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest archive in bytes.

@@ -7,7 +7,6 @@ use std::str::FromStr;
 use fleet_types::{Digest, ModelName, ProductName, Version, VersionRange};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::draft::{Draft, DraftPayload};
 use crate::path::{MemberPath, UnsafePath, show};
 
 /// The manifest's name in an archive; always its first member.
@@ -27,8 +26,8 @@ const MAX_WORD_LEN: usize = 1024;
 /// Why a manifest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// Longer than is read.
-    #[error("release.toml has {bytes} bytes; at most {limit} are read")]
+    /// Over the length limit.
+    #[error("release.toml has {bytes} bytes; the limit is {limit}")]
     TooLong {
         /// Its length.
         bytes: u64,
@@ -48,10 +47,10 @@ pub enum ManifestError {
         /// What the parser says.
         why: String,
     },
-    /// Of a format that this program does not know.
+    /// Of an unknown format.
     #[error("release.toml has format = {0}; this program reads format 1")]
     Format(i64),
-    /// A payload lacks something that `filial release pack` fills in.
+    /// A payload lacks a field that `filial release pack` fills in.
     #[error("payload {payload} has no {field}")]
     Missing {
         /// Which payload.
@@ -68,15 +67,15 @@ pub enum ManifestError {
         #[source]
         why: UnsafePath,
     },
-    /// It has no form as TOML, such as a size beyond 63 bits.
-    #[error("release.toml cannot be written: {0}")]
+    /// Not representable as TOML, such as a size beyond 63 bits.
+    #[error("cannot serialise release.toml: {0}")]
     Unwritable(String),
-    /// Parts that do not go together.
+    /// Contradictory parts.
     #[error("{why}")]
     Contradiction {
         /// Which of them.
         code: &'static str,
-        /// What does not go together.
+        /// The contradiction.
         why: String,
     },
 }
@@ -100,7 +99,7 @@ impl ManifestError {
 
 /// Why a payload's name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("payload name {0} must be 1 to 32 of a-z, 0-9 and '-', beginning and ending with a letter or digit")]
+#[error("payload name {0} must be 1 to 32 characters of a-z, 0-9 and '-', starting and ending with a letter or digit")]
 pub struct PayloadNameError(String);
 
 /// A payload's name: the alphabet of every other name.
@@ -165,7 +164,7 @@ impl fmt::Display for PayloadKind {
     }
 }
 
-/// A manifest that was read and holds together.
+/// A valid manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Manifest {
     /// 1.
@@ -177,12 +176,12 @@ pub struct Manifest {
     /// The oldest agent that can install it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_agent: Option<Version>,
-    /// What must be installed for this to be a legal step.
+    /// Versions from which this release may be installed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requires: Option<VersionRange>,
-    /// What is new, for people. May be empty: the rule `notes-present` judges that.
+    /// Release notes. May be empty: the rule `notes-present` judges that.
     pub notes: String,
-    /// What it delivers; never empty.
+    /// The payloads; never empty.
     #[serde(rename = "payload")]
     pub payloads: Vec<Payload>,
 }
@@ -214,18 +213,7 @@ pub struct Payload {
 }
 
 impl Manifest {
-    /// Reads a manifest. Bounds on its length are the caller's ([`crate::Limits::max_manifest_bytes`]).
-    ///
-    /// # Errors
-    /// It is not TOML, not of this format, has a field that is unknown, missing or out of its bounds, or its parts
-    /// contradict each other.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let draft = Draft::parse(bytes)?;
-        let filled = draft.payload.iter().map(DraftPayload::filled).collect::<Result<Vec<_>, _>>()?;
-        draft.finish(&filled)
-    }
-
-    /// As `release.toml`: the same text for the same manifest.
+    /// Serialises it as `release.toml`: identical text for identical manifests.
     ///
     /// # Errors
     /// A number is too large for TOML.
@@ -255,25 +243,25 @@ impl Manifest {
             return no("notes-too-long", format!("the notes have more than {MAX_NOTES} characters"));
         }
         if let Some(c) = self.notes.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-            return no("notes-control", format!("the notes have the control character U+{:04X} in them", u32::from(c)));
+            return no("notes-control", format!("the notes contain the control character U+{:04X}", u32::from(c)));
         }
         let (mut names, mut files, mut models) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for payload in &self.payloads {
             payload.check()?;
             if !names.insert(&payload.name) {
-                return no("payload-name-twice", format!("there are two payloads {}", payload.name));
+                return no("payload-name-twice", format!("two payloads are named {}", payload.name));
             }
             // Where a payload is unpacked, upper and lower case may be one.
             if !files.insert(payload.file.as_str().to_lowercase()) {
                 return no("payload-file-twice", format!("two payloads have the file {}", payload.file));
             }
             if let Some(other) = self.payloads.iter().find(|other| payload.file.is_above(&other.file)) {
-                let why = format!("{} cannot be a file and the folder of {}", payload.file, other.file);
+                let why = format!("{} cannot be both a file and the folder of {}", payload.file, other.file);
                 return no("payload-file-within", why);
             }
             let slot_image = payload.kind == PayloadKind::SlotImage;
             if let Some(model) = payload.compatible.iter().find(|m| slot_image && !models.insert(*m)) {
-                return no("model-twice", format!("model {model} stands twice among the slot images"));
+                return no("model-twice", format!("model {model} is listed by two slot images"));
             }
         }
         Ok(())
@@ -300,7 +288,7 @@ impl Payload {
         let commands = [("run", &self.run), ("restart", &self.restart), ("health", &self.health)];
         for (field, words) in commands {
             if !words.is_empty() && self.kind != PayloadKind::Package {
-                return no("command-misplaced", format!("only a package has {field}"));
+                return no("command-misplaced", format!("only a package may have {field}"));
             }
             let bad = |w: &String| w.is_empty() || w.len() > MAX_WORD_LEN || w.contains('\0');
             if words.len() > MAX_WORDS || words.iter().any(bad) {

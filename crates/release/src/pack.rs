@@ -1,4 +1,6 @@
-//! Makes an update archive out of a folder.
+//! Packs a folder into an update archive.
+
+mod error;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -15,107 +17,16 @@ use crate::path::MemberPath;
 use crate::scan::BLOCK;
 use crate::tree::tar_of;
 
-/// Time of every member, in seconds of Unix time: the same for all, so that equal input gives equal bytes.
+pub use error::PackError;
+
+/// Time of every member, in seconds of Unix time.
+///
+/// The same for all, so that equal input gives equal bytes.
 const MTIME: u64 = 0;
 /// Mode of every member.
 const MODE: u32 = 0o644;
 /// How much is copied at once, in bytes.
 const CHUNK: usize = 256 * 1024;
-
-/// Why nothing was packed.
-#[derive(Debug, thiserror::Error)]
-pub enum PackError {
-    /// The source holds no manifest.
-    #[error("cannot read {path}; give a folder that contains release.toml, or the file itself")]
-    Manifest {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The manifest is longer than is read.
-    #[error("{path} is longer than {limit} bytes; shorten it")]
-    LongManifest {
-        /// The manifest.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
-    /// The manifest is not in order.
-    #[error("{path} is not in order; correct it and pack again")]
-    BadManifest {
-        /// The manifest.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: ManifestError,
-    },
-    /// A payload's file cannot be read.
-    #[error("cannot read {path}, the file of payload {payload}; correct `file` in release.toml or make the file")]
-    Source {
-        /// The file.
-        path: PathBuf,
-        /// The payload.
-        payload: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A payload's file is a link, a folder or a device.
-    #[error("{path}, the file of payload {payload}, is a {kind}; put a plain file in its place")]
-    NotFile {
-        /// The file.
-        path: PathBuf,
-        /// The payload.
-        payload: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The manifest states something that the file is not.
-    #[error(
-        "{path} has {field} {found}, but release.toml states {stated}; correct it, or leave {field} out and it is filled in"
-    )]
-    NotAsStated {
-        /// The file.
-        path: PathBuf,
-        /// `size` or `sha256`.
-        field: &'static str,
-        /// What the file has.
-        found: String,
-        /// What the manifest says.
-        stated: String,
-    },
-    /// A file changed while it was packed.
-    #[error("{path} changed while it was packed; pack again when nothing writes to it")]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The archive would replace one of its own payloads.
-    #[error("{path} is a payload of the release itself; write the archive somewhere else")]
-    OutIsSource {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A path that does not fit a tar header.
-    #[error("the path {path} is too long for a tar header; shorten `file` of payload {payload} to 100 bytes")]
-    LongPath {
-        /// The path.
-        path: String,
-        /// The payload.
-        payload: String,
-    },
-    /// The archive cannot be written.
-    #[error("cannot write {path}; see that its folder exists and has room")]
-    Write {
-        /// The archive, or the temporary file beside it.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// What was packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +47,10 @@ struct Source {
     length: u64,
 }
 
-/// Packs `source` (a folder with `release.toml`, or that file) into `out`. Equal input gives an equal archive. `out`
-/// appears whole or not at all. Where `file` of a package or component tree is a folder, its tar is packed. `progress` is told how many bytes of how many were packed.
+/// Packs `source` (a folder with `release.toml`, or that file) into `out`.
+///
+/// Equal input gives an equal archive. `out` appears whole or not at all. A package or component tree given as a folder
+/// becomes a tar. `progress` receives the bytes packed and the total.
 ///
 /// # Errors
 /// The manifest is not in order, a file is missing, a link or other than stated, or `out` cannot be written.
@@ -159,7 +72,7 @@ pub fn pack(source: &Path, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     done
 }
 
-/// What the archive of `source` (as for [`pack`]) is called by custom: `PRODUCT-VERSION.upd`.
+/// Returns the usual name for the archive of `source`: `PRODUCT-VERSION.upd`.
 ///
 /// # Errors
 /// The manifest cannot be read.
@@ -258,7 +171,7 @@ fn kind_of(metadata: &std::fs::Metadata) -> &'static str {
     }
 }
 
-/// What the manifest states must be so; what it leaves out is filled in.
+/// Checks a stated value against the file; an omitted value is filled in.
 fn stated<T: PartialEq + ToString>(
     path: &Path,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! Paths of members: what an archive may call a file.
+//! Paths of members: relative, printable, inside the archive's folder.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub enum UnsafePath {
     #[error("a path is empty")]
     Empty,
     /// Over 255 bytes.
-    #[error("a path has {0} bytes; at most {MAX_PATH_LEN} are allowed")]
+    #[error("a path has {0} bytes; the limit is {MAX_PATH_LEN}")]
     TooLong(usize),
     /// Not UTF-8.
     #[error("the path {0} is not UTF-8")]
@@ -26,8 +26,8 @@ pub enum UnsafePath {
     /// Has a component that is empty, `.` or `..`.
     #[error("the path {0} has a component that is empty, \".\" or \"..\"")]
     Component(String),
-    /// Has a control character, one that is not seen or changes the direction of text, or a backslash.
-    #[error("the path {0} has a control character, an invisible one or a backslash in it")]
+    /// Contains a control, invisible or direction-changing character, or a backslash.
+    #[error("the path {0} contains a control character, an invisible character or a backslash")]
     Character(String),
 }
 
@@ -45,14 +45,15 @@ impl UnsafePath {
     }
 }
 
-/// Characters that are not seen where they stand, or make text read in another order than it has: two names that look
-/// alike could be two, and a name could look like another.
+/// Whether a character is invisible or changes text direction, so that names look alike.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The path of a member, relative to the archive's root: it cannot lead out of a folder, and prints on one line.
+/// The path of a member relative to the archive's root.
+///
+/// Stays inside it and prints on one line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct MemberPath(String);
@@ -63,7 +64,7 @@ impl MemberPath {
         &self.0
     }
 
-    /// Out of a header's bytes. One leading `./` is dropped: ordinary `tar` writes it and it says nothing.
+    /// Parses a header's bytes. One leading `./`, as `tar` writes it, is dropped.
     ///
     /// # Errors
     /// The path could lead elsewhere or is not plain text.
@@ -122,7 +123,7 @@ impl<'de> Deserialize<'de> for MemberPath {
     }
 }
 
-/// Bytes of a stranger as a person may see them: quoted, escaped, and short.
+/// Formats untrusted bytes for people: quoted, escaped and truncated.
 pub(crate) fn show(bytes: &[u8]) -> String {
     const SHOWN: usize = 80;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN)]);

@@ -11,12 +11,12 @@ use crate::limits::Limits;
 
 /// Most freezes of a calendar.
 const MAX_PERIODS: usize = 100;
-/// Most words of the shop's own command.
+/// Maximum words of the external command.
 const MAX_WORDS: usize = 64;
 
 /// Why a policy was refused.
 #[derive(Debug, thiserror::Error)]
-#[error("policy.toml cannot be read: {why}\nCorrect the setting, or leave it out for its default")]
+#[error("policy.toml is not valid: {why}\nCorrect the setting, or omit it to use the default")]
 pub struct PolicyError {
     why: String,
 }
@@ -51,7 +51,7 @@ pub struct Policy {
     pub freeze_calendar: FreezeCalendarPolicy,
     /// Parameters of `external`.
     pub external: ExternalPolicy,
-    /// Models that the shop declares beside those of enrolled terminals, for releases that come before them.
+    /// Models declared in addition to those of enrolled terminals.
     pub models: BTreeMap<ModelName, DeclaredModel>,
 }
 
@@ -90,7 +90,7 @@ impl Default for ImageMagicPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VersionNewerPolicy {
-    /// Whether an older version that was never published may follow a newer one, such as 2.3.9 after 2.4.0.
+    /// Whether an older unpublished version may follow a newer one: 2.3.9 after 2.4.0.
     pub older_lines: bool,
 }
 
@@ -127,8 +127,9 @@ impl Default for NotesPresentPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BranchSpacePolicy {
-    /// How large an artifact is expected to be, in per cent of its payload: its true size is known only once it is
-    /// encoded. 1 to 1,000.
+    /// Expected size of an artifact in per cent of its payload.
+    ///
+    /// The true size is known only after encoding. 1 to 1,000.
     pub artifact_percent: u32,
 }
 
@@ -143,7 +144,9 @@ impl Default for BranchSpacePolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SizeGrowthPolicy {
-    /// Warn if the payloads are larger than so many per cent of the previous release's. 1 to 100,000.
+    /// Warn if the payloads are larger than so many per cent of the previous release's.
+    ///
+    /// 1 to 100,000.
     pub warn_above_percent: u32,
 }
 
@@ -168,13 +171,13 @@ pub struct FreezeCalendarPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExternalPolicy {
-    /// The program, by its absolute path, and its arguments. Empty: there is none, and the rule passes.
+    /// The program's absolute path and its arguments. Empty: no command, and the rule passes.
     pub command: Vec<String>,
-    /// Who runs it: a name of `/etc/passwd`, never root.
+    /// The user that runs it: a name in `/etc/passwd`, never root.
     pub user: String,
     /// How long it may take, in seconds. 1 to 600.
     pub timeout_seconds: u32,
-    /// Most bytes of its answer. 1 to 1,048,576.
+    /// Maximum bytes of its answer. 1 to 1,048,576.
     pub max_output_bytes: u32,
 }
 
@@ -184,11 +187,11 @@ impl Default for ExternalPolicy {
     }
 }
 
-/// A model that the shop declares.
+/// A declared model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredModel {
-    /// Size of its smaller slot in bytes.
+    /// Size of its smaller slot, in bytes.
     pub slot_bytes: u64,
 }
 
@@ -204,13 +207,13 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Checks what the types do not: values within their bounds.
+    /// Checks that values are within their bounds.
     ///
     /// # Errors
     /// A value is out of its bounds.
     pub fn check(&self) -> Result<(), PolicyError> {
         let within = |value: u32, low: u32, high: u32, key: &str| {
-            let why = || format!("{key} = {value} is not within {low} to {high}");
+            let why = || format!("{key} = {value} must be {low} to {high}");
             if (low..=high).contains(&value) { Ok(()) } else { Err(PolicyError { why: why() }) }
         };
         within(self.branch_space.artifact_percent, 1, 1000, "[branch-space] artifact_percent")?;
@@ -223,10 +226,10 @@ impl Policy {
             return refuse("[external] command must begin with the absolute path of a program");
         }
         if command.iter().any(|word| word.contains('\0')) || command.len() > MAX_WORDS {
-            return refuse("[external] command may have at most 64 words, none with a NUL");
+            return refuse("[external] command may have at most 64 words without NUL bytes");
         }
         if user.is_empty() || ["root", "0"].contains(&user.as_str()) {
-            return refuse("[external] user must be somebody other than root");
+            return refuse("[external] user must not be root");
         }
         let periods = &self.freeze_calendar.periods;
         if periods.len() > MAX_PERIODS {
@@ -242,7 +245,7 @@ impl Policy {
         Ok(())
     }
 
-    /// The bounds to scan an archive under.
+    /// Returns the limits for scanning an archive.
     pub fn limits(&self) -> Limits {
         Limits {
             max_archive_bytes: self.archive_shape.max_archive_bytes,

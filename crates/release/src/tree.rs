@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 
 use crate::flaw::{Flaw, Why};
 use crate::limits::Limits;
-use crate::path::{MemberPath, show};
+use crate::path::{MemberPath, UnsafePath, show};
 use crate::scan::extensions::Extensions;
 use crate::scan::reader::{BLOCK, Blocks, Stop, entry_size};
 use crate::scan::{describe, root_or_path};
@@ -21,7 +21,9 @@ pub const MAX_TREE_ENTRIES: u64 = 50_000;
 /// How much of a file is copied at once, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// Takes what a tree holds, in the order of the tar. Every path stays within the tree and is named once.
+/// Takes what a tree holds, in the order of the tar.
+///
+/// Every path stays within the tree and is named once.
 pub trait TreeSink {
     /// A folder; those above it may not have been named before.
     ///
@@ -55,15 +57,17 @@ pub enum TreeError {
     #[error(transparent)]
     Flaw(Flaw),
     /// The reader failed.
-    #[error("the tar cannot be read")]
+    #[error("cannot read the tar")]
     Read(#[source] io::Error),
     /// The sink failed.
-    #[error("what the tar holds cannot be written")]
+    #[error("cannot write the tar's content")]
     Write(#[source] io::Error),
 }
 
-/// Reads a tree once, in bounded memory, and hands over what it holds. Links, devices, paths that lead out, and two
-/// things of one path are refused; what came before was handed over already.
+/// Reads a tree once, in bounded memory, and hands over what it holds.
+///
+/// Links, devices, paths that lead out, and two things of one path are refused; what came before was handed over
+/// already.
 ///
 /// # Errors
 /// As [`TreeError`].
@@ -170,7 +174,7 @@ impl<R: Read> Pass<'_, R> {
         Ok(())
     }
 
-    /// Each path is one thing: a file is no folder of another, and nothing is there twice.
+    /// Refuses paths that occur twice, and files used as folders.
     fn note(&mut self, path: &MemberPath, folder: bool, shown: &str) -> Result<(), Flaw> {
         let twice = || Flaw::Duplicate { path: shown.to_owned() };
         for (at, _) in path.as_str().match_indices('/') {
@@ -193,7 +197,9 @@ impl<R: Read> Pass<'_, R> {
     }
 }
 
-/// The tar of a folder, in a file without a name that lay at `beside` for a moment; and its length in bytes.
+/// The tar of a folder, in a file without a name that lay at `beside` for a moment.
+///
+/// And its length in bytes.
 ///
 /// # Errors
 /// As [`write_tree`]; with the path at fault.
@@ -209,8 +215,9 @@ pub(crate) fn tar_of(folder: &Path, beside: &Path) -> Result<(File, u64), (PathB
     Ok((file, length))
 }
 
-/// Writes the tar of a folder: names in order, times 0, owners 0, modes 0644 or 0755. Equal folders give equal bytes.
-/// Answers how many bytes were written.
+/// Writes the tar of a folder: names in order, times 0, owners 0, modes 0644 or 0755.
+///
+/// Equal folders give equal bytes. Answers how many bytes were written.
 ///
 /// # Errors
 /// The folder cannot be read, holds something that [`read_tree`] would refuse, or `out` cannot be written.
@@ -234,14 +241,17 @@ fn list(folder: &Path, prefix: &str, into: &mut Vec<MemberPath>) -> Result<(), (
         let (path, kind) = (entry.path(), entry.file_type().map_err(|e| (entry.path(), e))?);
         let Ok(name) = entry.file_name().into_string() else { return Err(odd(&path, "its name is not UTF-8")) };
         let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        into.push(name.parse().map_err(|why: crate::UnsafePath| (path.clone(), io::Error::other(why)))?);
+        into.push(name.parse().map_err(|why: UnsafePath| (path.clone(), io::Error::other(why)))?);
         if into.len() as u64 > MAX_TREE_ENTRIES {
-            return Err(odd(folder, "it holds more than 50,000 files and folders"));
+            return Err(odd(folder, "it contains more than 50,000 files and folders"));
         }
         if kind.is_dir() {
             list(folder, &name, into)?;
         } else if !kind.is_file() {
-            return Err(odd(&path, "it is neither a plain file nor a folder; a package holds nothing else"));
+            return Err(odd(
+                &path,
+                "it is neither a regular file nor a folder, and a package may contain nothing else",
+            ));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Somebody who writes metadata by hand and signs it with keys that were stolen: what no program of ours would write.
+//! An attacker who writes metadata by hand and signs it with stolen keys.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize as _;
 use serde_json::{Value, json};
 use trust::SigningKey;
 
-/// The files that the attacker serves, and head office's online keys, which are in its hands.
+/// The files that the attacker serves, and head office's stolen online keys.
 #[derive(Debug)]
 pub struct Attacker<'a> {
     /// The files of metadata, by name.
@@ -19,7 +19,7 @@ pub struct Attacker<'a> {
     pub timestamp: &'a [SigningKey],
 }
 
-/// What a role's metadata would say of a payload that nobody released.
+/// Returns metadata of an unreleased payload.
 pub fn evil_target() -> Value {
     json!({"length": 6, "hashes": {"sha256": "66".repeat(32)}, "custom": {"manifest": "67".repeat(32)}})
 }
@@ -41,7 +41,7 @@ impl Attacker<'_> {
     /// The newest file of a role, as a name and what it says.
     ///
     /// # Panics
-    /// There is none.
+    /// There is no such metadata.
     pub fn find(&self, role: &str) -> (String, Value) {
         let name = self
             .files

@@ -9,12 +9,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::wait_for_blocking;
+use crate::wait::wait_for_blocking;
 
 /// Where Debian has PostgreSQL 15's programs.
 pub const PG_BIN: &str = "/usr/lib/postgresql/15/bin";
 
-/// Set by `with-postgres`: the connection parameters of the run's shared cluster, without `dbname`.
+/// Set by `with-postgres`.
+///
+/// The connection parameters of the run's shared cluster, without `dbname`.
 pub const SHARED_CLUSTER: &str = "FILIAL_TEST_PG";
 
 /// The superuser of every throwaway cluster.
@@ -40,7 +42,9 @@ pub enum ClusterError {
     Initdb(String),
 }
 
-/// A PostgreSQL server in a temporary folder, on a socket only, without fsync. Stopped and removed when dropped.
+/// A PostgreSQL server in a temporary folder, on a socket only, without fsync.
+///
+/// Stopped and removed when dropped.
 #[derive(Debug)]
 pub struct Cluster {
     folder: TempDir,
@@ -54,7 +58,9 @@ struct Server {
 }
 
 impl Cluster {
-    /// Makes and starts one; as root, under the user `postgres`, since PostgreSQL refuses root. Blocking.
+    /// Makes and starts one; as root, under the user `postgres`, since PostgreSQL refuses root.
+    ///
+    /// Blocking.
     ///
     /// # Errors
     /// As [`ClusterError`].
@@ -99,7 +105,7 @@ impl Cluster {
         let folder = self.folder.path().to_owned();
         let (started, is_started) = mpsc::channel();
         let (stop, is_stopped) = mpsc::channel();
-        // A thread of its own: the kernel ends the server when the thread that started it ends, so that a killed
+        // A dedicated thread: the kernel ends the server when the thread that started it ends, so that a killed
         // test leaves no server, and a test's own threads come and go.
         let keeper = std::thread::spawn(move || match spawn(&folder) {
             Ok(mut child) => {
@@ -178,7 +184,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// `setpriv` becomes the program, so that the child's process id is the server's and it dies with us.
+/// Runs by `setpriv`, so that the child's process id is the server's and it dies with us.
 #[expect(clippy::disallowed_methods, reason = "this is the adapter that starts PostgreSQL")]
 fn unprivileged(program: &str) -> Command {
     let mut command = Command::new("setpriv");
@@ -197,7 +203,7 @@ fn give_to_postgres(folder: &Path) -> io::Result<()> {
     }
     let (uid, gid) = postgres_ids().ok_or_else(|| io::Error::other("there is no user postgres"))?;
     std::os::unix::fs::chown(folder, Some(uid), Some(gid))?;
-    // The socket must be reachable for the tests, whoever runs them.
+    // The socket must be reachable for the tests under any user.
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
 }
 

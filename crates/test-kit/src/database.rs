@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
 use crate::cluster::{Cluster, SHARED_CLUSTER};
-use crate::wait_for;
+use crate::wait::wait_for;
 
-/// The cluster of this process, where no shared one was given. Weak, so that the last test to end removes it.
+/// The cluster of this process, where no shared one was given.
+///
+/// Weak, so that the last test to end removes it.
 static OWN: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
-/// A database of its own for one test; dropped with it.
+/// A separate database for one test, dropped with it.
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
@@ -32,8 +34,9 @@ impl TestDatabase {
         Self { name, parameters, _cluster: cluster }
     }
 
-    /// A copy of the template `key`. Whoever comes first in the cluster makes the template: `migrate` is given its
-    /// connection string and must have closed all its connections when it returns.
+    /// Creates a copy of the template `key`, and the template if it is the first in the cluster.
+    ///
+    /// `migrate` gets the template's connection string and must have closed its connections when it returns.
     ///
     /// # Panics
     /// PostgreSQL cannot be started or refuses.
@@ -132,7 +135,7 @@ async fn run(client: &Client, sql: &str) {
     }
 }
 
-/// A database in use cannot be renamed or copied, and PostgreSQL learns a moment late that a client is gone.
+/// Retries while the database is in use: PostgreSQL notices a closed client late.
 async fn when_unused(client: &Client, sql: &str) {
     wait_for(sql, Duration::from_secs(30), async || match client.simple_query(sql).await {
         Ok(_) => Ok(()),

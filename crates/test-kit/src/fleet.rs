@@ -16,10 +16,14 @@ use wire::v1::plan::{Plan, Step};
 
 use crate::attacker::Attacker;
 
-/// How long everything lasts that a test does not let expire: longer than any test advances its clock.
+/// How long everything lasts that a test does not let expire.
+///
+/// Longer than any test advances its clock.
 const LONG: TimeDelta = TimeDelta::days(3650);
 
-/// Keys of a fleet and what they signed. One key a role: thresholds are the library's own tests' matter.
+/// Keys of a fleet and what they signed.
+///
+/// One key a role: thresholds are the library's own tests' matter.
 pub struct TestFleet {
     /// The root key.
     pub root: SigningKey,
@@ -101,7 +105,7 @@ impl TestFleet {
         self.publish(now)
     }
 
-    /// Signs releases and artifacts of everything that `plan` names, publishes if anything was new, and signs the plan.
+    /// Signs everything that `plan` names, publishes anything new, and signs the plan.
     ///
     /// # Errors
     /// The plan names what cannot be signed.
@@ -124,8 +128,10 @@ impl TestFleet {
         plans::sign(plan, &[&self.plan])
     }
 
-    /// Signs a release by its product's key. One of the same version with other content is withdrawn. Not yet published;
-    /// whether there is anything to publish.
+    /// Signs a release by its product's key.
+    ///
+    /// One of the same version with other content is withdrawn. Not yet published; whether there is anything to
+    /// publish.
     ///
     /// # Errors
     /// The names cannot be signed.
@@ -162,7 +168,9 @@ impl TestFleet {
         self.change(&role, &[Change::Withdraw(step.version.clone())], now)
     }
 
-    /// Signs an artifact by head office's key. Not yet published; whether there is anything to publish.
+    /// Signs an artifact by head office's key.
+    ///
+    /// Not yet published; whether there is anything to publish.
     ///
     /// # Errors
     /// Never with the keys of this fleet.
@@ -193,7 +201,7 @@ impl TestFleet {
         Ok(old)
     }
 
-    /// Replaces the root key and has everything signed anew at `now`, whatever had expired, and publishes.
+    /// Replaces the root key, signs everything again at `now`, and publishes.
     ///
     /// # Errors
     /// Never with the keys of this fleet.
@@ -209,7 +217,7 @@ impl TestFleet {
         self.publish(now)
     }
 
-    /// Replaces the online keys of snapshot and timestamp by a new root, as after a theft, and publishes.
+    /// Replaces snapshot and timestamp keys by a new root, as after a theft; publishes.
     ///
     /// # Errors
     /// Never with the keys of this fleet.
@@ -224,7 +232,7 @@ impl TestFleet {
         self.publish(now)
     }
 
-    /// Somebody who has all that head office publishes, and stole its keys of snapshot and timestamp.
+    /// An attacker with everything published and stolen snapshot and timestamp keys.
     pub fn intruder(&self) -> Attacker<'_> {
         let one = std::slice::from_ref;
         Attacker { files: self.files(), snapshot: one(&self.snapshot), timestamp: one(&self.timestamp) }

@@ -15,7 +15,9 @@ use crate::wait::wait_for;
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What `openssl s_client` says of a listener, with these arguments. Its own end is made to try whatever it is asked to.
+/// What `openssl s_client` says of a listener, with these arguments.
+///
+/// Its own end is made to try whatever it is asked to.
 ///
 /// # Panics
 /// The tool is not installed.
@@ -28,13 +30,13 @@ pub async fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
     [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }
 
-/// Asserts that each listener speaks TLS 1.2 and 1.3, and that it is the listener that refuses what is older.
+/// Asserts that each listener speaks TLS 1.2 and 1.3 and itself refuses older versions.
 ///
 /// # Panics
 /// One of them does not, or the tool at hand cannot speak TLS 1.1, so that nothing is shown.
 pub async fn assert_only_new_tls(listeners: &[SocketAddr], now: DateTime<Utc>) {
     let old = Old::start(now);
-    // The tool tries 1.1, and gets through where somebody takes it: what refuses below is not the tool.
+    // Proves that the tool itself can connect with 1.1, so that refusals below come from the server.
     wait_for("the old server to take TLS 1.1", PATIENCE, async || {
         let said = s_client(old.address, &["-tls1_1"]).await;
         if said.contains("Protocol  : TLSv1.1") && !said.contains("Cipher is (NONE)") { Ok(()) } else { Err(said) }

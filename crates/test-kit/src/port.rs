@@ -5,14 +5,15 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Mutex;
 
-/// Below the range from which Linux gives ports of its own accord (`ip_local_port_range` begins at 32768): what this
-/// process leaves free for a moment is not handed to a connection of somebody else.
+/// Ports below Linux's ephemeral range (`ip_local_port_range` starts at 32768).
+///
+/// A port that this process frees for a moment is not given to another process's connection.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// Held as long as this process lives.
 static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
-/// A TCP port on loopback that is free and that no other test is given while this process lives.
+/// Returns a free TCP port on loopback, reserved while this process lives.
 ///
 /// Between asking for a port and a daemon's binding it, another test could be told the same; the two then talk to each
 /// other's daemon. So each port is first reserved by a name in the abstract namespace of Unix sockets, which belongs

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// An answer must come within this time, in a test of anything but time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Most bytes of an endless body that are sent: whoever has not refused by then never will.
+/// Maximum bytes sent of an endless body; a server that has not refused by then never will.
 const ENDLESS: usize = 256 << 20;
 
 /// Bytes to send to a listener.
@@ -37,8 +37,9 @@ impl RawRequest {
         Self { bytes: bytes.into(), endless: None }
     }
 
-    /// A request that is one: `line` is `METHOD /path`, each header `Name: value`. Its length is declared unless a
-    /// header does so; the connection is closed after it.
+    /// A request that is one: `line` is `METHOD /path`, each header `Name: value`.
+    ///
+    /// Its length is declared unless a header does so; the connection is closed after it.
     pub fn new(line: &str, headers: &[String], body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let mut head = format!("{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
@@ -62,8 +63,10 @@ impl RawRequest {
         self
     }
 
-    /// Sends it on a connection of its own and reads the first answer. The connection stays open while the answer is
-    /// awaited, so that a request that is not whole is not the end of it.
+    /// Sends it on a new connection and reads the first answer.
+    ///
+    /// The connection stays open while the answer is awaited, so that a request that is not whole is not the end of
+    /// it.
     ///
     /// # Panics
     /// Nothing that is HTTP came back in time.

@@ -14,7 +14,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// An empty one of `bytes`, into which everybody may look.
+    /// Creates an empty disk of `bytes`, readable by every user.
     ///
     /// # Errors
     /// It cannot be mounted, as by another user than root.

@@ -8,8 +8,7 @@ use tokio_postgres::NoTls;
 /// Names of tables and files, and what identifies their content.
 pub type Snapshot = BTreeMap<String, String>;
 
-/// Every table of the database at `url`, without the columns `passing`, which change lawfully, and every file of
-/// `folders`.
+/// Reads a database's tables, except the columns `passing`, and every file of `folders`.
 ///
 /// # Panics
 /// The database or a folder cannot be read.

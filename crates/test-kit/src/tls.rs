@@ -78,8 +78,9 @@ impl BranchKey {
         request_key(&self.key()?.request()?)
     }
 
-    /// What the server of `branch` presents whose intermediate is `certificate` (PEM). Nobody checks here that these belong
-    /// together.
+    /// The chain of `branch`'s server with the intermediate `certificate` (PEM).
+    ///
+    /// Not checked to match.
     ///
     /// # Errors
     /// The certificate cannot be read.
@@ -102,7 +103,7 @@ impl TestBranch {
     /// A new fleet with this branch.
     ///
     /// # Errors
-    /// `name` is none, or the cryptographic library failed.
+    /// `name` is not valid, or the cryptographic library failed.
     pub fn new(name: &str, now: DateTime<Utc>) -> Result<Self, Refusal> {
         let authority = Authority::begin(Suffix::default(), TlsKey::generate()?, now)?;
         let name: BranchName =
@@ -111,7 +112,7 @@ impl TestBranch {
         Ok(Self { name, authority, branch })
     }
 
-    /// What a branch server does in time by itself: it has its intermediate certified anew.
+    /// Renews the intermediate, as a branch server does by itself.
     ///
     /// # Errors
     /// The cryptographic library failed.
@@ -174,8 +175,9 @@ fn intermediate(authority: &Authority, name: &BranchName, now: DateTime<Utc>) ->
     Authority::open(Suffix::default(), Some(name.clone()), chain, key)
 }
 
-/// Carries plain TCP connections over TLS to a server: byte for byte, and ends and resets as such. Ends with the runtime of
-/// the test.
+/// Carries plain TCP connections over TLS to a server.
+///
+/// Byte for byte, and ends and resets as such. Ends with the runtime of the test.
 #[derive(Debug)]
 pub struct TlsTunnel {
     address: SocketAddr,

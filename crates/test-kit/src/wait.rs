@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(25);
 
-/// Polls `condition` until it answers `Ok`; its `Err` says how things stand, for the message of a failure.
+/// Polls `condition` until it answers `Ok`.
+///
+/// Its `Err` says how things stand, for the message of a failure.
 ///
 /// # Panics
 /// The deadline passed: with `what` and the last state.

@@ -3,13 +3,14 @@
 //!     cargo run -p trust --example write_repository -- FOLDER UNIX_SECONDS
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an example ends at the first thing that goes wrong")]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/it/fleet.rs"]
+mod fleet;
 
 use std::path::Path;
 
 use chrono::DateTime;
-use common::{Fleet, key, kiosk, set};
+use fleet::{Fleet, key, kiosk, set};
 use trust::repository::{Change, RoleName, SignedPayload, store};
 
 /// The payload that the release carries.
@@ -23,12 +24,11 @@ fn main() {
     let mut fleet = Fleet::at(now);
     let pinned = fleet.repository.root_file().to_vec();
 
-    let payload =
-        SignedPayload { sha256: sha256(PAYLOAD), length: PAYLOAD.len() as u64, ..common::payload("1.0.0+b7") };
+    let payload = SignedPayload { sha256: sha256(PAYLOAD), length: PAYLOAD.len() as u64, ..fleet::payload("1.0.0+b7") };
     let release = fleet.change(&kiosk(), &[Change::Release(vec![payload.clone()])]).unwrap();
     fleet.take(release).unwrap();
     fleet.release("0.9.0");
-    let derived = fleet.change(&RoleName::Derived, &[Change::Artifacts(vec![common::artifact(&payload)])]).unwrap();
+    let derived = fleet.change(&RoleName::Derived, &[Change::Artifacts(vec![fleet::artifact(&payload)])]).unwrap();
     fleet.take(derived).unwrap();
     fleet.publish().unwrap();
     let withdrawn = fleet.change(&kiosk(), &[Change::Withdraw("0.9.0".parse().unwrap())]).unwrap();

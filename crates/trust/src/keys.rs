@@ -1,4 +1,4 @@
-//! ed25519 keys (RFC 8032): generation, PKCS#8 PEM files that nobody else can read, public parts and their TUF ids.
+//! ed25519 keys (RFC 8032): generation, private PKCS#8 PEM files, public keys and their TUF ids.
 
 mod secret_file;
 
@@ -87,7 +87,7 @@ impl FromStr for PublicKey {
     fn from_str(s: &str) -> Result<Self, Refusal> {
         // The digest's spelling: 64 lower-case hexadecimal digits, so that equal keys are equal as text.
         let bytes = Digest::from_str(s)
-            .map_err(|e| Refusal::new(Why::NotAKey, format!("This is no public key of 32 bytes: {e}.")))?;
+            .map_err(|e| Refusal::new(Why::NotAKey, format!("The text is not a public key of 32 bytes: {e}.")))?;
         Ok(Self(*bytes.as_bytes()))
     }
 }
@@ -136,14 +136,14 @@ impl SigningKey {
     /// Longer than [`MAX_KEY_FILE`], or no ed25519 key. The text is in no message.
     pub fn from_pem(text: &Secret) -> Result<Self, Refusal> {
         if text.expose().len() as u64 > MAX_KEY_FILE {
-            return refuse(Why::TooLarge, format!("A key has at most {MAX_KEY_FILE} bytes."));
+            return refuse(Why::TooLarge, format!("The key is larger than {MAX_KEY_FILE} bytes."));
         }
         // The parser's own message may quote what it read: it stays here.
         let parsed = pem::parse(text.expose()).ok().filter(|p| p.tag() == "PRIVATE KEY");
         let pair = parsed.and_then(|p| Ed25519KeyPair::from_pkcs8_maybe_unchecked(p.contents()).ok());
         match pair {
             Some(pair) => Self::of(pair),
-            None => refuse(Why::NotAKey, "This is no ed25519 key in PKCS#8 and PEM."),
+            None => refuse(Why::NotAKey, "The text is not an ed25519 key in PKCS#8 and PEM."),
         }
     }
 
@@ -206,13 +206,13 @@ impl KeySet {
     pub fn new(keys: &[PublicKey], threshold: u32) -> Result<Self, Refusal> {
         let distinct: BTreeSet<_> = keys.iter().copied().collect();
         if distinct.len() != keys.len() {
-            return refuse(Why::BadKeySet, "A key is named twice.");
+            return refuse(Why::BadKeySet, "A key is listed twice.");
         }
         if keys.is_empty() || keys.len() > MAX_KEYS {
-            return refuse(Why::BadKeySet, format!("A role has 1 to {MAX_KEYS} keys, not {}.", keys.len()));
+            return refuse(Why::BadKeySet, format!("A role must have 1 to {MAX_KEYS} keys; {} are given.", keys.len()));
         }
         if threshold == 0 || threshold as usize > keys.len() {
-            return refuse(Why::BadKeySet, format!("{} keys cannot give {threshold} signatures.", keys.len()));
+            return refuse(Why::BadKeySet, format!("{threshold} signatures cannot come from {} key(s).", keys.len()));
         }
         Ok(Self { keys: distinct, threshold })
     }
@@ -258,7 +258,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
 }
 
 fn crypto(what: &str) -> Refusal {
-    Refusal::new(Why::Crypto, format!("The cryptographic library refused: {what}."))
+    Refusal::new(Why::Crypto, format!("The cryptographic library failed: {what}."))
 }
 
 #[cfg(test)]

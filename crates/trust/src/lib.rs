@@ -9,6 +9,7 @@
 pub mod certificates;
 pub mod client;
 pub mod keys;
+mod metadata;
 pub mod plans;
 mod refusal;
 pub mod repository;

@@ -24,10 +24,10 @@ pub const FUTURE_TOLERANCE: TimeDelta = TimeDelta::minutes(10);
 /// No key, or the plan cannot be written.
 pub fn sign(plan: &Plan, keys: &[&SigningKey]) -> Result<Envelope, Refusal> {
     if keys.is_empty() {
-        return refuse(Why::BadKeySet, "A plan needs at least one key that signs it.");
+        return refuse(Why::BadKeySet, "Signing a plan needs at least one key.");
     }
     let mut envelope = Envelope::unsigned(PLAN_PAYLOAD_TYPE, plan)
-        .map_err(|e| Refusal::new(Why::PlanForm, format!("The plan cannot be written: {e}.")))?;
+        .map_err(|e| Refusal::new(Why::PlanForm, format!("Cannot serialise the plan: {e}.")))?;
     let payload = envelope.payload_bytes(PLAN_PAYLOAD_TYPE).map_err(form)?;
     let message = Envelope::pre_authentication_encoding(PLAN_PAYLOAD_TYPE, &payload);
     envelope.signatures = keys
@@ -37,7 +37,7 @@ pub fn sign(plan: &Plan, keys: &[&SigningKey]) -> Result<Envelope, Refusal> {
     Ok(envelope)
 }
 
-/// The highest serial that was accepted from each plan key, so that a new key after a theft starts anew.
+/// The highest accepted serial of each plan key; a new key after a theft starts from zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floors(BTreeMap<KeyId, Floor>);
 
@@ -45,7 +45,9 @@ pub struct Floors(BTreeMap<KeyId, Floor>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Floor {
     serial: u64,
-    /// SHA-256 of the plan's bytes: the same plan may come again, another one of the same serial may not.
+    /// SHA-256 of the plan's bytes.
+    ///
+    /// The same plan may come again, another one of the same serial may not.
     plan: Digest,
 }
 
@@ -55,8 +57,9 @@ impl Floors {
         self.0.get(&key).map(|f| f.serial)
     }
 
-    /// Raises the floors to `accepted`, and forgets keys that `keys` does not name any more. Persist the result before
-    /// the plan is acted upon.
+    /// Raises the floors to `accepted`, and forgets keys that `keys` does not name any more.
+    ///
+    /// Persist the result before the plan is acted upon.
     pub fn raise(&mut self, accepted: &VerifiedPlan, keys: &KeySet) {
         let known: BTreeSet<_> = keys.keys().map(|k| k.id()).collect();
         self.0.retain(|id, _| known.contains(id));
@@ -116,8 +119,9 @@ pub fn verify(envelope: &[u8], expected: Expected<'_>) -> Result<VerifiedPlan, R
     Ok(accepted)
 }
 
-/// Checks signatures and branch of a plan that was accepted before, for whoever acts on it later: its times and its serial
-/// were judged on receipt. [`expired`] tells whether it still may be acted upon.
+/// Verifies signatures and branch of a plan that was accepted before.
+///
+/// Times and serial were judged on receipt; [`expired`] tells whether it may still be acted upon.
 ///
 /// # Errors
 /// As [`verify`], without times and floors.
@@ -125,25 +129,27 @@ pub fn verify_stored(envelope: &[u8], keys: &KeySet, branch: &BranchName) -> Res
     let envelope = Envelope::parse(envelope).map_err(form)?;
     let payload = envelope.payload_bytes(PLAN_PAYLOAD_TYPE).map_err(form)?;
     let signers = check_signatures(&envelope, &payload, keys)?;
-    // Only now is the content looked at: nobody without a key reaches the parser.
+    // Parsed only after verification: unsigned input never reaches the parser.
     let plan: Plan = serde_json::from_slice(&payload).map_err(EnvelopeError::NotStatement).map_err(form)?;
     if plan.format != 1 {
-        return refuse(Why::PlanForm, format!("The plan has format {}, only 1 is known here.", plan.format));
+        return refuse(Why::PlanForm, format!("The plan has format {}; this program reads format 1.", plan.format));
     }
     if plan.branch != *branch {
-        return refuse(Why::PlanWrongBranch, format!("The plan is for branch {}, this is {branch}.", plan.branch));
+        return refuse(
+            Why::PlanWrongBranch,
+            format!("The plan is for branch {}; this is branch {branch}.", plan.branch),
+        );
     }
     Ok(VerifiedPlan { plan, signers, digest: sha256(&payload) })
 }
 
-/// Whether a plan's time is over.
+/// Whether a plan has expired.
 pub fn expired(plan: &Plan, now: DateTime<Utc>) -> bool {
     now >= plan.expires
 }
 
 fn form(error: EnvelopeError) -> Refusal {
-    let source = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
-    Refusal::new(Why::PlanForm, format!("The plan cannot be read: {error}{source}."))
+    Refusal::new(Why::PlanForm, format!("The plan is malformed: {}.", service_kit::edge::chain(&error)))
 }
 
 fn check_signatures(envelope: &Envelope, payload: &[u8], keys: &KeySet) -> Result<BTreeSet<KeyId>, Refusal> {
@@ -165,15 +171,12 @@ fn check_signatures(envelope: &Envelope, payload: &[u8], keys: &KeySet) -> Resul
         return Ok(valid);
     }
     if let Some(id) = bad {
-        return refuse(
-            Why::PlanBadSignature,
-            format!("The signature of plan key {} does not fit the plan.", id.short()),
-        );
+        return refuse(Why::PlanBadSignature, format!("The signature by plan key {} is invalid.", id.short()));
     }
     if valid.is_empty() {
-        return refuse(Why::PlanUnknownKey, "No plan key that is known here signed the plan.");
+        return refuse(Why::PlanUnknownKey, "The plan is not signed by any known plan key.");
     }
-    let sentence = format!("{} of {} plan keys signed the plan.", valid.len(), keys.threshold());
+    let sentence = format!("The plan has {} valid signature(s) of {} required.", valid.len(), keys.threshold());
     refuse(Why::PlanThreshold, sentence)
 }
 
@@ -181,14 +184,14 @@ fn check_times(plan: &Plan, now: DateTime<Utc>) -> Result<(), Refusal> {
     if plan.expires <= plan.issued {
         return refuse(
             Why::PlanContradiction,
-            format!("The plan was issued {} and expired {}.", plan.issued, plan.expires),
+            format!("The plan was issued on {} but expired on {}.", plan.issued, plan.expires),
         );
     }
     if plan.issued > now + FUTURE_TOLERANCE {
-        return refuse(Why::PlanFromTheFuture, format!("The plan was issued {}, here it is {now}.", plan.issued));
+        return refuse(Why::PlanFromTheFuture, format!("The plan was issued on {}; it is now {now}.", plan.issued));
     }
     if expired(plan, now) {
-        return refuse(Why::PlanExpired, format!("The plan expired {}, here it is {now}.", plan.expires));
+        return refuse(Why::PlanExpired, format!("The plan expired on {}; it is now {now}.", plan.expires));
     }
     Ok(())
 }
@@ -198,14 +201,11 @@ fn check_floors(accepted: &VerifiedPlan, floors: &Floors) -> Result<(), Refusal>
     for id in &accepted.signers {
         let Some(floor) = floors.0.get(id) else { continue };
         if serial < floor.serial {
-            let sentence = format!("The plan has serial {serial}, plan {} was accepted before.", floor.serial);
+            let sentence = format!("The plan has serial {serial}; plan {} was accepted before.", floor.serial);
             return refuse(Why::PlanReplayed, sentence);
         }
         if serial == floor.serial && accepted.digest != floor.plan {
-            return refuse(
-                Why::PlanReplayed,
-                format!("Another plan with the same serial {serial} was accepted before."),
-            );
+            return refuse(Why::PlanReplayed, format!("Another plan with serial {serial} was accepted before."));
         }
     }
     Ok(())
@@ -226,7 +226,9 @@ pub struct Claim<'a> {
     pub installed: Option<&'a Version>,
 }
 
-/// A terminal's own check: the plan names it, exactly these digests, and a lower version only by an explicit downgrade.
+/// A terminal's own check.
+///
+/// The plan names it, exactly these digests, and a lower version only by an explicit downgrade.
 ///
 /// # Errors
 /// Not named, other digests, or a downgrade without leave.
@@ -235,7 +237,7 @@ pub fn check_claim<'p>(plan: &'p VerifiedPlan, claim: Claim<'_>) -> Result<&'p S
     let mine: Vec<_> =
         plan.plan.entries().filter(|s| s.product == *product && s.terminals.contains(terminal)).collect();
     if mine.is_empty() {
-        return refuse(Why::PlanNotForMe, format!("The plan does not give {product} to terminal {terminal}."));
+        return refuse(Why::PlanNotForMe, format!("The plan does not assign {product} to terminal {terminal}."));
     }
     let exact = mine.iter().find(|s| s.manifest == claim.manifest && s.payload.sha256 == claim.payload);
     let Some(step) = exact else {

@@ -1,4 +1,4 @@
-//! Why something was not believed: a stable code, one sentence, and what to do about it.
+//! Refusals: a stable code, a sentence about the case, and a remedy.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 macro_rules! whys {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $remedy:literal;)+) => {
-        /// Every reason for which this library does not believe something. Stable: programs and people match on it.
+        /// Every reason for a refusal. Stable: programs and people match on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Why {
             $($(#[$doc])* $variant,)+
@@ -21,7 +21,7 @@ macro_rules! whys {
                 match self { $(Why::$variant => $text,)+ }
             }
 
-            /// What to do about it: one sentence that does not vary from case to case.
+            /// The remedy: one sentence, the same in every case.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Why::$variant => $remedy,)+ }
             }
@@ -30,109 +30,109 @@ macro_rules! whys {
 }
 
 whys! {
-    /// A key file that others can read, or that is no plain file.
-    KeyFileExposed = "key-file-exposed", "Give the key file to the program's user alone (chmod 600), and replace the key if others could read it.";
+    /// A key file that others can read, or not a regular file.
+    KeyFileExposed = "key-file-exposed", "Restrict the key file to the program's user (chmod 600), and replace the key if others could read it.";
     /// A key file that cannot be read.
     KeyFileUnreadable = "key-file-unreadable", "Check the path, the owner and the folder of the key file.";
-    /// A file that is there already and would be overwritten.
-    KeyFileExists = "key-file-exists", "Choose another path; a key is never overwritten.";
-    /// Text that is no key of the kind that is used here.
-    NotAKey = "not-a-key", "Make a key with filial: ed25519, PKCS#8 in PEM.";
-    /// Keys and a threshold that do not make sense together.
-    BadKeySet = "bad-key-set", "Name as many different keys as the threshold asks for, and at least one.";
+    /// A file that exists and would be overwritten.
+    KeyFileExists = "key-file-exists", "Choose another path; existing keys are never overwritten.";
+    /// Text that is not a supported key.
+    NotAKey = "not-a-key", "Create a key with `filial trust key` (ed25519, PKCS#8 in PEM).";
+    /// Keys and a threshold that contradict each other.
+    BadKeySet = "bad-key-set", "Give at least as many different keys as the threshold, and at least one.";
     /// The cryptographic library failed.
-    Crypto = "crypto-failed", "Try again; if it stays, the machine's random source or library is broken.";
-    /// A file that is larger than any of its kind.
-    TooLarge = "trust-file-too-large", "Ask whoever sent it what it is; it was not read.";
+    Crypto = "crypto-failed", "Retry; if it persists, the machine's random source or cryptographic library is broken.";
+    /// A file larger than its kind may be.
+    TooLarge = "trust-file-too-large", "Check where the file came from; it was not read.";
     /// A folder or file of the trust store cannot be read or written.
     Storage = "trust-storage", "Check free space, owner and health of the disk that holds the trust store.";
-    /// What is stored cannot be read any more.
-    StoreDamaged = "trust-store-damaged", "Move the trust store away and start again with a root file that came on a way you trust.";
-    /// The root file that a machine is provisioned with is not there.
-    NoRootFile = "no-root-file", "Copy root.json of the folder that `filial trust init` made to that path.";
-    /// Nothing was accepted yet that could be asked.
-    NoMetadata = "no-metadata", "Let the machine reach its source of metadata once; head office must serve it.";
+    /// The stored state is damaged.
+    StoreDamaged = "trust-store-damaged", "Move the trust store away and start again with a root file from a trusted source.";
+    /// The root file for provisioning is missing.
+    NoRootFile = "no-root-file", "Copy root.json from the folder made by `filial trust init` to that path.";
+    /// No metadata has been accepted yet.
+    NoMetadata = "no-metadata", "Connect the machine to its branch server or head office once, so that it can fetch metadata.";
 
     /// The envelope around a plan cannot be read.
-    PlanForm = "plan-form", "Have head office make the plan again; if it stays, update this program.";
-    /// A plan that no known plan key signed.
-    PlanUnknownKey = "plan-unknown-key", "Refresh the metadata, so that the present plan keys are known; if it stays, somebody else made this plan.";
-    /// A signature by a known key that does not fit the plan.
-    PlanBadSignature = "plan-bad-signature", "Fetch the plan again; if it stays, somebody altered it on its way.";
+    PlanForm = "plan-form", "Have head office issue the plan again; if it persists, update this program.";
+    /// A plan signed by no known plan key.
+    PlanUnknownKey = "plan-unknown-key", "Refresh the metadata to learn the current plan keys; if it persists, the plan does not come from head office.";
+    /// An invalid signature by a known key.
+    PlanBadSignature = "plan-bad-signature", "Fetch the plan again; if it persists, it was altered in transit.";
     /// Fewer signatures than the threshold.
-    PlanThreshold = "plan-threshold", "Have the holders of the other plan keys sign it too.";
+    PlanThreshold = "plan-threshold", "Have the holders of the other plan keys sign it.";
     /// A plan for another branch.
-    PlanWrongBranch = "plan-wrong-branch", "Fetch this branch's own plan; if it stays, somebody hands out other branches' plans.";
-    /// A plan whose time is over.
-    PlanExpired = "plan-expired", "Fetch a new plan; without a link, bring one by the USB kit.";
+    PlanWrongBranch = "plan-wrong-branch", "Fetch this branch's own plan; if it persists, the source serves another branch's plans.";
+    /// An expired plan.
+    PlanExpired = "plan-expired", "Fetch a new plan; without a link, import one with `filial kit`.";
     /// A plan from the future.
-    PlanFromTheFuture = "plan-from-the-future", "Set this machine's clock, or head office's.";
-    /// A plan older than one that was accepted.
-    PlanReplayed = "plan-replayed", "Fetch the newest plan; if it stays, somebody replays old ones.";
-    /// A plan that says things about time which cannot be.
-    PlanContradiction = "plan-contradiction", "Have head office make the plan again.";
+    PlanFromTheFuture = "plan-from-the-future", "Correct this machine's clock, or head office's.";
+    /// A plan older than an accepted plan.
+    PlanReplayed = "plan-replayed", "Fetch the newest plan; if it persists, the source replays old plans.";
+    /// A plan with contradictory times.
+    PlanContradiction = "plan-contradiction", "Have head office issue the plan again.";
     /// A plan that does not name this terminal for this product.
-    PlanNotForMe = "plan-not-for-me", "Nothing to do: this terminal is not asked to install it.";
+    PlanNotForMe = "plan-not-for-me", "No action needed: the plan does not assign it to this terminal.";
     /// The digests differ from the plan's.
-    PlanOtherDigest = "plan-other-digest", "Fetch what the plan names; if it stays, somebody substituted it.";
-    /// A lower version without leave.
-    PlanDowngrade = "plan-downgrade", "Order the older release with an explicit downgrade.";
+    PlanOtherDigest = "plan-other-digest", "Fetch what the plan names; if it persists, the source substitutes it.";
+    /// An older version without an allowed downgrade.
+    PlanDowngrade = "plan-downgrade", "Assign the older release with --downgrade.";
 
     /// Metadata that cannot be read.
-    MetadataForm = "metadata-form", "Fetch the metadata again; if it stays, somebody altered it, or this program is too old.";
-    /// Metadata without enough signatures of the keys that hold its role.
-    MetadataSignature = "metadata-signature", "Fetch the metadata again; if it stays, somebody altered it or signed with a key that holds no role.";
-    /// Metadata older than what was seen, or of another version than the one that vouches for it says.
-    MetadataRollback = "metadata-rollback", "Fetch the newest metadata; if it stays, somebody replays old ones.";
-    /// Parts of the metadata that do not belong together.
-    MetadataMixed = "metadata-mixed", "Fetch the metadata again; if it stays, somebody mixes old parts with new ones.";
-    /// Metadata whose time is over.
-    MetadataExpired = "metadata-expired", "Have head office refresh it, check this machine's clock, or bring fresh metadata by the USB kit.";
-    /// A file whose digest is another one than was signed.
-    MetadataDigest = "metadata-digest", "Fetch the metadata again; if it stays, somebody altered it.";
-    /// A file with more bytes than was signed, or than any has.
-    EndlessData = "endless-data", "Fetch it from somebody else: this source sends without end.";
+    MetadataForm = "metadata-form", "Fetch the metadata again; if it persists, it was altered or this program is too old.";
+    /// Metadata without enough signatures by its role's keys.
+    MetadataSignature = "metadata-signature", "Fetch the metadata again; if it persists, it was altered or signed with a key that does not hold the role.";
+    /// Metadata older than seen before, or of another version than listed.
+    MetadataRollback = "metadata-rollback", "Fetch the newest metadata; if it persists, the source replays old metadata.";
+    /// Inconsistent parts of metadata.
+    MetadataMixed = "metadata-mixed", "Fetch the metadata again; if it persists, the source mixes old and new parts.";
+    /// Expired metadata.
+    MetadataExpired = "metadata-expired", "Check this machine's clock and that head office refreshes its metadata; without a link, import fresh metadata with `filial kit`.";
+    /// A file with another digest than the signed one.
+    MetadataDigest = "metadata-digest", "Fetch the metadata again; if it persists, it was altered.";
+    /// A file longer than signed or allowed.
+    EndlessData = "endless-data", "Use another source: this one sends more than the file has.";
     /// A file that did not arrive in time.
-    SlowRetrieval = "slow-retrieval", "Try again later or from somebody else: this source sends too slowly.";
-    /// A file that the source does not have or would not send.
-    Unfetchable = "metadata-unfetchable", "Check the link and the mirror; what was accepted before stays in force.";
-    /// More new roots than are walked in one go.
-    TooManyRoots = "too-many-roots", "Run it again: it goes on where it stopped.";
-    /// A role signs something that was not delegated to it.
-    OutOfPath = "out-of-path", "Sign each release with the keys of its own product.";
-    /// Nothing in the metadata by that name.
-    NotSigned = "not-signed", "Have the release keys sign it; if they did, refresh the metadata.";
+    SlowRetrieval = "slow-retrieval", "Retry later or use another source: this one sends too slowly.";
+    /// A file that the source does not have or refused.
+    Unfetchable = "metadata-unfetchable", "Check the link and the mirror; previously accepted metadata stays in force.";
+    /// More new roots than one update accepts.
+    TooManyRoots = "too-many-roots", "Repeat the update: it continues where it stopped.";
+    /// A role signs outside its delegated paths.
+    OutOfPath = "out-of-path", "Sign each release with the keys of its product.";
+    /// Not signed in the current metadata.
+    NotSigned = "not-signed", "Have the release keys sign it; if they have, refresh the metadata.";
     /// The signed release differs from what is asked for.
-    SubstitutedRelease = "substituted-release", "Do not install it: the plan names something else than the release keys signed.";
-    /// A key that stands under two names, or for less than one role should.
-    VulnerableKey = "vulnerable-key", "Have the root holders name different keys.";
+    SubstitutedRelease = "substituted-release", "Do not install it: the plan names content that the release keys did not sign.";
+    /// A key listed twice, or too few different keys for a role.
+    VulnerableKey = "vulnerable-key", "Have the root holders list different keys.";
 
-    /// A proposal that was made against metadata which moved on.
-    SignAgain = "sign-again", "Fetch the present metadata and sign again: another change came first.";
-    /// A proposal that does something else than it says.
-    ProposalContent = "proposal-content", "Make the proposal again with this version of filial.";
+    /// A proposal based on superseded metadata.
+    SignAgain = "sign-again", "Fetch the current metadata and sign again: another change came first.";
+    /// A proposal with content that its role may not sign.
+    ProposalContent = "proposal-content", "Create the proposal again with this version of filial.";
     /// Signatures for different statements.
-    ProposalMismatch = "proposal-mismatch", "Have every holder sign the same statement file.";
+    ProposalMismatch = "proposal-mismatch", "Have every holder sign the same proposal file.";
     /// A signature by a key that does not hold the role.
-    ProposalUnknownKey = "proposal-unknown-key", "Sign with a key that the present root or delegation names.";
-    /// Signatures are still missing.
-    ProposalThreshold = "proposal-threshold", "Have the other holders sign, and post their signatures.";
-    /// A role in force that its present keys did not sign.
-    RoleUnsigned = "role-unsigned", "Sign the role again with its present keys, then publish.";
+    ProposalUnknownKey = "proposal-unknown-key", "Sign with a key that the current root or delegation lists.";
+    /// Too few signatures so far.
+    ProposalThreshold = "proposal-threshold", "Have the other holders sign and post their signatures.";
+    /// A role in force without signatures by its current keys.
+    RoleUnsigned = "role-unsigned", "Sign the role again with its current keys, then publish.";
 
     /// A certificate or request that cannot be read.
-    CertificateForm = "certificate-form", "Make a new key and request.";
+    CertificateForm = "certificate-form", "Create a new key and request, or enrol again.";
     /// A certificate that does not lead to the fleet's authority.
     CertificateChain = "certificate-chain", "Enrol again with a join token of this fleet.";
-    /// A certificate whose time is over, or has not come.
-    CertificateExpired = "certificate-expired", "Renew the certificate, or enrol again; check the clock.";
-    /// A certificate whose names are not exactly what they must be.
-    CertificateName = "certificate-name", "Enrol under the right name: a certificate carries exactly one DNS name.";
+    /// An expired certificate, or one not valid yet.
+    CertificateExpired = "certificate-expired", "Check the clock; then renew the certificate or enrol again.";
+    /// A certificate with other names than expected.
+    CertificateName = "certificate-name", "Enrol under the right name: a certificate has exactly one DNS name.";
     /// A certificate for another purpose or place.
-    CertificatePurpose = "certificate-purpose", "Use the certificate that was issued for this purpose.";
-    /// Text that is no join token.
-    JoinTokenForm = "join-token-form", "Put the whole join token into the file, as `filial branch add` printed it, and nothing else.";
-    /// A certificate that was denied.
+    CertificatePurpose = "certificate-purpose", "Use a certificate issued for this purpose.";
+    /// Text that is not a join token.
+    JoinTokenForm = "join-token-form", "Put the complete join token into the file, as `filial branch add` printed it, and nothing else.";
+    /// A denied certificate.
     CertificateDenied = "certificate-denied", "Ask an operator; enrol again with a new key and a new join token.";
 }
 
@@ -148,7 +148,7 @@ impl Serialize for Why {
     }
 }
 
-/// A refusal: why, and one sentence about this very case. Its text never carries a secret.
+/// A refusal: its reason and one sentence about the case. Its text never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{sentence}")]
 pub struct Refusal {
@@ -156,18 +156,18 @@ pub struct Refusal {
     sentence: String,
 }
 
-/// Longest sentence in bytes: it may quote what a stranger sent.
+/// Longest sentence in bytes: it may quote untrusted input.
 const MAX_SENTENCE: usize = 1024;
 
 impl Refusal {
-    /// A refusal with its sentence, which is cut to 1024 bytes.
+    /// A refusal with its sentence, cut to 1024 bytes.
     pub fn new(why: Why, sentence: impl Into<String>) -> Self {
         let mut sentence = sentence.into();
         sentence.truncate(sentence.floor_char_boundary(MAX_SENTENCE));
         Self { why, sentence }
     }
 
-    /// Why.
+    /// The reason.
     pub const fn why(&self) -> Why {
         self.why
     }
@@ -177,12 +177,12 @@ impl Refusal {
         self.why.as_str()
     }
 
-    /// One sentence: what is wrong in this case.
+    /// The sentence about the case.
     pub fn sentence(&self) -> &str {
         &self.sentence
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub const fn remedy(&self) -> &'static str {
         self.why.remedy()
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_text_does_not_swell_the_sentence() {
+    fn hostile_text_does_not_grow_the_sentence() {
         assert!(Refusal::new(Why::PlanForm, "ж".repeat(100_000)).sentence().len() <= MAX_SENTENCE);
     }
 }

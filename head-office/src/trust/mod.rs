@@ -98,7 +98,7 @@ impl Trust {
         let state = self.0.now();
         match (state.repository.holders(&RoleName::Product(product.clone())), standing::of(&state.repository, payloads))
         {
-            (Err(_), _) => ReleaseKeys::Nobody,
+            (Err(_), _) => ReleaseKeys::Unassigned,
             (Ok(_), Standing::Signed) => ReleaseKeys::Signed,
             (Ok(_), Standing::Otherwise) => ReleaseKeys::SignedOtherwise,
             (Ok(set), Standing::Unsigned) => ReleaseKeys::Holders {

@@ -16,7 +16,7 @@ use service_kit::server::PeerCertificates;
 use trust::Refusal;
 use trust::certificates::{
     AUTHORITY_FILE, Authority, Checked, Clients, DenyList, FleetTime, LEAF_LIFETIME, Purpose, Suffix, TlsKey,
-    check_chain, fingerprint, nobody_denied, people_config, read_public, server_config,
+    check_chain, fingerprint, none_denied, people_config, read_public, server_config,
 };
 
 use crate::config::{PublicCertificate, TlsSettings};
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Tls {
 /// # Errors
 /// Its folder cannot be used, or its files are damaged.
 pub fn authority(settings: &TlsSettings, now: DateTime<Utc>) -> Result<Authority, Refusal> {
-    let (authority, made) = Authority::take_up(&settings.folder, Suffix::default(), now)?;
+    let (authority, made) = Authority::open_or_create(&settings.folder, Suffix::default(), now)?;
     if made {
         tracing::info!(
             fingerprint = %fingerprint(certificate(&authority)),
@@ -157,7 +157,7 @@ fn make(authority: &Authority, public: Option<Arc<CertifiedKey>>, time: &FleetTi
     let root = certificate(authority).clone();
     let people = people_config((chain.clone(), &key), root.clone(), public, time.clone())?;
     // Whose identity is denied is asked of the database at each request, which says so in a sentence.
-    let denied = nobody_denied();
+    let denied = none_denied();
     let machines = server_config((chain, &key), root, Suffix::default(), Clients::Optional, denied, time.clone())?;
     Ok(Now { people: Arc::new(people), machines: Arc::new(machines), made })
 }

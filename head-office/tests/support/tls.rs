@@ -10,7 +10,7 @@ use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::{Clock, Secret};
 use test_kit::{BranchKey, Leaf, TlsTunnel};
 use trust::certificates::{
-    AUTHORITY_FILE, Anchor, FleetTime, Identity, JoinToken, Suffix, client_config, nobody_denied, read_anchor,
+    AUTHORITY_FILE, Anchor, FleetTime, Identity, JoinToken, Suffix, client_config, none_denied, read_anchor,
 };
 use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse};
 
@@ -37,7 +37,7 @@ impl Line {
 
     pub fn config(&self, own: Option<&Leaf>) -> ClientConfig {
         let (own, suffix) = (own.map(Leaf::own), Suffix::default());
-        client_config(own, self.anchor(), suffix, Identity::HeadOffice, nobody_denied(), self.time()).unwrap()
+        client_config(own, self.anchor(), suffix, Identity::HeadOffice, none_denied(), self.time()).unwrap()
     }
 
     /// At a listener, with a token, a certificate, or nothing.

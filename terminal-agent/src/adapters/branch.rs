@@ -13,7 +13,7 @@ use service_kit::client::{ByteStream, ClientError, JsonClient, Timeouts};
 use tokio::sync::Notify;
 use trust::Refusal;
 use trust::certificates::{
-    Anchor, Chain, FleetTime, Identity as Who, Peer, Suffix, TlsKey, client_config, nobody_denied,
+    Anchor, Chain, FleetTime, Identity as Who, Peer, Suffix, TlsKey, client_config, none_denied,
 };
 use wire::v1::paths;
 use wire::v1::plan::ArtifactRef;
@@ -57,7 +57,7 @@ impl HttpBranch {
 
     fn dial(&self, own: Option<(Chain, &TlsKey)>, anchor: Anchor, peer: Peer) -> Result<JsonClient, ClientError> {
         let (suffix, time) = (Suffix::default(), self.time.clone());
-        let tls = client_config(own, anchor, suffix, peer, nobody_denied(), time);
+        let tls = client_config(own, anchor, suffix, peer, none_denied(), time);
         JsonClient::secure(&self.url, tls.map_err(|refusal: Refusal| self.distrusted(refusal))?, self.timeouts)
     }
 

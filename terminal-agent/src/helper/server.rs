@@ -48,7 +48,8 @@ impl Helper {
     /// # Errors
     /// They cannot be used, or begun.
     pub fn open(setup: HelperSetup, devices: Devices) -> Result<Self, HelperError> {
-        let client = Client::take_up(&setup.state.join("trust.json"), &setup.root).map_err(HelperError::Trust)?;
+        let client =
+            Client::open_or_provision(&setup.state.join("trust.json"), &setup.root).map_err(HelperError::Trust)?;
         let accepted = Accepted::open(&setup.state.join("plan.json"))?;
         Ok(Self { boots: Boots::new(setup, devices), believed: Believed::new(client, Limits::default()), accepted })
     }

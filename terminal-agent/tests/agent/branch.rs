@@ -14,7 +14,7 @@ use terminal_agent::branch::identity::{Identity, IdentityFiles};
 use terminal_agent::ports::Branch;
 use test_kit::TestBranch;
 use trust::certificates::{
-    Anchor, Clients, FleetTime, Identity as Who, Peer, Suffix, TlsKey, nobody_denied, request_from_pem, request_to_pem,
+    Anchor, Clients, FleetTime, Identity as Who, Peer, Suffix, TlsKey, none_denied, request_from_pem, request_to_pem,
     server_config,
 };
 use wire::v1::sync::{EnrolRequest, Sync};
@@ -56,7 +56,7 @@ impl Server {
         let branch = Arc::new(TestBranch::new(name, now()).unwrap());
         let own = branch.own(now()).unwrap();
         let (root, suffix) = (branch.root().clone(), Suffix::default());
-        let denied = nobody_denied();
+        let denied = none_denied();
         let tls =
             server_config(own.own(), root, suffix, Clients::Optional, denied, time(Arc::new(SystemClock))).unwrap();
         let (tls, shared) = (Arc::new(tls), web::Data::from(branch.clone()));

@@ -4,7 +4,7 @@ use artifact::{Index, PayloadId};
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Hostile, Reader};
+use crate::case::{Hostile, Reader};
 
 const SEGMENT: u32 = 64 << 10;
 const LENGTH: usize = 100_000;
@@ -26,7 +26,7 @@ fn compress(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 1).unwrap_or_default()
 }
 
-/// An index of [`payload`] with frames of these lengths, or of any length and number of segments.
+/// An index of [`payload`] with frames of the given lengths, valid or not.
 fn index(length: u64, segments: u64, frames: &[u32]) -> Vec<u8> {
     let content = content();
     let mut out = b"\xf1filial\n\x01\0\x01\x01\x01\0\0\0".to_vec();

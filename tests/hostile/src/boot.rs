@@ -1,6 +1,6 @@
 //! What a terminal's own disk may hold after an accident: environment blocks and command lines.
 
-use crate::{Hostile, Reader};
+use crate::case::{Hostile, Reader};
 
 fn block(lines: &str) -> Vec<u8> {
     let mut block = format!("# GRUB Environment Block\n{lines}").into_bytes();

@@ -10,7 +10,7 @@ use trust::plans::{Expected, Floors, verify};
 use trust::{KeySet, SigningKey};
 use wire::{Envelope, PLAN_PAYLOAD_TYPE, Signature};
 
-use crate::{Hostile, Reader};
+use crate::case::{Hostile, Reader};
 
 /// What the branch server that reads a plan knows.
 pub(crate) struct Here {
@@ -20,7 +20,9 @@ pub(crate) struct Here {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// What the private part of the plan key of these files is made of: they are the same in every run.
+/// What the private part of the plan key of these files is made of.
+///
+/// They are the same in every run.
 const SEED: [u8; 32] = [7; 32];
 
 /// An ed25519 key in PKCS#8, version 1, before its 32 bytes (RFC 8410).

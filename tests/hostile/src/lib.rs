@@ -8,6 +8,7 @@
 mod archives;
 mod artifacts;
 mod boot;
+mod case;
 mod envelopes;
 mod many;
 mod reader;
@@ -17,30 +18,11 @@ mod torrents;
 pub use archives::archives;
 pub use artifacts::{decode_frame, good_frame, good_index};
 pub use boot::good_block;
+pub use case::{Hostile, Reader};
 pub use envelopes::{good_envelope, good_plan};
 pub use many::ManyMembers;
-pub use reader::Reader;
 pub use tar::{IMAGE, MODEL, Tar, good_archive, good_manifest, squashfs};
 pub use torrents::{ARTIFACT_LENGTH, ARTIFACT_NAME, good_torrent};
-
-/// A hostile file.
-#[derive(Debug, Clone)]
-pub struct Hostile {
-    /// What is hostile about it, in kebab case; unique.
-    pub name: &'static str,
-    /// Whom it is meant for.
-    pub reader: Reader,
-    /// The file.
-    pub bytes: Vec<u8>,
-    /// The code of the refusal.
-    pub code: &'static str,
-}
-
-impl Hostile {
-    pub(crate) fn new(reader: Reader, name: &'static str, code: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { name, reader, bytes: bytes.into(), code }
-    }
-}
 
 /// All of them. One more is too long to be in memory: [`ManyMembers`].
 pub fn corpus() -> Vec<Hostile> {

@@ -4,7 +4,9 @@ use std::io::{self, Read};
 
 use crate::tar::{Tar, sum};
 
-/// A good archive's beginning and then empty members, their names all different. Nothing of it is kept in memory.
+/// A good archive's beginning and then empty members, their names all different.
+///
+/// Nothing of it is kept in memory.
 #[derive(Debug)]
 pub struct ManyMembers {
     head: Vec<u8>,

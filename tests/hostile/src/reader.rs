@@ -1,7 +1,6 @@
 //! The readers of strangers' files, each asked in the way its program asks it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use branch_server::sync::accept;
 use release::{Facts, Limits, Policy, SmallestSlot, evaluate, scan};
@@ -10,43 +9,15 @@ use trust::plans::Expected;
 use wire::Envelope;
 use wire::v1::releases::Verdict;
 
-use crate::{ARTIFACT_LENGTH, ARTIFACT_NAME, MODEL, artifacts, envelopes};
-
-/// Who reads a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reader {
-    /// Head office and `filial release validate`: an update archive, scanned and judged by every rule.
-    Archive,
-    /// Branch servers and terminals: the index of an artifact whose payload they know.
-    Index,
-    /// Terminals: one frame of an artifact.
-    Frame,
-    /// Branch servers and `filial torrent`: a torrent file.
-    Torrent,
-    /// Branch servers: an envelope with a plan.
-    Plan,
-    /// Terminals: GRUB's environment block.
-    Block,
-    /// Terminals: the kernel's command line.
-    CommandLine,
-}
-
-impl fmt::Display for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Archive => "archive",
-            Self::Index => "index",
-            Self::Frame => "frame",
-            Self::Torrent => "torrent",
-            Self::Plan => "plan",
-            Self::Block => "block",
-            Self::CommandLine => "command-line",
-        })
-    }
-}
+use crate::case::Reader;
+use crate::tar::MODEL;
+use crate::torrents::{ARTIFACT_LENGTH, ARTIFACT_NAME};
+use crate::{artifacts, envelopes};
 
 impl Reader {
-    /// Reads `bytes` as the program does; the codes under which it refuses them, none if it takes them.
+    /// Reads `bytes` as the program does.
+    ///
+    /// The codes under which it refuses them, none if it takes them.
     pub fn refusals(self, bytes: &[u8]) -> Vec<String> {
         let code = match self {
             Self::Archive => return archive(bytes),

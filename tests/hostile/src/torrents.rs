@@ -1,6 +1,6 @@
 //! Torrent files.
 
-use crate::{Hostile, Reader};
+use crate::case::{Hostile, Reader};
 
 /// The file that the good torrent carries.
 pub const ARTIFACT_NAME: &str = "a.seg";

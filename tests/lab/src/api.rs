@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use service_kit::SystemClock;
-use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, nobody_denied};
+use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, none_denied};
 use wire::v1::fleet::{AddBranch, Assign, Branch, BranchAdded, PlanIssued, Terminal};
 use wire::v1::paths;
 use wire::v1::releases::Release;
@@ -36,7 +36,7 @@ impl Api {
         if let Some((pinned, peer)) = known {
             let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
             let (suffix, anchor) = (Suffix::default(), Anchor::Pinned(pinned));
-            let tls = client_config(None, anchor, suffix, peer, nobody_denied(), time);
+            let tls = client_config(None, anchor, suffix, peer, none_denied(), time);
             client = client.use_preconfigured_tls(tls.map_err(|e| fail(e.to_string()))?);
         }
         // Links are cut on purpose here: no call may hang on a dead connection, and none is kept for later.

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use trust::Refusal;
 use trust::certificates::{
-    Authority, Clients, FleetTime, Suffix, TlsKey, certificate_from_pem, nobody_denied, server_config,
+    Authority, Clients, FleetTime, Suffix, TlsKey, certificate_from_pem, none_denied, server_config,
 };
 use wire::v1::paths;
 use wire::v1::sync::Sync;
@@ -153,7 +153,7 @@ fn stolen(branch: &BranchName, state: &Path) -> Result<ServerConfig, LabError> {
         let chain = authority.issue_own(&own.request()?, SystemClock.now())?;
         let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
         // Who presents what is the same to it.
-        server_config((chain, &own), root, Suffix::default(), Clients::Optional, nobody_denied(), time)
+        server_config((chain, &own), root, Suffix::default(), Clients::Optional, none_denied(), time)
     };
     make().map_err(|refusal| unusable(refusal.to_string()))
 }

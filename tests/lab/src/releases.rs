@@ -181,7 +181,7 @@ impl Lab {
     pub async fn pack_and_upload(&self, spec: &ReleaseSpec) -> Result<(), LabError> {
         let archive = self.pack(spec).await?;
         self.remember_of(self.product_of(spec), &spec.version, &spec.image).await?;
-        self.filial([Path::new("release"), Path::new("upload"), &archive]).await.map(drop)
+        self.filial([Path::new("release"), Path::new("upload"), Path::new("--no-wait"), &archive]).await.map(drop)
     }
 
     /// The release of a version as head office has it.

@@ -1,5 +1,6 @@
 //! A whole release: packed, uploaded, published, assigned, and followed until every terminal is confirmed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fleet_types::{ProductName, ReleaseState, UpdateState, Version};
@@ -50,8 +51,7 @@ impl Lab {
         let archive = self.pack(spec).await?;
         self.remember_of(&product, &spec.version, &spec.image).await?;
         look(Glimpse::Packed);
-        let upload = self.filial([std::path::Path::new("release"), std::path::Path::new("upload"), &archive]);
-        upload.await?;
+        self.filial([Path::new("release"), Path::new("upload"), Path::new("--no-wait"), &archive]).await?;
         let release = self.follow_publishing(&product, &spec.version, deadline, &mut look).await?;
         run.published();
         let artifact_bytes = release.payloads.iter().filter_map(|p| Some(p.artifact.as_ref()?.length)).sum();

@@ -29,8 +29,5 @@ mod choice;
 mod log;
 mod replay;
 
-pub use log::{Entries, Entry, FlushPoint, Kind, Log, LogError, MAX_ENTRIES, MAX_POINTS};
+pub use log::{Entries, Entry, FlushPoint, Kind, Log, LogError, MAX_ENTRIES, MAX_POINTS, SECTOR};
 pub use replay::{Applied, Tail, advance, cut, replay};
-
-/// The smallest part of a write that a disk keeps or loses as a whole, in bytes.
-pub const SECTOR: u64 = 512;

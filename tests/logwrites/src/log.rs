@@ -16,6 +16,9 @@ const MARK: u64 = 8;
 const METADATA: u64 = 16;
 const FLAGS: u64 = FLUSH | FUA | DISCARD | MARK | METADATA;
 
+/// The smallest part of a write that a disk keeps or loses as a whole, in bytes.
+pub const SECTOR: u64 = 512;
+
 /// Bytes of an entry's numbers; the rest of its sector is zero, or a mark's text.
 const HEADER: usize = 32;
 /// Sizes of a sector that are read, in bytes.
@@ -41,7 +44,7 @@ pub enum LogError {
         source: io::Error,
     },
     /// Not a log, or one without a flush: QEMU writes the super block at the first one.
-    #[error("{path} is no log of blklogwrites (nothing in it was flushed, or it is something else): {what}")]
+    #[error("{path} is not a log of blklogwrites, or nothing in it was flushed: {what}")]
     NoLog {
         /// The file.
         path: PathBuf,
@@ -82,7 +85,7 @@ pub enum Kind {
     Write,
     /// The range is not needed any more.
     Discard,
-    /// A text that somebody put into the log.
+    /// A text mark in the log.
     Mark,
 }
 
@@ -133,7 +136,9 @@ pub struct FlushPoint {
     pub(crate) at: u64,
 }
 
-/// A log, checked against the length of the image that it is about. Read as a stream: it may be larger than memory.
+/// A log, checked against the length of the image that it is about.
+///
+/// Read as a stream: it may be larger than memory.
 #[derive(Debug)]
 pub struct Log {
     pub(crate) file: File,
@@ -148,7 +153,7 @@ impl Log {
     /// Opens the log of an image of `image` bytes.
     ///
     /// # Errors
-    /// It cannot be read, or is none.
+    /// It cannot be read, or is not a log.
     pub fn open(path: &Path, image: u64) -> Result<Self, LogError> {
         let failed = |source| LogError::File { what: "cannot read the log", path: path.to_owned(), source };
         let no_log = |what: &str| LogError::NoLog { path: path.to_owned(), what: what.to_owned() };
@@ -172,10 +177,12 @@ impl Log {
         Ok(Self { file, path: path.to_owned(), sector, counted: number(&head, 16), length, image })
     }
 
-    /// Entries that the super block counts. QEMU brings it up to date at a flush and now and then; after a kill there may be
-    /// more, which are read as well as far as they are whole: a write only if another entry follows, because the data of the
-    /// last one may have come in part. (Where many writes are made at once this may be so of more than one: a recording that
-    /// ends with `quit` has no such doubt, and the replay makes the cuts.)
+    /// Entries that the super block counts.
+    ///
+    /// QEMU brings it up to date at a flush and now and then; after a kill there may be more, which are read as well
+    /// as far as they are whole: a write only if another entry follows, because the data of the last one may have
+    /// come in part. (Where many writes are made at once this may be so of more than one: a recording that ends with
+    /// `quit` has no such doubt, and the replay makes the cuts.)
     pub const fn counted(&self) -> u64 {
         self.counted
     }
@@ -225,7 +232,9 @@ impl Log {
         }
     }
 
-    /// Takes an entry's sector apart; its data is not looked at. What is wrong is said, and an end is `None`.
+    /// Takes an entry's sector apart; its data is not looked at.
+    ///
+    /// What is wrong is said, and an end is `None`.
     fn parse(&self, index: u64, at: u64, sector: &[u8]) -> Result<Option<Entry>, String> {
         let [place, count, flags, text] = [0, 8, 16, 24].map(|from| number(sector, from));
         if [place, count, flags, text] == [0; 4] {
@@ -263,8 +272,9 @@ fn number(bytes: &[u8], from: usize) -> u64 {
     u64::from_le_bytes(eight)
 }
 
-/// The entries of a log, one after the other. Ends at the end, or at the first that is not whole, if the super block does
-/// not count that.
+/// The entries of a log, one after the other.
+///
+/// Ends at the end, or at the first that is not whole, if the super block does not count that.
 #[derive(Debug)]
 pub struct Entries<'a> {
     log: &'a Log,

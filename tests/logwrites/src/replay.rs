@@ -5,9 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::SECTOR;
 use crate::choice::Choice;
-use crate::log::{Entry, FlushPoint, Kind, Log, LogError};
+use crate::log::{Entry, FlushPoint, Kind, Log, LogError, SECTOR};
 
 /// How much is copied at once, in bytes.
 const CHUNK: u64 = 1 << 20;
@@ -19,8 +18,10 @@ pub enum Tail {
     Nothing,
     /// Everything.
     Everything,
-    /// What a seed chooses: the power goes at any of these writes; of those before, each is kept or lost, or kept in some
-    /// sectors only. A write that is durable by itself and was made before that moment is kept.
+    /// What a seed chooses: the power goes at any of these writes.
+    ///
+    /// Of those before, each is kept or lost, or kept in some sectors only. A write that is durable by itself and was
+    /// made before that moment is kept.
     Seeded(u64),
 }
 
@@ -39,8 +40,9 @@ pub struct Applied {
     pub torn: u64,
 }
 
-/// Makes `image`, a copy of `base` as it may be after a cut behind `point`. Blocking. A discard changes nothing, as QEMU's
-/// files have it unless they are told to unmap.
+/// Makes `image`, a copy of `base` as it may be after a cut behind `point`.
+///
+/// Blocking. A discard changes nothing, as QEMU's files have it unless they are told to unmap.
 ///
 /// # Errors
 /// A file cannot be read or written, or the point is not of this log.
@@ -50,8 +52,9 @@ pub fn replay(base: &Path, log: &Log, point: &FlushPoint, tail: Tail, image: &Pa
     cut(log, image, point, tail)
 }
 
-/// Brings an image that holds everything up to `from` to `to`. So a campaign keeps one image that follows the log, and
-/// copies that for every cut.
+/// Brings an image that holds everything up to `from` to `to`.
+///
+/// So a campaign keeps one image that follows the log, and copies that for every cut.
 ///
 /// # Errors
 /// As [`replay`].
@@ -67,7 +70,7 @@ pub fn advance(log: &Log, image: &Path, from: &FlushPoint, to: &FlushPoint) -> R
     check(log, to)
 }
 
-/// Applies to an image that holds everything up to `point` what `tail` keeps of the rest before the next flush.
+/// Applies to an image as of `point` what `tail` keeps before the next flush.
 ///
 /// # Errors
 /// As [`replay`].

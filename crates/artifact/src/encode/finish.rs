@@ -1,4 +1,4 @@
-//! From finished frames to an artifact in its place; and recognising one that is there already.
+//! Finishes the artifact from its frames, or recognises a finished one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,8 +8,8 @@ use std::path::Path;
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 
+use super::job::{EncodeError, EncodeProgress, Encoded, Job};
 use super::work::Work;
-use super::{EncodeError, EncodeProgress, Encoded, Job};
 use crate::index::{Index, write_full};
 
 /// Writes header and table before the frames, and moves the file to `out`.
@@ -25,8 +25,9 @@ pub(super) fn finish(job: &Job<'_>, work: Work, out: &Path) -> Result<Encoded, E
     Ok(summary(&index, sha256))
 }
 
-/// If `out` is this job's artifact already (a run was killed after the rename, before anybody noted it), its summary.
-/// Nothing is believed: every segment is decoded and the whole payload hashed.
+/// Returns the summary of `out` if it is already this job's artifact.
+///
+/// Verifies everything: decodes every segment and hashes the whole payload.
 pub(super) fn adopt(job: &Job<'_>, out: &Path) -> Result<Option<Encoded>, EncodeError> {
     let Ok(mut file) = File::open(out) else { return Ok(None) };
     let Ok(index) = Index::read_from(&mut file) else { return Ok(None) };
@@ -70,7 +71,7 @@ fn summary(index: &Index, sha256: Digest) -> Encoded {
     }
 }
 
-/// Renames, or copies beside `out` and renames where the work folder is on another filesystem.
+/// Renames into place; copies first if the work folder is on another filesystem.
 fn place(from: &Path, out: &Path) -> io::Result<()> {
     match std::fs::rename(from, out) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {

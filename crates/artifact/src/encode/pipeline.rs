@@ -13,12 +13,12 @@ use sha2::{Digest as _, Sha256};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
 
+use super::job::{EncodeError, Job};
 use super::work::Work;
-use super::{EncodeError, Job};
+use crate::bytes::{all_zero, sha256};
 use crate::index::Zeros;
-use crate::{all_zero, sha256};
 
-/// What goes round: allocated once, so that memory depends neither on the payload's length nor on luck.
+/// Buffers that circulate, allocated once, so that memory is bounded.
 #[derive(Default)]
 struct Buffers {
     bytes: Vec<u8>,
@@ -38,8 +38,9 @@ struct Encoded {
 
 type Result<T> = std::result::Result<T, EncodeError>;
 
-/// Encodes all segments that `work` lacks. `hasher` has seen the payload up to there. Gives the payload's digest as it
-/// was read; the caller compares it.
+/// Encodes all segments that `work` lacks.
+///
+/// `hasher` has seen the payload up to there. Gives the payload's digest as it was read; the caller compares it.
 pub(super) fn run(job: &Job<'_>, work: &mut Work, hasher: Sha256) -> Result<Digest> {
     let window = job.workers + 2;
     let (give_back, buffers) = sync_channel(window);
@@ -66,7 +67,9 @@ pub(super) fn run(job: &Job<'_>, work: &mut Work, hasher: Sha256) -> Result<Dige
     })
 }
 
-/// Reads and hashes in order. Ends early, with any answer, when the others are gone: they then have the error.
+/// Reads and hashes in order.
+///
+/// Ends early, with any answer, when the others are gone: they then have the error.
 fn read(
     job: &Job<'_>,
     first: u64,
@@ -122,7 +125,9 @@ fn encode_one(level: u8, slot: &mut Option<Compressor<'static>>, mut segment: Se
     Ok(Encoded { sha256: sha256(&segment.buffers.bytes), segment })
 }
 
-/// What a frame looks like is said here, not left to defaults: it decides the artifact's bytes.
+/// What a frame looks like is said here, not left to defaults.
+///
+/// It decides the artifact's bytes.
 fn new_compressor(level: u8) -> std::io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(i32::from(level))?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
@@ -131,7 +136,9 @@ fn new_compressor(level: u8) -> std::io::Result<Compressor<'static>> {
     Ok(compressor)
 }
 
-/// Puts the frames into order and writes them. Dropping the channels on return is what stops the others.
+/// Puts the frames into order and writes them.
+///
+/// Dropping the channels on return is what stops the others.
 fn write(
     job: &Job<'_>,
     work: &mut Work,

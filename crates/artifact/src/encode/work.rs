@@ -9,10 +9,10 @@ use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe;
 
-use super::{EncodeError, EncodeProgress, Job};
+use super::job::{EncodeError, EncodeProgress, Job};
+use crate::bytes::sha256;
 use crate::index::{Entry, index_len};
 use crate::record_log::RecordLog;
-use crate::sha256;
 
 const FRAMES: &str = "frames";
 const JOURNAL: &str = "journal";
@@ -20,10 +20,12 @@ const JOURNAL: &str = "journal";
 /// Frame length, digest of the segment, digest of the frame.
 const RECORD_LEN: usize = 68;
 
-/// How many segments a power cut may cost. A kill costs none: what the kernel has been given it keeps.
+/// How many segments a power cut may cost.
+///
+/// A kill costs none: what the kernel has been given it keeps.
 const SYNC_EVERY: u64 = 16;
 
-/// What is done: the frames of the first segments lie in the frames file where the artifact will have them.
+/// Finished work: the first segments' frames, at their place in the frames file.
 pub(super) struct Work {
     frames: File,
     path: PathBuf,
@@ -51,7 +53,7 @@ impl Work {
         Ok(Self { frames, path, log, claimed, entries: Vec::new(), end, resumed: 0 })
     }
 
-    /// Removes what a run leaves, and nothing else. That something stays is no failure: it would only be verified.
+    /// Removes a run's files only. Failures are ignored: leftovers are verified by the next run.
     pub(super) fn remove(self) {
         // The journal last: its lock keeps others out of the folder as long as it has a name.
         for path in [&self.path, self.log.path()] {
@@ -64,8 +66,9 @@ impl Work {
         }
     }
 
-    /// Takes over from an earlier run every segment whose source bytes and frame both still have the digests that were
-    /// journaled, up to the first that has not. Gives the hasher of the payload up to there.
+    /// Adopts an earlier run's segments up to the first with another digest than journaled.
+    ///
+    /// Returns the hasher of the payload up to there.
     pub(super) fn verify_resumed(&mut self, job: &Job<'_>) -> Result<Sha256, EncodeError> {
         let mut hasher = Sha256::new();
         let (mut bytes, mut frame) = (Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
-//! A bootloader's tool: started, fed a few lines, read up to a bound, and ended at a time limit. Synchronous, in one
-//! thread: the helper does one thing at a time.
+//! Runs a bootloader's tool with bounded input, output and time.
+//!
+//! Synchronous, in one thread: the helper does one thing at a time.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -12,46 +13,48 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-/// Most bytes that a tool may say on each of its outputs.
+/// Maximum bytes on each output of a tool.
 pub const MOST_OUTPUT: usize = 4096;
 
-/// Most bytes that a tool is told: far below what a pipe holds, so that telling it never waits.
+/// Maximum bytes of a tool's input.
+///
+/// Far below a pipe's capacity, so that writing never blocks.
 const MOST_INPUT: usize = 512;
 
-/// Why a boot tool did not do its work.
+/// Why a boot tool failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// It could not be started.
     #[error("it cannot be started: check that it is installed and executable")]
     Start(#[source] io::Error),
-    /// The system lost sight of it.
-    #[error("it cannot be followed to its end")]
+    /// Waiting for it failed.
+    #[error("waiting for it failed")]
     Follow(#[source] io::Error),
     /// It ran too long and was killed.
-    #[error("it had not ended after {} seconds and was killed: run it by hand and see what it waits for", .0.as_secs_f32())]
+    #[error("it was killed after {} seconds: run it by hand to see what it waits for", .0.as_secs_f32())]
     TimeLimit(Duration),
-    /// It said too much and was killed.
-    #[error("it said more than {MOST_OUTPUT} bytes and was killed: it is not the program it should be")]
+    /// It printed too much and was killed.
+    #[error("it was killed after printing more than {MOST_OUTPUT} bytes: check that it is the right program")]
     TooMuch,
     /// It failed.
-    #[error("it ended with {status} and said {said:?}")]
+    #[error("it ended with {status} and printed {said:?}")]
     Exit {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
         /// The end of its standard error, on one line.
         said: String,
     },
-    /// It said something that it never should.
+    /// Its answer is not valid.
     #[error("it answered {said:?}: {why}")]
     Answer {
-        /// The beginning of what it said.
+        /// The beginning of the answer.
         said: String,
-        /// What is wrong with that.
+        /// Why it is not valid.
         why: &'static str,
     },
 }
 
-/// What a tool said, and how it ended.
+/// A tool's output and exit status.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -69,7 +72,7 @@ impl Ended {
     }
 }
 
-/// Runs `program` to its end, with `input` on its standard input and no environment but a usual `PATH`.
+/// Runs `program` to its end with `input`, and only `PATH` and `LC_ALL` as its environment.
 ///
 /// # Errors
 /// It cannot be started, runs longer than `limit` or says more than [`MOST_OUTPUT`] bytes; how it ended is for the
@@ -124,7 +127,9 @@ fn converse(child: &mut Child, input: &[u8], limit: Duration) -> Result<(Vec<u8>
     }
 }
 
-/// Waits until the tool ends or says something: whether it ended, and which output can be read.
+/// Waits until the tool ends or says something.
+///
+/// Whether it ended, and which output can be read.
 fn wait(end: &OwnedFd, out: &Ear, err: &Ear, rest: Duration) -> io::Result<(bool, bool, bool)> {
     let mut watched = vec![PollFd::new(end, PollFlags::IN)];
     let ears = [out.fd(), err.fd()];
@@ -185,7 +190,9 @@ fn process_fd(child: &Child) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// What it left behind too, however it ended. Called before it is waited for, so the number is still its own.
+/// What it left behind too, however it ended.
+///
+/// Called before it is waited for, so the number is still its own.
 fn kill_group(child: &Child) {
     if let Some(pid) = pid(child) {
         let _ = kill_process_group(pid, Signal::KILL);

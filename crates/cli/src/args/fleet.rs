@@ -13,15 +13,15 @@ pub(crate) enum BranchCommand {
     /// Show one branch
     #[command(after_help = "Example:\n  filial branch show north")]
     Show {
-        /// Its name
+        /// Name of the branch
         branch: BranchName,
     },
-    /// Add a branch and print the join token of its server, once
+    /// Add a branch and print its server's join token once
     #[command(after_help = "Example:\n  filial branch add north --join-token-file north.join")]
     Add {
-        /// Its name
+        /// Name of the branch
         branch: BranchName,
-        /// For how many hours the join token may be used, 1 to 8760 [default: as head office is set]
+        /// Lifetime of the join token in hours, 1 to 8760 [default: head office's setting]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8760))]
         join_token_hours: Option<u32>,
         /// Write the join token into this file, readable by its owner only, instead of printing it
@@ -31,27 +31,27 @@ pub(crate) enum BranchCommand {
     /// Remove a branch with its terminals and their history; its server is refused from now on
     #[command(after_help = "Example:\n  filial branch remove north")]
     Remove {
-        /// Its name
+        /// Name of the branch
         branch: BranchName,
-        /// Also if terminals of it were heard within the last 24 hours
+        /// Remove it even if its terminals reported within the last 24 hours
         #[arg(long)]
         force: bool,
     },
-    /// Deny the certificate of a branch's server: it is refused until it is allowed again
+    /// Deny the certificate of a branch server: it is refused until allowed again
     #[command(after_help = "Example:\n  filial branch deny north --reason \"The server was stolen\"")]
     Deny {
-        /// Its name
+        /// Name of the branch
         branch: BranchName,
-        /// Why; kept in the audit
+        /// Reason, recorded in the audit log
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let the certificate of a branch's server count again
+    /// Allow the certificate of a denied branch server again
     #[command(after_help = "Example:\n  filial branch allow north --reason \"It was found\"")]
     Allow {
-        /// Its name
+        /// Name of the branch
         branch: BranchName,
-        /// Why; kept in the audit
+        /// Reason, recorded in the audit log
         #[arg(long)]
         reason: Option<String>,
     },
@@ -62,54 +62,54 @@ pub(crate) enum TerminalCommand {
     /// List terminals
     #[command(after_help = "Example:\n  filial terminal list --branch north")]
     List {
-        /// Only those of this branch
+        /// Only terminals of this branch
         #[arg(long)]
         branch: Option<BranchName>,
     },
-    /// Show one terminal with the history of its update
+    /// Show one terminal with its update history
     #[command(after_help = "Example:\n  filial terminal show north/till-1")]
     Show {
         /// BRANCH/NAME
         terminal: TerminalRef,
     },
-    /// Believe a terminal's new key: its disk was replaced, and its branch server certified another
+    /// Accept a terminal's new key, such as after its disk was replaced
     ///
-    /// Until then the states that it reports are not taken.
+    /// Until the key is accepted, states signed with it are refused.
     #[command(
         after_help = "Example:\n  filial terminal accept-key north/till-1 9b2e... --reason \"New disk, ticket 17\""
     )]
     AcceptKey {
         /// BRANCH/NAME
         terminal: TerminalRef,
-        /// The key that `filial terminal show` says it asks with
+        /// The requested key, from `filial terminal show`
         key: String,
-        /// Why; kept in the audit
+        /// Reason, recorded in the audit log
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Deny a terminal's certificate at its branch server: it is refused from now on, whatever key it has
+    /// Deny a terminal at its branch server: it is refused with any key from now on
     ///
-    /// Talks to the branch server: `--server` is its address, `--at` its branch.
+    /// Connects to the branch server: --server is its address, --at its branch.
     #[command(
         after_help = "Example:\n  filial terminal deny till-1 --at north --server https://10.1.0.1:7003 --reason Stolen"
     )]
     Deny {
-        /// Its name in the branch
+        /// Name of the terminal within the branch
         terminal: TerminalName,
-        /// Why; for the branch server's log
+        /// Reason, recorded in the branch server's log
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let a terminal in again at its branch server, by the key that it has or by another one
+    /// Allow a denied terminal again at its branch server, with its key or a new one
     ///
-    /// Talks to the branch server: `--server` is its address, `--at` its branch.
+    /// Connects to the branch server: --server is its address, --at its branch.
     #[command(
         after_help = "Example:\n  filial terminal allow till-1 --at north --server https://10.1.0.1:7003 --key 9b2e..."
     )]
     Allow {
-        /// Its name in the branch
+        /// Name of the terminal within the branch
         terminal: TerminalName,
-        /// The key by which it is known from now on [default: the one that it has]
+        /// The key that it must use from now on [default: its current key]
         #[arg(long)]
         key: Option<String>,
     },
@@ -123,7 +123,7 @@ pub(crate) struct AssignArgs {
     pub(crate) product: ProductName,
     /// The version; it must be published
     pub(crate) version: Version,
-    /// Allow a version below the one that runs there
+    /// Allow a version older than the branch's current one
     #[arg(long)]
     pub(crate) downgrade: bool,
 }

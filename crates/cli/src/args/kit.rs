@@ -1,4 +1,4 @@
-//! The kit's command line.
+//! Arguments of `filial kit`.
 
 use std::path::PathBuf;
 
@@ -7,30 +7,30 @@ use fleet_types::BranchName;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KitCommand {
-    /// At head office: write what a branch needs to follow its newest plan into a folder, such as a USB stick
+    /// At head office: write a branch's newest plan and its artifacts to a folder
     ///
-    /// Signed metadata, plan, and the plan's artifacts. Whoever takes it up verifies it as if it had come over the link, so
-    /// it needs no guarding; it lasts as long as the metadata's timestamp, seven days unless set otherwise. The same command
-    /// again writes only what is missing.
+    /// The folder, such as a USB stick, holds the signed metadata, the plan and its artifacts. The branch verifies it as if it had come over the
+    /// link, so the stick needs no protection. It is valid as long as the metadata's timestamp: seven days by default.
+    /// Repeating the command writes only what is missing.
     #[command(after_help = "Example:\n  filial kit export north /media/usb")]
     Export {
         /// The branch
         branch: BranchName,
-        /// The folder to write to; made if it is not there
+        /// The folder to write to; created if it does not exist
         folder: PathBuf,
     },
-    /// At a branch: bring a kit to its branch server, and take the reports that wait there back into the folder
+    /// At a branch: import a kit, and write the queued reports back to the folder
     ///
-    /// --server names the branch server, which has to prove that it is that of the kit's branch (or of --at). The same command again goes
-    /// on with what is missing.
+    /// --server names the branch server, which must prove that it serves the kit's branch (or --at). Repeating the command
+    /// continues with what is missing.
     #[command(after_help = "Example:\n  filial kit import /media/usb --server https://192.168.10.2:7003")]
     Import {
         /// The folder that `filial kit export` wrote
         folder: PathBuf,
     },
-    /// At head office: hand in the reports that came back in a kit's folder
+    /// At head office: submit the reports that came back in a kit's folder
     ///
-    /// Reports that came over the link meanwhile count once.
+    /// Reports that have also arrived over the link are counted once.
     #[command(after_help = "Example:\n  filial kit reports /media/usb")]
     Reports {
         /// The folder that `filial kit import` was given

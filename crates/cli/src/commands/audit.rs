@@ -1,4 +1,4 @@
-//! `filial audit`: who changed what, and whether that can be believed.
+//! `filial audit`: lists, exports and verifies the audit log.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write};
@@ -12,11 +12,16 @@ use wire::v1::paths;
 use crate::args::Global;
 use crate::args::accounts::AuditCommand;
 use crate::failure::Failure;
+use crate::files::read_bounded;
 use crate::output::{answer, plain, table};
 use crate::server::{block_on, connect};
 
-/// Longest line of an export, in bytes: two states of 4 KiB, escaped, and the rest of a row.
+/// Longest line of an export, in bytes.
+///
+/// Two escaped states of 4 KiB and the rest of an entry.
 const MAX_LINE: u64 = 256 * 1024;
+/// Longest anchor, in bytes.
+const MAX_ANCHOR: u64 = 4096;
 
 pub(crate) fn run(global: &Global, command: AuditCommand) -> Result<(), Failure> {
     match command {
@@ -39,20 +44,20 @@ fn list(page: &AuditPage) -> String {
         [e.seq.to_string(), when, plain(&e.who), plain(&e.action), plain(&e.subject), why]
     };
     let rows: Vec<_> = page.entries.iter().map(row).collect();
-    let mut out = table(["row", "when (UTC)", "who", "did", "to", "why"], &rows);
+    let mut out = table(["entry", "when (UTC)", "operator", "action", "subject", "reason"], &rows);
     if let Some(next) = page.next {
-        out.push_str(&format!("\nOlder ones: filial audit list --before {next}\n"));
+        out.push_str(&format!("\nOlder entries: filial audit list --before {next}\n"));
     }
     out
 }
 
-/// Every row in order, a page at a time.
+/// Visits every entry in order, a page at a time.
 async fn walk(server: &JsonClient, mut each: impl FnMut(&Entry) -> Result<(), Failure>) -> Result<(), Failure> {
     let mut after = Some(0);
     while let Some(seq) = after {
         let page: AuditPage = server.get(&format!("{}?after={seq}&limit={MAX_PAGE}", paths::AUDIT)).await?;
         page.entries.iter().try_for_each(&mut each)?;
-        // One that does not lead on would lead round in circles.
+        // A server that does not advance must not loop us.
         after = page.next.filter(|next| *next > seq);
     }
     Ok(())
@@ -80,20 +85,20 @@ fn export(global: &Global, out: Option<PathBuf>) -> Result<(), Failure> {
     sink.flush().map_err(failed)?;
     match &out {
         Some(path) => answer(global.json, &serde_json::json!({ "rows": rows, "file": path }), |_| {
-            format!("{rows} rows are in {}.", path.display())
+            format!("{rows} entries written to {}.", path.display())
         }),
         None => Ok(()),
     }
 }
 
-/// What a check found.
+/// The result of a verification.
 #[derive(Serialize)]
 struct Verified {
-    /// How many rows hang together.
+    /// Number of verified entries.
     rows: u64,
-    /// The hash of the last.
+    /// Hash of the last entry.
     hash: String,
-    /// How many heads that were kept elsewhere they agree with.
+    /// Number of separately stored anchors that match.
     anchors: usize,
 }
 
@@ -112,9 +117,10 @@ fn verify(global: &Global, file: Option<&Path>, anchors: &[PathBuf]) -> Result<(
     };
     let verified = Verified { rows: head.seq, hash: head.hash.to_string(), anchors: kept.len() };
     answer(global.json, &verified, |v| {
-        let unanchored = "\nNothing that was kept elsewhere was given, so that rows missing at the end would not show.";
+        let unanchored =
+            "\nNo anchor was given, so entries cut off at the end would not be noticed: use --anchor FILE.";
         let note = if v.anchors == 0 { unanchored } else { "" };
-        format!("The audit hangs together: {} rows, the last with hash {}.{note}", v.rows, v.hash)
+        format!("The audit log is intact: {} entries, the last with hash {}.{note}", v.rows, v.hash)
     })
 }
 
@@ -122,16 +128,16 @@ fn broken(broken: Broken) -> Failure {
     let text = broken.to_string();
     let mut letters = text.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    let remedy = "Keep this database and the anchor as evidence, and compare with an older export or backup.";
-    Failure::said(format!("The audit is not as it was written: {first}{}", letters.as_str()), remedy)
+    let remedy = "Preserve the database and the anchor as evidence, and compare with an older export or backup.";
+    Failure::said(format!("The audit log was altered: {first}{}", letters.as_str()), remedy)
 }
 
 fn anchor(path: &Path) -> Result<Head, Failure> {
-    let file = File::open(path).map_err(Failure::read(path))?;
-    let mut text = String::new();
-    file.take(4096).read_to_string(&mut text).map_err(Failure::read(path))?;
-    serde_json::from_str(&text).map_err(|_| {
-        Failure::said(format!("{} is no anchor of the audit", path.display()), "Name head office's audit-anchor.json.")
+    serde_json::from_slice(&read_bounded(path, MAX_ANCHOR)?).map_err(|_| {
+        Failure::said(
+            format!("{} is not an anchor of the audit log", path.display()),
+            "Give a copy of head office's audit-anchor.json.",
+        )
     })
 }
 
@@ -145,8 +151,8 @@ fn verify_file(path: &Path, kept: &[Head]) -> Result<Head, Failure> {
             break;
         }
         let entry: Entry = serde_json::from_str(&line).map_err(|_| {
-            let sentence = format!("Line {number} of {} is no row of an audit", path.display());
-            Failure::said(sentence, "Name a file that filial audit export wrote, all of it.")
+            let sentence = format!("Line {number} of {} is not an entry of the audit log", path.display());
+            Failure::said(sentence, "Give a complete file written by `filial audit export`.")
         })?;
         verifier.push(&entry).map_err(broken)?;
     }

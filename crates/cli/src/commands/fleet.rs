@@ -44,7 +44,7 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
             let removed: BranchRemoved = block_on(async { Ok(server.delete(&path).await?) })?;
             answer(global.json, &removed, |r| {
                 format!(
-                    "Branch {} is removed, with {} terminals. Its server is refused from now on.",
+                    "Branch {} and its {} terminals are removed. Its server is refused from now on.",
                     r.name, r.terminals
                 )
             })
@@ -57,7 +57,7 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
         BranchCommand::Allow { branch, reason } => {
             let path = paths::branch_allow(&branch);
             let allowed: Branch = block_on(async { Ok(server.post(&path, &DenyBranch { reason }).await?) })?;
-            answer(global.json, &allowed, |b| format!("The server of branch {} is let in again.", b.name))
+            answer(global.json, &allowed, |b| format!("The server of branch {} is allowed again.", b.name))
         }
     }
 }
@@ -67,8 +67,8 @@ fn answer_added(global: &Global, added: &BranchAdded, file: Option<&Path>, now: 
         let hours = (added.join_token_expires - now).num_hours();
         return answer(global.json, added, |added| {
             format!(
-                "Branch {} is added. Its server enrols with this join token, once, within {hours} hours;\n\
-                 it is not shown again:\n\n  {}",
+                "Branch {} is added. Its server enrols once with this join token, within {hours} hours.\n\
+                 The token is not shown again:\n\n  {}",
                 added.name, added.join_token
             )
         });
@@ -76,13 +76,13 @@ fn answer_added(global: &Global, added: &BranchAdded, file: Option<&Path>, now: 
     write_secret_file(file, format!("{}\n", added.join_token).as_bytes())?;
     let value = json!({ "name": added.name, "join_token_file": file, "join_token_expires": added.join_token_expires });
     answer(global.json, &value, |_| {
-        format!("Branch {} is added. The join token of its server is in {}.", added.name, file.display())
+        format!("Branch {} is added. Its server's join token is in {}.", added.name, file.display())
     })
 }
 
 fn branch_list(branches: &[Branch], now: DateTime<Utc>) -> String {
     if branches.is_empty() {
-        return "There is no branch yet. `filial branch add NAME` adds one.".to_owned();
+        return "No branches yet. `filial branch add NAME` adds one.".to_owned();
     }
     let rows: Vec<_> = branches
         .iter()
@@ -112,10 +112,10 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         ("enrolled", if b.enrolled { "yes" } else { "no" }.to_owned()),
         ("heard", age_or_never(now, b.last_heard)),
         ("plan", or_dash(b.plan_serial.as_ref())),
-        ("terminals", format!("{}, of which {} confirmed", b.terminals, b.confirmed)),
+        ("terminals", format!("{}, {} confirmed", b.terminals, b.confirmed)),
     ]);
     if let Some(since) = b.denied {
-        out.push_str(&format!("denied {}: filial branch allow {} lets it in again\n", age(now, since), b.name));
+        out.push_str(&format!("denied {}; `filial branch allow {}` allows it again\n", age(now, since), b.name));
     }
     if let Some(why) = &b.plan_refused {
         out.push_str(&format!("refuses the newest plan: {}\n", plain(why)));
@@ -158,8 +158,11 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             answer(global.json, &terminal, |t| terminal_text(t, now))
         }
         TerminalCommand::Deny { .. } | TerminalCommand::Allow { .. } if global.at.is_none() => {
-            let remedy = "Add --at BRANCH, and the address of that branch's server with --server.";
-            Err(Failure::said("Terminals are denied and let in at their branch server, and none is named", remedy))
+            let remedy = "Add --at BRANCH and --server with the branch server's address.";
+            Err(Failure::said(
+                "Terminals are denied and allowed at their branch server, but no branch is given",
+                remedy,
+            ))
         }
         TerminalCommand::Deny { terminal, reason } => {
             let path = paths::terminal_deny(&terminal);
@@ -172,22 +175,20 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let allowed: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
             answer(global.json, &allowed, |t| {
                 let key = t["key"].as_str().map(|key| format!(", with key {}", plain(key))).unwrap_or_default();
-                format!("Terminal {terminal} is let in again at its branch{key}.")
+                format!("Terminal {terminal} is allowed again at its branch{key}.")
             })
         }
         TerminalCommand::AcceptKey { terminal, key, reason } => {
             let path = paths::terminal_key(&terminal);
             let terminal: Terminal = block_on(async { Ok(server.post(&path, &AcceptKey { key, reason }).await?) })?;
-            answer(global.json, &terminal, |t| {
-                format!("What {}/{} signs with that key is believed now.", t.branch, t.name)
-            })
+            answer(global.json, &terminal, |t| format!("The new key of {}/{} is accepted.", t.branch, t.name))
         }
     }
 }
 
 fn terminal_list(terminals: &[Terminal], now: DateTime<Utc>) -> String {
     if terminals.is_empty() {
-        return "There is no terminal yet. Terminals enrol by themselves at their branch server.".to_owned();
+        return "No terminals yet. Terminals enrol by themselves at their branch server.".to_owned();
     }
     let rows: Vec<_> = terminals
         .iter()
@@ -219,7 +220,7 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         let who = format!("{}/{}", t.branch, t.name);
         let key = plain(key);
         out.push_str(&format!(
-            "another key asks for it: {key} (filial terminal accept-key {who} {key}, if that is right)\n"
+            "another key is requested: {key}\n  if the change is legitimate: filial terminal accept-key {who} {key}\n"
         ));
     }
     if let Some(why) = &t.plan_refused {
@@ -245,7 +246,7 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         .collect();
     if !rows.is_empty() {
         out.push('\n');
-        out.push_str(&table(["from", "to", "when", "why"], &rows));
+        out.push_str(&table(["from", "to", "when", "reason"], &rows));
     }
     if let Some(evidence) = &u.evidence {
         out.push('\n');
@@ -254,10 +255,12 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
     out
 }
 
-/// What is left of a failed boot, its lines indented. The server refuses what is not printable; here it is not trusted with it.
+/// Renders the last lines of a failed boot, indented.
+///
+/// Control characters are removed here too.
 fn evidence_text(e: &BootEvidence) -> String {
     let times = match e.tried {
-        0 => "never seen to be tried".to_owned(),
+        0 => "no try observed".to_owned(),
         1 => "tried once".to_owned(),
         n => format!("tried {n} times"),
     };
@@ -287,7 +290,7 @@ fn package_table(packages: &[TerminalPackage], now: DateTime<Utc>) -> String {
         let name = format!("{} {}", p.product, p.version);
         [name, plain(&p.name), held, format!("{state}, {}", age(now, p.since)), trouble]
     };
-    table(["package", "payload", "held", "state", "trouble"], &packages.iter().map(row).collect::<Vec<_>>())
+    table(["package", "payload", "held", "state", "problem"], &packages.iter().map(row).collect::<Vec<_>>())
 }
 
 pub(crate) fn assign(global: &Global, args: AssignArgs) -> Result<(), Failure> {
@@ -299,7 +302,7 @@ pub(crate) fn assign(global: &Global, args: AssignArgs) -> Result<(), Failure> {
     answer(global.json, &plan, |plan| {
         let names: Vec<&str> = plan.terminals.iter().map(|t| t.as_str()).collect();
         let names = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        format!("Branch {} is to run {what}: plan {}, terminals: {names}.", plan.branch, plan.serial)
+        format!("{what} is assigned to branch {}: plan {}, terminals: {names}.", plan.branch, plan.serial)
     })
 }
 
@@ -309,6 +312,6 @@ pub(crate) fn unassign(global: &Global, args: UnassignArgs) -> Result<(), Failur
     let path = paths::assignment(&branch, &product);
     let plan: PlanIssued = block_on(async { Ok(server.delete(&path).await?) })?;
     answer(global.json, &plan, |plan| {
-        format!("Branch {} is no longer told to run {product}: plan {}.", plan.branch, plan.serial)
+        format!("{product} is no longer assigned to branch {}: plan {}.", plan.branch, plan.serial)
     })
 }

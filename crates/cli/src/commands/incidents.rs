@@ -1,4 +1,4 @@
-//! `filial incidents`: bad data that arrived somewhere.
+//! `filial incidents`: corrupt data received by branches and terminals.
 
 use chrono::{DateTime, Utc};
 use service_kit::{Clock as _, SystemClock};
@@ -11,7 +11,7 @@ use crate::output::units::{age, mib};
 use crate::output::{answer, table};
 use crate::server::{block_on, connect};
 
-/// Addresses that are shown in a row; JSON has all of them.
+/// Maximum addresses shown in a row; JSON has all.
 const SHOWN: usize = 4;
 
 pub(crate) fn run(global: &Global, args: &IncidentsArgs) -> Result<(), Failure> {
@@ -24,17 +24,17 @@ pub(crate) fn run(global: &Global, args: &IncidentsArgs) -> Result<(), Failure> 
 
 fn list(page: &Incidents, now: DateTime<Utc>) -> String {
     if page.incidents.is_empty() {
-        return "No bad data was reported.".to_owned();
+        return "No corrupt data was reported.".to_owned();
     }
     let rows: Vec<_> = page.incidents.iter().map(|i| row(i, now)).collect();
-    let mut out = table(["when", "at", "artifact", "thrown away", "from"], &rows);
+    let mut out = table(["when", "at", "artifact", "discarded", "from"], &rows);
     if let Some(next) = page.next {
-        out.push_str(&format!("\nOlder ones: filial incidents --before {next}\n"));
+        out.push_str(&format!("\nOlder incidents: filial incidents --before {next}\n"));
     }
     out
 }
 
-/// An incident as a row: when, where, which artifact, how much, from whom.
+/// Renders an incident: when, where, which artifact, how much, from whom.
 pub(crate) fn row(i: &Incident, now: DateTime<Utc>) -> [String; 5] {
     let place = i.terminal.as_ref().map_or_else(|| i.branch.to_string(), |t| format!("{}/{t}", i.branch));
     [age(now, i.at), place, i.artifact.short(), mib(i.wasted_bytes), from(i)]
@@ -44,7 +44,7 @@ fn from(i: &Incident) -> String {
     let shown: Vec<String> = i.addresses.iter().take(SHOWN).map(ToString::to_string).collect();
     let more = i.addresses.len().saturating_sub(SHOWN);
     match (i.certain, &shown[..]) {
-        (_, []) => "not known".to_owned(),
+        (_, []) => "unknown".to_owned(),
         (true, [one, ..]) => one.clone(),
         (false, [one]) => format!("probably {one}"),
         (false, _) if more > 0 => format!("one of {} and {more} more", shown.join(", ")),
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn blame_is_named_as_sure_as_it_is() {
         for (addresses, certain, said) in [
-            (0, false, "not known"),
+            (0, false, "unknown"),
             (1, true, "10.0.0.0"),
             (1, false, "probably 10.0.0.0"),
             (2, false, "one of 10.0.0.0, 10.0.0.1"),
@@ -88,6 +88,6 @@ mod tests {
         let page = Incidents { incidents: vec![incident(1, true)], next: Some(7) };
         let text = list(&page, now);
         assert!(text.contains("north/till-1") && text.contains("--before 7"), "{text}");
-        assert_eq!(list(&Incidents { incidents: vec![], next: None }, now), "No bad data was reported.");
+        assert_eq!(list(&Incidents { incidents: vec![], next: None }, now), "No corrupt data was reported.");
     }
 }

@@ -1,9 +1,9 @@
-//! `filial kit`: what a branch without a link needs, carried to it by hand, and its reports back.
+//! `filial kit`: carries a plan and its artifacts to a branch without a link, and its reports back.
 //!
 //! In the folder: `kit.json` (everything but the artifacts), `DIGEST.seg` (each artifact), `reports.json` (what came back).
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,24 +26,25 @@ use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::args::{Global, KitCommand};
 use crate::failure::Failure;
+use crate::files::{digest, open, read_bounded};
 use crate::output::units::mib;
 use crate::output::{answer, progress};
 use crate::server::{block_on, connect};
 
 /// The file with everything but the artifacts.
 const KIT: &str = "kit.json";
-/// The file with what came back.
+/// The file with the branch's reports.
 const REPORTS: &str = "reports.json";
-/// Most batches that a folder takes back: 200,000 reports.
+/// Maximum batches in a folder: 200,000 reports.
 const MAX_BATCHES: usize = 1000;
 /// Longest `reports.json` that is read, in bytes.
 const MAX_REPORTS: u64 = 256 * 1024 * 1024;
-/// How much of a file is read at once, in bytes.
+/// Read size, in bytes.
 const CHUNK: usize = 1024 * 1024;
-/// How long an artifact may take to be taken at a branch: a stick is slow, and so is a small disk.
+/// Timeout for importing one artifact at a branch: sticks and small disks are slow.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
-/// What came back from a branch.
+/// Reports that came back from a branch.
 #[derive(Debug, Serialize, Deserialize)]
 struct Returned {
     branch: BranchName,
@@ -80,10 +81,10 @@ fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Fai
     });
     answer(global.json, &said, |_| {
         let artifacts = kit.artifacts.len();
-        let plan = if kit.plan.is_some() { "its newest plan" } else { "no plan: nothing is assigned there" };
+        let plan = if kit.plan.is_some() { "the newest plan" } else { "no plan, as nothing is assigned," };
         format!(
-            "{} has {plan} and {artifacts} artifact(s), {}, for branch {}.\nAt the branch: filial kit import {} --server \
-             ADDRESS-OF-ITS-BRANCH-SERVER",
+            "{} holds {plan} and {artifacts} artifact(s), {}, for branch {}.\nNext, at the branch: filial kit import {} \
+             --server ADDRESS-OF-THE-BRANCH-SERVER",
             folder.display(),
             mib(bytes),
             kit.branch,
@@ -92,7 +93,7 @@ fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Fai
     })
 }
 
-/// Fetches an artifact into its file; what arrives is checked before it has its name.
+/// Fetches an artifact and verifies it before renaming it into place.
 async fn download(
     server: &JsonClient,
     artifact: &Digest,
@@ -103,8 +104,8 @@ async fn download(
     let request = paths::artifact(artifact);
     let Some(mut stream) = server.get_stream(&request).await? else {
         return Err(Failure::said(
-            format!("Head office has artifact {} no more", artifact.short()),
-            "Give the same command again: the plan may be another one by now.",
+            format!("Head office no longer has artifact {}", artifact.short()),
+            "Repeat the command: the plan may have changed.",
         ));
     };
     let part = path.with_extension("part");
@@ -125,11 +126,11 @@ async fn download(
     bar.finish_and_clear();
     if got != length || Digest::new(hasher.finalize().into()) != *artifact {
         return Err(Failure::said(
-            format!("Artifact {} did not arrive whole: {got} of {length} bytes", artifact.short()),
-            "Give the same command again.",
+            format!("Artifact {} arrived incomplete or damaged: {got} of {length} bytes", artifact.short()),
+            "Repeat the command.",
         ));
     }
-    // A stick is pulled soon: it must be on it.
+    // The stick may be pulled right after.
     file.sync_all().map_err(write)?;
     Ok(rename(&part, path)?)
 }
@@ -149,27 +150,27 @@ fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
     let said = json!({ "branch": kit.branch, "imported": imported, "brought": brought, "reports": reports });
     answer(global.json, &said, |_| {
         let plan = match (imported.serial, imported.new_plan) {
-            (Some(serial), true) => format!("follows plan {serial} of this kit"),
+            (Some(serial), true) => format!("follows plan {serial} from this kit"),
             (Some(serial), false) => format!("follows plan {serial}, as before"),
             (None, _) => "has no plan".to_owned(),
         };
         let reports = match reports {
-            0 => "No reports wait there.".to_owned(),
-            n => format!("{n} report(s) go back: filial kit reports {} at head office.", folder.display()),
+            0 => "No reports are queued there.".to_owned(),
+            n => format!("{n} report(s) collected. Next, at head office: filial kit reports {}", folder.display()),
         };
-        format!("Branch {} {plan}; {brought} artifact(s) were brought.\n{reports}", kit.branch)
+        format!("Branch {} {plan}; {brought} artifact(s) imported.\n{reports}", kit.branch)
     })
 }
 
-/// Sends an artifact's file; false if the branch got it otherwise meanwhile.
+/// Sends an artifact's file; false if the branch already has it.
 async fn bring(server: &JsonClient, wanted: &WantedArtifact, folder: &Path, quiet: bool) -> Result<bool, Failure> {
     let path = artifact_path(folder, &wanted.artifact);
     let file = tokio::fs::File::open(&path).await.map_err(Failure::read(&path))?;
     let found = file.metadata().await.map_err(Failure::read(&path))?.len();
     if found != wanted.length {
         return Err(Failure::said(
-            format!("{} has {found} bytes, the plan says {}", path.display(), wanted.length),
-            "Write the kit again at head office (filial kit export): it was cut off or damaged.",
+            format!("{} has {found} bytes instead of {}", path.display(), wanted.length),
+            "It was cut off or damaged: export the kit again at head office with `filial kit export`.",
         ));
     }
     let bar = progress::bytes("bringing", wanted.length, quiet);
@@ -197,7 +198,7 @@ async fn take_back(server: &JsonClient) -> Result<Returned, Failure> {
         after = last.seq;
         batches.push(carried.batch);
     }
-    let branch = branch.ok_or_else(|| Failure::said("The branch server did not say whose it is", "See its log."))?;
+    let branch = branch.ok_or_else(|| Failure::said("The branch server did not name its branch", "Check its log."))?;
     Ok(Returned { branch, batches })
 }
 
@@ -212,46 +213,29 @@ fn hand_in(global: &Global, folder: &Path) -> Result<(), Failure> {
     }
     let reports: usize = returned.batches.iter().map(|b| b.reports.len()).sum();
     let said = json!({ "branch": returned.branch, "reports": reports, "through": through });
-    answer(global.json, &said, |_| format!("{reports} report(s) of branch {} are handed in.", returned.branch))
+    answer(global.json, &said, |_| format!("{reports} report(s) of branch {} submitted.", returned.branch))
 }
 
 fn artifact_path(folder: &Path, artifact: &Digest) -> PathBuf {
     folder.join(format!("{artifact}.seg"))
 }
 
-/// Whether the file is there already, and right.
+/// Whether the file exists and matches its digest.
 fn is_whole(path: &Path, artifact: &Digest, length: u64, quiet: bool) -> Result<bool, Failure> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.map_err(Failure::read(path))?,
-    };
-    if file.metadata().map_err(Failure::read(path))?.len() != length {
-        return Ok(false);
+    match open(path) {
+        Err(Failure::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok((file, found)) if found == length => Ok(digest(file, path, length, quiet)? == *artifact),
+        other => other.map(|_| false),
     }
-    let bar = progress::bytes("reading", length, quiet);
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let got = file.read(&mut chunk).map_err(Failure::read(path))?;
-        if got == 0 {
-            break;
-        }
-        hasher.update(&chunk[..got]);
-        bar.inc(got as u64);
-    }
-    bar.finish_and_clear();
-    Ok(Digest::new(hasher.finalize().into()) == *artifact)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path, max: u64, made_by: &str) -> Result<T, Failure> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Failure::read(path))?;
-    file.take(max + 1).read_to_end(&mut bytes).map_err(Failure::read(path))?;
-    let remedy = format!("Make it with `{made_by}`.");
+    let bytes = read_bounded(path, max)?;
+    let remedy = format!("Create it with `{made_by}`.");
     if bytes.len() as u64 > max {
-        return Err(Failure::said(format!("{} has more than {max} bytes", path.display()), remedy));
+        return Err(Failure::said(format!("{} is larger than {max} bytes", path.display()), remedy));
     }
-    serde_json::from_slice(&bytes).map_err(|e| Failure::said(format!("{} cannot be used: {e}", path.display()), remedy))
+    serde_json::from_slice(&bytes).map_err(|e| Failure::said(format!("{} is not valid: {e}", path.display()), remedy))
 }
 
 #[cfg(test)]
@@ -272,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_kit_is_told_how_to_make_one() {
+    fn a_file_that_is_not_a_kit_is_answered_with_the_command_that_makes_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(KIT);
         std::fs::write(&path, "{}").unwrap();
         let failure = read_json::<Kit>(&path, 100, "filial kit export BRANCH FOLDER").unwrap_err();
-        assert!(failure.to_string().contains("cannot be used"), "{failure}");
+        assert!(failure.to_string().contains("is not valid"), "{failure}");
         let failure = read_json::<Kit>(&path, 1, "filial kit export BRANCH FOLDER").unwrap_err();
-        assert!(failure.to_string().contains("more than 1 bytes"), "{failure}");
+        assert!(failure.to_string().contains("larger than 1 bytes"), "{failure}");
     }
 }

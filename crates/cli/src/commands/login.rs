@@ -31,11 +31,11 @@ pub(crate) fn login(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
     })
 }
 
-/// The password for a token: by a session that ends at once, so that nothing but the token is left.
+/// Exchanges the password for a token, through a session that ends at once.
 async fn exchange(server: &JsonClient, log_in: &LogIn, days: u32) -> Result<TokenMade, Failure> {
     let odd = || {
-        let remedy = "See that --server is the address of a head office.";
-        Failure::said("The server's log-in is not one of head office's", remedy)
+        let remedy = "Check that --server is the address of head office.";
+        Failure::said("The server did not answer the login as head office does", remedy)
     };
     let request = server.request(Method::POST, paths::SESSION).timeout(server::PATIENCE).json(log_in);
     let response = server.send(request, paths::SESSION).await?;
@@ -56,13 +56,16 @@ async fn exchange(server: &JsonClient, log_in: &LogIn, days: u32) -> Result<Toke
 
 pub(crate) fn logout(global: &Global) -> Result<(), Failure> {
     if credentials::token(global)?.is_none() {
-        return Err(Failure::said(format!("Nobody is logged in at {}", global.server), "Log in with filial login."));
+        return Err(Failure::said(
+            format!("You are not logged in at {}", global.server),
+            "Log in with `filial login`.",
+        ));
     }
     let server = connect(&Global { token_file: None, ..global.clone() })?;
     let path = paths::SESSION;
     let request = server.request(Method::DELETE, path).timeout(server::PATIENCE);
     match block_on(async { Ok(server.send(request, path).await?) }) {
-        // A token that is refused has ended already.
+        // A refused token is already invalid.
         Ok(_) | Err(Failure::Client(ClientError::Refused(_))) => {}
         Err(failure) => return Err(failure),
     }

@@ -1,4 +1,4 @@
-//! One file per subject: parse, call, answer.
+//! The commands, one file per subject.
 
 pub(crate) mod audit;
 pub(crate) mod fleet;
@@ -7,10 +7,8 @@ pub(crate) mod kit;
 pub(crate) mod login;
 pub(crate) mod operators;
 pub(crate) mod release;
-mod releases;
+pub(crate) mod releases;
 mod signatures;
 pub(crate) mod tokens;
 pub(crate) mod torrent;
 pub(crate) mod trust;
-
-pub(crate) use releases::{called, fetch};

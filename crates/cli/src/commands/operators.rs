@@ -20,7 +20,9 @@ pub(crate) fn run(global: &Global, command: OperatorCommand) -> Result<(), Failu
         let request = server.request(Method::PATCH, &path).timeout(crate::server::PATIENCE).json(&body);
         let operator: Operator = block_on(async {
             let bytes = server.send(request, &path).await?.bytes().await;
-            let bytes = bytes.map_err(|_| Failure::said("The answer broke off", "Look at filial operator list."))?;
+            let bytes = bytes.map_err(|_| {
+                Failure::said("The answer was cut off", "Check the result with `filial operator list`.")
+            })?;
             serde_json::from_slice(&bytes).map_err(Failure::Json)
         })?;
         answer(global.json, &operator, said)
@@ -63,7 +65,7 @@ pub(crate) fn run(global: &Global, command: OperatorCommand) -> Result<(), Failu
             done(&server, Method::PUT, &path, Some(body.map_err(Failure::Json)?))?;
             let whose = name.map_or_else(|| "Your".to_owned(), |name| format!("{name}'s"));
             answer(global.json, &json!({ "changed": true }), |_| {
-                format!("{whose} password is changed; other sessions with it have ended.")
+                format!("{whose} password is changed; other sessions have ended.")
             })
         }
     }
@@ -71,14 +73,14 @@ pub(crate) fn run(global: &Global, command: OperatorCommand) -> Result<(), Failu
 
 fn said(o: &Operator) -> String {
     let kind = if o.service { "a service" } else { "a person" };
-    let state = if o.disabled.is_some() { "kept out" } else { "let in" };
-    format!("{} is {kind} with the role {}, and is {state}.", o.name, o.role)
+    let state = if o.disabled.is_some() { "disabled" } else { "enabled" };
+    format!("{} is {kind} with role {}, {state}.", o.name, o.role)
 }
 
 fn list(all: &[Operator]) -> String {
     let row = |o: &Operator| {
         let kind = if o.service { "service" } else { "person" };
-        let state = o.disabled.map_or_else(|| "in".to_owned(), |at| format!("disabled {}", at.format("%Y-%m-%d")));
+        let state = o.disabled.map_or_else(|| "enabled".to_owned(), |at| format!("disabled {}", at.format("%Y-%m-%d")));
         [o.name.to_string(), kind.to_owned(), o.role.to_string(), state, plain(&o.added_by)]
     };
     table(["operator", "kind", "role", "state", "added by"], &all.iter().map(row).collect::<Vec<_>>())

@@ -1,7 +1,5 @@
-//! `filial release`: what happens on this machine. What head office is asked lies in `releases`.
+//! `filial release`: packs, inspects, validates and signs on this machine.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use release::{Facts, Limits, Manifest, Packed, Policy, Scan, evaluate};
@@ -11,6 +9,7 @@ use wire::v1::releases::Verdict;
 
 use crate::args::{Global, ReleaseCommand, ReleaseSignArgs};
 use crate::failure::Failure;
+use crate::files::{open, read_bounded};
 use crate::output::checklist::{checklist, summary};
 use crate::output::units::mib;
 use crate::output::{answer, fields, plain, progress, say, table};
@@ -18,7 +17,7 @@ use crate::upload;
 
 use super::{releases, signatures};
 
-/// Longest policy that is read, in bytes.
+/// Longest accepted policy file, in bytes.
 const MAX_POLICY: u64 = 1024 * 1024;
 
 pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failure> {
@@ -28,7 +27,7 @@ pub(crate) fn run(global: &Global, command: ReleaseCommand) -> Result<(), Failur
         ReleaseCommand::Validate { file, policy } => validate(global, &file, policy.as_deref()),
         ReleaseCommand::Sign(args) => sign(global, &args),
         ReleaseCommand::PostSignatures { release, proposal } => signatures::post(global, &release, &proposal),
-        ReleaseCommand::Upload { file, wait, retries } => upload::run(global, &file, wait, retries),
+        ReleaseCommand::Upload { file, no_wait, wait: _, retries } => upload::run(global, &file, !no_wait, retries),
         ReleaseCommand::Cancel { upload } => upload::cancel(global, &upload),
         ReleaseCommand::List => releases::list(global),
         ReleaseCommand::Show { release } => releases::show(global, &release),
@@ -79,12 +78,6 @@ fn payloads(manifest: &Manifest) -> String {
     table(["payload", "kind", "size", "models", "sha256", "file"], &rows)
 }
 
-fn open(path: &Path) -> Result<(File, u64), Failure> {
-    let file = File::open(path).map_err(Failure::read(path))?;
-    let length = file.metadata().map_err(Failure::read(path))?.len();
-    Ok((file, length))
-}
-
 fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
     let (file, length) = open(path)?;
     let found = release::inspect(file, &Limits::default()).map_err(Failure::read(path))?;
@@ -104,7 +97,7 @@ fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Signs what the archive really holds: it is read whole first, and nobody signs what is damaged or says something else.
+/// Signs the archive's content, after reading it whole and checking it against the rules.
 fn sign(global: &Global, args: &ReleaseSignArgs) -> Result<(), Failure> {
     let (file, length) = open(&args.file)?;
     let bar = progress::bytes("checking", length, global.json);
@@ -114,16 +107,16 @@ fn sign(global: &Global, args: &ReleaseSignArgs) -> Result<(), Failure> {
     let (manifest, sha256) = manifest_of(&args.file, &found)?;
     let report = evaluate(&found, &Facts::at(SystemClock.now()), &Policy::default());
     if report.verdict() == Verdict::Fail {
-        let sentence = format!("{} breaks a rule, so it is not signed", args.file.display());
-        return Err(Failure::said(sentence, "`filial release validate` says which, and what to do."));
+        let sentence = format!("{} fails a rule, so it is not signed", args.file.display());
+        return Err(Failure::said(sentence, "`filial release validate` shows which, and how to correct it."));
     }
-    super::trust::sign_release(global, args, manifest, sha256)
+    super::trust::release::sign(global, args, manifest, sha256)
 }
 
 fn manifest_of<'a>(path: &Path, found: &'a Scan) -> Result<(&'a Manifest, fleet_types::Digest), Failure> {
     let no = |why: String| {
-        let sentence = format!("{} is no update archive that can be read: {why}", path.display());
-        Failure::said(sentence, "`filial release validate` says all that is wrong with it.")
+        let sentence = format!("{} is not a valid update archive: {why}", path.display());
+        Failure::said(sentence, "`filial release validate` shows everything that is wrong with it.")
     };
     match &found.manifest {
         Some(read) => read.parsed.as_ref().map(|m| (m, read.sha256)).map_err(|e| no(format!("{e} [{}]", e.code()))),
@@ -143,17 +136,16 @@ fn validate(global: &Global, path: &Path, policy: Option<&Path>) -> Result<(), F
     let report = evaluate(&found.map_err(Failure::read(path))?, &Facts::at(SystemClock.now()), &policy);
     answer(global.json, &report, |report| format!("{}\n{}", checklist(report), summary(report)))?;
     if report.verdict() == Verdict::Fail {
-        return Err(Failure::rejected(format!("{} breaks a rule", path.display())));
+        return Err(Failure::rejected(format!("{} fails a rule", path.display())));
     }
     if !global.json && report.verdict() == Verdict::Unknown {
-        say("What is unknown here, head office judges when the archive is uploaded.")?;
+        say("Head office decides the unknown rules when the archive is uploaded.")?;
     }
     Ok(())
 }
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(Failure::read(path))?;
-    file.take(MAX_POLICY).read_to_string(&mut text).map_err(Failure::read(path))?;
-    Ok(Policy::parse(&text)?)
+    let bytes = read_bounded(path, MAX_POLICY)?;
+    let invalid = |_| Failure::read(path)(std::io::ErrorKind::InvalidData.into());
+    Ok(Policy::parse(std::str::from_utf8(&bytes).map_err(invalid)?)?)
 }

@@ -1,4 +1,4 @@
-//! `filial release list|show|approve`: what head office knows of releases.
+//! `filial release list|show|approve|withdraw`: releases at head office.
 
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, ProductName, Version};
@@ -11,6 +11,7 @@ use wire::v1::releases::{Approve, Release, Signatures, Withdraw, Withdrawn};
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::checklist::checklist;
+use crate::output::release::{display_name, progress};
 use crate::output::units::{age, mib, mib_of, or_dash};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
@@ -21,7 +22,7 @@ pub(super) fn list(global: &Global) -> Result<(), Failure> {
     let now = SystemClock.now();
     answer(global.json, &releases, |releases| {
         if releases.is_empty() {
-            return "There is no release yet. `filial release upload` brings one.".to_owned();
+            return "No releases yet. `filial release upload` adds one.".to_owned();
         }
         let rows: Vec<_> = releases.iter().map(|r| row(r, now)).collect();
         table(["product", "version", "state", "size", "changed", "id"], &rows)
@@ -55,7 +56,7 @@ pub(super) fn approve(global: &Global, which: &str, reason: String) -> Result<()
         let id = resolve(&server, which).await?;
         Ok(server.post(&format!("{}/{id}/approve", paths::RELEASES), &Approve { reason }).await?)
     })?;
-    answer(global.json, &release, |r| format!("{} is {}.", called(r), r.state))
+    answer(global.json, &release, |r| format!("{} is {}.", display_name(r), r.state))
 }
 
 pub(super) fn withdraw(global: &Global, which: &str, reason: String) -> Result<(), Failure> {
@@ -66,76 +67,67 @@ pub(super) fn withdraw(global: &Global, which: &str, reason: String) -> Result<(
     })?;
     answer(global.json, &withdrawn, |w| {
         let branches = match w.branches {
-            0 => "No branch had it assigned".to_owned(),
+            0 => "It was not assigned to any branch".to_owned(),
             1 => "1 branch has a new plan without it".to_owned(),
             n => format!("{n} branches have a new plan without it"),
         };
         let to_do = w.to_do.as_deref().map(|text| format!("\n{}", plain(text))).unwrap_or_default();
-        format!("{} is {}. {branches}.{to_do}", called(&w.release), w.release.state)
+        format!("{} is {}. {branches}.{to_do}", display_name(&w.release), w.release.state)
     })
 }
 
-/// The release by its id.
+/// Fetches the release by its id.
 pub(crate) async fn fetch(server: &JsonClient, id: Uuid) -> Result<Release, Failure> {
     Ok(server.get(&format!("{}/{id}", paths::RELEASES)).await?)
 }
 
-/// An id out of what the operator wrote: the id itself, or PRODUCT/VERSION.
+/// Resolves the operator's argument, an id or PRODUCT/VERSION, to an id.
 pub(super) async fn resolve(server: &JsonClient, which: &str) -> Result<Uuid, Failure> {
     if let Ok(id) = which.parse() {
         return Ok(id);
     }
     let Some((product, version)) = which.split_once('/') else {
         return Err(Failure::said(
-            format!("{which:?} names no release"),
-            "Give its id or PRODUCT/VERSION; `filial release list` shows both.",
+            format!("{which:?} is not a release id or PRODUCT/VERSION"),
+            "`filial release list` shows both.",
         ));
     };
-    let missing =
-        || Failure::said(format!("There is no release {which}."), "`filial release list` shows those that are there.");
+    let missing = || Failure::said(format!("There is no release {which}"), "`filial release list` shows all releases.");
     let (Ok(product), Ok(version)) = (product.parse::<ProductName>(), version.parse::<Version>()) else {
         return Err(missing());
     };
-    // `+` begins a version's build metadata, and means a blank in a query.
+    // `+` starts a version's build metadata, and means a space in a query.
     let version = version.to_string().replace('+', "%2B");
     let path = format!("{}?product={product}&version={version}", paths::RELEASES);
     let releases: Vec<Release> = server.get_all(&path).await?;
-    // Newest first: of several uploads of one version, the last is meant that may still move, or else the last.
+    // Newest first: of several uploads of one version, the newest unfinished one, or else the newest.
     let alive = releases.iter().find(|r| !r.state.is_end());
     alive.or_else(|| releases.first()).map(|r| r.id).ok_or_else(missing)
 }
 
-/// What people call a release: product and version, or its file while these are unknown.
-pub(crate) fn called(r: &Release) -> String {
-    match (&r.product, &r.version) {
-        (Some(product), Some(version)) => format!("{product} {version}"),
-        _ => plain(&r.file_name),
-    }
-}
-
-/// Who signed, and how many must still.
+/// Summarises who signed and how many signatures are missing.
 pub(super) fn signatures(s: &Signatures) -> String {
     let signers: Vec<_> = s.signed_by.iter().map(Digest::short).collect();
     let missing = match s.missing {
-        0 => "enough".to_owned(),
+        0 => "complete".to_owned(),
         n => format!("{n} missing"),
     };
     format!("{} of {} needed ({}); {missing}", signers.len(), s.threshold, signers.join(" "))
 }
 
 fn text(r: &Release, now: DateTime<Utc>) -> String {
-    let progress = r.progress.as_ref().map(crate::status::picture::progress).unwrap_or_default();
+    let doing = r.progress.as_ref().map(progress).unwrap_or_default();
     let received = if r.received_bytes < r.archive_bytes {
         mib_of(r.received_bytes, r.archive_bytes)
     } else {
         mib(r.archive_bytes)
     };
     let mut out = fields(&[
-        ("release", called(r)),
+        ("release", display_name(r)),
         ("id", r.id.to_string()),
         ("state", r.state.to_string()),
         ("reason", plain(r.reason.as_deref().unwrap_or_default())),
-        ("progress", progress),
+        ("progress", doing),
         ("file", plain(&r.file_name)),
         ("archive", received),
         ("manifest", or_dash(r.manifest.as_ref())),

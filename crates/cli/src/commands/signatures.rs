@@ -1,18 +1,19 @@
-//! `filial release post-signatures`: signatures that were made elsewhere, to head office.
+//! `filial release post-signatures`: posts signatures made elsewhere to head office.
 
 use std::path::Path;
 
 use wire::v1::paths;
 use wire::v1::releases::Release;
 
-use super::releases::{called, resolve, signatures};
-use super::trust::read_proposal;
+use super::releases::{resolve, signatures};
+use super::trust::files::read_proposal;
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::output::release::display_name;
 use crate::output::{answer, plain};
 use crate::server::{block_on, connect};
 
-/// Posts the file, having read it: what is no proposal is said here.
+/// Checks that the file is a proposal, then posts it.
 pub(super) fn post(global: &Global, which: &str, file: &Path) -> Result<(), Failure> {
     let proposal = read_proposal(file)?;
     let server = connect(global)?;
@@ -23,6 +24,6 @@ pub(super) fn post(global: &Global, which: &str, file: &Path) -> Result<(), Fail
     answer(global.json, &release, |r| {
         let signed = r.signatures.as_ref().map(|s| format!("\nSignatures: {}.", signatures(s))).unwrap_or_default();
         let reason = r.reason.as_deref().map(|text| format!("\n{}", plain(text))).unwrap_or_default();
-        format!("{} is {}.{signed}{reason}", called(r), r.state)
+        format!("{} is {}.{signed}{reason}", display_name(r), r.state)
     })
 }

@@ -24,12 +24,12 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
             let until = made.kept.expires.format("%Y-%m-%d");
             let Some(file) = out else {
                 return answer(global.json, &made, |made| {
-                    format!("Token {}, until {until}; it is not shown again:\n\n  {}", made.kept.id, made.token)
+                    format!("Token {}, valid until {until}; it is not shown again:\n\n  {}", made.kept.id, made.token)
                 });
             };
             write_secret_file(&file, format!("{}\n", made.token).as_bytes())?;
             answer(global.json, &json!({ "file": file, "kept": made.kept }), |_| {
-                format!("Token {}, until {until}, is in {}.", made.kept.id, file.display())
+                format!("Token {}, valid until {until}, is in {}.", made.kept.id, file.display())
             })
         }
         TokenCommand::List { operator } => {
@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
 
 fn list(tokens: &[Token], now: DateTime<Utc>) -> String {
     if tokens.is_empty() {
-        return "There is no token. `filial token create NAME` makes one.".to_owned();
+        return "No tokens. `filial token create NAME` creates one.".to_owned();
     }
     let state = |t: &Token| match (t.revoked, t.expires <= now) {
         (Some(at), _) => format!("revoked {}", age(now, at)),

@@ -1,7 +1,5 @@
-//! `filial torrent`: torrent files of anything, without a server.
+//! `filial torrent`: creates, inspects and verifies torrent files, without a server.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use fleet_types::Digest;
@@ -11,10 +9,11 @@ use swarm::{Torrent, torrent::MAX_TORRENT_LEN};
 
 use crate::args::{Global, TorrentCommand};
 use crate::failure::Failure;
+use crate::files::read_bounded;
 use crate::output::units::mib;
 use crate::output::{answer, fields, plain, progress, table};
 
-/// How many files or pieces are named to people; programs get all.
+/// Maximum files or pieces shown; JSON has all.
 const SHOWN: usize = 20;
 
 pub(crate) fn run(global: &Global, command: TorrentCommand) -> Result<(), Failure> {
@@ -43,8 +42,8 @@ fn create(
     let piece_length = piece_kib.map(|kib| kib.saturating_mul(1024));
     if let Some(tracker) = trackers.iter().find(|t| reqwest::Url::parse(t).is_err()) {
         return Err(Failure::said(
-            format!("{tracker:?} is no address of a tracker"),
-            "Give one such as http://10.0.0.1:6969/announce.",
+            format!("{tracker:?} is not a tracker's announce URL"),
+            "Give a URL such as http://10.0.0.1:6969/announce.",
         ));
     }
     let tiers: Vec<Vec<String>> = trackers.into_iter().map(|t| vec![t]).collect();
@@ -54,7 +53,7 @@ fn create(
         bar.set_length(bar.length().unwrap_or(0).max(done));
         bar.set_position(done);
     };
-    // A single file's digest comes out of the same pass.
+    // One pass also yields a single file's digest.
     let made = if file.is_file() {
         swarm::create(path, &name, piece_length, &mut moved).map(|c| (c.torrent, Some(c.sha256)))
     } else {
@@ -64,7 +63,7 @@ fn create(
     let (torrent, sha256) = made?;
     let bytes = torrent.to_file(&tiers);
     write_file(&out, &bytes)?;
-    // Read back, so that what is shown is what any client will see.
+    // Parsed again, so that the output shows what any client will see.
     let torrent = Torrent::parse(&bytes)?;
     let mut value = describe(&torrent, sha256);
     value["file"] = json!(out);
@@ -73,18 +72,13 @@ fn create(
 
 fn default_name(path: &Path) -> Result<String, Failure> {
     let whole = path.canonicalize().map_err(Failure::read(path))?;
-    whole
-        .file_name()
-        .and_then(|n| n.to_str())
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::said(format!("{} has no name in UTF-8", path.display()), "Name the content by --name."))
+    whole.file_name().and_then(|n| n.to_str()).map(str::to_owned).ok_or_else(|| {
+        Failure::said(format!("The name of {} is not UTF-8", path.display()), "Give the content a name with --name.")
+    })
 }
 
 fn read(path: &Path) -> Result<Torrent, Failure> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Failure::read(path))?;
-    file.take(MAX_TORRENT_LEN as u64 + 1).read_to_end(&mut bytes).map_err(Failure::read(path))?;
-    Ok(Torrent::parse(&bytes)?)
+    Ok(Torrent::parse(&read_bounded(path, MAX_TORRENT_LEN as u64)?)?)
 }
 
 fn describe(t: &Torrent, sha256: Option<Digest>) -> Value {
@@ -124,7 +118,7 @@ fn text(t: &Torrent, sha256: Option<Digest>) -> String {
 
 fn verify(global: &Global, torrent: &Path, path: &Path) -> Result<(), Failure> {
     let torrent = read(torrent)?;
-    // Missing files count as bad pieces; a path that is not there at all is more likely a slip of the pen.
+    // Missing files count as bad pieces; a missing path is more likely a typing error.
     std::fs::metadata(path).map_err(Failure::read(path))?;
     let bar = progress::bytes("checking", torrent.length(), global.json);
     let found = torrent.verify(path, &mut |done| bar.set_position(done));
@@ -135,14 +129,14 @@ fn verify(global: &Global, torrent: &Path, path: &Path) -> Result<(), Failure> {
         "ok": found.is_good(),
     });
     answer(global.json, &value, |_| {
-        let mut out = format!("{} of {} pieces are as they should be.", found.good, torrent.piece_count());
+        let mut out = format!("{} of {} pieces are valid.", found.good, torrent.piece_count());
         if !found.bad.is_empty() {
             let first: Vec<String> = found.bad.iter().take(SHOWN).map(u64::to_string).collect();
             let more = if found.bad.len() > SHOWN { ", …" } else { "" };
-            out.push_str(&format!("\nNot so: {}{more}", first.join(", ")));
+            out.push_str(&format!("\nInvalid pieces: {}{more}", first.join(", ")));
         }
         for file in &found.too_long {
-            out.push_str(&format!("\n{} is longer than it should be.", file.display()));
+            out.push_str(&format!("\n{} is too long.", file.display()));
         }
         out
     })?;
@@ -150,7 +144,7 @@ fn verify(global: &Global, torrent: &Path, path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::said(
-        format!("{} is not what the torrent describes", path.display()),
-        "Fetch it again: a BitTorrent client replaces only the pieces that differ.",
+        format!("{} does not match the torrent", path.display()),
+        "Fetch it again: a BitTorrent client replaces only the invalid pieces.",
     ))
 }

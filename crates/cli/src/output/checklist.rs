@@ -1,10 +1,10 @@
-//! The checklist of a release as people read it.
+//! Renders the checklist of a release.
 
 use wire::v1::releases::{Finding, Report, Verdict};
 
 use super::plain;
 
-/// One line a rule, and below it what to do where it does not pass.
+/// Renders a line for each rule, followed by the remedy where the rule does not pass.
 pub(crate) fn checklist(report: &Report) -> String {
     let widest = report.findings.iter().map(|f| f.id.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
@@ -18,7 +18,7 @@ pub(crate) fn checklist(report: &Report) -> String {
     out
 }
 
-/// The code of what was found, where it says more than the rule's name.
+/// The finding's code, if it says more than the rule's name.
 fn code(finding: &Finding) -> String {
     match &finding.code {
         Some(code) if *code != finding.id => format!(" [{}]", plain(code)),
@@ -26,7 +26,7 @@ fn code(finding: &Finding) -> String {
     }
 }
 
-/// How many rules answered what, such as `9 rules: 6 pass, 3 unknown`.
+/// Counts the verdicts, such as `9 rules: 6 pass, 3 unknown`.
 pub(crate) fn summary(report: &Report) -> String {
     let count = |verdict| report.findings.iter().filter(|f| f.verdict == verdict).count();
     let parts: Vec<String> = [Verdict::Pass, Verdict::Warn, Verdict::Unknown, Verdict::Fail]

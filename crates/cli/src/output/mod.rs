@@ -1,7 +1,8 @@
-//! How answers look: for people in aligned text, for programs as JSON.
+//! Prints answers: aligned text for people, JSON for programs.
 
 pub(crate) mod checklist;
 pub(crate) mod progress;
+pub(crate) mod release;
 mod table;
 pub(crate) mod units;
 
@@ -24,7 +25,7 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     say(&serde_json::to_string(value).map_err(Failure::Json)?)
 }
 
-/// Answers with `value` as JSON, or with `text` of it for people.
+/// Prints `value` as JSON, or its `text` for people.
 pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
     if json {
         return say(&serde_json::to_string_pretty(value).map_err(Failure::Json)?);
@@ -32,7 +33,7 @@ pub(crate) fn answer<T: Serialize>(json: bool, value: &T, text: impl FnOnce(&T) 
     say(&text(value))
 }
 
-/// `text` without what could move the cursor or ring the bell: it may come from a terminal far away.
+/// `text` without control characters: it may come from an untrusted machine.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Progress bars on standard error; none where that is no terminal, or where programs read.
+//! Progress bars on standard error; hidden under `--json` or where it is not a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -8,7 +8,7 @@ const TEMPLATE: &str = "{prefix:>9} [{bar:30}] {bytes} of {total_bytes}  {bytes_
 pub(crate) fn bytes(what: &'static str, total: u64, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(total), target).with_prefix(what);
-    // The template is a constant; were it wrong, a plain bar is still a bar.
+    // The template is a constant; the default style is the fallback.
     match ProgressStyle::with_template(TEMPLATE) {
         Ok(style) => bar.with_style(style.progress_chars("##.")),
         Err(_) => bar,

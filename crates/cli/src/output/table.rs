@@ -1,6 +1,6 @@
 //! Aligned columns.
 
-/// Rows under a heading, columns aligned, two spaces between them. `rows` have as many cells as `heading`.
+/// Renders rows under a heading in aligned columns, two spaces apart.
 pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heading.map(width);
     for row in rows {
@@ -15,7 +15,7 @@ pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) ->
     out
 }
 
-/// Names and values, one a line, the values aligned; those that are empty are left out.
+/// Renders names and aligned values, one per line; empty values are omitted.
 pub(crate) fn fields(pairs: &[(&str, String)]) -> String {
     let pairs: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_empty()).collect();
     let widest = pairs.iter().map(|(name, _)| width(name)).max().unwrap_or(0);

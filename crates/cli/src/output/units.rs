@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Formats sizes, ages and shares.
 
 use chrono::{DateTime, Utc};
 
@@ -12,18 +12,18 @@ pub(crate) fn mib_of(done: u64, total: u64) -> String {
     format!("{:.1} of {}", done as f64 / 1_048_576.0, mib(total))
 }
 
-/// How long ago `then` was, in the largest whole unit.
+/// Formats how long ago `then` was, in the largest whole unit.
 pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
-    // Clocks differ by a little; nobody wants to read of the future.
+    // Clocks differ slightly; an age is never negative.
     format!("{} ago", span((now - then).num_seconds().max(0).unsigned_abs()))
 }
 
-/// [`age`] of something that may never have happened.
+/// [`age`] of an event that may never have happened.
 pub(crate) fn age_or_never(now: DateTime<Utc>, then: Option<DateTime<Utc>>) -> String {
     then.map_or_else(|| "never".to_owned(), |then| age(now, then))
 }
 
-/// A span of seconds in the largest whole unit.
+/// Formats a span of seconds in the largest whole unit.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -38,13 +38,13 @@ pub(crate) fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// A bar of `width` cells. Full only when all is done.
+/// Draws a bar of `width` cells; full only when all is done.
 pub(crate) fn bar(done: u64, total: u64, width: usize) -> String {
     let cells = if total == 0 { 0 } else { (u128::from(done.min(total)) * width as u128 / u128::from(total)) as usize };
     format!("[{}{}]", "#".repeat(cells), ".".repeat(width - cells))
 }
 
-/// Whole percents, rounded down, so that 100 % means all.
+/// Formats a percentage, rounded down, so that 100 % means all.
 pub(crate) fn percent(done: u64, total: u64) -> String {
     let share = if total == 0 { 0 } else { u128::from(done.min(total)) * 100 / u128::from(total) };
     format!("{share:>3} %")

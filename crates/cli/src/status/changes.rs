@@ -1,4 +1,4 @@
-//! What changed between two looks, one value a change.
+//! Differences between two statuses, one JSON value per change.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,16 @@ use wire::v1::status::Status;
 
 use crate::failure::Failure;
 
-/// What was seen last, by kind and name.
+/// The last status, by kind and name.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     seen: BTreeMap<(&'static str, String), Value>,
 }
 
 impl Changes {
-    /// What `status` has that the last one had not, or had otherwise; and what it lacks. All of it, the first time.
+    /// Returns what was added, changed or removed since the last status.
+    ///
+    /// Everything the first time.
     pub(crate) fn since(&mut self, status: &Status) -> Result<Vec<Value>, Failure> {
         let now = index(status)?;
         let mut changes = Vec::new();
@@ -48,7 +50,7 @@ fn index(status: &Status) -> Result<BTreeMap<(&'static str, String), Value>, Fai
 fn value(thing: &impl serde::Serialize) -> Result<Value, Failure> {
     let mut value = serde_json::to_value(thing).map_err(Failure::Json)?;
     if let Some(object) = value.as_object_mut() {
-        // A sign of life is no change: there would be a line for everybody at every look.
+        // Heartbeats are not changes: they would print a line per machine at every refresh.
         object.remove("last_heard");
     }
     Ok(value)

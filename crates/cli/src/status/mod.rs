@@ -1,4 +1,4 @@
-//! `filial status`: everything in one picture, once or for as long as somebody looks.
+//! `filial status`: releases, branches and terminals on one screen, once or continuously.
 
 mod changes;
 pub(crate) mod picture;
@@ -36,7 +36,7 @@ async fn look(server: &JsonClient) -> Result<Status, ClientError> {
     server.get(paths::STATUS).await
 }
 
-/// A line of JSON for each change. What cannot be reached is a line too, and is asked again.
+/// Prints a JSON line for each change. An unreachable server is a line too, and is retried.
 async fn lines(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
     let mut changes = Changes::default();
     let mut reachable = true;
@@ -57,7 +57,7 @@ async fn lines(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
     }
 }
 
-/// The picture, drawn in place on a terminal; elsewhere written anew whenever it says something else.
+/// Draws the screen in place on a terminal; elsewhere prints it again after each change.
 async fn live(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
     let screen = Screen::find();
     let mut last = String::new();

@@ -1,23 +1,21 @@
-//! The picture: a status as lines of text. Pure, so that it can be looked at in a test.
+//! Renders a status as lines of text; pure.
 
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
 use wire::v1::fleet::{Branch, Terminal};
-use wire::v1::releases::{Progress, Release};
+use wire::v1::releases::Release;
 use wire::v1::reports::Reason;
 use wire::v1::status::Status;
 
-use crate::commands::called;
 use crate::commands::incidents::row as incident;
-use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent, span};
+use crate::output::release::{BAR, display_name, progress};
+use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent};
 use crate::output::{plain, table};
 
-/// How many releases are shown: older ones are history.
+/// Maximum releases shown, newest first.
 const RELEASES: usize = 5;
-/// Cells of a bar.
-const BAR: usize = 20;
 
-/// The whole picture; with `width`, lines are cut to it.
+/// Renders the whole screen; with `width`, lines are cut to it.
 pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     let releases: Vec<_> = status.releases.iter().take(RELEASES).map(release).collect();
     let branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
@@ -31,7 +29,7 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     let heading = ["TERMINAL", "SLOT", "RUNS", "UPDATE", "STATE", "SEGMENTS", ""];
     section(&mut out, table(heading, &terminals), terminals.is_empty());
     let incidents: Vec<_> = status.incidents.iter().map(|i| incident(i, status.now)).collect();
-    section(&mut out, table(["BAD DATA", "AT", "ARTIFACT", "THROWN AWAY", "FROM"], &incidents), incidents.is_empty());
+    section(&mut out, table(["CORRUPT DATA", "AT", "ARTIFACT", "DISCARDED", "FROM"], &incidents), incidents.is_empty());
     for (n, what, command) in [
         (status.left_out.branches, "branches", "filial branch list"),
         (status.left_out.terminals, "terminals", "filial terminal list"),
@@ -41,7 +39,7 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
         }
     }
     if out.is_empty() {
-        out.push_str("Nothing yet: no release, no branch, no terminal.\n");
+        out.push_str("No releases, branches or terminals yet.\n");
     }
     match width {
         Some(width) => out.lines().map(|l| l.chars().take(width).collect::<String>() + "\n").collect(),
@@ -65,21 +63,14 @@ fn release(r: &Release) -> [String; 3] {
         (None, ReleaseState::Uploading) => bytes(r.received_bytes, r.archive_bytes),
         (None, _) => plain(r.reason.as_deref().unwrap_or_default()),
     };
-    [called(r), r.state.to_string(), doing]
-}
-
-/// What is being done, with a bar, and how long it will still take.
-pub(crate) fn progress(p: &Progress) -> String {
-    let amount = if p.unit == "bytes" { mib_of(p.done, p.total) } else { format!("{} of {}", p.done, p.total) };
-    let left = p.seconds_left.map(|s| format!(", {} left", span(s))).unwrap_or_default();
-    format!("{} {} {} {amount}{left}", plain(&p.step), bar(p.done, p.total, BAR), percent(p.done, p.total))
+    [display_name(r), r.state.to_string(), doing]
 }
 
 fn bytes(done: u64, total: u64) -> String {
     format!("{} {} {}", bar(done, total, BAR), percent(done, total), mib_of(done, total))
 }
 
-/// A row for each artifact of the branch, or one without.
+/// Renders a row for each artifact of the branch, or one row without.
 fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
     let heard = if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() };
     let confirmed = format!("{} of {}", b.confirmed, b.terminals);
@@ -127,7 +118,7 @@ fn terminal(t: &Terminal) -> [String; 7] {
     ]
 }
 
-/// A reason as people read it: the sentence, and the code for those who look it up.
+/// Renders a reason: its sentence, and its code in parentheses.
 pub(crate) fn reason(reason: Option<&Reason>) -> String {
     reason.map(|r| format!("{} ({})", plain(&r.sentence()), plain(r.code.as_str()))).unwrap_or_default()
 }
@@ -185,7 +176,7 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
     }
 
     #[test]
-    fn what_somebody_must_look_at_comes_first() {
+    fn alerts_come_first() {
         let alert = Alert { code: "metadata-expires".into(), text: "It\u{7} expires.".into(), remedy: "Sign.".into() };
         let picture = picture(&Status { alerts: vec![alert], ..status() }, None);
         assert!(picture.starts_with("! It  expires. Sign. (metadata-expires)\n\nRELEASE"), "{picture}");
@@ -195,6 +186,6 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
     fn lines_are_cut_to_the_width_and_an_empty_fleet_says_so() {
         assert!(picture(&status(), Some(30)).lines().all(|l| l.chars().count() <= 30));
         let empty = Status { releases: vec![], branches: vec![], terminals: vec![], ..status() };
-        assert!(picture(&empty, None).contains("Nothing yet"));
+        assert!(picture(&empty, None).contains("No releases, branches or terminals yet"));
     }
 }

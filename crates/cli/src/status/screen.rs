@@ -1,4 +1,4 @@
-//! Drawing in place on a terminal: plain ANSI, nothing to restore afterwards.
+//! Draws in place on a terminal with plain ANSI sequences; nothing to restore afterwards.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -9,12 +9,12 @@ use crate::failure::Failure;
 pub(crate) struct Screen;
 
 impl Screen {
-    /// The terminal, if standard output is one.
+    /// Returns the terminal, if standard output is one.
     pub(crate) fn find() -> Option<Self> {
         std::io::stdout().is_terminal().then_some(Self)
     }
 
-    /// Columns; asked every time, because windows change.
+    /// Returns the width in columns; windows change, so it is read each time.
     pub(crate) fn width(&self) -> usize {
         self.size().0
     }
@@ -26,7 +26,7 @@ impl Screen {
         }
     }
 
-    /// Replaces what is on the screen.
+    /// Replaces the screen's content.
     pub(crate) fn draw(&self, text: &str) -> Result<(), Failure> {
         let frame = frame(text, self.size());
         let mut out = std::io::stdout().lock();
@@ -34,8 +34,9 @@ impl Screen {
     }
 }
 
-/// The bytes that put `text` on a screen of this size: from the top left corner, each line cleared to its end, the
-/// rest of the screen cleared; no flicker, because nothing is blanked before it is written.
+/// Renders `text` for a screen of this size.
+///
+/// Starts at the top left corner and clears each line's end and the rest of the screen, which avoids flicker.
 fn frame(text: &str, (columns, rows): (usize, usize)) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let shown = if lines.len() < rows { lines.len() } else { rows.saturating_sub(2) };

@@ -1,4 +1,4 @@
-//! Follows a release from its upload to its end: the checklist, then publishing.
+//! Follows an uploaded release: the checks, their checklist, then publishing, until nothing more happens by itself.
 
 use std::time::Duration;
 
@@ -9,18 +9,20 @@ use service_kit::retry::Backoff;
 use uuid::Uuid;
 use wire::v1::releases::Release;
 
-use crate::commands::{called, fetch};
+use crate::commands::releases::fetch;
 use crate::failure::Failure;
 use crate::output::checklist::{checklist, summary};
+use crate::output::release::{display_name, progress};
 use crate::output::{answer, plain, say};
-use crate::status::picture;
 
 /// How often head office is asked.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Longest pause between two tries while head office does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The release as it stands, also if head office is away for a moment: all of the archive arrived.
+/// Fetches the release once; a link that drops is retried.
 pub(super) async fn look(server: &JsonClient, id: Uuid, retries: u32) -> Result<Release, Failure> {
-    let mut backoff = Backoff::new(INTERVAL, Duration::from_secs(30));
+    let mut backoff = Backoff::new(INTERVAL, LONGEST_PAUSE);
     loop {
         match fetch(server, id).await {
             Err(Failure::Client(e)) if e.is_transient() && backoff.failures() < retries => {
@@ -31,42 +33,77 @@ pub(super) async fn look(server: &JsonClient, id: Uuid, retries: u32) -> Result<
     }
 }
 
-/// Waits until nothing further happens by itself to the release.
+/// Follows the release to its verdict. Ctrl-C ends the watching; head office goes on.
 pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
-    let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let line = ProgressBar::with_draw_target(None, target);
-    // A bar of its own shows no message.
-    let line = match ProgressStyle::with_template("{wide_msg}") {
-        Ok(style) => line.with_style(style),
-        Err(_) => line,
-    };
-    let mut backoff = Backoff::new(INTERVAL, Duration::from_secs(30));
+    tokio::select! {
+        done = watch(server, id, retries, json) => done,
+        // Without a handler the signal ends the program as usual.
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(
+            "Stopped watching; head office goes on with the release",
+            format!("`filial release show {id}` shows where it stands."),
+        )),
+    }
+}
+
+async fn watch(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
+    let display = Display::new(json);
+    let mut backoff = Backoff::new(INTERVAL, LONGEST_PAUSE);
     let mut shown = false;
+    let mut last_state = None;
     loop {
         match fetch(server, id).await {
             Ok(release) => {
                 backoff.reset();
                 if let (false, false, Some(report)) = (shown, json, &release.report) {
                     shown = true;
-                    line.suspend(|| say(&format!("{}\n{}", checklist(report), summary(report))))?;
+                    display.line.suspend(|| say(&format!("{}\n{}", checklist(report), summary(report))))?;
                 }
                 if is_end(release.state) {
-                    line.finish_and_clear();
+                    display.line.finish_and_clear();
                     return end(&release, json);
                 }
-                line.set_message(now(&release));
+                display.show(&release, last_state.replace(release.state) != Some(release.state));
                 tokio::time::sleep(INTERVAL).await;
             }
             Err(Failure::Client(e)) if e.is_transient() && backoff.failures() < retries => {
-                line.set_message("head office does not answer; trying again");
+                display.line.set_message("head office does not answer; retrying");
                 tokio::time::sleep(backoff.next()).await;
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => return Err(Failure::WatchStopped { id, source: Box::new(failure) }),
         }
     }
 }
 
-/// Whether the release waits for a person, or for nothing.
+/// Shows a release's progress on standard error.
+///
+/// A moving line on a terminal, else a line per state.
+struct Display {
+    line: ProgressBar,
+    log: bool,
+}
+
+impl Display {
+    fn new(json: bool) -> Self {
+        let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let log = !json && target.is_hidden();
+        let line = ProgressBar::with_draw_target(None, target);
+        // The default style shows no message.
+        let line = match ProgressStyle::with_template("{wide_msg}") {
+            Ok(style) => line.with_style(style),
+            Err(_) => line,
+        };
+        Self { line, log }
+    }
+
+    fn show(&self, release: &Release, new_state: bool) {
+        if self.log && new_state {
+            eprintln!("filial: {} is {}", display_name(release), release.state);
+        }
+        self.line.set_message(now(release));
+    }
+}
+
+/// Whether the release needs an operator, or is finished.
 const fn is_end(state: ReleaseState) -> bool {
     use ReleaseState as S;
     matches!(state, S::Published | S::Rejected | S::Withdrawn | S::AwaitingSignature)
@@ -76,17 +113,17 @@ fn now(release: &Release) -> String {
     let reason = plain(release.reason.as_deref().unwrap_or_default());
     // One line of a screen: what matters first.
     match &release.progress {
-        Some(progress) => format!("{}: {}  {reason}", called(release), picture::progress(progress)),
-        None => format!("{} is {}  {reason}", called(release), release.state),
+        Some(step) => format!("{}: {}  {reason}", display_name(release), progress(step)),
+        None => format!("{} is {}  {reason}", display_name(release), release.state),
     }
 }
 
 fn end(release: &Release, json: bool) -> Result<(), Failure> {
-    let name = called(release);
+    let name = display_name(release);
     let reason = release.reason.as_deref().map(|r| format!(": {}", plain(r))).unwrap_or_default();
     match release.state {
         ReleaseState::Published => {
-            answer(json, release, |_| format!("{name} is published. `filial assign` brings it to a branch."))
+            answer(json, release, |_| format!("{name} is published. Next: `filial assign BRANCH PRODUCT VERSION`."))
         }
         state => {
             if json {
@@ -94,8 +131,8 @@ fn end(release: &Release, json: bool) -> Result<(), Failure> {
             }
             Err(match state {
                 ReleaseState::Rejected => Failure::rejected(format!("{name} is rejected{reason}")),
-                ReleaseState::AwaitingSignature => Failure::said(
-                    format!("{name} waits for a person{reason}"),
+                ReleaseState::AwaitingSignature => Failure::waiting(
+                    format!("{name} awaits approval or signatures{reason}"),
                     format!(
                         "`filial release approve {} --reason …` accepts its warnings; `filial release sign ARCHIVE --post` \
                          adds signatures of release keys.",

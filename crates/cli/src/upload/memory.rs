@@ -1,4 +1,4 @@
-//! What is remembered of an upload between two calls: where at head office it is.
+//! Remembers between two calls where at head office an unfinished upload is.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,16 @@ use wire::v1::paths;
 use crate::args::Global;
 use crate::failure::Failure;
 
-/// Where an upload is: a path at the server that was asked, never another one.
+/// The path of an upload at the server that was asked, never at another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
     path: String,
 }
 
 impl Upload {
-    /// Out of a `Location` header or the memory. The address of another server is refused: it would get our token.
+    /// Parses a `Location` header or a remembered path.
+    ///
+    /// Another server's address is refused: it would get our token.
     pub(crate) fn at(location: &str, base_url: &str) -> Result<Self, Failure> {
         let path = location.strip_prefix(base_url).unwrap_or(location);
         let upload = Self { path: path.to_owned() };
@@ -31,20 +33,20 @@ impl Upload {
         &self.path
     }
 
-    /// The release that comes of it: it has the upload's id.
+    /// The release made from it, which has the upload's id.
     pub(crate) fn release(&self) -> Result<Uuid, Failure> {
         let id = self.path.strip_prefix(paths::UPLOADS).and_then(|rest| rest.strip_prefix('/'));
         id.and_then(|id| id.parse().ok()).ok_or_else(|| {
             let shown: String = self.path.chars().take(100).collect();
             Failure::said(
-                format!("The server put the upload at {shown:?}, which is no place of an upload"),
-                "See that --server is the address of a head office.",
+                format!("The server answered with {shown:?}, which is not the address of an upload"),
+                "Check that --server is the address of head office.",
             )
         })
     }
 }
 
-/// The file in which one upload is remembered; none if there is no place for it.
+/// The file that remembers one upload; none without a home directory.
 #[derive(Debug)]
 pub(crate) struct Memory {
     file: Option<PathBuf>,
@@ -57,7 +59,9 @@ struct Remembered {
 }
 
 impl Memory {
-    /// The memory of this archive at this server: `$XDG_STATE_HOME/filial/uploads`, or below `~/.local/state`.
+    /// The memory of this archive at this server.
+    ///
+    /// `$XDG_STATE_HOME/filial/uploads`, or below `~/.local/state`.
     pub(crate) fn of(global: &Global, server: &str, archive: &Digest) -> Self {
         let state = match (&global.state_home, &global.home) {
             (Some(state), _) if state.is_absolute() => Some(state.clone()),
@@ -68,7 +72,7 @@ impl Memory {
         Self { file: state.map(|s| s.join("filial/uploads").join(format!("{key}.json"))) }
     }
 
-    /// The upload that was begun. A memory that cannot be read is none: the upload begins anew.
+    /// The remembered upload. An unreadable file counts as none: the upload starts again.
     pub(crate) fn recall(&self, length: u64) -> Option<Upload> {
         let bytes = std::fs::read(self.file.as_ref()?).ok()?;
         let found: Remembered = serde_json::from_slice(&bytes).ok()?;
@@ -76,7 +80,7 @@ impl Memory {
         (found.length == length).then_some(upload)
     }
 
-    /// Remembers an upload that was just begun.
+    /// Remembers a new upload.
     pub(crate) fn keep(&self, upload: &Upload, length: u64) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -86,10 +90,10 @@ impl Memory {
         Ok(())
     }
 
-    /// Forgets it: it is complete, or head office has it no more.
+    /// Forgets it: it is complete, or head office no longer has it.
     pub(crate) fn forget(&self) {
         if let Some(file) = &self.file {
-            // One that stays is found out by the next call, which asks head office first.
+            // A file left behind is harmless: the next call asks head office first.
             let _ = std::fs::remove_file(file);
         }
     }

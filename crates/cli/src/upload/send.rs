@@ -1,27 +1,32 @@
-//! Sends an archive in chunks, and goes on where head office stands when the link drops.
+//! Sends an archive in chunks; resumes at head office's offset when the link drops.
 
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use service_kit::client::JsonClient;
 use service_kit::retry::Backoff;
-use tokio::time::Instant;
+use service_kit::{Clock as _, SystemClock};
 
 use wire::Code;
 
+use crate::commands::releases::fetch;
 use crate::failure::Failure;
-use crate::output::progress;
+use crate::output::{plain, progress};
 
+use super::archive::Archive;
 use super::memory::Upload;
-use super::{Archive, tus, why_gone};
+use super::tus;
 
-/// How often another request may take the upload over. Once may be a late one of our own; more often is somebody else.
+/// How often another request may take the upload over.
+///
+/// Once may be our own late request; more is another client.
 const TAKEN_OVER: u32 = 3;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Chunk sizes adapt to the link: large enough that requests cost nothing, small enough that one is over long before
-/// anything between here and head office loses patience.
+/// A chunk size that adapts to the link.
+///
+/// Large enough that requests cost nothing, small enough to stay far below the timeout of any proxy on the way.
 #[derive(Debug, Clone, Copy)]
 struct Chunk(u64);
 
@@ -40,7 +45,7 @@ impl Chunk {
     }
 }
 
-/// Sends what head office does not hold yet.
+/// Sends the bytes that head office does not hold yet.
 pub(crate) async fn send(
     server: &JsonClient,
     archive: &Archive<'_>,
@@ -51,17 +56,18 @@ pub(crate) async fn send(
     let bar = progress::bytes("uploading", archive.length, quiet);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     let mut chunk = Chunk(4 * MIB);
-    // The highest offset that head office has stated: failures count anew whenever it rises.
+    // The highest offset that head office has stated; progress resets the retries.
     let mut held = 0;
     let mut position = None;
     let mut taken_over = 0;
     loop {
-        let begun = Instant::now();
+        let begun = SystemClock.now();
         let step = step(server, archive, upload, position, chunk, &bar).await;
         match step {
             Ok(offset) => {
                 if position.is_some() {
-                    chunk = chunk.after(begun.elapsed());
+                    // A clock that was set back counts as quick: the next chunk shows.
+                    chunk = chunk.after((SystemClock.now() - begun).to_std().unwrap_or_default());
                 }
                 if offset > held {
                     held = offset;
@@ -79,24 +85,24 @@ pub(crate) async fn send(
                 bar.abandon();
                 let why = why_gone(server, upload).await;
                 return Err(Failure::said(
-                    format!("The upload has ended at head office: {why}"),
-                    "Give the same command again to upload the archive anew.",
+                    format!("Head office ended the upload: {why}"),
+                    "Repeat the command to upload the archive again.",
                 ));
             }
             Err(Failure::Client(e)) if e.code() == Some(Code::UploadTakenOver) && taken_over == TAKEN_OVER => {
                 bar.abandon();
                 return Err(Failure::said(
-                    "Another program with the same token uploads this archive and keeps taking over",
-                    "Let one of them go on alone; this one can be given again at any time.",
+                    "Another program with the same token keeps taking over this upload",
+                    "Let one of them finish alone; this command can be repeated at any time.",
                 ));
             }
             Err(Failure::Client(e)) if tus::is_worth_retrying(&e) && backoff.failures() < retries => {
                 taken_over += u32::from(e.code() == Some(Code::UploadTakenOver));
                 position = None;
                 bar.set_message(match e.code() {
-                    None => "(the link dropped; trying again)",
-                    Some(Code::UploadBusy) => "(somebody else is uploading it; trying again)",
-                    Some(_) => "(head office cannot go on just now; trying again)",
+                    None => "(link dropped, retrying)",
+                    Some(Code::UploadBusy) => "(another client is uploading it, retrying)",
+                    Some(_) => "(head office is busy, retrying)",
                 });
                 tokio::time::sleep(backoff.next()).await;
             }
@@ -109,7 +115,16 @@ pub(crate) async fn send(
     }
 }
 
-/// Asks where the upload stands, if that is not known; sends the next chunk, if it is.
+/// Why the upload ended, as head office states it.
+pub(super) async fn why_gone(server: &JsonClient, upload: &Upload) -> String {
+    let release = match upload.release() {
+        Ok(id) => fetch(server, id).await.ok(),
+        Err(_) => None,
+    };
+    release.and_then(|r| r.reason).map_or_else(|| "Head office does not know it.".to_owned(), |reason| plain(&reason))
+}
+
+/// Sends the next chunk; asks for the offset first if `position` is unknown.
 async fn step(
     server: &JsonClient,
     archive: &Archive<'_>,
@@ -124,8 +139,8 @@ async fn step(
     };
     if offset > archive.length {
         return Err(Failure::said(
-            format!("Head office holds {offset} bytes of an archive that has {}", archive.length),
-            "Upload it again; if that does not help, pack it again.",
+            format!("Head office holds {offset} bytes of an archive of only {} bytes", archive.length),
+            "Cancel the upload with `filial release cancel` and upload the archive again.",
         ));
     }
     Ok(offset)

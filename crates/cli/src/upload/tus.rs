@@ -24,7 +24,7 @@ const RESUMABLE: &str = "Tus-Resumable";
 const VERSION: &str = "1.0.0";
 const OFFSET: &str = "Upload-Offset";
 
-/// Begins an upload.
+/// Creates an upload.
 pub(crate) async fn create(server: &JsonClient, length: u64, name: &str) -> Result<Upload, Failure> {
     let request = server
         .request(Method::POST, paths::UPLOADS)
@@ -37,7 +37,7 @@ pub(crate) async fn create(server: &JsonClient, length: u64, name: &str) -> Resu
     Upload::at(location, server.base_url())
 }
 
-/// How many bytes head office holds durably.
+/// Returns how many bytes head office holds durably.
 pub(crate) async fn offset(server: &JsonClient, upload: &Upload) -> Result<u64, ClientError> {
     let request = server.request(Method::HEAD, upload.path()).header(RESUMABLE, VERSION);
     let response = server.send(request, upload.path()).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn terminate(server: &JsonClient, upload: &Upload) -> Result<()
     server.send(request, upload.path()).await.map(drop)
 }
 
-/// Sends `length` bytes of the file `path` from `offset`; answers with the offset after them.
+/// Sends `length` bytes of the file `path` from `offset`; returns the offset after them.
 pub(crate) async fn patch(
     server: &JsonClient,
     upload: &Upload,
@@ -58,8 +58,7 @@ pub(crate) async fn patch(
     (offset, length): (u64, u64),
     bar: &ProgressBar,
 ) -> Result<u64, Failure> {
-    // Opened anew for each chunk: a read of a chunk that was given up may still be under way, and would move a shared
-    // file's position.
+    // Opened for each chunk: an abandoned chunk's read may still be running and would move a shared file's position.
     let mut file = File::open(path).await.map_err(Failure::read(path))?;
     file.seek(SeekFrom::Start(offset)).await.map_err(Failure::read(path))?;
     let bar = bar.clone();
@@ -74,10 +73,10 @@ pub(crate) async fn patch(
         .body(Body::wrap_stream(stream));
     let response = server.send(request, upload.path()).await?;
     match offset_of(&response)? {
-        // Asking again would go on for ever.
+        // Retrying would loop for ever.
         same if same <= offset => Err(Failure::said(
-            "Head office took a part of the archive and holds no more of it than before",
-            "See its log; the disk may be full.",
+            "Head office accepted a chunk but stored none of it",
+            "Check head office's log and its free disk space.",
         )),
         further => Ok(further),
     }
@@ -85,7 +84,7 @@ pub(crate) async fn patch(
 
 fn offset_of(response: &Response) -> Result<u64, ClientError> {
     let offset = response.headers().get(OFFSET).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    // Something between us that drops the header, or no head office: as good as an answer without a reason.
+    // A proxy that drops the header, or not head office: treated as an answer without a reason.
     offset.ok_or_else(|| ClientError::Status { url: response.url().to_string(), status: response.status().as_u16() })
 }
 
@@ -97,12 +96,12 @@ fn status(error: &ClientError) -> Option<u16> {
     }
 }
 
-/// Whether head office has no such upload (any more).
+/// Whether head office does not have this upload, or no longer.
 pub(crate) fn is_gone(error: &ClientError) -> bool {
     matches!(status(error), Some(404 | 410))
 }
 
-/// Whether it helps to ask where the upload stands and to go on from there.
+/// Whether to ask for the offset and resume from there.
 pub(crate) fn is_worth_retrying(error: &ClientError) -> bool {
     // A full disk does not empty itself while we wait.
     error.code() != Some(Code::DiskFull) && (error.is_transient() || status(error) == Some(409))

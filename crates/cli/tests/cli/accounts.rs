@@ -64,7 +64,7 @@ fn a_log_in_keeps_a_token_and_a_log_out_revokes_it() {
     assert_eq!(bearer().as_deref(), Some(&*format!("Bearer {TOKEN}")));
     assert!(!std::fs::read_to_string(&file).unwrap().contains(TOKEN));
     let again = at(&["logout"]);
-    assert!(code(&again) == 1 && stderr(&again).contains("Nobody is logged in"), "{}", stderr(&again));
+    assert!(code(&again) == 1 && stderr(&again).contains("You are not logged in"), "{}", stderr(&again));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn tokens_and_operators_are_asked_for_where_they_are() {
         ),
         (&["token", "create", "ci", "--out", "t"], "is in t", json!({ "name": "ci", "role": "viewer" })),
         (&["token", "list"], "filial login", Value::Null),
-        (&["token", "list", "--operator", "ci"], "There is no token", Value::Null),
+        (&["token", "list", "--operator", "ci"], "No tokens.", Value::Null),
         (&["token", "revoke", ID], "is revoked", Value::Null),
         (&["operator", "list"], "bootstrap", Value::Null),
         (
@@ -139,7 +139,11 @@ fn tokens_and_operators_are_asked_for_where_they_are() {
             "role",
             json!({ "name": "ben", "role": "viewer", "password": PASSWORD }),
         ),
-        (&["operator", "role", "ann", "viewer"], "ann is", json!({ "role": "viewer" })),
+        (
+            &["operator", "role", "ann", "viewer"],
+            "ann is a person with role admin, enabled.",
+            json!({ "role": "viewer" }),
+        ),
         (&["operator", "disable", "ann", "--reason", "left"], "ann is", json!({ "disabled": true, "reason": "left" })),
         (&["operator", "enable", "ann"], "ann is", json!({ "disabled": false })),
         (&["operator", "password", "ann", "--password-file", "p"], "ann's password", json!({ "new": PASSWORD })),
@@ -198,14 +202,14 @@ fn the_audit_is_listed_exported_and_checked_there_and_here() {
     let office = audit(&rows, &head(&rows[..4]));
     let at = |args: &[&str]| filial(dir.path(), &[&["--server", &office.url, "audit"], args].concat());
     assert!(stdout(&at(&["list", "--limit", "2"])).contains("--before 1"));
-    assert!(stdout(&at(&["verify"])).contains("hangs together: 5 rows"));
-    assert!(stdout(&at(&["export", "--out", "a.jsonl"])).contains("5 rows are in a.jsonl"));
+    assert!(stdout(&at(&["verify"])).contains("is intact: 5 entries"));
+    assert!(stdout(&at(&["export", "--out", "a.jsonl"])).contains("5 entries written to a.jsonl"));
     let exported = std::fs::read_to_string(dir.path().join("a.jsonl")).unwrap();
     assert_eq!(exported, stdout(&at(&["export"])));
     put(&dir.path().join("anchor"), head(&rows).to_string().as_bytes());
     let here = |args: &[&str]| filial(dir.path(), &[&["audit", "verify", "--file"], args].concat());
     assert_eq!(code(&here(&["a.jsonl", "--anchor", "anchor"])), 0);
-    assert!(stdout(&here(&["a.jsonl"])).contains("missing at the end would not show"));
+    assert!(stdout(&here(&["a.jsonl"])).contains("cut off at the end would not be noticed"));
 
     let lines: Vec<&str> = exported.lines().collect();
     for (name, lines, says) in [
@@ -213,7 +217,7 @@ fn the_audit_is_listed_exported_and_checked_there_and_here() {
         ("removed", [&lines[..2], &lines[3..]].concat().iter().map(|l| (*l).to_owned()).collect(), "row was removed"),
         ("reordered", [lines[0], lines[2], lines[1], lines[3], lines[4]].map(str::to_owned).into(), "reordered"),
         ("truncated", lines[..3].iter().map(|l| (*l).to_owned()).collect(), "the end was cut off"),
-        ("torn", vec![lines[0].to_owned(), lines[1][..40].to_owned()], "Line 2 of torn is no row"),
+        ("torn", vec![lines[0].to_owned(), lines[1][..40].to_owned()], "Line 2 of torn is not an entry"),
     ] {
         put(&dir.path().join(name), lines.join("\n").as_bytes());
         let output = here(&[name, "--anchor", "anchor"]);

@@ -1,4 +1,4 @@
-//! A head office of a few lines: canned answers, and tus uploads whose link drops when told to.
+//! A fake head office: canned answers, and tus uploads whose link drops on request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -27,7 +27,7 @@ pub struct State {
     pub cancelled: bool,
     /// They are cancelled within the next chunk.
     pub cancel_next: bool,
-    /// Answers by `METHOD PATH`; of several, each once, and the last for ever.
+    /// Answers by `METHOD PATH`; each once, the last for ever. Status 0 drops the link without an answer.
     pub answers: BTreeMap<String, Vec<(u16, Value)>>,
     /// Files, byte for byte, by their path.
     pub files: BTreeMap<String, Vec<u8>>,
@@ -126,6 +126,9 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
                 Some(queue) => queue[0].clone(),
                 None => (404, serde_json::json!({})),
             };
+            if status == 0 {
+                return None;
+            }
             let cookie = json["set_cookie"].as_str().map(|c| format!("Set-Cookie: {c}\r\n")).unwrap_or_default();
             (status, cookie, if status == 204 { String::new() } else { json.to_string() })
         }

@@ -49,7 +49,15 @@ fn the_examples_are_commands_that_are_understood() {
 fn exit_codes_are_documented() {
     let dir = tempfile::tempdir().unwrap();
     let help = stdout(&filial(dir.path(), &["--help"]));
-    for line in ["0  done", "1  refused", "2  the command line", "3  the server cannot", "4  the checklist rejected"] {
+    for line in [
+        "0  done",
+        "1  the command failed",
+        "2  the command line",
+        "3  the server cannot",
+        "4  the checklist rejected",
+        "5  the release awaits",
+        "130  interrupted",
+    ] {
         assert!(help.contains(line), "{help}");
     }
 }

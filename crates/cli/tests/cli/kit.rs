@@ -21,7 +21,7 @@ pub fn filial(folder: &Path, args: &[&str]) -> Output {
     command(folder, args).output().unwrap()
 }
 
-/// A command line on a screen of its own.
+/// Runs a command line on a pseudo-terminal.
 #[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
 pub fn in_a_terminal(folder: &Path, line: &str) -> Output {
     let mut command = Command::new("script");
@@ -87,7 +87,7 @@ pub fn packed() -> TempDir {
     dir
 }
 
-/// A command line on a screen of its own, on which somebody types `text` once it shows `prompt`. What the screen showed.
+/// Runs a command line on a pseudo-terminal and types `text` at `prompt`; returns the screen's text.
 #[expect(clippy::disallowed_methods, reason = "the program under test is a process")]
 pub fn typed_in_a_terminal(folder: &Path, line: &str, prompt: &str, text: &str) -> String {
     use std::io::Read as _;

@@ -33,8 +33,8 @@ fn from_a_folder_to_a_verified_torrent() {
     put(&at.join("src/rootfs.img"), &[7; 3_000_000]);
     let bad = filial(at, &["torrent", "verify", "src.torrent", "src"]);
     assert_eq!(code(&bad), 1);
-    assert!(stdout(&bad).contains("Not so: 0"), "{}", stdout(&bad));
-    assert!(stderr(&bad).contains("is not what the torrent describes"), "{}", stderr(&bad));
+    assert!(stdout(&bad).contains("Invalid pieces: 0"), "{}", stdout(&bad));
+    assert!(stderr(&bad).contains("does not match the torrent"), "{}", stderr(&bad));
 }
 
 #[test]
@@ -79,20 +79,20 @@ fn the_policy_is_the_one_that_is_given() {
     put(&dir.path().join("strict.toml"), b"[notes]\n");
     let output = filial(dir.path(), &["release", "validate", "kiosk-2.4.0.upd", "--policy", "strict.toml"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("policy.toml cannot be read"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("policy.toml is not valid"), "{}", stderr(&output));
 }
 
 #[test]
-fn what_is_missing_or_no_archive_is_said_so() {
+fn missing_and_invalid_files_are_named() {
     let dir = source();
     for (args, says) in [
-        (&["release", "inspect", "none.upd"][..], "cannot read none.upd"),
-        (&["release", "inspect", "src/rootfs.img"], "no update archive that can be read"),
-        (&["release", "pack", "nowhere"], "cannot read nowhere"),
-        (&["release", "upload", "none.upd"], "cannot read none.upd"),
+        (&["release", "inspect", "none.upd"][..], "Cannot read none.upd"),
+        (&["release", "inspect", "src/rootfs.img"], "is not a valid update archive"),
+        (&["release", "pack", "nowhere"], "Cannot read nowhere"),
+        (&["release", "upload", "none.upd"], "Cannot read none.upd"),
         (&["torrent", "inspect", "src/rootfs.img"], "not a torrent file"),
-        (&["torrent", "create", "none"], "cannot read none"),
-        (&["torrent", "create", "src", "--tracker", "nonsense"], "no address of a tracker"),
+        (&["torrent", "create", "none"], "Cannot read none"),
+        (&["torrent", "create", "src", "--tracker", "nonsense"], "is not a tracker's announce URL"),
         (&["torrent", "create", "src", "--piece-length", "17"], "piece length"),
         (&["--token-file", "none", "branch", "list"], "none"),
         (&["--server", "ftp://x", "branch", "list"], "ftp://x"),

@@ -96,7 +96,7 @@ fn the_last_lines_of_a_failed_boot_are_shown_and_move_no_cursor() {
     let output: Value = serde_json::from_str(&stdout(&shown(&rolled_back, &["--json"]))).unwrap();
     assert_eq!(output["update"]["evidence"], rolled_back["update"]["evidence"]);
     let text = stdout(&shown(&unknown, &[]));
-    let expected = "(boot unknown, slot B, never seen to be tried):\n  (no log of the failed boot was kept: x)\n";
+    let expected = "(boot unknown, slot B, no try observed):\n  (no log of the failed boot was kept: x)\n";
     assert!(text.ends_with(expected), "{text}");
     let output = shown(&hostile, &[]);
     assert_ne!(code(&output), 0, "a server that sends such a thing is not believed");
@@ -127,7 +127,7 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     for (args, says) in [
         (&["branch", "list"][..], "1 of 3"),
-        (&["branch", "show", "north"], "3, of which 1 confirmed"),
+        (&["branch", "show", "north"], "3, 1 confirmed"),
         (&["terminal", "list", "--branch", "north"], "2.4.0 confirmed"),
         (&["terminal", "show", "north/till-1"], "75 of 75"),
         (&["terminal", "show", "north/till-1"], "1.0 of 3.0 MiB"),
@@ -137,9 +137,9 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&["release", "show", ID], "kiosk 2.4.0"),
         (&["release", "approve", "kiosk/2.4.0", "--reason", "Agreed."], "kiosk 2.4.0 is published"),
         (&["release", "withdraw", "kiosk/2.4.0", "--reason", "Bad."], "2 branches have a new plan without it"),
-        (&["branch", "remove", "north", "--force"], "removed, with 3 terminals"),
-        (&["unassign", "north", "kiosk"], "no longer told to run kiosk: plan 7"),
-        (&["assign", "north", "kiosk", "2.4.0"], "plan 6, terminals: till-1"),
+        (&["branch", "remove", "north", "--force"], "north and its 3 terminals are removed"),
+        (&["unassign", "north", "kiosk"], "kiosk is no longer assigned to branch north: plan 7"),
+        (&["assign", "north", "kiosk", "2.4.0"], "kiosk 2.4.0 is assigned to branch north: plan 6, terminals: till-1"),
     ] {
         let output = filial(dir.path(), &[&["--server", &office.url], args].concat());
         assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));

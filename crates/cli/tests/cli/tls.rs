@@ -37,7 +37,7 @@ impl Office {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let connection = ServerConnection::new(config.clone()).unwrap();
-                // Whoever does not believe us hangs up.
+                // A client that does not trust us hangs up.
                 let _ = serve(StreamOwned::new(connection, stream));
             }
         });
@@ -78,7 +78,7 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std:
 }
 
 #[test]
-fn head_office_is_known_by_its_authority_or_not_spoken_to() {
+fn head_office_must_prove_its_authority() {
     let (office, other, dir) = (Office::start(), Office::start(), tempfile::tempdir().unwrap());
     put(&dir.path().join("authority.pem"), office.authority.as_bytes());
     let output = office.list(dir.path(), &[]);
@@ -90,7 +90,7 @@ fn head_office_is_known_by_its_authority_or_not_spoken_to() {
     }
     let output = office.list(dir.path(), &["--authority", &other.fingerprint]);
     let text = stderr(&output);
-    assert!(code(&output) == 1 && text.contains("did not present the authority"), "{text}");
+    assert!(code(&output) == 1 && text.contains("did not present the pinned authority"), "{text}");
     for (bad, says) in [("none.pem", "none.pem"), ("0123", "0123")] {
         let output = office.list(dir.path(), &["--authority", bad]);
         assert!(code(&output) == 1 && stderr(&output).contains(says), "{}", stderr(&output));
@@ -98,7 +98,7 @@ fn head_office_is_known_by_its_authority_or_not_spoken_to() {
 }
 
 #[test]
-fn a_log_in_pins_what_it_was_told_and_keeps_it_over_the_log_out() {
+fn a_login_pins_the_authority_beyond_logout() {
     let (office, dir) = (Office::start(), tempfile::tempdir().unwrap());
     put(&dir.path().join("password"), b"correct horse battery staple");
     let at = |args: &[&str]| filial(dir.path(), &[&["--server", &office.url], args].concat());
@@ -116,11 +116,14 @@ fn a_log_in_pins_what_it_was_told_and_keeps_it_over_the_log_out() {
 }
 
 #[test]
-fn nobody_elsewhere_is_spoken_to_without_encryption() {
+fn plain_http_is_refused_to_other_machines() {
     let dir = tempfile::tempdir().unwrap();
     for url in ["http://10.255.255.1:7001", "http://head-office.example:7001", "http://127.0.0.1.example:7001"] {
         let output = filial(dir.path(), &["--server", url, "branch", "list"]);
         let text = stderr(&output);
-        assert!(code(&output) == 1 && text.contains("without encryption") && text.contains("https://"), "{text}");
+        assert!(
+            code(&output) == 1 && text.contains("plain HTTP is not allowed") && text.contains("https://"),
+            "{text}"
+        );
     }
 }

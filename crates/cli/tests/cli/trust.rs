@@ -16,7 +16,7 @@ fn fleet() -> TempDir {
     let said = filial(dir.path(), &made);
     assert_eq!(code(&said), 0, "{}", stderr(&said));
     assert!(
-        stdout(&said).contains("2 of 3 root keys") && stdout(&said).contains("2 of 2 signatures"),
+        stdout(&said).contains("2 of 3 root keys") && stdout(&said).contains("signatures by 2 of 2 keys"),
         "{}",
         stdout(&said)
     );
@@ -70,7 +70,7 @@ fn a_release_is_signed_in_two_places_and_taken() {
     let text = stdout(&filial(at, &["trust", "inspect", "trust/metadata"]));
     assert!(text.contains("kiosk 2.4.0") && text.contains("(2 of 2 needed)"), "{text}");
 
-    // Taken once, it is made against a version that is over.
+    // Once accepted, its base version is superseded.
     refused(at, &[&ACCEPT[..], &["kiosk-2.4.0.proposal"], &ONLINE].concat(), "in force");
 }
 
@@ -82,13 +82,13 @@ fn nobody_signs_what_is_damaged_or_says_something_else() {
     let key = "trust/offline/product-kiosk-2.pem";
     let sign = ["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", key];
 
-    // A proposal that somebody put there, for another release.
+    // An attacker's proposal in its place, for another release.
     let path = at.join("kiosk-2.4.0.proposal");
     let text = std::fs::read_to_string(&path).unwrap();
     let forged = text.replace("releases/kiosk/2.4.0/rootfs", "releases/kiosk/9.9.9/rootfs");
     assert_ne!(forged, text);
     put(&path, forged.as_bytes());
-    refused(at, &sign, "something else than this release");
+    refused(at, &sign, "proposes changes other than this release");
     std::fs::remove_file(&path).unwrap();
 
     refused(
@@ -153,7 +153,7 @@ fn release_keys_rotate_and_what_they_signed_stays() {
     refused(
         at,
         &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "trust", "--key", "trust/offline/product-kiosk-1.pem"],
-        "signed already",
+        "already signed",
     );
 }
 
@@ -162,9 +162,13 @@ fn keys_are_never_overwritten_and_never_read_if_others_can() {
     let dir = fleet();
     let at = dir.path();
     refused(at, &["trust", "init", "trust", "--product", "till"], "not empty");
-    refused(at, &["trust", "init", "new", "--product", "till", "--root-threshold", "4"], "cannot give 4");
+    refused(
+        at,
+        &["trust", "init", "new", "--product", "till", "--root-threshold", "4"],
+        "4 signatures cannot come from 3 root key",
+    );
     assert!(!at.join("new").exists(), "nothing is made of a command that is refused");
-    refused(at, &["trust", "key", "trust/offline/root-1.pem"], "there already");
+    refused(at, &["trust", "key", "trust/offline/root-1.pem"], "already exists");
     refused(at, &["trust", "inspect", "nowhere"], "filial trust init");
     for folder in ["trust/offline", "trust/online"] {
         for entry in std::fs::read_dir(at.join(folder)).unwrap().flatten() {
@@ -227,7 +231,7 @@ fn signatures_are_posted_to_the_release_that_was_uploaded() {
     let show = filial(at, &["release", "show", ID, "--server", &fake.url]);
     assert!(stdout(&show).contains("1 of 2 needed"), "{}", stdout(&show));
     put(&at.join("none"), b"{}");
-    refused(at, &["release", "post-signatures", ID, "none", "--server", &fake.url], "cannot be read");
+    refused(at, &["release", "post-signatures", ID, "none", "--server", &fake.url], "The proposal is malformed");
 }
 
 #[test]
@@ -270,9 +274,9 @@ fn whoever_signs_elsewhere_fetches_what_is_in_force_and_nobody_hands_out_what_wa
     // Against it, what is signed already is not signed again; and nothing older is believed any more.
     std::fs::remove_file(at.join("kiosk-2.4.0.proposal")).unwrap();
     let key = "trust/offline/product-kiosk-1.pem";
-    refused(at, &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "away", "--key", key], "signed already");
+    refused(at, &["release", "sign", "kiosk-2.4.0.upd", "--metadata", "away", "--key", key], "already signed");
     fake.state.lock().unwrap().files = before;
-    refused(at, &fetch, "somebody replays old ones");
+    refused(at, &fetch, "the source replays old metadata");
     assert_eq!(json(at, &["trust", "inspect", "away", "--json"]), seen);
     refused(at, &["trust", "fetch", "new", "--root", "nothing", "--server", &fake.url], "nothing");
 }

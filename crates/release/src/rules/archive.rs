@@ -3,9 +3,10 @@
 use crate::flaw::{ARCHIVE_SHAPE, Flaw, PATHS_SAFE};
 use crate::manifest::ManifestError;
 
-use super::{Case, Judgement, first_of, plural};
+use super::case::{Case, Judgement};
+use super::words::{first_of, plural};
 
-/// What breaks `rule` in the archive, as sentences, and the first one's remedy.
+/// The archive's flaws under `rule` as sentences, with the first one's remedy.
 fn broken(case: &Case<'_>, rule: &str) -> Option<Judgement> {
     let flaws: Vec<&Flaw> = case.scan.flaws.iter().filter(|f| f.rule() == rule).collect();
     let first = flaws.first()?;
@@ -19,28 +20,25 @@ pub(super) fn shape(case: &Case<'_>) -> Judgement {
     }
     if case.scan.manifest().is_none() {
         return Judgement::unknown(
-            "Without a manifest nobody can tell which members belong here.",
-            "Settle manifest-schema first.",
+            "Without a manifest it is not known which members belong to the archive.",
+            "Resolve manifest-schema first.",
         );
     }
     if !case.scan.complete {
-        return Judgement::unknown("The archive was not read to its end.", "Validate the whole archive.");
+        return Judgement::unknown("The archive was not read to its end.", "Validate the complete archive.");
     }
     let files = plural(case.scan.members.len(), "payload file", "payload files");
-    Judgement::pass(format!("A whole tar: release.toml and {files}, {} bytes.", case.scan.length))
+    Judgement::pass(format!("A complete tar: release.toml and {files}, {} bytes.", case.scan.length))
 }
 
 pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {
     let Some(manifest) = &case.scan.manifest else {
         if !case.scan.complete && case.scan.flaws.iter().all(Flaw::ends_the_pass) {
-            return Judgement::unknown(
-                "The archive could not be read as far as its manifest.",
-                "Settle archive-shape first.",
-            );
+            return Judgement::unknown("The archive is damaged before its manifest.", "Resolve archive-shape first.");
         }
         return Judgement::fail(
-            "There is no release.toml at the archive's beginning.",
-            "Pack with `filial release pack`, which puts it there.",
+            "The archive does not start with release.toml.",
+            "Pack with `filial release pack`, which puts it first.",
         )
         .code("manifest-missing");
     };
@@ -55,11 +53,11 @@ pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {
 
 fn remedy_of(e: &ManifestError) -> &'static str {
     match e {
-        ManifestError::TooLong { .. } => "Shorten it; the notes are the usual cause.",
+        ManifestError::TooLong { .. } => "Shorten it; the notes are usually the cause.",
         ManifestError::NotUtf8 => "Save it as UTF-8.",
         ManifestError::Format(_) => "Write format = 1, or update this program.",
         ManifestError::Missing { .. } => "Pack with `filial release pack`, which fills in size and sha256.",
-        ManifestError::Path { .. } => "Give the payload's file a short relative path without \"..\".",
+        ManifestError::Path { .. } => "Use a short relative path without \"..\" as the payload's `file`.",
         ManifestError::NotSchema { .. } | ManifestError::Contradiction { .. } | ManifestError::Unwritable(_) => {
             "Correct release.toml and pack again with `filial release pack`."
         }
@@ -75,11 +73,11 @@ pub(super) fn paths_safe(case: &Case<'_>) -> Judgement {
     }
     if !case.scan.complete {
         return Judgement::unknown(
-            "The archive could not be read to its end, so not all paths were seen.",
-            "Settle archive-shape first.",
+            "The archive could not be read to its end, so not all paths were checked.",
+            "Resolve archive-shape first.",
         );
     }
-    Judgement::pass("Every path stays within the archive's own folder.")
+    Judgement::pass("Every path stays inside the archive's folder.")
 }
 
 pub(super) fn notes_present(case: &Case<'_>) -> Judgement {
@@ -90,12 +88,12 @@ pub(super) fn notes_present(case: &Case<'_>) -> Judgement {
         return Judgement::pass(format!("The notes have {}.", plural(found, "character", "characters")));
     }
     Judgement::fail(
-        format!("The notes have {}; at least {least} are asked for.", plural(found, "character", "characters")),
-        "Say in `notes` of release.toml what is new, and pack again.",
+        format!("The notes have {}; at least {least} are required.", plural(found, "character", "characters")),
+        "Describe what is new in `notes` of release.toml, and pack again.",
     )
 }
 
-/// The sentence with a capital letter at its beginning.
+/// Capitalises the first letter of a sentence.
 fn capital(sentence: &str) -> String {
     // A file's name keeps its spelling.
     if sentence.starts_with("release.toml") {

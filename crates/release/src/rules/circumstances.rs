@@ -5,45 +5,45 @@ use wire::v1::releases::Verdict;
 
 use crate::external::External;
 use crate::facts::ReleaseKeys;
-use crate::freeze;
+use crate::freeze::at as freeze_at;
 use crate::policy::FreezeCalendarPolicy;
 
-use super::{Case, ELSEWHERE, Judgement};
+use super::case::{Case, ELSEWHERE, Judgement};
 
 pub(super) fn size_growth(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let Some(previous) = &case.facts.previous else {
-        return Judgement::unknown("How large the release before this one was is not known here.", ELSEWHERE);
+        return Judgement::unknown("The size of the previous release is not known here.", ELSEWHERE);
     };
     let Some(previous) = previous else {
-        return Judgement::pass(format!("No published version of {} lies below this one.", manifest.product));
+        return Judgement::pass(format!("{} has no published version older than this one.", manifest.product));
     };
     let bytes = manifest.payloads.iter().fold(0, |sum: u64, p| sum.saturating_add(p.size));
     let allowed = case.policy.size_growth.warn_above_percent;
     let percent = match previous.bytes {
-        0 => return Judgement::pass(format!("{} had nothing to compare with.", previous.version)),
+        0 => return Judgement::pass(format!("Version {} had no payload bytes to compare with.", previous.version)),
         before => u128::from(bytes) * 100 / u128::from(before),
     };
     let cause = format!(
-        "The payloads have {bytes} bytes, {percent} % of the {} of {}; the policy allows {allowed} %.",
+        "The payloads have {bytes} bytes, {percent} % of the {} bytes of {}; the policy allows {allowed} %.",
         previous.bytes, previous.version
     );
     if u128::from(bytes) * 100 <= u128::from(previous.bytes) * u128::from(allowed) {
         return Judgement::pass(cause);
     }
-    Judgement::warn(cause, "See what made it grow, or accept it with a reason: `filial release approve`.")
+    Judgement::warn(cause, "Check what made it grow, or accept it with a reason: `filial release approve`.")
 }
 
 pub(super) fn signatures(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let (product, version) = (&manifest.product, &manifest.version);
     match case.facts.release_keys {
-        None => Judgement::unknown("Who signs releases of the product is not known here.", ELSEWHERE),
-        Some(ReleaseKeys::Nobody) => Judgement::fail(
-            format!("Nobody holds release keys of {product}."),
+        None => Judgement::unknown("The product's release keys are not known here.", ELSEWHERE),
+        Some(ReleaseKeys::Unassigned) => Judgement::fail(
+            format!("The release keys of {product} have no holders."),
             format!(
-                "Give somebody the role: `filial trust propose FOLDER product-{product} --key PUBLIC --out FILE`, then \
-                 upload the archive again."
+                "Assign the role with `filial trust propose FOLDER product-{product} --key PUBLIC --out FILE`, then upload \
+                 the archive again."
             ),
         ),
         Some(ReleaseKeys::Holders { threshold, keys }) => {
@@ -51,8 +51,8 @@ pub(super) fn signatures(case: &Case<'_>) -> Judgement {
         }
         Some(ReleaseKeys::Signed) => Judgement::pass(format!("The release keys of {product} signed {version}.")),
         Some(ReleaseKeys::SignedOtherwise) => Judgement::fail(
-            format!("The release keys of {product} signed something else as {version}; a release never changes."),
-            "Give the release a version of its own, or have the holders withdraw what they signed.",
+            format!("The release keys of {product} have signed other content as {version}; a release never changes."),
+            "Use another version, or have the holders withdraw the signed release.",
         ),
     }
 }
@@ -60,14 +60,14 @@ pub(super) fn signatures(case: &Case<'_>) -> Judgement {
 pub(super) fn freeze_calendar(case: &Case<'_>) -> Judgement {
     match case.facts.now {
         Some(now) => frozen(&case.policy.freeze_calendar, now),
-        None => Judgement::unknown("What time it is is not known here.", ELSEWHERE),
+        None => Judgement::unknown("The time is not known here.", ELSEWHERE),
     }
 }
 
 /// The calendar at `now`.
 pub(super) fn frozen(calendar: &FreezeCalendarPolicy, now: DateTime<Utc>) -> Judgement {
-    match freeze::at(&calendar.periods, calendar.utc_offset, now) {
-        Err(why) => Judgement::unknown(why, "Set the clock of this machine."),
+    match freeze_at(&calendar.periods, calendar.utc_offset, now) {
+        Err(why) => Judgement::unknown(why, "Correct this machine's clock."),
         Ok(None) => Judgement::pass("No freeze is in force."),
         Ok(Some(freeze)) => {
             let until = freeze.until.format("%Y-%m-%d %H:%M:%S %:z");
@@ -82,16 +82,16 @@ pub(super) fn frozen(calendar: &FreezeCalendarPolicy, now: DateTime<Utc>) -> Jud
 
 pub(super) fn external(case: &Case<'_>) -> Judgement {
     if case.policy.external.command.is_empty() {
-        return Judgement::pass("The policy names no command.");
+        return Judgement::pass("The policy has no external command.");
     }
     if case.scan.manifest().is_none() {
         return Judgement::no_manifest();
     }
     match &case.facts.external {
-        None => Judgement::unknown("The shop's own command is not run here.", ELSEWHERE),
+        None => Judgement::unknown("The external command is not run here.", ELSEWHERE),
         Some(External::Failed { why }) => Judgement::unknown(
-            format!("The shop's own command did not judge. {why}"),
-            "See that the command under [external] of policy.toml works, then upload the archive again.",
+            format!("The external command failed. {why}"),
+            "Check the command under [external] in policy.toml, then upload the archive again.",
         ),
         Some(External::Answered { verdict, cause, remedy }) => match verdict {
             Verdict::Pass => Judgement::pass(cause),

@@ -5,34 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet_types::ModelName;
 
 use crate::facts::SmallestSlot;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Payload};
 
-use super::{Case, ELSEWHERE, Judgement, first_of, list, plural};
+use super::case::{Case, ELSEWHERE, Judgement};
+use super::words::{first_of, list, plural};
 
 pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let Some(published) = &case.facts.published else {
-        return Judgement::unknown("Which versions were published is not known here.", ELSEWHERE);
+        return Judgement::unknown("The published versions are not known here.", ELSEWHERE);
     };
     let (product, version) = (&manifest.product, &manifest.version);
     if published.contains(version) {
         return Judgement::fail(
-            format!("{product} {version} was published before."),
-            "Give the release a new version; a published one never changes.",
+            format!("{product} {version} is already published."),
+            "Use a new version; a published release never changes.",
         )
         .code("version-published");
     }
     match published.iter().max() {
         None => Judgement::pass(format!("{product} has no published version yet.")),
         Some(newest) if newest < version => {
-            Judgement::pass(format!("{version} is newer than {newest}, the newest published."))
+            Judgement::pass(format!("{version} is newer than {newest}, the newest published version."))
         }
         Some(newest) if case.policy.version_newer.older_lines => {
             Judgement::pass(format!("{version} is older than {newest}, which the policy allows (older_lines)."))
         }
         Some(newest) => Judgement::fail(
-            format!("{version} is not newer than {newest}, the newest published of {product}."),
-            "Give the release a higher version, or allow older_lines under [version-newer] in policy.toml.",
+            format!("{version} is not newer than {newest}, the newest published version of {product}."),
+            "Use a higher version, or allow older_lines under [version-newer] in policy.toml.",
         ),
     }
 }
@@ -61,13 +62,13 @@ fn wanted_models(manifest: &Manifest) -> BTreeSet<&ModelName> {
 pub(super) fn compatible_known(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let Some(models) = known_models(case) else {
-        return Judgement::unknown("Which models the fleet has is not known here.", ELSEWHERE);
+        return Judgement::unknown("The fleet's models are not known here.", ELSEWHERE);
     };
     let wanted = wanted_models(manifest);
     let strange: Vec<&ModelName> = wanted.iter().copied().filter(|m| !models.contains_key(*m)).collect();
     if strange.is_empty() {
         return Judgement::pass(match wanted.len() {
-            0 => "No payload is bound to a model.".to_owned(),
+            0 => "The payloads are for every model.".to_owned(),
             n => format!("The fleet has {}: {}.", plural(n, "model", "models"), list(&wanted, n)),
         });
     }
@@ -85,31 +86,28 @@ pub(super) fn fits_slot(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let images: Vec<_> = manifest.slot_images().flat_map(|p| p.compatible.iter().map(move |m| (p, m))).collect();
     if images.is_empty() {
-        return Judgement::pass("There is no slot image.");
+        return Judgement::pass("The release has no slot image.");
     }
     let Some(models) = known_models(case) else {
-        return Judgement::unknown("How large the fleet's slots are is not known here.", ELSEWHERE);
+        return Judgement::unknown("The fleet's slot sizes are not known here.", ELSEWHERE);
     };
     let headroom = case.policy.fits_slot.headroom_bytes;
-    let too_large = |(payload, model): &(&crate::Payload, &ModelName)| {
+    let too_large = |(payload, model): &(&Payload, &ModelName)| {
         let slot = models.get(*model)?;
         let needs = payload.size.saturating_add(headroom);
         let whose = slot.terminal.as_ref().map(|t| format!(" (terminal {t})")).unwrap_or_default();
         (needs > slot.bytes).then(|| {
-            format!("{} needs {needs} bytes, and the smallest slot of {model} has {}{whose}", payload.file, slot.bytes)
+            format!("{} needs {needs} bytes, but the smallest slot of {model} has {}{whose}", payload.file, slot.bytes)
         })
     };
     let sentences: Vec<String> = images.iter().filter_map(too_large).collect();
     if !sentences.is_empty() {
-        return Judgement::fail(
-            first_of(&sentences),
-            "Make the image smaller, or leave the model with the small slot out of `compatible`.",
-        );
+        return Judgement::fail(first_of(&sentences), "Make the image smaller, or remove the model from `compatible`.");
     }
     if let Some((_, model)) = images.iter().find(|(_, model)| !models.contains_key(*model)) {
         return Judgement::unknown(
-            format!("The fleet has no terminal of model {model}, so the size of its slots is not known."),
-            "Settle compatible-known first.",
+            format!("The fleet has no terminal of model {model}, so its slot size is not known."),
+            "Resolve compatible-known first.",
         );
     }
     Judgement::pass("Every slot image fits the smallest slot of its models.")

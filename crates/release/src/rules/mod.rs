@@ -1,84 +1,34 @@
-//! The business rules: values with a stable id and a pure function from what is known to a finding.
+//! The business rules: each has a stable id and a pure function from facts to a finding.
 
 mod archive;
+mod case;
 mod circumstances;
 mod fleet;
 mod payloads;
 mod space;
 mod upgrade;
-
-use std::fmt::Display;
+mod words;
 
 use chrono::{DateTime, Utc};
-use wire::v1::releases::{Finding, Report, Verdict};
+use wire::v1::releases::{Finding, Report};
 
 use crate::facts::Facts;
 use crate::flaw::{ARCHIVE_SHAPE, PATHS_SAFE};
 use crate::policy::Policy;
 use crate::scan::Scan;
 
-/// What to do about what only head office knows.
-const ELSEWHERE: &str = "Head office judges this when the archive is uploaded.";
+use case::{Case, Judgement};
 
-/// The id of the rule on freezes: time alone changes its verdict, so that it is judged again at approval.
+/// The id of the freeze rule.
+///
+/// Judged again at approval, because its verdict changes with time.
 pub const FREEZE_CALENDAR: &str = "freeze-calendar";
-
-/// What a rule may look at.
-pub(crate) struct Case<'a> {
-    pub(crate) scan: &'a Scan,
-    pub(crate) facts: &'a Facts,
-    pub(crate) policy: &'a Policy,
-}
-
-/// A rule's answer, without its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Judgement {
-    verdict: Verdict,
-    cause: String,
-    remedy: String,
-    code: Option<&'static str>,
-}
-
-impl Judgement {
-    pub(crate) fn pass(cause: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Pass, cause: cause.into(), remedy: String::new(), code: None }
-    }
-
-    pub(crate) fn warn(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warn, cause: cause.into(), remedy: remedy.into(), code: None }
-    }
-
-    pub(crate) fn fail(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, cause: cause.into(), remedy: remedy.into(), code: None }
-    }
-
-    pub(crate) fn unknown(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Unknown, cause: cause.into(), remedy: remedy.into(), code: None }
-    }
-
-    /// With the code of what was found, where one rule can be broken in several ways.
-    pub(crate) fn code(self, code: &'static str) -> Self {
-        Self { code: Some(code), ..self }
-    }
-
-    /// As the finding of the rule `id`.
-    fn of(self, id: &'static str) -> Finding {
-        let Self { verdict, cause, remedy, code } = self;
-        let code = code.or((verdict == Verdict::Fail).then_some(id)).map(str::to_owned);
-        Finding { id: id.to_owned(), verdict, code, cause, remedy }
-    }
-
-    /// Nothing to judge, because the manifest could not be read.
-    pub(crate) fn no_manifest() -> Self {
-        Self::unknown("There is no manifest to judge by.", "Settle manifest-schema and archive-shape first.")
-    }
-}
 
 /// A business rule.
 pub struct Rule {
     /// Its stable id.
     pub id: &'static str,
-    /// What it demands, one sentence.
+    /// Its demand, one sentence.
     pub demands: &'static str,
     judge: fn(&Case<'_>) -> Judgement,
 }
@@ -94,15 +44,15 @@ impl Rule {
 pub const RULES: &[Rule] = &[
     Rule {
         id: ARCHIVE_SHAPE,
-        demands: "The archive is a whole tar: release.toml first, then the payloads' files and nothing else.",
+        demands: "The archive is a complete tar: release.toml first, then the payloads' files and nothing else.",
         judge: archive::shape,
     },
     Rule {
         id: "manifest-schema",
-        demands: "release.toml can be read and its parts go together.",
+        demands: "release.toml is valid and free of contradictions.",
         judge: archive::manifest_schema,
     },
-    Rule { id: PATHS_SAFE, demands: "No path leads out of the archive's own folder.", judge: archive::paths_safe },
+    Rule { id: PATHS_SAFE, demands: "No path leads out of the archive's folder.", judge: archive::paths_safe },
     Rule {
         id: "digests",
         demands: "Every payload has the size and the SHA-256 that release.toml states.",
@@ -110,17 +60,17 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         id: "image-magic",
-        demands: "Every slot image is a file system of an allowed kind and is there in full.",
+        demands: "Every slot image is a complete file system of an allowed kind.",
         judge: payloads::image_magic,
     },
     Rule {
         id: "version-newer",
-        demands: "The version is newer than every published one of its product.",
+        demands: "The version is newer than every published version of its product.",
         judge: fleet::version_newer,
     },
     Rule {
         id: "upgrade-path",
-        demands: "Every version that now runs in the fleet can legally reach this one.",
+        demands: "Every version that runs in the fleet can be upgraded to this one.",
         judge: upgrade::upgrade_path,
     },
     Rule {
@@ -133,57 +83,28 @@ pub const RULES: &[Rule] = &[
         demands: "Every slot image fits the smallest slot of its models.",
         judge: fleet::fits_slot,
     },
-    Rule {
-        id: "branch-space",
-        demands: "The stores of the branches that get it can hold it.",
-        judge: space::branch_space,
-    },
-    Rule { id: "notes-present", demands: "The release says what is new.", judge: archive::notes_present },
+    Rule { id: "branch-space", demands: "The stores of its branches have room for it.", judge: space::branch_space },
+    Rule { id: "notes-present", demands: "The release has notes that say what is new.", judge: archive::notes_present },
     Rule {
         id: "size-growth",
-        demands: "The release is not far larger than the one before.",
+        demands: "The release is not far larger than the previous one.",
         judge: circumstances::size_growth,
     },
     Rule {
         id: "signatures",
-        demands: "Somebody holds the product's release keys, and they signed nothing else as this version.",
+        demands: "The product's release keys have holders and signed nothing else as this version.",
         judge: circumstances::signatures,
     },
     Rule { id: FREEZE_CALENDAR, demands: "No freeze is in force.", judge: circumstances::freeze_calendar },
-    Rule { id: "external", demands: "The shop's own command agrees.", judge: circumstances::external },
+    Rule { id: "external", demands: "The external command approves.", judge: circumstances::external },
 ];
 
-/// Judges by the calendar alone, at `now`: what approval asks again.
+/// Judges by the freeze calendar alone, as approval does again.
 pub fn freeze(policy: &Policy, now: DateTime<Utc>) -> Finding {
     circumstances::frozen(&policy.freeze_calendar, now).of(FREEZE_CALENDAR)
 }
 
-/// Judges an archive by every rule. All rules answer, whatever the others say.
+/// Judges an archive by every rule, independently of each other.
 pub fn evaluate(scan: &Scan, facts: &Facts, policy: &Policy) -> Report {
     Report { findings: RULES.iter().map(|rule| rule.judge(scan, facts, policy)).collect() }
-}
-
-/// `count` things, in words that agree with the number.
-pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
-}
-
-/// Names of things of which there are `total`: the first few, and how many more.
-pub(crate) fn list(names: impl IntoIterator<Item = impl Display>, total: usize) -> String {
-    const SHOWN: usize = 8;
-    let shown: Vec<String> = names.into_iter().take(SHOWN).map(|n| n.to_string()).collect();
-    match total.saturating_sub(shown.len()) {
-        _ if total == 0 => "none".to_owned(),
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// The first of some sentences, and how many more there are.
-pub(crate) fn first_of(sentences: &[String]) -> String {
-    match sentences {
-        [] => String::new(),
-        [one] => format!("{one}."),
-        [first, rest @ ..] => format!("{first}; and {} more.", rest.len()),
-    }
 }

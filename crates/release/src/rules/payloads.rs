@@ -4,7 +4,8 @@ use crate::image::FileSystem;
 use crate::manifest::{Payload, PayloadKind};
 use crate::scan::Member;
 
-use super::{Case, Judgement, first_of, plural};
+use super::case::{Case, Judgement};
+use super::words::{first_of, plural};
 
 pub(super) fn digests(case: &Case<'_>) -> Judgement {
     let wrong = |(payload, member): (&Payload, Option<&Member>)| {
@@ -12,19 +13,19 @@ pub(super) fn digests(case: &Case<'_>) -> Judgement {
         if member.length != payload.size {
             return Some((
                 "payload-length",
-                format!("{} has {} bytes, and release.toml says {}", payload.file, member.length, payload.size),
+                format!("{} has {} bytes, but release.toml states {}", payload.file, member.length, payload.size),
             ));
         }
         (member.sha256 != payload.sha256).then(|| {
             let (found, stated) = (member.sha256.short(), payload.sha256.short());
-            ("payload-digest", format!("{} has SHA-256 {found}…, and release.toml says {stated}…", payload.file))
+            ("payload-digest", format!("{} has SHA-256 {found}…, but release.toml states {stated}…", payload.file))
         })
     };
     judge(
         case,
         |_| true,
         wrong,
-        "Pack again with `filial release pack`, which states what the files are.",
+        "Pack again with `filial release pack`, which fills in sizes and digests.",
         |count| format!("{} as stated.", plural(count, "payload", "payloads")),
     )
 }
@@ -35,7 +36,7 @@ pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
     let wrong = |(payload, member): (&Payload, Option<&Member>)| {
         let member = member?;
         let Some(image) = member.image else {
-            return Some(("image-unknown", format!("{} is no file system that is known here", payload.file)));
+            return Some(("image-unknown", format!("{} is not a known file system", payload.file)));
         };
         if !allowed.contains(&image.file_system) {
             let why = format!("{} is {}; allowed are {}", payload.file, image.file_system, names());
@@ -43,22 +44,24 @@ pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
         }
         if image.bytes == 0 || image.bytes > member.length {
             let why = format!(
-                "{} says of itself that it is a {} of {} bytes, but the file has {}",
+                "{} states that it is a {} of {} bytes, but the file has {}",
                 payload.file, image.file_system, image.bytes, member.length
             );
             return Some(("image-length", why));
         }
         None
     };
-    let remedy = format!("Build the slot image anew as one of {}, uncompressed, and pack the whole of it.", names());
+    let remedy = format!("Build the slot image as one of {}, uncompressed, and pack it completely.", names());
     let slot_image = |p: &Payload| p.kind == PayloadKind::SlotImage;
     judge(case, slot_image, wrong, &remedy, |count| match count {
-        0 => "There is no slot image.".to_owned(),
-        _ => format!("{} of an allowed kind, in full.", plural(count, "slot image", "slot images")),
+        0 => "The release has no slot image.".to_owned(),
+        _ => format!("{} of an allowed kind, complete.", plural(count, "slot image", "slot images")),
     })
 }
 
-/// Fails if any payload that concerns the rule is wrong; is unknown if one is not there to be judged.
+/// Fails if any payload that concerns the rule is wrong.
+///
+/// Is unknown if one is not there to be judged.
 fn judge(
     case: &Case<'_>,
     concerns: impl Fn(&Payload) -> bool,
@@ -77,7 +80,7 @@ fn judge(
     if let Some((payload, _)) = concerned.iter().find(|(_, member)| member.is_none()) {
         return Judgement::unknown(
             format!("The file of payload {} could not be read from the archive.", payload.name),
-            "Settle archive-shape and paths-safe first.",
+            "Resolve archive-shape and paths-safe first.",
         );
     }
     Judgement::pass(praise(concerned.len()))

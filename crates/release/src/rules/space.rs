@@ -3,7 +3,8 @@
 use crate::facts::{BranchStore, StoreRoom};
 use crate::manifest::{Manifest, Payload, PayloadKind};
 
-use super::{Case, ELSEWHERE, Judgement, list, plural};
+use super::case::{Case, ELSEWHERE, Judgement};
+use super::words::{list, plural};
 
 /// What a branch is expected to need for the release, in bytes.
 fn needs(manifest: &Manifest, branch: &BranchStore, percent: u32) -> u64 {
@@ -34,7 +35,7 @@ fn sentence(short: &[(&BranchStore, u64, u64)], lack: &str) -> Option<String> {
 pub(super) fn branch_space(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };
     let Some(branches) = &case.facts.branches else {
-        return Judgement::unknown("What room the branches have is not known here.", ELSEWHERE);
+        return Judgement::unknown("The branches' free space is not known here.", ELSEWHERE);
     };
     let percent = case.policy.branch_space.artifact_percent;
     let branches: Vec<_> = branches.iter().map(|b| (b, needs(manifest, b, percent))).collect();
@@ -42,23 +43,23 @@ pub(super) fn branch_space(case: &Case<'_>) -> Judgement {
     if let Some(never) = sentence(&short(&branches, |r| r.capacity_bytes), "cannot hold it in a store of that size") {
         return Judgement::fail(
             format!("By estimate, {basis}, {never}."),
-            "Give those branches larger stores (budget_bytes, or a larger disk), make the payloads smaller, or correct \
-             artifact_percent under [branch-space] of policy.toml.",
+            "Enlarge the stores of those branches (budget_bytes, or a larger disk), make the payloads smaller, or correct \
+             artifact_percent under [branch-space] in policy.toml.",
         );
     }
-    let now = sentence(&short(&branches, |r| r.free_bytes), "would have to wait until older artifacts are evicted");
+    let now = sentence(&short(&branches, |r| r.free_bytes), "must wait until older artifacts are evicted");
     let silent: Vec<_> = branches.iter().filter(|(b, _)| b.room.is_none()).map(|(b, _)| &b.branch).collect();
     let unheard = (!silent.is_empty()).then(|| {
         let names = list(&silent, silent.len());
-        format!("{} never said what room there is: {names}", plural(silent.len(), "branch", "branches"))
+        format!("{} never reported free space: {names}", plural(silent.len(), "branch", "branches"))
     });
     let warnings: Vec<String> = [now, unheard].into_iter().flatten().collect();
     if !warnings.is_empty() {
         return Judgement::warn(
             format!("By estimate, {basis}, {}.", warnings.join("; ")),
-            "Free room there, or accept that those branches may wait: `filial release approve`.",
+            "Free space there, or accept the delay: `filial release approve`.",
         );
     }
     let count = plural(branches.len(), "branch", "branches");
-    Judgement::pass(format!("By estimate, {basis}, there is room at every one of {count}."))
+    Judgement::pass(format!("By estimate, {basis}, there is room at {count}."))
 }

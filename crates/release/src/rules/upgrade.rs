@@ -6,7 +6,8 @@ use fleet_types::{TerminalRef, Version, VersionRange};
 
 use crate::facts::{PublishedStep, RunningVersion};
 
-use super::{Case, ELSEWHERE, Judgement, first_of, list};
+use super::case::{Case, ELSEWHERE, Judgement};
+use super::words::{first_of, list};
 
 /// Terminals that fare alike.
 #[derive(Default)]
@@ -39,7 +40,7 @@ fn admits(requires: Option<&VersionRange>, from: &Version) -> bool {
     requires.is_none_or(|range| range.contains(from))
 }
 
-/// The published releases from which the release can be reached, each with the number of steps that takes.
+/// Published releases that lead to the release, each with its number of steps.
 fn bridges<'a>(
     steps: &'a [PublishedStep],
     to: &Version,
@@ -71,13 +72,13 @@ pub(super) fn upgrade_path(case: &Case<'_>) -> Judgement {
         return Judgement::pass(format!("{product} {version} can be installed over every version."));
     };
     let Some(running) = &case.facts.running else {
-        return Judgement::unknown("What the fleet runs is not known here.", ELSEWHERE);
+        return Judgement::unknown("The versions that the fleet runs are not known here.", ELSEWHERE);
     };
     let far = |v: &Version| v < version && !requires.contains(v);
     let (mut silent, mut lost) = (Group::default(), Group::default());
     let mut bridged: BTreeMap<(usize, &Version), Group<'_>> = BTreeMap::new();
     if running.versions.iter().any(|r| r.version.as_ref().is_some_and(far)) && case.facts.steps.is_none() {
-        return Judgement::unknown("Which releases could bridge the gap is not known here.", ELSEWHERE);
+        return Judgement::unknown("The published intermediate releases are not known here.", ELSEWHERE);
     }
     let steps = bridges(case.facts.steps.as_deref().unwrap_or_default(), version, requires);
     for group in &running.versions {
@@ -98,23 +99,23 @@ pub(super) fn upgrade_path(case: &Case<'_>) -> Judgement {
     if lost.terminals > 0 {
         return Judgement::fail(
             format!("{version} requires {requires}, which {} cannot reach: {}.", lost.count(), lost.names()),
-            "Publish a release that bridges the gap, or widen `requires` of release.toml.",
+            "Publish an intermediate release, or widen `requires` in release.toml.",
         );
     }
     silent.terminals = silent.terminals.saturating_add(running.beyond);
     let mut warnings: Vec<String> = bridged
         .iter()
-        .map(|((steps, via), g)| format!("{} need {steps} steps, {via} first: {}", g.count(), g.names()))
+        .map(|((steps, via), g)| format!("{} must take {steps} steps, {via} first: {}", g.count(), g.names()))
         .collect();
     if silent.terminals > 0 {
         let who = if silent.some.is_empty() { String::new() } else { format!(": {}", silent.names()) };
-        warnings.push(format!("of {} it is not known what they run{who}", silent.count()));
+        warnings.push(format!("the version of {} is not known{who}", silent.count()));
     }
     if warnings.is_empty() {
         return Judgement::pass(format!("{version} requires {requires}, which all terminals of its models meet."));
     }
     Judgement::warn(
         format!("{version} requires {requires}; {}", first_of(&warnings)),
-        "Assign the releases between to those terminals' branches first, or accept it: `filial release approve`.",
+        "Assign the intermediate releases to those branches first, or accept it: `filial release approve`.",
     )
 }

@@ -65,7 +65,9 @@ impl Extensions {
         self.long_name.is_none() && self.pax.is_none() && !self.target
     }
 
-    /// Name and size of the member that follows, and the offset of `header` was `at`. Leaves nothing behind.
+    /// Name and size of the member that follows, and the offset of `header` was `at`.
+    ///
+    /// Leaves nothing behind.
     pub(crate) fn resolve(&mut self, header: &Header, at: u64) -> Result<(Vec<u8>, u64), Flaw> {
         let Self { long_name, pax, target: _, at: record } = std::mem::take(self);
         let pax = pax.unwrap_or_default();
@@ -99,7 +101,9 @@ impl Extensions {
     }
 }
 
-/// A name is read to its first zero; what stands behind that, only another program would see.
+/// A name is read to its first zero.
+///
+/// What stands behind that, only another program would see.
 const TWO_NAMES: Why = Why::new("header-name", "has a name that goes on after its end");
 
 /// The bytes before the first zero; `None` if there is something else than zeros behind it.
@@ -132,7 +136,7 @@ fn parse(mut body: &[u8]) -> Result<Pax, Why> {
         match key {
             b"path" if pax.path.is_none() => pax.path = Some(value.to_vec()),
             b"size" if pax.size.is_none() => {
-                pax.size = Some(decimal(value).ok_or(Why::new("extension-size", "has a size that is no number"))?);
+                pax.size = Some(decimal(value).ok_or(Why::new("extension-size", "has a size that is not a number"))?);
             }
             b"path" | b"size" => return Err(Why::new("extension-twice", "says the same thing twice")),
             b"hdrcharset" => return Err(Why::new("extension-charset", "changes the character set")),

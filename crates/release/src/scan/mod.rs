@@ -21,7 +21,7 @@ use extensions::Extensions;
 pub(crate) use reader::BLOCK;
 use reader::{Blocks, Stop};
 
-/// Most flaws that are kept; a hostile archive can have as many as it has members.
+/// Maximum flaws kept; a hostile archive can have one per member.
 const MAX_FLAWS: usize = 50;
 
 /// A plain file in an archive.
@@ -82,11 +82,12 @@ impl Scan {
     }
 }
 
-/// Reads an archive once, from beginning to end, in bounded memory. Whatever is wrong with the archive is in the
-/// result; `progress` is told how many bytes were read so far.
+/// Reads an archive once, from beginning to end, in bounded memory.
+///
+/// Whatever is wrong with the archive is in the result; `progress` is told how many bytes were read so far.
 ///
 /// # Errors
-/// The reader failed. Bytes that are no archive are not an error.
+/// The reader failed. Bytes that are not an archive are flaws, not an error.
 pub fn scan(reader: impl Read, limits: &Limits, progress: &mut dyn FnMut(u64)) -> io::Result<Scan> {
     run(reader, limits, progress, usize::MAX)
 }
@@ -234,7 +235,7 @@ impl<R: Read> Pass<'_, R> {
         Ok(())
     }
 
-    /// What only shows when all is read: members that nobody named, and named ones that are not there.
+    /// Notes unlisted and missing members, which show only after everything is read.
     fn compare_with_manifest(&mut self) {
         let Some(manifest) = self.scan.manifest().cloned() else { return };
         let named = |path: &MemberPath| manifest.payloads.iter().any(|p| p.file == *path);
@@ -254,7 +255,7 @@ impl<R: Read> Pass<'_, R> {
     }
 
     fn note(&mut self, flaw: Flaw) {
-        // The one that ends the pass is always kept: it says why the rest was not judged.
+        // A flaw that ends the pass is always kept: it explains why the rest was not judged.
         if self.scan.flaws.len() < MAX_FLAWS || flaw.ends_the_pass() {
             self.scan.flaws.push(flaw);
         }
@@ -272,7 +273,7 @@ fn without_slash(kind: EntryType, name: &[u8]) -> &[u8] {
     }
 }
 
-/// A member's path; none for the root itself, which `tar -cf x.upd ./release.toml .` writes: it names nothing.
+/// A member's path; `None` for the root folder, which plain `tar` may include.
 pub(crate) fn root_or_path(kind: EntryType, name: &[u8]) -> Result<Option<MemberPath>, UnsafePath> {
     match without_slash(kind, name) {
         b"." | b"" if kind == EntryType::Directory => Ok(None),

@@ -10,7 +10,9 @@ use crate::limits::Limits;
 /// Length of a tar block in bytes (POSIX.1-2017, pax, "ustar Interchange Format").
 pub(crate) const BLOCK: usize = 512;
 
-/// How much of a body is read at once, in bytes: large enough that hashing, not calling, is the work.
+/// How much of a body is read at once, in bytes.
+///
+/// Large enough that hashing, not calling, is the work.
 const CHUNK: usize = 256 * 1024;
 
 /// Why a pass stopped early.
@@ -78,7 +80,7 @@ impl<'a, R: Read> Blocks<'a, R> {
         Ok(Some(header))
     }
 
-    /// Reads a body of `size` bytes and its filling-up to a whole block, handing the body over in chunks.
+    /// Reads a body of `size` bytes and its padding, handing over the body in chunks.
     pub(crate) fn body(&mut self, size: u64, inside: &str, mut take: impl FnMut(&[u8])) -> Result<(), Stop> {
         let mut left = size;
         let mut chunk = std::mem::take(&mut self.chunk);
@@ -111,7 +113,9 @@ impl<'a, R: Read> Blocks<'a, R> {
         Ok(bytes)
     }
 
-    /// After the first empty block: one more must follow, then nothing but a bounded filling of zeros.
+    /// After the first empty block.
+    ///
+    /// One more must follow, then nothing but a bounded filling of zeros.
     pub(crate) fn end(&mut self) -> Result<(), Stop> {
         let start = self.at;
         let mut chunk = std::mem::take(&mut self.chunk);
@@ -167,7 +171,9 @@ fn packed_as(head: &[u8]) -> Option<&'static str> {
     KNOWN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what)
 }
 
-/// The size that a header states: octal, or GNU's base-256 (first bit set) for 8 GiB and more.
+/// The size that a header states.
+///
+/// Octal, or GNU's base-256 (first bit set) for 8 GiB and more.
 ///
 /// Stricter than most readers: a size that two programs could read differently is refused.
 pub(crate) fn entry_size(header: &Header) -> Option<u64> {

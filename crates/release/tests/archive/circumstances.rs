@@ -42,7 +42,11 @@ fn upgrade_path_direct() {
     check(&path(Vec::new()), Pass, &[]);
     check(&path(vec![runs(Some("2.2.0"), &["north/a"]), runs(Some("2.3.9"), &["north/b"])]), Pass, &["all terminals"]);
     check(&path(vec![runs(Some("2.4.0"), &["north/a"]), runs(Some("3.0.0"), &["north/b"])]), Pass, &[]);
-    check(&path(vec![runs(Some("2.1.9"), &["north/a"])]), Fail, &["1 terminal cannot", "north/a (2.1.9)", "bridges"]);
+    check(
+        &path(vec![runs(Some("2.1.9"), &["north/a"])]),
+        Fail,
+        &["1 terminal cannot", "north/a (2.1.9)", "intermediate release"],
+    );
     check(&path(vec![runs(None, &["north/a"])]), Warn, &["1 terminal it is not known", "north/a"]);
     let facts = Facts { running: Some(Running { versions: Vec::new(), beyond: 5 }), ..fleet() };
     check(&facts, Warn, &["5 terminals"]);
@@ -51,7 +55,7 @@ fn upgrade_path_direct() {
     check(&facts, Unknown, &["bridge"]);
     let undemanding = judge(&undemanding(), &Facts::unknown(), &Policy::default(), "upgrade-path");
     assert_eq!(undemanding.verdict, Pass, "{undemanding:?}");
-    expect(&Tar::of("format = 1\nproduct = 5\n").end(), "upgrade-path", Unknown, "no manifest");
+    expect(&Tar::of("format = 1\nproduct = 5\n").end(), "upgrade-path", Unknown, "no valid manifest");
 }
 
 #[test]
@@ -61,15 +65,15 @@ fn signatures() {
         says(&facts, &Policy::default(), "signatures", verdict, parts);
     };
     check(None, Unknown, &["Head office"]);
-    check(Some(ReleaseKeys::Nobody), Fail, &["Nobody holds", "filial trust propose", "product-kiosk"]);
+    check(Some(ReleaseKeys::Unassigned), Fail, &["have no holders", "filial trust propose", "product-kiosk"]);
     check(
         Some(ReleaseKeys::Holders { threshold: 2, keys: 3 }),
         Pass,
         &["2 of 3 release keys of kiosk must sign 2.4.0"],
     );
     check(Some(ReleaseKeys::Signed), Pass, &["signed 2.4.0"]);
-    check(Some(ReleaseKeys::SignedOtherwise), Fail, &["something else as 2.4.0", "a version of its own"]);
-    expect(&Tar::of("format = 1\nproduct = 5\n").end(), "signatures", Unknown, "no manifest");
+    check(Some(ReleaseKeys::SignedOtherwise), Fail, &["signed other content as 2.4.0", "Use another version"]);
+    expect(&Tar::of("format = 1\nproduct = 5\n").end(), "signatures", Unknown, "no valid manifest");
 }
 
 #[test]
@@ -85,12 +89,17 @@ fn upgrade_path_names_a_bounded_number_of_terminals() {
 fn upgrade_path_over_releases_between() {
     let from = |version| vec![runs(Some(version), &["north/a", "south/b"]), runs(Some("2.3.0"), &["west/c"])];
     for (version, steps, verdict, part) in [
-        ("2.0.0", vec![step("2.2.0", "")], Warn, "2 terminals need 2 steps, 2.2.0 first: north/a (2.0.0), south/b"),
+        (
+            "2.0.0",
+            vec![step("2.2.0", "")],
+            Warn,
+            "2 terminals must take 2 steps, 2.2.0 first: north/a (2.0.0), south/b",
+        ),
         ("2.0.0", vec![step("2.2.0", ">=2.1.0")], Fail, "2 terminals cannot"),
-        ("2.0.0", vec![step("2.2.0", ">=2.1.0"), step("2.1.0", "")], Warn, "need 3 steps, 2.1.0 first"),
+        ("2.0.0", vec![step("2.2.0", ">=2.1.0"), step("2.1.0", "")], Warn, "must take 3 steps, 2.1.0 first"),
         // The shortest way, and of those the newest release.
         ("2.0.0", vec![step("2.2.0", ""), step("2.3.0", ""), step("2.1.0", "")], Warn, "2 steps, 2.3.0 first"),
-        // A release at or above this one, or below what runs, is no bridge.
+        // Releases at or above this one, or below the running version, are not steps.
         ("2.0.0", vec![step("2.4.0", ""), step("2.5.0", "")], Fail, "cannot"),
         ("2.1.5", vec![step("2.1.0", ""), step("2.2.0", "<=2.1.0")], Fail, "cannot"),
     ] {
@@ -111,12 +120,12 @@ fn branch_space() {
     let exact = || store("north", Some((9000, 9000)));
     check(vec![exact()], "", Pass, &["estimate", "100 %", "1 branch."]);
     check(Vec::new(), "", Pass, &["0 branches"]);
-    check(vec![exact(), store("south", Some((9000, 8999)))], "", Warn, &["1 branch would have to wait", "south"]);
+    check(vec![exact(), store("south", Some((9000, 8999)))], "", Warn, &["1 branch must wait", "south"]);
     check(vec![exact(), store("south", Some((8999, 8999)))], "", Fail, &["1 branch cannot", "south needs 9000 bytes"]);
     let half = "[branch-space]\nartifact_percent = 50\n";
     check(vec![store("south", Some((4500, 4500)))], half, Pass, &["50 %"]);
     check(vec![store("south", Some((4499, 4499)))], half, Fail, &["needs 4500 bytes and has 4499"]);
-    check(vec![exact(), store("new", None)], "", Warn, &["1 branch never said", "new"]);
+    check(vec![exact(), store("new", None)], "", Warn, &["1 branch never reported", "new"]);
     let many = (0..20).map(|n| store(&format!("b{n:02}"), Some((1, 1)))).collect();
     check(many, "", Fail, &["20 branches", "b07 and 12 more"]);
     let mut others = store("south", Some((1, 1)));
@@ -130,17 +139,17 @@ fn size_growth() {
     let previous =
         |bytes| Facts { previous: Some(Some(PreviousRelease { version: "2.3.0".parse().unwrap(), bytes })), ..fleet() };
     for (bytes, text, verdict, part) in [
-        (4500, "", Pass, "200 % of the 4500 of 2.3.0"),
+        (4500, "", Pass, "200 % of the 4500 bytes of 2.3.0"),
         (4499, "", Warn, "the policy allows 200 %"),
         (9000, "[size-growth]\nwarn_above_percent = 99\n", Warn, "100 %"),
         (u64::MAX, "", Pass, "0 %"),
         (1, "", Warn, "900000 %"),
-        (0, "", Pass, "nothing to compare"),
+        (0, "", Pass, "no payload bytes to compare"),
     ] {
         says(&previous(bytes), &policy(text), "size-growth", verdict, &[part]);
     }
     let first = Facts { previous: Some(None), ..fleet() };
-    says(&first, &Policy::default(), "size-growth", Pass, &["No published version"]);
+    says(&first, &Policy::default(), "size-growth", Pass, &["no published version older"]);
     says(&Facts { previous: None, ..fleet() }, &Policy::default(), "size-growth", Unknown, &["Head office"]);
 }
 
@@ -176,10 +185,10 @@ fn external() {
     check(&answer(r#"{"verdict":"warn","cause":"Hm.","remedy":"Ask."}"#), Warn, &["Hm.", "Ask."]);
     check(&answer(r#"{"verdict":"fail","cause":"No."}"#), Fail, &["No.", "policy.toml"]);
     check(&answer(r#"{"verdict":"unknown"}"#), Unknown, &["no cause"]);
-    check(&answer("garbage"), Unknown, &["not the JSON"]);
+    check(&answer("garbage"), Unknown, &["not the expected JSON"]);
     check(&with(Some(External::failed("It did not end."))), Unknown, &["It did not end.", "[external]"]);
     check(&with(None), Unknown, &["not run here"]);
-    says(&with(None), &Policy::default(), "external", Pass, &["no command"]);
+    says(&with(None), &Policy::default(), "external", Pass, &["no external command"]);
     let finding = judge(&Tar::of("format = 1\n").end(), &answer(r#"{"verdict":"pass"}"#), &command, "external");
     assert_eq!(finding.verdict, Unknown, "{finding:?}");
 }

@@ -64,10 +64,10 @@ fn parts_that_contradict_each_other_are_refused() {
     let good = good_toml();
     let payload = good.split("[[payload]]").nth(1).unwrap();
     let twice = |change: &dyn Fn(&str) -> String| format!("{good}\n[[payload]]\n{}", change(payload));
-    refused(&twice(&str::to_owned), "two payloads rootfs");
+    refused(&twice(&str::to_owned), "two payloads are named rootfs");
     refused(&twice(&|p| p.replace("\"rootfs\"", "\"b\"")), "two payloads have the file");
-    refused(&twice(&|p| p.replace("rootfs", "b")), "model kiosk-x86-64 stands twice");
-    refused(&format!("{good}\nrun = [\"x\"]"), "only a package has run");
+    refused(&twice(&|p| p.replace("rootfs", "b")), "model kiosk-x86-64 is listed by two slot images");
+    refused(&format!("{good}\nrun = [\"x\"]"), "only a package may have run");
     refused(&(good.clone() + &PACKAGE.replace("run =", "#")), "a package needs run");
     refused(&(good.clone() + &PACKAGE.replace("\"install.sh\"", "\"\"")), "run takes");
     refused(&(good + &PACKAGE.replace("\"install.sh\"", &"\"x\",".repeat(70))), "run takes");

@@ -49,20 +49,20 @@ fn archive_shape() {
 fn manifest_schema() {
     expect(&good(), "manifest-schema", Pass, "kiosk 2.4.0, 1 payload.");
     expect(&Tar::of(NO_MANIFEST).end(), "manifest-schema", Fail, "line 2");
-    expect(&Tar::default().file("other", b"x").end(), "manifest-schema", Fail, "no release.toml");
-    expect(b"", "manifest-schema", Unknown, "could not be read");
+    expect(&Tar::default().file("other", b"x").end(), "manifest-schema", Fail, "does not start with release.toml");
+    expect(b"", "manifest-schema", Unknown, "damaged before its manifest");
     let long = format!("{}\n# {}", good_toml(), "x".repeat(256 * 1024));
-    expect(&Tar::of(&long).end(), "manifest-schema", Fail, "at most 262144 are read");
+    expect(&Tar::of(&long).end(), "manifest-schema", Fail, "the limit is 262144");
 }
 
 #[test]
 fn paths_safe() {
-    expect(&good(), "paths-safe", Pass, "stays within");
+    expect(&good(), "paths-safe", Pass, "stays inside");
     expect(&Tar::good().file("../evil", b"x").end(), "paths-safe", Fail, "..");
     let manifest = good_toml().replace("payloads/rootfs.img", "../../etc/shadow");
     expect(&Tar::of(&manifest).end(), "paths-safe", Fail, "../../etc/shadow");
     expect(&Tar::of(&manifest).end(), "manifest-schema", Fail, "../../etc/shadow");
-    expect(&cut(), "paths-safe", Unknown, "not all paths were seen");
+    expect(&cut(), "paths-safe", Unknown, "not all paths were checked");
 }
 
 #[test]
@@ -72,15 +72,20 @@ fn digests() {
     other[5000] ^= 1;
     expect(&Tar::of(&good_toml()).file("payloads/rootfs.img", &other).end(), "digests", Fail, "SHA-256");
     let shorter = Tar::of(&good_toml()).file("payloads/rootfs.img", &squashfs(8999)).end();
-    expect(&shorter, "digests", Fail, "has 8999 bytes, and release.toml says 9000");
+    expect(&shorter, "digests", Fail, "has 8999 bytes, but release.toml states 9000");
     expect(&cut(), "digests", Unknown, "rootfs");
-    expect(&Tar::of(NO_MANIFEST).end(), "digests", Unknown, "no manifest");
+    expect(&Tar::of(NO_MANIFEST).end(), "digests", Unknown, "no valid manifest");
 }
 
 #[test]
 fn image_magic() {
     expect(&good(), "image-magic", Pass, "1 slot image");
-    expect(&Tar::of(&good_toml()).file("payloads/rootfs.img", &[7; 9000]).end(), "image-magic", Fail, "no file system");
+    expect(
+        &Tar::of(&good_toml()).file("payloads/rootfs.img", &[7; 9000]).end(),
+        "image-magic",
+        Fail,
+        "not a known file system",
+    );
     let mut says_more = squashfs(9000);
     says_more[40..48].copy_from_slice(&9001u64.to_le_bytes());
     let archive = Tar::of(&good_toml()).file("payloads/rootfs.img", &says_more).end();
@@ -109,7 +114,7 @@ fn version_newer() {
     }
     let finding = judge(&good(), &Facts { published: None, ..fleet() }, &Policy::default(), "version-newer");
     assert_eq!(finding.verdict, Unknown);
-    expect(&Tar::of(NO_MANIFEST).end(), "version-newer", Unknown, "no manifest");
+    expect(&Tar::of(NO_MANIFEST).end(), "version-newer", Unknown, "no valid manifest");
 }
 
 #[test]
@@ -152,7 +157,7 @@ fn notes_present() {
     expect(&good(), "notes-present", Pass, "22 characters");
     let silent = Tar::of(&good_toml().replace("Fixes receipt printing", " \\n ")).end();
     expect(&silent, "notes-present", Fail, "0 characters");
-    expect(&Tar::of(NO_MANIFEST).end(), "notes-present", Unknown, "no manifest");
+    expect(&Tar::of(NO_MANIFEST).end(), "notes-present", Unknown, "no valid manifest");
     let wordy = policy("[notes-present]\nmin_characters = 23\n");
     assert_eq!(judge(&good(), &fleet(), &wordy, "notes-present").verdict, Fail);
 }

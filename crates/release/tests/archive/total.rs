@@ -80,7 +80,7 @@ fn facts() -> impl Strategy<Value = Facts> {
 
 fn keys() -> impl Strategy<Value = ReleaseKeys> {
     prop_oneof![
-        Just(ReleaseKeys::Nobody),
+        Just(ReleaseKeys::Unassigned),
         Just(ReleaseKeys::Signed),
         Just(ReleaseKeys::SignedOtherwise),
         any::<(u32, u32)>().prop_map(|(threshold, keys)| ReleaseKeys::Holders { threshold, keys }),

@@ -1,4 +1,4 @@
-//! Checking a chain that somebody presents.
+//! Checks certificate chains that peers present.
 
 use std::collections::BTreeSet;
 
@@ -12,48 +12,54 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use super::{Identity, MAX_CERTIFICATE, Suffix};
+use super::identity::{Identity, Suffix};
+use super::issue::MAX_CERTIFICATE;
 use crate::keys::sha256;
 use crate::refusal::{Refusal, Why, refuse};
 
-/// Most certificates that a peer may send: its own, its branch's intermediate, and perhaps the authority's.
+/// Maximum certificates in a peer's chain.
+///
+/// Its own, its branch's intermediate, the authority's.
 const MAX_CHAIN: usize = 3;
 
-/// What a certificate is presented for.
+/// The role in which a certificate is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// By somebody who connects.
+    /// By a connecting client.
     Client,
-    /// By somebody who is connected to.
+    /// By a server.
     Server,
 }
 
-/// Certificates and keys that count no more, although their time is not over.
+/// Revoked certificates and keys that have not expired.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DenyList {
     /// Serial numbers, in lower-case hexadecimal digits.
     pub serials: BTreeSet<String>,
-    /// SHA-256 of public keys (SubjectPublicKeyInfo, DER): a key that was stolen stays denied under any certificate.
+    /// SHA-256 of public keys (SubjectPublicKeyInfo, DER).
+    ///
+    /// A key that was stolen stays denied under any certificate.
     pub keys: BTreeSet<Digest>,
 }
 
-/// A chain that holds.
+/// A verified chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Who it is.
+    /// The identity of the leaf.
     pub identity: Identity,
     /// The leaf's serial number, in lower-case hexadecimal digits.
     pub serial: String,
     /// SHA-256 of the leaf's public key (SubjectPublicKeyInfo, DER).
     pub key: Digest,
-    /// SHA-256 of the public key of the branch's intermediate, by which head office knows the branch server; none where the
-    /// authority itself issued the leaf.
+    /// SHA-256 of the intermediate's public key, by which head office knows a branch server.
+    ///
+    /// `None` if the authority itself issued the leaf.
     pub issuer: Option<Digest>,
     /// When the leaf expires.
     pub expires: DateTime<Utc>,
 }
 
-/// SHA-256 of a whole certificate: what a join token carries of the authority.
+/// Returns the SHA-256 of a certificate, as join tokens carry it.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> Digest {
     sha256(certificate)
 }
@@ -61,8 +67,8 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> Digest {
 /// Checks a chain, the leaf first, against the fleet's authority.
 ///
 /// # Errors
-/// Unreadable, not leading to the authority, out of its time, for another purpose, with other names than exactly one of the
-/// fleet's, issued by another branch than it names, or denied.
+/// Unreadable, not issued by the authority, expired or not valid yet, for another purpose, without exactly one name of the
+/// fleet, issued by another branch than it names, or denied.
 pub fn check_chain(
     chain: &[CertificateDer<'_>],
     authority: &CertificateDer<'_>,
@@ -75,7 +81,7 @@ pub fn check_chain(
         return refuse(Why::CertificateForm, "No certificate was presented.");
     };
     if chain.len() > MAX_CHAIN || chain.iter().any(|c| c.len() > MAX_CERTIFICATE) {
-        let sentence = format!("A chain has at most {MAX_CHAIN} certificates of at most {MAX_CERTIFICATE} bytes.");
+        let sentence = format!("The chain exceeds {MAX_CHAIN} certificates of {MAX_CERTIFICATE} bytes.");
         return refuse(Why::TooLarge, sentence);
     }
     let path = verify_path(leaf, rest, authority, purpose, now)?;
@@ -92,7 +98,7 @@ pub fn check_chain(
     Ok(checked)
 }
 
-/// From when until when a certificate is valid.
+/// Returns a certificate's validity period.
 ///
 /// # Errors
 /// It cannot be read.
@@ -103,7 +109,9 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Result<(DateTime<Utc>, Date
     Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
 }
 
-/// Signatures, times, use, and authority: webpki's part. The intermediates that it used, from the leaf upwards.
+/// Verifies signatures, times, usage and authority with webpki.
+///
+/// Returns the intermediates used, from the leaf up.
 fn verify_path(
     leaf: &CertificateDer<'_>,
     rest: &[CertificateDer<'_>],
@@ -111,7 +119,7 @@ fn verify_path(
     purpose: Purpose,
     now: DateTime<Utc>,
 ) -> Result<Vec<Vec<u8>>, Refusal> {
-    let unreadable = |e| Refusal::new(Why::CertificateForm, format!("A certificate cannot be read: {e}."));
+    let unreadable = |e| Refusal::new(Why::CertificateForm, format!("The certificate is malformed: {e}."));
     let entity = EndEntityCert::try_from(leaf).map_err(unreadable)?;
     let anchor = webpki::anchor_from_trusted_cert(authority).map_err(unreadable)?;
     // "Required" also of the intermediate, and not only if it says anything about uses.
@@ -129,33 +137,36 @@ fn verify_path(
             webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Why::CertificateExpired,
             _ => Why::CertificateChain,
         };
-        Refusal::new(why, format!("The certificate is refused: {e}."))
+        Refusal::new(why, format!("The certificate is not valid: {e}."))
     })?;
     Ok(path.intermediate_certificates().map(|c| c.der().to_vec()).collect())
 }
 
-/// The object identifiers of RFC 5280, 4.2.1.12, as webpki takes them: 1.3.6.1.5.5.7.3.1 and .2.
+/// The object identifiers of RFC 5280, 4.2.1.12, as webpki takes them.
+///
+/// 1.3.6.1.5.5.7.3.1 and .2.
 const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
 const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Refusal> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
-        _ => refuse(Why::CertificateForm, "A certificate cannot be read."),
+        _ => refuse(Why::CertificateForm, "The certificate is malformed."),
     }
 }
 
-/// Exactly one name, a DNS name, of this fleet.
+/// Returns the identity of the only name, a DNS name of this fleet.
 fn only_name(certificate: &X509Certificate<'_>, suffix: &Suffix) -> Result<Identity, Refusal> {
     let names = certificate
         .subject_alternative_name()
-        .map_err(|_| Refusal::new(Why::CertificateForm, "A certificate has its names twice."))?;
+        .map_err(|_| Refusal::new(Why::CertificateForm, "The certificate has two lists of names."))?;
     match names.map(|n| &n.value.general_names[..]) {
         Some([GeneralName::DNSName(name)]) => Identity::from_dns_name(name, suffix),
-        Some(names) => {
-            refuse(Why::CertificateName, format!("The certificate has {} names, or others than DNS.", names.len()))
-        }
-        None => refuse(Why::CertificateName, "The certificate has no name."),
+        Some(names) => refuse(
+            Why::CertificateName,
+            format!("The certificate must have exactly one DNS name; it has {} name(s).", names.len()),
+        ),
+        None => refuse(Why::CertificateName, "The certificate has no DNS name."),
     }
 }
 
@@ -171,8 +182,11 @@ fn check_denied(certificate: &X509Certificate<'_>, denied: &DenyList) -> Result<
     Ok(())
 }
 
-/// Head office's certificate comes from the authority itself; a branch's and its terminals' from that branch's intermediate:
-/// one branch's authority speaks for no other, and not for head office. The intermediate's key, if there is one.
+/// Checks that the issuer may issue for this identity.
+///
+/// Returns the intermediate's key, if any.
+///
+/// The authority itself issues for head office; a branch's intermediate issues for that branch and its terminals only.
 fn check_issuer(
     identity: &Identity,
     path: &[Vec<u8>],
@@ -187,10 +201,7 @@ fn check_issuer(
             Some((only_name(&intermediate, suffix)?, sha256(intermediate.public_key().raw)))
         }
         _ => {
-            return refuse(
-                Why::CertificateChain,
-                "There is more than one authority between the machine and the fleet's.",
-            );
+            return refuse(Why::CertificateChain, "The chain has more than one intermediate authority.");
         }
     };
     let fits = match (identity.branch(), &issuer) {

@@ -12,15 +12,18 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use service_kit::durable;
 
-use super::{Anchor, Authority, MAX_CERTIFICATE, Suffix, TlsKey, fingerprint};
+use super::check::fingerprint;
+use super::identity::Suffix;
+use super::issue::{Authority, MAX_CERTIFICATE, TlsKey};
+use super::tls::Anchor;
 use crate::keys::read_secret;
 use crate::refusal::{Refusal, Why, refuse};
 
-/// The authority's certificate in its folder: what a person may copy to wherever head office is to be believed.
+/// File name of the authority's certificate; safe to copy to operators' machines.
 pub const AUTHORITY_FILE: &str = "authority.pem";
-/// The authority's key in its folder, for its owner only.
+/// File name of the authority's key, readable by its owner only.
 const AUTHORITY_KEY: &str = "authority-key.pem";
-/// Held while an authority is made, so that two processes do not make one each.
+/// Lock held while an authority is created, so that two processes do not create two.
 const LOCK: &str = "lock";
 /// Largest file of certificates, in bytes: a public chain has a few of about 2 kB.
 const MAX_CHAIN_FILE: u64 = 64 * 1024;
@@ -38,7 +41,7 @@ fn from_pem(tag: &str, text: &str) -> Result<Vec<u8>, Refusal> {
     let parsed = if text.len() <= MAX_PEM { pem::parse(text).ok() } else { None };
     match parsed.filter(|p| p.tag() == tag) {
         Some(pem) => Ok(pem.into_contents()),
-        None => refuse(Why::CertificateForm, format!("This is no {} in PEM.", tag.to_lowercase())),
+        None => refuse(Why::CertificateForm, format!("The text is not a {} in PEM.", tag.to_lowercase())),
     }
 }
 
@@ -50,7 +53,7 @@ pub fn certificate_to_pem(certificate: &CertificateDer<'_>) -> String {
 /// The one certificate of a PEM text.
 ///
 /// # Errors
-/// It is none, or longer than one is.
+/// It is not valid, or too long.
 pub fn certificate_from_pem(text: &str) -> Result<CertificateDer<'static>, Refusal> {
     from_pem(CERTIFICATE, text).map(Into::into)
 }
@@ -63,16 +66,17 @@ pub fn request_to_pem(request: &[u8]) -> String {
 /// The request of a PEM text, in DER.
 ///
 /// # Errors
-/// It is none, or longer than one is.
+/// It is not valid, or too long.
 pub fn request_from_pem(text: &str) -> Result<Vec<u8>, Refusal> {
     from_pem(REQUEST, text)
 }
 
-/// Whom to believe, as a person names it: 64 hexadecimal digits of the authority's fingerprint, or a file with its
-/// certificate in PEM. Blocking.
+/// Reads the authority that an operator names.
+///
+/// Its fingerprint in 64 hexadecimal digits, or a file with its certificate in PEM. Blocking.
 ///
 /// # Errors
-/// Neither of them, or the file cannot be read.
+/// It is neither, or the file cannot be read.
 pub fn read_anchor(text: &str) -> Result<Anchor, Refusal> {
     if let Ok(pinned) = text.trim().parse() {
         return Ok(Anchor::Pinned(pinned));
@@ -91,18 +95,17 @@ impl Anchor {
 }
 
 fn read_text(path: &Path) -> Result<String, Refusal> {
-    let failed = |e: std::io::Error| {
-        Refusal::new(Why::KeyFileUnreadable, format!("The file {} cannot be read: {e}.", path.display()))
-    };
+    let failed =
+        |e: std::io::Error| Refusal::new(Why::KeyFileUnreadable, format!("Cannot read {}: {e}.", path.display()));
     let mut text = String::new();
     File::open(path).map_err(failed)?.take(MAX_CHAIN_FILE + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_CHAIN_FILE {
-        return refuse(Why::TooLarge, format!("The file {} has more than {MAX_CHAIN_FILE} bytes.", path.display()));
+        return refuse(Why::TooLarge, format!("{} is larger than {MAX_CHAIN_FILE} bytes.", path.display()));
     }
     Ok(text)
 }
 
-/// A certificate that browsers believe, with its chain and key out of PEM files as certificate authorities give them. Blocking.
+/// Reads a public certificate for browsers, with chain and key, from PEM files. Blocking.
 ///
 /// # Errors
 /// A file cannot be read, others can read the key, or they do not belong together.
@@ -110,30 +113,33 @@ pub fn read_public(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, 
     let text = read_text(certificate)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| {
-        let sentence = format!("The file {} holds no certificates in PEM.", certificate.display());
+        let sentence = format!("{} contains no certificates in PEM.", certificate.display());
         Refusal::new(Why::CertificateForm, sentence)
     })?;
     let secret = read_secret(key)?;
-    // The parser's own message may quote what it read: it stays here.
+    // The parser's message may quote the key, so it is dropped.
     let der = PrivateKeyDer::from_pem_slice(secret.expose().as_bytes())
-        .map_err(|_| Refusal::new(Why::NotAKey, format!("The file {} holds no private key in PEM.", key.display())))?;
+        .map_err(|_| Refusal::new(Why::NotAKey, format!("{} contains no private key in PEM.", key.display())))?;
     let made = CertifiedKey::from_der(chain, der, &aws_lc_rs::default_provider());
     made.map(Arc::new).map_err(|e| {
-        let sentence = format!("{} and {} cannot be used together: {e}.", certificate.display(), key.display());
+        let sentence =
+            format!("The certificate {} and the key {} do not match: {e}.", certificate.display(), key.display());
         Refusal::new(Why::CertificateForm, sentence)
     })
 }
 
 impl Authority {
-    /// The fleet's authority out of its folder, and whether it was made just now: key first, certificate after, so that a
-    /// kill in between leaves a key whose certificate is made at the next start. Blocking.
+    /// Opens the fleet's authority in its folder, or creates it.
+    ///
+    /// Also returns whether it was created. Blocking.
+    ///
+    /// The key is written first, so that after a kill in between the next start creates the certificate.
     ///
     /// # Errors
     /// The folder cannot be written, others can read the key, or the certificate is there without its key.
-    pub fn take_up(folder: &Path, suffix: Suffix, now: DateTime<Utc>) -> Result<(Self, bool), Refusal> {
-        let failed = |e: std::io::Error| {
-            Refusal::new(Why::Storage, format!("The folder {} cannot be used: {e}.", folder.display()))
-        };
+    pub fn open_or_create(folder: &Path, suffix: Suffix, now: DateTime<Utc>) -> Result<(Self, bool), Refusal> {
+        let failed =
+            |e: std::io::Error| Refusal::new(Why::Storage, format!("Cannot use the folder {}: {e}.", folder.display()));
         std::fs::create_dir_all(folder).map_err(failed)?;
         let lock = File::create(folder.join(LOCK)).map_err(failed)?;
         lock.lock().map_err(failed)?;
@@ -142,7 +148,8 @@ impl Authority {
         let kept = exists(&certificate_file)?;
         if !exists(&key_file)? {
             if kept {
-                let sentence = format!("{} is there without its key {AUTHORITY_KEY}.", certificate_file.display());
+                let sentence =
+                    format!("{} exists, but its key {AUTHORITY_KEY} is missing.", certificate_file.display());
                 return refuse(Why::StoreDamaged, sentence);
             }
             write(&key_file, TlsKey::generate()?.to_pem().expose(), durable::write_secret_file)?;
@@ -163,6 +170,5 @@ fn write(
     text: &str,
     how: impl FnOnce(&Path, &[u8]) -> Result<(), durable::DurableError>,
 ) -> Result<(), Refusal> {
-    how(path, text.as_bytes())
-        .map_err(|e| Refusal::new(Why::Storage, format!("The file {} cannot be written: {e}.", path.display())))
+    how(path, text.as_bytes()).map_err(|e| Refusal::new(Why::Storage, format!("Cannot write {}: {e}.", path.display())))
 }

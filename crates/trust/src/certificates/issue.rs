@@ -13,7 +13,8 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyD
 use service_kit::Secret;
 use time::OffsetDateTime;
 
-use super::{Identity, Suffix, Times};
+use super::identity::{Identity, Suffix};
+use super::time::Times;
 use crate::keys::{PublicKey, SigningKey, read_secret, sha256, write_new_secret};
 use crate::refusal::{Refusal, Why, refuse};
 
@@ -31,7 +32,9 @@ pub const MAX_CERTIFICATE: usize = 16 * 1024;
 /// A certificate and those between it and the fleet's authority, in DER, the leaf first.
 pub type Chain = Vec<CertificateDer<'static>>;
 
-/// A key for certificates: ed25519, or P-256 where browsers connect. `Debug` shows its public part only.
+/// A key for certificates: ed25519, or P-256 where browsers connect.
+///
+/// `Debug` shows its public part only.
 pub struct TlsKey(KeyPair);
 
 impl std::fmt::Debug for TlsKey {
@@ -67,14 +70,14 @@ impl TlsKey {
         let read = |algorithm| der.as_ref().and_then(|d| KeyPair::from_pkcs8_der_and_sign_algo(d, algorithm).ok());
         match read(&PKCS_ED25519).or_else(|| read(&PKCS_ECDSA_P256_SHA256)) {
             Some(pair) => Ok(Self(pair)),
-            None => refuse(Why::NotAKey, "This is no ed25519 or P-256 key in PKCS#8 and PEM."),
+            None => refuse(Why::NotAKey, "The text is not an ed25519 or P-256 key in PKCS#8 and PEM."),
         }
     }
 
     /// Reads a key file that only its owner can read. Blocking.
     ///
     /// # Errors
-    /// Others can read it, or it is no key.
+    /// Other users can read it, or it is not a key.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         Self::from_pem(&read_secret(path)?)
     }
@@ -99,8 +102,9 @@ impl TlsKey {
         PrivateKeyDer::Pkcs8(self.0.serialized_der().to_vec().into())
     }
 
-    /// A request for a certificate, in DER. It carries the public key and proves that its owner has the key; whom it is for
-    /// is decided by whoever issues.
+    /// Creates a certificate request in DER, which proves possession of the key.
+    ///
+    /// The issuer decides the identity.
     ///
     /// # Errors
     /// The cryptographic library failed.
@@ -111,7 +115,7 @@ impl TlsKey {
     }
 }
 
-/// SHA-256 of the public key (SubjectPublicKeyInfo, DER) that a request proves: what is pinned at enrolment.
+/// Returns the SHA-256 of a request's public key (SubjectPublicKeyInfo, DER).
 ///
 /// # Errors
 /// Too long, no request, not signed by its own key, or a key of another kind.
@@ -119,7 +123,7 @@ pub fn request_key(request: &[u8]) -> Result<Digest, Refusal> {
     Ok(sha256(&parse_request(request)?.public_key.subject_public_key_info()))
 }
 
-/// The ed25519 key that a request proves, by which its owner signs statements too; nothing if it is of another kind.
+/// Returns a request's ed25519 key, which also signs statements; `None` for another kind.
 ///
 /// # Errors
 /// As [`request_key`].
@@ -131,10 +135,13 @@ pub fn request_signer(request: &[u8]) -> Result<Option<PublicKey>, Refusal> {
 
 fn parse_request(request: &[u8]) -> Result<CertificateSigningRequestParams, Refusal> {
     if request.len() > MAX_CERTIFICATE {
-        return refuse(Why::TooLarge, format!("A request has at most {MAX_CERTIFICATE} bytes, not {}.", request.len()));
+        return refuse(
+            Why::TooLarge,
+            format!("The certificate request has {} bytes; the limit is {MAX_CERTIFICATE}.", request.len()),
+        );
     }
     let parsed = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-        .map_err(|e| Refusal::new(Why::CertificateForm, format!("The certificate request is refused: {e}.")))?;
+        .map_err(|e| Refusal::new(Why::CertificateForm, format!("The certificate request is invalid: {e}.")))?;
     let kind = parsed.public_key.algorithm();
     if kind != &PKCS_ED25519 && kind != &PKCS_ECDSA_P256_SHA256 {
         return refuse(Why::CertificateForm, "The request's key is neither ed25519 nor P-256.");
@@ -142,18 +149,18 @@ fn parse_request(request: &[u8]) -> Result<CertificateSigningRequestParams, Refu
     Ok(parsed)
 }
 
-/// Who issues: head office, or a branch server for what belongs to its branch.
+/// An issuer: head office, or a branch server for its branch.
 #[derive(Debug)]
 pub struct Authority {
     suffix: Suffix,
-    /// Nothing: the fleet's authority.
+    /// `None`: the fleet's authority.
     branch: Option<BranchName>,
     chain: Chain,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// The fleet's authority: a new certificate, signed by its own key.
+    /// Creates the fleet's authority with a new self-signed certificate.
     ///
     /// # Errors
     /// The cryptographic library failed.
@@ -165,30 +172,30 @@ impl Authority {
         Self::open(suffix, None, vec![certificate.der().clone()], key)
     }
 
-    /// An authority from its certificate chain and key: the fleet's own, or a branch's intermediate.
+    /// Opens an authority from its chain and key: the fleet's, or a branch's intermediate.
     ///
     /// # Errors
     /// The certificate cannot be read.
     pub fn open(suffix: Suffix, branch: Option<BranchName>, chain: Chain, key: TlsKey) -> Result<Self, Refusal> {
-        let Some(own) = chain.first() else { return refuse(Why::CertificateForm, "The chain has no certificate.") };
+        let Some(own) = chain.first() else { return refuse(Why::CertificateForm, "The certificate chain is empty.") };
         let issuer = Issuer::from_ca_cert_der(own, key.0).map_err(|e| {
-            Refusal::new(Why::CertificateForm, format!("The authority's certificate cannot be read: {e}."))
+            Refusal::new(Why::CertificateForm, format!("Cannot read the authority's certificate: {e}."))
         })?;
         Ok(Self { suffix, branch, chain, issuer })
     }
 
-    /// Its own certificate, and below the fleet's authority none further.
+    /// The authority's own certificate.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
 
-    /// A branch's intermediate, from the branch server's request. Only the fleet's authority issues those.
+    /// Issues a branch's intermediate from its server's request; the fleet's authority only.
     ///
     /// # Errors
-    /// The request is none, or this authority is a branch's.
+    /// The request is invalid, or this authority is a branch's.
     pub fn issue_branch(&self, request: &[u8], branch: &BranchName, now: DateTime<Utc>) -> Result<Chain, Refusal> {
         if self.branch.is_some() {
-            return refuse(Why::CertificatePurpose, "A branch makes no further authority.");
+            return refuse(Why::CertificatePurpose, "A branch cannot issue another authority.");
         }
         let identity = Identity::Branch(branch.clone());
         let mut params = params(&format!("Filial {identity}"), now.into(), BRANCH_LIFETIME)?;
@@ -200,11 +207,12 @@ impl Authority {
         self.sign(request, &params)
     }
 
-    /// A terminal's certificate, from its request: 90 days, one DNS name, for clients. Only a branch issues those. It holds by
-    /// the clock and by the floor, and between them.
+    /// Issues a terminal's client certificate from its request; branches only.
+    ///
+    /// Valid for 90 days, by clock and by floor.
     ///
     /// # Errors
-    /// The request is none, or this authority is not a branch's.
+    /// The request is invalid, or this authority is not a branch's.
     pub fn issue_terminal(
         &self,
         request: &[u8],
@@ -212,17 +220,18 @@ impl Authority {
         times: impl Into<Times>,
     ) -> Result<Chain, Refusal> {
         let Some(branch) = &self.branch else {
-            return refuse(Why::CertificatePurpose, "Terminals get their certificates from their branch.");
+            return refuse(Why::CertificatePurpose, "Only a branch issues certificates for terminals.");
         };
         let identity = Identity::Terminal(branch.clone(), terminal.clone());
         self.issue_leaf(request, &identity, vec![ExtendedKeyUsagePurpose::ClientAuth], times.into())
     }
 
-    /// The authority's own certificate for TLS, from a request: head office as a server, a branch server as server to its
-    /// terminals and client of head office. It holds by the clock and by the floor, and between them.
+    /// Issues the authority's own TLS certificate from a request.
+    ///
+    /// For head office as a server, for a branch server as server and client. Valid by clock and by floor.
     ///
     /// # Errors
-    /// The request is none.
+    /// The request is invalid.
     pub fn issue_own(&self, request: &[u8], times: impl Into<Times>) -> Result<Chain, Refusal> {
         let times = times.into();
         let server = ExtendedKeyUsagePurpose::ServerAuth;
@@ -250,7 +259,7 @@ impl Authority {
         self.sign(request, &params)
     }
 
-    /// Of the request only the public key is taken: names and uses are decided here.
+    /// Signs the request's public key; names and uses are decided here.
     fn sign(&self, request: &[u8], params: &CertificateParams) -> Result<Chain, Refusal> {
         let request = parse_request(request)?;
         let made = params.signed_by(&request.public_key, &self.issuer).map_err(|e| crypto(&e))?;
@@ -266,7 +275,7 @@ impl Authority {
 fn params(common_name: &str, times: Times, lifetime: TimeDelta) -> Result<CertificateParams, Refusal> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    // For people; at most 64 characters (RFC 5280, appendix A.1). Who somebody is stands in the DNS name.
+    // For people; at most 64 characters (RFC 5280, appendix A.1). The identity is in the DNS name.
     params.distinguished_name.push(DnType::CommonName, common_name.chars().take(64).collect::<String>());
     params.not_before = at(times.clock - BACKDATED)?;
     params.not_after = at(times.latest + lifetime)?;
@@ -281,16 +290,17 @@ fn params(common_name: &str, times: Times, lifetime: TimeDelta) -> Result<Certif
 
 fn at(time: DateTime<Utc>) -> Result<OffsetDateTime, Refusal> {
     OffsetDateTime::from_unix_timestamp(time.timestamp())
-        .map_err(|_| Refusal::new(Why::CertificateForm, format!("{time} is out of the range of certificates.")))
+        .map_err(|_| Refusal::new(Why::CertificateForm, format!("{time} is outside the range of certificate dates.")))
 }
 
 fn dns(identity: &Identity, suffix: &Suffix) -> Result<SanType, Refusal> {
     let name = identity.dns_name(suffix);
-    let name =
-        name.try_into().map_err(|e: rcgen::Error| Refusal::new(Why::CertificateName, format!("No DNS name: {e}.")))?;
+    let name = name
+        .try_into()
+        .map_err(|e: rcgen::Error| Refusal::new(Why::CertificateName, format!("The DNS name is invalid: {e}.")))?;
     Ok(SanType::DnsName(name))
 }
 
 fn crypto(error: &rcgen::Error) -> Refusal {
-    Refusal::new(Why::Crypto, format!("The certificate could not be made: {error}."))
+    Refusal::new(Why::Crypto, format!("Cannot create the certificate: {error}."))
 }

@@ -1,46 +1,47 @@
-//! Join tokens: a secret for one enrolment, and by which certificate the other end is known.
+//! Join tokens: a secret for one enrolment, and the fingerprint that the server must prove.
 
 use fleet_types::Digest;
 use service_kit::{Secret, token};
 
 use crate::refusal::{Refusal, Why, refuse};
 
-/// Shortest secret, in bytes: without it, a secret that lost its fingerprint would pass for a prefix and a fingerprint.
+/// Shortest secret, in bytes: otherwise a secret without fingerprint could parse as both.
 const SHORTEST: usize = 16;
 
-/// What somebody carries from the one who lets in to the one who comes in. As text: the secret, `-`, and 64 hexadecimal
-/// digits of the authority's fingerprint, so that one line is all that has to be carried.
+/// A join token, carried from the issuer to the new machine.
+///
+/// As text, one line: the secret, `-`, and the authority's fingerprint in 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken {
-    /// What is shown to the other end, once it proved who it is. Kept there as a hash only.
+    /// The secret, shown to the server after it proved its identity; the server stores a hash.
     pub secret: Secret,
-    /// SHA-256 of the fleet's authority: [`super::fingerprint`].
+    /// SHA-256 of the fleet's authority: [`crate::certificates::fingerprint`].
     pub authority: Digest,
 }
 
 impl JoinToken {
-    /// A fresh one.
+    /// Generates a token.
     pub fn generate(authority: Digest) -> Self {
         Self { secret: token::generate("join"), authority }
     }
 
-    /// With this secret, and the same as text leads back to it: long enough, and not too long.
+    /// Builds a token from a given secret.
     ///
     /// # Errors
-    /// It is shorter than a secret is, or longer than a token may be.
+    /// The secret is too short, or the token too long.
     pub fn new(secret: Secret, authority: Digest) -> Result<Self, Refusal> {
         Self::parse(&Self { secret, authority }.to_text())
     }
 
-    /// The whole text, which is a secret.
+    /// Returns the token as text, a secret.
     pub fn to_text(&self) -> Secret {
         Secret::new(format!("{}-{}", self.secret.expose(), self.authority))
     }
 
-    /// Reads the text. It is in no message.
+    /// Parses a token. The text appears in no message.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not a token.
     pub fn parse(text: &Secret) -> Result<Self, Refusal> {
         let parts = text.expose().trim().rsplit_once('-');
         let parsed = parts.and_then(|(secret, authority)| Some((secret, authority.parse().ok()?)));
@@ -48,7 +49,7 @@ impl JoinToken {
             Some((secret, authority)) if secret.len() >= SHORTEST && text.expose().len() <= token::MAX_TOKEN_LEN => {
                 Ok(Self { secret: Secret::new(secret), authority })
             }
-            _ => refuse(Why::JoinTokenForm, "This is no join token of a branch: a secret and a fingerprint."),
+            _ => refuse(Why::JoinTokenForm, "The text is not a join token: a secret, a dash and a fingerprint."),
         }
     }
 }

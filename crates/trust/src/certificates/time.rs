@@ -1,4 +1,4 @@
-//! The time by which certificates are judged: the clock, with a floor.
+//! The time that certificates are judged by: the clock, with a floor.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,35 +12,34 @@ use service_kit::Clock;
 
 use crate::refusal::{Refusal, Why};
 
-/// One instant, as the clock has it and as the floor does.
+/// The current time by the clock, and by clock and floor.
 ///
-/// The floor keeps a clock that was set back from believing what is over. But a thief of head office's online keys can raise
-/// it by years, and the root that resets it comes over the very connections that are judged by it. So what depends on the
-/// floor alone must not end a connection to those who bring the root: a server's certificate, and one's own, are taken for
-/// expired only if both times say so ([`Times::hold`]). What a server says is proven by other signatures; clients are judged
-/// by the later time.
+/// The floor protects a machine whose clock was set back from accepting expired data. But stolen online keys of head office
+/// can raise it by years, and the root that resets it arrives over the connections that are judged by it. So the floor alone
+/// must not end those connections: a server's certificate, and the machine's own, count as expired only if both times say so
+/// ([`Times::hold`]). What a server sends is proven by other signatures; clients are judged by the later time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
-    /// What the clock says.
+    /// The clock's time.
     pub clock: DateTime<Utc>,
-    /// The clock, or the newest time ever verified if that is later.
+    /// The later of the clock and the newest verified time.
     pub latest: DateTime<Utc>,
 }
 
 impl From<DateTime<Utc>> for Times {
-    /// Where nothing else is known of the time.
+    /// Without a floor.
     fn from(now: DateTime<Utc>) -> Self {
         Self { clock: now, latest: now }
     }
 }
 
 impl Times {
-    /// The instant at which a clock says `clock`, where nothing before `floor` is believed.
+    /// Combines the clock's time with the floor.
     pub fn new(clock: DateTime<Utc>, floor: DateTime<Utc>) -> Self {
         Self { clock, latest: clock.max(floor) }
     }
 
-    /// What `judge` says at the later time; if that is that a certificate's time is over, what it says at the clock's.
+    /// Judges at the later of clock and floor; if only expiry fails, judges again at clock time.
     ///
     /// # Errors
     /// As `judge`.
@@ -52,7 +51,34 @@ impl Times {
     }
 }
 
-/// The clock, or the newest time ever verified if the clock is behind it. Clones share the floor.
+/// The age of a certificate that is renewed over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// No renewal is due.
+    Young,
+    /// Two thirds of its lifetime have passed: renewal is due.
+    Old,
+    /// It is expired or not valid yet; only its key still proves the identity.
+    Over,
+}
+
+impl Age {
+    /// Returns the age of a certificate valid from `from` until `until`.
+    ///
+    /// Expired by the floor alone counts as old: a server may still accept it.
+    pub fn of((from, until): (DateTime<Utc>, DateTime<Utc>), times: Times) -> Self {
+        let is_valid = |now: DateTime<Utc>| (from..until).contains(&now);
+        match times {
+            Times { clock, latest } if !is_valid(latest) && !is_valid(clock) => Self::Over,
+            Times { latest, .. } if latest < from + (until - from) / 3 * 2 => Self::Young,
+            _ => Self::Old,
+        }
+    }
+}
+
+/// The clock with a floor: never earlier than the newest verified time.
+///
+/// Clones share the floor.
 #[derive(Clone)]
 pub struct FleetTime {
     clock: Arc<dyn Clock>,
@@ -66,7 +92,7 @@ impl fmt::Debug for FleetTime {
 }
 
 impl FleetTime {
-    /// `clock`, but never before `floor`.
+    /// Combines `clock` with an initial floor.
     pub fn new(clock: Arc<dyn Clock>, floor: DateTime<Utc>) -> Self {
         Self { clock, floor: Arc::new(AtomicI64::new(floor.timestamp())) }
     }
@@ -76,12 +102,12 @@ impl FleetTime {
         self.floor.store(floor.timestamp(), Ordering::Relaxed);
     }
 
-    /// The time to judge by.
+    /// Returns the time to judge by.
     pub fn now(&self) -> DateTime<Utc> {
         self.times().latest
     }
 
-    /// The time, with what the clock alone says of it.
+    /// Returns both times.
     pub fn times(&self) -> Times {
         let floor = DateTime::from_timestamp(self.floor.load(Ordering::Relaxed), 0).unwrap_or_default();
         Times::new(self.clock.now(), floor)

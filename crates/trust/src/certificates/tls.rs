@@ -18,42 +18,49 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{Chain, DenyList, FleetTime, Identity, Purpose, Suffix, TlsKey, check_chain, fingerprint};
+use super::check::{DenyList, Purpose, check_chain, fingerprint};
+use super::identity::{Identity, Suffix};
+use super::issue::{Chain, TlsKey};
+use super::time::FleetTime;
 use crate::refusal::{Refusal, Why};
 
-/// Whom a listener lets in.
+/// Which clients a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clients {
-    /// Only those who present a certificate of the fleet.
+    /// Only clients with a certificate of the fleet.
     Required,
-    /// Also those who present none: for a listener that has the route for enrolment. One that is presented must hold.
+    /// Also clients without a certificate, for enrolment.
+    ///
+    /// A certificate that is presented must be valid.
     Optional,
 }
 
-/// Asked at each handshake, so that a denial counts at once.
+/// Returns the current deny list.
+///
+/// Called at each handshake, so that a denial takes effect at once.
 pub type Denied = Arc<dyn Fn() -> Arc<DenyList> + Send + Sync>;
 
-/// For an end that has no deny list: it knows whom it talks to by one name, or asks somebody else at each request.
-pub fn nobody_denied() -> Denied {
-    let nobody = Arc::<DenyList>::default();
-    Arc::new(move || nobody.clone())
+/// An empty deny list, where one identity is accepted or denials are checked per request.
+pub fn none_denied() -> Denied {
+    let empty = Arc::<DenyList>::default();
+    Arc::new(move || empty.clone())
 }
 
-/// The fleet's authority, as somebody knows it.
+/// The fleet's authority as a client knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anchor {
     /// Its certificate.
     Known(CertificateDer<'static>),
-    /// Only the SHA-256 of its certificate, as a join token carries it: the server sends the certificate along.
+    /// Only its SHA-256, as in a join token: the server presents the certificate.
     Pinned(Digest),
 }
 
-/// Whom a client lets itself be answered by.
+/// Which server a client accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// Exactly this one.
+    /// Exactly this identity.
     Exactly(Identity),
-    /// The server of some branch: before enrolment, when the answer will say which one it is.
+    /// Any branch's server: before enrolment, when the branch is not known yet.
     AnyBranch,
 }
 
@@ -81,10 +88,10 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A listener's TLS: this machine's chain and key, and what is asked of clients. The authority's certificate is sent along,
-/// for those who know but its fingerprint yet.
+/// Builds the TLS configuration of a listener for machines.
 ///
-/// Sessions are not resumed: a resumed one would not be checked again against the deny list.
+/// The authority's certificate is sent along for clients that know only its fingerprint. Sessions are not resumed: a resumed
+/// session would not be checked against the deny list again.
 ///
 /// # Errors
 /// Key and certificate do not belong together.
@@ -120,8 +127,10 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The TLS of a listener for people: no certificate is asked of them. Who names a host, as browsers do, meets `public` if
-/// there is one; the fleet's own programs name none and meet the certificate of the fleet, whatever stands before browsers.
+/// Builds the TLS configuration of a listener for operators, without client certificates.
+///
+/// Clients that send a host name, as browsers do, get `public` if there is one; the fleet's programs send none and get the
+/// fleet's certificate.
 ///
 /// # Errors
 /// Key and certificate do not belong together.
@@ -159,8 +168,11 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// A client's TLS: the server must be `peer`, whatever address or name was dialled. Without `own`, as before
-/// enrolment, no certificate is presented.
+/// Builds a client's TLS configuration.
+///
+/// The server must be `peer`, whatever address was dialled.
+///
+/// Without `own`, as before enrolment, the client presents no certificate.
 ///
 /// # Errors
 /// Key and certificate do not belong together.
@@ -193,16 +205,18 @@ pub fn client_config(
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
-    // Whoever is dialled must prove an identity, whatever its host is called: the name would only tell listeners who it is.
+    // The identity is proven by certificate, so the host name is not needed and not revealed on the wire.
     config.enable_sni = false;
     Ok(config)
 }
 
 fn unusable(error: Error) -> Refusal {
-    Refusal::new(Why::CertificateForm, format!("TLS cannot be set up with this certificate and key: {error}."))
+    Refusal::new(Why::CertificateForm, format!("Cannot set up TLS with this certificate and key: {error}."))
 }
 
-/// Both directions: [`check_chain`] decides who it is, the provider whether the handshake was signed by that key.
+/// Verifies either direction.
+///
+/// [`check_chain`] judges the identity, the provider the handshake's signature.
 struct Verifier {
     provider: Arc<CryptoProvider>,
     anchor: Anchor,
@@ -231,8 +245,7 @@ impl Verifier {
         let authority = match &self.anchor {
             Anchor::Known(authority) => authority,
             Anchor::Pinned(pinned) => rest.iter().find(|c| fingerprint(c) == *pinned).ok_or_else(|| {
-                let sentence =
-                    format!("The server did not present the authority {} that the token names.", pinned.short());
+                let sentence = format!("The server did not present the pinned authority {}.", pinned.short());
                 Refusal::new(Why::CertificateChain, sentence)
             })?,
         };
@@ -241,7 +254,7 @@ impl Verifier {
     }
 }
 
-/// What a client makes of a server: its own log gets the sentence.
+/// Converts a refusal for a client, whose own log gets the sentence.
 fn refused(refusal: Refusal) -> Error {
     let error = match refusal.why() {
         Why::CertificateDenied => CertificateError::Revoked,
@@ -252,7 +265,9 @@ fn refused(refusal: Refusal) -> Error {
     Error::InvalidCertificate(error)
 }
 
-/// What a listener makes of a client, which learns no more of it than the alert: one for each kind of reason.
+/// Converts a refusal for a listener.
+///
+/// The client learns only the alert, one per kind of reason.
 fn turned_away(refusal: Refusal) -> Error {
     match refusal.why() {
         Why::CertificateExpired => Error::InvalidCertificate(CertificateError::Expired),
@@ -318,7 +333,7 @@ impl ServerCertVerifier for Verifier {
         match &self.peer {
             Some(peer) if peer.is(&identity) => Ok(ServerCertVerified::assertion()),
             _ => {
-                let expected = self.peer.as_ref().map_or("nobody".to_owned(), Peer::to_string);
+                let expected = self.peer.as_ref().map_or("no server".to_owned(), Peer::to_string);
                 let sentence = format!("The server is {identity}, expected {expected}.");
                 Err(refused(Refusal::new(Why::CertificateName, sentence)))
             }
@@ -355,7 +370,7 @@ mod tests {
     #[test]
     fn each_kind_of_refusal_of_a_client_has_an_alert_of_its_own() {
         use rustls::AlertDescription as Alert;
-        let alert = |why| match turned_away(Refusal::new(why, "As the test wants it.")) {
+        let alert = |why| match turned_away(Refusal::new(why, "For the test.")) {
             Error::InvalidCertificate(error) => Alert::from(error),
             other => panic!("{other}"),
         };

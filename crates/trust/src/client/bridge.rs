@@ -1,4 +1,4 @@
-//! Between a [`Fetch`] of ours and tough's transport: bounds in bytes and time, what was seen, what went wrong.
+//! Adapts a [`Fetch`] to tough's transport, with bounds in bytes and time.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -13,7 +13,8 @@ use tough::error::Error as ToughError;
 use tough::{Transport, TransportError, TransportErrorKind, TransportStream};
 use url::Url;
 
-use super::{Fetch, max_file};
+use super::fetch::Fetch;
+use crate::metadata::file_names::max_file;
 use crate::refusal::{Refusal, Why, refuse};
 
 /// The address that tough believes to fetch from; only the names after it are used.
@@ -45,12 +46,12 @@ impl Bridge {
         Self { source, deadline, held, seen: Arc::default(), trouble: Arc::default() }
     }
 
-    /// The files that came, by name, as they came.
+    /// Returns the files fetched so far, by name.
     pub fn seen(&self) -> BTreeMap<String, Vec<u8>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first thing that went wrong in fetching.
+    /// Returns the first failure to fetch.
     pub fn trouble(&self) -> Option<Refusal> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -58,19 +59,19 @@ impl Bridge {
     /// One file, whole; nothing if the source has none.
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(most) = max_file(name) else {
-            return refuse(Why::MetadataForm, format!("{name:?} is no name of a metadata file."));
+            return refuse(Why::MetadataForm, format!("{name:?} is not the name of a metadata file."));
         };
         match tokio::time::timeout(self.deadline, self.read(name, most)).await {
             Ok(read) => read,
             Err(_) => {
-                let sentence = format!("{name} did not arrive within {} ms.", self.deadline.as_millis());
+                let sentence = format!("{name} did not arrive within {} s.", self.deadline.as_secs_f64());
                 refuse(Why::SlowRetrieval, sentence)
             }
         }
     }
 
     async fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, Refusal> {
-        let failed = |e| Refusal::new(Why::Unfetchable, format!("{name} cannot be fetched: {e}."));
+        let failed = |e| Refusal::new(Why::Unfetchable, format!("Cannot fetch {name}: {e}."));
         let Some(mut body) = self.source.fetch(name).await.map_err(failed)? else { return Ok(None) };
         let mut bytes = Vec::new();
         while let Some(chunk) = body.next().await {
@@ -86,7 +87,7 @@ impl Bridge {
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MAX_SEEN {
-            return refuse(Why::EndlessData, format!("The metadata names more than {MAX_SEEN} files."));
+            return refuse(Why::EndlessData, format!("The metadata lists more than {MAX_SEEN} files."));
         }
         seen.insert(name.to_owned(), bytes.to_vec());
         Ok(())
@@ -103,7 +104,7 @@ impl Bridge {
             Some(bytes) => self.keep(name, bytes)?,
             // Walking roots ends where there is no further one; everything else must be there.
             None if name.ends_with(".root.json") => {}
-            None => return refuse(Why::Unfetchable, format!("The source has no {name}.")),
+            None => return refuse(Why::Unfetchable, format!("The source does not have {name}.")),
         }
         Ok(bytes)
     }
@@ -148,8 +149,7 @@ pub(crate) fn refusal(error: &ToughError) -> Refusal {
         | E::DatastoreSerialize { .. } => Why::Storage,
         _ => Why::MetadataForm,
     };
-    let source = error.source().map(|s| format!(" ({s})")).unwrap_or_default();
-    Refusal::new(why, format!("The metadata is refused: {error}{source}."))
+    Refusal::new(why, format!("The metadata is not valid: {}.", service_kit::edge::chain(error)))
 }
 
 /// tough reports a wrong digest and too many bytes as errors of its transport.

@@ -1,4 +1,4 @@
-//! What a client keeps between two updates: one file, replaced as a whole.
+//! The client's state between updates: one file, replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
@@ -10,11 +10,12 @@ use service_kit::durable;
 use tempfile::TempDir;
 use tough::schema::Root;
 
-use super::Trusted;
+use crate::metadata::content::unsigned;
+use crate::metadata::files::{read_bounded, storage};
+use crate::metadata::names::RoleName;
+use crate::metadata::schema::{File, check_root, holders};
+use crate::metadata::trusted::Trusted;
 use crate::refusal::{Refusal, Why, refuse};
-use crate::repository::RoleName;
-use crate::repository::schema::{File, check_root, holders};
-use crate::repository::store::{read_bounded, storage};
 
 /// Largest state file in bytes.
 const MAX_STATE: u64 = 64 * 1024 * 1024;
@@ -69,7 +70,7 @@ mod texts {
 impl State {
     pub fn begin(root: &[u8], floor: DateTime<Utc>) -> Result<Self, Refusal> {
         let file: File<Root> = File::read(&RoleName::Root, root)?;
-        file.signed.signed.verify_role(&file.signed).map_err(crate::repository::unsigned(&RoleName::Root))?;
+        file.signed.signed.verify_role(&file.signed).map_err(unsigned(&RoleName::Root))?;
         check_root(&file.signed.signed)?;
         let roots = BTreeMap::from([(file.version(), root.to_vec())]);
         Ok(Self { format: 1, floor, floor_root: file.version(), roots, accepted: None })
@@ -78,10 +79,10 @@ impl State {
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let bytes = read_bounded(path, MAX_STATE)?;
         let damaged =
-            |what: String| Refusal::new(Why::StoreDamaged, format!("The trust store {}: {what}.", path.display()));
-        let state: Self = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("cannot be read: {e}")))?;
+            |what: String| Refusal::new(Why::StoreDamaged, format!("The trust store {} {what}.", path.display()));
+        let state: Self = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("is damaged: {e}")))?;
         if state.format != 1 || state.roots.is_empty() {
-            return Err(damaged("is of another format".to_owned()));
+            return Err(damaged("has an unknown format".to_owned()));
         }
         Ok(state)
     }
@@ -91,13 +92,13 @@ impl State {
         durable::write_file(path, &bytes).map_err(|e| storage(path, &e))
     }
 
-    /// What was accepted, its signatures verified anew.
+    /// Returns the accepted metadata with its signatures verified again.
     pub fn trusted(&self) -> Result<Option<Trusted>, Refusal> {
         let Some(accepted) = &self.accepted else { return Ok(None) };
         let root = self.roots.get(&accepted.root).map(Vec::as_slice).unwrap_or_default();
         let trusted = Trusted::verify(root, &accepted.files);
         let damaged =
-            |r: Refusal| Refusal::new(Why::StoreDamaged, format!("What was accepted does not hold: {}", r.sentence()));
+            |r: Refusal| Refusal::new(Why::StoreDamaged, format!("The stored metadata is not valid: {}", r.sentence()));
         trusted.map(Some).map_err(damaged)
     }
 
@@ -120,7 +121,9 @@ impl State {
         held.map(|a| a.files.clone()).unwrap_or_default()
     }
 
-    /// A folder for tough to work in, with the held timestamp and snapshot: it compares versions with them.
+    /// A folder for tough to work in, with the held timestamp and snapshot.
+    ///
+    /// It compares versions with them.
     pub fn scratch(&self) -> Result<TempDir, Refusal> {
         let folder = tempfile::tempdir().map_err(|e| storage(&std::env::temp_dir(), &e))?;
         for (name, bytes) in self.held() {
@@ -137,8 +140,9 @@ impl State {
         Ok(folder)
     }
 
-    /// Whether the newest root has the timestamp and snapshot keys of the root under which metadata was accepted. If not,
-    /// what those keys said of versions counts no more: so a fleet recovers after they were stolen (TUF 1.0, 5.3.11).
+    /// Whether the newest root still has the online keys under which metadata was accepted.
+    ///
+    /// If not, versions signed by the old keys no longer count, so that a fleet recovers from stolen keys (TUF 1.0, 5.3.11).
     fn same_online_keys(&self, accepted: u64) -> bool {
         let keys = |root: &[u8]| -> Option<_> {
             let root = File::<Root>::read(&RoleName::Root, root).ok()?.signed.signed;
@@ -147,7 +151,7 @@ impl State {
         self.roots.get(&accepted).and_then(|root| keys(root)) == keys(self.newest_root())
     }
 
-    /// Takes over the roots up to the one that tough verified and left in `scratch`.
+    /// Adopts the roots up to the newest that tough verified, in `scratch`.
     pub fn take_roots(&mut self, seen: &BTreeMap<String, Vec<u8>>, scratch: &Path) -> Result<(), Refusal> {
         let path = scratch.join("root.json");
         match std::fs::metadata(&path) {
@@ -158,7 +162,7 @@ impl State {
         let verified: File<Root> = File::read(&RoleName::Root, &read_bounded(&path, MAX_STATE)?)?;
         for version in self.newest_version() + 1..=verified.version() {
             let Some(bytes) = seen.get(&RoleName::Root.file(version)) else {
-                return refuse(Why::MetadataMixed, format!("Root {version} was verified, but is not there."));
+                return refuse(Why::MetadataMixed, format!("Root {version} was verified but is missing."));
             };
             // Each of them, and not the newest only: one key that counts twice in between would open the way to it.
             check_root(&File::<Root>::read(&RoleName::Root, bytes)?.signed.signed)?;

@@ -1,29 +1,33 @@
-//! Taking a proposal: who signed it, what it changes, whether it may.
+//! Accepts proposals: checks signatures, changes and permissions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use tough::schema::{PathSet, Root, Signed, Targets};
+use tough::schema::{Root, Signed, Targets};
 
-use super::proposal::Body;
-use super::schema::{self, File};
-use super::{Proposal, Repository, RoleName, SignedArtifact, SignedPayload, delegated_roles};
+use super::proposal::{Body, Proposal};
+use super::state::Repository;
 use crate::keys::{KeyId, KeySet};
+use crate::metadata::content::{check_delegations, content, delegated_roles, unsigned};
+use crate::metadata::names::{RoleName, SignedArtifact, SignedPayload};
+use crate::metadata::schema::{self, File};
 use crate::refusal::{Refusal, Why, refuse};
 
-/// How far the signatures of a proposal reach.
+/// The signatures of a proposal, and how many are missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignatureState {
-    /// The holders whose signatures hold.
+    /// Holders with a valid signature.
     pub signed_by: BTreeSet<KeyId>,
-    /// Signatures that count for nothing: of keys that do not hold the role, or wrong.
+    /// Keys whose signatures do not count: invalid, or not holders of the role.
     pub strangers: BTreeSet<KeyId>,
-    /// How many more signatures are needed; for a root, of the present and of the proposed holders together.
+    /// How many more signatures are needed.
+    ///
+    /// For a root, of current and proposed holders together.
     pub missing: u32,
 }
 
 impl SignatureState {
-    /// Whether nothing is missing.
+    /// Whether no signature is missing.
     pub const fn complete(&self) -> bool {
         self.missing == 0
     }
@@ -43,16 +47,16 @@ pub struct Difference {
 }
 
 impl Repository {
-    /// Begins a repository with its first root, signed by a threshold of its own keys.
+    /// Creates a repository from its first root, signed by a threshold of the root's keys.
     ///
     /// # Errors
     /// Not a first root, or not signed so.
     pub fn begin(first: &Proposal) -> Result<Self, Refusal> {
         let Body::Root(root) = &first.body else {
-            return refuse(Why::ProposalContent, "A repository begins with a root.");
+            return refuse(Why::ProposalContent, "The first proposal of a repository must be a root.");
         };
         if first.version() != 1 || first.base.is_some() {
-            return refuse(Why::ProposalContent, "The first root has version 1 and no base.");
+            return refuse(Why::ProposalContent, "The first root must have version 1 and no base.");
         }
         schema::check_root(root)?;
         let signers = require(state(first, &[schema::holders(root, &RoleName::Root)?])?, first)?;
@@ -62,7 +66,7 @@ impl Repository {
         Ok(Self { roots, root: signed, targets, delegated: BTreeMap::new(), snapshot, timestamp })
     }
 
-    /// Who signed a proposal, and how many signatures are missing. Nothing else of it is judged.
+    /// Returns who signed a proposal and how many signatures are missing; checks nothing else.
     ///
     /// # Errors
     /// The role is not there, or the proposal names keys that cannot be used.
@@ -74,7 +78,9 @@ impl Repository {
         state(proposal, &sets)
     }
 
-    /// What a proposal would change, whoever signed it. For `targets` and `root` nothing: they sign no payloads.
+    /// Returns what a proposal would change, regardless of signatures.
+    ///
+    /// Nothing for `targets` and `root`.
     ///
     /// # Errors
     /// It signs something that its role may not, or was made against metadata that moved on.
@@ -91,8 +97,9 @@ impl Repository {
         })
     }
 
-    /// Takes a proposal: from now on it is the role's version in force, and goes out with the next
-    /// [`Repository::publish`]. Refused, nothing changed.
+    /// Accepts a proposal as the role's version in force; a refusal changes nothing.
+    ///
+    /// Clients see it after the next [`Repository::publish`].
     ///
     /// # Errors
     /// Made against another version (sign again), too few signatures, or content that the role may not say.
@@ -110,7 +117,7 @@ impl Repository {
         if proposal.base != present {
             let text = |v: Option<u64>| v.map_or("none".to_owned(), |v| format!("version {v}"));
             let sentence = format!(
-                "The proposal for role {role} was made against {}, now {} is in force.",
+                "The proposal for role {role} is based on {}, but {} is in force.",
                 text(proposal.base),
                 text(present)
             );
@@ -118,21 +125,24 @@ impl Repository {
         }
         let highest = self.highest_version(role);
         if highest.is_some_and(|highest| proposal.version() <= highest) {
-            return refuse(Why::SignAgain, format!("Version {} of role {role} does not rise.", proposal.version()));
+            return refuse(
+                Why::SignAgain,
+                format!("Version {} of role {role} is not newer than the current one.", proposal.version()),
+            );
         }
         Ok(())
     }
 
     fn accept_root(&mut self, proposal: &Proposal, next: &Root) -> Result<(), Refusal> {
         if proposal.base.and_then(|base| base.checked_add(1)) != Some(proposal.version()) {
-            return refuse(Why::ProposalContent, "Versions of the root rise by one.");
+            return refuse(Why::ProposalContent, "A new root's version must be the current version plus one.");
         }
         schema::check_root(next)?;
         let signers = require(self.signature_state(proposal)?, proposal)?;
         let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
         // tough has the last word: it is what every client asks.
         let held = self.root.signed.verify_role(&signed).and_then(|()| next.verify_role(&signed));
-        held.map_err(super::unsigned(&RoleName::Root))?;
+        held.map_err(unsigned(&RoleName::Root))?;
         self.roots.insert(proposal.version(), File::new(signed.clone())?);
         self.root = signed;
         Ok(())
@@ -142,7 +152,7 @@ impl Repository {
         check_delegations(next)?;
         let signers = require(self.signature_state(proposal)?, proposal)?;
         let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
-        self.root.signed.verify_role(&signed).map_err(super::unsigned(&RoleName::Targets))?;
+        self.root.signed.verify_role(&signed).map_err(unsigned(&RoleName::Targets))?;
         let stays: BTreeSet<_> = delegated_roles(next)?.into_iter().collect();
         self.delegated.retain(|role, _| stays.contains(role));
         self.targets = Some(File::new(signed)?);
@@ -157,12 +167,12 @@ impl Repository {
         self.check_releases_stay(proposal)?;
         let signers = require(self.signature_state(proposal)?, proposal)?;
         let signed = Signed { signed: next.clone(), signatures: proposal.signatures_of(&signers)? };
-        self.delegations().verify_role(&signed, &role.to_string()).map_err(super::unsigned(role))?;
+        self.delegations().verify_role(&signed, &role.to_string()).map_err(unsigned(role))?;
         self.delegated.insert(role.clone(), File::new(signed)?);
         Ok(())
     }
 
-    /// A release never changes: its payloads come all at once and go all at once.
+    /// Checks that payloads of a release are added all at once and removed all at once.
     fn check_releases_stay(&self, proposal: &Proposal) -> Result<(), Refusal> {
         let Body::Targets(next) = &proposal.body else { return Ok(()) };
         let before = content(&proposal.role, self.delegated.get(&proposal.role).map(|f| &f.signed.signed))?.0;
@@ -173,64 +183,12 @@ impl Repository {
         let shrunk = before.difference(&after).find(|p| stays.contains(&p.version));
         match grown.or(shrunk) {
             Some(p) => {
-                let sentence = format!("{} {} is signed already; a release never changes.", p.product, p.version);
+                let sentence = format!("{} {} is already signed; a release never changes.", p.product, p.version);
                 refuse(Why::ProposalContent, sentence)
             }
             None => Ok(()),
         }
     }
-}
-
-/// Everything that a delegated role signs; an error if it may not.
-pub(crate) fn content(
-    role: &RoleName,
-    targets: Option<&Targets>,
-) -> Result<(BTreeSet<SignedPayload>, BTreeSet<SignedArtifact>), Refusal> {
-    let (mut payloads, mut artifacts) = (BTreeSet::new(), BTreeSet::new());
-    for (name, target) in targets.into_iter().flat_map(|t| &t.targets) {
-        match role {
-            RoleName::Product(product) => {
-                let payload = SignedPayload::from_target(name, target)?;
-                if payload.product != *product {
-                    return refuse(Why::OutOfPath, format!("Role {role} may not sign {}.", payload.path()));
-                }
-                payloads.insert(payload);
-            }
-            RoleName::Derived => {
-                artifacts.insert(SignedArtifact::from_target(name, target)?);
-            }
-            _ => return refuse(Why::OutOfPath, format!("Role {role} signs nothing itself.")),
-        }
-    }
-    Ok((payloads, artifacts))
-}
-
-/// The top level signs nothing itself and delegates each role with exactly its own pattern.
-pub(crate) fn check_delegations(targets: &Targets) -> Result<(), Refusal> {
-    content(&RoleName::Targets, Some(targets))?;
-    let delegations = schema::delegations(targets);
-    let mut seen = BTreeSet::new();
-    for found in &delegations.roles {
-        let role: RoleName = found.name.parse()?;
-        let pattern = role.pattern().filter(|_| role.is_delegated());
-        let exactly = match &found.paths {
-            PathSet::Paths(paths) => paths.len() == 1 && pattern.as_deref() == paths.first().map(|p| p.value()),
-            PathSet::PathHashPrefixes(_) => false,
-        };
-        if !exactly || !found.terminating || !seen.insert(role.clone()) {
-            return refuse(
-                Why::OutOfPath,
-                format!("Role {role} is delegated otherwise than once and for its own paths."),
-            );
-        }
-        schema::delegates(&delegations, &role)?;
-    }
-    for role in [RoleName::Derived, RoleName::Plan] {
-        if !seen.contains(&role) {
-            return refuse(Why::ProposalContent, format!("Role {role} is not delegated."));
-        }
-    }
-    Ok(())
 }
 
 fn state(proposal: &Proposal, sets: &[KeySet]) -> Result<SignatureState, Refusal> {
@@ -245,7 +203,7 @@ fn state(proposal: &Proposal, sets: &[KeySet]) -> Result<SignatureState, Refusal
     Ok(SignatureState { signed_by, strangers, missing })
 }
 
-/// The holders who signed, if they are enough.
+/// Returns the holders who signed, if there are enough.
 fn require(state: SignatureState, proposal: &Proposal) -> Result<BTreeSet<KeyId>, Refusal> {
     let role = &proposal.role;
     if state.complete() {
@@ -254,10 +212,10 @@ fn require(state: SignatureState, proposal: &Proposal) -> Result<BTreeSet<KeyId>
     if state.signed_by.is_empty() && !state.strangers.is_empty() {
         return refuse(
             Why::ProposalUnknownKey,
-            format!("No holder of role {role} signed the proposal, only others did."),
+            format!("The proposal is signed only by keys that do not hold role {role}."),
         );
     }
     let sentence =
-        format!("Role {role}: {} holders signed, {} signatures are missing.", state.signed_by.len(), state.missing);
+        format!("Role {role} has {} valid signature(s); {} more are needed.", state.signed_by.len(), state.missing);
     refuse(Why::ProposalThreshold, sentence)
 }

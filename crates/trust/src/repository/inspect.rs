@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tough::schema::{Role, Signature};
 
-use super::schema::{self, File};
-use super::{Repository, RoleName, SignedArtifact, SignedPayload};
+use super::state::Repository;
 use crate::keys::{KeyId, KeySet, PublicKey};
+use crate::metadata::names::{RoleName, SignedArtifact, SignedPayload};
+use crate::metadata::schema::{self, File};
 use crate::refusal::Refusal;
 
 /// The whole repository, for a person.

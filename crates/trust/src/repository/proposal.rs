@@ -10,9 +10,9 @@ use serde_json::Value;
 use tough::schema::{Role as _, Root, Signature, Targets};
 
 use crate::keys::{KeyId, MAX_KEYS, SigningKey, sha256};
+use crate::metadata::names::RoleName;
+use crate::metadata::schema::{MAX_TARGETS, RoleSignature, canonical, to_chrono};
 use crate::refusal::{Refusal, Why, refuse};
-use crate::repository::RoleName;
-use crate::repository::schema::{MAX_TARGETS, RoleSignature, canonical, to_chrono};
 
 /// Largest proposal file in bytes.
 pub const MAX_PROPOSAL: u64 = MAX_TARGETS + 64 * 1024;
@@ -50,16 +50,22 @@ impl TryFrom<Raw> for Proposal {
     type Error = Refusal;
     fn try_from(raw: Raw) -> Result<Self, Refusal> {
         let unreadable =
-            |e: serde_json::Error| Refusal::new(Why::ProposalContent, format!("The proposal cannot be read: {e}."));
+            |e: serde_json::Error| Refusal::new(Why::ProposalContent, format!("The proposal is malformed: {e}."));
         if raw.format != 1 {
-            return refuse(Why::ProposalContent, format!("The proposal has format {}, only 1 is known.", raw.format));
+            return refuse(
+                Why::ProposalContent,
+                format!("The proposal has format {}; this program reads format 1.", raw.format),
+            );
         }
         if raw.signatures.len() > MAX_KEYS {
-            return refuse(Why::ProposalContent, format!("A proposal has at most {MAX_KEYS} signatures."));
+            return refuse(Why::ProposalContent, format!("The proposal has more than {MAX_KEYS} signatures."));
         }
         let expected = if raw.role == RoleName::Root { "root" } else { "targets" };
         if raw.signed.get("_type").and_then(Value::as_str) != Some(expected) {
-            return refuse(Why::ProposalContent, format!("The proposal for role {} is of another type.", raw.role));
+            return refuse(
+                Why::ProposalContent,
+                format!("The content of the proposal does not belong to role {}.", raw.role),
+            );
         }
         let body = match &raw.role {
             RoleName::Root => Body::Root(serde_json::from_value(raw.signed).map_err(unreadable)?),
@@ -75,7 +81,10 @@ impl TryFrom<Raw> for Proposal {
         for signature in &raw.signatures {
             signature.to_tuf()?;
             if !seen.insert(signature.keyid) {
-                return refuse(Why::ProposalContent, format!("Key {} stands there twice.", signature.keyid.short()));
+                return refuse(
+                    Why::ProposalContent,
+                    format!("The proposal has two signatures by key {}.", signature.keyid.short()),
+                );
             }
         }
         Ok(Self { role: raw.role, base: raw.base, body, signatures: raw.signatures })
@@ -104,10 +113,13 @@ impl Proposal {
     /// Longer than [`MAX_PROPOSAL`], or no proposal.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         if bytes.len() as u64 > MAX_PROPOSAL {
-            return refuse(Why::TooLarge, format!("A proposal has at most {MAX_PROPOSAL} bytes, not {}.", bytes.len()));
+            return refuse(
+                Why::TooLarge,
+                format!("The proposal has {} bytes; the limit is {MAX_PROPOSAL}.", bytes.len()),
+            );
         }
         serde_json::from_slice(bytes)
-            .map_err(|e| Refusal::new(Why::ProposalContent, format!("The proposal cannot be read: {e}.")))
+            .map_err(|e| Refusal::new(Why::ProposalContent, format!("The proposal is malformed: {e}.")))
     }
 
     /// The file's bytes.
@@ -116,7 +128,7 @@ impl Proposal {
     /// It cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
         serde_json::to_vec_pretty(self)
-            .map_err(|e| Refusal::new(Why::ProposalContent, format!("The proposal cannot be written: {e}.")))
+            .map_err(|e| Refusal::new(Why::ProposalContent, format!("Cannot serialise the proposal: {e}.")))
     }
 
     /// Which role.
@@ -170,7 +182,7 @@ impl Proposal {
     /// Adds the signature of one key. A second one of the same key replaces the first.
     ///
     /// # Errors
-    /// The content has no canonical form, or there are as many signatures as there may be.
+    /// The content has no canonical form, or the limit of signatures is reached.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), Refusal> {
         let keyid = key.public().id();
         let sig = hex::encode(key.sign(&self.message()?));
@@ -180,7 +192,7 @@ impl Proposal {
     fn add(&mut self, signature: RoleSignature) -> Result<(), Refusal> {
         self.signatures.retain(|s| s.keyid != signature.keyid);
         if self.signatures.len() >= MAX_KEYS {
-            return refuse(Why::ProposalContent, format!("A proposal has at most {MAX_KEYS} signatures."));
+            return refuse(Why::ProposalContent, format!("The proposal has more than {MAX_KEYS} signatures."));
         }
         self.signatures.push(signature);
         Ok(())
@@ -192,14 +204,13 @@ impl Proposal {
     /// The other one says something else.
     pub fn merge(&mut self, other: &Self) -> Result<(), Refusal> {
         if self.role != other.role || self.base != other.base || self.digest()? != other.digest()? {
-            let sentence =
-                format!("The two proposals for roles {} and {} are not the same statement.", self.role, other.role);
+            let sentence = format!("The proposals for roles {} and {} differ in content.", self.role, other.role);
             return refuse(Why::ProposalMismatch, sentence);
         }
         let message = self.message()?;
         let mine: BTreeSet<_> = self.claimed_signers();
         for signature in &other.signatures {
-            // A signature that is here already is not replaced by one that somebody else sent.
+            // An existing signature is not replaced by another copy's.
             if !mine.contains(&signature.keyid) {
                 self.add(signature.clone())?;
             }
@@ -208,7 +219,9 @@ impl Proposal {
         Ok(())
     }
 
-    /// Leaves out every signature but those of these keys. Whoever keeps a proposal that strangers may add to keeps
+    /// Drops every signature except those of these keys.
+    ///
+    /// A proposal that strangers may add to must keep
     /// [`crate::repository::SignatureState::signed_by`] alone: what claims to be of a holder and is not would otherwise
     /// stand in the way of the holder's own.
     pub fn keep_signatures_of(&mut self, signers: &BTreeSet<KeyId>) {

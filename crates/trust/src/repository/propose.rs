@@ -8,10 +8,12 @@ use fleet_types::{Digest, ProductName, Version};
 use serde::{Deserialize, Serialize};
 use tough::schema::{DelegatedRole, Delegations, PathPattern, PathSet, RoleType, Root, Targets};
 
-use super::proposal::Body;
-use super::schema::{self, SPEC_VERSION};
-use super::{Proposal, Repository, RoleName, SignedArtifact, SignedPayload};
+use super::proposal::{Body, Proposal};
+use super::state::Repository;
 use crate::keys::KeySet;
+use crate::metadata::content::{content, delegated_roles};
+use crate::metadata::names::{RoleName, SignedArtifact, SignedPayload};
+use crate::metadata::schema::{self, SPEC_VERSION};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// What a root says: who holds each top-level role, until when.
@@ -56,7 +58,7 @@ pub enum Change {
 }
 
 impl Repository {
-    /// The first root of a repository, to be signed by a threshold of its own root keys.
+    /// Proposes the first root of a repository, to be signed by a threshold of its root keys.
     ///
     /// # Errors
     /// The expiry is out of range.
@@ -65,14 +67,18 @@ impl Repository {
         Ok(Proposal::new(RoleName::Root, None, Body::Root(Box::new(root))))
     }
 
-    /// The next root, to be signed by thresholds of the present and of the new root keys. Rotates any top-level role.
+    /// The next root, to be signed by thresholds of the present and of the new root keys.
+    ///
+    /// Rotates any top-level role.
     ///
     /// # Errors
     /// The expiry is out of range.
     pub fn propose_root(&self, spec: &RootSpec) -> Result<Proposal, Refusal> {
         let base = self.version(&RoleName::Root);
         let next = base.and_then(|b| b.checked_add(1)).and_then(NonZeroU64::new);
-        let Some(next) = next else { return refuse(Why::ProposalContent, "There is no higher version of the root.") };
+        let Some(next) = next else {
+            return refuse(Why::ProposalContent, "The root's version cannot be increased further.");
+        };
         Ok(Proposal::new(RoleName::Root, base, Body::Root(Box::new(root(spec, next)?))))
     }
 
@@ -90,14 +96,16 @@ impl Repository {
         })
     }
 
-    /// What the present delegations say, to change one thing of it; nothing before there are any.
+    /// What the present delegations say, to change one thing of it.
+    ///
+    /// Nothing before there are any.
     ///
     /// # Errors
     /// Never for delegations that were accepted.
     pub fn delegation_spec(&self) -> Result<Option<DelegationSpec>, Refusal> {
         let Some(file) = &self.targets else { return Ok(None) };
         let mut products = BTreeMap::new();
-        for role in super::delegated_roles(&file.signed.signed)? {
+        for role in delegated_roles(&file.signed.signed)? {
             if let RoleName::Product(product) = &role {
                 products.insert(product.clone(), self.holders(&role)?);
             }
@@ -106,8 +114,10 @@ impl Repository {
         Ok(Some(DelegationSpec { products, derived, plan, expires: file.expires() }))
     }
 
-    /// Delegations, to be signed by the holders of `targets`. Roles whose keys change must be signed again by the new
-    /// ones, and new roles for the first time, before the next publishing.
+    /// Delegations, to be signed by the holders of `targets`.
+    ///
+    /// Roles whose keys change must be signed again by the new ones, and new roles for the first time, before the
+    /// next publishing.
     ///
     /// # Errors
     /// The expiry is out of range, or the version cannot rise.
@@ -115,8 +125,9 @@ impl Repository {
         let mut delegations = Delegations::new();
         let mut delegate = |role: RoleName, keys: &KeySet| -> Result<(), Refusal> {
             delegations.keys.extend(keys.keys().map(|k| (schema::decoded(k.id()), k.tuf_key())));
-            let pattern = PathPattern::new(role.pattern().unwrap_or_default())
-                .map_err(|e| Refusal::new(Why::OutOfPath, format!("The pattern of role {role} is none: {e}.")))?;
+            let pattern = PathPattern::new(role.pattern().unwrap_or_default()).map_err(|e| {
+                Refusal::new(Why::OutOfPath, format!("The path pattern of role {role} is invalid: {e}."))
+            })?;
             let holders = schema::role_keys(keys);
             delegations.roles.push(DelegatedRole {
                 name: role.to_string(),
@@ -139,8 +150,10 @@ impl Repository {
         Ok(Proposal::new(RoleName::Targets, base, Body::Targets(Box::new(targets))))
     }
 
-    /// The next version of a delegated role, to be signed by its holders. Without changes it renews the expiry and takes
-    /// new holders' signatures; it is also a role's first, empty version.
+    /// The next version of a delegated role, to be signed by its holders.
+    ///
+    /// Without changes it renews the expiry and takes new holders' signatures; it is also a role's first, empty
+    /// version.
     ///
     /// # Errors
     /// Not a delegated role, a change that is not this role's, or a release that is signed or absent already.
@@ -159,7 +172,7 @@ impl Repository {
         for change in changes {
             apply(role, &mut next, change)?;
         }
-        super::accept::content(role, Some(&next))?;
+        content(role, Some(&next))?;
         let proposal = Proposal::new(role.clone(), self.version(role), Body::Targets(Box::new(next)));
         Ok(proposal)
     }
@@ -219,14 +232,14 @@ fn apply(role: &RoleName, next: &mut Targets, change: &Change) -> Result<(), Ref
             next.targets.retain(|name, _| !name.raw().starts_with(&prefix));
             Ok(())
         }
-        _ => refuse(Why::OutOfPath, format!("This change is not for role {role} to sign.")),
+        _ => refuse(Why::OutOfPath, format!("Role {role} may not sign this change.")),
     }
 }
 
 fn add_release(role: &RoleName, next: &mut Targets, payloads: &[SignedPayload]) -> Result<(), Refusal> {
     let releases: BTreeSet<_> = payloads.iter().map(|p| (&p.product, &p.version, &p.manifest)).collect();
     let [(product, version, _)] = releases.iter().copied().collect::<Vec<_>>()[..] else {
-        return refuse(Why::ProposalContent, "A release has payloads, all of one product, version and manifest.");
+        return refuse(Why::ProposalContent, "The payloads of a release must be of one product, version and manifest.");
     };
     if RoleName::Product(product.clone()) != *role {
         return refuse(Why::OutOfPath, format!("Role {role} may not sign a release of {product}."));
@@ -235,13 +248,13 @@ fn add_release(role: &RoleName, next: &mut Targets, payloads: &[SignedPayload]) 
     if next.targets.keys().any(|name| name.raw().starts_with(&prefix)) {
         return refuse(
             Why::ProposalContent,
-            format!("{product} {version} is signed already; a release never changes."),
+            format!("{product} {version} is already signed; a release never changes."),
         );
     }
     for payload in payloads {
         let (name, target) = payload.to_target()?;
         if next.targets.insert(name, target).is_some() {
-            return refuse(Why::ProposalContent, format!("The release has two payloads {}.", payload.payload));
+            return refuse(Why::ProposalContent, format!("The release has two payloads named {}.", payload.payload));
         }
     }
     Ok(())

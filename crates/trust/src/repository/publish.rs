@@ -3,9 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tough::schema::{Metafile, Role, RoleType, Signature, Signed, Snapshot, Timestamp};
 
-use super::schema::{self, File, ISSUED, SPEC_VERSION};
-use super::{Repository, RoleName, delegated_roles};
+use super::state::Repository;
 use crate::keys::SigningKey;
+use crate::metadata::content::{delegated_roles, unsigned};
+use crate::metadata::names::RoleName;
+use crate::metadata::schema::{self, File, ISSUED, SPEC_VERSION};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// Head office's online keys.
@@ -34,8 +36,9 @@ impl Default for Lifetimes {
 }
 
 impl Repository {
-    /// Makes a new snapshot and timestamp of what is in force; also the regular refresh. Versions are
-    /// `max(last + 1, Unix milliseconds of now)`. The caller makes sure that its clock is synchronised.
+    /// Makes a new snapshot and timestamp of what is in force; also the regular refresh.
+    ///
+    /// Versions are `max(last + 1, Unix milliseconds of now)`. The caller makes sure that its clock is synchronised.
     ///
     /// # Errors
     /// A delegated role has no version that its present holders signed, root or targets expired, or a key does not hold
@@ -56,14 +59,17 @@ impl Repository {
     /// As [`Repository::publish`], without the keys.
     pub fn check_publishable(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
         let expired = |role: &RoleName, until: DateTime<Utc>| {
-            refuse(Why::MetadataExpired, format!("Role {role} expired {until}: its holders must sign it again first."))
+            refuse(
+                Why::MetadataExpired,
+                format!("Role {role} expired on {until}; its holders must sign it again first."),
+            )
         };
         let root_until = schema::to_chrono(self.root.signed.expires);
         if root_until <= now {
             return expired(&RoleName::Root, root_until);
         }
         let Some(targets) = &self.targets else {
-            return refuse(Why::RoleUnsigned, "There are no delegations yet: the holders of targets must sign them.");
+            return refuse(Why::RoleUnsigned, "The holders of targets have not signed any delegations yet.");
         };
         let role = RoleName::Targets;
         self.root.signed.verify_role(&targets.signed).map_err(|_| must_sign_again(&role))?;
@@ -74,7 +80,7 @@ impl Repository {
         for role in delegated_roles(&targets.signed.signed)? {
             // tough loads no delegated role at all if one of them is missing in the snapshot.
             let Some(file) = self.delegated.get(&role) else {
-                let sentence = format!("Role {role} was never signed: its holders must sign its first version.");
+                let sentence = format!("The holders of role {role} have not signed its first version yet.");
                 return refuse(Why::RoleUnsigned, sentence);
             };
             delegations.verify_role(&file.signed, &role.to_string()).map_err(|_| must_sign_again(&role))?;
@@ -124,7 +130,7 @@ impl Repository {
             |k: &&SigningKey| Signature { keyid: schema::decoded(k.public().id()), sig: k.sign(&message).into() };
         let signed = Signed { signed: body, signatures: keys.iter().map(sign).collect() };
         debug_assert!(matches!(T::TYPE, RoleType::Snapshot | RoleType::Timestamp));
-        self.root.signed.verify_role(&signed).map_err(super::unsigned(role))?;
+        self.root.signed.verify_role(&signed).map_err(unsigned(role))?;
         File::new(signed)
     }
 }
@@ -132,7 +138,7 @@ impl Repository {
 fn must_sign_again(role: &RoleName) -> Refusal {
     Refusal::new(
         Why::RoleUnsigned,
-        format!("The present holders of role {role} did not sign it: they must sign it again."),
+        format!("Role {role} is not signed by its current holders; they must sign it again."),
     )
 }
 

@@ -1,23 +1,24 @@
 //! The repository in a folder: the files that clients fetch. A crash at any instant leaves the old state or the new one.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::Path;
 
 use service_kit::durable;
 
-use super::schema::{MAX_TARGETS, MAX_TIMESTAMP};
-use super::{Repository, RoleName};
+use super::state::Repository;
+use crate::metadata::files::{read_bounded, storage};
+use crate::metadata::names::RoleName;
+use crate::metadata::schema::{MAX_TARGETS, MAX_TIMESTAMP};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// Most files that a folder may have: many roots, the present state, and what it replaced.
 const MAX_FILES: usize = 20_000;
 
-/// As long as this lives, nobody else who asks for it changes the folder.
+/// An exclusive lock on the folder, held while it lives.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held open for its lock")] std::fs::File);
 
-/// Waits until nobody else changes the folder: for whoever reads, changes and writes it. Blocking.
+/// Waits for exclusive access to read, change and write the folder. Blocking.
 ///
 /// # Errors
 /// The folder is not there or its lock cannot be taken.
@@ -29,7 +30,7 @@ pub fn lock(folder: &Path) -> Result<Lock, Refusal> {
     Ok(Lock(file))
 }
 
-/// Whether the folder's timestamp is another one than that of `repository`: somebody else published. Blocking.
+/// Whether another process published since `repository` was read. Blocking.
 ///
 /// # Errors
 /// It cannot be read.
@@ -41,13 +42,14 @@ pub fn has_moved_on(folder: &Path, repository: &Repository) -> Result<bool, Refu
 /// Reads and verifies the repository in `folder`. Blocking.
 ///
 /// # Errors
-/// The folder cannot be read, or what it holds is no repository whose signatures hold.
+/// The folder cannot be read, or its metadata is not validly signed.
 pub fn read(folder: &Path) -> Result<Repository, Refusal> {
     Repository::from_files(&read_files(folder)?)
 }
 
-/// Writes `repository` into `folder`, the timestamp last, and removes what neither it nor the state before it names, so
-/// that a client that is half way through still finds its files. Blocking.
+/// Writes `repository` into `folder`, the timestamp last. Blocking.
+///
+/// Removes files that neither it nor the previous state names, so that a client in the middle of an update finds its files.
 ///
 /// # Errors
 /// The state is not published as a whole, or the folder cannot be written: what was there stays in force.
@@ -71,7 +73,7 @@ pub fn write(folder: &Path, repository: &Repository) -> Result<(), Refusal> {
         }
     }
     for name in held.keys().filter(|name| !files.contains_key(*name) && !before.contains_key(*name)) {
-        // What cannot be removed is in nobody's way.
+        // Leftovers are harmless.
         let _ = std::fs::remove_file(folder.join(name));
     }
     Ok(())
@@ -87,24 +89,9 @@ fn read_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
             continue;
         }
         if files.len() >= MAX_FILES {
-            return refuse(Why::Storage, format!("{} has more than {MAX_FILES} files.", folder.display()));
+            return refuse(Why::Storage, format!("{} contains more than {MAX_FILES} files.", folder.display()));
         }
         files.insert(name, read_bounded(&entry.path(), MAX_TARGETS)?);
     }
     Ok(files)
-}
-
-/// Reads a file of at most `most` bytes.
-pub(crate) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|e| storage(path, &e))?;
-    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| storage(path, &e))?;
-    if bytes.len() as u64 > most {
-        return refuse(Why::TooLarge, format!("{} has more than {most} bytes.", path.display()));
-    }
-    Ok(bytes)
-}
-
-pub(crate) fn storage(path: &Path, error: &dyn std::error::Error) -> Refusal {
-    Refusal::new(Why::Storage, format!("{} cannot be used: {error}.", path.display()))
 }

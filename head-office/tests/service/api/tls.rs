@@ -10,7 +10,7 @@ use service_kit::client::{ClientError, JsonClient, Timeouts};
 use test_kit::{assert_only_new_tls, s_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use trust::certificates::{Anchor, Identity, Suffix, client_config, nobody_denied};
+use trust::certificates::{Anchor, Identity, Suffix, client_config, none_denied};
 
 use crate::support::Office;
 
@@ -38,7 +38,7 @@ async fn head_office_proves_who_it_is_by_its_authority_and_renews_its_certificat
     let other = Office::start().await;
     let dial = |anchor, peer| {
         let time = office.line().time();
-        let tls = client_config(None, anchor, Suffix::default(), peer, nobody_denied(), time).unwrap();
+        let tls = client_config(None, anchor, Suffix::default(), peer, none_denied(), time).unwrap();
         JsonClient::secure(&format!("https://{}", office.operators), tls, Timeouts::default()).unwrap()
     };
     let north = Identity::Branch("north".parse().unwrap());

@@ -52,7 +52,7 @@ async fn a_release_that_grew_waits_until_somebody_accepts_it_with_a_reason() {
     assert_eq!(release.reason.as_deref(), Some("Warnings to be accepted: size-growth."));
     let warned = finding(&release, "size-growth");
     assert_eq!(warned.verdict, Verdict::Warn);
-    assert!(warned.cause.contains("133 % of the 300000 of 0.9.0"), "{warned:?}");
+    assert!(warned.cause.contains("133 % of the 300000 bytes of 0.9.0"), "{warned:?}");
     for none in [json!({}), json!({ "reason": " \n" })] {
         assert_eq!(refusal(approve(&office, id, none).await), Code::BadField);
     }
@@ -85,7 +85,7 @@ async fn versions_of_the_fleet_decide_whether_a_release_can_be_reached() {
     let id = uploaded(&office, &recipe("2.4.1")).await;
     let waits = office.wait_for_state(id, ReleaseState::AwaitingSignature).await;
     let found = finding(&waits, "upgrade-path");
-    assert!(found.cause.contains("1 terminal need 2 steps, 2.2.0 first: north/till-1 (2.0.0)"), "{found:?}");
+    assert!(found.cause.contains("1 terminal must take 2 steps, 2.2.0 first: north/till-1 (2.0.0)"), "{found:?}");
     north.runs("till-1", "2.2.0").await;
     let id = uploaded(&office, &recipe("2.4.2")).await;
     let found = wait_for("it to be judged", PATIENCE, async || {
@@ -113,7 +113,7 @@ async fn branches_report_their_stores_and_those_too_small_are_named() {
     north.store(u64::MAX, 299_999).await;
     let found = judged("1.0.1", ReleaseState::AwaitingSignature).await;
     assert_eq!(found.verdict, Verdict::Warn);
-    assert!(found.cause.contains("1 branch would have to wait") && !found.cause.contains("west"), "{found:?}");
+    assert!(found.cause.contains("1 branch must wait") && !found.cause.contains("west"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,8 +203,8 @@ async fn the_shops_own_command_reads_the_manifest_and_decides() {
 async fn a_command_that_does_not_answer_as_it_should_never_passes() {
     let dir = folder();
     for (name, text, says) in [
-        ("garbage", "head -c 100 /dev/urandom", "not the JSON"),
-        ("silent", "", "not the JSON"),
+        ("garbage", "head -c 100 /dev/urandom", "not the expected JSON"),
+        ("silent", "", "not the expected JSON"),
         ("talker", "yes '{\"verdict\":\"pass\"}'", "more than 500 bytes"),
         (
             "bad-end",

@@ -224,7 +224,7 @@ async fn of_two_releases_signed_against_one_state_the_second_is_signed_again() {
     assert!(goes_on(&post(&office, first.id, signed(&office, &one, &[1, 2])).await.unwrap()));
     let late = post(&office, second.id, signed(&office, &two, &[2])).await;
     let Err(ClientError::Refused(problem)) = &late else { panic!("{late:?}") };
-    assert!(problem.detail.contains("was made against") && problem.remedy.contains("sign again"), "{problem:?}");
+    assert!(problem.detail.contains("is based on") && problem.remedy.contains("sign again"), "{problem:?}");
     assert_eq!(refusal(late), Code::SignAgain);
     // What was signed again stands alone: the signature from before does not count for it.
     let again = proposed(&office, &[Change::Release(payloads(&second))]);

@@ -105,7 +105,9 @@ async fn roll_out(
     let (publishing, moving) = plan.split_at(Phase::PUBLISHING.end);
 
     // The operator's program gets no help: it must survive what happens to head office.
-    let upload = async { Ok(lab.filial(["release".as_ref(), "upload".as_ref(), archive.as_os_str()]).await?) };
+    let upload = async {
+        Ok(lab.filial(["release".as_ref(), "upload".as_ref(), "--no-wait".as_ref(), archive.as_os_str()]).await?)
+    };
     let kills = through(&mut director, publishing, cells);
     let published = async {
         tokio::try_join!(upload, kills)?;

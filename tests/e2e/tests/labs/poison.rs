@@ -87,7 +87,7 @@ async fn poisoned_piece_from_a_stranger_who_is_dropped_and_reported() -> anyhow:
         assert!(!incident.certain || incident.addresses == [address], "an innocent is blamed: {incident:?}");
     }
     assert!(lab.filial(["incidents"]).await?.contains(&address.to_string()));
-    assert!(lab.filial(["status"]).await?.contains("BAD DATA"));
+    assert!(lab.filial(["status"]).await?.contains("CORRUPT DATA"));
     lab.stop().await?;
     Ok(())
 }

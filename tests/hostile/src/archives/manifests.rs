@@ -1,9 +1,10 @@
 //! Manifests and payloads: whole tars whose content is not what it should be.
 
+use crate::case::Hostile;
+use crate::tar::{IMAGE, MODEL};
 use crate::tar::{Tar, good_manifest, manifest_of, squashfs};
-use crate::{Hostile, IMAGE, MODEL};
 
-use super::archive;
+use super::archive::archive;
 
 pub(super) fn all() -> Vec<Hostile> {
     [texts(), contradictions(), images()].concat()

@@ -1,9 +1,10 @@
 //! Members that lead elsewhere, are no files, or do not belong.
 
+use crate::case::Hostile;
+use crate::tar::IMAGE;
 use crate::tar::{Tar, good_manifest, squashfs};
-use crate::{Hostile, IMAGE};
 
-use super::archive;
+use super::archive::archive;
 
 pub(super) fn all() -> Vec<Hostile> {
     let extra = |name: &[u8]| Tar::good().member(name, b'0', b"x").end();

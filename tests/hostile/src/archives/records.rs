@@ -1,9 +1,9 @@
 //! GNU long names and PAX headers: lies, ambiguity, excess.
 
-use crate::Hostile;
+use crate::case::Hostile;
 use crate::tar::Tar;
 
-use super::archive;
+use super::archive::archive;
 
 pub(super) fn all() -> Vec<Hostile> {
     let raw = |kind: u8, record: &[u8]| Tar::good().member(b"p", kind, record).file("extra", b"x").end();

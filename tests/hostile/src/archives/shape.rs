@@ -1,9 +1,10 @@
 //! The tar itself: cut, prolonged, packed in something else, with headers that lie.
 
+use crate::case::Hostile;
+use crate::tar::IMAGE;
 use crate::tar::{Tar, good_archive, good_manifest, squashfs};
-use crate::{Hostile, IMAGE};
 
-use super::archive;
+use super::archive::archive;
 
 pub(super) fn all() -> Vec<Hostile> {
     let good = good_archive();

@@ -95,7 +95,7 @@ impl<'a> Operator<'a> {
         let begun = Instant::now();
         self.log.note(&format!("operator: uploads {text}, {} bytes of noise", noise));
         loop {
-            let upload = self.lab.filial([Path::new("release"), Path::new("upload"), &archive]);
+            let upload = self.lab.filial([Path::new("release"), Path::new("upload"), Path::new("--no-wait"), &archive]);
             match tokio::time::timeout(UPLOAD_PATIENCE, upload).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(e)) if begun.elapsed() > patience => return Err(e.into()),

@@ -1,4 +1,4 @@
-//! `filial trust propose` and `accept`: other holders, later expiries, and taking what was signed.
+//! `filial trust propose` and `accept`: changes holders and expiries, and publishes signed changes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use service_kit::durable::write_file;
 use trust::repository::{Change, Lifetimes, Online, Proposal, Repository, RoleName, store};
 use trust::{KeySet, SigningKey};
 
-use super::{metadata, now, read, read_proposal, view};
+use super::files::{metadata, now, read, read_proposal};
+use super::view;
 use crate::args::{Global, ProposeArgs};
 use crate::failure::Failure;
 use crate::output::answer;
@@ -34,7 +35,7 @@ pub(super) fn propose(global: &Global, args: &ProposeArgs) -> Result<(), Failure
     view::proposal(global, &args.out, &proposal)
 }
 
-/// The new holders; nothing if they stay.
+/// The new holders; `None` if they stay.
 fn holders(repository: &Repository, args: &ProposeArgs) -> Result<Option<KeySet>, Failure> {
     if args.key.is_empty() {
         return Ok(None);
@@ -50,10 +51,13 @@ fn top_level(
     now: DateTime<Utc>,
     expires: DateTime<Utc>,
 ) -> Result<Proposal, Failure> {
-    // Without other holders, `targets` is signed again by those that it has: its own file, not the root's.
+    // Without new holders, `targets` is signed again by its present holders: its own file, not the root's.
     if let (RoleName::Targets, None) = (role, &holders) {
         let Some(spec) = repository.delegation_spec()? else {
-            return Err(Failure::said("Nothing is delegated yet", "Make the first metadata with `filial trust init`."));
+            return Err(Failure::said(
+                "The metadata has no delegations yet",
+                "Create the first metadata with `filial trust init`.",
+            ));
         };
         return Ok(repository.propose_delegations(&trust::repository::DelegationSpec { expires, ..spec }, now)?);
     }
@@ -77,7 +81,10 @@ fn delegated(
     now: DateTime<Utc>,
 ) -> Result<Proposal, Failure> {
     let Some(mut spec) = repository.delegation_spec()? else {
-        return Err(Failure::said("Nothing is delegated yet", "Make the first metadata with `filial trust init`."));
+        return Err(Failure::said(
+            "The metadata has no delegations yet",
+            "Create the first metadata with `filial trust init`.",
+        ));
     };
     match role {
         RoleName::Product(product) => _ = spec.products.insert(product.clone(), holders),
@@ -90,7 +97,7 @@ fn delegated(
 pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: &Path) -> Result<(), Failure> {
     let proposals = merged(files)?;
     let place = metadata(folder);
-    // Says itself what is wrong if there is nothing to lock.
+    // Reports missing metadata before trying to lock it.
     read(folder)?;
     let _lock = store::lock(&place)?;
     let mut repository = read(folder)?;
@@ -98,12 +105,12 @@ pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: 
         let state = repository.signature_state(proposal)?;
         if !state.complete() {
             let sentence = format!(
-                "The proposal for role {} lacks {} signature(s); {} hold",
+                "The proposal for role {} lacks {} signature(s); {} are valid",
                 proposal.role(),
                 state.missing,
                 state.signed_by.len()
             );
-            let remedy = "Have other holders sign it with `filial trust sign`, then give this command again.";
+            let remedy = "Have other holders sign it with `filial trust sign`, then repeat the command.";
             return Err(Failure::said(sentence, remedy));
         }
         repository.accept(proposal)?;
@@ -123,7 +130,7 @@ pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: 
     })
 }
 
-/// The proposals in their order; copies of one, signed in different places, become one.
+/// Reads the proposals in order; merges copies of one proposal signed in different places.
 fn merged(files: &[PathBuf]) -> Result<Vec<Proposal>, Failure> {
     let mut proposals: Vec<Proposal> = Vec::new();
     for file in files {

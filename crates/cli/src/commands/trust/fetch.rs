@@ -1,6 +1,5 @@
-//! `filial trust fetch`: the metadata in force, verified as every machine does it.
+//! `filial trust fetch`: fetches the current metadata and verifies it as every machine does.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,19 +13,18 @@ use trust::repository::{MAX_ROOT, MAX_TARGETS, Repository, store};
 use wire::Code;
 use wire::v1::paths;
 
-use super::now;
+use super::files::now;
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::files::read_bounded;
 use crate::output::answer;
 use crate::server::{block_on, connect};
 
-/// What is remembered of earlier fetches.
+/// The file that remembers earlier fetches.
 const MEMORY: &str = "trust.json";
 
 pub(super) fn run(global: &Global, folder: &Path, root: &Path) -> Result<(), Failure> {
-    let mut pinned = Vec::new();
-    let file = std::fs::File::open(root).map_err(Failure::read(root))?;
-    file.take(MAX_ROOT).read_to_end(&mut pinned).map_err(Failure::read(root))?;
+    let pinned = read_bounded(root, MAX_ROOT)?;
     let (metadata, memory) = (folder.join("metadata"), folder.join(MEMORY));
     std::fs::create_dir_all(&metadata).map_err(|source| Failure::Write { path: metadata.clone(), source })?;
     let mut client = match memory.exists() {
@@ -40,11 +38,11 @@ pub(super) fn run(global: &Global, folder: &Path, root: &Path) -> Result<(), Fai
     let inspection = repository.inspect()?;
     answer(global.json, &json!({ "folder": folder, "inspection": inspection }), |_| {
         let count = inspection.payloads.len();
-        format!("{}: the metadata in force, verified; {count} payload(s) are signed", metadata.display())
+        format!("{}: current metadata fetched and verified; {count} payload(s) signed", metadata.display())
     })
 }
 
-/// Head office's operators' listener as a mirror: nothing of it is believed before it is verified.
+/// Head office's operators' listener as an untrusted mirror.
 struct HeadOffice(JsonClient);
 
 #[async_trait]
@@ -54,7 +52,7 @@ impl Fetch for HeadOffice {
         match self.0.get_bytes(&path, MAX_TARGETS as usize).await {
             Ok(bytes) => Ok(Some(Box::pin(stream::iter([Ok(bytes)])))),
             Err(ClientError::Refused(problem)) if problem.code == Code::NotFound => Ok(None),
-            // Also one that says no more than 404.
+            // Also a bare 404.
             Err(ClientError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(FetchError(error.to_string())),
         }

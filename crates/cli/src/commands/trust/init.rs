@@ -1,4 +1,4 @@
-//! `filial trust init`: every key of a fleet, and the first metadata, signed by them.
+//! `filial trust init`: creates every key of a fleet and the first metadata.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::args::{Global, InitArgs};
 use crate::failure::Failure;
 use crate::output::answer;
 
-/// A role's keys and what they are to become.
+/// A role's private keys and the key set that they form.
 struct Holders {
     keys: Vec<SigningKey>,
     set: KeySet,
@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
         let name = format!("product-{product}");
         products.insert(product.clone(), make(place, &name, args.release_keys, args.release_threshold)?);
     }
-    let now = super::now();
+    let now = super::files::now();
     let later = |days: u32| now + TimeDelta::days(i64::from(days));
 
     let mut first = Repository::propose_first_root(&RootSpec {
@@ -74,7 +74,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     let (s, t): (Vec<_>, Vec<_>) = (snapshot.keys.iter().collect(), timestamp.keys.iter().collect());
     repository.publish(Online { snapshot: &s, timestamp: &t }, now, Lifetimes::default())?;
 
-    // What machines trust comes last: with it, everything is there.
+    // The root comes last: once it exists, everything else does.
     store::write(&folder.join("metadata"), &repository)?;
     write_file(&folder.join("root.json"), repository.root_file())?;
     done(global, args, &repository)
@@ -83,15 +83,15 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
 fn check(args: &InitArgs) -> Result<(), Failure> {
     let used = std::fs::read_dir(&args.folder).is_ok_and(|mut entries| entries.next().is_some());
     if used {
-        let sentence = format!("{} is there already and is not empty", args.folder.display());
-        return Err(Failure::said(sentence, "Name a new folder; keys that are there are never overwritten."));
+        let sentence = format!("{} exists and is not empty", args.folder.display());
+        return Err(Failure::said(sentence, "Give a new folder; existing keys are never overwritten."));
     }
     for (what, keys, threshold) in
         [("root", args.root_keys, args.root_threshold), ("release", args.release_keys, args.release_threshold)]
     {
         if threshold > keys {
-            let sentence = format!("{keys} {what} keys cannot give {threshold} signatures");
-            return Err(Failure::said(sentence, format!("Make more with --{what}-keys, or lower --{what}-threshold.")));
+            let sentence = format!("{threshold} signatures cannot come from {keys} {what} key(s)");
+            return Err(Failure::said(sentence, format!("Raise --{what}-keys or lower --{what}-threshold.")));
         }
     }
     Ok(())
@@ -115,19 +115,19 @@ fn done(global: &Global, args: &InitArgs, repository: &Repository) -> Result<(),
     let value = json!({ "folder": args.folder, "products": products, "inspection": repository.inspect()? });
     answer(global.json, &value, |_| {
         let releases = if args.online_releases {
-            "  Release keys are in online/: head office signs what it approves.\n".to_owned()
+            "  Release keys are in online/: head office signs the releases that it approves.\n".to_owned()
         } else {
             format!(
-                "  A release needs {} of {} signatures by offline/product-*.pem: filial release sign.\n",
+                "  A release needs signatures by {} of {} keys in offline/product-*.pem: `filial release sign`.\n",
                 args.release_threshold, args.release_keys
             )
         };
         format!(
-            "{folder}: made\n\
-             \x20 Carry offline/ away now, each key to another place. {} of {} root keys change anything; with fewer left\n\
-             \x20 every machine must be provisioned anew.\n\
+            "{folder}: created\n\
+             \x20 Move offline/ away now, each key to a different place. Any change needs {} of {} root keys; if fewer are left,\n\
+             \x20 every machine must be provisioned again.\n\
              {releases}\
-             \x20 Give online/ and metadata/ to head office, and root.json to every machine.",
+             \x20 Copy online/ and metadata/ to head office, and root.json to every machine.",
             args.root_threshold, args.root_keys
         )
     })

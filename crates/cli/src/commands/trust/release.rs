@@ -1,4 +1,4 @@
-//! `filial release sign`: a release's payloads, signed by release keys that head office never sees.
+//! `filial release sign`: signs a release's payloads with offline release keys.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,15 @@ use service_kit::durable::write_file;
 use trust::SigningKey;
 use trust::repository::{Change, Proposal, RoleName, SignedPayload};
 
-use super::{now, read, read_proposal, view};
+use super::files::{now, read, read_proposal};
+use super::view;
 use crate::args::{Global, ReleaseSignArgs};
 use crate::commands::signatures;
 use crate::failure::Failure;
 
-/// Signs what the archive's manifest says of its payloads. The archive is read whole before, so that nobody signs digests that
-/// its bytes do not have.
+/// Signs the payloads of the manifest.
+///
+/// The caller has checked the archive's bytes against its digests.
 pub(crate) fn sign(
     global: &Global,
     args: &ReleaseSignArgs,
@@ -43,7 +45,7 @@ pub(crate) fn sign(
         let key = SigningKey::read(path)?;
         if holders.by_id(key.public().id()).is_none() {
             let sentence = format!("The key {} does not hold role {role}", path.display());
-            let remedy = "Use one of the product's release keys; `filial trust inspect` names them.";
+            let remedy = "Use one of the product's release keys; `filial trust inspect` lists them.";
             return Err(Failure::said(sentence, remedy));
         }
         proposal.sign(&key)?;
@@ -55,7 +57,9 @@ pub(crate) fn sign(
     view::proposal(global, &out, &proposal)
 }
 
-/// That what is about to be signed adds this release and changes nothing else: the file may come from anybody.
+/// Checks that the proposal adds this release and changes nothing else.
+///
+/// The file may come from an attacker.
 fn check(
     repository: &trust::repository::Repository,
     proposal: &Proposal,
@@ -64,8 +68,8 @@ fn check(
     out: &std::path::Path,
 ) -> Result<(), Failure> {
     let other = || {
-        let sentence = format!("{} proposes something else than this release", out.display());
-        Failure::said(sentence, "Name another file by --out, or remove this one.")
+        let sentence = format!("{} proposes changes other than this release", out.display());
+        Failure::said(sentence, "Give another file with --out, or delete this one.")
     };
     if proposal.role() != role {
         return Err(other());

@@ -11,17 +11,17 @@ use crate::output::units::mib;
 use crate::output::{answer, fields, plain, table};
 
 pub(super) fn inspect(global: &Global, repository: &Repository) -> Result<(), Failure> {
-    let now = super::now();
+    let now = super::files::now();
     answer(global.json, &repository.inspect()?, |seen: &Inspection| {
         let rows: Vec<_> = seen.roles.iter().map(|role| row(role, now)).collect();
-        let mut out = table(["role", "signed by", "version", "until", "may sign"], &rows);
+        let mut out = table(["role", "signed by", "version", "expires", "may sign"], &rows);
         let rows: Vec<_> = seen
             .payloads
             .iter()
             .map(|p| [format!("{} {}", p.product, p.version), plain(&p.payload), mib(p.length), p.sha256.short()])
             .collect();
         if rows.is_empty() {
-            out.push_str("\nNo release is signed.\n");
+            out.push_str("\nNo releases are signed.\n");
         } else {
             out.push('\n');
             out.push_str(&table(["release", "payload", "size", "sha256"], &rows));
@@ -32,7 +32,7 @@ pub(super) fn inspect(global: &Global, repository: &Repository) -> Result<(), Fa
 
 fn row(role: &RoleView, now: chrono::DateTime<chrono::Utc>) -> [String; 5] {
     let signers: Vec<_> = role.signed_by.iter().map(|id| id.short()).collect();
-    let signers = if signers.is_empty() { "nobody".to_owned() } else { signers.join(" ") };
+    let signers = if signers.is_empty() { "unsigned".to_owned() } else { signers.join(" ") };
     let until = role.expires.map_or_else(String::new, |until| {
         let over = if until <= now { ", expired" } else { "" };
         format!("{}{over}", until.format("%Y-%m-%d"))
@@ -58,10 +58,10 @@ pub(super) fn proposal(global: &Global, path: &Path, proposal: &Proposal) -> Res
             ("proposal", path.display().to_string()),
             ("role", proposal.role().to_string()),
             ("version", proposal.version().to_string()),
-            ("instead of", proposal.base().map_or_else(|| "nothing".to_owned(), |v| v.to_string())),
-            ("until", proposal.expires().format("%Y-%m-%d").to_string()),
+            ("replaces", proposal.base().map_or_else(|| "none".to_owned(), |v| v.to_string())),
+            ("expires", proposal.expires().format("%Y-%m-%d").to_string()),
             ("digest", digest.to_string()),
-            ("signed by", if signers.is_empty() { "nobody yet".to_owned() } else { signers.join(" ") }),
+            ("signed by", if signers.is_empty() { "none yet".to_owned() } else { signers.join(" ") }),
         ])
     })
 }
