@@ -103,7 +103,7 @@ pub fn cases(world: &World) -> Vec<Case> {
             Side::Machines,
             request(None, "POST /v1/enrol", &[JSON], json!({ "certificate_request": world.request }).to_string()),
             Code::JoinRefused,
-            "No branch server enrolled with this key",
+            "No branch server has enrolled with this key",
         ),
         enrol("a join token of 900 kB", &"x".repeat(900_000), Code::JoinRefused, "not valid"),
         Case::new(
