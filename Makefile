@@ -81,7 +81,8 @@ lint: setup
 	shellcheck -x $$(git ls-files '*.sh') .ci/run images/terminal/machine/initramfs/hook images/terminal/machine/initramfs/filial \
 		images/terminal/machine/overlay/usr/lib/filial/provision
 	tests/checks/dependencies.py
-	$(CARGO) run --quiet --locked -p house -- check --skip circles,pure,clocks,paths,words,comments,summaries,links
+	$(CARGO) run --quiet --locked -p house -- check --skip circles,clocks,paths,words,comments,summaries,links
+	tests/checks/mutations.py --check
 	tests/checks/suites_test.sh
 	tests/checks/units.sh
 
