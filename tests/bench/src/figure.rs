@@ -88,7 +88,7 @@ impl Results {
             Ok(section) => self.sections.push(section),
             Err(e) => {
                 let why = format!("{name}: {e:#}");
-                crate::say(format_args!("could not be measured: {why}"));
+                crate::say::say(format_args!("could not be measured: {why}"));
                 self.failed.push(why);
             }
         }

@@ -103,7 +103,7 @@ fn remove(which: impl Fn(&str) -> bool) {
             let _ = kill_process(pid, Signal::KILL);
         }
         if let Err(e) = run_now("ip", &["netns", "delete", name]) {
-            crate::say(format_args!("the namespace {name} is left behind: {e:#}"));
+            crate::say::say(format_args!("the namespace {name} is left behind: {e:#}"));
         }
     }
 }

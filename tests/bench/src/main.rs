@@ -13,6 +13,7 @@ mod exec;
 mod figure;
 mod lan;
 mod rates;
+mod say;
 mod scratch;
 mod shared;
 mod stack;
@@ -27,6 +28,7 @@ use clap::{Parser, ValueEnum};
 use service_kit::Shutdown;
 
 use figure::Results;
+use say::say;
 use scratch::Scratch;
 
 /// Figures of this system beside named peers and limits of the same run.
@@ -66,11 +68,6 @@ impl Arguments {
     fn wants(&self, section: Section) -> bool {
         self.only.is_none_or(|only| only == section)
     }
-}
-
-/// Prints what is being done.
-fn say(what: impl std::fmt::Display) {
-    eprintln!("bench: {what}");
 }
 
 fn main() -> ExitCode {

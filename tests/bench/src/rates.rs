@@ -9,11 +9,12 @@ use artifact::{EncodeOptions, Encoded, FileRange, PayloadId};
 use release::Limits;
 use service_kit::Shutdown;
 
+use crate::apply;
 use crate::data::{encode, payload_of, write_payload, write_sample};
 use crate::exec::{Tool, blocking};
 use crate::figure::{Better, Figure, Section, megabytes};
+use crate::say::say;
 use crate::scratch::{Scratch, write};
-use crate::{apply, say};
 
 /// Short things are measured so often, ours and the peer's in turn; the best counts, because all else is disturbance.
 const ROUNDS: usize = 3;

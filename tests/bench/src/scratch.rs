@@ -40,7 +40,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         for folder in [&self.bulk, &self.open] {
             if let Err(e) = std::fs::remove_dir_all(folder) {
-                crate::say(format_args!("{} is left behind: {e}", folder.display()));
+                crate::say::say(format_args!("{} is left behind: {e}", folder.display()));
             }
         }
     }

@@ -11,7 +11,7 @@ use swarm::Torrent;
 
 use crate::data::{encode, payload_of};
 use crate::exec::blocking;
-use crate::say;
+use crate::say::say;
 use crate::scratch::Scratch;
 
 /// How many terminals.

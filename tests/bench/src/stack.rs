@@ -11,7 +11,7 @@ use lab::{Happening, Lab, LabError, LabOptions, Part, Rate, ReleaseSpec};
 use service_kit::{Clock, SystemClock};
 use wire::v1::fleet::{Branch, Terminal, TerminalUpdate};
 
-use crate::say;
+use crate::say::say;
 use crate::shared::{Outcome, Shared, TERMINALS, UPLINK};
 
 /// Fast enough that the branch has the artifact before it matters.

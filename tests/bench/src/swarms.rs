@@ -8,9 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::figure::{Better, Figure, Section, megabytes, middle};
 use crate::lan::Lan;
+use crate::say::say;
 use crate::scratch::Scratch;
 use crate::shared::{Outcome, Shared, TERMINALS, UPLINK};
-use crate::{aria2, say, stack};
+use crate::{aria2, stack};
 
 /// aria2 is quick to repeat; its middle round counts.
 const ROUNDS: usize = 3;

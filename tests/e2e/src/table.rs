@@ -37,7 +37,7 @@ impl Seed {
     #[expect(clippy::disallowed_methods, reason = "a test has no other settings than its environment")]
     pub fn of_this_run() -> anyhow::Result<Self> {
         if let Ok(text) = std::env::var("FILIAL_KILL_SEED") {
-            return text.parse().map(Self).with_context(|| format!("FILIAL_KILL_SEED={text:?} is no number"));
+            return text.parse().map(Self).with_context(|| format!("FILIAL_KILL_SEED={text:?} is not a number"));
         }
         let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_default();
         Ok(Self(run.bytes().fold(0, |hash: u64, b| (hash * 131 + u64::from(b)) % 1_000_000)))

@@ -226,8 +226,8 @@ impl Lab {
     /// # Errors
     /// There is no such terminal, or its block is not usable.
     pub fn read_env(&self, terminal: &TerminalRef) -> Result<BootEnv, LabError> {
-        if self.vms.contains_key(terminal) {
-            return self.vm_boot_env(terminal);
+        if let Some(vm) = self.vms.get(terminal) {
+            return vm.boot_env();
         }
         self.terminal(terminal)?.machine.read_env()
     }
@@ -266,8 +266,8 @@ impl Lab {
         slot: Slot,
         length: u64,
     ) -> Result<fleet_types::Digest, LabError> {
-        if self.vms.contains_key(terminal) {
-            return self.vm_slot_sha256(terminal, slot, length).await;
+        if let Some(vm) = self.vms.get(terminal).cloned() {
+            return crate::exec::blocking("hash a slot", move || vm.slot_sha256(slot, length)).await;
         }
         let machine = self.terminal(terminal)?.machine.clone();
         crate::exec::blocking("hash a slot", move || machine.slot_sha256(slot, length)).await

@@ -181,7 +181,7 @@ impl LabOptions {
         if !self.image.exists() {
             return Err(LabError::ImageMissing { path: self.image.clone() });
         }
-        crate::vm::check(self)
+        crate::vm::check(self.vms, &self.vm)
     }
 
     pub(crate) fn tell(&self, happening: Happening) {

@@ -193,7 +193,7 @@ impl Lab {
         let row = client.query_one(FOLLOWED, &[]).await.map_err(statement)?;
         serde_json::from_str(row.get(0)).map_err(|e| LabError::Content {
             path: PathBuf::from("signed_plan"),
-            why: format!("it is no envelope: {e}"),
+            why: format!("it is not a signed envelope: {e}"),
         })
     }
 
@@ -237,7 +237,7 @@ impl Lab {
         let path = self.data_path(terminal)?.join("agent/journal.json");
         let text = std::fs::read(&path).map_err(LabError::file("read", &path))?;
         let journal: Value = serde_json::from_slice(&text)
-            .map_err(|e| LabError::Content { path: path.clone(), why: format!("it is no journal: {e}") })?;
+            .map_err(|e| LabError::Content { path: path.clone(), why: format!("it is not a journal: {e}") })?;
         let state = &journal["state"];
         let number = |v: &Value| v.as_u64().unwrap_or(0);
         Ok(Journaled {

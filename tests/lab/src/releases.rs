@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use fleet_types::{BranchName, ProductName, Version};
 use wire::v1::fleet::{Assign, PlanIssued};
@@ -192,27 +191,10 @@ impl Lab {
         self.api.release(&self.options.product, version).await
     }
 
-    /// Waits until a release is published.
-    ///
-    /// # Errors
-    /// It was rejected (with the checklist), or the deadline passed.
-    pub async fn wait_published(&self, version: &Version, deadline: Duration) -> Result<Release, LabError> {
-        self.follow_publishing(&self.options.product, version, deadline, &mut |_| ()).await
-    }
-
     /// It will not be published by itself any more.
     pub(crate) async fn rejected(&self, what: &str, release: &Release) -> LabError {
         let why = format!("it is {}: {}", release.state, checklist(release).join("; "));
         LabError::Hopeless { what: what.to_owned(), why, state: self.describe().await }
-    }
-
-    /// Packs, uploads and waits until it is published.
-    ///
-    /// # Errors
-    /// As [`Lab::pack_and_upload`] and [`Lab::wait_published`].
-    pub async fn publish(&self, spec: &ReleaseSpec, deadline: Duration) -> Result<Release, LabError> {
-        self.pack_and_upload(spec).await?;
-        self.follow_publishing(self.product_of(spec), &spec.version, deadline, &mut |_| ()).await
     }
 
     /// Assigns a version to a branch.

@@ -311,7 +311,7 @@ impl Lab {
         }
         let settled = state.is_none_or(UpdateState::is_end);
         if settled && (env.default != slot || env.trial.is_some()) {
-            differ(format!("the update is over, but the environment block says {env:?} and slot {slot} runs"));
+            differ(format!("the update ended, but the environment block says {env:?} and slot {slot} runs"));
         }
         let shipped = self.shipped_of(&run.product, &version);
         let shipped =

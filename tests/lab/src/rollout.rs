@@ -63,7 +63,24 @@ impl Lab {
         Ok(run)
     }
 
-    pub(crate) async fn follow_publishing(
+    /// Waits until a release is published.
+    ///
+    /// # Errors
+    /// It was rejected (with the checklist), or the deadline passed.
+    pub async fn wait_published(&self, version: &Version, deadline: Duration) -> Result<Release, LabError> {
+        self.follow_publishing(&self.options.product, version, deadline, &mut |_| ()).await
+    }
+
+    /// Packs, uploads and waits until it is published.
+    ///
+    /// # Errors
+    /// As [`Lab::pack_and_upload`] and [`Lab::wait_published`].
+    pub async fn publish(&self, spec: &ReleaseSpec, deadline: Duration) -> Result<Release, LabError> {
+        self.pack_and_upload(spec).await?;
+        self.follow_publishing(self.product_of(spec), &spec.version, deadline, &mut |_| ()).await
+    }
+
+    async fn follow_publishing(
         &self,
         product: &ProductName,
         version: &Version,

@@ -15,7 +15,7 @@ use crate::phase::Phase;
 use crate::plan;
 use crate::record::{Results, Store};
 use crate::replays::Recorded;
-use crate::say;
+use crate::say::say;
 
 /// Long enough for a release to be packed, uploaded, checked and encoded.
 const PUBLISHED: Duration = Duration::from_secs(400);

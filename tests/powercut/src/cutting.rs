@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::judge::{self, Expected};
 use crate::phase::{Mark, Phase, Place};
 use crate::record::{Cut, Line, Run, Store, Verdict};
-use crate::say;
+use crate::say::say;
 
 /// From switching a machine on to its agent's first word. Everything is emulated, on a machine with other work: a deadline
 /// and no measure, as the next.

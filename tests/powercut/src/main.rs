@@ -18,18 +18,18 @@ mod plan;
 mod points;
 mod record;
 mod replays;
+mod say;
 mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use campaign::Wanted;
 use record::Results;
+use say::say;
 use table::Summary;
 
 /// Power cuts of real machines while they update.
@@ -83,12 +83,6 @@ struct RunArguments {
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Prints progress with the seconds since the start.
-fn say(what: impl std::fmt::Display) {
-    static BEGUN: OnceLock<Instant> = OnceLock::new();
-    eprintln!("powercut {:>6.1}: {what}", BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64());
 }
 
 fn main() -> ExitCode {

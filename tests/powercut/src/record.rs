@@ -170,7 +170,7 @@ impl Results {
         let mut results = Self::default();
         for (number, line) in text.split_inclusive('\n').enumerate().filter(|(_, l)| l.ends_with('\n')) {
             let line = serde_json::from_str(line).with_context(|| {
-                format!("line {} of {} is no result: move the file away", number + 1, path.display())
+                format!("line {} of {} is not a result: move the file away", number + 1, path.display())
             })?;
             results.add(line);
         }

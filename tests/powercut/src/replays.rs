@@ -22,7 +22,7 @@ use crate::judge::{self, Expected};
 use crate::phase::Place;
 use crate::points::{self, Layout, Moment};
 use crate::record::{Line, Replay, Store, Verdict};
-use crate::say;
+use crate::say::say;
 
 /// How often a disk is looked at for the end of its update. It is read as a whole only then.
 const LOOK: Duration = Duration::from_secs(1);

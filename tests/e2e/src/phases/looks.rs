@@ -6,7 +6,8 @@ use anyhow::{bail, ensure};
 use fleet_types::{ReleaseState, UpdateState};
 use lab::{Part, Place, Recorded};
 
-use super::{COMES_UP, Director, Look, Phase};
+use super::Phase;
+use super::director::{COMES_UP, Director, Look};
 
 /// How long a tracker that was told may take to accept a torrent, before it is taken for one that was not.
 const TOLD: Duration = Duration::from_secs(5);

@@ -2,20 +2,21 @@
 //! the wanted phase, the caller strikes. Otherwise the part runs for a few milliseconds and is frozen again. Short phases
 //! are held open by the part's surroundings: a stopped tracker, a stopped daemon, a locked database row.
 
+mod director;
 mod looks;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use fleet_types::{Slot, TerminalRef, Version};
-use lab::{Held, Lab, Part, PartState};
+use lab::{Part, PartState};
+
+use director::{COMES_UP, Look};
 
 pub use crate::phase::Phase;
+pub use director::Director;
 
 /// How long a phase may take to come: a deadline, never a measure.
 const COMES: Duration = Duration::from_secs(400);
-/// How long what is started again may take to answer.
-const COMES_UP: Duration = Duration::from_secs(90);
 /// How much a part may compute between two looks when the phase is near. By the clock a part on a busy machine may not
 /// have run at all, or for long.
 const STEP: Duration = Duration::from_micros(1500);
@@ -23,36 +24,7 @@ const STEP: Duration = Duration::from_micros(1500);
 const LONGEST_STEP: Duration = Duration::from_millis(20);
 const STRIDE: Duration = Duration::from_millis(40);
 
-/// What a look at a frozen part found.
-enum Look {
-    /// The phase, and what proves it.
-    Here(String),
-    /// It comes soon.
-    Near,
-    /// It comes later.
-    Far,
-}
-
-/// Leads one release through its phases in one lab and strikes where it is told to.
-pub struct Director<'a> {
-    lab: &'a Lab,
-    terminal: TerminalRef,
-    version: Version,
-    target: Slot,
-    /// Stands still for the phase at hand.
-    gate: Option<Part>,
-    /// The release's row, held for [`Phase::Showing`].
-    held: Option<(Held, Instant)>,
-    /// Why the last look showed nothing.
-    trouble: Option<String>,
-}
-
-impl<'a> Director<'a> {
-    /// For `version`, whose way ends on `terminal` in slot `target`.
-    pub fn new(lab: &'a Lab, terminal: TerminalRef, version: Version, target: Slot) -> Self {
-        Self { lab, terminal, version, target, gate: None, held: None, trouble: None }
-    }
-
+impl Director<'_> {
     /// What drives a phase.
     pub fn driver(&self, phase: Phase) -> Part {
         if phase < Phase::Fetching { Part::head_office() } else { Part::agent(&self.terminal) }
@@ -158,13 +130,6 @@ impl<'a> Director<'a> {
         let steps_on = phase >= Phase::Fetching && next.is_some();
         if *victim != driver && !steps_on {
             self.lab.thaw(&driver)?;
-        }
-        Ok(())
-    }
-
-    fn open_gate(&mut self) -> anyhow::Result<()> {
-        if let Some(gate) = self.gate.take() {
-            self.lab.resume(&gate)?;
         }
         Ok(())
     }

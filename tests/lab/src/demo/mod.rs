@@ -2,6 +2,7 @@
 
 mod board;
 mod screen;
+mod shared;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use board::Board;
 use screen::Screen;
-
-/// The deadline for publishing, and for the rollout after it.
-const DEADLINE: Duration = Duration::from_secs(1800);
+use shared::{DEADLINE, not_served, program, summary};
 
 /// Options of `lab demo`.
 #[derive(Debug, Args)]
@@ -61,7 +60,7 @@ pub(crate) struct DemoArguments {
     /// Keep slots, stores and databases when it ends.
     #[arg(long)]
     keep: bool,
-    /// One line per event, no colours, nothing redrawn; always so where standard output is no terminal.
+    /// One line per event, no colours, nothing redrawn; always so if standard output is not a terminal.
     #[arg(long)]
     plain: bool,
 }
@@ -174,10 +173,6 @@ fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> a
     })
 }
 
-fn program(lab: &Lab, name: &str) -> String {
-    lab.program(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string())
-}
-
 /// How to look around, before anything moves.
 fn announce(lab: &Lab, screen: &Screen, arguments: &DemoArguments) {
     screen.title("To look around, in another window");
@@ -191,42 +186,6 @@ fn announce(lab: &Lab, screen: &Screen, arguments: &DemoArguments) {
     screen.line(&format!("token            {}", lab.admin_token_file().display()));
     screen.line(&format!("logs             {}", lab.folder().join("logs").display()));
     screen.line(&format!("compression      level {} for a quick demo; real artifacts use 19", arguments.level));
-}
-
-fn summary(report: &Report, screen: &Screen, lab: &Lab) {
-    screen.title("Verified by the lab itself: slots hashed, boot environments read with grub-editenv");
-    for t in &report.terminals {
-        let state = t.state.map_or("no update", |s| s.as_str());
-        screen.done(
-            &format!(
-                "{}/{}: {state}, {} in slot {} → {} in slot {}, sha256 {}… as expected",
-                t.branch,
-                t.name,
-                t.version_before,
-                t.slot_before,
-                t.version,
-                t.slot,
-                t.slot_sha256.short()
-            ),
-            None,
-        );
-    }
-    let floor = lab.options().wan.floor_seconds(report.artifact_bytes);
-    let s = &report.seconds;
-    screen.title("Figures");
-    screen.line(&format!(
-        "publishing {:.1} s · artifact at every branch after {:.1} s (at least {floor:.1} s at the WAN's rate) · all confirmed after {:.1} s",
-        s.publish, s.branches_complete, s.all_confirmed
-    ));
-    for b in &report.branches {
-        screen.line(&format!(
-            "{}: the WAN carried the artifact {:.3} times for {} terminals; the branch server sent it {:.2} times into its LAN",
-            b.name,
-            b.wan_ratio,
-            report.terminals.iter().filter(|t| t.branch == b.name).count(),
-            b.lan_tx_ratio
-        ));
-    }
 }
 
 fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {
@@ -254,10 +213,6 @@ async fn stay(lab: &Lab, screen: &Screen) -> anyhow::Result<()> {
         () = watch => Ok(()),
         failed = lab::serve(lab) => Err(not_served(failed)),
     }
-}
-
-fn not_served(served: Result<(), lab::LabError>) -> anyhow::Error {
-    served.map_or_else(Into::into, |()| anyhow::anyhow!("The lab stopped listening for faults."))
 }
 
 fn announce_namespaces(lab: &Lab, screen: &Screen) {

@@ -8,7 +8,7 @@ use lab::{Glimpse, Lab, LabError, ReleaseSpec, Report};
 
 use super::board::Board;
 use super::screen::Screen;
-use super::{DEADLINE, not_served, program, summary};
+use super::shared::{DEADLINE, not_served, program, summary};
 
 /// What it starts with and what it gets, as `make image` left them.
 const TO: &str = "vm-v2";

@@ -144,8 +144,8 @@ impl Lab {
     /// # Errors
     /// The virtual machine does not exist, or the slot is shorter or cannot be read.
     pub async fn vm_slot_sha256(&self, terminal: &TerminalRef, slot: Slot, length: u64) -> Result<Digest, LabError> {
-        let path = self.vm(terminal)?.disk();
-        blocking("hash a slot", move || disk::slot_sha256(&path, slot, length)).await
+        let vm = Arc::clone(self.vm(terminal)?);
+        blocking("hash a slot", move || vm.slot_sha256(slot, length)).await
     }
 
     /// The version of the image in a virtual machine's slot, read on its disk.

@@ -20,11 +20,12 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fleet_types::{Slot, TerminalRef, Version};
+use fleet_types::{Digest, Slot, TerminalRef, Version};
 
 pub use console::VmBoot;
 pub use options::VmOptions;
-pub(crate) use start::{TOOLS, check};
+pub(crate) use options::check;
+pub(crate) use start::TOOLS;
 
 use crate::error::LabError;
 use crate::exec::Tool;
@@ -113,7 +114,7 @@ impl Vm {
         };
         copy(&self.options.disk, &self.disk())?;
         disk::write_slot(&self.disk(), Slot::A, &self.options.image)?;
-        copy(Path::new(qemu::VARIABLES), &self.variables())?;
+        copy(Path::new(options::VARIABLES), &self.variables())?;
         let own = medium::Particulars { terminal: &self.terminal, address: self.address, branch_url, join_token, root };
         medium::make(&self.provisioning(), &self.medium(), &own, &self.options)
     }
@@ -121,6 +122,11 @@ impl Vm {
     /// Every boot that its console tells, oldest first.
     pub(crate) fn boots(&self) -> Result<Vec<VmBoot>, LabError> {
         Ok(console::Text::read(&self.console(), 0)?.boots())
+    }
+
+    /// SHA-256 of the first `length` bytes of a slot, read on the disk by the partition table. Blocking.
+    pub(crate) fn slot_sha256(&self, slot: Slot, length: u64) -> Result<Digest, LabError> {
+        disk::slot_sha256(&self.disk(), slot, length)
     }
 
     /// The slot that was booted last, and the version of the image in it.

@@ -1,11 +1,15 @@
 //! What the virtual machines of a lab are to look like.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fleet_types::{ModelName, ProductName};
 
 use crate::error::LabError;
 use crate::images::source_root;
+use crate::net::MAX_VMS;
+
+/// The firmware's settings as they leave the factory.
+pub(crate) const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// Timing of an agent that is watched by a test, on a processor that is emulated.
 const AGENT: &str = "[timing]
@@ -80,4 +84,18 @@ impl VmOptions {
         let missing = [&self.disk, &self.image].into_iter().find(|path| !path.exists());
         missing.map_or(Ok(()), |path| Err(LabError::DiskMissing { path: path.clone() }))
     }
+}
+
+/// Checks that `vms` virtual machines with these options can be built.
+pub(crate) fn check(vms: usize, options: &VmOptions) -> Result<(), LabError> {
+    if vms > MAX_VMS {
+        return Err(LabError::Options(format!("a lab has at most {MAX_VMS} virtual machines")));
+    }
+    if vms > 0 {
+        options.check()?;
+        if !Path::new(VARIABLES).exists() {
+            return Err(LabError::ToolMissing { tool: "the firmware OVMF" });
+        }
+    }
+    Ok(())
 }

@@ -11,8 +11,6 @@ use crate::recipe::{Recipe, write};
 use super::Vm;
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-/// The firmware's settings as they leave the factory.
-pub(crate) const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// Never KVM: the device may be there and hang.
 const MACHINE: &str = "-no-user-config -nodefaults -display none -monitor none -M q35 -accel tcg,thread=multi -cpu max \
     -m 640 -rtc base=utc -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \

@@ -14,7 +14,7 @@ use crate::exec::blocking;
 use crate::images::image_version;
 use crate::lab::Lab;
 use crate::net::Net;
-use crate::options::{Happening, LabOptions, Listener};
+use crate::options::{Happening, Listener};
 use crate::part::Part;
 use crate::report::name_of;
 use crate::sites::root_of;
@@ -111,19 +111,4 @@ async fn tell_boots(vm: Arc<Vm>, listener: Listener) {
         }
         told = boots.len().max(told);
     }
-}
-
-/// Whether the options' virtual machines can be made.
-pub(crate) fn check(options: &LabOptions) -> Result<(), LabError> {
-    if options.vms > crate::net::MAX_VMS {
-        return Err(LabError::Options(format!("a lab has at most {} virtual machines", crate::net::MAX_VMS)));
-    }
-    if options.vms > 0 {
-        options.vm.check()?;
-        let firmware = std::path::Path::new(qemu::VARIABLES);
-        if !firmware.exists() {
-            return Err(LabError::ToolMissing { tool: "the firmware OVMF" });
-        }
-    }
-    Ok(())
 }
