@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use branch_server::Deps;
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
-use branch_server::{Deps, routes};
+use branch_server::http::table;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
-        println!("{}", serde_json::to_string_pretty(&routes::openapi::document())?);
+        println!("{}", serde_json::to_string_pretty(&table::document())?);
         return Ok(());
     }
     if let Some(Command::Manual(manual)) = arguments.command {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use artifact::{Index, PayloadId};
-use branch_server::sync::accept;
+use branch_server::plan::judge;
 use fleet_types::Digest;
 use hostile::Reader;
 use release::{Facts, Limits, Manifest, MemberPath, Policy, TreeError, TreeSink, evaluate, inspect, read_tree, scan};

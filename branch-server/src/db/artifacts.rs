@@ -7,8 +7,8 @@ use fleet_types::{Digest, InfoHash};
 use tokio_postgres::Row;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
-use super::{Params, digest, get, info_hash, parsed, signed, unsigned};
-use crate::sync::plan::{Stage, Wanted};
+use super::rows::{Params, digest, get, info_hash, parsed, signed, unsigned};
+use crate::artifacts::model::{Stage, Wanted};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {
@@ -36,7 +36,7 @@ service_kit::statements! {
     PROGRESS = "update artifacts set have_bytes = $2, trouble = $3
          where sha256 = $1 and (have_bytes <> $2 or trouble is distinct from $3)";
     MISMATCH = "update artifacts set mismatches = mismatches + 1 where sha256 = $1 returning mismatches";
-    REST = "update artifacts set retry_after = $2 where sha256 = $1";
+    BACK_OFF = "update artifacts set retry_after = $2 where sha256 = $1";
     NAMED = "update artifacts set unnamed_since = $2 where sha256 = $1";
     DELETE = "delete from artifacts where sha256 = $1";
 }
@@ -217,9 +217,9 @@ pub async fn count_mismatch(client: &impl GenericClient, sha256: &Digest) -> Res
     Ok(count.and_then(|c| u32::try_from(c).ok()).unwrap_or(0))
 }
 
-/// Nothing is tried with it before `until`.
-pub async fn rest(client: &impl GenericClient, sha256: &Digest, until: DateTime<Utc>) -> Result<(), DatabaseError> {
-    execute(client, REST, &[&&sha256.as_bytes()[..], &until]).await.map(drop)
+/// Starts a backoff: nothing is tried before `until`.
+pub async fn back_off(client: &impl GenericClient, sha256: &Digest, until: DateTime<Utc>) -> Result<(), DatabaseError> {
+    execute(client, BACK_OFF, &[&&sha256.as_bytes()[..], &until]).await.map(drop)
 }
 
 /// Since when no plan names it; none if one does.

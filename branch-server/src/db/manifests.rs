@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fleet_types::Digest;
 
-use super::{digest, get};
+use super::rows::{digest, get};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {

@@ -7,7 +7,8 @@ use fleet_types::TerminalName;
 use wire::v1::fleet::Move;
 use wire::v1::reports::UpdateReport;
 
-use super::{Params, get, parsed, parsed_opt, signed, updates};
+use super::rows::{Params, get, parsed, parsed_opt, signed};
+use super::updates;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 
 service_kit::statements! {

@@ -5,7 +5,7 @@ use trust::plans::Floors;
 use wire::v1::plan::Plan;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
-use super::{Params, get, signed, unsigned};
+use super::rows::{Params, get, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query_opt};
 
 service_kit::statements! {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use wire::v1::reports::{MAX_BATCH_BYTES, Numbered, Report};
 
-use super::{get, signed, unsigned};
+use super::rows::{get, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {

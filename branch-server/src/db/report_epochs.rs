@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use uuid::Uuid;
 
-use super::{signed, unsigned};
+use super::rows::{signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query_opt};
 
 service_kit::statements! {

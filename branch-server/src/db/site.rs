@@ -5,7 +5,7 @@ use fleet_types::{BranchName, Digest};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{get, parsed_opt, signed, unsigned};
+use super::rows::{get, parsed_opt, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query_one};
 
 service_kit::statements! {

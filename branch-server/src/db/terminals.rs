@@ -5,7 +5,7 @@ use fleet_types::{Digest, Slot, TerminalName, Version};
 use tokio_postgres::Row;
 use wire::v1::sync::TerminalFacts;
 
-use super::{Params, digest_opt, get, parsed, parsed_opt, signed, unsigned};
+use super::rows::{Params, digest_opt, get, parsed, parsed_opt, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 
 service_kit::statements! {

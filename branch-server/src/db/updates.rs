@@ -7,7 +7,7 @@ use fleet_types::{Digest, TerminalName};
 use tokio_postgres::Row;
 use wire::v1::reports::{Reason, UpdateReport};
 
-use super::{Params, digest, get, parsed, signed, unsigned};
+use super::rows::{Params, digest, get, parsed, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {

@@ -1,7 +1,7 @@
 //! GET /v1/artifacts/{sha256}/index, …/torrent and /v1/manifests/{sha256}
 
+use branch_server::artifacts::model::{Stage, wanted};
 use branch_server::db::{artifacts, manifests};
-use branch_server::sync::plan::{Stage, wanted};
 use reqwest::StatusCode;
 use service_kit::database::connection;
 use swarm::Torrent;
@@ -19,7 +19,7 @@ async fn described(fixture: &Fixture) -> (Branch, Till) {
     let token = branch.enrol("till-1").await;
     let plan = Plan { steps: vec![fixture.step.clone()], ..plan(7) };
     branch.head_office.offer(&plan);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let client = connection(&branch.app.pool).await.unwrap();
     let wanted = &wanted(&plan)[0];
     artifacts::insert(&client, wanted).await.unwrap();
@@ -67,7 +67,7 @@ async fn before_the_tracker_accepts_it_and_while_it_is_dropped_it_is_not_offered
     assert_refused(branch.ask(&path, &token).await, Code::NotHeldYet).await;
     // Once the plan has stopped naming it, it does not exist.
     branch.head_office.offer(&Plan { steps: Vec::new(), ..plan(8) });
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_refused(branch.ask(&path, &token).await, Code::NotFound).await;
 }
 
@@ -77,7 +77,7 @@ async fn what_is_planned_and_not_here_yet_is_not_said_to_be_missing() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;
     branch.head_office.offer(&Plan { steps: vec![fixture.step.clone()], ..plan(7) });
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let sha256 = fixture.step.artifact.sha256;
     for path in [
         wire::v1::paths::artifact_index(&sha256),

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use branch_server::jobs::sync::once;
 use chrono::TimeDelta;
 use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
@@ -21,7 +20,7 @@ use crate::support::{Branch, Options};
 async fn victim() -> Branch {
     let branch = Branch::enrolled().await;
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(7));
     branch
 }
@@ -34,7 +33,7 @@ async fn refused(branch: &Branch) -> String {
 /// What is served becomes this; the branch looks at it, keeps plan 7 and says why.
 async fn attack(branch: &Branch, edit: impl FnOnce(&mut State)) -> String {
     branch.head_office.with(edit);
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(branch).await, Some(7), "it follows something else");
     refused(branch).await
 }
@@ -42,7 +41,7 @@ async fn attack(branch: &Branch, edit: impl FnOnce(&mut State)) -> String {
 /// What honest head office does next is accepted.
 async fn recovers(branch: &Branch) {
     branch.head_office.offer(&plan(99));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(branch).await, Some(99), "{}", branch.status().await);
     assert_eq!(refused(branch).await, "");
 }
@@ -106,7 +105,7 @@ async fn arbitrary_software() {
     assert_says(&said, "did not sign payload root of version 6.6.6", trust::Why::NotSigned);
     // The same, signed by the release key, is a release like any other.
     branch.head_office.offer(&evil);
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(8));
 }
 
@@ -137,10 +136,10 @@ async fn indefinite_freeze() {
         s.serve_metadata();
     });
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     // Nothing new comes any more, and the metadata that does is over.
     clock.advance(TimeDelta::hours(9));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(7), "what was accepted stays");
     assert_eq!(refused(&branch).await, "");
     let trouble = branch.status().await["metadata"]["trouble"].as_str().unwrap_or_default().to_owned();
@@ -154,7 +153,7 @@ async fn indefinite_freeze() {
         s.fleet.publish_until(now, now + TimeDelta::days(7)).unwrap();
         s.serve_metadata();
     });
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(8));
     assert_eq!(branch.status().await["metadata"].get("trouble"), None);
 }
@@ -170,7 +169,7 @@ async fn rollback() {
         s.serve_metadata();
         s.hint
     });
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(branch.status().await["metadata"]["timestamp"].as_u64(), served, "the withdrawal is known");
     // Metadata from before the withdrawal, with its genuine signatures.
     let said = attack(&branch, |s| {
@@ -224,7 +223,7 @@ async fn endless_data() {
 async fn slow_retrieval() {
     let branch = Branch::start(Options { head_office_seconds: 5.0, ..Options::default() }).await;
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     branch.head_office.with(|s| {
         let mut next = plan(8);
         next.steps[0].version = fleet_types::Version::new(3, 0, 0);
@@ -233,7 +232,7 @@ async fn slow_retrieval() {
         s.trick = Some(Trick::Drip);
     });
     // It tries again sooner than at the next poll.
-    once(&branch.app).await.unwrap_err();
+    branch.app.poll.once().await.unwrap_err();
     assert_eq!(kept(&branch).await, Some(7), "it follows something else");
     let said = refused(&branch).await;
     assert!(said.starts_with("Without fresh metadata"), "{said}");
@@ -275,7 +274,7 @@ async fn forwarded_by(days: TimeDelta) {
         s.serve_metadata();
         s.fleet.repository = genuine;
     });
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let said = attack(&branch, |s| {
         s.fleet.publish(SystemClock.now()).unwrap();
         s.serve_metadata();
@@ -293,10 +292,10 @@ async fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
     let clock = Arc::new(Later::default());
     let branch = Branch::start(Options { clock: clock.clone(), ..Options::default() }).await;
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     branch.head_office.with(|s| s.mood = Mood::Away);
     clock.advance(TimeDelta::days(4_000));
-    once(&branch.app).await.unwrap_err();
+    branch.app.poll.once().await.unwrap_err();
     assert_eq!(kept(&branch).await, Some(7), "what was accepted is served on");
     let now = clock.now();
     let next = Plan { issued: now, expires: now + TimeDelta::days(30), ..plan(8) };
@@ -306,7 +305,7 @@ async fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
         s.plan = Some(s.fleet.order(&next, now).unwrap());
         s.serve_metadata();
     });
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(8), "{}", branch.status().await);
 }
 
@@ -315,17 +314,17 @@ async fn a_new_plan_key_after_a_theft_begins_its_serials_anew() {
     let branch = victim().await;
     // The thief orders by the highest serial that there is: nothing of head office would be accepted any more.
     branch.head_office.offer(&plan(u64::try_from(i64::MAX).unwrap()));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let stolen = branch.head_office.with(|s| {
         let stolen = s.fleet.rotate_plan_key(SystemClock.now()).unwrap();
         s.serve_metadata();
         stolen
     });
     branch.head_office.offer(&plan(8));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(8));
     branch.head_office.with(|s| s.plan = Some(trust::plans::sign(&plan(9), &[&stolen]).unwrap()));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(8), "the thief's key is over");
     assert_says(&refused(&branch).await, "not signed by any known plan key", trust::Why::PlanUnknownKey);
 }
@@ -342,7 +341,7 @@ async fn a_plan_from_before_there_were_signatures_is_not_followed_and_not_destro
     let sync: wire::v1::sync::Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
     assert_eq!(sync.plan, None);
     branch.head_office.offer(&plan(5));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(5), "what was not signed is no floor");
     assert_eq!(client.query_one("select envelope from plan", &[]).await.unwrap().get::<_, String>(0), envelope);
 }

@@ -14,7 +14,7 @@ async fn status_has_the_shape_of_head_offices_and_more() {
     let branch = Branch::enrolled().await;
     branch.enrol("till-1").await;
     branch.head_office.offer(&plan(7));
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let status = branch.status().await;
     let shared: Status = serde_json::from_value(status.clone()).unwrap();
     assert_eq!(shared.branches[0].name.as_str(), "north");
@@ -81,7 +81,7 @@ async fn not_ready_names_the_missing_daemon_and_not_head_office() {
 async fn metrics_are_brought_up_to_date_and_documented() {
     let branch = Branch::enrolled().await;
     branch.enrol("till-1").await;
-    branch_server::jobs::housekeeping::once(&branch.app, &mut None).await.unwrap();
+    branch_server::housekeeping::once(&branch.app, &mut None).await.unwrap();
     let text = branch.get(branch.operators, "/metrics", None).await.text().await.unwrap();
     for line in ["filial_branch_terminals 1", "filial_branch_relay_waiting 1", "filial_http_requests_total{"] {
         assert!(text.contains(line), "{line} is not in\n{text}");

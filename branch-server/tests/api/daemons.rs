@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use branch_server::artifacts::model::Stage;
+use branch_server::artifacts::run::Runner;
 use branch_server::config::Settings;
 use branch_server::db::{artifacts, manifests};
-use branch_server::sync::plan::Stage;
-use branch_server::sync::run::Runner;
 use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
@@ -205,7 +205,7 @@ async fn an_artifact_is_listed_added_to_both_swarms_and_offered_before_it_is_com
     let lan = Torrent::parse(&lan.bytes().await.unwrap()).unwrap();
     assert_eq!(lan.tiers(), [[daemons.lan()]], "terminals learn of the branch's tracker only");
     assert_eq!(lan.info_hash(), fixture.step.artifact.info_hash);
-    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
+    assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(branch.get(branch.operators, "/readyz", None).await.status(), 200);
 }
 
@@ -229,7 +229,7 @@ async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention
     *clock.0.lock().unwrap() = TimeDelta::days(3);
     wait_for_stage(&branch, &fixture, None).await;
     assert!(!store(&branch, &fixture).exists());
-    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([next.step.artifact.info_hash]));
+    assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([next.step.artifact.info_hash]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +261,7 @@ async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
+    assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held));
 }
 
@@ -274,9 +274,10 @@ async fn a_stop_at_any_stage_is_finished_by_the_next_start() {
     let (daemons, fixture) = (Daemons::start(), Fixture::new(1));
     let mut branch = Branch::start(daemons.options()).await;
     publish(&branch.head_office, 7, &[&fixture]);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     wait_for("the daemon", PATIENCE, async || branch.app.engine.info().await.map_err(|e| e.to_string())).await;
-    let wanted = branch_server::sync::plan::wanted(&Plan { steps: vec![fixture.step.clone()], ..plan(7) }).remove(0);
+    let wanted =
+        branch_server::artifacts::model::wanted(&Plan { steps: vec![fixture.step.clone()], ..plan(7) }).remove(0);
     let sha256 = wanted.artifact.sha256;
     for stage in [Stage::Wanted, Stage::Described, Stage::Listed, Stage::Held, Stage::Dropping] {
         // As it lies there after a power loss: the stage is recorded, the daemon and the list know nothing of it.
@@ -293,7 +294,7 @@ async fn a_stop_at_any_stage_is_finished_by_the_next_start() {
         }
         drop(client);
         branch = branch.restart(daemons.options()).await;
-        let mut runner = Runner::new(branch.app.clone());
+        let mut runner = Runner::new(branch.app.artifacts.clone());
         runner.pass().await.unwrap();
         if stage == Stage::Dropping {
             assert!(!store(&branch, &fixture).exists() && artifact_is_gone(&branch, &fixture).await);
@@ -307,13 +308,15 @@ async fn a_stop_at_any_stage_is_finished_by_the_next_start() {
             if done { Ok(()) } else { Err(format!("{found:?} {seeded:?}")) }
         })
         .await;
-        assert_eq!(branch.app.tracker.read().unwrap(), BTreeSet::from([wanted.artifact.info_hash]));
+        assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([wanted.artifact.info_hash]));
     }
 }
 
 async fn artifact_is_gone(branch: &Branch, fixture: &Fixture) -> bool {
     let seeded = branch.app.engine.list().await.unwrap();
-    stage(branch, fixture).await.is_none() && seeded.is_empty() && branch.app.tracker.read().unwrap().is_empty()
+    stage(branch, fixture).await.is_none()
+        && seeded.is_empty()
+        && branch.app.artifacts.tracker.read().unwrap().is_empty()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +356,7 @@ async fn a_file_that_is_not_what_the_plan_names_is_verified_dropped_and_fetched_
     wait_for("both troubles", Duration::from_secs(90), async || {
         let told = told(&branch, &fixture);
         let says = |what: &str| told.iter().any(|(_, t)| t.as_deref().is_some_and(|t| t.contains(what)));
-        let both = says("is being verified piece by piece") && says("it was dropped and is fetched again");
+        let both = says("being verified piece by piece") && says("It was dropped and will be fetched again");
         if both { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;

@@ -35,8 +35,9 @@ async fn a_terminal_gets_an_identity_that_works_and_head_office_hears_of_it() {
     assert!(left <= LEAF_LIFETIME && left > LEAF_LIFETIME - TimeDelta::hours(1), "{left}");
     assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
 
-    let delivered = branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
-    assert_eq!(delivered, branch_server::relay::Delivery::Delivered(1));
+    let delivered =
+        branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
+    assert_eq!(delivered, branch_server::reports::relay::Delivery::Delivered(1));
     let counted = branch.head_office.with(|s| s.counted.clone());
     assert_eq!(counted[0].report, Report::TerminalSeen { facts: facts("till-1"), key: None });
 }
@@ -56,7 +57,7 @@ async fn a_key_is_renewed_without_a_token_also_after_its_certificate_expired() {
     let clock = Arc::new(Later::default());
     let options = || Options { tls_clock: Some(clock.clone()), ..Options::default() };
     let branch = Branch::start(options()).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let (first, key) = (branch.enrol("till-1").await, branch.key("till-1"));
     let renew = async || answered(branch.try_enrol(None, "till-1", &key).await).await;
     assert_eq!(renew().await, first.answer, "it is young");
@@ -99,7 +100,7 @@ async fn a_join_token_serves_many_terminals_until_its_time_is_over_or_it_is_repl
     let clock = Arc::new(Later::default());
     let options = || Options { clock: clock.clone(), ..Options::default() };
     let branch = Branch::start(options()).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     branch.enrol("till-1").await;
     clock.advance(TimeDelta::days(364));
     branch.enrol("till-2").await;
@@ -177,7 +178,7 @@ async fn before_the_branch_server_enrolled_terminals_have_to_wait() {
     let http = reqwest::Client::builder().no_proxy().use_preconfigured_tls(branch.tls(None)).build().unwrap();
     let health = || http.get(format!("https://{}/healthz", branch.machines)).send();
     assert!(health().await.unwrap_err().is_connect());
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(health().await.unwrap().status(), StatusCode::OK);
 }
 
@@ -187,21 +188,21 @@ async fn the_terminals_join_token_is_whole_once_this_server_enrolled_and_readabl
     let dir = tempfile::tempdir().unwrap();
     let (file, fleet, other) = (dir.path().join("join"), [7; 32].into(), [8; 32].into());
     let read = || JoinToken::parse(&Secret::new(std::fs::read_to_string(&file).unwrap())).unwrap();
-    let made = branch_server::join::kept(&file, fleet).unwrap();
+    let made = branch_server::terminals::join::kept(&file, fleet).unwrap();
     assert_eq!((read(), made.authority), (made.clone(), fleet));
-    assert_eq!(branch_server::join::kept(&file, fleet).unwrap(), made);
+    assert_eq!(branch_server::terminals::join::kept(&file, fleet).unwrap(), made);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     // Of a fleet that was made anew, the same secret counts.
-    let moved = branch_server::join::kept(&file, other).unwrap();
+    let moved = branch_server::terminals::join::kept(&file, other).unwrap();
     assert_eq!((moved.secret, moved.authority, read().authority), (made.secret, other, other));
     // One from before certificates, or that a person chose.
     for secret in [token::generate("terminals").expose(), "a-secret-of-a-person"] {
         write(&file, format!("{secret}\n"));
-        assert_eq!(branch_server::join::kept(&file, fleet).unwrap().secret.expose(), secret);
+        assert_eq!(branch_server::terminals::join::kept(&file, fleet).unwrap().secret.expose(), secret);
         assert_eq!(read().secret.expose(), secret);
     }
     write(&file, "short");
-    assert!(branch_server::join::kept(&file, fleet).is_err());
+    assert!(branch_server::terminals::join::kept(&file, fleet).is_err());
 
     let branch = Branch::enrolled().await;
     let text = std::fs::read_to_string(&branch.app.settings.terminals.join_token_file).unwrap();

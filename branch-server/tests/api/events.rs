@@ -31,7 +31,7 @@ async fn a_new_plan_calls_the_terminals() {
     assert_eq!(stream.status(), StatusCode::OK);
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     branch.head_office.offer(&plan(7));
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     read_until(stream, "data: \"look-again\"\n").await;
 }
 
@@ -41,7 +41,7 @@ async fn what_was_missed_is_called_again_and_what_was_heard_is_not() {
     let token = branch.enrol("till-1").await;
     for serial in [7, 8] {
         branch.head_office.offer(&plan(serial));
-        branch_server::jobs::sync::once(&branch.app).await.unwrap();
+        branch.app.poll.once().await.unwrap();
     }
     let with_id = async |id: &str| {
         let request = token.http.get(format!("https://{}/v1/events", branch.machines));
@@ -66,6 +66,6 @@ async fn a_third_stream_ends_the_oldest_of_the_same_terminal_only() {
     assert!(!ended.contains("look-again"), "{ended}");
     assert_eq!(branch.app.streams.count(), 3);
     branch.head_office.offer(&plan(7));
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     read_until(others, "look-again").await;
 }

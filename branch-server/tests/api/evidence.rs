@@ -1,6 +1,6 @@
 //! What is left of a failed boot passes through a branch server as it is, and fills neither its queue nor a request.
 
-use branch_server::relay::{Delivery, deliver, queue};
+use branch_server::reports::relay::{Delivery, deliver, queue};
 use fleet_types::{Slot, UpdateState};
 use serde_json::{Value, json};
 use service_kit::database::{begin, commit, connection};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use branch_server::artifacts::model::Stage;
 use branch_server::db::artifacts;
-use branch_server::sync::plan::Stage;
 use chrono::TimeDelta;
 use reqwest::{Method, StatusCode};
 use service_kit::database::connection;
@@ -68,7 +68,7 @@ fn files(branch: &Branch) -> usize {
 /// A branch whose link is gone.
 async fn cut_off(options: Options) -> Branch {
     let branch = Branch::start(options).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     branch.head_office.with(|s| s.mood = Mood::Away);
     branch
 }

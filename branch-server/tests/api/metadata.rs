@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use branch_server::jobs::sync::once;
 use futures_util::StreamExt;
 use service_kit::client::JsonClient;
 use service_kit::{Clock, SystemClock};
@@ -20,7 +19,7 @@ use crate::support::{Branch, Options, VIEWER, assert_refused, write};
 async fn enrolled_terminals_get_every_file_byte_for_byte() {
     let branch = Branch::enrolled().await;
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let token = branch.enrol("till-1").await;
     let files = branch.head_office.with(|s| s.fleet.files());
     assert!(files.len() >= 7, "{:?}", files.keys());
@@ -69,10 +68,10 @@ async fn a_terminal_that_missed_two_roots_comes_up_to_date_through_the_mirror_al
     for _ in 0..2 {
         branch.head_office.with(|s| s.fleet.rotate_root_key(SystemClock.now()).unwrap());
         branch.head_office.with(|s| s.serve_metadata());
-        once(&branch.app).await.unwrap();
+        branch.app.poll.once().await.unwrap();
     }
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     terminal.update(mirror, Limits::default(), SystemClock.now()).await.unwrap();
     let trusted = terminal.trusted().unwrap();
     assert_eq!(trusted.version(&RoleName::Root), Some(3));
@@ -86,7 +85,7 @@ async fn a_terminal_that_is_half_way_through_still_finds_the_files_before() {
     let token = branch.enrol("till-1").await;
     let before = branch.head_office.with(|s| s.fleet.files());
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     for (name, bytes) in before.into_iter().filter(|(name, _)| name != "timestamp.json") {
         assert_eq!(branch.ask(&paths::metadata(&name), &token).await.bytes().await.unwrap(), bytes, "{name}");
     }
@@ -97,13 +96,13 @@ async fn head_office_is_asked_for_metadata_when_it_has_newer_and_not_at_every_po
     let branch = Branch::enrolled().await;
     let asked = || branch.head_office.with(|s| std::mem::take(&mut s.metadata_asked));
     assert!(asked() > 0, "at the start");
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(asked(), 0);
     branch.head_office.with(|s| {
         s.fleet.publish(SystemClock.now()).unwrap();
         s.serve_metadata();
     });
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert!(asked() > 0, "without a plan, for there is newer");
     assert_eq!(branch.app.metadata.believed().version(), branch.head_office.with(|s| s.hint));
 }
@@ -112,7 +111,7 @@ async fn head_office_is_asked_for_metadata_when_it_has_newer_and_not_at_every_po
 async fn what_is_believed_survives_a_restart_and_is_mirrored_without_head_office() {
     let branch = Branch::enrolled().await;
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let token = branch.enrol("till-1").await;
     branch.head_office.with(|s| s.mood = Mood::Away);
     let branch = branch.restart(Options::default()).await;
@@ -142,10 +141,10 @@ async fn a_head_office_without_metadata_is_told_and_no_plan_accepted() {
         (s.metadata, s.hint) = (Default::default(), None);
         s.plan = Some(s.fleet.seal(&plan(7)).unwrap());
     });
-    let error = once(&branch.app).await.unwrap_err();
+    let error = branch.app.poll.once().await.unwrap_err();
     assert!(error.to_string().contains("has no timestamp.json"), "{error}");
     assert_eq!(crate::plans::kept(&branch).await, None);
     branch.head_office.offer(&plan(7));
-    once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(crate::plans::kept(&branch).await, Some(7));
 }

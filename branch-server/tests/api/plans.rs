@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use branch_server::upstream::HeadOffice as _;
+use branch_server::upstream::head_office::HeadOffice as _;
 use chrono::{TimeDelta, Utc};
 use fleet_types::Version;
 use service_kit::database::connection;
@@ -52,7 +52,7 @@ fn expired(serial: u64) -> Plan {
 
 async fn offer(branch: &Branch, plan: &Plan) {
     branch.head_office.offer(plan);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
 }
 
 pub async fn kept(branch: &Branch) -> Option<u64> {
@@ -86,8 +86,8 @@ async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
     let branch = Branch::enrolled().await;
     offer(&branch, &plan(7)).await;
     let deliver = async || {
-        while branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap()
-            != branch_server::relay::Delivery::Nothing
+        while branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap()
+            != branch_server::reports::relay::Delivery::Nothing
         {}
         branch.head_office.with(|s| {
             let refusals = s.counted.iter().filter_map(|n| match &n.report {
@@ -114,7 +114,7 @@ async fn a_head_office_that_lost_its_plan_takes_none_away() {
     let branch = Branch::enrolled().await;
     offer(&branch, &plan(7)).await;
     branch.head_office.with(|s| s.plan = None);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(kept(&branch).await, Some(7));
 }
 
@@ -141,7 +141,7 @@ async fn it_enrols_once_and_keeps_its_identity_over_a_restart() {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let branch = branch.restart(Options::default()).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(branch.head_office.with(|s| s.enrolments), 1);
 }
 
@@ -149,26 +149,26 @@ async fn it_enrols_once_and_keeps_its_identity_over_a_restart() {
 async fn a_forgotten_identity_has_a_sentence_and_a_new_join_token_heals_it() {
     let branch = Branch::enrolled().await;
     branch.head_office.with(|s| s.forgot_branch = true);
-    let error = branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    let error = branch.app.poll.once().await.unwrap_err();
     assert!(error.to_string().contains("filial branch add"), "{error}");
     // It tried its join token, which this head office took: from then on it is known again.
     assert_eq!(branch.head_office.with(|s| s.enrolments), 2);
     branch.head_office.with(|s| s.forgot_branch = false);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_the_enrolment_that_is_lost_is_asked_for_again_with_the_same_key() {
     let branch = Branch::start(Options::default()).await;
     branch.head_office.with(|s| s.mood = Mood::StoreThenBreak);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    branch.app.poll.once().await.unwrap_err();
     let file = branch.dir.path().join("state/identity-key.pem");
     let key = std::fs::read(&file).unwrap();
     assert!(!branch.dir.path().join("state/identity.toml").exists());
     branch.head_office.with(|s| s.mood = Mood::Good);
     // Also after a crash.
     let branch = branch.restart(Options::default()).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(std::fs::read(branch.dir.path().join("state/identity-key.pem")).unwrap(), key);
     assert_eq!(branch.head_office.with(|s| s.enrolments), 2);
 }
@@ -179,12 +179,12 @@ async fn a_certificate_that_ages_or_expired_is_renewed_by_the_key_alone() {
     let branch = Branch::start(Options::default()).await;
     // Issued so long ago that it is old, and then that it is over: the join token is not needed again.
     branch.head_office.with(|s| s.backdated = BRANCH_LIFETIME * 3 / 4);
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(branch.head_office.with(|s| s.enrolments), 2, "it was old at once, and renewed after it was used");
     std::fs::remove_file(branch.dir.path().join("join")).unwrap();
     branch.head_office.with(|s| s.backdated = TimeDelta::zero());
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
+    branch.app.poll.once().await.unwrap();
     assert_eq!(branch.head_office.with(|s| s.enrolments), 3, "the newest is young");
 
     // As it lies on the disk of a server that was off for years.
@@ -201,8 +201,8 @@ async fn a_certificate_that_ages_or_expired_is_renewed_by_the_key_alone() {
     old["certificate"] = trust::certificates::certificate_to_pem(&expired).into();
     crate::support::write(&file, toml::to_string(&old).unwrap());
     let branch = branch.restart(Options::default()).await;
-    assert_eq!(branch.app.head_office.age(), Some(branch_server::identity::Age::Over));
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    assert_eq!(branch.app.head_office.age(), Some(branch_server::upstream::identity::Age::Over));
+    branch.app.poll.once().await.unwrap();
     assert_eq!(branch.head_office.with(|s| s.enrolments), 4);
     assert!(!std::fs::read_to_string(branch.dir.path().join("state/identity.toml")).unwrap().contains(&young[30..90]));
 }
@@ -218,7 +218,7 @@ async fn somebody_elses_head_office_gets_neither_token_nor_certificate() {
     let fresh = tempfile::tempdir().unwrap();
     for folder in [branch.dir.path().join("state"), fresh.path().to_owned()] {
         let time = trust::certificates::FleetTime::new(Arc::new(SystemClock), chrono::DateTime::UNIX_EPOCH);
-        let there = branch_server::upstream::HttpHeadOffice::new(&settings, &folder, time).unwrap();
+        let there = branch_server::upstream::client::HttpHeadOffice::new(&settings, &folder, time).unwrap();
         for error in [there.sync().await.err(), there.enrol().await.err(), there.renew().await.err()] {
             let text = service_kit::edge::chain(&error.unwrap());
             assert!(text.contains("cannot be talked to") || text.contains("has not enrolled"), "{text}");
@@ -234,7 +234,7 @@ async fn a_database_belongs_to_one_branch() {
     std::fs::remove_file(branch.dir.path().join("state/identity.toml")).unwrap();
     branch.head_office.with(|s| s.branch = Some("south"));
     let branch = branch.restart(Options::default()).await;
-    let error = branch_server::jobs::sync::once(&branch.app).await.unwrap_err();
+    let error = branch.app.poll.once().await.unwrap_err();
     assert!(error.to_string().contains("its database belongs to branch north"), "{error}");
 }
 

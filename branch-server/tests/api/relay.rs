@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use branch_server::relay::{Delivery, RelayError, deliver};
+use branch_server::reports::relay::{Delivery, RelayError, deliver};
 use chrono::DateTime;
 use fleet_types::UpdateState;
 use service_kit::SystemClock;
@@ -149,7 +149,7 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     };
     let folder = branch.dir.path().join("state");
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
-    let head_office = branch_server::upstream::HttpHeadOffice::new(&settings, &folder, time).unwrap();
+    let head_office = branch_server::upstream::client::HttpHeadOffice::new(&settings, &folder, time).unwrap();
     let (epoch, mut next) = (Uuid::new_v4(), 1);
     // In the handshake, in the request, and behind both.
     for cut in [1, 100, 300, 900, 1500, 2000, 2200, 2400, 4000] {

@@ -176,7 +176,7 @@ async fn changed_facts_are_taken_and_passed_on() {
     let report = batch(Uuid::new_v4(), 1, vec![Report::TerminalSeen { facts: new.clone(), key: None }]);
     assert_eq!(acknowledged(send(&branch, &token, &report).await).await, 1);
     assert_eq!(terminal(&branch).await["agent_version"], "0.2.0");
-    branch_server::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
+    branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
     let counted = branch.head_office.with(|s| s.counted.clone());
     assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new, key: None });
 }

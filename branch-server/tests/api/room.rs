@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use branch_server::jobs::room;
-use branch_server::sync::room::StoreRoom;
-use chrono::TimeDelta;
+use branch_server::artifacts::model::{Stage, Wanted, wanted};
+use branch_server::artifacts::room_report;
+use branch_server::db::{artifacts, relay_queue};
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::Digest;
 use service_kit::FixedClock;
+use service_kit::database::connection;
 use test_kit::wait_for;
+use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
 
+use crate::fixture::Fixture;
+use crate::plans::plan;
 use crate::support::{Branch, Options, PATIENCE};
 
 fn stores(branch: &Branch) -> Vec<(u64, u64)> {
@@ -20,8 +26,30 @@ fn stores(branch: &Branch) -> Vec<(u64, u64)> {
     counted.iter().filter_map(|r| store(&r.report)).collect()
 }
 
-async fn waiting(branch: &Branch) -> u64 {
-    branch.status().await["head_office"]["reports_waiting"].as_u64().unwrap()
+/// The most that the store may take: less than any test machine's disk has.
+const BUDGET: u64 = 100_000_000;
+
+/// The reports of the store that are queued: when each was made, capacity, free and held bytes.
+async fn queued(branch: &Branch) -> Vec<(DateTime<Utc>, [u64; 3])> {
+    let client = connection(&branch.app.pool).await.unwrap();
+    let store = |report: &Report| match report {
+        Report::Store { capacity_bytes, free_bytes, held_bytes } => Some([*capacity_bytes, *free_bytes, *held_bytes]),
+        _ => None,
+    };
+    let queue = relay_queue::first(&client, 100).await.unwrap();
+    queue.iter().filter_map(|numbered| Some((numbered.at, store(&numbered.report)?))).collect()
+}
+
+/// An artifact of `length` bytes that begins to arrive: the tracker accepts it, and nothing of it is here.
+async fn arrives(branch: &Branch, length: u64) -> Digest {
+    let mut step = Fixture::new(1).step;
+    step.artifact.length = length;
+    let wanted: Wanted = wanted(&Plan { steps: vec![step], ..plan(1) }).remove(0);
+    let (client, digest) = (connection(&branch.app.pool).await.unwrap(), wanted.artifact.sha256);
+    artifacts::insert(&client, &wanted).await.unwrap();
+    artifacts::describe(&client, &digest, b"", b"").await.unwrap();
+    assert!(artifacts::set_stage(&client, &digest, Stage::Described, Stage::Listed).await.unwrap());
+    digest
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,36 +62,42 @@ async fn a_start_tells_what_room_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_changes_of_note_are_told_and_not_too_often() {
-    let clock = Arc::new(FixedClock::new("2030-01-01T08:00:00Z".parse().unwrap()));
-    let branch = Branch::start(Options { clock: clock.clone(), ..Options::default() }).await;
-    let mut told = None;
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert_eq!(waiting(&branch).await, 1);
-    let first = told.unwrap();
-    clock.advance(TimeDelta::seconds(61));
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert_eq!(told, Some(first), "nothing of note changed");
-    // As if much more had been told: a change of note, which waits until the last report is a minute old.
-    let twice = StoreRoom { capacity: 2 * first.1.capacity, free: 2 * first.1.free, held: 0 };
-    told = Some((first.0 + TimeDelta::seconds(61), twice));
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert_eq!(told.unwrap().1, twice, "too early");
-    clock.advance(TimeDelta::seconds(60));
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert!(told.unwrap().1.capacity < twice.capacity);
-    // As if the disk had just been full: what came back is told at once.
-    told = Some((told.unwrap().0, StoreRoom { free: 0, ..told.unwrap().1 }));
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert!(told.unwrap().1.free > 0);
-    assert_eq!(waiting(&branch).await, 1, "folded into the one that waits");
+async fn only_notable_changes_are_reported_at_a_bounded_rate_and_room_that_comes_back_at_once() {
+    let start: DateTime<Utc> = "2030-01-01T08:00:00Z".parse().unwrap();
+    let clock = Arc::new(FixedClock::new(start));
+    let options = Options { clock: clock.clone(), budget_bytes: Some(BUDGET), ..Options::default() };
+    let branch = Branch::start(options).await;
+    let (after, mut reported) = (|seconds| start + TimeDelta::seconds(seconds), None);
+    let mut look = async |seconds: i64| {
+        clock.advance(TimeDelta::seconds(seconds));
+        room_report::once(&branch.app.artifacts, &mut reported).await.unwrap();
+        queued(&branch).await
+    };
+    let empty = [BUDGET, BUDGET, 0];
+    assert_eq!(look(0).await, [(start, empty)]);
+    assert_eq!(look(61).await, [(start, empty)], "nothing changed");
+    // A change of half a per cent is not notable, half of the store is.
+    let small = arrives(&branch, BUDGET / 200).await;
+    assert_eq!(look(1).await, [(start, empty)]);
+    artifacts::delete(&connection(&branch.app.pool).await.unwrap(), &small).await.unwrap();
+    let half = arrives(&branch, BUDGET / 2).await;
+    assert_eq!(look(0).await, [(after(62), [BUDGET, BUDGET / 2, 0])], "the last report is more than a minute old");
+    let held = [BUDGET, BUDGET / 2, BUDGET / 4];
+    let client = connection(&branch.app.pool).await.unwrap();
+    artifacts::set_progress(&client, &half, BUDGET / 4, None).await.unwrap();
+    assert_eq!(look(59).await, [(after(62), [BUDGET, BUDGET / 2, 0])], "too early");
+    assert_eq!(look(1).await, [(after(122), held)]);
+    artifacts::delete(&client, &half).await.unwrap();
+    assert_eq!(look(1).await, [(after(123), empty)], "room that came back is reported at once");
+    let waiting = branch.status().await["head_office"]["reports_waiting"].as_u64().unwrap();
+    assert_eq!(waiting, 1, "folded into the one that waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn room_that_cannot_be_learned_is_not_told() {
+async fn unknown_room_is_not_reported() {
     let branch = Branch::start(Options::default()).await;
     std::fs::remove_dir(branch.dir.path().join("store")).unwrap();
-    let mut told = None;
-    room::once(&branch.app, &mut told).await.unwrap();
-    assert_eq!((told, waiting(&branch).await), (None, 0));
+    let mut reported = None;
+    room_report::once(&branch.app.artifacts, &mut reported).await.unwrap();
+    assert_eq!((reported, queued(&branch).await), (None, Vec::new()));
 }

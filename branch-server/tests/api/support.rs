@@ -56,6 +56,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// By which its terminals' certificates, and its own for them, are judged and made; none: by that of its link too.
     pub tls_clock: Option<Arc<dyn Clock>>,
+    /// Most bytes that artifacts may take.
+    pub budget_bytes: Option<u64>,
     /// How long a request may take to arrive.
     pub request_seconds: f64,
     /// How long head office may take for an answer.
@@ -72,6 +74,7 @@ impl Default for Options {
             pid_file: None,
             clock: Arc::new(SystemClock),
             tls_clock: None,
+            budget_bytes: None,
             request_seconds: 30.0,
             head_office_seconds: 30.0,
         }
@@ -129,7 +132,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
          [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\nrequest_seconds = {}\n\
-         [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n\
+         [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n{}\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
@@ -142,6 +145,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         path("root.json"),
         path("terminals-join"),
         path("store"),
+        options.budget_bytes.map(|bytes| format!("budget_bytes = {bytes}\n")).unwrap_or_default(),
         options.engine_url,
         path("password"),
         options.tracker_url,
@@ -158,7 +162,7 @@ impl Branch {
     /// One that enrolled already, with default options.
     pub async fn enrolled() -> Self {
         let branch = Self::start(Options::default()).await;
-        branch_server::jobs::sync::once(&branch.app).await.unwrap();
+        branch.app.poll.once().await.unwrap();
         branch
     }
 
@@ -203,7 +207,7 @@ impl Branch {
     /// Tries to start another one by the same settings: why it does not.
     #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub async fn refused_start(&self) -> String {
-        let settings = self.app.settings.clone();
+        let settings = Settings::clone(&self.app.settings);
         let deps = Deps::real(&settings).unwrap();
         let refused = build(settings, deps, &Shutdown::new()).await.err();
         service_kit::edge::chain(&refused.unwrap_or_else(|| panic!("it started")))
@@ -217,7 +221,7 @@ impl Branch {
 
     /// Starts the background jobs; they end with the branch server.
     pub fn start_jobs(&self) {
-        let mut jobs = branch_server::jobs::spawn(&self.app);
+        let mut jobs = branch_server::background::spawn(&self.app);
         let ended = tokio::spawn(async move { while jobs.join_next().await.is_some() {} });
         self.tasks.lock().unwrap().push(ended);
     }

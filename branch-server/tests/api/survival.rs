@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use branch_server::sync::plan::{RESERVE_BYTES, Stage};
+use branch_server::artifacts::model::{RESERVE_BYTES, Stage};
 use swarm::Engine;
 use test_kit::{Cluster, TestDatabase, wait_for};
 use uuid::Uuid;
@@ -91,13 +91,13 @@ async fn daemons_that_forget_everything_while_it_runs_are_told_again() {
     let listed = BTreeSet::from([fixture.step.artifact.info_hash]);
 
     std::fs::remove_file(daemons.path("access.list")).unwrap();
-    wait_for("the list", PATIENCE, async || match branch.app.tracker.read() {
+    wait_for("the list", PATIENCE, async || match branch.app.artifacts.tracker.read() {
         Ok(found) if found == listed => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
     daemons.start_tracker();
-    branch.app.tracker.confirm(&fixture.step.artifact.info_hash).await.unwrap();
+    branch.app.artifacts.tracker.confirm(&fixture.step.artifact.info_hash).await.unwrap();
 
     daemons.engine = None;
     std::fs::remove_dir_all(daemons.path("config")).unwrap();
@@ -120,7 +120,7 @@ async fn more_artifacts_than_may_arrive_at_once_wait_for_their_turn() {
     publish(&branch.head_office, 7, &fixtures.iter().collect::<Vec<_>>());
     branch.start_jobs();
     wait_for("the third to wait", PATIENCE, async || match told(&branch, &fixtures[2]).last() {
-        Some((false, Some(why))) if why.contains("2 others of the plan are fetched first") => Ok(()),
+        Some((false, Some(why))) if why.contains("2 other artifacts of the plan are being fetched") => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
@@ -176,7 +176,7 @@ async fn a_full_disk_takes_no_new_work_says_so_upwards_and_goes_on_when_there_is
     disk.resize(reserve);
     publish(&branch.head_office, 8, &[&held, &next]);
     wait_for("the trouble to be known at head office", PATIENCE, async || match told(&branch, &next).last() {
-        Some((false, Some(why))) if why.contains("bytes of room and this needs") => Ok(()),
+        Some((false, Some(why))) if why.contains("free and this artifact needs") => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

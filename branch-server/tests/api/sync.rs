@@ -24,7 +24,7 @@ async fn the_plan_is_handed_on_verbatim_with_its_signatures() {
     // A further signature, by a key that nobody here knows, is nobody's business and handed on too.
     envelope.signatures.push(wire::Signature { keyid: "k".into(), sig: "c2ln".into() });
     branch.head_office.with(|s| s.plan = Some(envelope.clone()));
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
     assert_eq!(sync.plan, Some(envelope));
     assert_eq!(sync.available, [], "nothing of it is here yet");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use branch_server::app::{machine_routes, operator_routes};
+use branch_server::http::table::{machine_routes, operator_routes};
 use chrono::TimeDelta;
 use reqwest::Method;
 use service_kit::server::{Role, Route};
@@ -207,7 +207,7 @@ async fn a_connection_that_is_open_ends_with_its_certificate() {
     let clock = Arc::new(crate::daemons::Later::default());
     let options = crate::support::Options { tls_clock: Some(clock.clone()), ..Default::default() };
     let branch = Branch::start(options).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     let till = branch.enrol("till-1").await;
     assert_eq!(branch.ask(paths::SYNC, &till).await.status(), 200);
     clock.advance(TimeDelta::days(91));

@@ -43,7 +43,7 @@ async fn the_console_proves_whose_it_is_by_the_fleets_authority_once_this_server
         assert!(matches!(refused, ClientError::Distrusted { .. }), "{refused}");
     };
     refused(pinned(&branch), north()).await;
-    branch_server::jobs::sync::once(&branch.app).await.unwrap();
+    branch.app.poll.once().await.unwrap();
     health(pinned(&branch), north()).await.unwrap();
     refused([7; 32].into(), north()).await;
     refused(pinned(&branch), Identity::HeadOffice).await;

@@ -66,7 +66,7 @@ impl World {
             audit: None,
         };
         branch.head_office.offer(&plan);
-        branch_server::jobs::sync::once(&branch.app).await.unwrap();
+        branch.app.poll.once().await.unwrap();
         let till = branch.enrol("till-1").await;
         for n in 2..=5 {
             branch.enrol(&format!("till-{n}")).await;

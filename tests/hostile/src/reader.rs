@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use branch_server::sync::accept;
+use branch_server::plan::judge;
 use release::{Facts, Limits, Policy, SmallestSlot, evaluate, scan};
 use swarm::Torrent;
 use trust::plans::Expected;

@@ -1,0 +1,164 @@
+//! An artifact's life as values: what a plan wants, what is recorded, what the store's disk says. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use fleet_types::{Digest, ProductName, Version};
+use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+
+/// An artifact that the plan names, with what is needed to describe it to terminals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What travels.
+    pub artifact: ArtifactRef,
+    /// What it becomes in a slot, or is unpacked from it.
+    pub payload: PayloadRef,
+    /// The release's manifest.
+    pub manifest: Digest,
+    /// Of which product.
+    pub product: ProductName,
+    /// Of which version.
+    pub version: Version,
+}
+
+/// The plan's artifacts in the order of its steps, then of its packages, each once.
+pub fn wanted(plan: &Plan) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for step in plan.entries() {
+        if wanted.iter().all(|w| w.artifact.sha256 != step.artifact.sha256) {
+            wanted.push(Wanted {
+                artifact: step.artifact.clone(),
+                payload: step.payload.clone(),
+                manifest: step.manifest,
+                product: step.product.clone(),
+                version: step.version.clone(),
+            });
+        }
+    }
+    wanted
+}
+
+/// Every manifest that the plan names, with the artifacts whose steps or packages name it.
+pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
+    let mut manifests: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+    for step in plan.entries() {
+        manifests.entry(step.manifest).or_default().insert(step.artifact.sha256);
+    }
+    manifests
+}
+
+/// The plan's artifacts that terminals can begin with: those in `offered` (described as the plan does, and accepted by
+/// the tracker) all of whose manifests are among `here`.
+pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Vec<Digest> {
+    let ready = |w: &Wanted| {
+        let same = offered.iter().any(|o| o.artifact == w.artifact);
+        same && plan.entries().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
+    };
+    wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
+}
+
+/// How far an artifact is, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Named by a plan; index and torrent are not here.
+    Wanted,
+    /// Index, torrent and manifest are here and checked.
+    Described,
+    /// The local tracker accepts it: terminals may begin, and so may the engine.
+    Listed,
+    /// The whole file was hashed and is what the plan says.
+    Held,
+    /// On its way out; whatever remains of it is being removed.
+    Dropping,
+}
+
+impl Stage {
+    /// The stage as the database has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wanted => "wanted",
+            Self::Described => "described",
+            Self::Listed => "listed",
+            Self::Held => "held",
+            Self::Dropping => "dropping",
+        }
+    }
+
+    /// Whether terminals may have its index and torrent.
+    pub const fn is_available(self) -> bool {
+        matches!(self, Self::Listed | Self::Held)
+    }
+}
+
+/// Whether the engine has an artifact's torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InEngine {
+    /// The daemon did not answer.
+    Unknown,
+    /// It does not have it.
+    Absent,
+    /// It has it.
+    Present,
+}
+
+/// An artifact that this server has a record of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What a plan said about it when it was recorded.
+    pub wanted: Wanted,
+    /// How far it is.
+    pub stage: Stage,
+    /// Bytes on the disk, as last seen.
+    pub have_bytes: u64,
+    /// Whether the engine has it.
+    pub engine: InEngine,
+    /// Since when no plan names it.
+    pub unnamed_since: Option<DateTime<Utc>>,
+    /// Until when a failed one rests.
+    pub retry_after: Option<DateTime<Utc>>,
+    /// It arrives no further, for a reason that is known.
+    pub stalled: bool,
+    /// A terminal fetches it from here, or it is being read.
+    pub in_use: bool,
+    /// Its whole file was brought by hand, and waits to be put in place.
+    pub carried: bool,
+}
+
+impl Known {
+    /// Its digest.
+    pub const fn artifact(&self) -> Digest {
+        self.wanted.artifact.sha256
+    }
+
+    /// Its length in bytes.
+    pub const fn length(&self) -> u64 {
+        self.wanted.artifact.length
+    }
+}
+
+/// A file in the store that no record knows, such as after a restored database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// The digest that its name claims.
+    pub artifact: Digest,
+    /// The space that it takes, in bytes.
+    pub bytes: u64,
+    /// When it was last written.
+    pub modified: DateTime<Utc>,
+}
+
+/// The store's disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that can still be written; none if that could not be learned.
+    pub free_bytes: Option<u64>,
+    /// Most bytes that the store may take.
+    pub budget_bytes: Option<u64>,
+    /// Files without a record.
+    pub strays: Vec<Stray>,
+    /// Artifacts with a record whose whole file was brought by hand.
+    pub carried: BTreeSet<Digest>,
+}
+
+/// Kept free on the store's disk whatever the plan says, in bytes: the database and the log live there too.
+pub const RESERVE_BYTES: u64 = 256 * 1024 * 1024;

@@ -1,0 +1,85 @@
+//! How far artifacts are: recorded for the console, and reported to head office.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use fleet_types::Digest;
+use service_kit::database::{DatabaseError, begin, commit};
+use wire::v1::reports::Report;
+
+use super::parts::Parts;
+use crate::db::artifacts;
+use crate::reports::relay;
+use crate::text::presentable;
+
+/// One state of an artifact as it is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reported {
+    at: DateTime<Utc>,
+    have_bytes: u64,
+    complete: bool,
+    trouble: Option<String>,
+}
+
+impl Reported {
+    /// Whether to report this after `last`: at once on trouble and completion, progress at most every `interval`.
+    fn is_due(&self, last: Option<&Self>, interval: Duration) -> bool {
+        let Some(last) = last else { return true };
+        let age = self.at.signed_duration_since(last.at);
+        let rested = age.abs().to_std().is_ok_and(|age| age >= interval);
+        let turned = (last.complete, &last.trouble) != (self.complete, &self.trouble);
+        turned || (rested && last.have_bytes != self.have_bytes)
+    }
+}
+
+/// The last report of each artifact, by which progress is reported at a bounded rate.
+pub struct Progress {
+    parts: Parts,
+    reported: BTreeMap<Digest, Reported>,
+}
+
+impl Progress {
+    /// Starts with nothing reported: after a start everything is reported once.
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, reported: BTreeMap::new() }
+    }
+
+    /// Forgets an artifact that is gone.
+    pub fn forget(&mut self, artifact: &Digest) {
+        self.reported.remove(artifact);
+    }
+
+    /// Records how far an artifact is, and reports it to head office if it is due.
+    ///
+    /// # Errors
+    /// A statement failed.
+    pub async fn note(
+        &mut self,
+        record: &artifacts::Record,
+        have_bytes: u64,
+        complete: bool,
+        trouble: Option<String>,
+    ) -> Result<(), DatabaseError> {
+        let artifact = record.wanted.artifact.sha256;
+        let trouble = trouble.map(|text| presentable(&text));
+        let news = Reported { at: self.parts.clock.now(), have_bytes, complete, trouble };
+        let due = news.is_due(self.reported.get(&artifact), self.parts.settings.relay.progress);
+        if !due && record.have_bytes == have_bytes && record.trouble == news.trouble {
+            return Ok(());
+        }
+        let mut client = self.parts.client().await?;
+        let tx = begin(&mut client).await?;
+        artifacts::set_progress(&tx, &artifact, have_bytes, news.trouble.as_deref()).await?;
+        if due {
+            let trouble = news.trouble.clone();
+            relay::queue(&tx, news.at, &Report::Artifact { artifact, have_bytes, complete, trouble }).await?;
+        }
+        commit(tx).await?;
+        if due {
+            self.reported.insert(artifact, news);
+            self.parts.signals.relay.notify_one();
+        }
+        Ok(())
+    }
+}

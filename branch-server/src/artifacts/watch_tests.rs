@@ -1,0 +1,102 @@
+//! Scenarios of a look: the record and the engine's answer go in, readable steps come out.
+
+use super::*;
+
+const LENGTH: u64 = 1000;
+
+fn status(have_bytes: u64) -> TorrentStatus {
+    let complete = have_bytes == LENGTH;
+    TorrentStatus { have_bytes, total_bytes: LENGTH, complete, running: true, ..TorrentStatus::default() }
+}
+
+fn look(stage: Stage, status: Option<&TorrentStatus>) -> Look<'_> {
+    Look { stage, length: LENGTH, recorded_bytes: 0, mismatches: 0, verified: false, status }
+}
+
+fn verbs(look: Look<'_>) -> Vec<String> {
+    let verb = |step: &Step| match step {
+        Step::Note { have_bytes, complete, trouble } => {
+            let trouble = trouble.as_ref().map_or("fine", Trouble::code);
+            format!("note {have_bytes}{} {trouble}", if *complete { " complete" } else { "" })
+        }
+        other => format!("{other:?}").to_lowercase(),
+    };
+    after_look(look).iter().map(verb).collect()
+}
+
+#[test]
+fn torrents_that_are_gone_or_being_verified_are_left_alone() {
+    let verifying = TorrentStatus { verifying: true, running: false, ..status(0) };
+    for stage in [Stage::Listed, Stage::Held] {
+        assert!(verbs(look(stage, None)).is_empty());
+        assert!(verbs(look(stage, Some(&verifying))).is_empty());
+    }
+}
+
+#[test]
+fn arriving_artifact_is_guarded_and_its_progress_recorded() {
+    assert_eq!(verbs(look(Stage::Listed, Some(&status(400)))), ["guard", "note 400 fine"]);
+}
+
+#[test]
+fn complete_artifact_is_checked_once_and_then_served() {
+    assert_eq!(verbs(look(Stage::Listed, Some(&status(LENGTH)))), ["check"]);
+    assert_eq!(verbs(look(Stage::Held, Some(&status(LENGTH)))), ["settle", "serve", "note 1000 complete fine"]);
+}
+
+#[test]
+fn stopped_torrent_is_resumed_before_anything_else() {
+    for (stage, have, rest) in [
+        (Stage::Listed, 400, &["guard", "note 400 fine"][..]),
+        (Stage::Listed, LENGTH, &["check"]),
+        (Stage::Held, LENGTH, &["settle", "serve", "note 1000 complete fine"]),
+    ] {
+        let stopped = TorrentStatus { running: false, ..status(have) };
+        assert_eq!(verbs(look(stage, Some(&stopped))), [&["resume"][..], rest].concat(), "{stage:?} {have}");
+    }
+}
+
+#[test]
+fn engine_that_forgot_what_it_had_verifies_before_it_fetches_twice() {
+    let answer = status(100);
+    let forgot = |recorded_bytes: u64| Look { recorded_bytes, ..look(Stage::Listed, Some(&answer)) };
+    assert_eq!(verbs(forgot(202)), ["verify"]);
+    assert_eq!(verbs(forgot(201)), ["guard", "note 100 fine"], "less than half of it is missing");
+    assert_eq!(verbs(Look { verified: true, ..forgot(202) }), ["guard", "note 100 fine"], "only once");
+}
+
+#[test]
+fn held_artifact_that_lost_data_is_verified_first_and_then_fetched_as_damaged() {
+    let answer = status(999);
+    let lost = look(Stage::Held, Some(&answer));
+    assert_eq!(verbs(lost), ["verify"]);
+    assert_eq!(verbs(Look { verified: true, ..lost }), ["guard", "damaged", "note 999 damaged-on-disk"]);
+}
+
+#[test]
+fn trouble_is_shown_in_the_order_in_which_it_helps() {
+    let silent = TorrentStatus { trouble: Some("no route to tracker".into()), ..status(400) };
+    let flowing = TorrentStatus { rate_down: 1, ..silent.clone() };
+    let after = |status, mismatches| verbs(Look { mismatches, ..look(Stage::Listed, Some(status)) });
+    assert_eq!(after(&silent, 0), ["guard", "note 400 engine-trouble"]);
+    assert_eq!(after(&silent, 2), ["guard", "note 400 engine-trouble"]);
+    assert_eq!(after(&flowing, 0), ["guard", "note 400 fine"], "bytes arrive, so the tracker does not matter");
+    assert_eq!(after(&flowing, 2), ["guard", "note 400 not-as-planned"]);
+}
+
+#[test]
+fn every_second_mismatch_drops_the_file_with_a_longer_backoff() {
+    let (planned, other, retry) = (Digest::new([1; 32]), Digest::new([2; 32]), Duration::from_secs(2));
+    assert_eq!(after_hash(planned, planned, 0, retry), Verdict::Hold);
+    let verdict = |times| match after_hash(planned, other, times, retry) {
+        Verdict::Hold => "hold".to_owned(),
+        Verdict::VerifyAgain { backoff, .. } => format!("verify after {}", backoff.as_secs()),
+        Verdict::FetchAgain { backoff, .. } => format!("fetch after {}", backoff.as_secs()),
+    };
+    let verdicts: Vec<String> = (1..=6).map(verdict).collect();
+    assert_eq!(
+        verdicts,
+        ["verify after 5", "fetch after 30", "verify after 5", "fetch after 60", "verify after 5", "fetch after 120"]
+    );
+    assert_eq!(verdict(200), "fetch after 3600");
+}

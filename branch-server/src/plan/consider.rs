@@ -1,0 +1,181 @@
+//! Considers an offered plan: accepts it as the branch's plan, or refuses it and says why. Called by the poll of head
+//! office and by the import of a kit.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fleet_types::BranchName;
+use service_kit::Clock;
+use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::edge::chain;
+use tokio::sync::Mutex;
+use tokio::task::{JoinError, spawn_blocking};
+use trust::client::Fetch;
+use wire::v1::plan::Plan;
+use wire::v1::reports::Report;
+use wire::v1::sync::Sync as Offer;
+use wire::{Envelope, PLAN_PAYLOAD_TYPE};
+
+use super::judge::{Accepted, Judge, Refusal, judge};
+use super::metadata::Metadata;
+use crate::db::{plan, site};
+use crate::metrics::BranchMetrics;
+use crate::reports::relay;
+use crate::signals::Signals;
+use crate::terminals::calls::call_terminals;
+use crate::text::presentable;
+
+/// Why an offer could not be considered.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsiderError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The trust store cannot be written.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    TrustStore(trust::Refusal),
+    /// The task that verifies the plan broke.
+    #[error("The plan was not verified: an internal task failed. See the log.")]
+    Task(#[from] JoinError),
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Considered {
+    /// No other plan than the current one was offered.
+    Nothing,
+    /// The offered plan is the branch's plan now.
+    Kept,
+    /// It is refused, or the metadata that came with it is.
+    Refused(Refusal),
+}
+
+/// The plan of this branch and what it is judged by. Offers are considered one after the other.
+pub struct Plans {
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+    metadata: Arc<Metadata>,
+    metrics: BranchMetrics,
+    signals: Arc<Signals>,
+    /// Held while an offer is judged: of two plans that are judged at once, the older one must not be kept last.
+    considering: Mutex<()>,
+}
+
+impl Plans {
+    /// Puts the parts together.
+    pub fn new(
+        pool: Pool,
+        clock: Arc<dyn Clock>,
+        metadata: Arc<Metadata>,
+        metrics: BranchMetrics,
+        signals: Arc<Signals>,
+    ) -> Self {
+        Self { pool, clock, metadata, metrics, signals, considering: Mutex::default() }
+    }
+
+    /// Accepts what is offered, or says why not. `carried` has the metadata of an offer that did not come over the link.
+    ///
+    /// # Errors
+    /// The database or the trust store fails.
+    pub async fn consider(
+        &self,
+        branch: BranchName,
+        offer: Offer,
+        carried: Option<Arc<dyn Fetch>>,
+    ) -> Result<Considered, ConsiderError> {
+        let _alone = self.considering.lock().await;
+        let now = self.clock.now();
+        let kept = plan::read(&connection(&self.pool).await?).await?;
+        // Verified when it was accepted; that it or the metadata may have expired since does not take it away.
+        let is_kept = |offered: &Envelope| kept.as_ref().is_some_and(|k| k.envelope == *offered);
+        let new = offer.plan.filter(|offered| !is_kept(offered));
+        let by_hand = carried.is_some();
+        let fresh = match by_hand || new.is_some() || self.metadata.believed().is_due(offer.metadata, now) {
+            true => self.refresh(carried).await,
+            false => Ok(()),
+        };
+        let Some(offered) = new else {
+            if let (Err(refusal), true) = (fresh, by_hand) {
+                return Ok(Considered::Refused(Refusal::NotFresh(refusal)));
+            }
+            // None is offered yet, or none any more: the branch follows the plan that it has.
+            self.note_refusal(None, None).await?;
+            return Ok(Considered::Nothing);
+        };
+        if let Err(refusal) = fresh {
+            return Ok(self.refuse(&offered, Refusal::NotFresh(refusal)).await?);
+        }
+        let (believed, floors) = (self.metadata.believed(), kept.map(|k| k.floors).unwrap_or_default());
+        let (at, envelope) = (believed.time(now), offered.clone());
+        let judged = spawn_blocking(move || {
+            let trusted = believed.trusted.as_ref();
+            judge(&envelope, Judge { branch: &branch, trusted, floors: &floors, now: at })
+        });
+        match judged.await? {
+            Ok(accepted) => self.keep(&accepted, &offered, now).await.map(|()| Considered::Kept),
+            Err(refusal) => Ok(self.refuse(&offered, refusal).await?),
+        }
+    }
+
+    /// Brings the signed metadata up to date. A failure is logged once, and shown for as long as it lasts.
+    async fn refresh(&self, carried: Option<Arc<dyn Fetch>>) -> Result<(), trust::Refusal> {
+        let before = self.metadata.believed().trouble.as_ref().map(trust::Refusal::why);
+        let updated = match carried {
+            Some(carried) => self.metadata.update_from(carried, self.clock.now()).await,
+            None => self.metadata.update(self.clock.now()).await,
+        };
+        match &updated {
+            Err(refusal) if before != Some(refusal.why()) => {
+                tracing::error!(
+                    code = refusal.code(),
+                    reason = refusal.sentence(),
+                    "the signed metadata could not be updated"
+                );
+            }
+            Ok(()) if before.is_some() => tracing::info!("the signed metadata is up to date again"),
+            _ => {}
+        }
+        updated
+    }
+
+    /// Makes an accepted plan the branch's plan, with its floors, in one transaction.
+    async fn keep(&self, accepted: &Accepted, envelope: &Envelope, now: DateTime<Utc>) -> Result<(), ConsiderError> {
+        self.note_refusal(None, None).await?;
+        let plan = accepted.plan.plan();
+        let mut client = connection(&self.pool).await?;
+        let tx = begin(&mut client).await?;
+        plan::replace(&tx, plan, envelope, &accepted.floors, now).await?;
+        call_terminals(&tx, now).await?;
+        commit(tx).await?;
+        let (steps, packages) = (plan.steps.len(), plan.packages.len());
+        tracing::info!(serial = plan.serial, steps, packages, "new plan");
+        self.signals.pass.notify_one();
+        // The plan key also proves that this time has passed.
+        self.metadata.raise_floor(plan.issued).await.map_err(ConsiderError::TrustStore)
+    }
+
+    async fn refuse(&self, offered: &Envelope, refusal: Refusal) -> Result<Considered, DatabaseError> {
+        let text = presentable(&chain(&refusal));
+        let serial = offered.open::<Plan>(PLAN_PAYLOAD_TYPE).ok().map(|plan| plan.serial);
+        // Logged once, not at every poll.
+        if self.note_refusal(serial, Some(&text)).await? {
+            tracing::error!(reason = %text, "plan refused");
+            self.metrics.plans_refused.inc();
+        }
+        Ok(Considered::Refused(refusal))
+    }
+
+    /// Records why the offered plan is refused, or that none is, and reports a change to head office.
+    async fn note_refusal(&self, serial: Option<u64>, why: Option<&str>) -> Result<bool, DatabaseError> {
+        let mut client = connection(&self.pool).await?;
+        let tx = begin(&mut client).await?;
+        let news = site::set_plan_refused(&tx, why).await?;
+        if news {
+            let report = Report::PlanRefused { serial, reason: why.map(str::to_owned) };
+            relay::queue(&tx, self.clock.now(), &report).await?;
+        }
+        commit(tx).await?;
+        self.signals.relay.notify_one();
+        Ok(news)
+    }
+}

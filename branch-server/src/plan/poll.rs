@@ -1,0 +1,139 @@
+//! Asks head office for the newest plan, enrolling and renewing this server's certificate on the way.
+
+use std::sync::Arc;
+
+use fleet_types::BranchName;
+use service_kit::Clock;
+use service_kit::client::ClientError;
+use service_kit::database::{DatabaseError, Pool, connection};
+use service_kit::edge::chain;
+use trust::Why;
+use trust::certificates::fingerprint;
+use wire::Code;
+
+use super::consider::{ConsiderError, Considered, Plans};
+use super::judge::Refusal;
+use crate::db::site;
+use crate::terminals::join::{Join, JoinTokenError};
+use crate::upstream::head_office::{HeadOffice, UpstreamError};
+use crate::upstream::identity::Age;
+
+/// Why head office could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Head office.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The metadata that a new plan is judged by could not be fetched.
+    #[error("{} {}", .0.sentence(), .0.remedy())]
+    Metadata(trust::Refusal),
+    /// The token that terminals enrol with.
+    #[error(transparent)]
+    JoinToken(#[from] JoinTokenError),
+    /// The offer could not be considered.
+    #[error(transparent)]
+    Consider(#[from] ConsiderError),
+    /// The identity is another branch's.
+    #[error(
+        "Head office knows this server as branch {given}, its database belongs to branch {here}: use a join token of \
+         {here}, or an empty database."
+    )]
+    OtherBranch {
+        /// By the identity.
+        given: BranchName,
+        /// By the database.
+        here: String,
+    },
+}
+
+/// Asks head office for the newest plan.
+pub struct Poll {
+    pool: Pool,
+    clock: Arc<dyn Clock>,
+    head_office: Arc<dyn HeadOffice>,
+    join: Arc<Join>,
+    plans: Arc<Plans>,
+}
+
+impl Poll {
+    /// Puts the parts together.
+    pub fn new(
+        pool: Pool,
+        clock: Arc<dyn Clock>,
+        head_office: Arc<dyn HeadOffice>,
+        join: Arc<Join>,
+        plans: Arc<Plans>,
+    ) -> Self {
+        Self { pool, clock, head_office, join, plans }
+    }
+
+    /// Enrols if that is needed, asks, and considers what is offered.
+    ///
+    /// # Errors
+    /// Head office is away or does not know us, or the database is gone.
+    pub async fn once(&self) -> Result<(), SyncError> {
+        let branch = self.identify().await?;
+        if self.head_office.age() == Some(Age::Over) {
+            self.head_office.renew().await?;
+            tracing::info!("the certificate had expired and is renewed");
+        }
+        let offer = match self.head_office.sync().await {
+            Err(error) if is_of_identity(&error) => {
+                // An operator may have put a new join token there.
+                self.head_office.enrol().await.map_err(|_| error)?;
+                self.head_office.sync().await?
+            }
+            other => other?,
+        };
+        if self.head_office.age() == Some(Age::Old) {
+            match self.head_office.renew().await {
+                Ok(()) => tracing::info!("the certificate is renewed"),
+                Err(error) => tracing::warn!(error = %chain(&error), "the certificate ages and is not renewed yet"),
+            }
+        }
+        site::heard(&connection(&self.pool).await?, self.clock.now()).await?;
+        match self.plans.consider(branch, offer, None).await? {
+            // Asked again sooner than the next poll: the link may be back.
+            Considered::Refused(Refusal::NotFresh(refusal))
+                if matches!(refusal.why(), Why::Unfetchable | Why::SlowRetrieval) =>
+            {
+                Err(SyncError::Metadata(refusal))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the branch of this server; the identity and the database must agree.
+    async fn identify(&self) -> Result<BranchName, SyncError> {
+        let branch = match self.head_office.branch() {
+            Some(branch) => branch,
+            None => {
+                let branch = self.head_office.enrol().await?;
+                tracing::info!(%branch, "enrolled at head office");
+                branch
+            }
+        };
+        let client = connection(&self.pool).await?;
+        if site::set_branch(&client, &branch).await? {
+            drop(client);
+            if let Some(identity) = self.head_office.identity() {
+                // Before anything that may fail: terminals can come in from here on.
+                self.join.load(&self.pool, fingerprint(&identity.authority), self.clock.now()).await?;
+            }
+            return Ok(branch);
+        }
+        let here = site::read(&client).await?.branch.map(|b| b.to_string()).unwrap_or_default();
+        Err(SyncError::OtherBranch { given: branch, here })
+    }
+}
+
+/// Whether a new join token may resolve this error.
+fn is_of_identity(error: &UpstreamError) -> bool {
+    use UpstreamError::{Client, IdentityRefused};
+    // An unknown authority may be that of a reinstalled head office: the join token names the new one.
+    matches!(error, IdentityRefused { .. } | Client(ClientError::Distrusted { .. }))
+        || error.code() == Some(Code::BranchRemoved)
+}

@@ -1,0 +1,120 @@
+//! Reports of terminals: each counts exactly once. What a batch says is stored, and queued for head office, in the
+//! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use fleet_types::TerminalName;
+use service_kit::Clock;
+use service_kit::database::{DatabaseError, Pool, Transaction, begin, commit, connection};
+use service_kit::server::ApiError;
+use wire::Code;
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
+
+use super::{relay, shape};
+use crate::db::{moves, report_epochs, site, terminals, updates};
+use crate::metrics::BranchMetrics;
+use crate::signals::Signals;
+
+/// What the intake of reports uses.
+pub struct Intake {
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// This program's metrics.
+    pub metrics: BranchMetrics,
+    /// Wake-up calls.
+    pub signals: Arc<Signals>,
+    /// Most reports that may wait for head office.
+    pub max_waiting: u64,
+}
+
+impl Intake {
+    /// Stores what is new in `batch` of `terminal`.
+    ///
+    /// # Errors
+    /// The batch is malformed, has a gap, or speaks of somebody else; nothing of it is stored then.
+    pub async fn store(&self, terminal: &TerminalName, batch: &Batch) -> Result<Acknowledged, ApiError> {
+        shape::check(terminal, batch)?;
+        let now = self.clock.now();
+        let mut client = connection(&self.pool).await?;
+        let tx = begin(&mut client).await?;
+        // This server's row before the terminal's, here as everywhere: one order of locks, no deadlock.
+        site::lock(&tx).await?;
+        if !terminals::lock(&tx, terminal).await? {
+            return Err(ApiError::not_found(format!("terminal {terminal}")));
+        }
+        terminals::heard(&tx, terminal, now).await?;
+        let before = report_epochs::through(&tx, terminal, batch.epoch).await?;
+        if let Some(first) = batch.reports.first().filter(|first| first.seq > before + 1) {
+            let detail = format!("Report {} came where {} was expected.", first.seq, before + 1);
+            let remedy = "Send the reports between; if they are lost, begin a new epoch at 1.";
+            return Err(ApiError::new(Code::ReportOutOfOrder, detail, remedy));
+        }
+        let fresh: Vec<&Numbered> = batch.reports.iter().filter(|r| r.seq > before).collect();
+        if !fresh.is_empty() && relay::waiting(&tx).await?.0 >= self.max_waiting {
+            let detail = "Head office has been away for so long that no more reports can be kept for it.";
+            return Err(ApiError::new(Code::TooMany, detail, "Keep yours and try again later."));
+        }
+        for numbered in &fresh {
+            apply(&tx, terminal, numbered, now).await?;
+            if numbered.report != Report::Unknown {
+            relay::queue(&tx, numbered.at, &numbered.report).await?;
+        }
+        }
+        let through = fresh.last().map_or(before, |last| last.seq);
+        if batch.reports.is_empty() {
+            // No numbering begins with nothing.
+            return Ok(Acknowledged { through });
+        }
+        report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
+        commit(tx).await?;
+        self.metrics.reports_stored.inc_by(fresh.len() as u64);
+        self.signals.relay.notify_one();
+        Ok(Acknowledged { through })
+    }
+}
+
+async fn apply(
+    tx: &Transaction<'_>,
+    terminal: &TerminalName,
+    numbered: &Numbered,
+    now: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    match &numbered.report {
+        Report::TerminalSeen { facts, .. } => terminals::set_facts(tx, facts).await,
+        Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
+        Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
+        // Refused by `check`; a bad peer, a package or a refusal is for head office, which gets it by the queue.
+        Report::Artifact { .. }
+        | Report::Store { .. }
+        | Report::PlanRefused { .. }
+        | Report::Package { .. }
+        | Report::TerminalRefusesPlan { .. }
+        | Report::BadPeer { .. }
+        | Report::Unknown => terminals::heard(tx, terminal, now).await,
+    }
+}
+
+async fn apply_update(
+    tx: &Transaction<'_>,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+    at: DateTime<Utc>,
+) -> Result<(), DatabaseError> {
+    let known = updates::read(tx, terminal).await?.filter(|known| known.is_same(update));
+    match known {
+        // Progress within a state is no move.
+        Some(known) if known.update.state == update.state => updates::write(tx, terminal, update, known.since).await,
+        Some(_) => {
+            moves::insert(tx, terminal, update, at).await?;
+            updates::write(tx, terminal, update, at).await
+        }
+        None => {
+            moves::clear(tx, terminal).await?;
+            moves::insert(tx, terminal, update, at).await?;
+            updates::write(tx, terminal, update, at).await
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Reports: taken in from terminals, queued for and relayed to head office.
+
+pub mod intake;
+pub mod relay;
+pub mod shape;

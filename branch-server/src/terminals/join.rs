@@ -1,0 +1,134 @@
+//! The token that terminals of this branch enrol with: one line for all of them, which goes into their images. It names the
+//! fleet's authority, by which a terminal knows this server, so it can be made only once this server itself enrolled.
+//!
+//! Whoever has it gets a certificate for a name that nobody has yet, and for no other: a name that is known stays with its key
+//! ([`crate::terminals::enrol`]). It counts for a limited time; without its file, the next start makes a new one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::Digest;
+use service_kit::config::{ConfigError, read_secret_file};
+use service_kit::database::{DatabaseError, Pool, connection};
+use service_kit::durable::{self, DurableError};
+use service_kit::server::ApiError;
+use service_kit::token::{self, MAX_TOKEN_LEN};
+use tokio::task::{JoinError, spawn_blocking};
+use trust::Refusal;
+use trust::certificates::JoinToken;
+use wire::Code;
+
+use crate::config::TerminalSettings;
+use crate::db::site;
+
+/// What to do about every join token that lets nobody in.
+const TAKE_IT: &str =
+    "Take the branch server's present one: it lies where its configuration says (terminals.join_token_file).";
+
+/// Why there is no token for terminals.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinTokenError {
+    /// It is there and cannot be read.
+    #[error("the token that terminals enrol with cannot be read")]
+    Read(#[from] ConfigError),
+    /// It is there, and no secret.
+    #[error("the token that terminals enrol with cannot be used: remove its file, and start again; a new one is made")]
+    Unusable(#[source] Refusal),
+    /// It cannot be written.
+    #[error("the token that terminals enrol with cannot be written")]
+    Write(#[from] DurableError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A task of ours broke.
+    #[error("a task broke: see the log")]
+    Task(#[from] JoinError),
+}
+
+/// The token, once it was taken up.
+#[derive(Debug)]
+pub struct Join {
+    file: PathBuf,
+    life: TimeDelta,
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    authority: Digest,
+    /// SHA-256 of the secret part.
+    secret: Digest,
+    until: DateTime<Utc>,
+}
+
+impl Join {
+    /// As the settings have it. Nothing is read yet.
+    pub fn new(settings: &TerminalSettings) -> Self {
+        Self { file: settings.join_token_file.clone(), life: settings.join_token_life, held: Mutex::default() }
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes up the token for the fleet with this authority, and makes it if there is none. Once is enough.
+    ///
+    /// # Errors
+    /// It cannot be read, used or written.
+    pub async fn load(&self, pool: &Pool, authority: Digest, now: DateTime<Utc>) -> Result<(), JoinTokenError> {
+        if self.held().is_some_and(|held| held.authority == authority) {
+            return Ok(());
+        }
+        let file = self.file.clone();
+        let token = spawn_blocking(move || kept(&file, authority)).await??;
+        let secret = token::hash(token.secret.expose());
+        let since = site::join_since(&connection(pool).await?, &secret, now).await?;
+        let held = Held { authority, secret, until: since + self.life };
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        Ok(())
+    }
+
+    /// Whether this is the secret part of the token, and its time is not over.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(&self, secret: &str, now: DateTime<Utc>) -> Result<(), ApiError> {
+        let held = self.held().filter(|_| secret.len() <= MAX_TOKEN_LEN);
+        // Hashes are compared, so what a stranger could time is nothing that they can steer.
+        let Some(held) = held.filter(|held| token::hash(secret) == held.secret) else {
+            let detail = "This is not the join token of this branch's terminals.";
+            return Err(ApiError::new(Code::JoinRefused, detail, TAKE_IT));
+        };
+        if now < held.until {
+            return Ok(());
+        }
+        let detail = format!("The time of the join token ended at {}.", held.until.format("%Y-%m-%d %H:%M UTC"));
+        let remedy = "At the branch server: remove the file that terminals.join_token_file names, restart it, and put the new \
+            token that it makes into the images.";
+        Err(ApiError::new(Code::JoinExpired, detail, remedy))
+    }
+}
+
+/// The token of the file, with this authority: made if there is no file, and written anew if it names another authority or,
+/// as a person may choose it, none. Blocking.
+///
+/// # Errors
+/// It cannot be read, used or written.
+pub fn kept(file: &Path, authority: Digest) -> Result<JoinToken, JoinTokenError> {
+    let there = file.try_exists().unwrap_or(true);
+    let text = if there { read_secret_file(file)? } else { token::generate("terminals") };
+    let (token, whole) = match JoinToken::parse(&text) {
+        Ok(token) => {
+            let whole = token.authority == authority;
+            (JoinToken { authority, ..token }, whole)
+        }
+        Err(_) => (JoinToken::new(text, authority).map_err(JoinTokenError::Unusable)?, false),
+    };
+    if !whole {
+        durable::write_secret_file(file, format!("{}\n", token.to_text().expose()).as_bytes())?;
+        let what = if there { "completed" } else { "made" };
+        tracing::info!(file = %file.display(), what, "the token that terminals of this branch enrol with");
+    }
+    Ok(token)
+}
