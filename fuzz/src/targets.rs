@@ -210,9 +210,9 @@ fn plan(bytes: &[u8]) {
     // A time at which the corpus' plans are good, and no sum of times overflows.
     let now = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000);
     let (keys, floors) = (KeySet::one(key.public()), Floors::default());
-    if let Ok(taken) = accept::receive(&sealed, Expected { keys: &keys, branch: &read.branch, now, floors: &floors }) {
+    if let Ok(taken) = judge::receive(&sealed, Expected { keys: &keys, branch: &read.branch, now, floors: &floors }) {
         assert_eq!(taken.plan(), &read, "a plan changes when it is signed");
-        assert!(read.expires > now && read.entries().count() <= accept::MAX_STEPS);
+        assert!(read.expires > now && read.entries().count() <= judge::MAX_STEPS);
     }
 }
 

@@ -50,5 +50,5 @@ fn plan(bytes: &[u8]) -> Result<(), &'static str> {
     let offered = Envelope::parse(bytes).map_err(|e| e.code())?;
     let here = envelopes::here();
     let expected = Expected { keys: &here.keys, branch: &here.branch, now: here.now, floors: &here.floors };
-    accept::receive(&offered, expected).map(drop).map_err(|e| e.code())
+    judge::receive(&offered, expected).map(drop).map_err(|e| e.code())
 }
