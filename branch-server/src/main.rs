@@ -41,9 +41,9 @@ enum Command {
 
 fn after_help() -> String {
     format!(
-        "Example of a configuration:\n\n{}\nFirst start: put the join token that `filial branch add NAME` printed at \
-         head office into\nhead_office.join_token_file. Once it enrolled, it makes the \
-         token for terminals in\nterminals.join_token_file.\n\n{}",
+        "Example configuration:\n\n{}\nFirst start: put the join token that `filial branch add NAME` prints at \
+         head office into\nhead_office.join_token_file. After enrolment the server generates the \
+         terminals' token in\nterminals.join_token_file.\n\n{}",
         EXAMPLE.lines().map(|line| format!("  {line}\n")).collect::<String>(),
         edge::EXIT_CODES
     )
@@ -67,7 +67,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
     let settings = Settings::try_from(inputs)?;
     if arguments.run.check {
-        println!("The configuration is in order.");
+        println!("The configuration is valid.");
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;

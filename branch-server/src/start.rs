@@ -32,14 +32,14 @@ use crate::upstream::client::HttpHeadOffice;
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
 use crate::{background, db};
 
-/// Why the program cannot start or go on.
+/// Why the program cannot start or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A file that settings name.
-    #[error("a file that the settings name cannot be used")]
+    #[error("a file that the settings name is not usable")]
     Config(#[from] ConfigError),
     /// A folder cannot be made.
-    #[error("the folder {} cannot be made: see who owns its parent", path.display())]
+    #[error("the folder {} cannot be created: check the owner of its parent", path.display())]
     Folder {
         /// Which.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum RunError {
     Serve(#[from] ServeError),
 }
 
-/// What a test may want to put in the place of the real thing.
+/// The dependencies that a test may replace.
 pub struct Deps {
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -82,7 +82,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// The real things, by the settings.
+    /// Makes the real ones from the settings.
     ///
     /// # Errors
     /// An address cannot be used, or the identity cannot be read.

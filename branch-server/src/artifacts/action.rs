@@ -16,8 +16,8 @@ pub enum Action {
     Unname(Digest),
     /// Another release of the same artifact is planned now: record its title and manifest.
     Retitle(Wanted),
-    /// The plan describes it otherwise than when it was recorded (another torrent or index): begin with the description
-    /// again, keep its data.
+    /// The plan describes it differently than recorded (another torrent or index): fetch the description again, keep its
+    /// data.
     Redescribe(Wanted),
     /// A manifest that the plan names besides those that came with descriptions: bring it here.
     Manifest(Digest),
@@ -31,7 +31,7 @@ pub enum Action {
     Seed(Digest),
     /// It is unfinished and no longer named: take it out of the engine, keep what is there.
     Stop(Digest),
-    /// Its retention is over (or its removal was interrupted): remove it.
+    /// Its retention ended (or its removal was interrupted): remove it.
     Drop(Digest),
     /// The engine has a torrent that no record knows, such as after a restored database: take it out, keep its data.
     Release(InfoHash),

@@ -18,7 +18,7 @@ pub enum DescribeError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// Something is not what the plan names.
-    #[error("Head office's {what} {artifact} is not the one that its plan names: see head office's log.")]
+    #[error("Head office sent {what} {artifact} with another digest than its plan names. See head office's log.")]
     Differs {
         /// `index of artifact`, `manifest`.
         what: &'static str,
@@ -27,7 +27,7 @@ pub enum DescribeError {
     },
     /// The index has the right digest and makes no sense.
     #[error(
-        "The index of artifact {artifact} cannot be used: update this branch server, or publish the release again."
+        "The index of artifact {artifact} cannot be read. Update this branch server, or publish the release again."
     )]
     Index {
         /// Which artifact.
@@ -37,7 +37,7 @@ pub enum DescribeError {
     },
     /// The index describes an artifact of another length.
     #[error(
-        "The index of artifact {artifact} describes {found} bytes, the plan says {planned}: publish the release again."
+        "The index of artifact {artifact} describes {found} bytes, but the plan says {planned}. Publish the release again."
     )]
     Length {
         /// Which artifact.
@@ -48,7 +48,7 @@ pub enum DescribeError {
         planned: u64,
     },
     /// The torrent cannot be read.
-    #[error("The torrent of artifact {artifact} cannot be read: publish the release again.")]
+    #[error("The torrent of artifact {artifact} cannot be read. Publish the release again.")]
     Torrent {
         /// Which artifact.
         artifact: String,
@@ -56,7 +56,7 @@ pub enum DescribeError {
         source: TorrentError,
     },
     /// The torrent is not the artifact's.
-    #[error("The torrent of artifact {artifact} cannot be used: {why}. See head office's log.")]
+    #[error("The torrent of artifact {artifact} does not match the plan: {why}. See head office's log.")]
     OtherTorrent {
         /// Which artifact.
         artifact: String,
@@ -133,7 +133,7 @@ fn check_torrent(wanted: &Wanted, bytes: &[u8]) -> Result<Torrent, DescribeError
     };
     let (found, planned) = (torrent.info_hash(), wanted.artifact.info_hash);
     if found != planned {
-        let why = format!("its info hash is {found}, the plan says {planned}");
+        let why = format!("its info hash is {found}, but the plan says {planned}");
         return Err(DescribeError::OtherTorrent { artifact, why });
     }
     match torrent.check_carries(&wanted.artifact.file_name(), wanted.artifact.length) {

@@ -22,12 +22,12 @@ pub enum ActionError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The kept torrent cannot be read.
-    #[error("The kept torrent cannot be read: the database was changed by hand or is damaged.")]
+    #[error("The stored torrent cannot be read. The database is damaged or was edited.")]
     Torrent(#[from] TorrentError),
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A task of ours broke.
-    #[error("A task broke: see the log.")]
+    /// An internal task failed.
+    #[error("An internal task failed. See the log.")]
     Task(#[source] tokio::task::JoinError),
 }

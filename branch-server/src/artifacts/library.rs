@@ -6,7 +6,7 @@ use fleet_types::Digest;
 
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
 
-/// Who has descriptions. Nothing of what comes from there is believed: whoever asks checks digests.
+/// A source of descriptions. It is not trusted: callers check digests.
 #[async_trait]
 pub trait Library: Send + Sync {
     /// An artifact's index, at most `max` bytes.

@@ -57,7 +57,7 @@ pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Ve
     wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
 }
 
-/// How far an artifact is, durably.
+/// The durable stage of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Named by a plan; index and torrent are not here.
@@ -106,7 +106,7 @@ pub enum InEngine {
 pub struct Known {
     /// What a plan said about it when it was recorded.
     pub wanted: Wanted,
-    /// How far it is.
+    /// Its stage.
     pub stage: Stage,
     /// Bytes on the disk, as last seen.
     pub have_bytes: u64,

@@ -52,7 +52,7 @@ impl Parts {
         connection(&self.pool).await
     }
 
-    /// Queues a report for head office in a transaction of its own.
+    /// Queues a report for head office in a separate transaction.
     ///
     /// # Errors
     /// A statement failed.

@@ -111,7 +111,7 @@ fn what_was_brought_by_hand_is_put_in_place_before_anything_else_happens_to_it()
         (Stage::Listed, InEngine::Present, "place 01010101"),
         (Stage::Listed, InEngine::Unknown, "place 01010101"),
         (Stage::Held, InEngine::Present, "place 01010101"),
-        // Nobody could have brought what nobody described yet.
+        // Without a description no file can be imported.
         (Stage::Wanted, InEngine::Absent, "wait 01010101"),
         (Stage::Dropping, InEngine::Present, "drop 01010101"),
     ] {

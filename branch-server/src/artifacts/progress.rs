@@ -1,4 +1,4 @@
-//! How far artifacts are: recorded for the console, and reported to head office.
+//! Progress of artifacts: recorded for the console, and reported to head office.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Progress {
         self.reported.remove(artifact);
     }
 
-    /// Records how far an artifact is, and reports it to head office if it is due.
+    /// Records an artifact's progress, and reports it to head office if that is due.
     ///
     /// # Errors
     /// A statement failed.

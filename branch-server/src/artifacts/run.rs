@@ -204,7 +204,7 @@ impl Runner {
         }
         self.add(Some(&record)).await?;
         self.retries.remove(&artifact.sha256);
-        // What it waited for before is over.
+        // Clears what it waited for before.
         Ok(self.progress.note(&record, record.have_bytes, false, None).await?)
     }
 

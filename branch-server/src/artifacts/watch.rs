@@ -40,7 +40,7 @@ pub enum Step {
     Resume,
     /// It is held and complete: a later loss may be verified again.
     Settle,
-    /// It serves terminals: see that none is kept away.
+    /// It serves terminals: check that the engine keeps no terminal away.
     Serve,
     /// It is complete: hash the whole file.
     Check,
@@ -94,7 +94,7 @@ pub fn after_look(look: Look<'_>) -> Vec<Step> {
 
 /// What keeps an incomplete artifact from getting on, as far as that is known.
 fn in_the_way(look: Look<'_>, status: &TorrentStatus, damaged: bool) -> Option<Trouble> {
-    // A tracker that does not answer is no trouble as long as bytes arrive.
+    // A tracker that does not answer does not matter as long as bytes arrive.
     if let Some(says) = status.trouble.as_ref().filter(|_| status.rate_down == 0) {
         return Some(Trouble::Engine { says: says.clone() });
     }

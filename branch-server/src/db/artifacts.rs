@@ -1,4 +1,4 @@
-//! Table `artifacts`: every artifact that a plan named, and how far this server is with it.
+//! Table `artifacts`: every artifact that a plan named, and its progress here.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ service_kit::statements! {
 pub struct Record {
     /// What the plan said about it.
     pub wanted: Wanted,
-    /// How far it is.
+    /// Its stage.
     pub stage: Stage,
     /// Bytes verified on the disk, as last seen.
     pub have_bytes: u64,
@@ -64,7 +64,7 @@ fn stage(row: &Row) -> Result<Stage, DatabaseError> {
     let text = get::<&str>(row, "stage")?;
     let all = [Stage::Wanted, Stage::Described, Stage::Listed, Stage::Held, Stage::Dropping];
     let found = all.into_iter().find(|s| s.as_str() == text);
-    found.ok_or_else(|| DatabaseError::value("artifacts.stage", format!("{text:?} is no stage")))
+    found.ok_or_else(|| DatabaseError::value("artifacts.stage", format!("{text:?} is not a valid stage")))
 }
 
 fn record(row: &Row) -> Result<Record, DatabaseError> {

@@ -10,7 +10,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query_opt};
 
 service_kit::statements! {
     READ = "select serial, envelope, accepted, floors from signed_plan";
-    // No condition on the serial: that is the floors' matter, and a new plan key begins anew.
+    // No condition on the serial: the floors check it, and a new plan key starts at 1 again.
     REPLACE = "insert into signed_plan (serial, issued, expires, envelope, accepted, floors)
          values ($1, $2, $3, $4, $5, $6)
          on conflict (one) do update set serial = excluded.serial, issued = excluded.issued,

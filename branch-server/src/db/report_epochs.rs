@@ -18,7 +18,7 @@ service_kit::statements! {
 /// Most numberings that are remembered of one terminal.
 const KEPT: u64 = 8;
 
-/// The highest number stored in this numbering; 0 if there is none.
+/// Returns the highest number stored in this numbering; 0 before the first.
 pub async fn through(client: &impl GenericClient, terminal: &TerminalName, epoch: Uuid) -> Result<u64, DatabaseError> {
     let row = query_opt(client, THROUGH, &[&terminal.as_str(), &epoch]).await?;
     row.map_or(Ok(0), |row| unsigned(&row, "through"))

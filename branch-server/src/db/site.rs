@@ -58,7 +58,7 @@ pub async fn read(client: &impl GenericClient) -> Result<Site, DatabaseError> {
     site(&query_one(client, READ, &[]).await?)
 }
 
-/// The row, locked until the transaction ends: whoever numbers or sends reports goes one after the other.
+/// The row, locked until the transaction ends: numbering and sending of reports are serialised.
 pub async fn lock(tx: &impl GenericClient) -> Result<Site, DatabaseError> {
     site(&query_one(tx, LOCK, &[]).await?)
 }

@@ -165,7 +165,7 @@ impl Plans {
         Ok(Considered::Refused(refusal))
     }
 
-    /// Records why the offered plan is refused, or that none is, and reports a change to head office.
+    /// Records why the offered plan is refused, or that no plan is, and reports a change to head office.
     async fn note_refusal(&self, serial: Option<u64>, why: Option<&str>) -> Result<bool, DatabaseError> {
         let mut client = connection(&self.pool).await?;
         let tx = begin(&mut client).await?;

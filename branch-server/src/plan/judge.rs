@@ -30,7 +30,7 @@ pub struct Judge<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// A plan that takes the place of the one that is kept, and the floors to be kept with it.
+/// An accepted plan and the floors to store with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The plan.
@@ -42,14 +42,14 @@ pub struct Accepted {
 /// Why an offered plan is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is not believed.
+    /// Its signature, metadata or time is not valid.
     #[error("{} {}", .0.sentence(), .0.remedy())]
     Trust(trust::Refusal),
     /// There is no fresh metadata to judge it by.
-    #[error("Without fresh metadata no new plan is accepted. {} {}", .0.sentence(), .0.remedy())]
+    #[error("No new plan is accepted without fresh metadata. {} {}", .0.sentence(), .0.remedy())]
     NotFresh(trust::Refusal),
     /// Beyond a bound, or at odds with itself.
-    #[error("Plan {serial} of head office cannot be followed: {why}. See head office's log, then assign again.")]
+    #[error("Plan {serial} of head office is not valid: {why}. See head office's log, then assign the release again.")]
     Unsound {
         /// Its serial.
         serial: u64,
@@ -68,7 +68,7 @@ impl Refusal {
     }
 }
 
-/// Judges a plan that head office offers and that is not the one that is kept.
+/// Judges an offered plan that is not the current one.
 ///
 /// # Errors
 /// The reason for which it is refused; the branch then goes on with what it has.
@@ -97,7 +97,7 @@ pub fn receive(offered: &Envelope, expected: Expected<'_>) -> Result<VerifiedPla
 }
 
 fn nothing_known() -> trust::Refusal {
-    trust::Refusal::new(Why::NoMetadata, "No signed metadata has come here yet.")
+    trust::Refusal::new(Why::NoMetadata, "This branch server has no signed metadata yet.")
 }
 
 /// Whether the plan stays within bounds and says one thing about each artifact.
@@ -107,7 +107,7 @@ fn sound(plan: &Plan) -> Result<(), String> {
     }
     let entries = plan.entries().count();
     if entries > MAX_STEPS {
-        return Err(format!("it has {entries} steps and packages, at most {MAX_STEPS} are followed"));
+        return Err(format!("it has {entries} steps and packages; at most {MAX_STEPS} are allowed"));
     }
     let mut seen: BTreeMap<Digest, (&ArtifactRef, Digest, u64)> = BTreeMap::new();
     for step in plan.entries() {
@@ -116,14 +116,17 @@ fn sound(plan: &Plan) -> Result<(), String> {
             return Err(format!("artifact {} is larger than {MAX_ARTIFACT} bytes", artifact.sha256.short()));
         }
         if artifact.index_length > artifact::max_index_len(payload.length) || artifact.index_length > artifact.length {
-            return Err(format!("the index of artifact {} is larger than any can be", artifact.sha256.short()));
+            return Err(format!("the index of artifact {} is larger than the format allows", artifact.sha256.short()));
         }
         if payload.name.len() > 256 || payload.name.chars().any(char::is_control) {
-            return Err(format!("the name of payload {} is not fit to be shown", payload.sha256.short()));
+            return Err(format!(
+                "the name of payload {} is too long or has control characters",
+                payload.sha256.short()
+            ));
         }
         let said = (artifact, payload.sha256, payload.length);
         if *seen.entry(artifact.sha256).or_insert(said) != said {
-            return Err(format!("it says two things about artifact {}", artifact.sha256.short()));
+            return Err(format!("it contradicts itself about artifact {}", artifact.sha256.short()));
         }
     }
     Ok(())

@@ -55,7 +55,7 @@ impl Carried {
 impl Library for Carried {
     async fn index(&self, artifact: &Digest, max: usize) -> Result<Bytes, UpstreamError> {
         let index = &self.artifact(artifact)?.index.0;
-        // Longer than it may be: cut, it is not what the plan names either.
+        // Truncated to the limit: its digest then differs from the plan's too.
         Ok(Bytes::copy_from_slice(&index[..index.len().min(max)]))
     }
 
@@ -89,11 +89,11 @@ impl Kits {
     /// It is for another branch or of another format, or what it carries is refused: nothing changed then but what is shown.
     pub async fn import(&self, branch: Option<BranchName>, kit: Kit) -> Result<Imported, ApiError> {
         let Some(branch) = branch else {
-            let detail = "This branch server has not enrolled at head office, so no kit can be for it.";
+            let detail = "This branch server has not enrolled at head office, so it cannot import a kit.";
             return Err(ApiError::new(
                 Code::NotReady,
                 detail,
-                "Enrol it once over a link; after that it works without.",
+                "Enrol it once over the network; after that it works without.",
             ));
         };
         if kit.format != KIT_FORMAT {
@@ -104,7 +104,7 @@ impl Kits {
             return Err(ApiError::new(
                 Code::OtherBranch,
                 detail,
-                format!("Write one with filial kit export {branch}."),
+                format!("Write one with `filial kit export {branch}`."),
             ));
         }
         if kit.metadata.len().max(kit.artifacts.len()).max(kit.manifests.len()) > MAX_FILES {
@@ -118,14 +118,14 @@ impl Kits {
         });
         let new_plan = match self.plans.consider(branch, offer, Some(carried.clone())).await {
             Ok(Considered::Refused(refusal)) => {
-                let remedy = "Write a new kit at head office (filial kit export) and bring that.";
+                let remedy = "Write a new kit at head office with `filial kit export` and import that.";
                 return Err(ApiError::new(Code::KitRefused, presentable(&refusal.to_string()), remedy));
             }
             Ok(considered) => considered == Considered::Kept,
             Err(ConsiderError::Database(error)) => return Err(error.into()),
             Err(error) => return Err(ApiError::internal(error)),
         };
-        tracing::info!(made_at = %kit.made_at, new_plan, "a kit was taken up");
+        tracing::info!(made_at = %kit.made_at, new_plan, "kit imported");
         let imported = self.describe_all(&carried, new_plan).await;
         self.signals.pass.notify_one();
         imported
@@ -174,7 +174,7 @@ impl Kits {
 }
 
 fn refused(error: &ActionError) -> ApiError {
-    let remedy = "Write a new kit at head office (filial kit export) and bring that.";
+    let remedy = "Write a new kit at head office with `filial kit export` and import that.";
     ApiError::new(Code::KitRefused, presentable(&chain(error)), remedy)
 }
 
@@ -189,11 +189,11 @@ pub async fn awaited(pool: &Pool, artifact: &Digest) -> Result<Result<artifacts:
             Stage::Described | Stage::Listed => Ok(record),
             Stage::Held => {
                 let detail = format!("Artifact {artifact} is here already.");
-                Err(ApiError::new(Code::WrongState, detail, "Go on with the next."))
+                Err(ApiError::new(Code::WrongState, detail, "Continue with the next file."))
             }
             Stage::Wanted | Stage::Dropping => {
                 let detail = format!("Artifact {artifact} is not described here yet.");
-                Err(ApiError::new(Code::WrongState, detail, "Take up the kit first (filial kit import)."))
+                Err(ApiError::new(Code::WrongState, detail, "Import the kit first with `filial kit import`."))
             }
         },
         _ => Err(ApiError::not_found(format!("planned artifact {artifact}"))),

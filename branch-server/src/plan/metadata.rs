@@ -29,12 +29,12 @@ pub struct Metadata {
     limits: Limits,
     /// Whose floor is what the metadata proves of the time.
     time: FleetTime,
-    /// Away while an update has it. One that was dropped half way through does not give it back: then it is read anew.
+    /// Taken while an update uses it. A dropped update does not return it: then it is read from the store again.
     client: Mutex<Option<Client>>,
     believed: RwLock<Arc<Believed>>,
 }
 
-/// What is believed at one instant; it does not change under whoever holds it.
+/// What is believed at one instant. Immutable.
 #[derive(Debug, Clone, Default)]
 pub struct Believed {
     /// What was accepted last, if anything was.
@@ -170,7 +170,7 @@ impl Metadata {
 }
 
 fn broken(error: tokio::task::JoinError) -> Refusal {
-    Refusal::new(Why::Storage, format!("A task with the trust store broke: {error}."))
+    Refusal::new(Why::Storage, format!("The task that uses the trust store failed: {error}."))
 }
 
 /// Head office as a source of metadata files; who asks bounds length and time.

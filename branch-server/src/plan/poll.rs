@@ -38,8 +38,8 @@ pub enum SyncError {
     Consider(#[from] ConsiderError),
     /// The identity is another branch's.
     #[error(
-        "Head office knows this server as branch {given}, its database belongs to branch {here}: use a join token of \
-         {here}, or an empty database."
+        "Head office certified this server for branch {given}, but its database belongs to branch {here}. Use a join token \
+         of {here}, or an empty database."
     )]
     OtherBranch {
         /// By the identity.
@@ -78,7 +78,7 @@ impl Poll {
         let branch = self.identify().await?;
         if self.head_office.age() == Some(Age::Over) {
             self.head_office.renew().await?;
-            tracing::info!("the certificate had expired and is renewed");
+            tracing::info!("certificate renewed after it had expired");
         }
         let offer = match self.head_office.sync().await {
             Err(error) if is_of_identity(&error) => {
@@ -90,8 +90,10 @@ impl Poll {
         };
         if self.head_office.age() == Some(Age::Old) {
             match self.head_office.renew().await {
-                Ok(()) => tracing::info!("the certificate is renewed"),
-                Err(error) => tracing::warn!(error = %chain(&error), "the certificate ages and is not renewed yet"),
+                Ok(()) => tracing::info!("certificate renewed"),
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "certificate not renewed yet; trying again at the next poll")
+                }
             }
         }
         site::heard(&connection(&self.pool).await?, self.clock.now()).await?;

@@ -34,7 +34,7 @@ impl Intake {
     /// Stores what is new in `batch` of `terminal`.
     ///
     /// # Errors
-    /// The batch is malformed, has a gap, or speaks of somebody else; nothing of it is stored then.
+    /// The batch is malformed, has a gap, or names another terminal; nothing of it is stored then.
     pub async fn store(&self, terminal: &TerminalName, batch: &Batch) -> Result<Acknowledged, ApiError> {
         shape::check(terminal, batch)?;
         let now = self.clock.now();
@@ -49,13 +49,13 @@ impl Intake {
         let before = report_epochs::through(&tx, terminal, batch.epoch).await?;
         if let Some(first) = batch.reports.first().filter(|first| first.seq > before + 1) {
             let detail = format!("Report {} came where {} was expected.", first.seq, before + 1);
-            let remedy = "Send the reports between; if they are lost, begin a new epoch at 1.";
+            let remedy = "Send the missing reports; if they are lost, start a new epoch at 1.";
             return Err(ApiError::new(Code::ReportOutOfOrder, detail, remedy));
         }
         let fresh: Vec<&Numbered> = batch.reports.iter().filter(|r| r.seq > before).collect();
         if !fresh.is_empty() && relay::waiting(&tx).await?.0 >= self.max_waiting {
-            let detail = "Head office has been away for so long that no more reports can be kept for it.";
-            return Err(ApiError::new(Code::TooMany, detail, "Keep yours and try again later."));
+            let detail = "The queue of reports for head office is full: head office has been unreachable for too long.";
+            return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
         for numbered in &fresh {
             apply(&tx, terminal, numbered, now).await?;
@@ -105,7 +105,7 @@ async fn apply_update(
 ) -> Result<(), DatabaseError> {
     let known = updates::read(tx, terminal).await?.filter(|known| known.is_same(update));
     match known {
-        // Progress within a state is no move.
+        // Progress within a state is not a transition.
         Some(known) if known.update.state == update.state => updates::write(tx, terminal, update, known.since).await,
         Some(_) => {
             moves::insert(tx, terminal, update, at).await?;

@@ -141,7 +141,7 @@ pub async fn queue(tx: &impl GenericClient, at: DateTime<Utc>, report: &Report) 
     relay_queue::insert(tx, &Numbered { seq, at, report: report.clone() }, &subject).await
 }
 
-/// Queues `report` in a transaction of its own.
+/// Queues `report` in a separate transaction.
 ///
 /// # Errors
 /// As every statement.

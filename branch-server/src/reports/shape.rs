@@ -31,15 +31,15 @@ const MAX_NUMBER: u64 = i64::MAX as u64;
 /// The first field that is not valid, or that another terminal is named.
 pub fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
     if batch.reports.len() > MAX_BATCH {
-        let detail = format!("The batch has {} reports, at most {MAX_BATCH} are taken.", batch.reports.len());
+        let detail = format!("The batch has {} reports; at most {MAX_BATCH} are accepted.", batch.reports.len());
         return Err(ApiError::new(Code::BatchTooLong, detail, "Send them in several batches."));
     }
     for (numbered, before) in batch.reports.iter().zip(std::iter::once(None).chain(batch.reports.iter().map(Some))) {
         if numbered.seq == 0 || numbered.seq > MAX_NUMBER {
-            return Err(ApiError::bad_field("seq", format!("{} is no number of a report", numbered.seq)));
+            return Err(ApiError::bad_field("seq", format!("{} is not a valid report number", numbered.seq)));
         }
         if before.is_some_and(|before| numbered.seq != before.seq + 1) {
-            return Err(ApiError::bad_field("seq", format!("{} does not follow the one before", numbered.seq)));
+            return Err(ApiError::bad_field("seq", format!("{} does not follow the previous report", numbered.seq)));
         }
         if !(FIRST_YEAR..=LAST_YEAR).contains(&numbered.at.year()) {
             let why = format!("report {} is of the year {}", numbered.seq, numbered.at.year());
@@ -53,7 +53,7 @@ pub fn check(terminal: &TerminalName, batch: &Batch) -> Result<(), ApiError> {
 fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError> {
     let about = match report {
         Report::TerminalSeen { key: Some(_), .. } => {
-            return Err(ApiError::bad_field("key", "is told by the branch server, which certified it"));
+            return Err(ApiError::bad_field("key", "is reported by the branch server, which certified it"));
         }
         Report::TerminalSeen { facts, key: None } => {
             check_facts(facts)?;
@@ -74,16 +74,16 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         }
         Report::BadPeer { terminal: Some(terminal), addresses, wasted_bytes, .. } => {
             if addresses.len() > MAX_ADDRESSES || *wasted_bytes > MAX_NUMBER {
-                let why = format!("must be at most {MAX_ADDRESSES} addresses and a possible number");
+                let why = format!("must be at most {MAX_ADDRESSES} addresses and a number in range");
                 return Err(ApiError::bad_field("addresses, wasted_bytes", why));
             }
             terminal
         }
         Report::BadPeer { terminal: None, .. } => {
-            return Err(ApiError::bad_field("terminal", "a terminal names itself"));
+            return Err(ApiError::bad_field("terminal", "must name the reporting terminal"));
         }
         Report::Artifact { .. } | Report::Store { .. } => {
-            return Err(ApiError::bad_field("kind", "that is reported by branch servers, not by terminals"));
+            return Err(ApiError::bad_field("kind", "is reported by branch servers, not by terminals"));
         }
         // Of a newer terminal: acknowledged and skipped.
         Report::Unknown => terminal,
@@ -108,7 +108,7 @@ pub fn check_facts(facts: &TerminalFacts) -> Result<(), ApiError> {
         return Err(ApiError::bad_field("agent_version", format!("must be 1 to {MAX_AGENT_VERSION} printable bytes")));
     }
     if facts.slot_bytes > MAX_NUMBER || facts.data_bytes > MAX_NUMBER {
-        return Err(ApiError::bad_field("slot_bytes, data_bytes", "no disk is that large"));
+        return Err(ApiError::bad_field("slot_bytes, data_bytes", "must be sizes in range"));
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ pub fn check_facts(facts: &TerminalFacts) -> Result<(), ApiError> {
 fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
     if update.serial > MAX_NUMBER || update.segments_total > MAX_NUMBER || update.segments_done > update.segments_total
     {
-        let why = "must be possible numbers, and no more segments done than there are";
+        let why = "must be in range, and segments_done at most segments_total";
         return Err(ApiError::bad_field("serial, segments_done, segments_total", why));
     }
     let digits = |proof: &String| proof.len() == 128 && proof.bytes().all(|b| b.is_ascii_hexdigit());
@@ -136,7 +136,7 @@ fn check_update(update: &UpdateReport) -> Result<(), ApiError> {
 
 fn check_package(package: &PackageReport) -> Result<(), ApiError> {
     if package.total_bytes > MAX_NUMBER || package.have_bytes > package.total_bytes {
-        let why = "must be possible numbers, and no more bytes there than there are";
+        let why = "must be in range, and have_bytes at most total_bytes";
         return Err(ApiError::bad_field("have_bytes, total_bytes", why));
     }
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -137,7 +137,7 @@ async fn by_name<C: GenericClient>(
 /// The terminal that has this key.
 async fn by_key<C: GenericClient>(client: &C, key: &Digest) -> Result<terminals::Identity, ApiError> {
     terminals::by_key(client, key).await?.ok_or_else(|| {
-        let detail = "No terminal of this branch enrolled with this key.";
+        let detail = "No terminal of this branch is registered with this key.";
         ApiError::new(Code::JoinRefused, detail, "Enrol with the branch's join token.")
     })
 }

@@ -1,7 +1,7 @@
 //! The token that terminals of this branch enrol with: one line for all of them, which goes into their images. It names the
 //! fleet's authority, by which a terminal knows this server, so it can be made only once this server itself enrolled.
 //!
-//! Whoever has it gets a certificate for a name that nobody has yet, and for no other: a name that is known stays with its key
+//! The token grants a certificate for a new name only: a registered name stays with its key
 //! ([`crate::terminals::enrol`]). It counts for a limited time; without its file, the next start makes a new one.
 
 use std::path::{Path, PathBuf};
@@ -22,27 +22,26 @@ use wire::Code;
 use crate::config::TerminalSettings;
 use crate::db::site;
 
-/// What to do about every join token that lets nobody in.
-const TAKE_IT: &str =
-    "Take the branch server's present one: it lies where its configuration says (terminals.join_token_file).";
+/// The remedy for a join token that is refused.
+const TAKE_IT: &str = "Use the branch server's current join token, in the file `terminals.join_token_file`.";
 
 /// Why there is no token for terminals.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinTokenError {
     /// It is there and cannot be read.
-    #[error("the token that terminals enrol with cannot be read")]
+    #[error("the terminals' join token cannot be read")]
     Read(#[from] ConfigError),
     /// It is there, and no secret.
-    #[error("the token that terminals enrol with cannot be used: remove its file, and start again; a new one is made")]
+    #[error("the terminals' join token is not valid: remove its file and restart; a new token is generated")]
     Unusable(#[source] Refusal),
     /// It cannot be written.
-    #[error("the token that terminals enrol with cannot be written")]
+    #[error("the terminals' join token cannot be written")]
     Write(#[from] DurableError),
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// A task of ours broke.
-    #[error("a task broke: see the log")]
+    #[error("an internal task failed: see the log")]
     Task(#[from] JoinError),
 }
 
@@ -72,7 +71,7 @@ impl Join {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes up the token for the fleet with this authority, and makes it if there is none. Once is enough.
+    /// Loads the token for the fleet with this authority, or generates it. Later calls do nothing.
     ///
     /// # Errors
     /// It cannot be read, used or written.
@@ -89,29 +88,28 @@ impl Join {
         Ok(())
     }
 
-    /// Whether this is the secret part of the token, and its time is not over.
+    /// Checks the secret part of a token.
     ///
     /// # Errors
-    /// It is not.
+    /// It is another one, or the token expired.
     pub fn check(&self, secret: &str, now: DateTime<Utc>) -> Result<(), ApiError> {
         let held = self.held().filter(|_| secret.len() <= MAX_TOKEN_LEN);
         // Hashes are compared, so what a stranger could time is nothing that they can steer.
         let Some(held) = held.filter(|held| token::hash(secret) == held.secret) else {
-            let detail = "This is not the join token of this branch's terminals.";
+            let detail = "The join token is not valid at this branch.";
             return Err(ApiError::new(Code::JoinRefused, detail, TAKE_IT));
         };
         if now < held.until {
             return Ok(());
         }
-        let detail = format!("The time of the join token ended at {}.", held.until.format("%Y-%m-%d %H:%M UTC"));
-        let remedy = "At the branch server: remove the file that terminals.join_token_file names, restart it, and put the new \
-            token that it makes into the images.";
+        let detail = format!("The join token expired at {}.", held.until.format("%Y-%m-%d %H:%M UTC"));
+        let remedy = "At the branch server, remove the file `terminals.join_token_file`, restart the branch server, and put the new \
+            token into the images.";
         Err(ApiError::new(Code::JoinExpired, detail, remedy))
     }
 }
 
-/// The token of the file, with this authority: made if there is no file, and written anew if it names another authority or,
-/// as a person may choose it, none. Blocking.
+/// Reads the token of the file, or generates it; written again if it does not name this authority. Blocking.
 ///
 /// # Errors
 /// It cannot be read, used or written.
@@ -128,7 +126,7 @@ pub fn kept(file: &Path, authority: Digest) -> Result<JoinToken, JoinTokenError>
     if !whole {
         durable::write_secret_file(file, format!("{}\n", token.to_text().expose()).as_bytes())?;
         let what = if there { "completed" } else { "made" };
-        tracing::info!(file = %file.display(), what, "the token that terminals of this branch enrol with");
+        tracing::info!(file = %file.display(), what, "join token for the terminals of this branch");
     }
     Ok(token)
 }

@@ -1,7 +1,7 @@
-//! TLS of this server's listeners: with a certificate that its own authority issued, which lives in memory only and is made
-//! anew at two thirds of its life by whichever connection comes then, or when this server was certified anew.
+//! TLS of this server's listeners: with a certificate that its own authority issued, which lives in memory only and is replaced
+//! at two thirds of its life by the next connection, or when this server's identity was renewed.
 //!
-//! Before this server enrolled, both listeners show a certificate that proves nothing to anybody: a person who sets the server
+//! Before this server enrolled, both listeners present a throwaway certificate: an operator who sets the server
 //! up can look at its state, encrypted; programs and terminals, which ask for proof, refuse, and try again later.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ struct Inner {
 struct Now {
     people: Arc<ServerConfig>,
     machines: Arc<ServerConfig>,
-    /// For whom it was made, or could not be; nobody before this server enrolled.
+    /// The identity that it was made for; none before this server enrolled.
     identity: Option<Arc<Identity>>,
     made: DateTime<Utc>,
 }
@@ -46,7 +46,7 @@ impl Tls {
     /// Makes the listeners' certificate.
     ///
     /// # Errors
-    /// This server's identity makes nothing that anybody believes, as when it expired.
+    /// No certificate can be issued by this server's identity, as when it expired.
     pub fn new(head_office: Arc<dyn HeadOffice>, time: FleetTime) -> Result<Self, Refusal> {
         let now = match make(head_office.identity(), &time) {
             Ok(now) => now,
@@ -82,10 +82,10 @@ impl Tls {
     /// Who presents this chain, at this moment: a connection may outlive a certificate.
     ///
     /// # Errors
-    /// It does not hold, or this server has not enrolled, and knows nobody.
+    /// It is not valid, or this server has not enrolled.
     pub fn check(&self, presented: &PeerCertificates) -> Result<Checked, Refusal> {
         let identity = self.0.head_office.identity().ok_or_else(|| {
-            let sentence = "This branch server has not enrolled, and knows nobody's certificates.";
+            let sentence = "This branch server has not enrolled yet, so it cannot verify certificates.";
             Refusal::new(Why::CertificateChain, sentence)
         })?;
         identity.check(&presented.0, self.time())
@@ -100,13 +100,13 @@ impl Tls {
             (before, after) => before.is_none() && after.is_none(),
         };
         let age = inner.time.now() - now.made;
-        // Also if the clock was set back: a certificate of the future is believed by nobody.
+        // Also if the clock was set back: a certificate of the future is not valid.
         if !same || age >= RENEWED_AFTER || age < TimeDelta::zero() {
             match make(identity.clone(), &inner.time) {
                 Ok(renewed) => *now = renewed,
                 Err(refusal) => {
                     tell(&refusal);
-                    // Not for each connection anew: strangers make as many as they like.
+                    // Not again for each connection: strangers can open any number of them.
                     (now.identity, now.made) = (identity, inner.time.now());
                 }
             }
@@ -119,7 +119,7 @@ fn tell(refusal: &Refusal) {
     tracing::error!(
         code = refusal.code(),
         reason = refusal.sentence(),
-        "no certificate can be made for the listeners; what is at hand stays in use"
+        "no certificate can be issued for the listeners; the previous one stays in use"
     );
 }
 

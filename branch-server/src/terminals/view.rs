@@ -1,4 +1,4 @@
-//! What people see of this branch, put together from the tables.
+//! The operators' view of this branch, read from the tables.
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, UpdateState};
@@ -71,7 +71,7 @@ pub struct HeadOfficeStatus {
     /// Why the last request was not, one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// Why the newest plan that head office offers is not the one that is followed.
+    /// Why the newest plan of head office was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_refused: Option<String>,
     /// Reports that wait for it.

@@ -35,14 +35,14 @@ pub struct HttpHeadOffice {
     silence: Duration,
 }
 
-/// Who this server is, and the connections that it makes as such.
+/// This server's identity, and the client that uses it.
 #[derive(Default)]
 struct State {
     identity: Option<Arc<Identity>>,
     line: Option<Line>,
 }
 
-/// A client with a certificate of this server's own.
+/// A client with this server's certificate.
 struct Line {
     client: JsonClient,
     made: DateTime<Utc>,
@@ -52,7 +52,7 @@ impl HttpHeadOffice {
     /// Head office by its settings, with the identity that is kept in `folder`, if there is one. Blocking.
     ///
     /// # Errors
-    /// The address is none, or the identity is there and cannot be read.
+    /// The address is not valid, or the identity exists and cannot be read.
     pub fn new(settings: &HeadOfficeSettings, folder: &Path, time: FleetTime) -> Result<Self, UpstreamError> {
         let defaults = Timeouts::default();
         let files = Files::new(folder);
@@ -78,7 +78,7 @@ impl HttpHeadOffice {
         Ok(JsonClient::secure(&self.url, tls, self.timeouts)?)
     }
 
-    /// A client that presents this server's certificate: a fresh one at two thirds of its life, long before it expires.
+    /// Returns a client that presents this server's certificate, replaced at two thirds of its life.
     fn authorised(&self) -> Result<JsonClient, UpstreamError> {
         let mut state = self.state();
         let identity = state.identity.clone().ok_or(UpstreamError::NotEnrolled)?;
@@ -93,7 +93,7 @@ impl HttpHeadOffice {
         Ok(client)
     }
 
-    /// Has this server's key certified by whoever `anchor` proves, and keeps the answer before anything uses it.
+    /// Has this server's key certified by the head office of `anchor`, and stores the answer before it is used.
     async fn certify(&self, join_token: Option<&Secret>, anchor: Anchor) -> Result<BranchName, UpstreamError> {
         // Small files, and this happens once in years: not worth a thread.
         let certificate_request = request_to_pem(&self.files.key()?.request()?);
@@ -108,7 +108,7 @@ impl HttpHeadOffice {
         Ok(branch)
     }
 
-    /// A refused identity has a remedy of its own.
+    /// Adds the remedy for a refused identity.
     fn explained(&self, error: ClientError) -> UpstreamError {
         match error.code() {
             Some(Code::Unauthenticated) => {

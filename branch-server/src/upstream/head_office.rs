@@ -18,7 +18,7 @@ use super::identity::{Age, Identity};
 /// Largest manifest in bytes that is fetched.
 pub const MAX_MANIFEST: usize = 1024 * 1024;
 
-/// Why head office did not do it.
+/// Why a request to head office failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// This server has no identity yet.
@@ -26,7 +26,7 @@ pub enum UpstreamError {
     NotEnrolled,
     /// Head office does not know our key.
     #[error(
-        "Head office does not accept this server's identity: on head office add the branch again (filial branch add), \
+        "Head office does not accept this server's identity. Add the branch again at head office (`filial branch add`) and \
          put the new join token into {}.", join_token_file.display()
     )]
     IdentityRefused {
@@ -34,17 +34,15 @@ pub enum UpstreamError {
         join_token_file: PathBuf,
     },
     /// A kit does not have it.
-    #[error(
-        "The kit does not have everything that its plan names: write a new one at head office (filial kit export)."
-    )]
+    #[error("The kit lacks files that its plan names. Write a new one at head office with `filial kit export`.")]
     NotCarried,
     /// It refused, could not be reached, or answered nonsense.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The join token cannot be read.
-    #[error("The join token for head office cannot be read: put what filial branch add printed into that file.")]
+    #[error("The join token for head office cannot be read. Put the output of `filial branch add` into that file.")]
     JoinToken(#[source] ConfigError),
-    /// The join token is none, or this server's key or certificates cannot be used.
+    /// The join token, this server's key or its certificates are not valid.
     #[error("{} {}", .0.sentence(), .0.remedy())]
     Identity(Refusal),
 }
@@ -65,27 +63,27 @@ impl UpstreamError {
     }
 }
 
-/// What this server asks of head office.
+/// Head office as this server uses it.
 #[async_trait]
 pub trait HeadOffice: Send + Sync {
-    /// Has this server's key certified by the join token, keeps the certificate, and says whose branch server this is.
+    /// Enrols with the join token, stores the certificate, and returns this server's branch.
     async fn enrol(&self) -> Result<BranchName, UpstreamError>;
 
-    /// How much this server's certificate has left; none before it enrolled.
+    /// Returns the age of this server's certificate; none before it enrolled.
     fn age(&self) -> Option<Age>;
 
-    /// Has the same key certified anew, also after the certificate expired.
+    /// Renews the certificate of the same key, also after it expired.
     async fn renew(&self) -> Result<(), UpstreamError>;
 
-    /// Whose branch server this is; none before it enrolled.
+    /// Returns this server's branch; none before it enrolled.
     fn branch(&self) -> Option<BranchName> {
         self.identity().map(|identity| identity.branch.clone())
     }
 
-    /// Who this server is; none before it enrolled.
+    /// Returns this server's identity; none before it enrolled.
     fn identity(&self) -> Option<Arc<Identity>>;
 
-    /// The plan that head office offers.
+    /// Returns the plan that head office offers.
     async fn sync(&self) -> Result<Offer, UpstreamError>;
 
     /// An artifact's index, at most `max` bytes.

@@ -1,4 +1,4 @@
-//! Who this server is at head office: its key, and the certificates of its branch, in two files that only this program reads.
+//! This server's identity: its key and the certificate of its branch, in two files that only this program reads.
 //!
 //! The key comes first and stays: whatever happens between asking and being answered, the same question can be asked again.
 
@@ -51,7 +51,7 @@ impl Files {
         Self { key: folder.join("identity-key.pem"), identity: folder.join("identity.toml") }
     }
 
-    /// This server's key, made and durable if there is none yet. Blocking.
+    /// Returns this server's key; generates it first if it does not exist. Blocking.
     ///
     /// # Errors
     /// It cannot be read or written, or others can read it.
@@ -88,7 +88,7 @@ impl Files {
     ) -> Result<Identity, Refusal> {
         let identity = self.open(answer.clone())?;
         if fingerprint(&identity.authority) != *authority {
-            let sentence = "Head office answered with another authority than the one that proved who it is.";
+            let sentence = "Head office answered with another authority than its TLS certificate has.";
             return Err(Refusal::new(Why::CertificateChain, sentence));
         }
         // Whether the fleet's machines would believe it, before anything depends on that.
@@ -146,7 +146,7 @@ impl Identity {
         if checked.identity.branch() == Some(&self.branch) {
             return Ok((chain, key));
         }
-        let sentence = format!("The certificate is that of {}, not of branch {}.", checked.identity, self.branch);
+        let sentence = format!("The certificate belongs to {}, not to branch {}.", checked.identity, self.branch);
         Err(Refusal::new(Why::CertificateName, sentence))
     }
 
@@ -159,7 +159,7 @@ impl Identity {
     /// A terminal's certificate, from its request.
     ///
     /// # Errors
-    /// The request cannot be used, or what is made of it convinces nobody.
+    /// The request is not valid, or its certificate would not be.
     pub fn issue_terminal(
         &self,
         request: &[u8],
@@ -183,7 +183,7 @@ impl Identity {
     /// Whom a client presents.
     ///
     /// # Errors
-    /// It is not of this fleet, or its time is over.
+    /// It is not of this fleet, or it expired.
     pub fn check(&self, presented: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<Checked, Refusal> {
         // Whose identity is denied is asked of the database, which says so in a sentence.
         let (suffix, nobody) = (Suffix::default(), DenyList::default());
@@ -191,7 +191,7 @@ impl Identity {
     }
 }
 
-/// After how much of its life a certificate of this server's own is made anew.
+/// The age at which a certificate that this server issued to itself is replaced.
 pub const RENEWED_AFTER: TimeDelta = TimeDelta::days(trust::certificates::LEAF_LIFETIME.num_days() * 2 / 3);
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ async fn indefinite_freeze() {
     assert_says(&trouble, "role timestamp expired", trust::Why::MetadataExpired);
     // A new plan is not accepted by it, and says why.
     let said = attack(&branch, |s| s.plan = Some(s.fleet.seal(&plan(8)).unwrap())).await;
-    assert!(said.starts_with("Without fresh metadata no new plan is accepted."), "{said}");
+    assert!(said.starts_with("No new plan is accepted without fresh metadata."), "{said}");
     assert_says(&said, "role timestamp expired", trust::Why::MetadataExpired);
     branch.head_office.with(|s| {
         let now = clock.now();
@@ -177,7 +177,7 @@ async fn rollback() {
         s.plan = Some(s.fleet.seal(&newer).unwrap());
     })
     .await;
-    assert_says(&said, "Without fresh metadata", trust::Why::MetadataRollback);
+    assert_says(&said, "No new plan is accepted without fresh metadata", trust::Why::MetadataRollback);
     assert_eq!(branch.status().await["metadata"]["timestamp"].as_u64(), served);
     recovers(&branch).await;
 }
@@ -200,7 +200,7 @@ async fn mix_and_match() {
         s.metadata.insert(new, before[&old].clone());
     })
     .await;
-    assert!(said.starts_with("Without fresh metadata"), "{said}");
+    assert!(said.starts_with("No new plan is accepted without fresh metadata"), "{said}");
     let code = branch.app.metadata.believed().trouble.as_ref().map(trust::Refusal::code);
     assert!(matches!(code, Some("metadata-digest" | "endless-data" | "metadata-mixed")), "{code:?}");
     recovers(&branch).await;
@@ -235,7 +235,7 @@ async fn slow_retrieval() {
     branch.app.poll.once().await.unwrap_err();
     assert_eq!(kept(&branch).await, Some(7), "it follows something else");
     let said = refused(&branch).await;
-    assert!(said.starts_with("Without fresh metadata"), "{said}");
+    assert!(said.starts_with("No new plan is accepted without fresh metadata"), "{said}");
     assert_says(&said, "did not arrive within 5 s", trust::Why::SlowRetrieval);
     branch.head_office.with(|s| s.trick = None);
     recovers(&branch).await;
@@ -253,7 +253,7 @@ async fn extraneous_dependency() {
         s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
     })
     .await;
-    assert!(said.starts_with("Without fresh metadata"), "{said}");
+    assert!(said.starts_with("No new plan is accepted without fresh metadata"), "{said}");
     assert_says(&said, "releases/till/6.6.6/root", trust::Why::OutOfPath);
     recovers(&branch).await;
 }
@@ -281,7 +281,7 @@ async fn forwarded_by(days: TimeDelta) {
         s.plan = Some(s.fleet.seal(&plan(8)).unwrap());
     })
     .await;
-    assert_says(&said, "Without fresh metadata", trust::Why::MetadataRollback);
+    assert_says(&said, "No new plan is accepted without fresh metadata", trust::Why::MetadataRollback);
     // The root's holders name other online keys: versions and the time begin anew.
     branch.head_office.with(|s| s.fleet.rotate_online_keys(SystemClock.now()).unwrap());
     recovers(&branch).await;

@@ -1,7 +1,7 @@
 //! Artifacts on disk. The engine writes them (under a temporary name until they are complete); this module tells how
 //! much room there is, hashes and syncs what is complete, and removes what is to go.
 //!
-//! It never removes a file whose name is not that of an artifact, and never follows a link.
+//! It removes only files that are named like an artifact, and never follows a link.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ const CHUNK: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file cannot be read.
-    #[error("{} cannot be read: see that this program is in the group of the BitTorrent daemon", path.display())]
+    #[error("{} cannot be read: check that this program is in the group of the BitTorrent client", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A file cannot be written.
-    #[error("{} cannot be written: see that there is room, and that this program may write to its folder", path.display())]
+    #[error("{} cannot be written: check the free space and the permissions of its folder", path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A file cannot be made durable.
-    #[error("{} cannot be synced to its disk: see the kernel's log", path.display())]
+    #[error("{} cannot be synced to disk: see the kernel log", path.display())]
     Sync {
         /// Which.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A file cannot be removed.
-    #[error("{} cannot be removed: see that this program may write to its folder", path.display())]
+    #[error("{} cannot be removed: check the permissions of its folder", path.display())]
     Remove {
         /// Which.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The program is stopping.
-    #[error("interrupted because the program stops")]
+    #[error("interrupted by shutdown")]
     Interrupted,
 }
 
@@ -115,7 +115,7 @@ impl Store {
         Disk { free_bytes, budget_bytes: self.budget_bytes, strays, carried }
     }
 
-    /// Files of artifacts that nobody knows, and artifacts that were brought by hand.
+    /// Finds files without a record, and artifacts that were brought by hand.
     fn look(&self, is_known: impl Fn(&Digest) -> bool) -> io::Result<(Vec<Stray>, BTreeSet<Digest>)> {
         let (mut strays, mut carried) = (Vec::new(), BTreeSet::new());
         for entry in fs::read_dir(&self.folder)? {
@@ -125,7 +125,7 @@ impl Store {
             let suffix = [UNFINISHED, ARRIVING, CARRIED].into_iter().find(|suffix| name.ends_with(suffix));
             let stem = suffix.and_then(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
             let Some(artifact) = stem.strip_suffix(".seg").and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
-            // A file that vanishes between the two looks is no stray.
+            // A file that vanishes between the two looks is not counted.
             let Ok(meta) = entry.metadata() else { continue };
             if !meta.is_file() {
                 continue;

@@ -20,8 +20,8 @@ fn digest(text: &str) -> Result<Digest, ApiError> {
 
 /// The plan names it, but it is not here yet: said so, and not that it does not exist.
 fn not_yet(what: &str) -> ApiError {
-    let detail = format!("{what} is planned, but cannot be fetched here yet.");
-    ApiError::new(Code::NotHeldYet, detail, "Wait for the next event and ask /v1/sync again.")
+    let detail = format!("{what} is planned but not available at this branch yet.");
+    ApiError::new(Code::NotHeldYet, detail, "Wait for the next event and request /v1/sync again.")
 }
 
 async fn planned(client: &Connection) -> Result<Option<Plan>, DatabaseError> {

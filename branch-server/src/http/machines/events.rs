@@ -23,8 +23,8 @@ struct Position {
 
 /// Calls to look again.
 ///
-/// Server-sent events without state: whoever gets one asks `/v1/sync`. `Last-Event-ID` brings what was missed. A terminal
-/// holds at most two streams: a third one ends its oldest.
+/// Server-sent events without state: ask `/v1/sync` after each. `Last-Event-ID` repeats what was missed. A terminal holds at
+/// most two streams: a third ends the oldest.
 #[utoipa::path(get, path = "/v1/events", tag = "machines", responses(
     (status = 200, description = "An endless stream of `\"look-again\"`", body = String, content_type = "text/event-stream"),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),

@@ -1,4 +1,4 @@
-//! The mirror of signed metadata. Whoever reads it verifies it: this server can withhold a file, never forge one.
+//! The mirror of signed metadata. Readers verify it: this server can withhold a file, never forge one.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};

@@ -1,4 +1,4 @@
-//! By which keys terminals are known, and what an admin of the branch does about one that was stolen or replaced.
+//! The keys with which terminals are registered, and what an admin does about a stolen or replaced one.
 
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::db::terminals;
 use crate::text::presentable;
 
-/// By which key a terminal is known.
+/// The key with which a terminal is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TerminalIdentity {
     /// The terminal.
@@ -35,7 +35,7 @@ pub struct TerminalIdentity {
     pub asked: Option<AskedKey>,
 }
 
-/// A key that is not let in by itself.
+/// A key that waits for an admin's decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AskedKey {
     /// Its SHA-256.
@@ -53,11 +53,11 @@ pub struct DenyTerminal {
     pub reason: Option<String>,
 }
 
-/// A terminal's identity is to count again.
+/// Lifts the denial of a terminal's identity.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllowTerminal {
-    /// SHA-256 of the key that counts from now on; none: the one that it has.
+    /// SHA-256 of the key to register; if absent, the registered key stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Digest>,
 }
@@ -80,7 +80,7 @@ async fn shown<C: GenericClient>(client: &C, name: &TerminalName) -> Result<Json
     }))
 }
 
-/// By which key a terminal is known.
+/// The key with which a terminal is registered.
 #[utoipa::path(get, path = "/v1/terminals/{name}/identity", tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")),
     responses(
@@ -115,18 +115,18 @@ pub async fn deny(
     }
     app.streams.end(&name);
     let reason = presentable(body.reason.as_deref().unwrap_or_default());
-    tracing::warn!(by = caller.name, terminal = %name, reason, "the identity of a terminal is denied");
+    tracing::warn!(by = caller.name, terminal = %name, reason, "terminal identity denied");
     shown(&client, &name).await
 }
 
-/// Let a terminal's identity count again, or another key in its place.
+/// Lift the denial of a terminal's identity, or register another key.
 ///
-/// With a key, that one counts from now on and the certificates of the one before end at once: for a terminal whose disk was
-/// emptied or replaced. It asks again by itself.
+/// With a key, that key is registered and certificates of the previous one are refused at once: for a terminal whose disk
+/// was erased or replaced. The terminal retries by itself.
 #[utoipa::path(post, path = "/v1/terminals/{name}/allow", tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")), request_body = AllowTerminal,
     responses(
-        (status = 200, description = "It counts", body = TerminalIdentity),
+        (status = 200, description = "It is allowed", body = TerminalIdentity),
         (status = 401, description = "`unauthenticated`", body = wire::Problem),
         (status = 403, description = "`forbidden`", body = wire::Problem),
         (status = 404, description = "`not-found`", body = wire::Problem),
@@ -142,8 +142,8 @@ pub async fn allow(
     if let Some(key) = &body.key
         && let Some(other) = terminals::by_key(&client, key).await?.filter(|other| other.name != name)
     {
-        let detail = format!("The key {} is that of terminal {}.", key.short(), other.name);
-        return Err(ApiError::new(Code::NameTaken, detail, "Name the key that the terminal says it has."));
+        let detail = format!("Key {} belongs to terminal {}.", key.short(), other.name);
+        return Err(ApiError::new(Code::NameTaken, detail, "Send the key that the terminal's log shows."));
     }
     if !terminals::allow(&client, &name, body.key.as_ref()).await? {
         return Err(ApiError::not_found(format!("terminal {name}")));
@@ -152,6 +152,6 @@ pub async fn allow(
         app.streams.end(&name);
     }
     let key = body.key.as_ref().map(Digest::to_string);
-    tracing::warn!(by = caller.name, terminal = %name, key, "the identity of a terminal counts");
+    tracing::warn!(by = caller.name, terminal = %name, key, "terminal identity allowed");
     shown(&client, &name).await
 }

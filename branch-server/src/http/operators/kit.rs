@@ -1,4 +1,4 @@
-//! The kit, on the operators' listener: whoever stands at the branch brings it.
+//! Kits, which an operator carries to the branch.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,12 +28,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How much is written at once, in bytes.
 const CHUNK: usize = 1024 * 1024;
 
-/// Take up a kit.
+/// Import a kit.
 ///
-/// Its metadata and plan are judged as if they had come over the link. The answer names the artifacts whose files are to be
-/// sent then.
+/// Its metadata and plan are judged as if they had come over the link. The answer names the artifacts whose files to send
+/// next.
 #[utoipa::path(post, path = "/v1/kit", tag = "operators", request_body = Kit, responses(
-    (status = 200, description = "What the branch follows now, and which files it wants", body = Imported),
+    (status = 200, description = "The plan that the branch follows now, and the files that it wants", body = Imported),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
     (status = 409, description = "`other-branch`; `kit-refused`: its metadata or plan is not accepted", body = wire::Problem),
     (status = 413, description = "`too-large`", body = wire::Problem),
@@ -46,13 +46,13 @@ pub async fn import(app: Data<App>, caller: Caller, payload: Payload) -> Result<
     let mut body = BytesMut::new();
     while let Some(chunk) = next(payload.as_mut()).await? {
         if body.len() + chunk.len() > MAX_KIT {
-            let detail = format!("A kit has at most {MAX_KIT} bytes.");
+            let detail = format!("The kit is larger than {MAX_KIT} bytes.");
             return Err(ApiError::new(Code::TooLarge, detail, "Write it with filial kit export."));
         }
         body.extend_from_slice(&chunk);
     }
     let kit: Kit = serde_json::from_slice(&body).map_err(|e| {
-        ApiError::new(Code::NotJson, format!("This is no kit: {e}."), "Write it with filial kit export.")
+        ApiError::new(Code::NotJson, format!("The body is not a kit: {e}."), "Write it with filial kit export.")
     })?;
     tracing::info!(by = caller.name, bytes = body.len(), "a kit arrives");
     app.kits.import(app.head_office.branch(), kit).await.map(Json)
@@ -68,7 +68,7 @@ pub async fn import(app: Data<App>, caller: Caller, payload: Payload) -> Result<
         (status = 401, description = "`unauthenticated`", body = wire::Problem),
         (status = 404, description = "`not-found`: no plan names it", body = wire::Problem),
         (status = 408, description = "`timeout`: it stopped arriving", body = wire::Problem),
-        (status = 409, description = "`wrong-state`: it is here already, or no kit was taken up", body = wire::Problem),
+        (status = 409, description = "`wrong-state`: it is here already, or no kit was imported", body = wire::Problem),
         (status = 422, description = "`not-as-planned`; `bad-field`: no digest, or another length", body = wire::Problem),
         (status = 423, description = "`kit-busy`", body = wire::Problem),
         (status = 507, description = "`disk-full`", body = wire::Problem),
@@ -99,11 +99,11 @@ pub async fn artifact(
     })?;
     let arrived = receive(arrival, payload, length).await?;
     if !blocking(move || arrived.finish()).await? {
-        let detail = format!("What came is not artifact {artifact}: its SHA-256 is another.");
+        let detail = format!("The received file is not artifact {artifact}: its SHA-256 differs.");
         return Err(ApiError::new(
             Code::NotAsPlanned,
             detail,
-            "Write the kit anew (filial kit export): it was damaged.",
+            "The copy is damaged: write the kit again with `filial kit export`.",
         ));
     }
     tracing::info!(artifact = %artifact.short(), by = caller.name, "an artifact was brought by hand");
@@ -144,8 +144,8 @@ async fn receive(mut arrival: Arrival, payload: Payload, length: u64) -> Result<
 ), security(("bearer" = [])))]
 pub async fn reports(app: Data<App>, after: Query<After>) -> Result<Json<CarriedReports>, ApiError> {
     let Some(branch) = app.head_office.branch() else {
-        let detail = "This branch server has not enrolled at head office, so it has nothing to report.";
-        return Err(ApiError::new(Code::NotReady, detail, "Enrol it once over a link."));
+        let detail = "This branch server has not enrolled at head office, so it has no reports.";
+        return Err(ApiError::new(Code::NotReady, detail, "Enrol it once over the network."));
     };
     let batch = relay::carry(&app.pool, after.after.unwrap_or(0)).await?;
     Ok(Json(CarriedReports { branch, batch }))
@@ -160,7 +160,11 @@ pub struct After {
 }
 
 fn busy() -> ApiError {
-    ApiError::new(Code::KitBusy, "Somebody else sends a kit to this branch.", "Wait until that has ended.")
+    ApiError::new(
+        Code::KitBusy,
+        "Another kit is being imported at this branch.",
+        "Try again when that import has ended.",
+    )
 }
 
 /// The next bytes of a body; none at its end.
@@ -173,7 +177,7 @@ async fn next(mut payload: Pin<&mut Payload>) -> Result<Option<Bytes>, ApiError>
             Err(ApiError::new(Code::BadRequest, detail, "Send it again.").because(error))
         }
         Err(_) => {
-            let detail = format!("Nothing came for {} s.", SILENCE.as_secs());
+            let detail = format!("No data arrived for {} s.", SILENCE.as_secs());
             Err(ApiError::new(Code::Timeout, detail, "Send it again."))
         }
     }
