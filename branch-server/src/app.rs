@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use service_kit::background::Board;
 use service_kit::database::{Pool, Wakeups};
 use service_kit::server::{Metrics, OperatorTokens};
 use service_kit::{Clock, Shutdown};
@@ -52,6 +53,8 @@ pub struct App {
     pub http_metrics: Metrics,
     /// This program's metrics.
     pub metrics: BranchMetrics,
+    /// The background tasks with their last results.
+    pub board: Board,
     /// Wake-up calls.
     pub signals: Arc<Signals>,
     /// Considers offered plans.

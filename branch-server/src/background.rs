@@ -1,13 +1,13 @@
-//! What runs in the background for as long as the program does. Each task may be stopped at any await and started again.
+//! What runs in the background for as long as the program does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use service_kit::background::{Driver, Failure, Next, Task, Work};
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use wire::v1::reports::MAX_BATCH;
 
 use crate::app::App;
@@ -20,82 +20,49 @@ use crate::reports::relay::{Delivery, RelayError, deliver};
 use crate::text::presentable;
 use crate::upstream::head_office::UpstreamError;
 
-/// How long work that has nothing to do waits without a call: bounds the cost of a lost one.
-const IDLE: Duration = Duration::from_secs(10);
+/// The interval of work without a setting of its own; it bounds the cost of a lost call.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Starts all tasks.
-pub fn spawn(app: &Arc<App>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(poll(app.clone()));
-    tasks.spawn(listen(app.clone()));
-    tasks.spawn(artifacts(app.clone()));
-    tasks.spawn(relay(app.clone()));
-    tasks.spawn(tidy(app.clone()));
-    tasks.spawn(room(app.clone()));
-    tasks
+pub fn start(app: &Arc<App>) -> Driver {
+    let (sync, signals) = (&app.settings.sync, &app.signals);
+    let retried = |task: Task| task.retry(sync.retry, sync.retry_max);
+    let mut driver = Driver::new(app.board.clone(), app.clock.clone(), app.shutdown.clone());
+    // With jitter, so that a fleet does not ask in step.
+    let poll = retried(Task::every("poll", sync.poll)).jitter(0.25).woken_by(signals.sync.clone());
+    driver.start(poll, Poll(app.clone()));
+    driver.start(retried(Task::every("listen", sync.retry_max)), Listen(app.clone()));
+    let artifacts = retried(Task::every("artifacts", sync.pass)).woken_by(signals.pass.clone());
+    driver.start(artifacts, Artifacts(Runner::new(app.artifacts.clone())));
+    // Not woken in backoff: head office does not answer new reports either.
+    let relay = retried(Task::every("relay", INTERVAL)).woken_by(signals.relay.clone()).not_woken_in_backoff();
+    driver.start(relay, Relay { app: app.clone(), limit: MAX_BATCH });
+    driver.start(Task::every("housekeeping", INTERVAL), Housekeeping { app: app.clone(), pruned: None });
+    driver.start(Task::every("store-room", INTERVAL), Room { app: app.clone(), reported: None });
+    driver
 }
 
-/// Waits until called, or `at_most`; false when the program stops.
-async fn rest(app: &App, call: Option<&Notify>, at_most: Duration) -> bool {
-    let called = async {
-        match call {
-            Some(call) => call.notified().await,
-            None => std::future::pending().await,
+/// Asks head office for the newest plan.
+struct Poll(Arc<App>);
+
+#[async_trait]
+impl Work for Poll {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        let Err(error) = self.0.poll.once().await else { return Ok(Next::Interval) };
+        let text = presentable(&chain(&error));
+        if let Err(error) = record_trouble(&self.0, &text).await {
+            tracing::debug!(error = %chain(&error), "the error of head office was not recorded");
         }
-    };
-    tokio::select! {
-        go_on = app.shutdown.wait(at_most) => go_on,
-        () = called => !app.shutdown.is_stopping(),
+        Err(Failure::new(text))
     }
-}
 
-/// Returns what `work` came to; none if the program stopped first. `work` may be dropped at any await.
-async fn unless_stopped<T>(app: &App, work: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        () = app.shutdown.stopped() => None,
-        done = work => Some(done),
+    fn may_be_dropped(&self) -> bool {
+        // An interrupted enrolment would only have to start over.
+        self.0.head_office.branch().is_some()
     }
-}
 
-/// Asks head office for the newest plan: when called, and otherwise at intervals with jitter, so that a fleet does not
-/// ask in step.
-async fn poll(app: Arc<App>) {
-    let settings = app.settings.sync.clone();
-    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
-    loop {
-        // Enrolling is not interrupted: it would only have to start over.
-        let asked = match app.head_office.branch() {
-            Some(_) => unless_stopped(&app, app.poll.once()).await,
-            None => Some(app.poll.once().await),
-        };
-        let Some(asked) = asked else { return };
-        let wait = match asked {
-            Ok(()) => {
-                if backoff.failures() > 0 {
-                    tracing::info!(attempts = backoff.failures(), "head office answers again");
-                    announce_arriving(&app.pool, &*app.engine).await;
-                }
-                backoff.reset();
-                // From three quarters of the interval to the whole.
-                settings.poll - Backoff::new(settings.poll / 4, settings.poll / 4).next()
-            }
-            Err(error) => {
-                let text = presentable(&chain(&error));
-                // Logged once, not at every try; /v1/status shows it.
-                if backoff.failures() == 0 {
-                    tracing::warn!(error = %text, "head office does not answer; trying again");
-                } else {
-                    tracing::debug!(error = %text, attempt = backoff.failures() + 1, "head office does not answer");
-                }
-                if let Err(error) = record_trouble(&app, &text).await {
-                    tracing::debug!(error = %chain(&error), "and that could not be recorded");
-                }
-                backoff.next()
-            }
-        };
-        if !rest(&app, Some(&app.signals.sync), wait).await {
-            return;
-        }
+    async fn recovered(&mut self, _: u32) {
+        announce_arriving(&self.0.pool, &*self.0.engine).await;
     }
 }
 
@@ -103,140 +70,104 @@ async fn record_trouble(app: &App, text: &str) -> Result<(), DatabaseError> {
     site::unheard(&connection(&app.pool).await?, text).await
 }
 
-/// Listens to head office's calls to look again. A call that is lost costs a poll interval, never a plan.
-async fn listen(app: Arc<App>) {
-    let settings = &app.settings.sync;
-    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
-    while !app.shutdown.is_stopping() {
-        let Some(heard) = unless_stopped(&app, take_calls(&app, &mut backoff)).await else { return };
-        match heard {
-            Ok(()) => {}
-            // The poll enrols; waiting longer would not help.
-            Err(UpstreamError::NotEnrolled) => backoff.reset(),
-            Err(error) => tracing::debug!(error = %chain(&error), "head office's event stream broke"),
-        }
-        if !rest(&app, None, backoff.next()).await {
-            return;
-        }
-    }
-}
+/// Listens to head office's calls to look again. A lost call costs a poll interval, never a plan.
+struct Listen(Arc<App>);
 
-async fn take_calls(app: &App, backoff: &mut Backoff) -> Result<(), UpstreamError> {
-    let mut calls = app.head_office.calls().await?;
-    // Calls that were made while the stream was down are found by asking once.
-    app.signals.sync.notify_one();
-    while calls.next().await? {
-        backoff.reset();
-        app.signals.sync.notify_one();
+#[async_trait]
+impl Work for Listen {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        let retry = self.0.settings.sync.retry;
+        let mut calls = match self.0.head_office.calls().await {
+            Ok(calls) => calls,
+            // The poll enrols; waiting longer would not help.
+            Err(error @ UpstreamError::NotEnrolled) => {
+                return Err(Failure::new(chain(&error)).expected().retry_after(retry));
+            }
+            Err(error) => return Err(Failure::new(chain(&error)).expected()),
+        };
+        // Calls that were made while the stream was down are found by asking once.
+        self.0.signals.sync.notify_one();
+        let mut called = false;
+        loop {
+            match calls.next().await {
+                Ok(true) => {
+                    called = true;
+                    self.0.signals.sync.notify_one();
+                }
+                // It worked until now: the stream is opened again soon, at random, so that a fleet does not come in step.
+                Ok(false) | Err(_) if called => return Ok(Next::After(Backoff::new(retry, retry).next())),
+                Ok(false) => return Err(Failure::new("Head office ended the event stream.").expected()),
+                Err(error) => return Err(Failure::new(chain(&error)).expected()),
+            }
+        }
     }
-    Ok(())
 }
 
 /// Keeps the artifacts in step with the plan: one pass after the other.
-async fn artifacts(app: Arc<App>) {
-    let settings = app.settings.sync.clone();
-    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
-    let mut runner = Runner::new(app.artifacts.clone());
-    loop {
-        let Some(passed) = unless_stopped(&app, runner.pass()).await else { return };
-        let wait = match passed {
-            Ok(_) => {
-                if backoff.failures() > 0 {
-                    tracing::info!(attempts = backoff.failures(), "passes over the artifacts work again");
-                }
-                backoff.reset();
-                settings.pass
-            }
-            Err(error) => {
-                // Logged once, not at every pass.
-                if backoff.failures() == 0 {
-                    tracing::warn!(error = %chain(&error), "the pass over the artifacts failed; trying again");
-                } else {
-                    tracing::debug!(error = %chain(&error), "the pass over the artifacts failed again");
-                }
-                backoff.next()
-            }
-        };
-        if !rest(&app, Some(&app.signals.pass), wait).await {
-            return;
-        }
+struct Artifacts(Runner);
+
+#[async_trait]
+impl Work for Artifacts {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        self.0.pass().await?;
+        Ok(Next::Interval)
     }
 }
 
 /// Delivers reports to head office for as long as there are some.
-async fn relay(app: Arc<App>) {
-    let settings = &app.settings.sync;
-    let mut backoff = Backoff::new(settings.retry, settings.retry_max);
-    let mut limit = MAX_BATCH;
-    loop {
-        let delivery = deliver(&app.pool, &*app.head_office, limit);
-        let Some(delivered) = unless_stopped(&app, delivery).await else { return };
-        let go_on = match delivered {
-            Ok(Delivery::Nothing) => {
-                limit = MAX_BATCH;
-                rest(&app, Some(&app.signals.relay), IDLE).await
+struct Relay {
+    app: Arc<App>,
+    /// How many reports to send at once: single ones while a report that head office refuses is being found.
+    limit: usize,
+}
+
+#[async_trait]
+impl Work for Relay {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        let delivered = deliver(&self.app.pool, &*self.app.head_office, self.limit).await;
+        let delivered = delivered.map_err(|error| match error {
+            RelayError::Upstream(UpstreamError::NotEnrolled) => {
+                Failure::new(chain(&error)).expected().retry_after(self.app.settings.sync.retry)
             }
-            Ok(delivery) => {
-                backoff.reset();
-                limit = next_limit(&app, delivery, limit);
-                !app.shutdown.is_stopping()
+            error => error.into(),
+        })?;
+        match delivered {
+            Delivery::Delivered(count) => drop(self.app.metrics.relay_delivered.inc_by(count)),
+            Delivery::OneByOne => self.limit = 1,
+            Delivery::SetAside => {
+                self.app.metrics.relay_set_aside.inc();
+                self.limit = MAX_BATCH;
             }
-            Err(RelayError::Upstream(UpstreamError::NotEnrolled)) => {
-                rest(&app, Some(&app.signals.relay), settings.retry).await
-            }
-            Err(error) => {
-                // Logged once, not at every try.
-                if backoff.failures() == 0 {
-                    tracing::warn!(error = %chain(&error), "reports are queued until head office answers");
-                } else {
-                    tracing::debug!(error = %chain(&error), attempt = backoff.failures() + 1, "reports are queued");
-                }
-                // Not woken by new reports: head office does not answer them either.
-                rest(&app, None, backoff.next()).await
-            }
-        };
-        if !go_on {
-            return;
+            Delivery::Renumbered | Delivery::Nothing => self.limit = MAX_BATCH,
         }
+        Ok(if delivered == Delivery::Nothing { Next::Interval } else { Next::Now })
     }
 }
 
-/// Returns how many reports to send next: single ones while a report that head office refuses is being found.
-fn next_limit(app: &App, delivery: Delivery, limit: usize) -> usize {
-    match delivery {
-        Delivery::Delivered(count) => {
-            app.metrics.relay_delivered.inc_by(count);
-            limit
-        }
-        Delivery::OneByOne => 1,
-        Delivery::SetAside => {
-            app.metrics.relay_set_aside.inc();
-            MAX_BATCH
-        }
-        Delivery::Renumbered | Delivery::Nothing => MAX_BATCH,
+/// Updates the metrics and deletes old events.
+struct Housekeeping {
+    app: Arc<App>,
+    pruned: housekeeping::Pruned,
+}
+
+#[async_trait]
+impl Work for Housekeeping {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        housekeeping::once(&self.app, &mut self.pruned).await?;
+        Ok(Next::Interval)
     }
 }
 
-async fn tidy(app: Arc<App>) {
-    let mut pruned = None;
-    loop {
-        if let Err(error) = housekeeping::once(&app, &mut pruned).await {
-            tracing::debug!(error = %chain(&error), "housekeeping failed; trying again");
-        }
-        if !rest(&app, None, IDLE).await {
-            return;
-        }
-    }
+/// Reports the room in the store to head office.
+struct Room {
+    app: Arc<App>,
+    reported: room_report::Reported,
 }
 
-async fn room(app: Arc<App>) {
-    let mut reported = None;
-    loop {
-        if let Err(error) = room_report::once(&app.artifacts, &mut reported).await {
-            tracing::debug!(error = %chain(&error), "the room in the store is reported later");
-        }
-        if !rest(&app, None, IDLE).await {
-            return;
-        }
+#[async_trait]
+impl Work for Room {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        room_report::once(&self.app.artifacts, &mut self.reported).await?;
+        Ok(Next::Interval)
     }
 }

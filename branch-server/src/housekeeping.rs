@@ -11,11 +11,14 @@ use crate::reports::relay;
 /// How long events are kept: longer than any terminal is away without asking from the beginning anyway.
 const EVENTS_KEPT: TimeDelta = TimeDelta::days(1);
 
+/// When old events were last deleted.
+pub type Pruned = Option<DateTime<Utc>>;
+
 /// Does one round.
 ///
 /// # Errors
 /// As every statement.
-pub async fn once(app: &App, pruned: &mut Option<DateTime<Utc>>) -> Result<(), DatabaseError> {
+pub async fn once(app: &App, pruned: &mut Pruned) -> Result<(), DatabaseError> {
     let client = connection(&app.pool).await?;
     let now = app.clock.now();
     if pruned.is_none_or(|at| now.signed_duration_since(at).abs() >= TimeDelta::hours(1)) {

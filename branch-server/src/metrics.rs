@@ -31,6 +31,8 @@ pub struct BranchMetrics {
     pub mismatches: Counter,
     /// Reports of terminals that were stored.
     pub reports_stored: Counter,
+    /// Reports of kinds that this version does not know.
+    pub reports_unknown: Counter,
     /// Reports that wait for head office.
     pub relay_waiting: Number,
     /// Reports that head office acknowledged.
@@ -60,6 +62,11 @@ impl BranchMetrics {
         metrics.register("branch_artifact_bytes", "Bytes of artifacts verified on the disk", m.artifact_bytes);
         metrics.register("branch_artifact_mismatches", "Complete files that were not as planned", m.mismatches);
         metrics.register("branch_reports_stored", "Reports of terminals that were stored", m.reports_stored);
+        metrics.register(
+            "branch_reports_unknown",
+            "Reports of kinds that this version does not know: acknowledged and skipped",
+            m.reports_unknown,
+        );
         metrics.register("branch_relay_waiting", "Reports that wait for head office", m.relay_waiting);
         metrics.register("branch_relay_delivered", "Reports that head office acknowledged", m.relay_delivered);
         metrics.register("branch_relay_set_aside", "Reports that head office did not take", m.relay_set_aside);

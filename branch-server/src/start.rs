@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::DateTime;
+use service_kit::background::Board;
 use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
@@ -109,7 +110,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     }
     service_kit::durable::sweep(&settings.state_folder);
     let trust_store = settings.trust_store();
-    let client = Client::take_up(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
+    let client = Client::open_or_provision(&trust_store, &settings.trust_root).map_err(RunError::Trust)?;
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
     let tls = Tls::new(deps.head_office.clone(), deps.time.clone()).map_err(RunError::Trust)?;
     let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);
@@ -121,7 +122,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     if let Some(identity) = deps.head_office.identity() {
         join.load(&pool, fingerprint(&identity.authority), deps.clock.now()).await?;
     }
-    let http_metrics = Metrics::new();
+    let (http_metrics, board) = (Metrics::new(), Board::default());
+    http_metrics.register_collector(Box::new(board.clone()));
     let (metrics, signals) = (BranchMetrics::register(&http_metrics), Arc::new(Signals::default()));
     let (settings, metadata, join) = (Arc::new(settings), Arc::new(metadata), Arc::new(join));
     let Deps { clock, engine, head_office, .. } = deps;
@@ -177,6 +179,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         operators,
         metrics,
         http_metrics,
+        board,
         signals,
         plans,
         carrying: tokio::sync::Mutex::default(),
@@ -217,10 +220,10 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
 pub async fn run(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result<(), RunError> {
     let app = build(settings, deps, &shutdown).await?;
     let bound = bind(listeners(&app))?;
-    let mut tasks = background::spawn(&app);
+    let tasks = background::start(&app);
     let served = bound.run(shutdown.clone()).await;
     // Also when a listener failed: no background task may outlive the listeners.
     shutdown.stop();
-    while tasks.join_next().await.is_some() {}
+    tasks.ended().await;
     Ok(served?)
 }

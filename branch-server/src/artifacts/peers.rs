@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use fleet_types::Digest;
+use service_kit::clock::Stopwatch;
 use service_kit::database::DatabaseError;
 use service_kit::edge::chain;
 use swarm::{BadData, EngineError, Guard, Shunned, Stalls, Torrent, TorrentStatus, Watch, addresses_of, host_of};
-use tokio::time::Instant;
 use wire::v1::reports::{MAX_ADDRESSES, Report};
 
 use super::parts::Parts;
@@ -20,14 +20,14 @@ pub struct Peers {
     guard: Guard,
     stalls: Stalls,
     shunned: Shunned,
-    begun: Instant,
+    begun: Stopwatch,
 }
 
 impl Peers {
     /// Starts with nothing known.
     pub fn new(parts: Parts) -> Self {
         let (guard, stalls, shunned) = (Guard::default(), Stalls::default(), Shunned::default());
-        Self { parts, guard, stalls, shunned, begun: Instant::now() }
+        Self { parts, guard, stalls, shunned, begun: Stopwatch::start() }
     }
 
     /// Looks at the senders of an artifact that is being fetched; true if its torrent was removed from the engine, so

@@ -8,6 +8,7 @@ use fleet_types::{Digest, InfoHash};
 use service_kit::database::{Connection, DatabaseError, begin, commit};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
+use swarm::TorrentStatus;
 use tokio::task::spawn_blocking;
 use wire::v1::plan::Plan;
 
@@ -22,7 +23,7 @@ use super::peers::Peers;
 use super::plan::{Rules, Seen, decide};
 use super::progress::Progress;
 use super::trouble::Waiting;
-use super::watch::{Look, Step, after_look};
+use super::watch::{Answer, Look, Step, after_look};
 use super::{check, describe};
 use crate::db::{artifacts, manifests, plan};
 use crate::terminals::calls::call_terminals;
@@ -264,13 +265,14 @@ impl Runner {
         let Some(record) = record else { return Ok(()) };
         let artifact = &record.wanted.artifact;
         let status = self.parts.engine.status(&artifact.info_hash).await?;
+        let answer = status.as_ref().map(answer);
         let look = Look {
             stage: record.stage,
             length: artifact.length,
             recorded_bytes: record.have_bytes,
             mismatches: record.mismatches,
             verified: self.verified.contains(&artifact.sha256),
-            status: status.as_ref(),
+            answer: answer.as_ref(),
         };
         let (steps, status) = (after_look(look), status.unwrap_or_default());
         for step in steps {
@@ -344,5 +346,17 @@ impl Runner {
         drop(client);
         let Some(record) = found else { return Ok(()) };
         Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
+    }
+}
+
+/// Returns what a decision needs of the engine's answer.
+fn answer(status: &TorrentStatus) -> Answer {
+    Answer {
+        have_bytes: status.have_bytes,
+        complete: status.complete,
+        verifying: status.verifying,
+        running: status.running,
+        rate_down: status.rate_down,
+        trouble: status.trouble.clone(),
     }
 }

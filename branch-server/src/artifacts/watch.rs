@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fleet_types::Digest;
 use service_kit::retry::bound_after;
-use swarm::TorrentStatus;
 
 use super::model::Stage;
 use super::trouble::Trouble;
@@ -15,6 +14,23 @@ const VERIFY_BEGINS: Duration = Duration::from_secs(5);
 
 /// The longest backoff after a mismatch.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
+
+/// What the engine says of a torrent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Bytes of verified pieces.
+    pub have_bytes: u64,
+    /// Everything is held and verified.
+    pub complete: bool,
+    /// The engine is hashing what is on the disk.
+    pub verifying: bool,
+    /// It is started.
+    pub running: bool,
+    /// Bytes received per second.
+    pub rate_down: u64,
+    /// A complaint of the engine or a tracker.
+    pub trouble: Option<String>,
+}
 
 /// One look at an artifact that the engine has.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +46,7 @@ pub struct Look<'a> {
     /// Whether the engine was asked to verify it since it was last held.
     pub verified: bool,
     /// The engine's answer; none if the engine does not have the torrent any more.
-    pub status: Option<&'a TorrentStatus>,
+    pub answer: Option<&'a Answer>,
 }
 
 /// One thing to do after a look, in order.
@@ -64,19 +80,19 @@ pub enum Step {
 /// Decides what follows from a look.
 pub fn after_look(look: Look<'_>) -> Vec<Step> {
     // Gone since it was listed: the next pass adds it again.
-    let Some(status) = look.status.filter(|status| !status.verifying) else { return Vec::new() };
+    let Some(answer) = look.answer.filter(|answer| !answer.verifying) else { return Vec::new() };
     let mut steps = Vec::new();
-    if !status.running {
+    if !answer.running {
         steps.push(Step::Resume);
     }
-    match (look.stage, status.complete) {
+    match (look.stage, answer.complete) {
         (Stage::Held, true) => {
             let note = Step::Note { have_bytes: look.length, complete: true, trouble: None };
             steps.extend([Step::Settle, Step::Serve, note]);
         }
         (_, true) => steps.push(Step::Check),
         // A daemon that was killed may have forgotten what it had.
-        (stage, false) if !look.verified && (stage == Stage::Held || status.have_bytes < look.recorded_bytes / 2) => {
+        (stage, false) if !look.verified && (stage == Stage::Held || answer.have_bytes < look.recorded_bytes / 2) => {
             steps.push(Step::Verify);
         }
         (stage, false) => {
@@ -85,17 +101,17 @@ pub fn after_look(look: Look<'_>) -> Vec<Step> {
             if damaged {
                 steps.push(Step::Damaged);
             }
-            let trouble = in_the_way(look, status, damaged);
-            steps.push(Step::Note { have_bytes: status.have_bytes, complete: false, trouble });
+            let trouble = in_the_way(look, answer, damaged);
+            steps.push(Step::Note { have_bytes: answer.have_bytes, complete: false, trouble });
         }
     }
     steps
 }
 
 /// What keeps an incomplete artifact from getting on, as far as that is known.
-fn in_the_way(look: Look<'_>, status: &TorrentStatus, damaged: bool) -> Option<Trouble> {
+fn in_the_way(look: Look<'_>, answer: &Answer, damaged: bool) -> Option<Trouble> {
     // A tracker that does not answer does not matter as long as bytes arrive.
-    if let Some(says) = status.trouble.as_ref().filter(|_| status.rate_down == 0) {
+    if let Some(says) = answer.trouble.as_ref().filter(|_| answer.rate_down == 0) {
         return Some(Trouble::Engine { says: says.clone() });
     }
     if damaged {

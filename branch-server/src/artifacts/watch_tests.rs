@@ -4,13 +4,13 @@ use super::*;
 
 const LENGTH: u64 = 1000;
 
-fn status(have_bytes: u64) -> TorrentStatus {
+fn has(have_bytes: u64) -> Answer {
     let complete = have_bytes == LENGTH;
-    TorrentStatus { have_bytes, total_bytes: LENGTH, complete, running: true, ..TorrentStatus::default() }
+    Answer { have_bytes, complete, running: true, ..Answer::default() }
 }
 
-fn look(stage: Stage, status: Option<&TorrentStatus>) -> Look<'_> {
-    Look { stage, length: LENGTH, recorded_bytes: 0, mismatches: 0, verified: false, status }
+fn look(stage: Stage, answer: Option<&Answer>) -> Look<'_> {
+    Look { stage, length: LENGTH, recorded_bytes: 0, mismatches: 0, verified: false, answer }
 }
 
 fn verbs(look: Look<'_>) -> Vec<String> {
@@ -26,7 +26,7 @@ fn verbs(look: Look<'_>) -> Vec<String> {
 
 #[test]
 fn torrents_that_are_gone_or_being_verified_are_left_alone() {
-    let verifying = TorrentStatus { verifying: true, running: false, ..status(0) };
+    let verifying = Answer { verifying: true, running: false, ..has(0) };
     for stage in [Stage::Listed, Stage::Held] {
         assert!(verbs(look(stage, None)).is_empty());
         assert!(verbs(look(stage, Some(&verifying))).is_empty());
@@ -35,13 +35,13 @@ fn torrents_that_are_gone_or_being_verified_are_left_alone() {
 
 #[test]
 fn arriving_artifact_is_guarded_and_its_progress_recorded() {
-    assert_eq!(verbs(look(Stage::Listed, Some(&status(400)))), ["guard", "note 400 fine"]);
+    assert_eq!(verbs(look(Stage::Listed, Some(&has(400)))), ["guard", "note 400 fine"]);
 }
 
 #[test]
 fn complete_artifact_is_checked_once_and_then_served() {
-    assert_eq!(verbs(look(Stage::Listed, Some(&status(LENGTH)))), ["check"]);
-    assert_eq!(verbs(look(Stage::Held, Some(&status(LENGTH)))), ["settle", "serve", "note 1000 complete fine"]);
+    assert_eq!(verbs(look(Stage::Listed, Some(&has(LENGTH)))), ["check"]);
+    assert_eq!(verbs(look(Stage::Held, Some(&has(LENGTH)))), ["settle", "serve", "note 1000 complete fine"]);
 }
 
 #[test]
@@ -51,14 +51,14 @@ fn stopped_torrent_is_resumed_before_anything_else() {
         (Stage::Listed, LENGTH, &["check"]),
         (Stage::Held, LENGTH, &["settle", "serve", "note 1000 complete fine"]),
     ] {
-        let stopped = TorrentStatus { running: false, ..status(have) };
+        let stopped = Answer { running: false, ..has(have) };
         assert_eq!(verbs(look(stage, Some(&stopped))), [&["resume"][..], rest].concat(), "{stage:?} {have}");
     }
 }
 
 #[test]
 fn engine_that_forgot_what_it_had_verifies_before_it_fetches_twice() {
-    let answer = status(100);
+    let answer = has(100);
     let forgot = |recorded_bytes: u64| Look { recorded_bytes, ..look(Stage::Listed, Some(&answer)) };
     assert_eq!(verbs(forgot(202)), ["verify"]);
     assert_eq!(verbs(forgot(201)), ["guard", "note 100 fine"], "less than half of it is missing");
@@ -67,7 +67,7 @@ fn engine_that_forgot_what_it_had_verifies_before_it_fetches_twice() {
 
 #[test]
 fn held_artifact_that_lost_data_is_verified_first_and_then_fetched_as_damaged() {
-    let answer = status(999);
+    let answer = has(999);
     let lost = look(Stage::Held, Some(&answer));
     assert_eq!(verbs(lost), ["verify"]);
     assert_eq!(verbs(Look { verified: true, ..lost }), ["guard", "damaged", "note 999 damaged-on-disk"]);
@@ -75,9 +75,9 @@ fn held_artifact_that_lost_data_is_verified_first_and_then_fetched_as_damaged() 
 
 #[test]
 fn trouble_is_shown_in_the_order_in_which_it_helps() {
-    let silent = TorrentStatus { trouble: Some("no route to tracker".into()), ..status(400) };
-    let flowing = TorrentStatus { rate_down: 1, ..silent.clone() };
-    let after = |status, mismatches| verbs(Look { mismatches, ..look(Stage::Listed, Some(status)) });
+    let silent = Answer { trouble: Some("no route to tracker".into()), ..has(400) };
+    let flowing = Answer { rate_down: 1, ..silent.clone() };
+    let after = |answer, mismatches| verbs(Look { mismatches, ..look(Stage::Listed, Some(answer)) });
     assert_eq!(after(&silent, 0), ["guard", "note 400 engine-trouble"]);
     assert_eq!(after(&silent, 2), ["guard", "note 400 engine-trouble"]);
     assert_eq!(after(&flowing, 0), ["guard", "note 400 fine"], "bytes arrive, so the tracker does not matter");

@@ -50,7 +50,7 @@ impl Record {
 /// A reason out of its two columns.
 pub(super) fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
     let (code, text) = (get::<Option<String>>(row, "reason_code")?, get::<Option<String>>(row, "reason_text")?);
-    Ok(code.zip(text).map(|(code, text)| Reason { code: code.into(), params: Default::default(), text }))
+    Ok(code.zip(text).map(|(code, text)| Reason { code: code.into(), params: wire::Params::default(), text }))
 }
 
 fn record(row: &Row) -> Result<Record, DatabaseError> {

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use service_kit::database::ping;
 use service_kit::edge::chain;
-use service_kit::server::{
-    self, ApiDocument, Check, Health, Readiness, Role, Route, ServiceApi, document_routes, health_routes,
-};
+use service_kit::server::{self, ApiDocument, Check, Health, Readiness, Role, Route, document_routes, health_routes};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -21,16 +18,15 @@ use crate::app::App;
 
 /// The routes of the operators' listener.
 pub fn operator_routes() -> Vec<Route> {
-    let mut routes = vec![
-        Route::get(paths::STATUS, Role::Viewer, || web::to(status::status)),
-        Route::get(paths::TERMINALS, Role::Viewer, || web::to(status::terminals)),
-        Route::get("/v1/terminals/{name}/identity", Role::Viewer, || web::to(identities::identity)),
-        Route::post("/v1/terminals/{name}/deny", Role::Admin, || web::to(identities::deny)),
-        Route::post("/v1/terminals/{name}/allow", Role::Admin, || web::to(identities::allow)),
-        Route::post(paths::KIT, Role::Operator, || web::to(kit::import)).with_long_body(),
-        Route::new(Method::PUT, "/v1/kit/artifacts/{sha256}", Role::Operator, || web::to(kit::artifact))
-            .with_long_body(),
-        Route::get(paths::KIT_REPORTS, Role::Operator, || web::to(kit::reports)),
+    let mut routes = service_kit::routes![
+        Role::Viewer => status::status,
+        Role::Viewer => status::terminals,
+        Role::Viewer => identities::identity,
+        Role::Admin => identities::deny,
+        Role::Admin => identities::allow,
+        Role::Operator => kit::import, long_body,
+        Role::Operator => kit::artifact, long_body,
+        Role::Operator => kit::reports,
     ];
     routes.extend(health_routes());
     routes.extend(document_routes());
@@ -39,17 +35,18 @@ pub fn operator_routes() -> Vec<Route> {
 
 /// The routes of the machines' listener.
 pub fn machine_routes() -> Vec<Route> {
-    vec![
-        Route::post(paths::ENROL, Role::JoinToken, || web::to(enrol::enrol)),
-        Route::get(paths::SYNC, Role::Terminal, || web::to(sync::sync)),
-        Route::get(paths::EVENTS, Role::Terminal, || web::to(events::events)),
-        Route::post(paths::REPORTS, Role::Terminal, || web::to(reports::reports)),
-        Route::get("/v1/artifacts/{sha256}/index", Role::Terminal, || web::to(artifacts::index)),
-        Route::get("/v1/artifacts/{sha256}/torrent", Role::Terminal, || web::to(artifacts::torrent)),
-        Route::get("/v1/manifests/{sha256}", Role::Terminal, || web::to(artifacts::manifest)),
-        Route::get("/v1/metadata/{name}", Role::Terminal, || web::to(metadata::metadata)),
-        Route::get("/healthz", Role::Public, || web::to(healthz)),
-    ]
+    let mut routes = service_kit::routes![
+        Role::JoinToken => enrol::enrol,
+        Role::Terminal => sync::sync,
+        Role::Terminal => events::events,
+        Role::Terminal => reports::reports,
+        Role::Terminal => artifacts::index,
+        Role::Terminal => artifacts::torrent,
+        Role::Terminal => artifacts::manifest,
+        Role::Terminal => metadata::metadata,
+    ];
+    routes.push(Route::get(paths::HEALTHZ, Role::Public, || web::to(healthz)));
+    routes
 }
 
 /// The machines' listener says no more than that it runs.
@@ -96,25 +93,7 @@ fn readiness(app: &Arc<App>) -> Readiness {
         title = "Filial branch server",
         description = "Operators' listener (tags `operators`, `service`) and machines' listener (tag `machines`)."
     ),
-    paths(
-        super::operators::status::status,
-        super::operators::status::terminals,
-        super::operators::identities::identity,
-        super::operators::identities::deny,
-        super::operators::identities::allow,
-        super::operators::kit::import,
-        super::operators::kit::artifact,
-        super::operators::kit::reports,
-        super::machines::enrol::enrol,
-        super::machines::sync::sync,
-        super::machines::events::events,
-        super::machines::reports::reports,
-        super::machines::artifacts::index,
-        super::machines::artifacts::torrent,
-        super::machines::artifacts::manifest,
-        super::machines::metadata::metadata,
-    ),
-    components(schemas(wire::Code)),
+    components(schemas(wire::Code, Health, wire::Problem)),
     modifiers(&Bearer)
 )]
 struct Api;
@@ -128,11 +107,10 @@ impl Modify for Bearer {
     }
 }
 
-/// The whole document.
+/// Returns the description of both listeners, made of their route tables.
 pub fn document() -> Document {
-    let mut document = Api::openapi();
-    document.merge(ServiceApi::openapi());
-    document
+    let routes = [operator_routes(), machine_routes()].concat();
+    server::document(Api::openapi(), &routes)
 }
 
 #[cfg(test)]
@@ -142,9 +120,9 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let document = document();
-        let undescribed = ["/openapi.json", "/swagger-ui/{file:.*}"];
-        for route in operator_routes().iter().chain(&machine_routes()).filter(|r| !undescribed.contains(&r.path)) {
-            assert!(document.paths.paths.contains_key(route.path), "{route:?} is not in the document");
+        let undescribed = [paths::OPENAPI, paths::SWAGGER_UI];
+        for route in operator_routes().iter().chain(&machine_routes()).filter(|r| !undescribed.contains(&&*r.path)) {
+            assert!(document.paths.paths.contains_key(&*route.path), "{route:?} is not in the document");
         }
     }
 }

@@ -57,11 +57,15 @@ impl Intake {
             let detail = "The queue of reports for head office is full: head office has been unreachable for too long.";
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
+        let mut unknown = 0;
         for numbered in &fresh {
             apply(&tx, terminal, numbered, now).await?;
-            if numbered.report != Report::Unknown {
+            // Its content was not understood, so it cannot be relayed: acknowledged and counted, it blocks nothing.
+            if numbered.report == Report::Unknown {
+                unknown += 1;
+                continue;
+            }
             relay::queue(&tx, numbered.at, &numbered.report).await?;
-        }
         }
         let through = fresh.last().map_or(before, |last| last.seq);
         if batch.reports.is_empty() {
@@ -70,7 +74,8 @@ impl Intake {
         }
         report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
         commit(tx).await?;
-        self.metrics.reports_stored.inc_by(fresh.len() as u64);
+        self.metrics.reports_stored.inc_by(fresh.len() as u64 - unknown);
+        self.metrics.reports_unknown.inc_by(unknown);
         self.signals.relay.notify_one();
         Ok(Acknowledged { through })
     }

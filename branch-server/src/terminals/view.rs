@@ -7,7 +7,7 @@ use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::RoleName;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
 use wire::v1::plan::Plan;
-use wire::v1::status::Status;
+use wire::v1::status::{Status, TaskStatus};
 
 use crate::db::{artifacts, moves, plan, site, terminals, updates};
 use crate::plan::metadata::Believed;
@@ -142,6 +142,7 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
 pub async fn status(
     client: &impl GenericClient,
     believed: &Believed,
+    background: Vec<TaskStatus>,
     now: DateTime<Utc>,
 ) -> Result<BranchStatus, DatabaseError> {
     let site = site::read(client).await?;
@@ -161,7 +162,7 @@ pub async fn status(
             terminals,
             incidents: Vec::new(),
             alerts: Vec::new(),
-            background: Vec::new(),
+            background,
             left_out: Default::default(),
         },
         head_office: HeadOfficeStatus {

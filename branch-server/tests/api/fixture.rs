@@ -77,14 +77,12 @@ impl Fixture {
     }
 
     /// SHA-256 of `bytes`.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub fn digest_of(bytes: &[u8]) -> Digest {
         sha256(bytes)
     }
 
     /// The same, but the plan claims another digest for the artifact's file than it has: as if head office were wrong,
     /// or SHA-1 pieces had been forged. Its torrent goes by the claimed name.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub fn with_false_digest(seed: u64) -> Self {
         let mut fixture = Self::new(seed);
         fixture.step.artifact.sha256 = sha256(b"something else");

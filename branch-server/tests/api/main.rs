@@ -10,6 +10,7 @@ mod events;
 mod evidence;
 mod fixture;
 mod head_office;
+mod hostile;
 mod identities;
 mod kit;
 mod metadata;

@@ -79,6 +79,23 @@ async fn reports_are_stored_shown_and_queued_for_head_office() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unknown_kind_of_report_is_acknowledged_counted_and_skipped() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let before = queued(&branch).await;
+    let mut sent = serde_json::to_value(batch(Uuid::new_v4(), 1, vec![running("till-1"), running("till-1")])).unwrap();
+    // As a newer terminal would report something that this version does not know.
+    sent["reports"][0]["report"] = serde_json::json!({"kind": "fan-speed", "terminal": "till-1", "rpm": [1200, 900]});
+    let response = branch.post("/v1/reports", Some(&token), sent.to_string()).await;
+    assert_eq!(acknowledged(response).await, 2);
+    assert_eq!(queued(&branch).await, before + 1, "the known report behind it is relayed");
+    let metrics = branch.get(branch.operators, "/metrics", None).await.text().await.unwrap();
+    for line in ["filial_branch_reports_unknown_total 1", "filial_branch_reports_stored_total 1"] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_batch_counts_once() {
     let branch = Branch::enrolled().await;
     let token = branch.enrol("till-1").await;

@@ -205,7 +205,6 @@ impl Branch {
     }
 
     /// Tries to start another one by the same settings: why it does not.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub async fn refused_start(&self) -> String {
         let settings = Settings::clone(&self.app.settings);
         let deps = Deps::real(&settings).unwrap();
@@ -214,15 +213,13 @@ impl Branch {
     }
 
     /// Where its database is.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub fn database_url(&self) -> String {
         self.database.url()
     }
 
     /// Starts the background jobs; they end with the branch server.
     pub fn start_jobs(&self) {
-        let mut jobs = branch_server::background::spawn(&self.app);
-        let ended = tokio::spawn(async move { while jobs.join_next().await.is_some() {} });
+        let ended = tokio::spawn(branch_server::background::start(&self.app).ended());
         self.tasks.lock().unwrap().push(ended);
     }
 
@@ -242,7 +239,6 @@ impl Branch {
     }
 
     /// A request of a person.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub async fn send(
         &self,
         method: reqwest::Method,
@@ -300,7 +296,6 @@ impl Branch {
     }
 
     /// The same as a client of the programs' own.
-    #[allow(dead_code, reason = "one of the users of this file has no need of it")]
     pub fn client(&self, till: &Till) -> JsonClient {
         JsonClient::secure(&format!("https://{}", self.machines), self.tls(Some(&till.leaf)), Timeouts::default())
             .unwrap()

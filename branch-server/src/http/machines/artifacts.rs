@@ -7,6 +7,7 @@ use fleet_types::Digest;
 use service_kit::database::{Connection, DatabaseError, connection};
 use service_kit::server::ApiError;
 use wire::Code;
+use wire::v1::paths;
 use wire::v1::plan::Plan;
 
 use crate::app::App;
@@ -46,7 +47,7 @@ async fn offered(
 }
 
 /// An artifact's index: its header and segment table.
-#[utoipa::path(get, path = "/v1/artifacts/{sha256}/index", tag = "machines",
+#[utoipa::path(get, path = paths::ARTIFACT_INDEX, tag = "machines",
     params(("sha256" = Digest, Path, description = "The artifact")),
     responses(
         (status = 200, description = "The index", body = Vec<u8>, content_type = "application/octet-stream"),
@@ -64,7 +65,7 @@ pub async fn index(app: Data<App>, sha256: Path<String>) -> Result<HttpResponse,
 }
 
 /// An artifact's LAN torrent: it names this branch's tracker and no other.
-#[utoipa::path(get, path = "/v1/artifacts/{sha256}/torrent", tag = "machines",
+#[utoipa::path(get, path = paths::ARTIFACT_TORRENT, tag = "machines",
     params(("sha256" = Digest, Path, description = "The artifact")),
     responses(
         (status = 200, description = "The torrent", body = Vec<u8>, content_type = "application/x-bittorrent"),
@@ -83,7 +84,7 @@ pub async fn torrent(app: Data<App>, sha256: Path<String>) -> Result<HttpRespons
 }
 
 /// A release's manifest, byte for byte.
-#[utoipa::path(get, path = "/v1/manifests/{sha256}", tag = "machines",
+#[utoipa::path(get, path = paths::MANIFEST, tag = "machines",
     params(("sha256" = Digest, Path, description = "The manifest")),
     responses(
         (status = 200, description = "`release.toml`", body = String, content_type = "application/toml"),

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use service_kit::server::ApiError;
+use wire::v1::paths;
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use crate::app::App;
@@ -12,7 +13,7 @@ use crate::terminals::enrol::not_enrolled;
 /// With the branch's join token for a new name, or one that is registered with this key: repeated requests get the same
 /// answer, so that an answer may be lost. A name that is registered with another key stays with it until an admin allows
 /// the new key. Without a token a registered key gets a new certificate, also after the last one expired.
-#[utoipa::path(post, path = "/v1/enrol", tag = "machines", request_body = EnrolRequest, responses(
+#[utoipa::path(post, path = paths::ENROL, tag = "machines", request_body = EnrolRequest, responses(
     (status = 200, description = "The certificate", body = EnrolResponse),
     (status = 403, description = "`join-refused`, `join-expired`: the join token, or the key instead of one; `other-key`: the \
         name is registered with another; `identity-denied`", body = wire::Problem),

@@ -7,6 +7,7 @@ use service_kit::database::{DatabaseError, Pool, connection, outbox};
 use service_kit::edge::chain;
 use service_kit::server::{ApiError, Caller, ServerEvent, sse};
 use tokio::sync::watch;
+use wire::v1::paths;
 use wire::v1::sync::Event;
 
 use crate::app::App;
@@ -25,7 +26,7 @@ struct Position {
 ///
 /// Server-sent events without state: ask `/v1/sync` after each. `Last-Event-ID` repeats what was missed. A terminal holds at
 /// most two streams: a third ends the oldest.
-#[utoipa::path(get, path = "/v1/events", tag = "machines", responses(
+#[utoipa::path(get, path = paths::EVENTS, tag = "machines", responses(
     (status = 200, description = "An endless stream of `\"look-again\"`", body = String, content_type = "text/event-stream"),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
 ))]

@@ -6,11 +6,12 @@ use trust::client::is_metadata_name;
 
 use crate::app::App;
 use service_kit::server::ApiError;
+use wire::v1::paths;
 
 /// A file of signed metadata, byte for byte.
 ///
 /// Every root that is known here, and the files of the newest state that this server believes.
-#[utoipa::path(get, path = "/v1/metadata/{name}", tag = "machines",
+#[utoipa::path(get, path = paths::METADATA, tag = "machines",
     params(("name" = String, Path, description = "Such as `timestamp.json` or `2.root.json`")),
     responses(
         (status = 200, description = "The file", body = Vec<u8>, content_type = "application/json"),

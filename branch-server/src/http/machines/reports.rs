@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use service_kit::server::{ApiError, Caller};
+use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::app::App;
@@ -9,7 +10,7 @@ use crate::app::App;
 /// Take a terminal's reports.
 ///
 /// Numbered from 1 within an epoch; repeat them until they are acknowledged, each counts once.
-#[utoipa::path(post, path = "/v1/reports", tag = "machines", request_body = Batch, responses(
+#[utoipa::path(post, path = paths::REPORTS, tag = "machines", request_body = Batch, responses(
     (status = 200, description = "Stored durably up to here", body = Acknowledged),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
     (status = 403, description = "`not-yourself`: about another terminal", body = wire::Problem),

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Json};
 use service_kit::database::connection;
 use service_kit::server::{ApiError, Caller};
+use wire::v1::paths;
 use wire::v1::sync::Sync;
 
 use crate::app::App;
@@ -13,7 +14,7 @@ use crate::db::{artifacts, manifests, plan, terminals};
 ///
 /// The plan is head office's, byte for byte; `available` are those of its artifacts that can be fetched here now; `metadata`
 /// says how new the signed metadata is that this server mirrors.
-#[utoipa::path(get, path = "/v1/sync", tag = "machines", responses(
+#[utoipa::path(get, path = paths::SYNC, tag = "machines", responses(
     (status = 200, description = "The plan and what is available", body = Sync),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
 ))]

@@ -9,6 +9,7 @@ use service_kit::database::{GenericClient, connection};
 use service_kit::server::{ApiError, Caller};
 use trust::certificates::validity;
 use wire::Code;
+use wire::v1::paths;
 
 use crate::app::App;
 use crate::db::terminals;
@@ -81,7 +82,7 @@ async fn shown<C: GenericClient>(client: &C, name: &TerminalName) -> Result<Json
 }
 
 /// The key with which a terminal is registered.
-#[utoipa::path(get, path = "/v1/terminals/{name}/identity", tag = "operators",
+#[utoipa::path(get, path = paths::TERMINAL_IDENTITY, tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")),
     responses(
         (status = 200, description = "Its key", body = TerminalIdentity),
@@ -95,7 +96,7 @@ pub async fn identity(app: Data<App>, name: Path<String>) -> Result<Json<Termina
 /// Deny a terminal's identity.
 ///
 /// Its open event streams end, its next request is refused, and it gets no new certificate.
-#[utoipa::path(post, path = "/v1/terminals/{name}/deny", tag = "operators",
+#[utoipa::path(post, path = paths::TERMINAL_DENY, tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")), request_body = DenyTerminal,
     responses(
         (status = 200, description = "It is denied", body = TerminalIdentity),
@@ -123,7 +124,7 @@ pub async fn deny(
 ///
 /// With a key, that key is registered and certificates of the previous one are refused at once: for a terminal whose disk
 /// was erased or replaced. The terminal retries by itself.
-#[utoipa::path(post, path = "/v1/terminals/{name}/allow", tag = "operators",
+#[utoipa::path(post, path = paths::TERMINAL_ALLOW, tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")), request_body = AllowTerminal,
     responses(
         (status = 200, description = "It is allowed", body = TerminalIdentity),

@@ -15,6 +15,7 @@ use service_kit::server::{ApiError, Caller};
 use tokio::time::timeout;
 use wire::Code;
 use wire::v1::kit::{CarriedReports, Imported, Kit, MAX_KIT};
+use wire::v1::paths;
 
 use crate::app::App;
 use crate::artifacts::model::RESERVE_BYTES;
@@ -32,7 +33,7 @@ const CHUNK: usize = 1024 * 1024;
 ///
 /// Its metadata and plan are judged as if they had come over the link. The answer names the artifacts whose files to send
 /// next.
-#[utoipa::path(post, path = "/v1/kit", tag = "operators", request_body = Kit, responses(
+#[utoipa::path(post, path = paths::KIT, tag = "operators", request_body = Kit, responses(
     (status = 200, description = "The plan that the branch follows now, and the files that it wants", body = Imported),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
     (status = 409, description = "`other-branch`; `kit-refused`: its metadata or plan is not accepted", body = wire::Problem),
@@ -61,7 +62,7 @@ pub async fn import(app: Data<App>, caller: Caller, payload: Payload) -> Result<
 /// Send the file of an artifact that the branch wants.
 ///
 /// It is hashed while it arrives; something else than the plan names leaves nothing behind.
-#[utoipa::path(put, path = "/v1/kit/artifacts/{sha256}", tag = "operators",
+#[utoipa::path(put, path = paths::KIT_ARTIFACT, tag = "operators",
     params(("sha256" = Digest, Path, description = "The artifact")), request_body = Vec<u8>,
     responses(
         (status = 204, description = "It is here"),
@@ -137,7 +138,7 @@ async fn receive(mut arrival: Arrival, payload: Payload, length: u64) -> Result<
 ///
 /// Repeat with the number of the last one until none comes. They wait on, and go over the link too when it is back: head
 /// office counts each once.
-#[utoipa::path(get, path = "/v1/kit/reports", tag = "operators", params(After), responses(
+#[utoipa::path(get, path = paths::KIT_REPORTS, tag = "operators", params(After), responses(
     (status = 200, description = "At most 200, the oldest first", body = CarriedReports),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
     (status = 503, description = "`not-ready`: this branch server has not enrolled itself", body = wire::Problem),

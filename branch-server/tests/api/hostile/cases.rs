@@ -7,8 +7,8 @@ use uuid::Uuid;
 use wire::Code;
 use wire::v1::paths;
 
+use super::{Case, World};
 use crate::support::{JOIN, OPERATOR, VIEWER, facts};
-use crate::{Case, World};
 
 pub const JSON: &str = "Content-Type: application/json";
 

@@ -1,17 +1,7 @@
-//! Requests that nobody means well with, from within the branch. Each is refused with its own code, a sentence that
-//! names what is wrong and a remedy; afterwards every table and every file is as before.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! Malicious requests from within the branch. Each is refused with its own code, a sentence that names what is wrong and a
+//! remedy; afterwards every table and every file is as before.
 
 mod cases;
-#[allow(dead_code, reason = "shared with the tests of the routes")]
-#[path = "../api/fixture.rs"]
-mod fixture;
-#[allow(dead_code, reason = "shared with the tests of the routes")]
-#[path = "../api/head_office.rs"]
-mod head_office;
-#[allow(dead_code, reason = "shared with the tests of the routes")]
-#[path = "../api/support.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
