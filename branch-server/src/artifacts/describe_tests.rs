@@ -4,6 +4,7 @@ use wire::v1::plan::Step;
 
 use super::*;
 
+#[allow(dead_code, reason = "shared with the tests of the routes")]
 #[path = "../../tests/api/fixture.rs"]
 mod fixture;
 use fixture::{Fixture, WAN_TRACKER};

@@ -64,7 +64,7 @@ impl World {
         let door = |to, own| TlsTunnel::start(to, branch.tls(own)).unwrap().address();
         let (people, machines) = (door(branch.operators, None), door(branch.machines, None));
         let till = door(branch.machines, Some(&till.leaf));
-        let request = |key: TlsKey| support::enrolment(None, "", &key).certificate_request;
+        let request = |key: TlsKey| crate::support::enrolment(None, "", &key).certificate_request;
         let (request, request_of_till) = (request(TlsKey::generate().unwrap()), request(branch.key("till-1")));
         Self { branch, planned, people, machines, till, request, request_of_till }
     }
