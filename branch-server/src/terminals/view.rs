@@ -1,10 +1,11 @@
 //! The operators' view of this branch, read from the tables.
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, UpdateState};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::RoleName;
+use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
 use wire::v1::plan::Plan;
 use wire::v1::status::{Status, TaskStatus};
@@ -210,7 +211,7 @@ async fn branch(
     });
     let artifacts = shown.collect();
     let confirmed = match plan {
-        Some(plan) => confirmed(client, plan).await?,
+        Some(plan) => count_confirmed(client, plan).await?,
         None => 0,
     };
     Ok(Branch {
@@ -227,11 +228,12 @@ async fn branch(
     })
 }
 
-/// How many terminals are confirmed on the payload that the plan orders for them.
-async fn confirmed(client: &impl GenericClient, plan: &Plan) -> Result<u64, DatabaseError> {
+/// Counts the terminals that confirmed every step of the plan that names them, as head office does.
+async fn count_confirmed(client: &impl GenericClient, plan: &Plan) -> Result<u64, DatabaseError> {
     let updates = updates::all(client).await?;
-    let ordered = |name, payload| plan.steps.iter().any(|s| s.payload.sha256 == payload && s.terminals.contains(name));
-    let done =
-        updates.iter().filter(|(name, u)| u.update.state == UpdateState::Confirmed && ordered(name, u.update.payload));
-    Ok(done.count() as u64)
+    let is_confirmed = |terminal: &TerminalName, product: &ProductName, payload: Digest| {
+        let update = updates.get(terminal).map(|newest| &newest.update);
+        update.is_some_and(|u| u.state == UpdateState::Confirmed && u.product == *product && u.payload == payload)
+    };
+    Ok(confirmed(&plan.steps, is_confirmed).len() as u64)
 }
