@@ -1,10 +1,25 @@
 //! An error and its causes as text: pure, so that deciding modules may render reasons.
 
 use std::error::Error;
+use std::io;
 
 /// An error and its causes on one line. A cause that repeats what was said already is left out.
 pub fn chain(error: &dyn Error) -> String {
     texts(error).join(": ")
+}
+
+/// Returns whether a full disk or an exhausted quota is among an error's causes.
+pub fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The texts of an error and its causes, from the outermost; a cause that an earlier text contains is left out.

@@ -10,7 +10,7 @@ use crate::reserve;
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {
     /// The path has no folder or no file name.
-    #[error("{} is no path of a file", .0.display())]
+    #[error("{} is not the path of a file", .0.display())]
     NoFileName(PathBuf),
     /// The temporary file could not be written or synced.
     #[error("cannot write {}: check the folder's owner and free space", .path.display())]

@@ -8,7 +8,7 @@ use crate::causes::texts;
 use crate::config::ConfigError;
 use crate::telemetry::TelemetryError;
 
-pub use crate::causes::chain;
+pub use crate::causes::{chain, is_disk_full};
 
 /// Exit code: it failed.
 pub const EXIT_FAILURE: u8 = 1;
@@ -62,6 +62,14 @@ mod tests {
     fn the_chain_says_everything_once() {
         assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
         assert_eq!(chain(&Outer(std::io::Error::other("outer"))), "outer");
+    }
+
+    #[test]
+    fn a_full_disk_is_found_behind_other_causes() {
+        for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded] {
+            assert!(is_disk_full(&Outer(Outer(std::io::Error::from(kind)))));
+        }
+        assert!(!is_disk_full(&Outer(std::io::Error::other("no space left on device"))));
     }
 
     #[test]

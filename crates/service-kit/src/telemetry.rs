@@ -56,7 +56,7 @@ impl From<TelemetryInputs> for TelemetrySettings {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter's text is wrong.
-    #[error("telemetry.filter = {filter:?} is no list of directives such as info,head_office=debug")]
+    #[error("telemetry.filter = {filter:?} is not a list of directives such as info,head_office=debug")]
     Filter {
         /// What was given.
         filter: String,

@@ -52,6 +52,17 @@ pub trait Engine: Send + Sync {
     /// Connections that there are stay until their torrent is announced or added anew. Survives the client's restart.
     async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError>;
 
+    /// Serves a torrent again to a peer that had everything and lost it; the content stays.
+    ///
+    /// Call it when a peer reports that it no longer holds what it had completely. An engine that serves such a peer
+    /// anyway does nothing, as this default does. One that does not (transmission-daemon takes it for a seed and hangs
+    /// up) forgets the torrent and adds it again, which verifies the content once. Idempotent: repeating it costs a
+    /// verification and nothing else, so a caller may record the request durably and delete it only after success.
+    async fn peer_lost_content(&self, torrent: &[u8], folder: &Path) -> Result<(), EngineError> {
+        let _ = (torrent, folder);
+        Ok(())
+    }
+
     /// Forgets a torrent, and deletes its content if told so. Idempotent.
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError>;
 }

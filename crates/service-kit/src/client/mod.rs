@@ -49,7 +49,7 @@ impl Default for Timeouts {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The base address is none of this kind.
-    #[error("{given:?} is no address such as {scheme}://head-office:7002")]
+    #[error("{given:?} is not an address such as {scheme}://head-office:7002")]
     BadAddress {
         /// What was given.
         given: String,

@@ -30,7 +30,7 @@ pub fn required<T>(value: Option<T>, key: &str, example: &str) -> Result<T, Conf
 /// It is absent or none.
 pub fn address(value: Option<String>, key: &str, example: &str) -> Result<SocketAddr, ConfigError> {
     let text = required(value, key, example)?;
-    text.parse().map_err(|_| wrong(key, &format!("{text:?} is no address and port"), example))
+    text.parse().map_err(|_| wrong(key, &format!("{text:?} is not an address with port"), example))
 }
 
 /// An `http://` address with a host.
@@ -68,7 +68,7 @@ pub fn absolute(value: Option<PathBuf>, key: &str, example: &str) -> Result<Path
     if path.is_absolute() {
         return Ok(path);
     }
-    Err(wrong(key, &format!("{:?} is no absolute path", path.display().to_string()), example))
+    Err(wrong(key, &format!("{:?} is not an absolute path", path.display().to_string()), example))
 }
 
 /// A time in seconds, from a hundredth to a day.

@@ -38,7 +38,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A file is larger than a configuration can be.
-    #[error("{} is larger than {MAX_FILE} bytes: that is no configuration", .0.display())]
+    #[error("{} exceeds the {MAX_FILE} bytes that a configuration file may have", .0.display())]
     TooLarge(PathBuf),
     /// A file is not TOML.
     #[error("{} is not TOML", .path.display())]

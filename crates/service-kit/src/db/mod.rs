@@ -21,7 +21,7 @@ pub use wakeups::Wakeups;
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The address is not one of PostgreSQL.
-    #[error("database.url is no address such as postgresql://filial@/filial?host=/run/postgresql")]
+    #[error("database.url is not an address such as postgresql://filial@/filial?host=/run/postgresql")]
     Url(#[source] tokio_postgres::Error),
     /// No pool could be made.
     #[error("the database pool cannot be made")]

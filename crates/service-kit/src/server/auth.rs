@@ -88,7 +88,10 @@ impl OperatorTokens {
         for entry in file.token {
             let key = format!("{}: token {:?}", path.display(), entry.name);
             if !entry.role.is_operator() {
-                let why = format!("role {} is none for people; use viewer … admin", entry.role.as_str());
+                let why = format!(
+                    "role {} is not a role for people; use viewer, operator, release-manager or admin",
+                    entry.role.as_str()
+                );
                 return Err(ConfigError::bad(&key, why));
             }
             if tokens.insert(entry.sha256, Caller::operator(entry.name, entry.role)).is_some() {

@@ -36,7 +36,7 @@ pub(super) fn bound_body(request: &mut ServiceRequest, limit: Duration) {
     if matches!(body, Payload::None) {
         return;
     }
-    let deadline = Instant::now() + limit;
+    let deadline = crate::clock::instant() + limit;
     let bounded = stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
         match tokio::time::timeout_at(deadline.into(), body.next()).await {

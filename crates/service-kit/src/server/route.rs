@@ -2,14 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::{JsonPayloadError, PayloadError};
 use actix_web::http::header::{ALLOW, AUTHORIZATION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
@@ -20,11 +17,10 @@ use wire::Code;
 
 use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
 use super::browser::{check_own_site, cookie};
+use super::unreadable::{MAX_JSON_BODY, json_error, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
+use crate::clock::instant;
 use crate::token::MAX_TOKEN_LEN;
-
-/// Largest JSON body unless a route sets its own `web::JsonConfig`, in bytes.
-pub const MAX_JSON_BODY: usize = 1024 * 1024;
 
 /// One entry of a listener's route table. [`routes!`](crate::routes) makes it of a documented handler.
 #[derive(Clone)]
@@ -258,7 +254,7 @@ async fn join(
     throttle: &Throttle,
     peer: IpAddr,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if let Some(wait) = throttle.must_wait(peer, Instant::now()) {
+    if let Some(wait) = throttle.must_wait(peer, instant()) {
         let seconds = wait.as_secs().max(1);
         let detail = format!("More than {JOIN_TRIES} join tokens from {peer} were refused.");
         let error = ApiError::new(Code::TooMany, detail, format!("Wait {seconds} s, then try the right join token."))
@@ -267,7 +263,7 @@ async fn join(
     }
     let response = next.call(request).await?;
     if response.status() == StatusCode::FORBIDDEN {
-        throttle.refused(peer, Instant::now());
+        throttle.refused(peer, instant());
     }
     Ok(response)
 }
@@ -304,7 +300,7 @@ async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> R
     if let Some(presented) = request.conn_data::<PeerCertificates>().filter(|p| !p.0.is_empty()) {
         let caller = authenticator.certificate(presented).await?;
         return caller.ok_or_else(|| {
-            let detail = "Nobody is known here by this certificate.";
+            let detail = "This certificate is not registered here.";
             ApiError::new(Code::Unauthenticated, detail, "Enrol with a new join token.")
         });
     }
@@ -323,7 +319,7 @@ async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> R
     let Some(bearer) = bearer.filter(|b| !b.is_empty() && b.len() <= MAX_TOKEN_LEN) else {
         return Err(stranger("The Authorization header is not a bearer token."));
     };
-    authenticator.authenticate(bearer).await?.ok_or_else(|| stranger("Nobody was given this token."))
+    authenticator.authenticate(bearer).await?.ok_or_else(|| stranger("The token is not valid."))
 }
 
 async fn by_cookie(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
@@ -349,53 +345,4 @@ fn wrong_method(request: &HttpRequest, allow: &str) -> Result<HttpResponse, ApiE
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path: String = request.path().chars().take(200).collect();
     Err(ApiError::new(Code::NotFound, format!("There is nothing at {path}."), "See /openapi.json for what there is."))
-}
-
-fn json_error(error: &JsonPayloadError) -> ApiError {
-    use JsonPayloadError as E;
-    match error {
-        E::Overflow { .. } | E::OverflowKnownLength { .. } => {
-            let detail = format!("The body is larger than the {MAX_JSON_BODY} bytes that this route takes.");
-            ApiError::new(Code::TooLarge, detail, "Send less at once.")
-        }
-        E::ContentType => ApiError::new(
-            Code::UnsupportedMediaType,
-            "The body is not said to be JSON.",
-            "Set the header Content-Type: application/json.",
-        ),
-        // A value of the wrong kind inside well-formed JSON is a field's fault, not the body's.
-        E::Deserialize(e) if e.is_data() => {
-            ApiError::new(Code::BadField, format!("The body has a wrong field: {}.", short(e)), "Correct the field.")
-        }
-        // The parser has no other way of saying it.
-        E::Deserialize(e) if e.to_string().starts_with("recursion limit exceeded") => {
-            let detail = format!("The body is nested deeper than any message: {}.", short(e));
-            ApiError::new(Code::JsonTooDeep, detail, "Send JSON as /openapi.json describes it.")
-        }
-        E::Payload(PayloadError::Io(e)) if e.kind() == io::ErrorKind::TimedOut => ApiError::new(
-            Code::Timeout,
-            "The body did not arrive in time.",
-            "Send the whole body at once, or over a faster line.",
-        ),
-        E::Payload(e) => {
-            let detail = format!("The body did not arrive whole: {}.", short(e));
-            ApiError::new(Code::BadRequest, detail, "Send the whole body, as long as its header says.")
-        }
-        E::Deserialize(e) => {
-            let detail = format!("The body is not JSON: {}.", short(e));
-            ApiError::new(Code::NotJson, detail, "Send JSON as /openapi.json describes it.")
-        }
-        // The library may come to know more.
-        e => unreadable("body", e),
-    }
-}
-
-/// Messages of parsers repeat what they were given: only the beginning of it is said back.
-fn short(error: &impl std::fmt::Display) -> String {
-    error.to_string().chars().take(300).collect()
-}
-
-fn unreadable(what: &str, error: &impl std::fmt::Display) -> ApiError {
-    let detail = format!("The {what} cannot be read: {}.", short(error));
-    ApiError::new(Code::BadRequest, detail, "See /openapi.json for what it may be.")
 }

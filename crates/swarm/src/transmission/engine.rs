@@ -278,6 +278,13 @@ impl Engine for TransmissionEngine {
         self.to_its_end("blocklist-update", async move { engine.set_refused(list).await }).await
     }
 
+    /// For as long as it has a torrent, 3.00 takes a peer that was complete once for a seed and hangs up on it.
+    async fn peer_lost_content(&self, torrent: &[u8], folder: &Path) -> Result<(), EngineError> {
+        let hash = Torrent::parse(torrent).map_err(EngineError::Torrent)?.info_hash();
+        self.remove(&hash, false).await?;
+        self.add(torrent, folder).await.map(drop)
+    }
+
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {
         let mut client = self.rpc.client();
         let result = client.torrent_remove(vec![id(hash)], delete_data).await;

@@ -94,7 +94,7 @@ pub struct AuditPage {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// A row says something else than what was hashed.
-    #[error("row {0} was changed: its hash is not that of its content")]
+    #[error("row {0} was changed: its hash does not match its content")]
     Changed(u64),
     /// A row does not follow the one before it.
     #[error("row {found} stands where row {wanted} belongs: a row was removed or rows were reordered")]
@@ -116,7 +116,7 @@ pub enum Broken {
         kept: u64,
     },
     /// The chain has another row at a head that was kept elsewhere.
-    #[error("row {0} is another one than what was kept elsewhere: the chain was written anew")]
+    #[error("row {0} is another one than what was kept elsewhere: the chain was rewritten")]
     Rewritten(u64),
 }
 

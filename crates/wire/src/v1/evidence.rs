@@ -1,10 +1,9 @@
 //! What is left of a boot that failed: the last lines of its log. All of it is text that a stranger may have written,
 //! so each part is a bounded type that refuses more, and none holds what could move a cursor.
 
-use fleet_types::{BranchName, Slot, TerminalName};
+use fleet_types::Slot;
 use serde::{Deserialize, Serialize};
 
-use super::reports::UpdateReport;
 use crate::is_plain;
 
 /// Most lines of a log that travel.
@@ -190,29 +189,9 @@ pub struct BootEvidence {
     /// The lines.
     #[serde(default, skip_serializing_if = "Tail::is_empty")]
     pub lines: Tail,
-    /// The terminal's ed25519 signature of [`UpdateReport::evidence_statement`], as 128 hexadecimal digits.
+    /// The terminal's ed25519 signature of the evidence statement, as 128 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
-}
-
-impl UpdateReport {
-    /// What the terminal signs of the evidence, if there is any: all of it, and of which state with which update it is.
-    /// A statement of its own beside [`UpdateReport::statement`]: a branch server can withhold it, the state is proven
-    /// without it, and who knows nothing of it judges the state as ever.
-    pub fn evidence_statement(&self, branch: &BranchName, terminal: &TerminalName) -> Option<String> {
-        let BootEvidence { slot, tried, boot_id, source, note, lines, proof: _ } = self.evidence.as_ref()?;
-        let state = self.statement(branch, terminal);
-        let word = |w: &Option<Word>| w.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        let (boot_id, source) = (word(boot_id), word(source));
-        let note = note.as_ref().map(Sentence::as_str).unwrap_or_default();
-        // None of these can hold a line's end, and what comes before the log has a fixed number of lines.
-        let mut text = format!("filial boot-evidence 1\n{state}{slot}\n{tried}\n{boot_id}\n{source}\n{note}\n");
-        for line in lines.lines() {
-            text.push_str(line);
-            text.push('\n');
-        }
-        Some(text)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 
-use super::evidence::BootEvidence;
+use super::evidence::{BootEvidence, Sentence, Word};
 use super::sync::TerminalFacts;
 pub use crate::reason::{Reason, ReasonCode};
 
@@ -186,6 +186,24 @@ impl UpdateReport {
         let Self { serial, product, version, payload, state, .. } = self;
         // None of these can hold a line's end.
         format!("filial terminal-state 1\n{branch}\n{terminal}\n{serial}\n{product}\n{version}\n{payload}\n{state}\n")
+    }
+
+    /// What the terminal signs of the evidence, if there is any: all of it, and of which state with which update it is.
+    /// A statement of its own beside [`UpdateReport::statement`]: a branch server can withhold it, the state is proven
+    /// without it, and who knows nothing of it judges the state as ever.
+    pub fn evidence_statement(&self, branch: &BranchName, terminal: &TerminalName) -> Option<String> {
+        let BootEvidence { slot, tried, boot_id, source, note, lines, proof: _ } = self.evidence.as_ref()?;
+        let state = self.statement(branch, terminal);
+        let word = |w: &Option<Word>| w.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let (boot_id, source) = (word(boot_id), word(source));
+        let note = note.as_ref().map(Sentence::as_str).unwrap_or_default();
+        // None of these can hold a line's end, and what comes before the log has a fixed number of lines.
+        let mut text = format!("filial boot-evidence 1\n{state}{slot}\n{tried}\n{boot_id}\n{source}\n{note}\n");
+        for line in lines.lines() {
+            text.push_str(line);
+            text.push('\n');
+        }
+        Some(text)
     }
 }
 
