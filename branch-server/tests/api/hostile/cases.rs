@@ -65,7 +65,7 @@ fn callers(world: &World) -> Vec<Case> {
     };
     vec![
         unauthenticated("nobody among people", people, None, "/v1/status", "no token"),
-        unauthenticated("a join token among people", people, Some(JOIN), "/v1/status", "Nobody was given"),
+        unauthenticated("a join token among people", people, Some(JOIN), "/v1/status", "The token is not valid"),
         unauthenticated("nobody among machines", machines, None, "/v1/sync", "none was presented"),
         unauthenticated("a person among machines", machines, Some(VIEWER), "/v1/sync", "none was presented"),
         unauthenticated("the join token", machines, Some(JOIN), "/v1/events", "none was presented"),
