@@ -48,15 +48,15 @@ pub trait Engine: Send + Sync {
     /// Hashes the content on disk again. Returns at once; see [`TorrentStatus::verifying`].
     async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError>;
 
-    /// Refuses these addresses and no others from now on, for every torrent: nobody there is connected to any more.
-    /// Connections that there are stay until their torrent is announced or added anew. Survives the client's restart.
+    /// Refuses these addresses and no others from now on, for every torrent: no new connections are made with them.
+    /// Existing connections stay until their torrent is announced or added again. Survives the client's restart.
     async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError>;
 
     /// Serves a torrent again to a peer that had everything and lost it; the content stays.
     ///
     /// Call it when a peer reports that it no longer holds what it had completely. An engine that serves such a peer
-    /// anyway does nothing, as this default does. One that does not (transmission-daemon takes it for a seed and hangs
-    /// up) forgets the torrent and adds it again, which verifies the content once. Idempotent: repeating it costs a
+    /// anyway does nothing, as this default does. An engine that takes it for a seed and hangs up forgets the torrent
+    /// and adds it again, which verifies the content once. Idempotent: repeating it costs a
     /// verification and nothing else, so a caller may record the request durably and delete it only after success.
     async fn peer_lost_content(&self, torrent: &[u8], folder: &Path) -> Result<(), EngineError> {
         let _ = (torrent, folder);
@@ -135,63 +135,68 @@ pub struct Limits {
     pub up: Option<u64>,
 }
 
-/// Why the client did not do what was asked. Each names the client's address and what to do.
+/// Why the client did not do what was asked.
+///
+/// Every variant says what failed and where. What to do about it is the engine's `remedy`: only an engine knows its
+/// client's programs, files and commands.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
     /// The settings cannot make a client.
-    #[error("`{url}` is no usable address of a BitTorrent daemon: write it as http://127.0.0.1:9091/transmission/rpc")]
+    #[error("`{url}` is not a valid address of a BitTorrent daemon: {remedy}")]
     BadSettings {
         /// The address as configured.
         url: String,
+        /// What to do.
+        remedy: &'static str,
         /// What is wrong with it.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Nobody answers.
-    #[error(
-        "no BitTorrent daemon answers at {url}: start it (systemctl start transmission-daemon), or correct the engine's \
-         address in the configuration"
-    )]
+    /// The client cannot be reached.
+    #[error("no BitTorrent daemon answers at {url}: {remedy}")]
     Unreachable {
         /// Where.
         url: String,
+        /// What was asked.
+        operation: &'static str,
+        /// What to do.
+        remedy: &'static str,
         /// The error of the connection.
         source: Box<dyn Error + Send + Sync>,
     },
     /// It took the connection and did not answer in time.
     #[error(
-        "the BitTorrent daemon at {url} did not answer within {} s: look at its load and its disk, and restart it if \
-         it hangs (systemctl restart transmission-daemon)", timeout.as_secs_f32()
+        "the BitTorrent daemon at {url} did not answer {operation} within {} s: {remedy}", timeout.as_secs_f32()
     )]
     Timeout {
         /// Where.
         url: String,
+        /// What was asked.
+        operation: &'static str,
         /// How long was waited.
         timeout: Duration,
+        /// What to do.
+        remedy: &'static str,
     },
-    /// HTTP 401.
-    #[error(
-        "the BitTorrent daemon at {url} refuses user `{user}` with this password: make rpc-username and rpc-password in \
-         its settings.json (edit it only while the daemon is stopped) and the engine's settings agree"
-    )]
+    /// It does not accept the credentials.
+    #[error("the BitTorrent daemon at {url} refuses user `{user}` with this password: {remedy}")]
     Unauthorized {
         /// Where.
         url: String,
         /// As whom.
         user: String,
+        /// What to do.
+        remedy: &'static str,
     },
-    /// HTTP 403 or 421: an address or host name that its lists do not allow, or too many wrong passwords.
-    #[error(
-        "the BitTorrent daemon at {url} lets nobody in from here (HTTP {status}: {reason}): check rpc-whitelist and \
-         rpc-host-whitelist in its settings.json; after many wrong passwords restart it"
-    )]
+    /// It does not accept requests from this address or host name, or after too many wrong passwords.
+    #[error("the BitTorrent daemon at {url} refuses every request from here ({reason}): {remedy}")]
     Forbidden {
         /// Where.
         url: String,
-        /// The HTTP status.
-        status: u16,
         /// Its words.
         reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// It understood and said no.
     #[error("the BitTorrent daemon at {url} refuses {operation}: {reason}")]
@@ -203,13 +208,15 @@ pub enum EngineError {
         /// Its words.
         reason: String,
     },
-    /// What answered does not speak the daemon's protocol, or not a version we know.
-    #[error("what answers {operation} at {url} is not understood: check that it is transmission-daemon 3.00 or newer")]
+    /// What answered does not speak the client's protocol, or not a version we know.
+    #[error("the answer to {operation} from {url} is not understood: {remedy}")]
     Protocol {
         /// Where.
         url: String,
         /// What was asked.
         operation: &'static str,
+        /// What to do.
+        remedy: &'static str,
         /// What could not be understood.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -221,13 +228,13 @@ pub enum EngineError {
         /// Which.
         hash: InfoHash,
     },
-    /// The folder cannot be named to the daemon.
+    /// The folder cannot be named to the client.
     #[error("{} must be an absolute path in UTF-8 to hold a torrent's content", path.display())]
     Folder {
         /// Which.
         path: PathBuf,
     },
-    /// The torrent file is not one.
+    /// The torrent file is not valid.
     #[error("the torrent to add cannot be used: fetch or create it again")]
     Torrent(#[source] TorrentError),
 }

@@ -3,8 +3,8 @@
 //! - [`torrent`]: make, read and verify torrent files. One info dictionary serves every tier; only the trackers
 //!   around it differ ([`torrent::wan_tiers`], [`torrent::lan_tiers`], [`torrent::branch_tiers`]).
 //! - [`Engine`]: what the programs ask of a BitTorrent client; [`TransmissionEngine`] asks transmission-daemon.
-//! - [`Guard`]: who serves garbage is found, refused and reported; [`Stalls`]: when to ask a tracker again; [`Shunned`]:
-//!   when a client must take a torrent anew, because it keeps away whoever needs it.
+//! - [`Guard`]: finds, refuses and reports peers that serve corrupt data; [`Stalls`]: when to ask a tracker again;
+//!   [`Shunned`]: when a torrent must be added again, because the client shuns the peers that need it.
 //! - [`tracker`]: the list of info hashes opentracker accepts, and the only copy of its configuration.
 //!
 //! What this crate must never do: decide what to fetch or to drop (the programs decide), make a torrent that is not

@@ -82,15 +82,6 @@ pub struct Created {
 }
 
 impl Torrent {
-    /// Reads a torrent file that a stranger may have written.
-    ///
-    /// # Errors
-    /// If it is larger than [`MAX_TORRENT_LEN`], no canonical bencode, or describes content whose lengths, names or
-    /// pieces contradict each other or could leave their folder.
-    pub fn parse(bytes: &[u8]) -> Result<Self, TorrentError> {
-        parse::parse(bytes)
-    }
-
     /// Checks that this is a torrent as head office makes them for an artifact: one file of that name and length,
     /// private, in pieces that terminals can bear, with a tracker.
     ///

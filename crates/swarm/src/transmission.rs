@@ -3,6 +3,7 @@
 mod daemon;
 mod engine;
 mod refused;
+mod remedies;
 mod rpc;
 
 pub use daemon::{DaemonOptions, DaemonRole, Encryption, SettingsError, daemon_settings, write_daemon_settings};

@@ -13,7 +13,7 @@ use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
 use service_kit::clock::Stopwatch;
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
-use service_kit::edge::chain;
+use service_kit::edge::{chain, is_disk_full};
 use trust::Why;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
@@ -345,18 +345,4 @@ fn failure(app: &App, error: PublishError) -> JobError {
         ));
     }
     if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }
-}
-
-/// Whether a full disk is the cause of an error.
-fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }

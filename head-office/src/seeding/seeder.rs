@@ -53,7 +53,7 @@ impl Seeder {
         Ok(true)
     }
 
-    /// Renews an artifact's torrent, so that branches that lost their copy are served.
+    /// Serves an artifact again to branches that lost their copy.
     ///
     /// False if the artifact is on its way out. The caller holds the artifact.
     ///
@@ -61,8 +61,7 @@ impl Seeder {
     /// As [`SeedError`]. Safe to repeat: a torrent that was only removed is added.
     pub async fn renew(&self, artifact: &ArtifactRef) -> Result<bool, SeedError> {
         let Some(file) = self.torrent(artifact).await? else { return Ok(false) };
-        self.engine.remove(&artifact.info_hash, false).await?;
-        self.engine.add(&file, &self.store.artifacts()).await?;
+        self.engine.peer_lost_content(&file, &self.store.artifacts()).await?;
         Ok(true)
     }
 

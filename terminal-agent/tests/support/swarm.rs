@@ -90,7 +90,8 @@ impl FakeSwarm {
         self.0.kill.point();
         if self.0.fails(port) {
             let source = std::io::Error::other("told to fail").into();
-            return Err(EngineError::Unreachable { url: "http://127.0.0.1:9091".into(), source });
+            let url = "http://127.0.0.1:9091".into();
+            return Err(EngineError::Unreachable { url, operation: "status", remedy: "start it", source });
         }
         let result = effect(&mut self.0.lock());
         self.0.kill.point();

@@ -1,6 +1,7 @@
 //! An HTTP client for JSON services: a base address, a bearer token, bounded answers, refusals as [`Problem`].
 
 mod distrust;
+mod error;
 mod sse;
 
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use wire::{Code, Problem};
 
 use crate::Secret;
 
+pub use error::ClientError;
 pub use sse::{EventStream, SseEvent, read_events};
 
 /// Largest JSON answer that is read, in bytes. A plan for 1,000 terminals is about 1 MB.
@@ -42,106 +44,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), idle: Duration::from_secs(30), total: Duration::from_secs(60) }
-    }
-}
-
-/// Why a request brought no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The base address is none of this kind.
-    #[error("{given:?} is not an address such as {scheme}://head-office:7002")]
-    BadAddress {
-        /// What was given.
-        given: String,
-        /// `http` or `https`.
-        scheme: &'static str,
-    },
-    /// TLS cannot be used at all.
-    #[error("TLS could not be set up")]
-    Tls(#[source] rustls::Error),
-    /// The HTTP client could not be set up.
-    #[error("the HTTP client could not be set up")]
-    Setup(#[source] reqwest::Error),
-    /// Nobody answered, or the connection broke.
-    #[error("{url} does not answer: check that the service runs and the network leads there")]
-    Unreachable {
-        /// What was asked.
-        url: String,
-        /// What happened.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The other end did not prove that it is who it must be, or did not take what this end presented.
-    #[error("{url} cannot be talked to: {why}")]
-    Distrusted {
-        /// What was asked.
-        url: String,
-        /// Why: one sentence without its full stop.
-        why: String,
-    },
-    /// The service refused, and said why.
-    #[error("{}: {} {}", .0.title, .0.detail, .0.remedy)]
-    Refused(Box<Problem>),
-    /// The service refused without a problem body (a proxy, or something that is not ours).
-    #[error("{url} answered {status} without saying why: is this the right address?")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The answer is larger than it may be.
-    #[error("{url} answered with more than {max} bytes")]
-    TooLarge {
-        /// What was asked.
-        url: String,
-        /// The bound in bytes.
-        max: usize,
-    },
-    /// The answer is not what was asked for.
-    #[error("{url} answered with something else than expected: are both programs of compatible versions?")]
-    BadAnswer {
-        /// What was asked.
-        url: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// An event stream was silent for too long.
-    #[error("{url} has been silent for {} s", .idle.as_secs())]
-    Silent {
-        /// What was asked.
-        url: String,
-        /// For how long.
-        idle: Duration,
-    },
-}
-
-impl ClientError {
-    /// What a request came to that brought no answer at all.
-    fn of_transport(url: String, source: reqwest::Error) -> Self {
-        match distrust::reason(&source) {
-            Some(why) => Self::Distrusted { url, why },
-            None => Self::Unreachable { url, source },
-        }
-    }
-
-    /// The stable code of a refusal, if there is one.
-    pub fn code(&self) -> Option<Code> {
-        match self {
-            Self::Refused(problem) => Some(problem.code),
-            _ => None,
-        }
-    }
-
-    /// Whether the same request may succeed later without anybody changing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
-            Self::Refused(problem) => problem.status >= 500 || problem.status == 423 || problem.status == 429,
-            Self::Status { status, .. } => *status >= 500,
-            _ => false,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::ClientError;
+use super::error::ClientError;
 
 /// Longest event that is accepted, in bytes.
 const MAX_EVENT: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Reading torrent files of strangers.
+//! Reads untrusted torrent files.
 
 use std::collections::BTreeSet;
 
@@ -18,22 +18,29 @@ const fn invalid(code: &'static str, why: &'static str) -> TorrentError {
     TorrentError::Invalid { code, why }
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Torrent, TorrentError> {
-    if bytes.len() > MAX_TORRENT_LEN {
-        return Err(TorrentError::TooLarge { length: bytes.len() as u64 });
+impl Torrent {
+    /// Reads an untrusted torrent file.
+    ///
+    /// # Errors
+    /// If it is larger than [`MAX_TORRENT_LEN`], not canonical bencode, or describes content whose lengths, names or
+    /// pieces contradict each other or could leave their folder.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TorrentError> {
+        if bytes.len() > MAX_TORRENT_LEN {
+            return Err(TorrentError::TooLarge { length: bytes.len() as u64 });
+        }
+        let root = bencode::parse(bytes)?;
+        if !root.is_dict() {
+            return Err(invalid("torrent-not-dictionary", "it is not a dictionary"));
+        }
+        let info = root
+            .get("info")
+            .filter(|info| info.is_dict())
+            .ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
+        let original = bytes.get(info.span.clone()).ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
+        let mut torrent = from_info(info, original)?;
+        torrent.tiers = tiers(&root)?;
+        Ok(torrent)
     }
-    let root = bencode::parse(bytes)?;
-    if !root.is_dict() {
-        return Err(invalid("torrent-not-dictionary", "it is not a dictionary"));
-    }
-    let info = root
-        .get("info")
-        .filter(|info| info.is_dict())
-        .ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
-    let original = bytes.get(info.span.clone()).ok_or(invalid("torrent-no-info", "it has no info dictionary"))?;
-    let mut torrent = from_info(info, original)?;
-    torrent.tiers = tiers(&root)?;
-    Ok(torrent)
 }
 
 /// Checks the info dictionary `info`, which stands as `original` in the file.
@@ -46,7 +53,7 @@ pub(super) fn from_info(info: &Node<'_>, original: &[u8]) -> Result<Torrent, Tor
         .and_then(Node::integer)
         .and_then(|n| u32::try_from(n).ok())
         .filter(|n| n.is_power_of_two() && (MIN_PIECE_LENGTH..=MAX_FOREIGN_PIECE_LENGTH).contains(n))
-        .ok_or(invalid("torrent-piece-length", "its piece length is missing, no power of two, or out of range"))?;
+        .ok_or(invalid("torrent-piece-length", "its piece length is missing, out of range or not a power of two"))?;
     let name = plain_name(info.get("name").ok_or(invalid("torrent-no-name", "it has no name"))?)?;
     let (files, folder) = content(info)?;
     let length = files
@@ -78,7 +85,7 @@ fn content(info: &Node<'_>) -> Result<(Vec<TorrentFile>, bool), TorrentError> {
     match (info.get("length"), info.get("files")) {
         (Some(length), None) => Ok((vec![TorrentFile { path: Vec::new(), length: file_length(Some(length))? }], false)),
         (None, Some(files)) => {
-            let files = files.list().ok_or(invalid("torrent-files", "its files are no list"))?;
+            let files = files.list().ok_or(invalid("torrent-files", "its files are not a list"))?;
             if files.is_empty() || files.len() > MAX_FILES {
                 return Err(invalid("torrent-file-count", "it has no files, or too many"));
             }
@@ -134,7 +141,10 @@ fn tiers(root: &Node<'_>) -> Result<Vec<Vec<String>>, TorrentError> {
         node.text()
             .filter(|url| count <= MAX_TRACKERS && url.len() <= MAX_TRACKER_LEN && !url.contains(char::is_control))
             .map(str::to_owned)
-            .ok_or(invalid("torrent-trackers", "a tracker's address is no text or too long, or there are too many"))
+            .ok_or(invalid(
+                "torrent-trackers",
+                "a tracker's address is not text or is too long, or there are too many trackers",
+            ))
     };
     let listed = root.get("announce-list").and_then(Node::list).unwrap_or_default();
     let mut tiers = Vec::new();

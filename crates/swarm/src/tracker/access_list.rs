@@ -10,16 +10,16 @@ use std::time::Duration;
 use fleet_types::InfoHash;
 use reqwest::Client;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::announce::{AnnounceError, Announcement, Event, announce};
 
-/// What the process behind the pid file must be called, so that a reused pid never has a stranger signalled.
+/// What the process behind the pid file must be called, so that a reused pid never signals another program.
 const TRACKER_COMM: &str = "opentracker";
 /// The first line of the list. An empty file would leave opentracker with the hashes it had: it cannot be mapped, which
 /// the tracker takes for a file that is gone.
 const HEADER: &str = "# The torrents this tracker accepts. Written by Filial, read again by opentracker on SIGHUP.\n";
-/// The port of the announce that only asks. Discard: whoever is told of it for that moment finds nothing there.
+/// The port of the announce that only asks. Discard: a peer that learns of it in that moment finds nothing there.
 const ASKING_PORT: u16 = 9;
 /// How long one announce may take, and how long to wait before the next.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ impl AccessList {
             write_list(&settings.path, text.as_bytes())?;
             match &settings.reload {
                 Reload::PidFile(pid_file) => hang_up(pid_file),
-                // The rename told whoever watches.
+                // The rename told the watcher.
                 Reload::Watcher => Ok(()),
             }
         })
@@ -96,46 +96,54 @@ impl AccessList {
         .map_err(|error| AccessListError::Write { path: self.settings.path.clone(), source: io::Error::other(error) })?
     }
 
-    /// Waits until the tracker accepts `hash`: a plain announce until it is let in, then a stopped one so that nobody
-    /// is told of us. While it refuses, it is told again and again to read its list.
+    /// Waits until the tracker accepts `hash`: a plain announce until it is let in, then a stopped one so that peers
+    /// do not learn of us. While it refuses, it is told again and again to read its list.
     ///
     /// # Errors
     /// If it does not within the deadline, with the last thing the tracker said.
     pub async fn confirm(&self, hash: &InfoHash) -> Result<(), AccessListError> {
-        let deadline = Instant::now() + self.settings.deadline;
+        let mut last = None;
+        let source = match timeout(self.settings.deadline, self.ask_until_accepted(hash, &mut last)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(elapsed) => last.unwrap_or_else(|| AnnounceError::Unreachable {
+                url: self.settings.announce_url.clone(),
+                source: Box::new(elapsed),
+            }),
+        };
+        Err(AccessListError::NotAccepted {
+            hash: *hash,
+            path: self.settings.path.clone(),
+            deadline: self.settings.deadline,
+            source: Box::new(source),
+        })
+    }
+
+    /// Asks until the tracker accepts `hash`; `last` keeps its last answer.
+    async fn ask_until_accepted(&self, hash: &InfoHash, last: &mut Option<AnnounceError>) -> Result<(), AnnounceError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let last = match timeout_at(deadline, self.ask(hash)).await {
-                Ok(Ok(())) => return Ok(()),
-                // An address that is none does not become one by waiting.
-                Ok(Err(error @ AnnounceError::BadUrl { .. })) => error,
-                Ok(Err(error)) if Instant::now() + pause < deadline => {
+            match self.ask(hash).await {
+                Ok(()) => return Ok(()),
+                // Invalid addresses are not retried.
+                Err(error @ AnnounceError::BadUrl { .. }) => return Err(error),
+                Err(error) => {
                     tracing::debug!(%hash, %error, "the tracker does not accept the torrent yet");
-                    sleep_until(Instant::now() + pause).await;
-                    if pause >= TELL_AGAIN {
-                        self.tell_again().await;
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    continue;
+                    *last = Some(error);
                 }
-                Ok(Err(error)) => error,
-                Err(elapsed) => {
-                    AnnounceError::Unreachable { url: self.settings.announce_url.clone(), source: Box::new(elapsed) }
-                }
-            };
-            return Err(AccessListError::NotAccepted {
-                hash: *hash,
-                path: self.settings.path.clone(),
-                deadline: self.settings.deadline,
-                source: Box::new(last),
-            });
+            }
+            sleep(pause).await;
+            if pause >= TELL_AGAIN {
+                self.tell_again().await;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// The hashes in the file now; none if there is no file.
     ///
     /// # Errors
-    /// If it cannot be read. Lines that are no hash are passed over.
+    /// If it cannot be read. Lines that are not a hash are skipped.
     pub fn read(&self) -> Result<BTreeSet<InfoHash>, AccessListError> {
         match fs::read_to_string(&self.settings.path) {
             Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
@@ -148,7 +156,7 @@ impl AccessList {
         let settings = self.settings.clone();
         let task = tokio::task::spawn_blocking(move || match &settings.reload {
             Reload::PidFile(pid_file) => hang_up(pid_file),
-            // Opened for writing and closed: a change to whoever watches, none to the content.
+            // Opened for writing and closed: the watcher sees a change, the content stays.
             Reload::Watcher => fs::OpenOptions::new()
                 .append(true)
                 .open(&settings.path)
@@ -196,7 +204,7 @@ pub enum AccessListError {
         /// Why.
         source: io::Error,
     },
-    /// The pid file names no opentracker.
+    /// The pid file does not name a running opentracker.
     #[error("{} does not name a running opentracker ({found}): start the tracker, or correct the path", path.display())]
     NoTracker {
         /// The pid file.

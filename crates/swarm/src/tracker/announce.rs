@@ -1,4 +1,4 @@
-//! One announce, by hand (BEP 3, BEP 23): to learn whether the tracker accepts a torrent, and whom it knows.
+//! One announce, by hand (BEP 3, BEP 23): to learn whether the tracker accepts a torrent, and which peers it knows.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -30,7 +30,7 @@ pub struct Announcement {
     pub event: Event,
     /// The port that others are told. The address is the one the tracker sees.
     pub port: u16,
-    /// Bytes still missing; 0 for one who seeds.
+    /// Bytes still missing; 0 for a seed.
     pub left: u64,
     /// How many peers to name in the reply.
     pub want: u16,
@@ -49,17 +49,17 @@ pub struct Announced {
     pub peers: Vec<SocketAddrV4>,
 }
 
-/// Why an announce came to nothing.
+/// Why an announce failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnounceError {
-    /// The address is none.
-    #[error("`{url}` is no usable address of a tracker: write it as http://ADDRESS:6969/announce")]
+    /// The address is not valid.
+    #[error("`{url}` is not a valid tracker address: write it as http://ADDRESS:6969/announce")]
     BadUrl {
         /// As configured.
         url: String,
     },
-    /// Nobody answers, or not in time.
+    /// The tracker does not answer, or not in time.
     #[error("the tracker at {url} cannot be reached: start it (systemctl start opentracker), or correct its address")]
     Unreachable {
         /// Where.
@@ -78,7 +78,7 @@ pub enum AnnounceError {
         reason: String,
     },
     /// The answer is not a tracker's.
-    #[error("what answers at {url} is no tracker ({reason}): correct the address")]
+    #[error("what answers at {url} is not a tracker ({reason}): correct the address")]
     NotATracker {
         /// Where.
         url: String,

@@ -61,13 +61,13 @@ pub fn render_conf(conf: &TrackerConf) -> Result<String, ConfError> {
 }
 
 /// The nftables rules (for `nft -f`) that let only these subnets, each an address and a prefix length, and this
-/// machine announce at `port`, and nobody ask for anything else.
+/// machine announce at `port`, and refuse every other request.
 ///
 /// # Errors
 /// If there are no subnets, or a prefix is longer than 32.
 pub fn render_firewall(port: u16, sources: &[(Ipv4Addr, u8)]) -> Result<String, ConfError> {
     if sources.is_empty() {
-        return Err(ConfError { what: "no subnets".into(), why: "nobody could announce" });
+        return Err(ConfError { what: "no subnets".into(), why: "no machine could announce" });
     }
     let subnet = |(address, prefix): &(Ipv4Addr, u8)| match 32u32.checked_sub(u32::from(*prefix)) {
         // Without the bits of the host: nft refuses overlapping spellings of one subnet.

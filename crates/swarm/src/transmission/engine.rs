@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use fleet_types::InfoHash;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 use transmission_rpc::types::{
     ErrorType, Id, SessionSetArgs, Torrent as RpcTorrent, TorrentAction, TorrentAddArgs, TorrentAddedOrDuplicate,
     TorrentGetField as Field, TorrentStatus as RpcStatus, TrackerStat,
@@ -25,8 +25,8 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 /// transmission-daemon 3.00 or newer.
 ///
 /// What it reports as held may not be on disk yet unless `cache-size-mb` is 0 (see
-/// [`daemon_settings`](crate::daemon_settings)): whoever reads an unfinished file treats what does not check as not
-/// yet there.
+/// [`daemon_settings`](crate::daemon_settings)): a reader of an unfinished file treats what does not
+/// verify as not yet there.
 #[derive(Clone)]
 pub struct TransmissionEngine {
     rpc: Arc<Rpc>,
@@ -37,7 +37,7 @@ impl TransmissionEngine {
     /// An engine for the daemon at these settings. Does not connect yet.
     ///
     /// # Errors
-    /// If the address is none.
+    /// If the address is not valid.
     pub fn new(settings: TransmissionSettings) -> Result<Self, EngineError> {
         Ok(Self { rpc: Arc::new(Rpc::new(&settings)?), peer_limit: None })
     }
@@ -103,7 +103,17 @@ impl TransmissionEngine {
         Ok(hashes)
     }
 
-    /// Runs `work` in a task of its own: a caller that goes away must not leave a torrent stopped or removed.
+    /// Removes a torrent and adds it again, which verifies its content and keeps it.
+    async fn replace(&self, hash: InfoHash, torrent: &[u8], folder: &str) -> Result<(), EngineError> {
+        let (engine, torrent, folder) = (self.clone(), torrent.to_vec(), folder.to_owned());
+        self.to_its_end("torrent-add", async move {
+            engine.remove(&hash, false).await?;
+            engine.add_once(&torrent, &folder).await.map(drop)
+        })
+        .await
+    }
+
+    /// Runs `work` in its own task: a caller that goes away must not leave a torrent stopped or removed.
     async fn to_its_end<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -133,8 +143,8 @@ impl TransmissionEngine {
         Ok(())
     }
 
-    /// Stops and starts a torrent: starting announces at once, while `torrent-reannounce` is ignored without a word
-    /// until the tracker's minimum interval is over. A start that arrives before the stop was carried out is lost
+    /// Stops and starts a torrent: starting announces at once, while `torrent-reannounce` is silently ignored
+    /// until the tracker's minimum interval has passed. A start that arrives before the stop was carried out is lost
     /// and the torrent would stay stopped, so the stop is waited for.
     async fn stop_start(&self, hash: &InfoHash) -> Result<(), EngineError> {
         let status = self.existing(hash, &[Field::Status]).await?.status;
@@ -144,15 +154,20 @@ impl TransmissionEngine {
         }
         if status != Some(RpcStatus::Stopped) {
             self.act("torrent-stop", TorrentAction::Stop, hash).await?;
-            let deadline = Instant::now() + self.rpc.timeout();
-            while self.existing(hash, &[Field::Status]).await?.status != Some(RpcStatus::Stopped) {
-                if Instant::now() >= deadline {
-                    break;
-                }
-                sleep(STOP_POLL).await;
+            // A daemon that does not stop it in time is told to start it all the same.
+            if let Ok(seen) = timeout(self.rpc.timeout(), self.stopped(hash)).await {
+                seen?;
             }
         }
         self.act("torrent-start-now", TorrentAction::StartNow, hash).await
+    }
+
+    /// Returns once the daemon has stopped a torrent.
+    async fn stopped(&self, hash: &InfoHash) -> Result<(), EngineError> {
+        while self.existing(hash, &[Field::Status]).await?.status != Some(RpcStatus::Stopped) {
+            sleep(STOP_POLL).await;
+        }
+        Ok(())
     }
 }
 
@@ -168,8 +183,7 @@ impl Engine for TransmissionEngine {
     async fn add(&self, torrent: &[u8], folder: &Path) -> Result<InfoHash, EngineError> {
         let parsed = Torrent::parse(torrent).map_err(EngineError::Torrent)?;
         let hash = parsed.info_hash();
-        let folder_text = folder.to_str().filter(|_| folder.is_absolute());
-        let folder = folder_text.ok_or_else(|| EngineError::Folder { path: folder.to_owned() })?;
+        let folder = folder_text(folder)?;
         if !self.add_once(torrent, folder).await? {
             return Ok(hash);
         }
@@ -188,12 +202,7 @@ impl Engine for TransmissionEngine {
         }
         // The daemon keeps a duplicate's old folder and trackers, and its calls to change trackers are typed wrongly
         // in the crate. Adding afresh verifies what is there and keeps it.
-        let (engine, torrent, folder) = (self.clone(), torrent.to_vec(), folder.to_owned());
-        self.to_its_end("torrent-add", async move {
-            engine.remove(&hash, false).await?;
-            engine.add_once(&torrent, &folder).await.map(|_| hash)
-        })
-        .await
+        self.replace(hash, torrent, folder).await.map(|()| hash)
     }
 
     async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError> {
@@ -224,7 +233,7 @@ impl Engine for TransmissionEngine {
             return Err(self.rpc.protocol(operation, "no pieces in the answer"));
         };
         let set = PieceSet::new(bits, piece_length, unsigned(Some(length)));
-        set.map(Some).map_err(|e| EngineError::Protocol { url: self.rpc.address(), operation, source: e.into() })
+        set.map(Some).map_err(|e| self.rpc.protocol(operation, e))
     }
 
     async fn peers(&self, hash: &InfoHash) -> Result<Vec<Peer>, EngineError> {
@@ -281,8 +290,7 @@ impl Engine for TransmissionEngine {
     /// For as long as it has a torrent, 3.00 takes a peer that was complete once for a seed and hangs up on it.
     async fn peer_lost_content(&self, torrent: &[u8], folder: &Path) -> Result<(), EngineError> {
         let hash = Torrent::parse(torrent).map_err(EngineError::Torrent)?.info_hash();
-        self.remove(&hash, false).await?;
-        self.add(torrent, folder).await.map(drop)
+        self.replace(hash, torrent, folder_text(folder)?).await
     }
 
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {
@@ -290,6 +298,12 @@ impl Engine for TransmissionEngine {
         let result = client.torrent_remove(vec![id(hash)], delete_data).await;
         self.rpc.settle("torrent-remove", client, result).await.map(|_| ())
     }
+}
+
+/// Returns the folder as the daemon takes it.
+fn folder_text(folder: &Path) -> Result<&str, EngineError> {
+    let text = folder.to_str().filter(|_| folder.is_absolute());
+    text.ok_or_else(|| EngineError::Folder { path: folder.to_owned() })
 }
 
 fn id(hash: &InfoHash) -> Id {

@@ -31,12 +31,12 @@ impl Drop for Served {
     }
 }
 
-/// Serves a page to whoever asks.
+/// Serves a page to every caller.
 pub(super) async fn serve(page: String) -> std::io::Result<Served> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let url = format!("http://{}/refused", listener.local_addr()?);
     let task = tokio::spawn(async move {
-        // One after the other: nobody but the daemon knows the port.
+        // One after the other: only the daemon knows the port.
         while let Ok((stream, _)) = listener.accept().await {
             if let Err(error) = answer(stream, &page).await {
                 tracing::debug!(%error, "the list of refused addresses was not taken");

@@ -15,7 +15,7 @@ use reqwest::{Client, StatusCode, Url};
 use transmission_rpc::TransClient;
 use transmission_rpc::types::{RpcResponse, RpcResponseArgument};
 
-use super::TransmissionSettings;
+use super::{TransmissionSettings, remedies};
 use crate::EngineError;
 
 /// Idle clients that are kept: more calls at once are possible, they ask for a session id of their own.
@@ -35,7 +35,11 @@ type RpcResult<T> = transmission_rpc::types::Result<RpcResponse<T>>;
 
 impl Rpc {
     pub(super) fn new(settings: &TransmissionSettings) -> Result<Self, EngineError> {
-        let bad = |source: Box<dyn Error + Send + Sync>| EngineError::BadSettings { url: settings.url.clone(), source };
+        let bad = |source: Box<dyn Error + Send + Sync>| EngineError::BadSettings {
+            url: settings.url.clone(),
+            remedy: remedies::ADDRESS,
+            source,
+        };
         let url = Url::parse(&settings.url).map_err(|error| bad(error.into()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !url.username().is_empty() {
             return Err(bad("an http address without user and password is needed".into()));
@@ -94,22 +98,28 @@ impl Rpc {
         EngineError::Refused { url: self.address(), operation, reason }
     }
 
-    pub(super) fn protocol(&self, operation: &'static str, what: &'static str) -> EngineError {
-        EngineError::Protocol { url: self.address(), operation, source: what.into() }
+    pub(super) fn protocol(
+        &self,
+        operation: &'static str,
+        what: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> EngineError {
+        EngineError::Protocol { url: self.address(), operation, remedy: remedies::VERSION, source: what.into() }
     }
 
     async fn explain(&self, operation: &'static str, error: Box<dyn Error + Send + Sync>) -> EngineError {
         let undecodable = match error.downcast_ref::<reqwest::Error>() {
             Some(error) if error.is_timeout() => {
-                return EngineError::Timeout { url: self.address(), timeout: self.timeout };
+                let (url, timeout) = (self.address(), self.timeout);
+                return EngineError::Timeout { url, operation, timeout, remedy: remedies::SLOW };
             }
             Some(error) => error.is_decode(),
             None => true,
         };
         if !undecodable {
-            return EngineError::Unreachable { url: self.address(), source: error };
+            let url = self.address();
+            return EngineError::Unreachable { url, operation, remedy: remedies::UNREACHABLE, source: error };
         }
-        self.probe().await.unwrap_or_else(|| EngineError::Protocol { url: self.address(), operation, source: error })
+        self.probe().await.unwrap_or_else(|| self.protocol(operation, error))
     }
 
     /// Asks with a plain request what the HTTP status is, since the crate does not look: 409 (no session id) is the
@@ -118,7 +128,8 @@ impl Rpc {
         let mut response = self.http.post(self.url.clone()).body("{}").send().await.ok()?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
-            return Some(EngineError::Unauthorized { url: self.address(), user: self.user.clone() });
+            let (url, user) = (self.address(), self.user.clone());
+            return Some(EngineError::Unauthorized { url, user, remedy: remedies::CREDENTIALS });
         }
         if status != StatusCode::FORBIDDEN && status != StatusCode::MISDIRECTED_REQUEST {
             return None;
@@ -131,8 +142,8 @@ impl Rpc {
             }
         }
         page.truncate(MAX_REASON_LEN);
-        let reason = text_of(&String::from_utf8_lossy(&page));
-        Some(EngineError::Forbidden { url: self.address(), status: status.as_u16(), reason })
+        let reason = format!("HTTP {}: {}", status.as_u16(), text_of(&String::from_utf8_lossy(&page)));
+        Some(EngineError::Forbidden { url: self.address(), reason, remedy: remedies::FORBIDDEN })
     }
 }
 

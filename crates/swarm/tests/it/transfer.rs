@@ -1,17 +1,15 @@
 //! Real transfers: two transmission-daemons and an opentracker in namespaces of their own.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use support::net::Network;
-use support::{Daemon, Tracker, content, until};
 use swarm::torrent::lan_tiers;
 use swarm::tracker::TrackerRole;
 use swarm::{DaemonRole, Engine, create};
+
+use crate::support::net::Network;
+use crate::support::{self, Daemon, Tracker, content, until};
 
 const RPC: u16 = 9091;
 const PEER: u16 = 51413;

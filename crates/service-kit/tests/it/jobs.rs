@@ -1,5 +1,4 @@
 //! Jobs with leases and the outbox, against a real PostgreSQL.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

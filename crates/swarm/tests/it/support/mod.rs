@@ -1,5 +1,4 @@
 //! Real daemons for the tests: started here, stopped by process id when dropped, also on a panic.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod net;
 

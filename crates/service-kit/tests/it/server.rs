@@ -1,5 +1,4 @@
 //! The route table and the client, over real sockets.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

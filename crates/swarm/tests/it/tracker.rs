@@ -1,7 +1,4 @@
 //! The access list against a real opentracker, on loopback.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use fleet_types::InfoHash;
-use support::{Tracker, free_port, until};
 use swarm::tracker::{AnnounceError, Event, TrackerRole, announce};
 use swarm::{AccessList, AccessListError, AccessListSettings, Announcement, Reload};
+
+use crate::support::{self, Tracker, free_port, until};
 
 fn hash(n: u8) -> InfoHash {
     InfoHash::new([n; 20])

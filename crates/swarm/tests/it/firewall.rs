@@ -1,7 +1,4 @@
 //! The rules of opentracker-conf/firewall.nft before a real opentracker, in namespaces of their own.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use fleet_types::InfoHash;
-use support::Tracker;
-use support::net::{Network, command};
 use swarm::Announcement;
 use swarm::tracker::{AnnounceError, Event, TrackerRole, announce, render_firewall};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::support::net::{Network, command};
+use crate::support::{self, Tracker};
 
 const HASH: InfoHash = InfoHash::new([0x5a; 20]);
 const TRACKER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 6969);

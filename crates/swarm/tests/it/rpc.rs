@@ -1,18 +1,16 @@
 //! The engine against a real transmission-daemon, on loopback.
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests start daemons and write plain files")]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use support::{Daemon, content, free_port, until};
 use swarm::torrent::{branch_tiers, lan_tiers};
 use swarm::{
     DaemonRole, Engine, EngineError, Limits, SettingsError, Torrent, TransmissionEngine, TransmissionSettings, create,
     write_daemon_settings,
 };
+
+use crate::support::{self, Daemon, content, free_port, until};
 
 // Unroutable within the test: what matters is what the daemon makes of the file.
 const LAN: &str = "http://127.0.0.1:9/announce";
@@ -139,6 +137,31 @@ async fn adding_twice_is_adding_once_and_a_new_folder_or_tracker_is_taken_over()
     let error = engine.add(&lan, Path::new("content")).await.unwrap_err();
     assert!(matches!(error, EngineError::Folder { .. }), "{error}");
     assert!(matches!(engine.add(b"d4:infoe", &other).await, Err(EngineError::Torrent(_))));
+}
+
+#[tokio::test]
+async fn torrent_that_a_peer_lost_is_added_again_and_its_content_kept() {
+    let daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 6));
+    let file = torrent.to_file(&lan_tiers(LAN));
+    let engine = daemon.ready().await;
+    let hash = engine.add(&file, daemon.content_dir()).await.unwrap();
+    let serves = || async { engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running) };
+    until("it is verified", serves).await;
+    let added = || async { raw(&daemon, "id").await["id"].as_i64().unwrap() };
+    let first = added().await;
+
+    let error = engine.peer_lost_content(&file, Path::new("content")).await.unwrap_err();
+    assert!(matches!(error, EngineError::Folder { .. }), "{error}");
+    assert_eq!(added().await, first, "a request that cannot be met removes nothing");
+    // Twice: a request may be repeated after a kill.
+    for _ in 0..2 {
+        engine.peer_lost_content(&file, daemon.content_dir()).await.unwrap();
+    }
+    assert!(added().await > first, "it is a new torrent to the daemon");
+    let status = until("it serves again", serves).await;
+    assert_eq!((status.have_bytes, status.received_bytes), (50_000, 0));
+    assert_eq!(engine.list().await.unwrap(), vec![hash]);
 }
 
 #[tokio::test]

@@ -5,11 +5,13 @@ use std::future::Future;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::Runtime;
 
 const PREFIX: &str = "fsw";
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
 /// `program`, to be run in a namespace if one is named. `ip netns exec` becomes the program: its pid is the child's.
 pub fn command(namespace: Option<&str>, program: &str) -> Command {
@@ -67,7 +69,9 @@ pub struct Network {
 impl Network {
     pub fn new(count: u8) -> Self {
         sweep();
-        let name = |n: u8| format!("{PREFIX}{}-{n}", std::process::id());
+        // Tests of one process may each have a network.
+        let this = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let name = |n: u8| format!("{PREFIX}{}-{this}-{n}", std::process::id());
         let mut network = Self { nodes: Vec::new(), names: Vec::new() };
         for n in 1..=count {
             let this = name(n);

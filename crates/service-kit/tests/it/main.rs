@@ -1,0 +1,6 @@
+//! Jobs against a real PostgreSQL, the route table and the client over real sockets.
+
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod server;
