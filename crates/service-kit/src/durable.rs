@@ -87,7 +87,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Removes the temporary files that a killed process left in `folder`. For the one process that writes there, before it
-/// begins. What cannot be removed stays: it is in nobody's way. Blocking.
+/// begins. What cannot be removed stays: it does no harm. Blocking.
 pub fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name().to_string_lossy()) {

@@ -21,7 +21,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   1  failed; standard error says why
   2  the arguments or the configuration cannot be used";
 
-/// Says on standard error why `program` ends, each cause on a line of its own, and gives the exit code.
+/// Says on standard error why `program` ends, each cause on its own line, and returns the exit code.
 pub fn report(program: &str, error: &(dyn Error + 'static)) -> ExitCode {
     eprint!("{}", told(program, error));
     ExitCode::from(exit_code(error))

@@ -24,7 +24,7 @@ fn file(folder: &Path) -> PathBuf {
 /// Keeps room for the files in `folder`, or as much as there is. For the program whose folder it is, when it starts. Blocking.
 ///
 /// # Errors
-/// The file cannot be made, or its file system cannot keep room. That the disk is full is none.
+/// The file cannot be made, or its file system cannot keep room. A full disk is not an error.
 pub fn keep(folder: &Path) -> io::Result<()> {
     fill(&OpenOptions::new().create(true).truncate(false).write(true).open(file(folder))?)
 }

@@ -1,7 +1,7 @@
 //! Who sent bad data: decided from what a client says of itself, look after look.
 //!
-//! A client says how many bytes did not match their hashes, and who is connected, but not who sent what. So whoever
-//! was seen sending in the time before is a candidate; events in a row leave those that were there each time. What is
+//! A client says how many bytes did not match their hashes, and who is connected, but not who sent what. So every
+//! peer that was seen sending in the time before is a candidate; events in a row leave those that were there each time. What is
 //! not certain is said to be one of several, and the source that the torrent lives from is among them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Most addresses that are remembered and named. A client has at most some hundred peers.
 pub const MAX_CANDIDATES: usize = 64;
 
-/// Events in a row that must leave one candidate before it is called certain: somebody who came, spoiled a piece and
+/// Events in a row that must leave one candidate before it is called certain: a peer that came, spoiled a piece and
 /// was thrown out between two looks was never seen.
 const CERTAIN_EVENTS: u32 = 2;
 
@@ -31,7 +31,7 @@ pub struct Look<'a> {
     /// Who is connected.
     pub peers: &'a [Peer],
     /// Where the torrent comes from. It sends all the time, so that it stood by at every bad piece proves nothing as
-    /// long as somebody else did too.
+    /// long as another peer did too.
     pub sources: &'a BTreeSet<IpAddr>,
 }
 
@@ -40,7 +40,7 @@ pub struct Look<'a> {
 pub struct BadData {
     /// Bytes thrown away since the last event.
     pub wasted_bytes: u64,
-    /// One of these sent it, the likeliest first; at most [`MAX_CANDIDATES`]. Empty: nobody was seen sending.
+    /// One of these sent it, the likeliest first; at most [`MAX_CANDIDATES`]. Empty: no peer was seen sending.
     pub candidates: Vec<IpAddr>,
     /// The first one it was.
     pub certain: bool,
@@ -58,7 +58,7 @@ pub struct Blame {
 
 impl Blame {
     /// Takes a look; what it shows, if bad data arrived since the last one. The first look shows where counting
-    /// begins: what was thrown away before it is told nobody.
+    /// begins: what was thrown away before it is not reported.
     pub fn look(&mut self, look: &Look<'_>) -> Option<BadData> {
         let connected: BTreeSet<IpAddr> = look.peers.iter().map(|p| p.address.ip().to_canonical()).collect();
         let sending: BTreeSet<IpAddr> =
@@ -73,7 +73,7 @@ impl Blame {
         }
         let before = self.corrupt.replace(look.corrupt_bytes);
         let wasted_bytes = match before {
-            // Less than before: the torrent was added anew and counts from nothing.
+            // Less than before: the torrent was added again and counts from zero.
             Some(before) if look.corrupt_bytes < before => look.corrupt_bytes,
             Some(before) => look.corrupt_bytes - before,
             None => 0,
@@ -94,7 +94,7 @@ impl Blame {
         let narrowed = match self.narrowed.take() {
             Some((before, events)) => {
                 let both: BTreeSet<IpAddr> = before.intersection(&now).copied().collect();
-                // Nobody else than a source was there each time: there is more than one.
+                // Only sources were there each time: there is more than one culprit.
                 let explained = both.iter().any(|a| !sources.contains(a)) || now.is_subset(sources);
                 if both.is_empty() || !explained { (now, 1) } else { (both, events.saturating_add(1)) }
             }

@@ -1,8 +1,8 @@
 //! Keeps who serves garbage away from a client, without ever keeping away the source that it lives from.
 //!
-//! transmission-daemon bans whoever contributed to five bad pieces. That throws a stranger out, and may throw out the
+//! transmission-daemon bans every peer that contributed to five bad pieces. That throws a stranger out, and may throw out the
 //! honest source as well, which contributes to the same pieces: then an update would stand still. So at five bad pieces
-//! every other candidate is refused for a while, and the torrent is added anew, which clears strikes and bans; from
+//! every other candidate is refused for a while, and the torrent is added again, which clears strikes and bans; from
 //! then on at each bad piece. Refusing an innocent neighbour costs some exchange; the source alone is enough.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +25,7 @@ const MAX_TORRENTS: usize = 256;
 /// Most reports about one torrent within [`REPORT_SPAN`]. What happens beyond is added to the next one.
 const MAX_REPORTS: usize = 6;
 const REPORT_SPAN: Duration = Duration::from_secs(3600);
-/// Bad pieces after which transmission-daemon bans whoever contributed to each of them.
+/// Bad pieces after which transmission-daemon bans every peer that contributed to each of them.
 const BAN_PIECES: u64 = 5;
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ struct Watched {
     wasted: u64,
     /// It went so far before: no patience any more.
     alert: bool,
-    /// The torrent is to be added anew.
+    /// The torrent is to be added again.
     renew: bool,
     /// Happened and not reported yet.
     owed: Option<BadData>,
@@ -60,7 +60,7 @@ pub struct Watch<'a> {
     pub hash: &'a InfoHash,
     /// What the client says of it.
     pub status: &'a TorrentStatus,
-    /// Addresses that are never refused: where the torrent comes from. Empty: not known, and nobody is refused.
+    /// Addresses that are never refused: where the torrent comes from. Empty: not known, and no peer is refused.
     pub sources: &'a BTreeSet<IpAddr>,
     /// When, as time since some fixed moment.
     pub at: Duration,
@@ -158,7 +158,7 @@ impl Guard {
             watched.alert = true;
             watched.renew = true;
             let until = look.at + if bad.certain { CULPRIT } else { SUSPECT };
-            // Without a source to spare, nobody is refused: it might be the source.
+            // Without a known source no peer is refused: it might be the source.
             let others =
                 bad.candidates.iter().filter(|a| !look.sources.is_empty() && !look.sources.contains(a) && a.is_ipv4());
             for address in others {
@@ -299,7 +299,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever sends whatever: the source is never refused, and everything remembered has a bound.
+        /// Whichever peers send bad data: the source is never refused, and everything remembered has a bound.
         #[test]
         fn the_source_is_never_refused(
             looks in prop::collection::vec((0u64..2000, prop::collection::vec(any::<u8>(), 0..80), 0u64..8), 1..40)

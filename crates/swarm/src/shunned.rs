@@ -1,9 +1,9 @@
-//! When a client that has everything keeps away somebody who needs it.
+//! Finds torrents whose client shuns a peer that needs them.
 //!
-//! For as long as it has a torrent, transmission-daemon 3.00 takes whoever was complete once for a seed and hangs up on it
+//! For as long as it has a torrent, transmission-daemon 3.00 takes a peer that was complete once for a seed and hangs up on it
 //! (`tr_peerIsSeed` in its peer-mgr.c). A terminal that lost what it had fetched, as by a power cut before its disk had it,
-//! would never get it again. So a torrent that nobody is connected to, while its tracker counts somebody who fetches, is to
-//! be taken anew: that clears what the client believes of its peers.
+//! would never get it again. So a torrent without connected peers, while its tracker counts one that fetches, is to
+//! be added again: that clears what the client believes of its peers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::TorrentStatus;
 
 /// So long it must be seen. Longer than [`crate::Stalls`] waits before it has the tracker count again.
 const SEEN: Duration = Duration::from_secs(60);
-/// While a torrent is verified again nobody is served: what a tracker counts must not cause that too often.
+/// While a torrent is verified again no peer is served: what a tracker counts must not cause that too often.
 const REST: Duration = Duration::from_secs(600);
 /// Most torrents that are remembered.
 const MAX_TORRENTS: usize = 256;
@@ -25,7 +25,7 @@ struct Seen {
     renewed: Option<Duration>,
 }
 
-/// How long torrents have had nobody although somebody fetches.
+/// How long torrents have had no peer although one fetches.
 #[derive(Debug, Default)]
 pub struct Shunned(BTreeMap<InfoHash, Seen>);
 
@@ -79,7 +79,7 @@ mod tests {
         let uncounted = TorrentStatus { fetching: BTreeMap::new(), ..alone(1) };
         for at in 0..500 {
             for other in [&served, &partly, &uncounted, &alone(0)] {
-                // One look between at somebody who is kept away: not long enough.
+                // One look between at a peer that is shunned: not long enough.
                 assert!(!look(&alone(1), at) && !look(other, at), "{at}: {other:?}");
             }
         }

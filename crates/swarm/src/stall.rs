@@ -1,8 +1,8 @@
 //! When a torrent that gets nowhere should ask its trackers again.
 //!
 //! A client comes back to a tracker when the tracker said so: a tracker that lies can say "in 68 years", and one that
-//! was restarted has forgotten everybody for half an hour. So a torrent that waits announces itself again, less and
-//! less often; one that is complete does so while nobody is connected to it.
+//! was restarted has forgotten every peer for half an hour. So a torrent that waits announces itself again, less and
+//! less often; one that is complete does so while no peer is connected.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::TorrentStatus;
 
 /// The first time it is asked again after so long without a byte.
 const FIRST: Duration = Duration::from_secs(30);
-/// Somebody is connected, and merely keeps it waiting: asking would break off what is about to begin.
+/// A peer is connected, and merely keeps it waiting: asking would break off what is about to begin.
 const CONNECTED: Duration = Duration::from_secs(180);
 /// And never less often than this.
 const LAST: Duration = Duration::from_secs(600);

@@ -24,7 +24,7 @@ pub const MAX_TORRENT_LEN: usize = 16 * 1024 * 1024;
 pub const MIN_PIECE_LENGTH: u32 = 16 * 1024;
 /// The largest piece length that is made. A piece is served only once it is whole: longer ones hold terminals up.
 pub const MAX_PIECE_LENGTH: u32 = 4 * 1024 * 1024;
-/// The largest piece length that is read, in strangers' torrents.
+/// The largest piece length that is read, in torrents of other programs.
 const MAX_FOREIGN_PIECE_LENGTH: u32 = 16 * 1024 * 1024;
 /// The most files that a torrent may have.
 const MAX_FILES: usize = 50_000;
@@ -217,10 +217,10 @@ pub enum TorrentError {
         /// Its length in bytes.
         length: u64,
     },
-    /// No canonical bencode.
+    /// Not canonical bencode.
     #[error("this is not a torrent file: its bencode is broken")]
     Bencode(#[from] BencodeError),
-    /// Bencode, and no torrent.
+    /// Bencode, but not a torrent.
     #[error("this torrent file cannot be used: {why}")]
     Invalid {
         /// Its stable code.
@@ -228,7 +228,7 @@ pub enum TorrentError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A name that is no name of a file.
+    /// A name that a file cannot have.
     #[error(
         "`{name}` cannot be the name of a file in a torrent: use a plain name in UTF-8 without `/` or characters that are not seen, at most 255 bytes"
     )]
@@ -295,7 +295,7 @@ impl TorrentError {
     }
 }
 
-/// Text of a stranger for an error message: short and printable.
+/// Untrusted text for an error message: short and printable.
 fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()

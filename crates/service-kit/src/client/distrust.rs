@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// Why one end did not believe the other, without its full stop; nothing if it is not that.
+/// Returns why one end did not trust the other, without its full stop; `None` if that is not the cause.
 pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -24,7 +24,7 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<String> {
 fn explained(error: &TlsError) -> Option<String> {
     use AlertDescription as Alert;
     let why = match error {
-        // Said by whoever judged the certificate: the library shows it in the notation of debuggers.
+        // The words of the certificate's verifier: the library would show them in debug notation.
         TlsError::InvalidCertificate(CertificateError::Other(other)) => other.0.to_string(),
         TlsError::InvalidCertificate(certificate) => format!("its certificate is refused: {certificate}"),
         TlsError::AlertReceived(

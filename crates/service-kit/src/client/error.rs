@@ -9,7 +9,7 @@ use super::distrust::reason;
 /// Why a request brought no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The base address is none of this kind.
+    /// The base address is not valid.
     #[error("{given:?} is not an address such as {scheme}://head-office:7002")]
     BadAddress {
         /// What was given.
@@ -23,7 +23,7 @@ pub enum ClientError {
     /// The HTTP client could not be set up.
     #[error("the HTTP client could not be set up")]
     Setup(#[source] reqwest::Error),
-    /// Nobody answered, or the connection broke.
+    /// The service did not answer, or the connection broke.
     #[error("{url} does not answer: check that the service runs and the network leads there")]
     Unreachable {
         /// What was asked.
@@ -32,7 +32,7 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
-    /// The other end did not prove that it is who it must be, or did not take what this end presented.
+    /// The other end did not prove its identity, or did not accept what this end presented.
     #[error("{url} cannot be talked to: {why}")]
     Distrusted {
         /// What was asked.
@@ -79,7 +79,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What a request came to that brought no answer at all.
+    /// Makes the error of a request that got no answer.
     pub(super) fn of_transport(url: String, source: reqwest::Error) -> Self {
         match reason(&source) {
             Some(why) => Self::Distrusted { url, why },
@@ -95,7 +95,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request may succeed later without anybody changing anything.
+    /// Returns whether the same request may succeed later without a change.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Silent { .. } => true,

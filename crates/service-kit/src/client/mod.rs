@@ -27,7 +27,7 @@ pub const MAX_JSON: usize = 32 * 1024 * 1024;
 /// Largest refusal that is read, in bytes.
 const MAX_PROBLEM: usize = 64 * 1024;
 
-/// The bytes of an answer as they arrive. Whoever reads it bounds its length and its time.
+/// The bytes of an answer as they arrive. The reader bounds length and time.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ClientError>> + Send>>;
 
 /// How long to wait for what.
@@ -60,17 +60,17 @@ impl JsonClient {
     /// A client of the service at `base_url`, such as `http://head-office:7002`.
     ///
     /// # Errors
-    /// The address is none, or the client cannot be set up.
+    /// The address is not valid, or the client cannot be set up.
     pub fn new(base_url: &str, token: Option<Secret>, timeouts: Timeouts) -> Result<Self, ClientError> {
-        // The library wants to know how it would do TLS, also where there is none.
-        Self::build(base_url, "http", nobody().map_err(ClientError::Tls)?, token, timeouts)
+        // The library wants a TLS configuration even if TLS is not used.
+        Self::build(base_url, "http", distrustful().map_err(ClientError::Tls)?, token, timeouts)
     }
 
     /// A client of the service at `base_url`, such as `https://head-office:7002`, over TLS as `tls` says: it decides whom to
     /// believe, and what this end presents.
     ///
     /// # Errors
-    /// The address is none, or the client cannot be set up.
+    /// The address is not valid, or the client cannot be set up.
     pub fn secure(base_url: &str, tls: ClientConfig, timeouts: Timeouts) -> Result<Self, ClientError> {
         Self::build(base_url, "https", tls, None, timeouts)
     }
@@ -121,7 +121,7 @@ impl JsonClient {
     /// Sends `request`; anything but success becomes an error.
     ///
     /// # Errors
-    /// Nobody answered, or the service refused.
+    /// The service did not answer, or refused.
     pub async fn send(&self, request: RequestBuilder, path: &str) -> Result<Response, ClientError> {
         let url = self.url(path);
         let response = request.send().await.map_err(|source| ClientError::of_transport(url.clone(), source))?;
@@ -189,8 +189,8 @@ impl JsonClient {
         bounded(response, &self.url(path), max).await
     }
 
-    /// GET bytes as they arrive, for callers who bound length and time themselves; nothing if the service says that it has
-    /// none (`not-found`), which an address that is nobody's does not say.
+    /// GET bytes as they arrive, for callers who bound length and time themselves; `None` if the service says
+    /// `not-found`, which another program at the address would not say.
     ///
     /// # Errors
     /// As [`ClientError`].
@@ -236,8 +236,8 @@ impl JsonClient {
     }
 }
 
-/// TLS that believes nobody.
-fn nobody() -> Result<ClientConfig, rustls::Error> {
+/// TLS that trusts no server.
+fn distrustful() -> Result<ClientConfig, rustls::Error> {
     let provider = std::sync::Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())

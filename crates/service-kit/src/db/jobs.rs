@@ -46,7 +46,7 @@ pub struct Job {
     pub kind: String,
     /// To what.
     pub subject: String,
-    /// How far it is, in the kind's own words.
+    /// Its progress, in the kind's own words.
     pub state: serde_json::Value,
     /// How often it was begun, this time included.
     pub attempts: u32,
@@ -119,7 +119,7 @@ pub async fn renew<C: GenericClient>(c: &C, id: i64, owner: Uuid, until: DateTim
     Ok(execute(c, RENEW, &[&id, &owner, &until]).await? == 1)
 }
 
-/// Stores how far a job is. False if it was lost to another: stop then.
+/// Stores a job's progress. False if it was lost to another: stop then.
 ///
 /// # Errors
 /// As every statement.

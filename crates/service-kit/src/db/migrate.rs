@@ -1,4 +1,4 @@
-//! Bringing the schema up to date. One process at a time, whoever comes first.
+//! Bringing the schema up to date. One process at a time, in the order of arrival.
 
 use deadpool_postgres::Pool;
 

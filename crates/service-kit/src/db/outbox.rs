@@ -90,7 +90,7 @@ pub async fn latest_id<C: GenericClient>(c: &C) -> Result<i64, DatabaseError> {
     Ok(query_one(c, LATEST_ID, &[]).await?.get(0))
 }
 
-/// The oldest kept event's number; 0 if there is none. Who remembers an older one has missed some.
+/// The oldest kept event's number; 0 if the outbox is empty. A reader that remembers an older one has missed some.
 ///
 /// # Errors
 /// As every statement.

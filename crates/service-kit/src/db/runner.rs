@@ -86,7 +86,7 @@ pub struct JobContext {
 }
 
 impl JobContext {
-    /// Stores how far the job is.
+    /// Stores the job's progress.
     ///
     /// # Errors
     /// The database failed, or the lease was lost ([`JobError::Interrupted`]).
@@ -173,7 +173,7 @@ impl Runner {
         }
     }
 
-    /// Runs one due job of the handler's kind; false if there is none.
+    /// Runs one due job of the handler's kind; false if no job is due.
     ///
     /// # Errors
     /// The database failed before or after the job.

@@ -1,4 +1,4 @@
-//! LISTEN/NOTIFY as a wake-up and nothing more: whoever is woken, or waited long enough, looks into the tables.
+//! LISTEN/NOTIFY as a wake-up and nothing more: a task that is woken, or waited long enough, looks into the tables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{DatabaseError, DatabaseSettings};
 use crate::Shutdown;
 use crate::retry::Backoff;
 
-/// How often everybody is woken although nobody called: bounds what a lost notification costs.
+/// How often every waiter is woken without a notification: bounds what a lost one costs.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Wakes those who wait for rows in `jobs` or `events`.
@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_secs(5);
 pub struct Wakeups(Arc<watch::Sender<u64>>);
 
 impl Wakeups {
-    /// Listens on a connection of its own, again and again, until shutdown.
+    /// Listens on a dedicated connection, which it renews, until shutdown.
     ///
     /// # Errors
     /// The settings are wrong.
@@ -38,7 +38,7 @@ impl Wakeups {
                         }
                     }
                 }
-                // What was said while nobody listened is found by looking once.
+                // What was sent while the connection was down is found by looking once.
                 wakeups.wake();
                 shutdown.wait(backoff.next()).await;
             }
@@ -52,7 +52,7 @@ impl Wakeups {
         Ok(this)
     }
 
-    /// Wakes everybody now.
+    /// Wakes every waiter now.
     pub fn wake(&self) {
         self.0.send_modify(|n| *n = n.wrapping_add(1));
     }

@@ -14,13 +14,13 @@ use crate::token;
 /// Knows who holds a token.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The holder of `bearer`; `None` if nobody was given it.
+    /// Returns the holder of `bearer`; `None` if the token is not valid.
     ///
     /// # Errors
     /// It cannot be told now.
     async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, ApiError>;
 
-    /// Whose certificate this is; `None` if nobody's. Asked at each request, as a connection may outlive a certificate.
+    /// Returns the holder of this certificate; `None` if it is not registered. Asked at each request, as a connection may outlive a certificate.
     ///
     /// # Errors
     /// It does not hold any more, or that cannot be told now.
@@ -38,7 +38,7 @@ pub trait Authenticator: Send + Sync {
         None
     }
 
-    /// Whose session the cookie's value is; `None` if nobody's. The guard has checked that no other site sent it.
+    /// Returns the holder of the cookie's session; `None` if it is not valid. The guard has checked that no other site sent it.
     ///
     /// # Errors
     /// It cannot be told now.
@@ -47,7 +47,7 @@ pub trait Authenticator: Send + Sync {
     }
 }
 
-/// Nobody holds a token: for listeners with open routes only.
+/// Accepts no token: for listeners with open routes only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nobody;
 
@@ -111,7 +111,7 @@ impl OperatorTokens {
         self.0.len()
     }
 
-    /// Whether nobody can come in.
+    /// Returns whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

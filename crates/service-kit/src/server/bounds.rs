@@ -47,7 +47,7 @@ pub(super) fn bound_body(request: &mut ServiceRequest, limit: Duration) {
     request.set_payload(Payload::Stream { payload: Box::pin(bounded) });
 }
 
-/// Counts refused join tokens by address, so that none can be guessed and a flood of them costs no database.
+/// Counts refused join tokens by address, so that tokens cannot be guessed and a flood of them does not load the database.
 #[derive(Debug, Clone)]
 pub struct Throttle(Tries<IpAddr>);
 

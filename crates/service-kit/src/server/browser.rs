@@ -33,7 +33,7 @@ pub fn csrf_token(cookie: &str) -> String {
     hex::encode(hash.finalize())
 }
 
-/// The value of the one cookie of that name. Two of them are none: one would have been planted.
+/// The value of the one cookie of that name. Two count as absent: one would have been planted.
 pub(super) fn cookie<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     let headers = request.headers().get_all(COOKIE).filter_map(|value| value.to_str().ok());
     let pairs = headers.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -42,7 +42,7 @@ pub(super) fn cookie<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str
     values.next().is_none().then_some(value)
 }
 
-/// Whether nobody on a network can listen: TLS, or a connection of this very machine.
+/// Returns whether the network cannot listen: TLS, or a connection from this machine.
 pub fn is_private(request: &HttpRequest) -> bool {
     request.conn_data::<PeerCertificates>().is_some()
         || request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())

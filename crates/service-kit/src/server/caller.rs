@@ -108,7 +108,7 @@ impl Caller {
     /// The branch, for handlers of machines' routes.
     ///
     /// # Errors
-    /// The caller is no machine.
+    /// The caller is not a machine.
     pub fn branch_name(&self) -> Result<&BranchName, ApiError> {
         self.branch.as_ref().ok_or_else(|| ApiError::forbidden(self.role, Role::Branch))
     }
@@ -116,7 +116,7 @@ impl Caller {
     /// The terminal, for handlers of terminals' routes.
     ///
     /// # Errors
-    /// The caller is no terminal.
+    /// The caller is not a terminal.
     pub fn terminal_name(&self) -> Result<&TerminalName, ApiError> {
         self.terminal.as_ref().ok_or_else(|| ApiError::forbidden(self.role, Role::Terminal))
     }
@@ -127,7 +127,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Only the guard puts a caller there, so a route outside the table answers nobody.
+        // Only the guard puts a caller there, so a route outside the table answers no caller.
         let caller = request.extensions().get::<Caller>().cloned();
         ready(caller.ok_or_else(|| {
             ApiError::new(Code::Unauthenticated, "This request carries no identity.", "Send a bearer token.")

@@ -10,9 +10,9 @@ use wire::v1::operators::OperatorRole;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Anybody, without a token.
+    /// Every caller, without a token.
     Public,
-    /// Anybody: the handler itself checks the join token in the body.
+    /// Every caller: the handler itself checks the join token in the body.
     JoinToken,
     /// Looks at everything, changes nothing.
     Viewer,

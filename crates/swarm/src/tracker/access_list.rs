@@ -244,7 +244,7 @@ fn write_list(path: &Path, text: &[u8]) -> Result<(), AccessListError> {
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".access-list.").tempfile_in(folder)?;
         file.write_all(text)?;
-        // The tracker runs as another user, and hashes are no secret.
+        // The tracker runs as another user, and hashes are public.
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(path)?;

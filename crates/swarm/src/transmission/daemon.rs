@@ -132,7 +132,7 @@ fn peers(options: &DaemonOptions) -> Value {
         Encryption::Preferred => 1,
         Encryption::Required => 2,
     };
-    // opentracker knows IPv4 only, so nobody would find us on IPv6. But 3.00 announces from its IPv6 address if only
+    // opentracker knows IPv4 only, so no peer would find us on IPv6. But 3.00 announces from its IPv6 address if only
     // that one is set, and then reaches no IPv4 tracker: with no address of our own, it must have none at all.
     let ipv6 = if options.bind_address.is_unspecified() { "::" } else { "::1" };
     json!({

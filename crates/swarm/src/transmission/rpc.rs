@@ -68,7 +68,7 @@ impl Rpc {
         self.timeout
     }
 
-    /// A client for one call. Give it back with [`Self::settle`]; one that is dropped with its call is no loss.
+    /// A client for one call. Give it back with [`Self::settle`]; one may also be dropped with its call.
     pub(super) fn client(&self) -> TransClient {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| TransClient::new_with_client(self.url.clone(), self.http.clone()))

@@ -26,7 +26,7 @@ async fn ask(url: String, patience: Duration) -> Result<(), AnnounceError> {
 /// What comes back for a request sent in these pieces; empty if the connection is reset.
 async fn request(pieces: Vec<&'static str>) -> String {
     let mut stream = TcpStream::connect(TRACKER).await.unwrap();
-    // Each piece in a packet of its own.
+    // Each piece in a separate packet.
     stream.set_nodelay(true).unwrap();
     for piece in pieces {
         if stream.write_all(piece.as_bytes()).await.is_err() {

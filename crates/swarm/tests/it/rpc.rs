@@ -51,7 +51,7 @@ async fn content_that_is_there_is_verified_kept_and_reported_piece_by_piece() {
 
     let hash = engine.add(&torrent.to_file(&lan_tiers(LAN)), daemon.content_dir()).await.unwrap();
     assert_eq!(hash, torrent.info_hash());
-    // Once verified, the daemon starts it in a step of its own.
+    // Once verified, the daemon starts it in a separate step.
     let serves = || async { engine.status(&hash).await.unwrap().filter(|s| s.complete && s.running) };
     let status = until("it is verified and started", serves).await;
     assert_eq!((status.have_bytes, status.total_bytes), (bytes.len() as u64, bytes.len() as u64));
@@ -208,7 +208,7 @@ async fn a_wrong_password_is_told_apart_and_the_error_names_address_and_remedy()
         Duration::from_secs(10),
     );
     assert!(by_name.info().await.is_err());
-    // Too many wrong passwords: the daemon then answers 403 to everybody.
+    // Too many wrong passwords: the daemon then answers 403 to every caller.
     let locked = || async { engine.info().await.err().filter(|e| matches!(e, EngineError::Forbidden { .. })) };
     let error = until("the daemon has had enough", locked).await;
     assert!(error.to_string().contains("restart"), "{error}");

@@ -54,7 +54,7 @@ async fn a_torrent_is_refused_until_listed_and_again_once_dropped() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     assert!(fs::read_to_string(&path).unwrap().ends_with('\n'));
 
-    // Confirming left nobody behind: the first peer is told of itself only, the second of both.
+    // Confirming left no peer behind: the first peer is told of itself only, the second of both.
     let first = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7001);
     let alone = announce(&client(), &tracker.url, &plain(hash(0x1f), 7001)).await.unwrap();
     assert_eq!((alone.peers.as_slice(), alone.complete), ([first].as_slice(), 1));

@@ -106,7 +106,7 @@ impl Drop for Running {
     }
 }
 
-/// A transmission-daemon with a folder of its own.
+/// A transmission-daemon with its own folder.
 pub struct Daemon {
     pub running: Option<Running>,
     pub dir: TempDir,
