@@ -1,4 +1,4 @@
-//! The parameters of a reason or problem: few, short and printable, whoever sent them.
+//! The parameters of a reason or problem: few, short and printable, also from an untrusted sender.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Iter;
@@ -22,7 +22,7 @@ pub const MAX_PARAM_VALUE: usize = 512;
 pub struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

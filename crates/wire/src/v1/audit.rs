@@ -59,7 +59,7 @@ pub struct Entry {
 /// Up to where the chain reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Head {
-    /// The number of the last row; 0: there is none.
+    /// The number of the last row; 0 if the log is empty.
     pub seq: u64,
     /// Its hash.
     pub hash: Digest,
@@ -75,7 +75,7 @@ impl Head {
 pub struct AuditHead {
     /// What the database says.
     pub head: Head,
-    /// What the file outside the database says; none: there is none yet.
+    /// What the file outside the database says; absent while that file does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Head>,
 }
@@ -104,7 +104,7 @@ pub enum Broken {
         /// The number that is there.
         found: u64,
     },
-    /// A row names another row before it than the one that is there.
+    /// A row names another predecessor than the row before it.
     #[error("row {0} does not continue row {prev}: rows before it were changed, and their hashes with them", prev = .0 - 1)]
     NotContinued(u64),
     /// The chain ends before a head that was kept elsewhere.
@@ -177,7 +177,7 @@ impl Verifier {
     /// The next row.
     ///
     /// # Errors
-    /// It is not the one that belongs here.
+    /// The entry does not continue the chain.
     pub fn push(&mut self, entry: &Entry) -> Result<(), Broken> {
         let wanted = self.reached.seq + 1;
         if entry.seq != wanted {

@@ -157,7 +157,7 @@ impl Tail {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether there is none.
+    /// Returns whether it is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -180,10 +180,10 @@ pub struct BootEvidence {
     /// The last of them, as its kernel called it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<Word>,
-    /// Who kept the lines: [`JOURNAL`], [`KERNEL`]; none if nobody did.
+    /// Who kept the lines: [`JOURNAL`], [`KERNEL`]; absent if the lines were not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Word>,
-    /// What is to be known of the lines: why there are none, or why they are not the journal's.
+    /// What is to be known of the lines: why they are missing, or why they are not the journal's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Sentence>,
     /// The lines.

@@ -72,7 +72,7 @@ pub struct Branch {
     pub plan_refused: Option<String>,
     /// What it is assigned, a product each.
     pub assignments: Vec<Assigned>,
-    /// How far its server is with each artifact of the plan.
+    /// Its server's progress with each artifact of the plan.
     pub artifacts: Vec<BranchArtifact>,
     /// How many terminals it has.
     pub terminals: u64,
@@ -230,7 +230,7 @@ pub struct Assign {
     pub product: ProductName,
     /// The version; it must be published.
     pub version: Version,
-    /// Allow a version below the one that runs there.
+    /// Allow a version below the running one.
     #[serde(default)]
     pub downgrade: bool,
 }

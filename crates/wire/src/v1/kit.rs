@@ -1,6 +1,6 @@
 //! The kit: what a branch whose link is down needs, carried to it by hand, and its reports back.
 //!
-//! Nothing of it is believed for where it comes from: whoever takes it up verifies it as if it had come over the link.
+//! Its origin earns no trust: the importer verifies it as if it had come over the link.
 
 use std::collections::BTreeMap;
 

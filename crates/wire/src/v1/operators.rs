@@ -49,7 +49,7 @@ impl fmt::Display for OperatorRole {
     }
 }
 
-/// A text that is no role.
+/// A text that does not name a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a role is viewer, operator, release-manager or admin")]
 pub struct RoleError;
@@ -121,9 +121,9 @@ impl fmt::Debug for WhoAmI {
 /// A log-in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Session {
-    /// Its handle; it lets nobody in.
+    /// Its handle; it does not grant access.
     pub id: Uuid,
-    /// Whether it is the one that asks.
+    /// Whether this request was made with it.
     pub current: bool,
     /// From where it was begun.
     pub address: String,
@@ -151,7 +151,7 @@ pub struct NewToken {
     /// After how many days it expires; 90 if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
-    /// For which service; none: for the caller. Only an admin makes tokens for services, and nobody for another person.
+    /// For which service; absent: for the caller. Only an admin makes tokens for services; tokens for other people cannot be made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<OperatorName>,
     /// Why.
@@ -174,10 +174,10 @@ impl fmt::Debug for TokenMade {
     }
 }
 
-/// An API token, as far as anybody is shown it again.
+/// An API token without its secret, as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Token {
-    /// Its handle; it lets nobody in.
+    /// Its handle; it does not grant access.
     pub id: Uuid,
     /// Whose it is.
     pub operator: OperatorName,

@@ -21,7 +21,7 @@ pub struct Plan {
     pub expires: DateTime<Utc>,
     /// What to do, in this order: slot images, one after the other.
     pub steps: Vec<Step>,
-    /// The packages that terminals hold, by product and payload name. They are no steps of a slot's way: nothing of a
+    /// The packages that terminals hold, by product and payload name. They are not steps of a slot: nothing of a
     /// slot waits for one, and an agent that knows nothing of packages leaves them alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Step>,

@@ -135,7 +135,7 @@ pub enum Report {
         /// Of which artifact.
         artifact: Digest,
         /// Who sent it: one of these, the likeliest first; at most [`MAX_ADDRESSES`]. The honest source stands among
-        /// them if it sent at the time. Empty: nobody was seen sending.
+        /// them if it sent at the time. Empty: no peer was seen sending.
         #[schema(value_type = Vec<String>)]
         addresses: Vec<IpAddr>,
         /// Bytes thrown away since the last such report.
@@ -189,7 +189,7 @@ impl UpdateReport {
     }
 
     /// What the terminal signs of the evidence, if there is any: all of it, and of which state with which update it is.
-    /// A statement of its own beside [`UpdateReport::statement`]: a branch server can withhold it, the state is proven
+    /// A separate statement beside [`UpdateReport::statement`]: a branch server can withhold it, the state is proven
     /// without it, and who knows nothing of it judges the state as ever.
     pub fn evidence_statement(&self, branch: &BranchName, terminal: &TerminalName) -> Option<String> {
         let BootEvidence { slot, tried, boot_id, source, note, lines, proof: _ } = self.evidence.as_ref()?;

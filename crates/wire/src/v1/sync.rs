@@ -91,7 +91,7 @@ pub struct Sync {
     /// Of the plan's artifacts, those whose index and torrent can be had from the answering server now.
     pub available: Vec<Digest>,
     /// Version of the newest timestamp role that the answering server has: a hint that there is metadata to fetch, which
-    /// nobody believes before it was verified.
+    /// is not trusted before it was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<u64>,
 }
