@@ -1,10 +1,11 @@
 //! Wrong passwords, counted by name and by address.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use fleet_types::OperatorName;
+use service_kit::clock::instant;
 use service_kit::server::{ApiError, Tries, network};
 use wire::Code;
 
@@ -36,7 +37,7 @@ impl Guesses {
     /// # Errors
     /// There were too many of this name or address.
     pub fn begin(&self, name: Option<&OperatorName>, address: IpAddr) -> Result<(), ApiError> {
-        let (now, address) = (Instant::now(), network(address));
+        let (now, address) = (instant(), network(address));
         let by_name = name.and_then(|name| self.names.must_wait(name, now));
         if let Some(wait) = by_name.or_else(|| self.addresses.must_wait(&address, now)) {
             let seconds = wait.as_secs().max(1);
