@@ -66,7 +66,9 @@ impl Agent {
         self.session.packages.wake();
     }
 
-    /// One turn: talks to the branch if it is time, then performs one action. Returns how long to wait.
+    /// One turn: talks to the branch if it is time, then performs one action.
+    ///
+    /// Returns how long to wait.
     pub async fn turn(&mut self) -> Duration {
         match self.try_turn().await {
             Ok(pause) => pause.min(self.talk.due_in(self.ports.clock.uptime(), &self.journal().reports)),

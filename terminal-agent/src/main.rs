@@ -164,7 +164,7 @@ fn run_in_package(settings: &Settings, wish: &Wish, verify: bool, command: &[OsS
     Ok(ExitCode::from(code))
 }
 
-/// The folder of the package that is meant, its version, and what keeps it from being removed.
+/// The package's folder, its version, and the guard that keeps it from removal.
 fn hold(
     settings: &Settings,
     journal: Option<&Journal>,

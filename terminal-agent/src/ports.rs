@@ -14,6 +14,7 @@ use fleet_types::{Digest, Slot, Version};
 use service_kit::client::{ByteStream, ClientError};
 use tokio::sync::Notify;
 use trust::certificates::{Anchor, Peer, TlsKey};
+use wire::ReasonCode;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
@@ -69,7 +70,9 @@ impl PortError {
 /// Why the root helper did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HelperTrouble {
-    /// It does not answer, or broke off: nothing is known of what it did, and it may be asked again.
+    /// It does not answer, or broke off.
+    ///
+    /// Nothing is known of what it did, and it may be asked again.
     #[error("the root helper does not answer ({0}): check its log and helper.socket")]
     Away(String),
     /// It refused.
@@ -81,7 +84,7 @@ impl HelperTrouble {
     /// As it is shown and reported.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Away(_) => Reason::new("helper-unreachable", self.to_string()),
+            Self::Away(_) => Reason::new(ReasonCode::HelperUnreachable, self.to_string()),
             Self::Refused(reason) => reason.clone(),
         }
     }
@@ -151,7 +154,9 @@ pub trait Branch: Send + Sync {
     /// An artifact's LAN torrent, at most `max` bytes.
     async fn torrent(&self, artifact: &ArtifactRef, max: usize) -> Result<Bytes, ClientError>;
 
-    /// A file of signed metadata by its name, as it arrives; nothing if the branch server says that it has none.
+    /// Fetches a file of signed metadata by its name, as it arrives.
+    ///
+    /// `None` if the branch server does not have it.
     async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError>;
 
     /// Delivers reports.
@@ -160,7 +165,9 @@ pub trait Branch: Send + Sync {
     /// Whether it answers at all.
     async fn healthy(&self) -> Result<(), ClientError>;
 
-    /// Holds the event stream; wakes the agent when it begins and for each event. Returns when it ends.
+    /// Holds the event stream; wakes the agent when it begins and for each event.
+    ///
+    /// Returns when it ends.
     async fn listen(&self, wake: &Notify) -> Result<(), ClientError>;
 }
 
@@ -171,7 +178,7 @@ pub trait Power: Send + Sync {
     async fn restart(&self) -> Result<(), PortError>;
 }
 
-/// Time: the wall clock, which may jump, and the time since the machine started, which may not.
+/// Time: the wall clock, which may jump, and the monotonic time since the start.
 pub trait Clock: Send + Sync {
     /// The wall clock.
     fn now(&self) -> DateTime<Utc>;

@@ -17,7 +17,9 @@ use crate::ports::{BootLogs, PortError};
 const MAX_RECORDS: usize = 64;
 /// Most bytes of one that are read: it has a line of facts, and 64 KiB of log at most.
 const MAX_RECORD: u64 = 68 * 1024;
-/// How long journalctl may take. A journal on a slow disk takes some seconds to be looked through.
+/// How long journalctl may take.
+///
+/// A journal on a slow disk takes some seconds to be looked through.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Most bytes of a list of boots: about a hundred each.
 const MAX_LIST: usize = 64 * 1024;
@@ -73,7 +75,9 @@ fn records(folder: &Path) -> io::Result<Vec<EarlyRecord>> {
     Ok(records)
 }
 
-/// The ids in a list of boots: lines that begin with a number and an id, whatever follows and stands above.
+/// The ids in a list of boots.
+///
+/// Lines that begin with a number and an id, whatever follows and stands above.
 fn boots(list: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(list);
     let id = |line: &str| {

@@ -23,10 +23,14 @@ use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 use crate::branch::identity::Identity;
 use crate::ports::Branch;
 
-/// The event stream says at least this often that it is alive; silence for longer means that it is dead.
+/// The event stream says at least this often that it is alive.
+///
+/// Silence for longer means that it is dead.
 const STREAM_IDLE: Duration = Duration::from_secs(90);
 
-/// A file takes at most this many times as long as an answer: slow retrieval is ours to bound.
+/// A file takes at most this many times as long as an answer.
+///
+/// Slow retrieval is ours to bound.
 const FILE_FACTOR: u32 = 10;
 
 /// The branch server at one address, known by the fleet's authority.
@@ -40,7 +44,9 @@ pub struct HttpBranch {
 }
 
 impl HttpBranch {
-    /// The branch server at `url`, which may take `request` to answer. Certificates are judged by `time`.
+    /// The branch server at `url`, which may take `request` to answer.
+    ///
+    /// Certificates are judged by `time`.
     pub fn new(url: &str, request: Duration, time: FleetTime) -> Self {
         let timeouts = Timeouts { connect: request.min(Duration::from_secs(5)), idle: STREAM_IDLE, total: request };
         Self { url: url.to_owned(), timeouts, time, client: RwLock::default(), request }

@@ -10,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a command in `folder` to its end, and returns its exit code: 128 + n if signal n ended it. Signals that
-/// ask this process to end are passed on.
+/// Runs a command in `folder` to its end, and returns its exit code.
+///
+/// 128 + n if signal n ended it. Signals that ask this process to end are passed on.
 ///
 /// # Errors
 /// It cannot be started.

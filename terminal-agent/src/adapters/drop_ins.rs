@@ -30,7 +30,9 @@ impl HealthFolder {
         Self { folder, limit }
     }
 
-    /// Executable files in the order of their names; hidden files and leftovers of editors are none.
+    /// Executable files in the order of their names.
+    ///
+    /// Hidden files and leftovers of editors are skipped.
     fn programs(&self) -> Result<Vec<PathBuf>, PortError> {
         let failed = |e| PortError::with(format!("cannot read {}", self.folder.display()), e);
         let entries = match std::fs::read_dir(&self.folder) {

@@ -15,7 +15,9 @@ use super::process;
 use crate::config::agent::Settings;
 use crate::ports::{Host, PortError, Room};
 
-/// Most bytes of a small file that are read. The kernel's command line has at most 4096 on the machines we know.
+/// Most bytes of a small file that are read.
+///
+/// The kernel's command line has at most 4096 on the machines we know.
 const MAX_SMALL: u64 = 64 * 1024;
 
 /// This machine.
@@ -46,7 +48,9 @@ fn small(path: &Path) -> Result<String, PortError> {
     Ok(text)
 }
 
-/// The value of `name` in an os-release file (os-release(5)): plain or in quotes; the last assignment counts.
+/// The value of `name` in an os-release file (os-release(5)).
+///
+/// Plain or in quotes; the last assignment counts.
 pub fn os_release_value(text: &str, name: &str) -> Option<String> {
     let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
     values.next_back().map(|value| value.trim().trim_matches(['"', '\'']).to_owned())

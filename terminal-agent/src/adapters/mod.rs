@@ -77,7 +77,7 @@ pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
     let password = access.password()?.expose().to_owned();
     let engine = TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout };
     let engine = TransmissionEngine::new(engine)?;
-    // Raised by what the trust store proves, as soon as that is open.
+    // Raised to the time that the trust store proves, once it is open.
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
     Ok(Ports {
         disks: Arc::new(HelperDisks::new(HelperSocket::new(&settings.helper_socket))),

@@ -54,7 +54,9 @@ pub(super) async fn run(program: &OsStr, arguments: &[String], limit: Duration, 
     Ok(Ended { status, output, errors })
 }
 
-/// Reads while the program runs, and a moment longer: a child that it left behind may hold its output open for ever.
+/// Reads while the program runs, and a moment longer.
+///
+/// A child that it left behind may hold its output open for ever.
 async fn end_of<T>(program: impl Future<Output = T>, reading: impl Future<Output = ()>) -> T {
     let (mut program, mut reading) = (pin!(program), pin!(reading));
     let mut read = false;

@@ -1,7 +1,7 @@
 //! The plan that was accepted last, exactly as head office signed it, and the floors that it raised: one durable file
 //! beside the journal, so that a restart without a branch server goes on with it.
 //!
-//! It is a file of its own for its size, and so that an agent that knows nothing of it leaves it alone.
+//! It is a separate file for its size, and so that an agent that knows nothing of it leaves it alone.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -32,7 +32,9 @@ pub enum AcceptedError {
     /// It cannot be written.
     #[error("cannot write the accepted plan")]
     Write(#[source] DurableError),
-    /// It is not what was written. Not passed over: what it knows of serials protects from replays.
+    /// It is not what was written.
+    ///
+    /// Not passed over: what it knows of serials protects from replays.
     #[error("the accepted plan {path} is damaged: move it away, and the next plan is taken from the branch server")]
     Damaged {
         /// The file.

@@ -28,7 +28,9 @@ fn text_of(refusal: &Refusal) -> String {
 pub struct Enrolment {
     files: IdentityFiles,
     identity: Option<Identity>,
-    /// The branch server no longer knows this terminal, as after the loss of its database: the terminal enrols again.
+    /// The branch server no longer knows this terminal, as after the loss of its database.
+    ///
+    /// The terminal enrols again.
     lost: bool,
 }
 
@@ -50,7 +52,9 @@ impl Enrolment {
         self.identity.is_some()
     }
 
-    /// Has requests to the branch server made with this terminal's identity. Does nothing before it enrolled.
+    /// Has requests to the branch server made with this terminal's identity.
+    ///
+    /// Does nothing before it enrolled.
     pub fn authenticate(&self, ports: &Ports) {
         let Some(identity) = &self.identity else { return };
         let done = match self.files.key() {
@@ -62,8 +66,9 @@ impl Enrolment {
         }
     }
 
-    /// Signs a report of an update. Head office does not count unsigned reports; they are sent all the same, so that the
-    /// branch can show them.
+    /// Signs a report of an update.
+    ///
+    /// Head office does not count unsigned reports; they are sent all the same, so that the branch can show them.
     pub fn sign(&self, update: &mut UpdateReport) {
         let Some(identity) = &self.identity else { return };
         let failed = |r: &Refusal| tracing::error!(code = r.code(), reason = r.sentence(), "a report cannot be signed");
@@ -113,7 +118,9 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Notes what an error says of this terminal's identity. True if this terminal has to enrol again and did not know.
+    /// Notes what an error says of this terminal's identity.
+    ///
+    /// True if this terminal has to enrol again and did not know.
     pub fn note_error(&mut self, error: &ClientError, settings: &Settings) -> bool {
         let is_lost = match error {
             // A server that is not trusted may belong to a fleet that was set up again: then the join token names its
@@ -129,8 +136,9 @@ impl Enrolment {
         join_token(settings).is_ok_and(|token| known.is_some_and(|known| known != token.authority))
     }
 
-    /// Enrols with the join token: at any branch server that the token's authority certified the first time, at its own
-    /// afterwards.
+    /// Enrols with the join token.
+    ///
+    /// At any branch server that the token's authority certified the first time, at its own afterwards.
     async fn enrol(
         &mut self,
         ports: &Ports,

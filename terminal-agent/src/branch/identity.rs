@@ -53,7 +53,7 @@ impl IdentityFiles {
         Self { key: folder.join("identity-key.pem"), identity: folder.join("identity.toml") }
     }
 
-    /// This terminal's key, made and durable if there is none yet. Blocking.
+    /// This terminal's key, made and saved at the first call. Blocking.
     ///
     /// # Errors
     /// It cannot be read or written, or others can read it.
@@ -80,7 +80,9 @@ impl IdentityFiles {
         request_key(&self.key()?.request()?)
     }
 
-    /// The identity of this terminal; none before it enrolled, or if what is kept is unusable: then it is asked for again. Blocking.
+    /// The identity of this terminal; none before it enrolled, or if what is kept is unusable.
+    ///
+    /// Then it is asked for again. Blocking.
     pub fn read(&self, name: &TerminalName) -> Option<Identity> {
         if !self.identity.exists() {
             return None;
@@ -94,8 +96,9 @@ impl IdentityFiles {
         read().inspect_err(refused).ok()
     }
 
-    /// Keeps what the branch server answered, if it is for this terminal and its key, of the authority with this fingerprint, and
-    /// holds. Blocking.
+    /// Keeps what the branch server answered, if it is valid for this terminal. Blocking.
+    ///
+    /// It must be for this terminal's key, and of the authority with this fingerprint.
     ///
     /// # Errors
     /// It is not, or cannot be written.
@@ -118,7 +121,9 @@ impl IdentityFiles {
     }
 }
 
-/// The file. What a newer agent may have written into it beside these is passed over: its identity is this one's too.
+/// The file. What a newer agent may have written into it beside these is passed over.
+///
+/// Its identity is this one's too.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     branch: BranchName,
@@ -140,7 +145,9 @@ impl From<Kept> for EnrolResponse {
 }
 
 impl Identity {
-    /// What an answer says to the terminal with this name and key, judged at that time, or at one when it held.
+    /// What an answer says to the terminal with this name and key.
+    ///
+    /// It is judged at that time, or at a time when it was valid.
     fn of(
         answer: &EnrolResponse,
         name: &TerminalName,

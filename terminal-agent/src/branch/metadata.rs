@@ -13,7 +13,9 @@ use super::believed::Believed;
 use crate::config::agent::Settings;
 use crate::ports::{Branch, Ports};
 
-/// How long metadata is taken for the newest without a hint that there is newer: a timestamp lasts days.
+/// How long metadata counts as the newest without a hint of newer metadata.
+///
+/// A timestamp lasts days.
 const REFRESH: Duration = Duration::from_secs(6 * 3600);
 
 /// One file may take this many times as long as an answer.

@@ -80,8 +80,9 @@ impl Plans {
         }
     }
 
-    /// Updates the metadata if there is newer, and follows a plan that is new and proven. True if a file did not arrive
-    /// and may do so soon.
+    /// Updates the metadata if there is newer, and follows a plan that is new and proven.
+    ///
+    /// True if a file did not arrive and may do so soon.
     ///
     /// # Errors
     /// The journal, the trust store or the accepted plan cannot be written.
@@ -187,7 +188,9 @@ impl Plans {
         Ok(())
     }
 
-    /// Gives the root helper the followed plan while its metadata is fresh: it accepts nothing by expired metadata.
+    /// Gives the root helper the followed plan while its metadata is fresh.
+    ///
+    /// It accepts nothing by expired metadata.
     async fn tell_helper(&mut self, ports: &Ports) {
         if self.helper_knows {
             return;
@@ -211,7 +214,9 @@ impl Plans {
         Some(Evidence { metadata: self.metadata.believed.files(), plan })
     }
 
-    /// Whether head office ordered exactly this for this terminal, the order is valid, and the release keys signed it.
+    /// Whether this order is valid for this terminal.
+    ///
+    /// Head office ordered exactly this, and the release keys signed it.
     ///
     /// # Errors
     /// Why not.

@@ -38,7 +38,9 @@ impl Delivery {
         self.at.saturating_sub(uptime)
     }
 
-    /// Delivers reports: moves at once, progress now and then. True if the branch no longer knows this terminal.
+    /// Delivers reports. True if the branch no longer knows this terminal.
+    ///
+    /// Moves are sent at once, progress at intervals.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -60,7 +62,7 @@ impl Delivery {
             if numbered.number() {
                 keeper.change(ports.clock.now(), |j| j.reports = numbered)?;
             }
-            // After a refusal one at a time, to find the one that is refused.
+            // After a refusal one at a time, to find the refused report.
             let most = if self.failures.failures() > 0 { 1 } else { MAX_BATCH };
             let Some(batch) = keeper.journal().reports.batch(most) else { return Ok(false) };
             let single = batch.reports.len() == 1;

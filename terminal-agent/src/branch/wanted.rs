@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use trust::plans::{Claim, VerifiedPlan, check_claim};
+use wire::ReasonCode;
 use wire::v1::plan::Step;
 use wire::v1::reports::Reason;
 
@@ -21,12 +22,15 @@ pub struct PlanInForce<'a> {
     pub recipient: Option<&'a Recipient>,
     /// Why the plan that the branch server offers is not followed.
     pub refused: Option<&'a Reason>,
-    /// The time that plans are judged by: the clock, or the newest verified time if that is later.
+    /// The time that plans are judged by.
+    ///
+    /// The clock, or the newest verified time if that is later.
     pub time: DateTime<Utc>,
 }
 
-/// The first step of an accepted plan that names this terminal and is not done yet. `current` is the payload being
-/// installed: what was remembered of it must not stop it.
+/// The first step of an accepted plan that names this terminal and is not done yet.
+///
+/// `current` is the payload being installed: what was remembered of it must not stop it.
 pub fn wanted(
     plan: &VerifiedPlan,
     recipient: &Recipient,
@@ -69,7 +73,9 @@ fn claim<'a>(step: &'a Step, recipient: &'a Recipient, running: &'a Running) -> 
     Claim { terminal: &recipient.name, product: &step.product, manifest, payload, installed: Some(&running.version) }
 }
 
-/// Whether the step's payload runs, confirmed. What a slot was provisioned with is taken at its version.
+/// Whether the step's payload runs, confirmed.
+///
+/// What a slot was provisioned with is taken at its version.
 fn is_done(step: &Step, running: &Running, memory: &Memory) -> bool {
     step.version == running.version
         && memory.confirmed.get(&running.slot).is_none_or(|payload| *payload == step.payload.sha256)
@@ -78,20 +84,20 @@ fn is_done(step: &Step, running: &Running, memory: &Memory) -> bool {
 fn held_back(step: &Step, serial: u64, memory: &Memory, policy: &RetryPolicy, now: DateTime<Utc>) -> Option<Reason> {
     let payload = &step.payload.sha256;
     if let Some(blamed) = memory.blamed.get(payload) {
-        let text = format!("{} {} failed here before: {}", step.product, step.version, blamed.reason.text);
-        return Some(Reason::new("failed-before", text));
+        let failed = Reason::of(ReasonCode::FailedBefore).with("product", &step.product).with("version", &step.version);
+        return Some(failed.with("earlier", &blamed.reason.text));
     }
     // Another plan is another chance. Its serial may be lower, too: a new plan key starts its serials again.
     let setback = memory.setbacks.get(payload).filter(|s| serial == s.serial)?;
     let again = |text: String| Some(Reason::new(&setback.reason.code, text));
     if setback.retry == Retry::NextPlan || setback.count > policy.attempts {
-        return again(format!("waiting for a newer plan: {}", setback.reason.text));
+        return again(format!("Waiting for a newer plan: {}", setback.reason.text));
     }
     let wait = policy.wait * 2i32.saturating_pow(setback.count.saturating_sub(1).min(10));
     let due = setback.at + wait;
     // A clock that was set back must not make the wait longer than it is.
     if now >= setback.at && now < due {
-        return again(format!("next attempt after {}: {}", due.format("%F %T UTC"), setback.reason.text));
+        return again(format!("Next attempt after {}: {}", due.format("%F %T UTC"), setback.reason.text));
     }
     None
 }

@@ -39,7 +39,7 @@ pub struct Settings {
     pub reboot_command: Vec<String>,
     /// Whether failed units are looked at in the trial.
     pub failed_units: bool,
-    /// Waits that are no bounds of decisions.
+    /// Waits other than the bounds of decisions.
     pub timing: Timing,
     /// Bounds of decisions.
     pub limits: Limits,
@@ -56,7 +56,9 @@ pub struct Settings {
 pub struct BranchSettings {
     /// Its machine listener, such as `https://10.1.0.1:7004`.
     pub url: String,
-    /// A file with the token that terminals of this branch enrol with; it says by which authority the branch server is known.
+    /// A file with the token that terminals of this branch enrol with.
+    ///
+    /// It says by which authority the branch server is known.
     pub join_token_file: PathBuf,
     /// Host of the branch's tracker: the only one that this terminal announces to.
     pub tracker_host: String,
@@ -124,7 +126,7 @@ impl PathSettings {
         self.state_dir.join("plan.json")
     }
 
-    /// A file that `terminal-agent run` makes to ask the service to go on with its packages at once.
+    /// A file with which `terminal-agent run` asks the service to fetch packages at once.
     pub fn go_on(&self) -> PathBuf {
         self.state_dir.join("go-on")
     }
@@ -200,7 +202,7 @@ pub struct EngineSettings {
 pub struct Timing {
     /// At most so long between two questions to the branch.
     pub poll: Duration,
-    /// An event is followed up after a random part of this, so that a branch's terminals do not all ask at once.
+    /// An event is followed up after a random part of this, to spread requests.
     pub event_spread: Duration,
     /// Least time between two reports of progress.
     pub progress: Duration,

@@ -12,7 +12,9 @@ use super::inputs::Inputs;
 /// The root helper's settings.
 #[derive(Debug, Clone)]
 pub struct HelperSettings {
-    /// Slots, boot block, restart command, root file, names: what the agent's file says of the machine.
+    /// Slots, boot block, restart command, root file, names.
+    ///
+    /// What the agent's file says of the machine.
     pub machine: Settings,
     /// This terminal's branch. Not taken from the agent, which learns it from its branch server.
     pub branch: BranchName,

@@ -9,9 +9,9 @@ use bootslot::{BootError, BootSlots, BootState, EditError, SlotRoots, Trial, run
 use fleet_types::{BranchName, Slot, TerminalName};
 use service_kit::durable;
 use service_kit::edge::chain;
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
-use super::protocol::INVALID;
 use crate::ports::{Disks, Host, Power};
 
 /// What the helper knows by itself.
@@ -46,18 +46,20 @@ pub struct Devices {
 }
 
 fn changed(error: EditError) -> Reason {
-    Reason::new("boot-state-changed", format!("{error}: the boot state changed meanwhile; it is read again"))
+    Reason::new(ReasonCode::BootStateChanged, format!("The boot state changed meanwhile ({error}). It is read again."))
 }
 
 fn unwritable(text: String) -> Reason {
-    Reason::new("boot-state-unwritable", text)
+    Reason::new(ReasonCode::BootStateUnwritable, text)
 }
 
 pub(super) fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
-    Reason::new("helper-storage", format!("{what}: {}. Check the helper's state folder", chain(error)))
+    Reason::new(ReasonCode::HelperStorage, format!("{what}: {}. Check the helper's state folder", chain(error)))
 }
 
-/// What moves the bootloader's state. It needs no trust store: a trial is ended even where that is lost.
+/// What moves the bootloader's state.
+///
+/// It needs no trust store: a trial is ended even where that is lost.
 pub struct Boots {
     pub(super) setup: HelperSetup,
     pub(super) devices: Devices,
@@ -72,15 +74,15 @@ impl Boots {
     /// The slot that runs, by the kernel command line and nothing else.
     pub(super) fn running(&self) -> Result<Slot, Reason> {
         let line = self.devices.host.kernel_command_line();
-        let line = line.map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
+        let line = line.map_err(|e| Reason::new(ReasonCode::RunningSlotUnknown, chain(&e)))?;
         running_slot(&line, &self.setup.slots).map_err(|e| Reason::new(e.code(), chain(&e)))
     }
 
     /// The state as it stands.
     pub(super) fn look(&self) -> Result<BootState, Reason> {
         self.devices.boot.read().map_err(|error| match error {
-            BootError::Block { .. } => Reason::new(INVALID, chain(&error)),
-            error => Reason::new("boot-state-unreadable", chain(&error)),
+            BootError::Block { .. } => Reason::new(ReasonCode::BootStateInvalid, chain(&error)),
+            error => Reason::new(ReasonCode::BootStateUnreadable, chain(&error)),
         })
     }
 
@@ -105,7 +107,7 @@ impl Boots {
                 return self.replace_boot(&BootState { default: running.other(), trial: spent });
             }
             Err(BootError::Block { .. }) => self.replace_boot(&BootState::settled(running))?,
-            Err(error) => return Err(Reason::new("boot-state-unreadable", chain(&error))),
+            Err(error) => return Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
         }
         self.mark_confirmed(running);
         self.forget_trial()
@@ -131,42 +133,42 @@ impl Boots {
             Ok(state) if state.trial.is_some_and(|t| t.slot == running) => self.write_boot(&old)?,
             Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => self.replace_boot(&old)?,
             Ok(_) | Err(BootError::Block { .. }) => return Err(changed(EditError::NotOnTrial(running))),
-            Err(error) => return Err(Reason::new("boot-state-unreadable", chain(&error))),
+            Err(error) => return Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
         }
         self.forget_trial()
     }
 
-    /// The slot that may be written: the other one, while nothing is on trial and this one is the default. So nothing
-    /// changes between the moment when a slot was hashed and the one when it boots.
+    /// The slot that may be written.
+    ///
+    /// The other one, while nothing is on trial and this one is the default. So nothing changes between the moment when
+    /// a slot was hashed and the one when it boots.
     pub(super) fn writable(&self) -> Result<Slot, Reason> {
         let _alone = self.alone()?;
         let (running, state) = (self.running()?, self.look()?);
         if state != BootState::settled(running) {
-            let text = format!(
-                "slot {running} is running and the boot state is {state:?}: a slot is written only while the running slot is \
-                 the default and none is on trial; settle the boot state first"
-            );
-            return Err(Reason::new("boot-not-settled", text));
+            let state = format!("{state:?}");
+            return Err(Reason::of(ReasonCode::BootNotSettled).with("slot", running).with("state", state));
         }
         self.forget_trial()?;
         Ok(running.other())
     }
 
-    /// Whether a restart would change what runs. Other restarts are not needed, and a compromised agent could keep
-    /// a machine from its work by nothing but restarts. A state that cannot be read is no reason to refuse.
+    /// Whether a restart would change what runs.
+    ///
+    /// Other restarts are not needed, and a compromised agent could keep a machine from its work by nothing but
+    /// restarts. An unreadable state does not stop a restart.
     pub(super) fn has_cause_to_restart(&self) -> Result<(), Reason> {
         let (Ok(running), Ok(state)) = (self.running(), self.look()) else { return Ok(()) };
         let on_trial = state.trial.is_some_and(|t| t.slot == running);
         if on_trial || state.boot().0 != running {
             return Ok(());
         }
-        let text =
-            format!("slot {running} runs and would boot again: a restart would change nothing; activate a slot first");
-        Err(Reason::new("restart-without-cause", text))
+        Err(Reason::of(ReasonCode::RestartWithoutCause).with("slot", running))
     }
 
-    /// The boot state is read, judged and written by one process at a time: `terminal-helper end-trial` must not end what
-    /// the helper confirms at that moment. Held until dropped.
+    /// The boot state is read, judged and written by one process at a time.
+    ///
+    /// `terminal-helper end-trial` must not end what the helper confirms at that moment. Held until dropped.
     pub(super) fn alone(&self) -> Result<File, Reason> {
         // The folder itself: no room is needed for a lock on it.
         let open = || -> io::Result<File> {
@@ -177,7 +179,9 @@ impl Boots {
         open().map_err(|e| storage("the boot state cannot be locked", &e))
     }
 
-    /// Tells the trial's timer that it has nothing to end. Without the mark it asks the boot state, so nothing fails here.
+    /// Tells the trial's timer that it has nothing to end.
+    ///
+    /// Without the mark it asks the boot state, so nothing fails here.
     pub(super) fn mark_confirmed(&self, running: Slot) {
         let path = &self.setup.confirmed;
         if let Err(error) = File::create(path).and_then(|mut f| writeln!(f, "{running}")) {
@@ -199,8 +203,9 @@ impl Boots {
         self.devices.boot.create(state).map_err(|e| unwritable(chain(&e)))
     }
 
-    /// Which slot was put on trial, kept beside the boot block: an unusable block does not say whether what runs was
-    /// confirmed.
+    /// Which slot was put on trial, kept beside the boot block.
+    ///
+    /// An invalid block does not say whether the slot that runs was confirmed.
     fn trial_note(&self) -> PathBuf {
         self.setup.state.join("trial.json")
     }

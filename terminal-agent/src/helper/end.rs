@@ -7,23 +7,29 @@ use fleet_types::Slot;
 use serde::Serialize;
 use service_kit::durable;
 use service_kit::edge::chain;
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::boot::{Boots, storage};
 
-/// What the boot script puts on the kernel's command line when it boots a slot that is on trial.
+/// What the boot script adds to the kernel command line when it boots a trial.
 pub const TRIAL_BOOT: &str = "filial.trial=1";
 
 /// What became of the trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndTrial {
-    /// The slot that runs is the default: it was confirmed, or never on trial. Nothing was changed.
+    /// The slot that runs is the default: it was confirmed, or never on trial.
+    ///
+    /// Nothing was changed.
     Confirmed,
-    /// The slot that runs is neither the default nor on trial: the bootloader took it for want of another. Nothing was
-    /// changed.
+    /// The slot that runs is neither the default nor on trial.
+    ///
+    /// The bootloader took it for want of another. Nothing was changed.
     NotOnTrial,
-    /// It was on trial and is not tried again: the machine has to be restarted, and boots the old slot.
+    /// It was on trial and is not tried again.
+    ///
+    /// The machine has to be restarted, and boots the old slot.
     Ended,
 }
 
@@ -53,9 +59,10 @@ struct Note {
 }
 
 impl Boots {
-    /// Ends the trial of the slot that runs, unless it was confirmed. Its attempts are used up, as if the bootloader had
-    /// counted them: so the agent of the old slot finds that the new one was tried, and a confirmation that comes while the
-    /// machine is going down still counts. May be repeated.
+    /// Ends the trial of the slot that runs, unless it was confirmed.
+    ///
+    /// Its attempts are used up, as if the bootloader had counted them: so the agent of the old slot finds that the new
+    /// one was tried, and a confirmation that comes while the machine is going down still counts. May be repeated.
     ///
     /// # Errors
     /// What runs is not known, or the boot state cannot be read or written: then only a restart is left, and the
@@ -63,7 +70,7 @@ impl Boots {
     pub fn end_trial(&self, now: DateTime<Utc>) -> Result<EndTrial, Reason> {
         let _alone = self.alone()?;
         let line = self.devices.host.kernel_command_line();
-        let line = line.map_err(|e| Reason::new("running-slot-unknown", chain(&e)))?;
+        let line = line.map_err(|e| Reason::new(ReasonCode::RunningSlotUnknown, chain(&e)))?;
         let running = self.running()?;
         let spent = BootState { default: running.other(), trial: Some(Trial { slot: running, left: 0 }) };
         match self.devices.boot.read() {
@@ -90,11 +97,13 @@ impl Boots {
                 self.mark_confirmed(running);
                 Ok(EndTrial::Confirmed)
             }
-            Err(error) => Err(Reason::new("boot-state-unreadable", chain(&error))),
+            Err(error) => Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
         }
     }
 
-    /// Kept beside the boot block's note, one file whatever happens. A trial ends also where it cannot be kept.
+    /// Kept beside the boot block's note, one file whatever happens.
+    ///
+    /// A trial ends also where it cannot be kept.
     fn note_end(&self, slot: Slot, at: DateTime<Utc>) {
         let text = EndTrial::Ended.sentence();
         let note = Note { slot, boot_id: self.devices.host.boot_id().ok(), at, text };

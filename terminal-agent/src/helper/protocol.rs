@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use wire::Envelope;
 use wire::v1::reports::Reason;
 
-/// Longest head in bytes: a plan for a whole branch, and the metadata of a fleet of some hundred products.
+/// Longest head in bytes.
+///
+/// A plan for a whole branch, and the metadata of a fleet of some hundred products.
 pub const MAX_HEAD: usize = 32 * 1024 * 1024;
 
 /// Longest body in bytes: one segment.
@@ -21,20 +23,23 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Bytes of the two lengths.
 pub const LENGTHS: usize = 8;
 
-/// The boot block is there and holds no state.
-pub const INVALID: &str = "boot-state-invalid";
-
-/// What the agent may ask. Nothing here names a device, a slot to be written, a number of attempts or a command.
+/// What the agent may ask.
+///
+/// Nothing here names a device, a slot to be written, a number of attempts or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Request {
     /// The bootloader's state.
     Look,
-    /// Accept this plan, by this metadata. Asked as soon as the agent accepted it, while the metadata is fresh.
+    /// Accept this plan, by this metadata.
+    ///
+    /// Asked as soon as the agent accepted it, while the metadata is fresh.
     Accept(Evidence),
     /// Have the bootloader try the slot that does not run, which holds this.
     Activate(Order),
-    /// The slot that runs becomes the default, and a trial of the other one ends; an unusable boot block is replaced.
+    /// The slot that runs becomes the default, and a trial of the other one ends.
+    ///
+    /// An unusable boot block is replaced.
     Settle,
     /// The slot that runs was on trial and is good.
     Confirm,
@@ -74,7 +79,9 @@ pub struct Evidence {
     pub plan: Envelope,
 }
 
-/// What is to be tried. That it was ordered is looked up in the plan; that the slot holds it is read from the slot.
+/// What is to be tried.
+///
+/// That it was ordered is looked up in the plan; that the slot holds it is read from the slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Order {
     /// The product.
@@ -197,7 +204,7 @@ mod tests {
             Ok(Answer::Boot(BootState::settled(Slot::B))),
             Ok(Answer::Length(7)),
             Ok(Answer::Bytes(vec![1, 2, 3])),
-            Err(Reason::new("plan-expired", "It is over.")),
+            Err(Reason::new(wire::ReasonCode::PlanExpired, "The plan expired.")),
         ];
         for answer in all {
             let bytes = answered(answer.clone()).unwrap();

@@ -13,7 +13,9 @@ use wire::{Envelope, Signature};
 
 use super::protocol::{Evidence, Order, Request};
 
-/// Most files of metadata that come with a plan: the four roles, old root files, and a few a product.
+/// Most files of metadata that come with a plan.
+///
+/// The four roles, old root files, and a few a product.
 pub const MAX_FILES: usize = 4096;
 
 /// Most signatures of a plan that are read here; how many it may have is judged later.
@@ -109,7 +111,7 @@ impl Request {
     /// What a head asks for.
     ///
     /// # Errors
-    /// It is no request: another verb, a field too many or too few, or not JSON.
+    /// Not a valid request: another verb, a field too many or too few, or not JSON.
     pub fn read(head: &[u8]) -> serde_json::Result<Self> {
         let bare = |request| serde_json::from_slice::<Bare>(head).map(|_| request);
         match serde_json::from_slice::<Asked>(head)?.ask {

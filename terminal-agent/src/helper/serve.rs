@@ -1,5 +1,5 @@
 //! The helper's door: a Unix socket, one request a connection, one connection at a time. Who asks is told by the kernel; what
-//! anybody else than the agent's user sends is not even read.
+//! other users than the agent's send is not even read.
 
 use std::io;
 use std::time::Duration;
@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::protocol::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of};
 use super::server::Helper;
 use crate::ports::Clock;
 
-/// How long a request may take to come, and an answer to be taken: both ends are on one machine.
+/// How long a request may take to come, and an answer to be taken.
+///
+/// Both ends are on one machine.
 const TRANSFER: Duration = Duration::from_secs(10);
 
 /// Answers until the socket fails.
@@ -41,16 +44,13 @@ pub async fn serve(mut helper: Helper, socket: UnixListener, agent: u32, clock: 
 }
 
 async fn attend(helper: &mut Helper, stream: &mut UnixStream, agent: u32, clock: &dyn Clock) -> Result<Answer, Reason> {
-    let peer =
-        stream.peer_cred().map_err(|e| Reason::new("foreign-user", format!("the peer's user is not known: {e}")))?;
+    let peer = stream
+        .peer_cred()
+        .map_err(|e| Reason::new(ReasonCode::ForeignUser, format!("The user who asks is not known: {e}")))?;
     if peer.uid() != agent {
-        let text = format!("user {} is not allowed, only user {agent} is: check helper.agent_user", peer.uid());
-        return Err(Reason::new("foreign-user", text));
+        return Err(Reason::of(ReasonCode::ForeignUser).with("user", peer.uid()).with("agent", agent));
     }
-    let slow = || {
-        let text = format!("the request was not complete within {} s: send it at once", TRANSFER.as_secs());
-        Reason::new("request-too-slow", text)
-    };
+    let slow = || Reason::of(ReasonCode::RequestTooSlow).with("limit", TRANSFER.as_secs());
     let (request, body) = timeout(TRANSFER, receive(stream)).await.map_err(|_| slow())??;
     helper.answer(request, &body, clock.now()).await
 }
@@ -59,8 +59,9 @@ async fn receive(stream: &mut UnixStream) -> Result<(Request, Vec<u8>), Reason> 
     let mut lengths = [0; LENGTHS];
     stream.read_exact(&mut lengths).await.map_err(|e| malformed(&e))?;
     let Some((head, body)) = lengths_of(lengths) else {
-        let text = format!("a request has a head of at most {MAX_HEAD} bytes and a body of at most {MAX_BODY}");
-        return Err(Reason::new("request-too-large", text));
+        let text =
+            format!("The request is too large: its head may have {MAX_HEAD} bytes and its body {MAX_BODY} bytes.");
+        return Err(Reason::new(ReasonCode::RequestTooLarge, text));
     };
     let head = exactly(stream, head).await?;
     let body = exactly(stream, body).await?;
@@ -78,6 +79,5 @@ async fn exactly(stream: &mut UnixStream, length: usize) -> Result<Vec<u8>, Reas
 }
 
 fn malformed(error: &io::Error) -> Reason {
-    let text = format!("the request is not valid in this version ({error}): update agent and helper together");
-    Reason::new("request-malformed", text)
+    Reason::of(ReasonCode::RequestMalformed).with("error", error)
 }

@@ -16,6 +16,7 @@ use service_kit::edge::chain;
 use trust::client::{Body, Client, Fetch, FetchError, Limits};
 use trust::plans::Claim;
 use trust::{Refusal, Why};
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::boot::{Boots, Devices, HelperSetup};
@@ -62,8 +63,12 @@ impl Helper {
         match request {
             Request::Look => return self.boots.look().map(Answer::Boot),
             Request::Length { slot } => {
-                let length =
-                    self.boots.devices.disks.length(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))?;
+                let length = self
+                    .boots
+                    .devices
+                    .disks
+                    .length(slot)
+                    .map_err(|e| Reason::new(ReasonCode::SlotUnavailable, chain(&e)))?;
                 return Ok(Answer::Length(length));
             }
             Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),
@@ -75,19 +80,19 @@ impl Helper {
             Request::Restart => {
                 self.boots.has_cause_to_restart()?;
                 let restarted = self.boots.devices.power.restart().await;
-                restarted.map_err(|e| Reason::new("restart-failed", chain(&e)))?;
+                restarted.map_err(|e| Reason::new(ReasonCode::RestartFailed, chain(&e)))?;
             }
             Request::Write { offset } => {
                 let mut disk = self.disk(self.boots.writable()?)?;
-                disk.write_at(offset, body).map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
+                disk.write_at(offset, body).map_err(|e| Reason::new(ReasonCode::SlotUnwritable, chain(&e)))?;
             }
             Request::Sync => {
                 let synced = self.disk(self.boots.running()?.other())?.sync();
-                synced.map_err(|e| Reason::new("slot-unwritable", chain(&e)))?;
+                synced.map_err(|e| Reason::new(ReasonCode::SlotUnwritable, chain(&e)))?;
             }
             Request::DropCaches => {
                 let dropped = self.disk(self.boots.running()?.other())?.drop_caches();
-                dropped.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
+                dropped.map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
             }
         }
         Ok(Answer::Done)
@@ -108,7 +113,7 @@ impl Helper {
         let judged = self.believed.judge(&evidence.plan, &self.boots.setup.branch, self.accepted.floors(), clock);
         let (plan, floors) = judged.map_err(|r| reason(&r))?;
         let kept = self.accepted.replace(evidence.plan, floors);
-        kept.map_err(|e| Reason::new("helper-storage", chain(&e)))?;
+        kept.map_err(|e| Reason::new(ReasonCode::HelperStorage, chain(&e)))?;
         tracing::info!(serial = plan.plan().serial, "plan accepted");
         self.believed.raise_floor(plan.plan().issued).map_err(|r| reason(&r))
     }
@@ -116,7 +121,7 @@ impl Helper {
     fn activate(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
         let running = self.boots.running()?;
         let installed = self.boots.devices.host.image_version();
-        let installed = installed.map_err(|e| Reason::new("running-version-unknown", chain(&e)))?;
+        let installed = installed.map_err(|e| Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)))?;
         let claim = Claim {
             terminal: &self.boots.setup.terminal,
             product: &order.product,
@@ -128,7 +133,7 @@ impl Helper {
         let signed = self.accepted.envelope().ok_or_else(none);
         let signed = signed.and_then(|plan| self.believed.authorise(plan, &self.boots.setup.branch, claim, clock));
         let signed = signed.map_err(|r| reason(&r))?;
-        // The digest and length that the release keys signed, and not what anybody says that the slot holds.
+        // The digest and length that the release keys signed, not what the caller claims the slot holds.
         self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;
         self.boots.start_trial(running)?;
         tracing::info!(slot = %running.other(), payload = %signed.sha256, "on trial");
@@ -136,27 +141,27 @@ impl Helper {
     }
 
     fn disk(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, Reason> {
-        self.boots.devices.disks.open(slot).map_err(|e| Reason::new("slot-unavailable", chain(&e)))
+        self.boots.devices.disks.open(slot).map_err(|e| Reason::new(ReasonCode::SlotUnavailable, chain(&e)))
     }
 
     fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Reason> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > MAX_BODY {
-            let text = format!("the request asks for {length} bytes; at most {MAX_BODY} are sent at once");
-            return Err(Reason::new("request-too-large", text));
+            let text = format!("The request asks for {length} bytes; one answer has at most {MAX_BODY}.");
+            return Err(Reason::new(ReasonCode::RequestTooLarge, text));
         }
         let mut bytes = vec![0; length];
         let read = self.disk(self.boots.running()?.other())?.read_at(offset, &mut bytes);
-        read.map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
+        read.map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
         Ok(bytes)
     }
 
     fn check_slot(&self, slot: Slot, payload: PayloadId) -> Result<(), Reason> {
         let mut disk = self.disk(slot)?;
-        disk.sync().map_err(|e| Reason::new("slot-unreadable", chain(&e)))?;
+        disk.sync().map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
-            ReadBackError::Mismatch { .. } => Reason::new("read-back-mismatch", chain(&error)),
-            error => Reason::new("slot-unreadable", chain(&error)),
+            ReadBackError::Mismatch { .. } => Reason::new(ReasonCode::ReadBackMismatch, chain(&error)),
+            error => Reason::new(ReasonCode::SlotUnreadable, chain(&error)),
         })
     }
 }

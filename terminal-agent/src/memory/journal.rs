@@ -3,7 +3,7 @@
 //! One file on purpose: a move, what it teaches (a blamed digest, a serial) and the report of it become durable in
 //! the same instant or not at all.
 //!
-//! **Formats.** An agent can be rolled back by itself: what it leaves must be readable for the one that installed it. So
+//! **Formats.** An agent can be rolled back by itself: what it leaves must be readable for the version that installed it. So
 //! an agent writes the format that it found, and moves up to its own only where the slot that runs is the confirmed one
 //! (with `confirmed`, or when the next update begins). It reads the format before its own, and the one after it as far
 //! as it knows it (`newer`); two formats are further apart than an update may lead.
@@ -30,7 +30,9 @@ use crate::model::state::State;
 /// The newest format that is written here.
 pub const FORMAT: u32 = 2;
 
-/// The oldest that is read, and in which a journal is begun: until a slot is confirmed, an older agent may be back soon.
+/// The oldest that is read, and in which a journal is begun.
+///
+/// Until a slot is confirmed, an older agent may be back soon.
 pub const OLDEST: u32 = 1;
 
 /// An artifact that the engine was given.
@@ -85,7 +87,9 @@ pub struct Journal {
     /// The packages that plans named, until they are removed.
     #[serde(default)]
     pub packages: BTreeMap<Key, Package>,
-    /// The time of the last write outside a trial: a trial in which the clock shows less has no sane clock.
+    /// The time of the last write outside a trial.
+    ///
+    /// A trial in which the clock shows less has no sane clock.
     pub newest: DateTime<Utc>,
     /// Reports to be delivered.
     pub reports: Reports,

@@ -60,8 +60,10 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Loads the journal at `path`, or begins one. A damaged one is put aside under another name: the terminal must
-    /// go on, and what was lost is only memory; the boot state is the bootloader's.
+    /// Loads the journal at `path`, or begins one.
+    ///
+    /// A damaged one is put aside under another name: the terminal must go on, and what was lost is only memory; the
+    /// boot state is the bootloader's.
     ///
     /// # Errors
     /// It cannot be read, a later agent wrote it, or a new one cannot be written.
@@ -110,7 +112,7 @@ impl Keeper {
     }
 }
 
-/// Reads a journal without taking it over; `None` if there is none.
+/// Reads a journal without taking it over; `None` if the file is missing.
 ///
 /// # Errors
 /// It cannot be read, is damaged, or an agent wrote it that is too far from this one.
@@ -118,7 +120,9 @@ pub fn load(path: &Path) -> Result<Option<Journal>, JournalError> {
     Ok(read(path, Uuid::nil())?.map(|(journal, _)| journal))
 }
 
-/// The same, and the format that was found; `fresh` is the numbering of reports if that of a newer journal cannot be gone on with.
+/// The same, and the format that was found.
+///
+/// `fresh` is the numbering of reports if that of a newer journal cannot be gone on with.
 fn read(path: &Path, fresh: Uuid) -> Result<Option<(Journal, u32)>, JournalError> {
     let read = |source| JournalError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {

@@ -18,7 +18,7 @@ use crate::model::update::Retry;
 /// Reads it; the result is of this agent's own format.
 ///
 /// # Errors
-/// It is no journal: its time of beginning is missing.
+/// Not a valid journal: its time of beginning is missing.
 pub fn read(bytes: &[u8], fresh: Uuid) -> Result<Journal, serde_json::Error> {
     let mut found: Map<String, Value> = serde_json::from_slice(bytes)?;
     let mut part = |name: &str| found.remove(name).unwrap_or_default();
@@ -55,7 +55,9 @@ pub fn read(bytes: &[u8], fresh: Uuid) -> Result<Journal, serde_json::Error> {
     Ok(journal)
 }
 
-/// An unknown state counts as idle: the bootloader says what runs and what is on trial, the memory what failed.
+/// An unknown state counts as idle.
+///
+/// The bootloader says what runs and what is on trial, the memory what failed.
 fn known_state(state: &mut Value) -> State {
     for verdict in ["/verdict", "/boot/verdict"] {
         state.pointer_mut(verdict).into_iter().for_each(cautious);
@@ -73,7 +75,9 @@ fn known_state(state: &mut Value) -> State {
         })
 }
 
-/// What follows a bad end in a way that is not known waits for a newer plan: nothing is tried again by itself.
+/// What follows a bad end in a way that is not known waits for a newer plan.
+///
+/// Nothing is tried again by itself.
 fn cautious(verdict: &mut Value) {
     if let Some(then) = verdict.get_mut("then").filter(|then| !is::<Retry>(then)) {
         *then = Value::String("next-plan".to_owned());

@@ -9,10 +9,14 @@ use uuid::Uuid;
 use wire::v1::evidence::BootEvidence;
 use wire::v1::reports::{Batch, MAX_BATCH, MAX_BATCH_BYTES, Numbered, Report, UpdateReport};
 
-/// Most reports that wait without a number. A branch out of reach for long costs old progress, then old moves.
+/// Most reports that wait without a number.
+///
+/// A branch out of reach for long costs old progress, then old moves.
 const MAX_WAITING: usize = 500;
 
-/// Most waiting reports that keep what is left of a failed boot: the journal, which holds them, is read up to a bound.
+/// Most waiting reports that keep what is left of a failed boot.
+///
+/// The journal, which holds them, is read up to a bound.
 const MAX_EVIDENCE: usize = 4;
 
 /// A report that has no number yet.
@@ -22,8 +26,10 @@ struct Waiting {
     report: Report,
 }
 
-/// The queue. A report gets its number when it is first sent; from then on it is never changed or dropped until it
-/// is acknowledged.
+/// The queue.
+///
+/// A report gets its number when it is first sent; from then on it is never changed or dropped until it is
+/// acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reports {
     epoch: Uuid,
@@ -69,7 +75,9 @@ impl Reports {
         !self.sent.is_empty() || self.waiting.iter().any(|w| progress(&w.report).is_none())
     }
 
-    /// Gives numbers to what waits. True if some were given: the queue must be saved before they are sent.
+    /// Gives numbers to what waits.
+    ///
+    /// True if some were given: the queue must be saved before they are sent.
     pub fn number(&mut self) -> bool {
         let before = self.sent.len();
         while self.sent.len() < MAX_BATCH
@@ -81,7 +89,9 @@ impl Reports {
         self.sent.len() != before
     }
 
-    /// The numbered ones, at most `most` of them and as many as a request may hold; `None` if there are none.
+    /// Returns the numbered reports that fit into one request, `most` at most.
+    ///
+    /// `None` if no report has a number.
     pub fn batch(&self, most: usize) -> Option<Batch> {
         let mut bytes = 0;
         let fits = |n: &&Numbered| {
@@ -93,15 +103,20 @@ impl Reports {
         (!reports.is_empty()).then_some(Batch { epoch: self.epoch, reports })
     }
 
-    /// Those of a newer agent's queue that are known here. If one of the numbered is not, or the numbering itself, the rest
-    /// is numbered again under `fresh`: the receiver must not wait for what never comes.
+    /// The reports of a newer agent's queue that are known here.
+    ///
+    /// If one of the numbered is not, or the numbering itself, the rest is numbered again under `fresh`: the receiver
+    /// must not wait for what never comes.
     pub fn of_newer(found: &Value, fresh: Uuid) -> Self {
         fn list<T: for<'a> Deserialize<'a>>(found: &Value, name: &str) -> (usize, Vec<T>) {
             let all = found.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             (all.len(), all.iter().filter_map(|one| T::deserialize(one).ok()).collect())
         }
-        let (numbered, sent) = list::<Numbered>(found, "sent");
-        let (_, waiting) = list::<Waiting>(found, "waiting");
+        let (numbered, mut sent) = list::<Numbered>(found, "sent");
+        let (_, mut waiting) = list::<Waiting>(found, "waiting");
+        // A report of a kind that is unknown here was read without its content.
+        sent.retain(|n| n.report != Report::Unknown);
+        waiting.retain(|w| w.report != Report::Unknown);
         let whole = numbered == sent.len();
         let epoch = found.get("epoch").and_then(|e| Uuid::deserialize(e).ok()).filter(|_| whole);
         let next = found.get("next").and_then(Value::as_u64);
@@ -118,8 +133,9 @@ impl Reports {
         self.sent.retain(|n| n.seq > through);
     }
 
-    /// Numbers the reports again under `epoch`, because the receiver expects other numbers. `drop_first`: without the first
-    /// report, which it will never take.
+    /// Numbers the reports again under `epoch`, because the receiver expects other numbers.
+    ///
+    /// `drop_first`: without the first report, which it will never take.
     pub fn renumber(&mut self, epoch: Uuid, drop_first: bool) {
         let mut sent = std::mem::take(&mut self.sent);
         if drop_first && !sent.is_empty() {
@@ -140,7 +156,7 @@ fn evidence(report: &mut Report) -> Option<&mut Option<BootEvidence>> {
     }
 }
 
-/// The report's update if it only says how far a state has come.
+/// The report's update if it only reports progress within a state.
 fn progress(report: &Report) -> Option<&UpdateReport> {
     match report {
         Report::Update { update, .. } if update.from == Some(update.state) => Some(update),

@@ -18,8 +18,10 @@ pub struct EarlyRecord {
 }
 
 impl EarlyRecord {
-    /// Parses a record: a line `filial-boot 1 slot=B boot_id=… trial=1 seq=7`, then the log. `None` if it is invalid, as after a
-    /// power cut while it was written, or of a later format. Words that are not known are ignored.
+    /// Parses a record: a line `filial-boot 1 slot=B boot_id=… trial=1 seq=7`, then the log.
+    ///
+    /// `None` if it is invalid, as after a power cut while it was written, or of a later format. Words that are not
+    /// known are ignored.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
         let (head, log) = (std::str::from_utf8(&bytes[..end]).ok()?, bytes.get(end + 1..).unwrap_or_default());

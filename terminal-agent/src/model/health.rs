@@ -1,5 +1,6 @@
 //! What the checks of a trial's health mean together.
 
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 /// What one check says.
@@ -50,7 +51,9 @@ pub fn judge(checks: &[Check]) -> Health {
         match outcome {
             CheckOutcome::Good => {}
             CheckOutcome::NotYet(why) => waiting.push((*name, why.as_str())),
-            CheckOutcome::Bad(why) => return Health::Unhealthy(Reason::new("unhealthy", format!("{name}: {why}"))),
+            CheckOutcome::Bad(why) => {
+                return Health::Unhealthy(Reason::new(ReasonCode::Unhealthy, format!("{name}: {why}")));
+            }
         }
     }
     if waiting.is_empty() {
@@ -59,7 +62,7 @@ pub fn judge(checks: &[Check]) -> Health {
     let text = waiting.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; ");
     let branch_silent = waiting.iter().any(|(name, _)| *name == BRANCH);
     let others = waiting.iter().any(|(name, _)| *name != BRANCH);
-    let code = if others { "not-healthy-yet" } else { "branch-unreachable" };
+    let code = if others { ReasonCode::NotHealthyYet } else { ReasonCode::BranchUnreachable };
     Health::NotYet { why: Reason::new(code, text), branch_silent, others }
 }
 

@@ -42,7 +42,9 @@ pub struct Setback {
 /// What earlier updates taught.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The payload that each slot holds, once it was confirmed there. Forgotten before the slot is written to.
+    /// The payload that each slot holds, once it was confirmed there.
+    ///
+    /// Forgotten before the slot is written to.
     pub confirmed: BTreeMap<Slot, Digest>,
     /// Payloads that are not tried again by themselves.
     pub blamed: BTreeMap<Digest, Blamed>,

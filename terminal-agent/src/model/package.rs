@@ -55,7 +55,9 @@ impl Package {
     }
 }
 
-/// What the journal should say once `plan` was accepted. What the plan does not name stays, to be removed.
+/// What the journal should say once `plan` was accepted.
+///
+/// What the plan does not name stays, to be removed.
 pub fn accept(known: &BTreeMap<Key, Package>, plan: &Plan, recipient: &Recipient) -> BTreeMap<Key, Package> {
     let mut packages = known.clone();
     packages.values_mut().for_each(|p| p.named = false);

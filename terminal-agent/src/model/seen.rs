@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bootslot::BootState;
 use fleet_types::{Digest, Slot};
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::health::Health;
@@ -66,7 +67,7 @@ pub struct Observation {
     pub boot: BootSeen,
     /// What the plan wants.
     pub wanted: Wanted,
-    /// Why the plan that the branch server offers is not the one that is followed.
+    /// Why the plan that the branch server offers is not followed.
     pub plan_refused: Option<Reason>,
     /// The files of the update in hand; `None`: not here, or not in order.
     pub work: Option<WorkSeen>,
@@ -118,9 +119,9 @@ impl Known<Health> {
         match self {
             Self::Is(Health::NotYet { why, .. } | Health::Unhealthy(why)) => why.clone(),
             Self::Is(Health::Healthy) => {
-                Reason::new("boot-state-unknown", "healthy, but the boot state cannot be read")
+                Reason::new(ReasonCode::BootStateUnknown, "Healthy, but the boot state cannot be read.")
             }
-            Self::Unknown(why) => Reason::new("health-unknown", why),
+            Self::Unknown(why) => Reason::new(ReasonCode::HealthUnknown, why),
         }
     }
 }

@@ -19,7 +19,9 @@ use wire::v1::reports::Reason;
 use super::event::Event;
 use super::update::{Intent, TrialBoot, Update, Verdict};
 
-/// Where the update stands. What a state needs to be continued after a power cut is inside it.
+/// Where the update stands.
+///
+/// What a state needs to be continued after a power cut is inside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fleet_types::{Digest, ProductName, Slot, Version};
 use serde::{Deserialize, Serialize};
-use wire::ReasonCode;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
 
@@ -35,7 +34,9 @@ pub struct Intent {
     pub boot_id: String,
     /// How often a restart was asked for.
     pub restarts: u32,
-    /// How often it had to be begun again, because the machine restarted without the trial having been set.
+    /// How often it was begun again.
+    ///
+    /// The machine had restarted before the trial was set.
     pub again: u32,
     /// Units that had failed before the restart; `None` when they are not looked at.
     pub failed_before: Option<BTreeSet<String>>,
@@ -46,13 +47,17 @@ pub struct Intent {
 pub struct TrialBoot {
     /// Which boot.
     pub boot_id: String,
-    /// Time since the machine started, when this was noticed: deadlines count from here and no clock can move them.
+    /// Time since the machine started, when this was noticed.
+    ///
+    /// Deadlines count from here and no clock can move them.
     pub since: Duration,
     /// As in [`Intent`].
     pub failed_before: Option<BTreeSet<String>>,
     /// Set once the trial is judged and lost; what remains is to restart into the old slot.
     pub verdict: Option<Verdict>,
-    /// The boot in which the activation was begun: boots of the slot since then are this trial's. Since format 2.
+    /// The boot in which the activation was begun.
+    ///
+    /// Boots of the slot since then are this trial's. Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_in: Option<String>,
 }
@@ -81,8 +86,8 @@ pub enum Retry {
 }
 
 impl Verdict {
-    /// A verdict.
-    pub fn new(code: impl Into<ReasonCode>, text: impl AsRef<str>, retry: Retry) -> Self {
-        Self { reason: Reason::new(code, text), retry }
+    /// Makes a verdict.
+    pub const fn new(reason: Reason, retry: Retry) -> Self {
+        Self { reason, retry }
     }
 }

@@ -8,7 +8,9 @@ use super::update::Update;
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// No plan is known, or not enough of this terminal to read it: go on as before, begin nothing.
+    /// No plan is known, or not enough of this terminal to read it.
+    ///
+    /// Go on as before, begin nothing.
     Unknown,
     /// Nothing, and why, if there is something to say.
     Nothing(Option<Reason>),

@@ -2,6 +2,7 @@
 
 use service_kit::edge::chain;
 use trust::plans::Claim;
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::decide::PackageAction;
@@ -34,8 +35,8 @@ pub enum PackageOutcome {
 }
 
 impl PackageOutcome {
-    fn failed(code: &str, text: impl AsRef<str>) -> Self {
-        Self::Failed { reason: Reason::new(code, text), refused: false }
+    const fn failed(reason: Reason) -> Self {
+        Self::Failed { reason, refused: false }
     }
 
     fn changed(package: &Package, edit: impl FnOnce(&mut Package)) -> Self {
@@ -88,7 +89,7 @@ async fn add_torrent(ports: &Ports, settings: &Settings, package: &Package) -> P
     match ports.swarm.add(&torrent, &settings.engine.download_dir).await {
         Ok(hash) if hash == package.artifact.info_hash => PackageOutcome::Done,
         Ok(_) => PackageOutcome::changed(package, |p| p.prepared = false),
-        Err(error) => PackageOutcome::failed("engine-unavailable", chain(&error)),
+        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::EngineUnavailable, chain(&error))),
     }
 }
 
@@ -116,23 +117,25 @@ async fn unpack(package: &Package, context: PackageContext<'_>) -> PackageOutcom
             // The engine took it for complete: it is to look again, and to fetch what is wrong.
             let verified = ports.swarm.verify(&package.artifact.info_hash).await;
             tracing::warn!(key, asked = verified.is_ok(), error = chain(&error), "the artifact is invalid");
-            PackageOutcome::failed("artifact-does-not-check", chain(&error))
+            PackageOutcome::failed(Reason::new(ReasonCode::ArtifactDoesNotCheck, chain(&error)))
         }
         Ok(Err(error)) => {
             let (code, refused) = match &error {
-                PlaceError::Tree(_) | PlaceError::Digest { .. } => ("package-refused", true),
-                PlaceError::Artifact(_) => ("artifact-unreadable", false),
-                PlaceError::Full(_) => ("data-full", false),
-                PlaceError::Held => ("package-in-use", false),
-                _ => ("data-unwritable", false),
+                PlaceError::Held => return PackageOutcome::failed(Reason::of(ReasonCode::PackageInUse)),
+                PlaceError::Tree(_) | PlaceError::Digest { .. } => (ReasonCode::PackageRefused, true),
+                PlaceError::Artifact(_) => (ReasonCode::ArtifactUnreadable, false),
+                PlaceError::Full(_) => (ReasonCode::DataFull, false),
+                _ => (ReasonCode::DataUnwritable, false),
             };
             PackageOutcome::Failed { reason: Reason::new(code, chain(&error)), refused }
         }
-        Err(error) => PackageOutcome::failed("unpacking-broke", chain(&error)),
+        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::UnpackingBroke, chain(&error))),
     }
 }
 
-/// The last word before a package is put into its place. A plan's `downgrade` says nothing of packages.
+/// The last word before a package is put into its place.
+///
+/// A plan's `downgrade` says nothing of packages.
 fn authorise(package: &Package, context: PackageContext<'_>) -> Result<(), Reason> {
     let claim = Claim {
         terminal: &context.settings.identity.name,
@@ -144,24 +147,24 @@ fn authorise(package: &Package, context: PackageContext<'_>) -> Result<(), Reaso
     context.plans.authorise(context.recipient, claim, context.ports).map_err(|refusal| reason(&refusal))
 }
 
-/// Why it cannot be unpacked now, if there is not enough space. Unpacked it takes about as much as packed.
+/// Why it cannot be unpacked now, if there is not enough space.
+///
+/// Unpacked it takes about as much as packed.
 fn no_room(ports: &Ports, settings: &Settings, package: &Package) -> Option<Reason> {
     let free = match ports.host.room(&settings.paths.data_dir) {
         Ok(room) => room.free,
-        Err(error) => return Some(Reason::new("data-unavailable", chain(&error))),
+        Err(error) => return Some(Reason::new(ReasonCode::DataUnavailable, chain(&error))),
     };
     let needed = package.payload.length.saturating_add(SPARE);
-    let text = format!("the data partition has {free} bytes free, {needed} are needed: free some space");
-    (free < needed).then(|| Reason::new("data-full", text))
+    let full = || Reason::of(ReasonCode::DataFull).with("free", free).with("needed", needed);
+    (free < needed).then(full)
 }
 
 fn remove(settings: &Settings, package: &Package) -> PackageOutcome {
     match Place::of(&settings.paths.data_dir, package).remove() {
         Ok(()) => PackageOutcome::Removed,
-        Err(PlaceError::Held) => {
-            PackageOutcome::failed("package-in-use", "a command is using it; it is removed afterwards")
-        }
-        Err(error) => PackageOutcome::failed("data-unwritable", chain(&error)),
+        Err(PlaceError::Held) => PackageOutcome::failed(Reason::of(ReasonCode::PackageInUse)),
+        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::DataUnwritable, chain(&error))),
     }
 }
 

@@ -24,7 +24,9 @@ pub struct PackageSeen {
     pub package: Package,
     /// It lies unpacked under its name, with the record of exactly this payload.
     pub unpacked: bool,
-    /// How its torrent is doing; `None` if the engine does not have it. Looked at for those being fetched only.
+    /// How its torrent is doing; `None` if the engine does not have it.
+    ///
+    /// Looked at for those being fetched only.
     pub transfer: Known<Option<PackageTransfer>>,
     /// How long it retry_in still after a failure.
     pub retry_in: Duration,
@@ -37,7 +39,7 @@ pub enum PackageAction {
     Prepare(Key),
     /// Give the torrent to the engine.
     AddTorrent(Key),
-    /// Note how far it is.
+    /// Record its progress.
     Note(Key, u64),
     /// Check it and put it into its folder.
     Unpack(Key),

@@ -1,5 +1,5 @@
 //! Packages: payloads that do not go into a slot. The plan names them beside the steps of the slot; they are fetched the
-//! same way, checked, and unpacked whole or not at all into a folder of their own, for `terminal-agent run`.
+//! same way, checked, and unpacked whole or not at all into a separate folder, for `terminal-agent run`.
 //!
 //! A turn performs one action while the slot is at rest, so that no update ever waits for a package.
 

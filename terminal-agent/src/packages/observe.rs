@@ -13,7 +13,9 @@ use crate::ports::Ports;
 use crate::swarm::peers::TorrentLook;
 use crate::swarm::transfer;
 
-/// A package as it stands, and the look at its torrent, which is to be judged before a decision is made.
+/// A package as it stands, and the look at its torrent.
+///
+/// The look is judged before a decision is made.
 pub type Look = (PackageSeen, Option<TorrentLook>);
 
 /// Looks at all packages, and at the torrents of those that are being fetched.

@@ -27,7 +27,7 @@ pub enum PlaceError {
     /// A segment of the artifact is not what its index says.
     #[error("the artifact is invalid")]
     Segment(#[source] SegmentError),
-    /// The tar in it is not one that is unpacked here.
+    /// The tar in it cannot be unpacked here.
     #[error("the package is invalid: {0}")]
     Tree(Flaw),
     /// All segments checked, and the whole has another digest.
@@ -73,7 +73,9 @@ pub struct Record {
     pub payload: Digest,
     /// How many files it has.
     pub files: u64,
-    /// SHA-256 over the paths, modes and digests of all files, as [`Place::recheck`] finds them again.
+    /// SHA-256 over the paths, modes and digests of all files.
+    ///
+    /// [`Place::recheck`] computes it again.
     pub tree: Digest,
 }
 
@@ -123,8 +125,10 @@ impl Place {
         self.record().is_some_and(|r| r.payload == *payload)
     }
 
-    /// Unpacks an artifact. Whatever lay here before is gone first; a cut at any point leaves a package that is whole
-    /// and recorded, or none. Blocking.
+    /// Unpacks an artifact.
+    ///
+    /// Whatever lay here before is gone first; a cut at any point leaves a package that is whole and recorded, or none.
+    /// Blocking.
     ///
     /// # Errors
     /// As [`PlaceError`]; nothing that could be taken for a package is left.
@@ -283,7 +287,7 @@ fn look(folder: &Path, prefix: &str, files: &mut FileDigests) -> io::Result<()> 
             continue;
         }
         let mut hash = begin(metadata.permissions().mode() & 0o111 != 0);
-        // What is no plain file was never unpacked: its name alone makes a difference.
+        // Only plain files are unpacked: the name of anything else makes a difference.
         if metadata.is_file() {
             feed(&mut File::open(entry.path())?, &mut hash)?;
         }
@@ -302,7 +306,9 @@ fn feed(file: &mut File, hash: &mut Sha256) -> io::Result<()> {
     }
 }
 
-/// The payload's bytes out of the artifact, each segment checked before a byte of it is handed on.
+/// The payload's bytes out of the artifact.
+///
+/// Each segment is checked before a byte of it is handed on.
 struct PayloadReader<'a> {
     index: &'a Index,
     artifact: &'a File,

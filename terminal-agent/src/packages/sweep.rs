@@ -7,8 +7,9 @@ use super::place::Place;
 use crate::memory::journal::Journal;
 use crate::model::package::Package;
 
-/// Removes folders of packages that the journal does not know, such as after it was lost. Those that a plan names again
-/// are known by then.
+/// Removes folders of packages that the journal does not know, such as after its loss.
+///
+/// Packages that a plan names again are known by then.
 pub fn sweep(data_dir: &Path, journal: &Journal) {
     let root = Place::root(data_dir);
     let folders = |path: &Path| std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);

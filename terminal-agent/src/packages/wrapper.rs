@@ -23,7 +23,7 @@ pub const EXIT_NOT_YET: u8 = 75;
 pub struct Wish {
     /// The product.
     pub product: ProductName,
-    /// The version; none: the one that the plan names.
+    /// The version; `None` means the plan's.
     pub version: Option<Version>,
     /// The payload's name; none: there is only one.
     pub name: Option<String>,
@@ -80,8 +80,9 @@ pub fn choose<'a>(journal: Option<&'a Journal>, wish: &Wish) -> Result<&'a Packa
     }
 }
 
-/// Checks that what the journal calls complete lies there, and with `thorough` reads all of it. To be called while it is
-/// held.
+/// Checks that a complete package is in its place; reads all of it with `thorough`.
+///
+/// Call it while the package is held.
 ///
 /// # Errors
 /// Why not, with the exit code.

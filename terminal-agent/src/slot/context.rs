@@ -13,7 +13,7 @@ pub struct Context<'a> {
     pub ports: &'a Ports,
     /// The settings.
     pub settings: &'a Settings,
-    /// The journal; the update in hand is that of its state.
+    /// The journal; its state names the update in hand.
     pub journal: &'a Journal,
     /// The plan that is followed.
     pub plans: &'a Plans,

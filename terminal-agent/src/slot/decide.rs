@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bootslot::{BootState, Trial};
 use fleet_types::{Digest, Slot};
+use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
+use super::verdicts::{boot_state_changed, branch_silent, never_judged, never_ran, not_healthy_in_time};
 use crate::model::event::Event;
 use crate::model::health::Health;
 use crate::model::limits::Limits;
@@ -23,9 +25,13 @@ use crate::model::wanted::Wanted;
 pub enum Action {
     /// Record that something happened; nothing outside changes.
     Move(Event),
-    /// Read the bootloader's state again: it could not be read, and that is only borne for so long.
+    /// Read the bootloader's state again.
+    ///
+    /// It could not be read, and that is only borne for so long.
     ReadBoot,
-    /// Have the running slot made the default and the other one taken off trial; an unusable boot block is replaced.
+    /// Have the running slot made the default and the other one taken off trial.
+    ///
+    /// An unusable boot block is replaced.
     Settle,
     /// Have the bootloader try the slot that was written.
     StartTrial,
@@ -52,9 +58,11 @@ pub enum Action {
     BeginActivation,
     /// Restart the machine.
     Restart,
-    /// Record that a restart is asked for, which is counted, then restart the machine into the trial.
+    /// Record and count the request, then restart the machine into the trial.
     RestartIntoTrial,
-    /// The trial ended and the old slot runs: collect what is left of the failed boots, and record both.
+    /// The trial ended and the old slot runs.
+    ///
+    /// Collect what is left of the failed boots, and record both.
     FallBack {
         /// Why.
         verdict: Verdict,
@@ -105,19 +113,19 @@ fn wait(time: Duration) -> Action {
     Action::Wait { time, why: None }
 }
 
-fn wait_for(time: Duration, code: &str, text: &str) -> Action {
-    Action::Wait { time, why: Some(Reason::new(code, text)) }
+fn wait_for(time: Duration, why: Reason) -> Action {
+    Action::Wait { time, why: Some(why) }
 }
 
-fn fail(code: &str, text: impl AsRef<str>, retry: Retry) -> Action {
-    Action::Move(Event::Fail(Verdict::new(code, text, retry)))
+fn fail(reason: Reason, retry: Retry) -> Action {
+    Action::Move(Event::Fail(Verdict::new(reason, retry)))
 }
 
 /// Between updates: keep the bootloader tidy, take up what the plan wants.
 fn at_rest(seen: &Observation, limits: &Limits) -> Action {
     let running = match &seen.running {
         Known::Is(slot) => *slot,
-        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+        Known::Unknown(why) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why)),
     };
     if let Some(hold) = hold(seen) {
         return hold;
@@ -134,7 +142,9 @@ fn at_rest(seen: &Observation, limits: &Limits) -> Action {
     }
 }
 
-/// The running slot is to be the default and nothing on trial, before the other slot is touched.
+/// Settles the boot state before the other slot is touched.
+///
+/// The running slot is to be the default, and no slot on trial.
 fn settle(running: Slot, seen: &Observation, limits: &Limits) -> Option<Action> {
     match &seen.boot {
         BootSeen::Is(boot) if *boot == BootState::settled(running) => None,
@@ -158,12 +168,11 @@ fn before_trial(update: &Update, seen: &Observation, limits: &Limits, work: impl
     }
     let running = match &seen.running {
         Known::Is(slot) => *slot,
-        Known::Unknown(why) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
+        Known::Unknown(why) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why)),
     };
     if running == update.target {
-        let text =
-            format!("slot {running} was to be written and is running now: the update starts again with the other slot");
-        return Action::Move(Event::Withdraw(Reason::new("slot-changed", text)));
+        let reason = Reason::of(ReasonCode::SlotChanged).with("slot", running);
+        return Action::Move(Event::Withdraw(reason));
     }
     if let Some(verdict) = seen.given_up(limits) {
         return Action::Move(Event::Fail(verdict));
@@ -174,16 +183,19 @@ fn before_trial(update: &Update, seen: &Observation, limits: &Limits, work: impl
     work()
 }
 
-/// Why the plan does not want this update any more; a plan that is not known wants what it wanted.
+/// Why the plan does not want this update any more.
+///
+/// A plan that is not known wants what it wanted.
 fn superseded(update: &Update, wanted: &Wanted) -> Option<Reason> {
+    let replaced = Reason::of(ReasonCode::Superseded);
     match wanted {
         Wanted::Unknown => None,
         // The payload is what ends up in the slot: another artifact of it is another way to get there.
         Wanted::Step(step) if step.payload.sha256 == update.payload.sha256 => None,
-        Wanted::Step(step) => {
-            Some(Reason::new("superseded", format!("a newer plan assigns {} {} instead", step.product, step.version)))
+        Wanted::Step(step) => Some(replaced.with("product", &step.product).with("version", &step.version)),
+        Wanted::Nothing(_) => {
+            Some(replaced.with("cause", "A newer plan no longer assigns this release to this terminal."))
         }
-        Wanted::Nothing(_) => Some(Reason::new("superseded", "a newer plan no longer assigns this release here")),
     }
 }
 
@@ -199,7 +211,7 @@ fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), veri
         return Action::Move(Event::AllWritten);
     }
     match &seen.transfer {
-        Known::Unknown(why) => wait_for(limits.engine_poll, "engine-unavailable", why),
+        Known::Unknown(why) => wait_for(limits.engine_poll, Reason::new(ReasonCode::EngineUnavailable, why)),
         Known::Is(None) => Action::AddTorrent,
         Known::Is(Some(Transfer { ready, complete, .. })) if !ready.is_empty() => Action::WriteSegments {
             numbers: ready.iter().copied().take(limits.batch.max(1)).collect(),
@@ -207,12 +219,11 @@ fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), veri
         },
         Known::Is(Some(Transfer { complete: true, refused: true, .. })) if verifies < limits.verifies => Action::Verify,
         Known::Is(Some(Transfer { complete: true, refused: true, .. })) => {
-            let text = format!("the complete artifact still has invalid segments after {verifies} verifications");
-            fail("artifact-does-not-check", text, Retry::Later)
+            fail(Reason::of(ReasonCode::ArtifactDoesNotCheck).with("verifies", verifies), Retry::Later)
         }
         Known::Is(Some(Transfer { trouble, .. })) => Action::Wait {
             time: limits.engine_poll,
-            why: trouble.as_ref().map(|text| Reason::new("transfer-trouble", text)),
+            why: trouble.as_ref().map(|text| Reason::new(ReasonCode::TransferTrouble, text)),
         },
     }
 }
@@ -220,8 +231,10 @@ fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), veri
 fn activating(update: &Update, intent: &Intent, seen: &Observation, limits: &Limits, now: Duration) -> Action {
     let (running, boot_id) = match (&seen.running, &seen.boot_id) {
         (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
-        (Known::Unknown(why), _) => return wait_for(limits.idle_poll, "running-slot-unknown", why),
-        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, "boot-id-unknown", why),
+        (Known::Unknown(why), _) => {
+            return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why));
+        }
+        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::BootIdUnknown, why)),
     };
     if running == update.target {
         return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
@@ -233,7 +246,7 @@ fn activating(update: &Update, intent: &Intent, seen: &Observation, limits: &Lim
         return match &seen.boot {
             BootSeen::Is(boot) if boot.trial.is_some() => match boot.adopt(running) {
                 Ok(_) => hold(seen).unwrap_or(Action::Settle),
-                Err(error) => fail("boot-state-changed", error.to_string(), Retry::Later),
+                Err(error) => Action::Move(Event::Fail(boot_state_changed(&error))),
             },
             _ => Action::Move(Event::Withdraw(reason)),
         };
@@ -250,20 +263,20 @@ fn activating(update: &Update, intent: &Intent, seen: &Observation, limits: &Lim
 /// Still in the boot in which the activation began.
 fn activate(update: &Update, intent: &Intent, running: Slot, seen: &Observation, limits: &Limits) -> Action {
     if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
-        return wait_for(limits.idle_poll, "restarting", "waiting for the requested restart");
+        return wait_for(limits.idle_poll, Reason::of(ReasonCode::Restarting));
     }
     match &seen.boot {
         BootSeen::Is(boot) if boot.default == running && is_on_trial(boot, update.target) => {
             if intent.restarts >= limits.restarts {
-                let text = format!("the machine did not restart after {} requests", intent.restarts);
-                return fail("restart-refused", text, Retry::Later);
+                let refused = Reason::of(ReasonCode::RestartRefused).with("restarts", intent.restarts);
+                return fail(refused, Retry::Later);
             }
             Action::RestartIntoTrial
         }
         BootSeen::Is(boot) => {
             match boot.adopt(running).and_then(|b| b.start_trial(update.target, limits.trial_attempts)) {
                 Ok(_) => Action::StartTrial,
-                Err(error) => fail("boot-state-changed", error.to_string(), Retry::Later),
+                Err(error) => Action::Move(Event::Fail(boot_state_changed(&error))),
             }
         }
         BootSeen::Invalid(_) => Action::Settle,
@@ -275,7 +288,9 @@ fn is_on_trial(boot: &BootState, slot: Slot) -> bool {
     matches!(boot.trial, Some(Trial { slot: on_trial, left }) if on_trial == slot && left > 0)
 }
 
-/// The machine restarted since the activation began, and runs the old slot. The boot state says why.
+/// The machine restarted since the activation began, and runs the old slot.
+///
+/// The boot state says why.
 fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observation, limits: &Limits) -> Action {
     if let Some(verdict) = seen.given_up(limits) {
         return Action::Move(Event::Fail(verdict));
@@ -286,8 +301,7 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observation
     match &seen.boot {
         BootSeen::Is(boot) if is_on_trial(boot, update.target) => {
             if intent.restarts >= limits.restarts {
-                let text = "the bootloader booted the old slot instead of the trial: check its configuration";
-                return fail("trial-ignored", text, Retry::NextPlan);
+                return fail(Reason::of(ReasonCode::TrialIgnored), Retry::NextPlan);
             }
             match seen.restart_asked {
                 Some(ago) if ago < limits.restart_patience => wait(limits.idle_poll),
@@ -299,42 +313,26 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observation
         }
         BootSeen::Is(BootState { default, trial: None }) if *default == running => {
             if intent.again >= limits.restarts {
-                let text = format!("the machine restarted {} times before the trial could start", intent.again + 1);
-                return fail("activation-interrupted", text, Retry::Later);
+                let reason = Reason::of(ReasonCode::ActivationInterrupted).with("restarts", intent.again + 1);
+                return fail(reason, Retry::Later);
             }
             Action::BeginActivation
         }
-        BootSeen::Is(_) => fail("boot-state-changed", "another program changed the boot state meanwhile", Retry::Later),
+        BootSeen::Is(_) => {
+            fail(Reason::new(ReasonCode::BootStateChanged, "Another process changed the boot state."), Retry::Later)
+        }
         BootSeen::Invalid(_) => Action::Settle,
         BootSeen::Unknown(_) => Action::ReadBoot,
     }
 }
 
-/// The attempts are used up, and no agent ever ran in one of them.
-fn never_ran(update: &Update) -> Verdict {
-    let Update { target, product, version, .. } = update;
-    let text = format!(
-        "slot {target} with {product} {version} was never confirmed: the agent did not get as far as judging it, and \
-         the bootloader went back"
-    );
-    Verdict::new("fell-back", text, Retry::Never)
-}
-
-/// The agent ran in the slot, and the machine restarted before it judged, until it came back.
-fn never_judged(update: &Update) -> Verdict {
-    let Update { target, product, version, .. } = update;
-    let text = format!(
-        "slot {target} with {product} {version} was started and never confirmed: the terminal agent ran in it, but the \
-         machine restarted each time before it had judged it, and the bootloader went back"
-    );
-    Verdict::new("fell-back", text, Retry::Never)
-}
-
 fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits, now: Duration) -> Action {
     let (running, boot_id) = match (&seen.running, &seen.boot_id) {
         (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
-        (Known::Unknown(why), _) => return wait_for(limits.health_poll, "running-slot-unknown", why),
-        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, "boot-id-unknown", why),
+        (Known::Unknown(why), _) => {
+            return wait_for(limits.health_poll, Reason::new(ReasonCode::RunningSlotUnknown, why));
+        }
+        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, Reason::new(ReasonCode::BootIdUnknown, why)),
     };
     if running != update.target {
         let verdict = boot.verdict.clone().unwrap_or_else(|| never_judged(update));
@@ -347,20 +345,19 @@ fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits
         return leave_trial(update, seen, limits);
     }
     let (unhealthy, tried) = (|v| Action::Move(Event::Unhealthy(v)), now.saturating_sub(boot.since));
-    let silent = || Verdict::new("branch-unreachable", BRANCH_SILENT, Retry::Later);
     match (&seen.boot, &seen.health) {
         (BootSeen::Is(b), _) if *b == BootState::settled(running) => Action::Move(Event::Confirmed),
         (_, Known::Is(Health::Unhealthy(reason))) => unhealthy(Verdict { reason: reason.clone(), retry: Retry::Never }),
         (BootSeen::Is(b), Known::Is(Health::Healthy)) => match (b.confirm(running), seen.given_up(limits)) {
             (Ok(_), Some(verdict)) => unhealthy(verdict),
             (Ok(_), None) => hold(seen).unwrap_or(Action::Confirm),
-            (Err(error), _) => unhealthy(Verdict::new("boot-state-changed", error.to_string(), Retry::Later)),
+            (Err(error), _) => unhealthy(boot_state_changed(&error)),
         },
         (_, Known::Is(Health::NotYet { branch_silent: true, others: false, .. })) if tried >= limits.branch_wait => {
-            unhealthy(silent())
+            unhealthy(branch_silent())
         }
         (_, Known::Is(Health::NotYet { branch_silent: true, .. })) if tried >= limits.trial_deadline => {
-            unhealthy(silent())
+            unhealthy(branch_silent())
         }
         (BootSeen::Invalid(_), _) if tried < limits.trial_deadline => hold(seen).unwrap_or(Action::Settle),
         (_, health) => {
@@ -368,17 +365,14 @@ fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits
             if tried < limits.trial_deadline {
                 return Action::Wait { time: limits.health_poll, why: Some(why) };
             }
-            let text = format!("not healthy within {} s: {}", limits.trial_deadline.as_secs(), why.text);
-            unhealthy(Verdict::new("unhealthy", text, Retry::Never))
+            unhealthy(not_healthy_in_time(limits.trial_deadline, &why))
         }
     }
 }
 
-const BRANCH_SILENT: &str = "the branch server did not answer from the new slot; it is tried again after it has \
-                             answered from the old one";
-
-/// The trial is lost: make the old slot the next one to boot, then restart. If even that cannot be written, restart
-/// all the same: the bootloader's attempts run out by themselves.
+/// The trial is lost: make the old slot the next one to boot, then restart.
+///
+/// If even that cannot be written, restart all the same: the bootloader's attempts run out by themselves.
 fn leave_trial(update: &Update, seen: &Observation, limits: &Limits) -> Action {
     if seen.restart_asked.is_some_and(|ago| ago < limits.restart_patience) {
         return wait(limits.health_poll);

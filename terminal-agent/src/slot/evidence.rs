@@ -1,6 +1,6 @@
 //! Which boots of a trial failed, and what is left of the last of them. Pure but for [`collect`], which asks the port.
 //!
-//! The order of boots is that of the early records, which count them. Clocks are not asked: before the time is
+//! The early records count boots, and so give their order. Clocks are not asked: before the time is
 //! synchronised they show anything.
 
 use fleet_types::Slot;
@@ -23,7 +23,9 @@ fn is_same(a: &str, b: &str) -> bool {
 pub struct FailedTrial {
     /// The slot that was tried.
     pub slot: Slot,
-    /// The boot in which the activation was begun; `None` if an agent that did not keep it began it.
+    /// The boot in which the activation was begun.
+    ///
+    /// `None` if an agent that did not keep it began it.
     pub begun_in: Option<String>,
     /// The boot that runs now.
     pub now: String,
@@ -69,7 +71,9 @@ impl Found {
         self.journal_failed(boots, trial).map_err(none)
     }
 
-    /// By the system's journal alone. It does not say which slot a boot was of: what is known to be another is left out.
+    /// By the system's journal alone.
+    ///
+    /// It does not say which slot a boot was of: what is known to be another is left out.
     fn journal_failed<'a>(&self, boots: &'a [String], trial: &FailedTrial) -> Result<Failed<'a>, &'static str> {
         let place = |id: &str| boots.iter().position(|boot| is_same(boot, id));
         let Some(now) = place(&trial.now) else {
@@ -118,7 +122,9 @@ fn early_failed<'a>(records: &'a [EarlyRecord], trial: &FailedTrial) -> Result<F
     Ok(Failed { boot_id: &last.boot_id, tried: failed.len(), early: Some(last) })
 }
 
-/// What is told of the last failed boot. `journal`: the end of what the system's journal has of it, or why that is not known.
+/// What is told of the last failed boot.
+///
+/// `journal`: the end of what the system's journal has of it, or why that is not known.
 pub fn evidence(slot: Slot, failed: &Failed<'_>, journal: Result<&[u8], &str>) -> BootEvidence {
     let lines = Tail::of(journal.unwrap_or_default());
     let early = failed.early.map(|record| Tail::of(&record.log)).unwrap_or_default();
@@ -154,7 +160,9 @@ pub fn nothing(slot: Slot, why: &str) -> BootEvidence {
     BootEvidence { slot, tried: 0, boot_id: None, source: None, note, lines: Tail::default(), proof: None }
 }
 
-/// A verdict that says whether there is a log to look at, where nothing else says what happened.
+/// Adds to a fallback's verdict whether a log of the failed boot was kept.
+///
+/// Other verdicts already say what happened.
 pub fn attached(verdict: Verdict, evidence: &BootEvidence) -> Verdict {
     if verdict.reason.code != ReasonCode::FellBack {
         return verdict;
@@ -170,7 +178,9 @@ pub fn attached(verdict: Verdict, evidence: &BootEvidence) -> Verdict {
     Verdict { reason: Reason::new(&verdict.reason.code, text), ..verdict }
 }
 
-/// Asks for what is left of the last failed boot. Never fails: what could not be found out is said in it.
+/// Asks for what is left of the last failed boot.
+///
+/// Never fails: what could not be found out is said in it.
 pub async fn collect(logs: &dyn BootLogs, trial: &FailedTrial) -> BootEvidence {
     let journaled = logs.journaled().await;
     let found = Found { early: logs.early().map_err(|e| chain(&e)), journaled: journaled.map_err(|e| chain(&e)) };

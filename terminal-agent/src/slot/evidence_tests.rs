@@ -1,5 +1,7 @@
 use super::*;
 use crate::model::update::Retry;
+use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
 fn record(seq: u64, slot: Slot, trial: bool, log: &str) -> EarlyRecord {
     EarlyRecord { boot_id: id(seq), slot, trial, seq, log: log.into() }
@@ -97,7 +99,7 @@ fn without_early_records_the_systems_journal_names_the_boots() {
         let said = by(begun, now, boots).unwrap_err();
         assert!(said.contains(why) && said.starts_with("this machine keeps no early records"), "{said}");
     }
-    // What an early record says to be of the other slot was no failed boot.
+    // A boot of the other slot, by its early record, does not count as failed.
     let records = vec![record(3, Slot::A, false, ""), record(4, Slot::A, false, "")];
     let failed = found(Some(records), &[1, 2, 3, 4]);
     assert_eq!(failed.last_failed(&trial(Some(1), 4)).map(|f| f.boot_id.to_owned()), Ok(bare(2)));
@@ -127,11 +129,11 @@ fn the_journals_lines_go_before_the_kernels_and_their_absence_is_said() {
 #[test]
 fn a_verdict_that_explains_itself_stays_as_it_is() {
     let none = nothing(Slot::B, "x");
-    let fell = attached(Verdict::new("fell-back", "slot B never confirmed", Retry::Never), &none);
+    let fell = attached(Verdict::new(Reason::new(ReasonCode::FellBack, "slot B never confirmed"), Retry::Never), &none);
     assert_eq!(
         fell.reason.text,
         "slot B never confirmed; no start of it is on record, as when its kernel is damaged and the bootloader refuses it"
     );
-    let unhealthy = Verdict::new("unhealthy", "no paper", Retry::Never);
+    let unhealthy = Verdict::new(Reason::new(ReasonCode::Unhealthy, "no paper"), Retry::Never);
     assert_eq!(attached(unhealthy.clone(), &none), unhealthy);
 }

@@ -20,7 +20,9 @@ pub async fn check(ports: &Ports, update: &Update, boot: &TrialBoot, newest: Dat
     ]
 }
 
-/// That the root is the target slot was seen on the kernel command line; here, that it holds what was written.
+/// That the root is the target slot was seen on the kernel command line.
+///
+/// Here, that it holds what was written.
 fn version(ports: &Ports, update: &Update) -> CheckOutcome {
     match ports.host.image_version() {
         Ok(found) if found == update.version => CheckOutcome::Good,

@@ -9,3 +9,4 @@ pub mod observe;
 pub mod outcome;
 pub mod record;
 pub mod turn;
+pub mod verdicts;

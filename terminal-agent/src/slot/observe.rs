@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 use trust::plans::expired;
+use wire::ReasonCode;
 
 use super::health;
 use crate::branch::wanted::{PlanInForce, wanted};
 use crate::config::agent::Settings;
-use crate::helper::protocol::{Answer, INVALID, Request};
+use crate::helper::protocol::{Answer, Request};
 use crate::memory::journal::Journal;
 use crate::memory::session::Session;
 use crate::model::health::judge;
@@ -23,7 +24,9 @@ use crate::ports::{HelperTrouble, Ports};
 use crate::swarm::peers::TorrentLook;
 use crate::swarm::transfer;
 
-/// Looks at everything that the state needs. The look at the torrent is to be judged before a decision is made.
+/// Looks at everything that the state needs.
+///
+/// The look at the torrent is to be judged before a decision is made.
 pub async fn observe(
     ports: &Ports,
     settings: &Settings,
@@ -83,7 +86,9 @@ async fn boot(ports: &Ports) -> BootSeen {
     match ports.helper.ask(Request::Look).await {
         Ok(Answer::Boot(state)) => BootSeen::Is(state),
         Ok(other) => BootSeen::Unknown(format!("the root helper answered {other:?}")),
-        Err(HelperTrouble::Refused(reason)) if reason.code == INVALID => BootSeen::Invalid(reason.text),
+        Err(HelperTrouble::Refused(reason)) if reason.code == ReasonCode::BootStateInvalid => {
+            BootSeen::Invalid(reason.text)
+        }
         Err(trouble) => BootSeen::Unknown(trouble.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use fleet_types::Digest;
 use service_kit::edge::chain;
 use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
 use crate::model::event::Event;
 use crate::model::update::{Retry, Verdict};
@@ -30,30 +31,33 @@ pub enum Outcome {
 
 impl Outcome {
     /// Trouble that ends the update when it repeats.
-    pub fn bounded(code: impl Into<ReasonCode>, text: impl AsRef<str>, retry: Retry) -> Self {
-        Self::Trouble { verdict: Verdict::new(code, text, retry), bounded: true }
+    pub fn bounded(reason: Reason, retry: Retry) -> Self {
+        Self::Trouble { verdict: Verdict::new(reason, retry), bounded: true }
     }
 
     /// Trouble with something that the root helper does: waited out if it does not answer.
-    pub fn of_port(code: impl Into<ReasonCode>, error: &(dyn std::error::Error + 'static), retry: Retry) -> Self {
+    pub fn of_port(code: ReasonCode, error: &(dyn std::error::Error + 'static), retry: Retry) -> Self {
         match HelperTrouble::is_behind(error) {
-            true => Self::waits(ReasonCode::HelperUnreachable, chain(error)),
-            false => Self::bounded(code, chain(error), retry),
+            true => Self::waits(Reason::new(ReasonCode::HelperUnreachable, chain(error))),
+            false => Self::bounded(Reason::new(code, chain(error)), retry),
         }
     }
 
     /// Trouble that is waited out.
-    pub fn waits(code: impl Into<ReasonCode>, text: impl AsRef<str>) -> Self {
-        Self::Trouble { verdict: Verdict::new(code, text, Retry::Later), bounded: false }
+    pub fn waits(reason: Reason) -> Self {
+        Self::Trouble { verdict: Verdict::new(reason, Retry::Later), bounded: false }
     }
 
     /// The update ends with this verdict.
-    pub fn fail(code: impl Into<ReasonCode>, text: impl AsRef<str>, retry: Retry) -> Self {
-        Self::Event(Event::Fail(Verdict::new(code, text, retry)))
+    pub fn fail(reason: Reason, retry: Retry) -> Self {
+        Self::Event(Event::Fail(Verdict::new(reason, retry)))
     }
 }
 
 /// What the root helper's trouble means for anything but a trial.
 pub fn of_helper(trouble: &HelperTrouble) -> Outcome {
-    Outcome::of_port(trouble.reason().code, trouble, Retry::Later)
+    match trouble {
+        HelperTrouble::Away(_) => Outcome::waits(trouble.reason()),
+        HelperTrouble::Refused(reason) => Outcome::bounded(reason.clone(), Retry::Later),
+    }
 }

@@ -45,7 +45,9 @@ impl Recorder<'_> {
         self.keeper.journal()
     }
 
-    /// Takes an event to the transition table, and makes the move, what it teaches and its report durable at once.
+    /// Makes a move of the transition table durable.
+    ///
+    /// The move, what it teaches and its report are written at once.
     pub fn apply(&mut self, event: Event) -> Result<(), AgentError> {
         let now = self.clock.now();
         let old = self.journal().state.clone();
@@ -143,7 +145,9 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Records why the update waits. It is reported when it changes, not each time it is found again.
+    /// Records why the update waits.
+    ///
+    /// It is reported when it changes, not each time it is found again.
     pub fn waiting(&mut self, why: Option<Reason>) -> Result<(), AgentError> {
         let journal = self.journal();
         let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
@@ -162,8 +166,9 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Records the artifact in hand before any of it reaches the disk or the engine, so that it is always known what to
-    /// remove.
+    /// Records the artifact in hand before any of it reaches the disk or the engine.
+    ///
+    /// So it is always known what to remove.
     pub fn held(&mut self) -> Result<(), AgentError> {
         let Some(update) = self.journal().state.update() else { return Ok(()) };
         let artifact = update.artifact.sha256;
@@ -187,7 +192,9 @@ impl Recorder<'_> {
     }
 }
 
-/// Applies what a move teaches for later updates. `named`: the plan still names the artifact.
+/// Applies what a move teaches for later updates.
+///
+/// `named`: the plan still names the artifact.
 fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: DateTime<Utc>) {
     let Some(update) = old.update() else { return };
     let drop = |journal: &mut Journal| {

@@ -24,7 +24,9 @@ pub struct Work {
     pub applier: Option<Applier>,
 }
 
-/// Where an artifact is, under its name, or under the one that the engine gives to unfinished files.
+/// Where an artifact is.
+///
+/// Under its name, or under the name that the engine gives to unfinished files.
 pub fn artifact_files(downloads: &Path, artifact: &ArtifactRef) -> [PathBuf; 2] {
     let whole = downloads.join(artifact.file_name());
     let mut unfinished = whole.clone().into_os_string();
@@ -93,7 +95,7 @@ impl ArtifactFiles {
     }
 }
 
-/// Reads an index that has to be the one that the plan names.
+/// Reads an index, which must be the index that the plan names.
 ///
 /// # Errors
 /// It is another one, or does not fit the artifact; one sentence.

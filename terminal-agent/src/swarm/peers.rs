@@ -9,7 +9,9 @@ use fleet_types::InfoHash;
 use swarm::{BadData, Guard, Peer, Stalls, TorrentStatus, Watch};
 use wire::v1::plan::ArtifactRef;
 
-/// How many looks a stopped torrent with an error is left alone, so that the error is seen, before it is added again.
+/// How many looks a stopped torrent with an error is left alone.
+///
+/// So the error is seen before the torrent is added again.
 const LOOKS_BEFORE_START: u32 = 8;
 
 /// One look at a torrent that is being fetched.
@@ -21,8 +23,9 @@ pub struct TorrentLook {
     pub status: TorrentStatus,
     /// The connected peers; `None`: not known.
     pub peers: Option<Vec<Peer>>,
-    /// The addresses of the branch server, which is never refused: every update comes from there. Looked up only if bad
-    /// data arrived.
+    /// The addresses of the branch server, which is never refused.
+    ///
+    /// Every update comes from there. Looked up only if bad data arrived.
     pub sources: BTreeSet<IpAddr>,
     /// A file of the artifact lies in the engine's folder.
     pub has_file: bool,
@@ -97,8 +100,10 @@ impl PeerWatch {
         }
     }
 
-    /// Whether a stopped torrent is given to the engine again: at once if it shows no error, as after a kill; else now and
-    /// then, as for a disk that was full, so that the error is seen in between.
+    /// Whether a stopped torrent is given to the engine again.
+    ///
+    /// At once if it shows no error, as after a kill; else now and then, as for a disk that was full, so that the error
+    /// is seen in between.
     pub fn starts_again(&mut self, status: &TorrentStatus) -> bool {
         if status.running {
             return false;
@@ -107,9 +112,10 @@ impl PeerWatch {
         self.stopped_looks.is_multiple_of(LOOKS_BEFORE_START)
     }
 
-    /// Whether the engine has nothing of an artifact whose file is there, and received nothing of it either. An engine
-    /// saves what it has every few minutes: a power cut can leave it with the torrent and the whole file, and it would
-    /// fetch everything again. True once, until it has something.
+    /// Whether the engine has and received nothing of an artifact whose file is there.
+    ///
+    /// An engine saves what it has every few minutes: a power cut can leave it with the torrent and the whole file, and
+    /// it would fetch everything again. True once, until it has something.
     fn is_forgotten(&mut self, look: &TorrentLook) -> bool {
         let (status, hash) = (&look.status, look.artifact.info_hash);
         if status.have_bytes > 0 || status.received_bytes > 0 {

@@ -55,7 +55,9 @@ pub fn transfer(
     transfer
 }
 
-/// A segment that did not check is tried again after a while; once the torrent is complete, once more only.
+/// A segment that did not check is tried again after a while.
+///
+/// Once the torrent is complete, once more only.
 fn is_worth_a_try(refused: &BTreeMap<u64, Refused>, number: u64, complete: bool, uptime: Duration) -> bool {
     refused.get(&number).is_none_or(|r| uptime >= r.until && !(complete && r.complete))
 }

@@ -1,5 +1,5 @@
 //! The attacks of the design that a terminal meets, each by its name, from a branch server that is compromised with its disk
-//! and its database, or from whoever holds head office's online keys. The terminal says why, and goes on with what it runs.
+//! and its database, or from an attacker who holds head office's online keys. The terminal says why, and goes on with what it runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -241,7 +241,7 @@ fn forwarded_by(days: TimeDelta) {
         ordered(w, |_| {});
     });
     assert_eq!(said, "metadata-rollback");
-    // The root's holders name other online keys: versions and the time begin anew.
+    // The root's holders name other online keys: versions and the time begin again.
     {
         let mut world = rig.world.lock();
         let now = world.now;
@@ -381,7 +381,7 @@ fn an_order_that_expired_is_not_carried_out() {
 #[test]
 fn what_head_office_did_not_order_is_not_activated_whatever_the_journal_says() {
     let forge = |rig: &mut Rig| {
-        // Somebody edited the journal: the manifest of the update in hand is another one than was ordered.
+        // The journal was edited: the manifest of the update in hand is another one than was ordered.
         let path = rig.settings.paths.journal();
         rig.cut(Cut::Process);
         let mut journal: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

@@ -57,7 +57,7 @@ fn limits() -> Limits {
 }
 
 fn states() -> Vec<State> {
-    let (u, v) = (|| update(1), || Verdict::new("x", "x", Retry::Later));
+    let (u, v) = (|| update(1), || Verdict::new(Reason::new("x", "x"), Retry::Later));
     let mut states = vec![
         State::Idle,
         State::Assigned { update: u() },
@@ -112,7 +112,8 @@ fn healths() -> Vec<Known<Health>> {
 }
 
 fn troubles() -> Vec<(Option<Trouble>, Duration)> {
-    let trouble = |count, bounded| Some(Trouble { count, bounded, verdict: Verdict::new("x", "x", Retry::Later) });
+    let trouble =
+        |count, bounded| Some(Trouble { count, bounded, verdict: Verdict::new(Reason::new("x", "x"), Retry::Later) });
     let (now, later) = (Duration::ZERO, Duration::from_secs(5));
     vec![
         (None, now),

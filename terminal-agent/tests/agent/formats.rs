@@ -1,5 +1,5 @@
 //! An agent lives through its own rollback: it reads what the one before it and the one after it wrote, and on trial it
-//! writes what the one that installed it reads.
+//! writes what the version that installed it reads.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -6,7 +6,7 @@ use crate::support::{Rig, fakes};
 use bootslot::{BootState, Trial};
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, Slot};
-use terminal_agent::helper::protocol::{Answer, Evidence, INVALID, Order, Request};
+use terminal_agent::helper::protocol::{Answer, Evidence, Order, Request};
 use terminal_agent::helper::server::Helper;
 use trust::client::Client;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
@@ -108,7 +108,7 @@ fn helper_asked_to_activate_an_unverified_slot() {
     for (other, code) in others.into_iter().zip(["plan-other-digest", "plan-other-digest", "plan-not-for-me"]) {
         assert_eq!(scene.ask(Request::Activate(other), now), code);
     }
-    // The order is over.
+    // The order expired.
     assert_eq!(scene.ask(Request::Activate(order()), now + TimeDelta::days(31)), "plan-expired");
     scene.assert_untouched();
     assert_eq!(scene.activate(), "");
@@ -208,8 +208,8 @@ fn a_lost_boot_block_does_not_confirm_a_trial() {
         block.set_len(0).unwrap();
     };
     lose(&scene);
-    assert_eq!(scene.does(Request::Look), INVALID);
-    assert_eq!(scene.does(Request::Write { offset: 0 }), INVALID);
+    assert_eq!(scene.does(Request::Look), "boot-state-invalid");
+    assert_eq!(scene.does(Request::Write { offset: 0 }), "boot-state-invalid");
     assert_eq!(scene.does(Request::Settle), "");
     scene.assert_untouched();
     assert_eq!(scene.accept(scene.evidence()), "");

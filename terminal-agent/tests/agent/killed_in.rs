@@ -55,7 +55,7 @@ fn with_the_plug_pulled_anywhere_the_update_converges_to_confirmed() {
 
 #[test]
 fn killed_again_and_again_the_update_still_converges() {
-    // Long enough to write one batch of segments: less is no life.
+    // Long enough to write one batch of segments: less would not count as a run.
     for every in [31, 47, 61] {
         let mut rig = Rig::new(&v1(), &v2());
         let mut kills = 0;

@@ -1,4 +1,4 @@
-//! What is told of a boot that failed: its last lines, whoever kept them, once and whatever dies meanwhile.
+//! What is told of a boot that failed: its last lines, from either source, once, and despite kills.
 
 use crate::support::release::{v1, v2};
 use crate::support::world::boot_id;
@@ -43,7 +43,7 @@ fn evidence_of(mut rig: Rig) -> (UpdateReport, BootEvidence) {
     let told = told(&rig);
     let evidence = told.evidence.clone().expect("without evidence");
     assert!(evidence.proof.is_some());
-    // Kept as well, for whoever stands before the machine.
+    // Kept as well, for a technician at the machine.
     let kept = rig.journal().state.evidence().cloned().expect("not kept");
     assert_eq!(BootEvidence { proof: None, ..evidence.clone() }, kept);
     assert_eq!(rig.journal().format, 2);
@@ -64,8 +64,8 @@ fn a_slot_whose_agent_never_ran_is_told_of_with_the_journal_of_its_last_boot() {
     assert_eq!((evidence.source.as_ref().map(Word::as_str), &evidence.note), (Some(JOURNAL), &None));
     assert_eq!(lines(&evidence), ["mounting data", "[31mfailed"]);
     let reason = told.reason.unwrap();
-    let text = "slot B with kiosk 2.0.0 was never confirmed: the agent did not get as far as judging it, and the \
-                bootloader went back; it was started 2 times, and the last lines of its log are attached";
+    let text = "Slot B with kiosk 2.0.0 was never confirmed: the terminal agent did not get as far as judging it, and \
+                the bootloader went back; it was started 2 times, and the last lines of its log are attached";
     assert_eq!((reason.code.as_str(), reason.text.as_str()), ("fell-back", text));
 }
 

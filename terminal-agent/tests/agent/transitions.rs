@@ -7,6 +7,7 @@ use fleet_types::{Digest, InfoHash, Slot, UpdateState, Version};
 use terminal_agent::model::event::Event;
 use terminal_agent::model::state::{State, next};
 use terminal_agent::model::update::{Intent, Retry, TrialBoot, Update, Verdict};
+use wire::ReasonCode;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
 
@@ -34,7 +35,7 @@ fn intent(boot_id: &str) -> Intent {
 }
 
 fn verdict(code: &str) -> Verdict {
-    Verdict::new(code, "because", Retry::Later)
+    Verdict::new(Reason::new(code, "because"), Retry::Later)
 }
 
 fn trial(verdict: Option<Verdict>) -> State {
@@ -77,7 +78,7 @@ fn events() -> Vec<Event> {
         Event::Confirmed,
         Event::FellBack { verdict: verdict("fell-back"), evidence: None },
         Event::Fail(verdict("slot-too-small")),
-        Event::Withdraw(Reason::new("superseded", "x")),
+        Event::Withdraw(Reason::new(ReasonCode::Superseded, "x")),
     ]
 }
 

@@ -77,7 +77,7 @@ fn what_the_daemon_forgot_is_looked_for_on_the_disk() {
     rig.until_that("everything is here", |rig| rig.world.daemon_has_everything());
     rig.world.heal();
     rig.world.daemon_forgets();
-    // And nobody serves it again.
+    // It is not served again.
     rig.world.lock().pieces_a_look = 0;
     rig.until("confirmed");
     rig.assert_confirmed(&v2(), Slot::B);

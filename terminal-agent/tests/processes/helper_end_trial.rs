@@ -1,4 +1,4 @@
-//! A trial ends without its agent: `terminal-helper end-trial`, as systemd asks it when the time is over. Whatever it
+//! A trial ends without its agent: `terminal-helper end-trial`, as systemd asks it when the deadline passes. Whatever it
 //! answers but 0, systemd restarts the machine.
 
 use std::fs::{self, File, Permissions};
@@ -43,7 +43,7 @@ fn an_unconfirmed_trial_is_over_and_says_so() {
         serde_json::from_slice(&fs::read(scene.path("state/ended-trial.json")).unwrap()).unwrap();
     assert_eq!(note["slot"], "B");
     assert!(note["text"].as_str().unwrap().contains("not confirmed in time"), "{note}");
-    // Asked again it says the same, to whoever reads JSON too.
+    // Asked again it says the same, as JSON too.
     let output = scene.end_trial(&["--json"]);
     assert_eq!(output.status.code(), Some(ENDED));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -83,7 +83,7 @@ fn a_given_up_trial_whose_restart_hangs_is_restarted() {
     assert_eq!(scene.ask(&Request::GiveUp, &[]), "");
     assert_eq!(end(&scene).0, ENDED);
     assert_eq!(state(&scene), BootState::settled(Slot::A));
-    // The same state on a boot that is no trial: the bootloader took the other slot for want of the default.
+    // The same state on a boot outside a trial: the bootloader took the other slot for want of the default.
     scene.put("cmdline", b"root=PARTLABEL=slot-b\n");
     assert_eq!(end(&scene).0, 0);
     assert!(!scene.path("confirmed").exists());

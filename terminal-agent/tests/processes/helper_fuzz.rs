@@ -174,7 +174,7 @@ impl Fuzz {
                 (bytes, "cut off")
             }
             4 => {
-                // Behind an honest one something more: one request a connection, the rest is nobody's.
+                // Behind an honest one something more: one request a connection, the rest is ignored.
                 let mut bytes = self.pick(honest).clone();
                 bytes.extend(self.pick(honest).clone());
                 (bytes, "two in one")
@@ -245,7 +245,7 @@ fn check(scene: &mut Scene, before: &BTreeMap<String, String>) {
     assert!(resident(scene) < MAX_RESIDENT, "{} kB were held", resident(scene));
 }
 
-/// An honest agent's requests, as seeds of mutations. The evidence is not this branch's: valid evidence is no attack.
+/// An honest agent's requests, as seeds of mutations. The evidence is not this branch's: valid evidence would not be an attack.
 fn honest(scene: &mut Scene) -> Vec<Vec<u8>> {
     let Request::Accept(Evidence { metadata, plan }) = scene.evidence(&scene.plan("south", "till-1")) else {
         unreachable!()

@@ -1,4 +1,4 @@
-//! The root helper as a process, over its socket, asked by an agent that was taken over, by somebody else, and by an honest
+//! The root helper as a process, over its socket, asked by an agent that was taken over, by another user, and by an honest
 //! one whose helper is killed.
 
 use std::fs::File;
@@ -60,7 +60,7 @@ fn another_branchs_and_another_terminals_plan() {
 fn a_foreign_user_is_not_heard() {
     let mut scene = Scene::new();
     let listener = UnixListener::bind(scene.path("socket")).unwrap();
-    // As systemd hands a socket over; the agent is somebody else than this user, be it root.
+    // As systemd hands a socket over; the agent is another user than this one, be it root.
     scene.spawn(rustix::process::geteuid().as_raw() + 1, Some(listener));
     let evidence = scene.evidence(&scene.plan("north", "till-1"));
     for request in [evidence, activate(), Request::Restart, Request::Write { offset: 0 }, Request::Look] {
@@ -69,7 +69,7 @@ fn a_foreign_user_is_not_heard() {
             other => Err(format!("{other:?}")),
         });
         assert_eq!(said.code, "foreign-user", "{}", said.text);
-        assert!(said.text.contains("check helper.agent_user"), "{}", said.text);
+        assert!(said.text.contains("Check helper.agent_user"), "{}", said.text);
     }
     scene.assert_untouched();
     assert!(!scene.path("restarted").exists());

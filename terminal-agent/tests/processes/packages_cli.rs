@@ -96,7 +96,7 @@ fn a_product_that_no_plan_names_is_exit_69() {
         let (code, said) = machine.run(wrong);
         assert!(code == 69 && said.contains("Assign a release that has one"), "{wrong:?}: {code} {said}");
     }
-    // The slot's product is no package.
+    // The slot's product is not a package.
     assert_eq!(machine.run(&["kiosk", "--", "true"]).0, 69);
 }
 
@@ -187,7 +187,7 @@ fn who_asks_it_to_end_asks_the_command() {
     let mut line = String::new();
     std::io::BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    // Meanwhile it is held: nobody removes the package under it.
+    // Meanwhile it is held: the package is not removed under it.
     assert!(matches!(machine.rig.place("1.0.0").clear(), Err(PlaceError::Held)));
     let pid = rustix::process::Pid::from_child(&run);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

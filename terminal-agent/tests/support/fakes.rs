@@ -315,7 +315,7 @@ impl Branch for FakeBranch {
     async fn torrent(&self, artifact: &ArtifactRef, _: usize) -> Result<Bytes, ClientError> {
         self.known(Port::Torrent)?;
         let release = self.find(|r| r.artifact.sha256 == artifact.sha256)?;
-        // A mirror that slips in a tracker of its own.
+        // A mirror that slips in a foreign tracker.
         Ok(release.torrent.to_file(&[vec![TRACKER.into()], vec![FOREIGN_TRACKER.into()]]).into())
     }
 

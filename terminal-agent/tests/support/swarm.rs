@@ -1,4 +1,4 @@
-//! An engine that fetches a few pieces at each look, in an order of its own, as transmission-daemon would show it.
+//! An engine that fetches a few pieces at each look, in a fixed shuffled order, as transmission-daemon would show it.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -102,7 +102,7 @@ codes! {
     ReadBackMismatch = "read-back-mismatch";
     /// Reading the slot back failed.
     ReadBackBroke = "read-back-broke";
-    /// A newer plan replaces or drops this update.
+    /// A newer plan replaces this update, or (with a `cause`) drops it.
     Superseded = "superseded", "A newer plan replaces this update with {product} {version}.";
     /// The slot to be written is the running one.
     SlotChanged = "slot-changed", "This terminal now runs slot {slot}, the target of this update. The update starts over with the other slot.";
@@ -153,7 +153,7 @@ codes! {
     /// The root helper cannot read or write its state folder.
     HelperStorage = "helper-storage";
     /// The caller's user may not use the root helper.
-    ForeignUser = "foreign-user";
+    ForeignUser = "foreign-user", "User {user} may not use the root helper; only user {agent} may. Check helper.agent_user.";
     /// A request to the root helper did not arrive in time.
     RequestTooSlow = "request-too-slow", "The request did not arrive within {limit:time}.";
     /// A request to the root helper exceeds its limits.

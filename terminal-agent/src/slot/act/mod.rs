@@ -6,6 +6,8 @@ pub mod trial;
 pub mod write;
 
 use std::time::Duration;
+use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
 use artifact::{PayloadId, ReadBackError, read_back};
 use fleet_types::{Digest, Slot};
@@ -16,7 +18,7 @@ use super::decide::Action;
 use super::evidence::{self, FailedTrial};
 use super::outcome::{Outcome, of_helper};
 use crate::config::agent::Settings;
-use crate::helper::protocol::{INVALID, Request};
+use crate::helper::protocol::Request;
 use crate::memory::journal::Journal;
 use crate::memory::session::{Refused, Session};
 use crate::model::event::Event;
@@ -59,7 +61,7 @@ async fn read_boot(ports: &Ports) -> Outcome {
     match ports.helper.ask(Request::Look).await {
         Ok(_) => Outcome::Done,
         // An unusable block is repaired, once the next observation has seen it.
-        Err(HelperTrouble::Refused(reason)) if reason.code == INVALID => Outcome::Done,
+        Err(HelperTrouble::Refused(reason)) if reason.code == ReasonCode::BootStateInvalid => Outcome::Done,
         Err(trouble) => of_helper(&trouble),
     }
 }
@@ -82,16 +84,14 @@ async fn add_torrent(ports: &Ports, settings: &Settings, session: &Session, upda
     let Some(work) = &session.work else { return Outcome::Done };
     match ports.swarm.add(&work.torrent, &settings.engine.download_dir).await {
         Ok(hash) if hash == update.artifact.info_hash => Outcome::Done,
-        Ok(hash) => {
-            Outcome::bounded("engine-confused", format!("the engine answered with torrent {hash}"), Retry::Later)
-        }
-        Err(error) => Outcome::waits("engine-unavailable", chain(&error)),
+        Ok(hash) => Outcome::bounded(Reason::of(ReasonCode::EngineConfused).with("hash", hash), Retry::Later),
+        Err(error) => Outcome::waits(Reason::new(ReasonCode::EngineUnavailable, chain(&error))),
     }
 }
 
 async fn verify(ports: &Ports, settings: &Settings, session: &mut Session, update: &Update) -> Outcome {
     if let Err(error) = ports.swarm.verify(&update.artifact.info_hash).await {
-        return Outcome::waits("engine-unavailable", chain(&error));
+        return Outcome::waits(Reason::new(ReasonCode::EngineUnavailable, chain(&error)));
     }
     // The engine takes a moment to say that it verifies: until then nothing new can be learnt from the file.
     let until = ports.clock.uptime() + (2 * settings.limits.engine_poll).max(Duration::from_secs(2));
@@ -104,29 +104,32 @@ async fn check_slot(ports: &Ports, session: &mut Session, update: &Update) -> Ou
     let (disks, target) = (ports.disks.clone(), update.target);
     let payload = PayloadId { sha256: update.payload.sha256, length: update.payload.length };
     let checked = tokio::task::spawn_blocking(move || {
-        let mut disk = disks.open(target).map_err(|e| Outcome::of_port("slot-unavailable", &e, Retry::Later))?;
-        disk.sync().map_err(|e| Outcome::of_port("slot-unwritable", &e, Retry::Later))?;
+        let mut disk =
+            disks.open(target).map_err(|e| Outcome::of_port(ReasonCode::SlotUnavailable, &e, Retry::Later))?;
+        disk.sync().map_err(|e| Outcome::of_port(ReasonCode::SlotUnwritable, &e, Retry::Later))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
-            ReadBackError::Mismatch { .. } => Outcome::fail("read-back-mismatch", chain(&error), Retry::Never),
-            error => Outcome::of_port("slot-unreadable", &error, Retry::Later),
+            ReadBackError::Mismatch { .. } => {
+                Outcome::fail(Reason::new(ReasonCode::ReadBackMismatch, chain(&error)), Retry::Never)
+            }
+            error => Outcome::of_port(ReasonCode::SlotUnreadable, &error, Retry::Later),
         })
     })
     .await;
     match checked {
         Ok(Ok(())) => Outcome::Event(Event::ReadBack),
         Ok(Err(outcome)) => outcome,
-        Err(error) => Outcome::bounded("read-back-broke", chain(&error), Retry::Later),
+        Err(error) => Outcome::bounded(Reason::new(ReasonCode::ReadBackBroke, chain(&error)), Retry::Later),
     }
 }
 
 async fn begin_activation(ports: &Ports) -> Outcome {
     let boot_id = match ports.host.boot_id() {
         Ok(boot_id) => boot_id,
-        Err(error) => return Outcome::bounded("boot-id-unknown", chain(&error), Retry::Later),
+        Err(error) => return Outcome::bounded(Reason::new(ReasonCode::BootIdUnknown, chain(&error)), Retry::Later),
     };
     match ports.host.failed_units().await {
         Ok(failed_before) => Outcome::Event(Event::Activate(Intent { boot_id, restarts: 0, again: 0, failed_before })),
-        Err(error) => Outcome::bounded("failed-units-unknown", chain(&error), Retry::Later),
+        Err(error) => Outcome::bounded(Reason::new(ReasonCode::FailedUnitsUnknown, chain(&error)), Retry::Later),
     }
 }
 

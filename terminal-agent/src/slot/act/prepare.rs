@@ -9,6 +9,7 @@ use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
 use swarm::Torrent;
 use wire::Code;
+use wire::ReasonCode;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
 
@@ -53,10 +54,10 @@ async fn try_prepare(ports: &Ports, settings: &Settings, journal: &Journal, upda
     fits_data(ports, settings, &update.artifact)?;
     let index = fetch_index(ports, &update.artifact, &update.payload).await?;
     let segments = check_index(&index, &update.artifact, &update.payload)
-        .map_err(|why| Outcome::bounded("index-refused", why, Retry::Later))?;
+        .map_err(|why| Outcome::bounded(Reason::new(ReasonCode::IndexRefused, why), Retry::Later))?;
     let torrent = fetch_torrent(ports, settings, &update.artifact).await?;
     let kept = keep(settings, journal, update, &index, &torrent);
-    kept.map_err(|why| Outcome::bounded("data-unwritable", why, Retry::Later))?;
+    kept.map_err(|why| Outcome::bounded(Reason::new(ReasonCode::DataUnwritable, why), Retry::Later))?;
     Ok(segments.segments().len() as u64)
 }
 
@@ -64,10 +65,10 @@ async fn try_prepare(ports: &Ports, settings: &Settings, journal: &Journal, upda
 fn not_fetched(what: &str, error: &ClientError) -> Outcome {
     let text = format!("{what}: {}", chain(error));
     match error.code() {
-        Some(Code::NotHeldYet | Code::NotFound) => Outcome::waits("not-held-yet", text),
-        Some(Code::Unauthenticated | Code::Forbidden) => Outcome::waits("not-enrolled", text),
-        _ if error.is_transient() => Outcome::waits("branch-unreachable", text),
-        _ => Outcome::bounded("branch-refuses", text, Retry::Later),
+        Some(Code::NotHeldYet | Code::NotFound) => Outcome::waits(Reason::new(ReasonCode::NotHeldYet, text)),
+        Some(Code::Unauthenticated | Code::Forbidden) => Outcome::waits(Reason::new(ReasonCode::NotEnrolled, text)),
+        _ if error.is_transient() => Outcome::waits(Reason::new(ReasonCode::BranchUnreachable, text)),
+        _ => Outcome::bounded(Reason::new(ReasonCode::BranchRefuses, text), Retry::Later),
     }
 }
 
@@ -76,36 +77,40 @@ async fn fetch_manifest(ports: &Ports, planned: &Digest) -> Step<Manifest> {
     let bytes = bytes.map_err(|e| not_fetched("the manifest", &e))?;
     let found = Digest::new(Sha256::digest(&bytes).into());
     if found != *planned {
-        let text = format!("the branch server sent a manifest with digest {found}; the plan names {planned}");
-        return Err(Outcome::bounded("manifest-refused", text, Retry::Later));
+        let refused = Reason::of(ReasonCode::ManifestRefused).with("found", found).with("planned", planned);
+        return Err(Outcome::bounded(refused, Retry::Later));
     }
-    Manifest::parse(&bytes).map_err(|e| Outcome::fail("manifest-invalid", chain(&e), Retry::NextPlan))
+    Manifest::parse(&bytes)
+        .map_err(|e| Outcome::fail(Reason::new(ReasonCode::ManifestInvalid, chain(&e)), Retry::NextPlan))
 }
 
-/// The payload that the plan names, if the manifest says of it what the plan says and this agent is new enough for it.
+/// Returns the payload that the plan names.
+///
+/// Fails if the manifest says otherwise, or the release needs a newer agent.
 fn planned_payload<'a>(
     manifest: &'a Manifest,
     (product, version): (&ProductName, &Version),
     planned: &PayloadRef,
 ) -> Step<&'a Payload> {
-    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Retry::NextPlan));
+    let mismatch = |text: String| Err(Outcome::fail(Reason::new(ReasonCode::ManifestMismatch, text), Retry::NextPlan));
     if manifest.product != *product || manifest.version != *version {
         let found = format!("{} {}", manifest.product, manifest.version);
-        return no("manifest-mismatch", format!("the manifest is of {found}, the plan of {product} {version}"));
+        return mismatch(format!("The manifest describes {found}, but the plan names {product} {version}."));
     }
     let Some(payload) = manifest.payloads.iter().find(|p| p.name.as_str() == planned.name) else {
-        return no("manifest-mismatch", format!("the manifest has no payload {}", planned.name));
+        return mismatch(format!("The manifest has no payload {}, which the plan names.", planned.name));
     };
     if payload.sha256 != planned.sha256 || payload.size != planned.length {
-        return no("manifest-mismatch", format!("payload {} has another digest or size in the plan", payload.name));
+        return mismatch(format!(
+            "Payload {} has another digest or size in the plan than in the manifest.",
+            payload.name
+        ));
     }
     if let Some(min) = &manifest.min_agent {
         let agent: Result<Version, _> = env!("CARGO_PKG_VERSION").parse();
         if !agent.is_ok_and(|agent| agent >= *min) {
-            return no(
-                "agent-too-old",
-                format!("the release needs agent {min}; this is {}", env!("CARGO_PKG_VERSION")),
-            );
+            let too_old = Reason::of(ReasonCode::AgentTooOld).with("needed", min);
+            return Err(Outcome::fail(too_old.with("agent", env!("CARGO_PKG_VERSION")), Retry::NextPlan));
         }
     }
     Ok(payload)
@@ -113,20 +118,21 @@ fn planned_payload<'a>(
 
 /// The terminal's own judgement: the plan's author may not have known what runs here.
 fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: &Settings) -> Step<()> {
-    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Retry::NextPlan));
+    let no = |reason: Reason| Err(Outcome::fail(reason, Retry::NextPlan));
     let payload = planned_payload(manifest, (&update.product, &update.version), &update.payload)?;
     if payload.kind != PayloadKind::SlotImage {
-        return no("not-a-slot-image", format!("payload {} is a {}", payload.name, payload.kind));
+        return no(Reason::of(ReasonCode::NotASlotImage).with("payload", &payload.name).with("kind", payload.kind));
     }
     let model = &settings.identity.model;
     if !payload.compatible.contains(model) {
-        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
+        return no(Reason::of(ReasonCode::Incompatible).with("payload", &payload.name).with("model", model));
     }
     if let Some(requires) = &manifest.requires {
         let running = ports.host.image_version();
-        let running = running.map_err(|e| Outcome::bounded("running-version-unknown", chain(&e), Retry::Later))?;
+        let running = running
+            .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)), Retry::Later))?;
         if !requires.contains(&running) {
-            return no("requires", format!("the release installs over {requires}; version {running} is running"));
+            return no(Reason::of(ReasonCode::Requires).with("requires", requires).with("running", running));
         }
     }
     Ok(())
@@ -134,10 +140,10 @@ fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: 
 
 fn fits_slot(ports: &Ports, update: &Update) -> Step<()> {
     let length = ports.disks.length(update.target);
-    let length = length.map_err(|e| Outcome::of_port("slot-unavailable", &e, Retry::Later))?;
+    let length = length.map_err(|e| Outcome::of_port(ReasonCode::SlotUnavailable, &e, Retry::Later))?;
     if length < update.payload.length {
-        let text = format!("slot {} has {length} bytes; the image needs {}", update.target, update.payload.length);
-        return Err(Outcome::fail("slot-too-small", text, Retry::NextPlan));
+        let small = Reason::of(ReasonCode::SlotTooSmall).with("slot", update.target).with("slot_bytes", length);
+        return Err(Outcome::fail(small.with("image_bytes", update.payload.length), Retry::NextPlan));
     }
     Ok(())
 }
@@ -145,12 +151,12 @@ fn fits_slot(ports: &Ports, update: &Update) -> Step<()> {
 fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step<()> {
     let folder = &settings.engine.download_dir;
     let room = ports.host.room(folder);
-    let room = room.map_err(|e| Outcome::bounded("data-unavailable", chain(&e), Retry::Later))?;
+    let room = room.map_err(|e| Outcome::bounded(Reason::new(ReasonCode::DataUnavailable, chain(&e)), Retry::Later))?;
     let here: u64 = artifact_files(folder, artifact).iter().map(|file| ports.host.occupied(file)).sum();
     let needed = artifact.length.saturating_sub(here).saturating_add(SPARE);
     if room.free < needed {
-        let text = format!("the data partition has {} bytes free, {needed} are needed: free some space", room.free);
-        return Err(Outcome::fail("data-full", text, Retry::Later));
+        let full = Reason::of(ReasonCode::DataFull).with("free", room.free).with("needed", needed);
+        return Err(Outcome::fail(full, Retry::Later));
     }
     Ok(())
 }
@@ -158,17 +164,18 @@ fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step
 async fn fetch_index(ports: &Ports, artifact: &ArtifactRef, payload: &PayloadRef) -> Step<bytes::Bytes> {
     let (length, most) = (artifact.index_length, max_index_len(payload.length));
     if length > most {
-        let text = format!("the plan names an index of {length} bytes; for this payload at most {most} are possible");
-        return Err(Outcome::fail("index-refused", text, Retry::NextPlan));
+        let text = format!("The plan names an index of {length} bytes, but this payload's index has at most {most}.");
+        return Err(Outcome::fail(Reason::new(ReasonCode::IndexRefused, text), Retry::NextPlan));
     }
     let max = usize::try_from(length).unwrap_or(usize::MAX);
     ports.branch.index(artifact, max).await.map_err(|e| not_fetched("the index", &e))
 }
 
-/// The torrent with the trackers of the own branch only: whatever else stands in it, this terminal announces nowhere
-/// else.
+/// The torrent with the trackers of the own branch only.
+///
+/// Whatever else stands in it, this terminal announces nowhere else.
 async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Step<Vec<u8>> {
-    let no = |text: String| Err(Outcome::bounded("torrent-refused", text, Retry::Later));
+    let no = |text: String| Err(Outcome::bounded(Reason::new(ReasonCode::TorrentRefused, text), Retry::Later));
     let bytes = ports.branch.torrent(artifact, swarm::torrent::MAX_TORRENT_LEN).await;
     let bytes = bytes.map_err(|e| not_fetched("the torrent", &e))?;
     let torrent = match Torrent::parse(&bytes) {
@@ -176,24 +183,29 @@ async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRe
         Err(error) => return no(chain(&error)),
     };
     if torrent.info_hash() != artifact.info_hash {
-        return no(format!("the torrent is {}, the plan names {}", torrent.info_hash(), artifact.info_hash));
+        return no(format!(
+            "The torrent has info hash {}, but the plan names {}.",
+            torrent.info_hash(),
+            artifact.info_hash
+        ));
     }
     let named = !torrent.is_folder() && torrent.name() == artifact.file_name();
     if !named || torrent.length() != artifact.length || !torrent.is_private() {
-        return no("the torrent does not describe the artifact of the plan".into());
+        return no("The torrent does not describe the artifact that the plan names.".into());
     }
     let own: Vec<String> =
         torrent.tiers().iter().flatten().filter(|t| settings.branch.is_own_tracker(t)).cloned().collect();
     if own.is_empty() {
         let text =
-            "the torrent names no tracker of this branch: set branch.tracker_host if the tracker has another address";
+            "The torrent names no tracker of this branch. Set branch.tracker_host if the tracker has another address.";
         return no(text.into());
     }
     Ok(torrent.to_file(&[own]))
 }
 
-/// Keeps the files. A new update forgets all segments ever written to its slot first: whatever was there is about to
-/// be overwritten.
+/// Keeps the files.
+///
+/// A new update forgets all segments ever written to its slot first: whatever was there is about to be overwritten.
 fn keep(settings: &Settings, journal: &Journal, update: &Update, index: &[u8], torrent: &[u8]) -> Result<(), String> {
     let root = ArtifactFiles::root(settings);
     std::fs::create_dir_all(&root).map_err(|e| format!("cannot create {}: {e}", root.display()))?;
@@ -219,34 +231,41 @@ fn write(settings: &Settings, artifact: &ArtifactRef, index: &[u8], torrent: &[u
     durable::sync_dir(&ArtifactFiles::root(settings)).map_err(|e| chain(&e))
 }
 
-/// The same for a package, which no slot has a say in: fetched, checked and kept. If it does not work, why, and whether
-/// it never will.
+/// The same for a package, which no slot has a say in: fetched, checked and kept.
+///
+/// If it does not work, why, and whether it never will.
 pub async fn prepare_package(ports: &Ports, settings: &Settings, package: &Package) -> Result<(), (Reason, bool)> {
     try_prepare_package(ports, settings, package).await.map_err(|outcome| match outcome {
         Outcome::Event(Event::Fail(verdict)) => (verdict.reason, verdict.retry != Retry::Later),
         Outcome::Trouble { verdict, .. } => (verdict.reason, false),
-        other => (Reason::new("not-prepared", format!("{other:?}: this is a defect")), false),
+        other => (
+            Reason::new(
+                ReasonCode::NotPrepared,
+                format!("The preparation ended with {other:?}. This is a defect: report it."),
+            ),
+            false,
+        ),
     })
 }
 
 async fn try_prepare_package(ports: &Ports, settings: &Settings, package: &Package) -> Step<()> {
-    let no = |code: &str, text: String| Err(Outcome::fail(code, text, Retry::NextPlan));
+    let no = |reason: Reason| Err(Outcome::fail(reason, Retry::NextPlan));
     let manifest = fetch_manifest(ports, &package.manifest).await?;
     let payload = planned_payload(&manifest, (&package.product, &package.version), &package.payload)?;
     if payload.kind != PayloadKind::Package {
-        return no("not-a-package", format!("payload {} is a {}", payload.name, payload.kind));
+        return no(Reason::of(ReasonCode::NotAPackage).with("payload", &payload.name).with("kind", payload.kind));
     }
     let model = &settings.identity.model;
     if !payload.compatible.is_empty() && !payload.compatible.contains(model) {
-        return no("incompatible", format!("payload {} is not for model {model}", payload.name));
+        return no(Reason::of(ReasonCode::Incompatible).with("payload", &payload.name).with("model", model));
     }
     fits_data(ports, settings, &package.artifact)?;
     let index = fetch_index(ports, &package.artifact, &package.payload).await?;
     check_index(&index, &package.artifact, &package.payload)
-        .map_err(|why| Outcome::bounded("index-refused", why, Retry::Later))?;
+        .map_err(|why| Outcome::bounded(Reason::new(ReasonCode::IndexRefused, why), Retry::Later))?;
     let torrent = fetch_torrent(ports, settings, &package.artifact).await?;
     write(settings, &package.artifact, &index, &torrent)
-        .map_err(|why| Outcome::bounded("data-unwritable", why, Retry::Later))
+        .map_err(|why| Outcome::bounded(Reason::new(ReasonCode::DataUnwritable, why), Retry::Later))
 }
 
 /// The index of a package that was prepared.

@@ -13,8 +13,10 @@ use crate::ports::HelperTrouble;
 use crate::slot::context::Context;
 use crate::slot::outcome::{Outcome, of_helper};
 
-/// Sets the trial: head office ordered exactly this release for this terminal, its order has not expired, and the release
-/// keys signed it. Otherwise, what becomes of the update.
+/// Sets the trial.
+///
+/// Head office ordered exactly this release for this terminal, its order has not expired, and the release keys signed
+/// it. Otherwise, what becomes of the update.
 pub async fn start(context: Context<'_>, update: &Update) -> Outcome {
     if let Err(refused) = authorise(context, update) {
         return refused;
@@ -33,7 +35,8 @@ pub async fn start(context: Context<'_>, update: &Update) -> Outcome {
 
 fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {
     let installed = context.ports.host.image_version();
-    let installed = installed.map_err(|e| Outcome::bounded("running-version-unknown", chain(&e), Retry::Later))?;
+    let installed = installed
+        .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)), Retry::Later))?;
     let claim = Claim {
         terminal: &context.settings.identity.name,
         product: &update.product,
@@ -42,11 +45,11 @@ fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {
         installed: Some(&installed),
     };
     context.plans.authorise(context.recipient, claim, context.ports).map_err(|refusal| {
-        let Reason { code, text, .. } = reason(&refusal);
+        let reason = reason(&refusal);
         match refusal.why() {
             // The update is not refused: there is no metadata yet to judge it by.
-            Why::NoMetadata => Outcome::waits(code, text),
-            _ => Outcome::fail(code, text, Retry::NextPlan),
+            Why::NoMetadata => Outcome::waits(reason),
+            _ => Outcome::fail(reason, Retry::NextPlan),
         }
     })
 }
@@ -54,11 +57,12 @@ fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {
 /// What it means for the update that the root helper did not set the trial.
 fn not_tried(trouble: &HelperTrouble) -> Outcome {
     use ReasonCode as C;
-    let HelperTrouble::Refused(Reason { code, text, .. }) = trouble else { return of_helper(trouble) };
-    match code {
+    let HelperTrouble::Refused(reason) = trouble else { return of_helper(trouble) };
+    let reason = reason.clone();
+    match &reason.code {
         // It was away when the plan came, and waits for fresh metadata.
-        C::NoMetadata | C::MetadataExpired => Outcome::waits(code, text),
-        C::ReadBackMismatch => Outcome::fail(code, text, Retry::Never),
+        C::NoMetadata | C::MetadataExpired => Outcome::waits(reason),
+        C::ReadBackMismatch => Outcome::fail(reason, Retry::Never),
         // A disk, a file or the boot block: it may work next time.
         C::SlotUnavailable
         | C::SlotUnreadable
@@ -79,7 +83,7 @@ fn not_tried(trouble: &HelperTrouble) -> Outcome {
         | C::RequestTooLarge
         | C::RequestMalformed
         | C::TrustStorage
-        | C::TrustStoreDamaged => Outcome::bounded(code, text, Retry::Later),
-        _ => Outcome::fail(code, text, Retry::NextPlan),
+        | C::TrustStoreDamaged => Outcome::bounded(reason, Retry::Later),
+        _ => Outcome::fail(reason, Retry::NextPlan),
     }
 }

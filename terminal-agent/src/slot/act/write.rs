@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
 use artifact::{Applier, ApplyError};
 use service_kit::edge::chain;
@@ -17,7 +19,9 @@ use crate::ports::{Disks, Ports};
 use crate::slot::outcome::Outcome;
 use crate::swarm::files::artifact_files;
 
-/// Writes these segments, and makes them durable together. One frame and one segment are in memory at a time.
+/// Writes these segments, and makes them durable together.
+///
+/// One frame and one segment are in memory at a time.
 pub async fn segments(
     ports: &Ports,
     settings: &Settings,
@@ -34,7 +38,7 @@ pub async fn segments(
         // The segments' journal tells after loading it again.
         Err(error) => {
             session.work = None;
-            return Outcome::bounded("writing-broke", chain(&error), Retry::Later);
+            return Outcome::bounded(Reason::new(ReasonCode::WritingBroke, chain(&error)), Retry::Later);
         }
     };
     let until = ports.clock.uptime() + settings.limits.engine_poll.max(Duration::from_millis(1));
@@ -78,7 +82,8 @@ fn write_all(
     numbers: &[u64],
     refused: &mut Vec<u64>,
 ) -> Result<(), Outcome> {
-    let mut disk = disks.open(update.target).map_err(|e| Outcome::of_port("slot-unavailable", &e, Retry::Later))?;
+    let mut disk =
+        disks.open(update.target).map_err(|e| Outcome::of_port(ReasonCode::SlotUnavailable, &e, Retry::Later))?;
     let index = applier.index().clone();
     let (mut file, mut frame) = (None, Vec::new());
     let mut first_error = None;
@@ -87,7 +92,10 @@ fn write_all(
         frame.clear();
         if !segment.is_zero() {
             if file.is_none() {
-                file = Some(open(files).map_err(|e| Outcome::bounded("artifact-unreadable", e, Retry::Later))?);
+                file = Some(
+                    open(files)
+                        .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::ArtifactUnreadable, e), Retry::Later))?,
+                );
             }
             // Short: the engine holds the piece and has not written it yet.
             if file.as_ref().is_none_or(|f| segment.read_frame(f, &mut frame).is_err()) {
@@ -111,11 +119,13 @@ fn write_all(
     let kept = applier.checkpoint(disk.as_mut());
     match first_error.or(kept.err()) {
         None => Ok(()),
-        Some(ApplyError::DeviceTooSmall(error)) => Err(Outcome::fail("slot-too-small", chain(&error), Retry::NextPlan)),
-        Some(error @ ApplyError::Journal(_)) => {
-            Err(Outcome::bounded("journal-unwritable", chain(&error), Retry::Later))
+        Some(ApplyError::DeviceTooSmall(error)) => {
+            Err(Outcome::fail(Reason::new(ReasonCode::SlotTooSmall, chain(&error)), Retry::NextPlan))
         }
-        Some(error) => Err(Outcome::of_port("slot-unwritable", &error, Retry::Later)),
+        Some(error @ ApplyError::Journal(_)) => {
+            Err(Outcome::bounded(Reason::new(ReasonCode::JournalUnwritable, chain(&error)), Retry::Later))
+        }
+        Some(error) => Err(Outcome::of_port(ReasonCode::SlotUnwritable, &error, Retry::Later)),
     }
 }
 
