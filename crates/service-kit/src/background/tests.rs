@@ -9,9 +9,12 @@ use crate::FixedClock;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A wait that ends at a time.
+type Wait = (Duration, oneshot::Sender<()>);
+
 /// Virtual time: it stands unless [`Virtual::pass`] moves it.
 #[derive(Clone, Default)]
-struct Virtual(Arc<Mutex<(Duration, Vec<(Duration, oneshot::Sender<()>)>)>>);
+struct Virtual(Arc<Mutex<(Duration, Vec<Wait>)>>);
 
 impl Virtual {
     /// Lets time pass, waking each sleeper at its moment and letting all tasks do what they can.
