@@ -38,7 +38,7 @@ struct OfRole {
 
 type Number = Gauge<u64, AtomicU64>;
 
-/// What there is now: looked up by housekeeping's side, not with each question for metrics.
+/// Current counts; the `gauges` task refreshes them, a scrape only reads them.
 #[derive(Debug, Clone, Default)]
 pub struct Gauges {
     releases: Family<State, Number>,

@@ -2,8 +2,9 @@
 //! errors as text, shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
 //! PostgreSQL, jobs with leases and the outbox of events.
 //!
-//! This crate must never know a business rule, a product of Filial or a particular program: nothing here names
-//! a release, a branch's plan or a terminal's state. It holds no global besides the tracing subscriber.
+//! This crate must never know a business rule: nothing here names a release, a branch's plan or a terminal's state. Of the
+//! fleet it knows the roles of callers and the settings that every program shares. It holds no global besides the tracing
+//! subscriber.
 
 pub mod background;
 mod causes;

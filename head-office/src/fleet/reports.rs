@@ -18,7 +18,6 @@ use crate::db::incidents::NewIncident;
 
 /// Most terminals of one branch.
 pub const MAX_TERMINALS: i64 = 10_000;
-/// Longest code of a reason, in characters.
 /// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
 const FIRST_YEAR: i32 = 1970;
 /// See `FIRST_YEAR`.

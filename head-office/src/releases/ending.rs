@@ -60,7 +60,7 @@ pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str, by: Option<&Ca
         }
         None => commit(transaction).await?,
     }
-    // A crash before this leaves the file to housekeeping.
+    // After a crash before this, the `uploads` task removes the file.
     uploads::remove(&app.store.upload(id)).await;
     drop(claim);
     Ok(())

@@ -32,8 +32,6 @@ crate::statements! {
         WHERE id = $1 AND lease_owner = $2 AND done_at IS NULL";
     RELEASE_ALL_OF = "UPDATE jobs SET lease_owner = NULL, lease_until = NULL
         WHERE lease_owner = $1 AND done_at IS NULL";
-    OPEN_FOR = "SELECT id, kind, subject, state, attempts, failure FROM jobs WHERE subject = $1 AND done_at IS NULL
-        ORDER BY id";
     PRUNE = "DELETE FROM jobs WHERE done_at < $1";
 }
 
@@ -183,14 +181,6 @@ pub async fn release<C: GenericClient>(c: &C, id: i64, owner: Uuid) -> Result<bo
 /// As every statement.
 pub async fn release_all_of<C: GenericClient>(c: &C, owner: Uuid) -> Result<u64, DatabaseError> {
     execute(c, RELEASE_ALL_OF, &[&owner]).await
-}
-
-/// The open jobs about `subject`.
-///
-/// # Errors
-/// As every statement.
-pub async fn open_for<C: GenericClient>(c: &C, subject: &str) -> Result<Vec<Job>, DatabaseError> {
-    Ok(query(c, OPEN_FOR, &[&subject]).await?.iter().map(Job::from_row).collect())
 }
 
 /// Forgets jobs that were done before `before`.

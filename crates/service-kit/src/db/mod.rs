@@ -80,10 +80,4 @@ impl DatabaseError {
             _ => false,
         }
     }
-
-    /// Whether a statement broke a unique constraint.
-    pub fn is_duplicate(&self) -> bool {
-        let Self::Statement { source, .. } = self else { return false };
-        source.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
-    }
 }

@@ -25,7 +25,7 @@ pub use metrics::Metrics;
 pub use role::Role;
 pub use route::{Route, configure, document};
 pub use serve::{Bound, Configure, Listener, REQUEST_ID_HEADER, ServeError, bind, serve};
-pub use service_routes::{ApiDocument, Check, Health, Readiness, ServiceApi, document_routes, health_routes};
+pub use service_routes::{ApiDocument, Check, Health, Readiness, document_routes, health_routes};
 pub use sse::{KEEP_ALIVE, ServerEvent, sse};
 pub use transport::{PeerCertificates, TlsSource, Transport};
 pub use tries::{MAX_KEYS, Tries};

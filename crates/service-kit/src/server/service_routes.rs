@@ -5,7 +5,6 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use wire::v1::paths;
 use wire::{Code, Problem};
@@ -63,11 +62,6 @@ pub fn document_routes() -> Vec<Route> {
         Route::get(paths::SWAGGER_UI, Role::Public, || web::to(swagger_ui)),
     ]
 }
-
-/// The description of these routes, to be merged into a program's.
-#[derive(OpenApi)]
-#[openapi(paths(healthz, readyz, metrics), components(schemas(Health, Problem)))]
-pub struct ServiceApi;
 
 /// The process answers.
 #[utoipa::path(get, path = paths::HEALTHZ, tag = "service", responses((status = 200, description = "It runs", body = Health)))]

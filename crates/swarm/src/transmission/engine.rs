@@ -30,7 +30,6 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct TransmissionEngine {
     rpc: Arc<Rpc>,
-    peer_limit: Option<i64>,
 }
 
 impl TransmissionEngine {
@@ -39,13 +38,7 @@ impl TransmissionEngine {
     /// # Errors
     /// If the address is not valid.
     pub fn new(settings: TransmissionSettings) -> Result<Self, EngineError> {
-        Ok(Self { rpc: Arc::new(Rpc::new(&settings)?), peer_limit: None })
-    }
-
-    /// Gives every torrent that is added from now on this many peers, instead of what the daemon's settings say.
-    #[must_use]
-    pub fn with_peer_limit(self, peers: u16) -> Self {
-        Self { peer_limit: Some(i64::from(peers)), ..self }
+        Ok(Self { rpc: Arc::new(Rpc::new(&settings)?) })
     }
 
     async fn get(&self, hash: &InfoHash, fields: &[Field]) -> Result<Option<RpcTorrent>, EngineError> {
@@ -73,7 +66,6 @@ impl TransmissionEngine {
             metainfo: Some(base64::engine::general_purpose::STANDARD.encode(torrent)),
             download_dir: Some(folder.to_owned()),
             paused: Some(false),
-            peer_limit: self.peer_limit,
             ..TorrentAddArgs::default()
         };
         let result = client.torrent_add(add).await;
