@@ -52,9 +52,10 @@ impl Params {
         if !known && self.0.len() >= MAX_PARAMS {
             return;
         }
-        let printable: String = value.chars().map(|c| if crate::is_plain(c) || c == '\n' { c } else { ' ' }).collect();
-        let cut = printable.floor_char_boundary(MAX_PARAM_VALUE);
-        self.0.insert(name.to_owned(), printable[..cut].to_owned());
+        // Cut first: a hostile value may be long, and replaced characters only become shorter.
+        let cut = &value[..value.floor_char_boundary(MAX_PARAM_VALUE)];
+        let printable = cut.chars().map(|c| if crate::is_plain(c) || c == '\n' { c } else { ' ' });
+        self.0.insert(name.to_owned(), printable.collect());
     }
 }
 
