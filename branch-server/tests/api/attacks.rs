@@ -63,12 +63,12 @@ async fn wrong_branchs_plan() {
 async fn replayed_older_plan() {
     let branch = victim().await;
     let old = |s: &mut State| s.plan = Some(s.fleet.seal(&plan(6)).unwrap());
-    assert_says(&attack(&branch, old).await, "serial 6, plan 7 was accepted", trust::Why::PlanReplayed);
+    assert_says(&attack(&branch, old).await, "serial 6; plan 7 was accepted", trust::Why::PlanReplayed);
     let other = |s: &mut State| s.plan = Some(s.fleet.seal(&Plan { steps: Vec::new(), ..plan(7) }).unwrap());
-    assert_says(&attack(&branch, other).await, "same serial 7", trust::Why::PlanReplayed);
+    assert_says(&attack(&branch, other).await, "Another plan with serial 7", trust::Why::PlanReplayed);
     // The floor is in the database.
     let branch = branch.restart(Options::default()).await;
-    assert_says(&attack(&branch, old).await, "serial 6, plan 7 was accepted", trust::Why::PlanReplayed);
+    assert_says(&attack(&branch, old).await, "serial 6; plan 7 was accepted", trust::Why::PlanReplayed);
     recovers(&branch).await;
 }
 

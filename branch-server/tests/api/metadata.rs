@@ -142,7 +142,7 @@ async fn a_head_office_without_metadata_is_told_and_no_plan_accepted() {
         s.plan = Some(s.fleet.seal(&plan(7)).unwrap());
     });
     let error = branch.app.poll.once().await.unwrap_err();
-    assert!(error.to_string().contains("has no timestamp.json"), "{error}");
+    assert!(error.to_string().contains("does not have timestamp.json"), "{error}");
     assert_eq!(crate::plans::kept(&branch).await, None);
     branch.head_office.offer(&plan(7));
     branch.app.poll.once().await.unwrap();

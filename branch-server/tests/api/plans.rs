@@ -66,7 +66,7 @@ async fn the_newest_plan_stays_and_a_refused_one_says_why() {
     offer(&branch, &plan(7)).await;
     assert_eq!(kept(&branch).await, Some(7));
     for (offered, reason) in [
-        (plan(6), "serial 6, plan 7 was accepted before"),
+        (plan(6), "serial 6; plan 7 was accepted before"),
         (Plan { branch: "south".parse().unwrap(), ..plan(8) }, "branch south"),
         (expired(8), "The plan expired"),
     ] {
