@@ -100,6 +100,10 @@ pub async fn branches<C: GenericClient>(
     now: DateTime<Utc>,
     issuer: &Issuer,
 ) -> Result<Vec<Outcome>, TickError> {
+    // Every branch before the first artifact: a tick of another branch holds its branch and then touches an artifact, so
+    // that taking a later branch after an artifact could deadlock with it.
+    let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
+    db::branches::lock_all(c, &names).await?;
     let mut outcomes = Vec::with_capacity(branches.len());
     for names in branches.chunks(BATCH) {
         outcomes.extend(batch(c, names, now, issuer).await?);

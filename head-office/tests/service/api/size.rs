@@ -8,13 +8,14 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use service_kit::database::{Connection, connection};
 use service_kit::server::Role;
+use test_kit::wait_for;
 use wire::Code;
 use wire::v1::fleet::{Branch, Terminal};
 use wire::v1::releases::{Release, Withdrawn};
 use wire::v1::status::Status;
 
 use crate::api::refusal;
-use crate::support::{Office, count};
+use crate::support::{Office, PATIENCE, count};
 
 const BRANCHES: usize = 1000;
 const TERMINALS: usize = 10_000;
@@ -53,6 +54,13 @@ ANALYZE;";
 
 async fn filled() -> (Office, Connection) {
     let office = Office::start().await;
+    // The task that issues due plans runs once at the start: not in the middle of what a test measures.
+    wait_for("the first run of the task plans", PATIENCE, async || {
+        let status: Status = office.admin().get("/v1/status").await.unwrap();
+        let plans = status.background.into_iter().find(|task| task.name == "plans");
+        plans.filter(|task| task.runs > 0).map(drop).ok_or("it has not run")
+    })
+    .await;
     let client = connection(&office.pool().await).await.unwrap();
     client.batch_execute(FILL).await.unwrap();
     (office, client)
@@ -154,13 +162,8 @@ async fn a_page_is_found_by_index() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn withdrawing_from_a_thousand_branches_plans_them_in_batches() {
-    let (office, client) = filled().await;
-    let pool = office.pool().await;
-    let release: uuid::Uuid =
-        client.query_one("SELECT id FROM releases WHERE state = 'published'", &[]).await.unwrap().get(0);
-    // A plan that names it, so that each branch's must change.
+/// Makes every branch's plan name the published release's artifact; returns that release.
+async fn planned_everywhere(client: &Connection) -> uuid::Uuid {
     let name_it = "UPDATE plans SET steps = '[{\"terminals\": [\"till-1\"], \"product\": \"kiosk\", \"version\":
         \"1.0.10000\", \"manifest\": \"' || repeat('0', 64) || '\", \"payload\": {\"name\": \"rootfs\", \"sha256\": \"'
         || repeat('d', 64) || '\", \"length\": 4000}, \"artifact\": {\"sha256\": \"' || repeat('a', 64) || '\",
@@ -168,6 +171,14 @@ async fn withdrawing_from_a_thousand_branches_plans_them_in_batches() {
         || repeat('c', 40) || '\"}, \"downgrade\": false}]'";
     let name_it = name_it.replacen("steps = '", "steps = ('", 1) + ")::jsonb WHERE serial = 20";
     assert_eq!(client.execute(&name_it, &[]).await.unwrap(), BRANCHES as u64);
+    client.query_one("SELECT id FROM releases WHERE state = 'published'", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withdrawing_from_a_thousand_branches_plans_them_in_batches() {
+    let (office, client) = filled().await;
+    let pool = office.pool().await;
+    let release = planned_everywhere(&client).await;
     let path = format!("/v1/releases/{release}/withdraw");
     let done: Withdrawn = office.admin().post(&path, &json!({ "reason": "Receipts print twice." })).await.unwrap();
     assert_eq!(done.branches, BRANCHES as u64);
@@ -178,4 +189,28 @@ async fn withdrawing_from_a_thousand_branches_plans_them_in_batches() {
     assert_eq!(count(&pool, statements).await, 10);
     let events = "SELECT count(DISTINCT (xmin::text, cmin::text)) FROM events WHERE audience LIKE 'branch:%'";
     assert_eq!(count(&pool, events).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_and_a_tick_of_one_branch_do_not_deadlock() {
+    let (office, mut client) = filled().await;
+    let pool = office.pool().await;
+    let release = planned_everywhere(&client).await;
+    // As a tick of the last branch does: first the branch, then the artifact that its plan named.
+    let tick = client.transaction().await.unwrap();
+    tick.execute("SELECT FROM branches WHERE name = 'b1000' FOR UPDATE", &[]).await.unwrap();
+    let (admin, path) = (office.admin(), format!("/v1/releases/{release}/withdraw"));
+    let withdrawal =
+        tokio::spawn(
+            async move { admin.post::<_, Withdrawn>(&path, &json!({ "reason": "Receipts print twice." })).await },
+        );
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_for("the withdrawal to wait for the branch", PATIENCE, async || match count(&pool, waits).await {
+        0 => Err("it does not wait"),
+        _ => Ok(()),
+    })
+    .await;
+    tick.execute("UPDATE artifacts SET last_named = '2030-01-02'", &[]).await.unwrap();
+    tick.commit().await.unwrap();
+    assert_eq!(withdrawal.await.unwrap().unwrap().branches, BRANCHES as u64);
 }

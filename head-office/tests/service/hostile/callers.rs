@@ -94,9 +94,9 @@ pub fn cases(world: &World) -> Vec<Case> {
         enrol("a join token used twice", &world.used, Code::JoinUsed, "was used on 2030-"),
         enrol("a join token too late", &world.expired, Code::JoinExpired, "expired on"),
         enrol("an administrator's token as a join token", admin, Code::JoinRefused, "not valid"),
-        certified("no request", "", "no certificate request"),
-        certified("a request under another name", &forged, "no certificate request"),
-        certified("a request of 100 kB", &"x".repeat(100_000), "no certificate request"),
+        certified("no request", "", "not a certificate request"),
+        certified("a request under another name", &forged, "not a certificate request"),
+        certified("a request of 100 kB", &"x".repeat(100_000), "not a certificate request"),
         certified("a request that its key did not sign", &spoiled, "is refused"),
         Case::new(
             "a key that never enrolled",
