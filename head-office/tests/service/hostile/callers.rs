@@ -97,7 +97,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         certified("no request", "", "not a certificate request"),
         certified("a request under another name", &forged, "not a certificate request"),
         certified("a request of 100 kB", &"x".repeat(100_000), "not a certificate request"),
-        certified("a request that its key did not sign", &spoiled, "is refused"),
+        certified("a request that its key did not sign", &spoiled, "certificate request is invalid"),
         Case::new(
             "a key that never enrolled",
             Side::Machines,

@@ -58,7 +58,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         post("the year 262142", edited("/at", json!("+262142-01-01T00:00:00Z")), Code::BadField, "262142"),
         post("before there were years", edited("/at", json!("-262143-01-01T00:00:00Z")), Code::BadField, "-262143"),
         post("no epoch", json!({ "epoch": "latest", "reports": [] }).to_string(), Code::BadField, "UUID"),
-        post("an invented kind", edited("/report/kind", json!("reboot")), Code::BadField, "reboot"),
+        post("a kind that is not text", edited("/report/kind", json!(["reboot"])), Code::BadField, "sequence"),
         post("an invented state", failed(json!(null)).replace("\"failed\"", "\"done\""), Code::BadField, "done"),
         post("an odd name", edited("/report/facts/name", json!("till 9\n")), Code::BadField, "till 9"),
         post("a negative disk", edited("/report/facts/slot_bytes", json!(-5)), Code::BadField, "-5"),
