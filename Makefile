@@ -67,8 +67,8 @@ demo:
 # and setup-bare both need the lock of target/images.
 # vm-test runs alone: on a machine that is busy a trial's timer ends a boot before it has shown what the test looks for.
 test:
-	@tests/checks/suites.sh setup build vm-images vm-test \
-		--lane labs images demo-once soak-minute e2e setup-bare \
+	@tests/checks/suites.sh setup build images vm-images vm-test \
+		--lane labs demo-once soak-minute e2e setup-bare \
 		--lane machines lint powercut-small image-twice \
 		--any unit
 
