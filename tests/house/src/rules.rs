@@ -18,6 +18,12 @@ pub struct Rules {
     /// Folders whose circles are tolerated.
     #[serde(default)]
     pub circles_left_out: Vec<Place>,
+    /// The source folders of programs whose top-level modules form layers.
+    #[serde(default)]
+    pub programs: Vec<String>,
+    /// Arrows between such modules that are tolerated although they close a circle.
+    #[serde(default)]
+    pub arrows: Vec<Arrow>,
     /// Paths outside the workspace that make a file impure, by their beginning.
     pub impure: Vec<String>,
     /// Files and folders that may read a clock.
@@ -45,6 +51,26 @@ pub struct Place {
     pub path: String,
     /// Why it is exempt.
     pub reason: String,
+}
+
+/// An arrow between two top-level modules of a program that closes a circle, and why it is still there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arrow {
+    /// The program's source folder.
+    pub program: String,
+    /// The module that imports.
+    pub from: String,
+    /// The module that is imported.
+    pub to: String,
+    /// Why it is tolerated.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Arrow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} -> {}", self.program, self.from, self.to)
+    }
 }
 
 /// A text that contains a phrase for a good reason.

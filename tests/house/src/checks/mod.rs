@@ -2,6 +2,7 @@
 
 mod circles;
 mod clocks;
+mod folders;
 mod lengths;
 mod links;
 mod machine;
@@ -29,6 +30,11 @@ pub struct Check {
 /// Every check.
 pub const ALL: &[Check] = &[
     Check { name: "circles", rule: "files of a package do not import each other in a circle", run: circles::check },
+    Check {
+        name: "folders",
+        rule: "top-level modules of a program do not import each other in a circle",
+        run: folders::check,
+    },
     Check { name: "pure", rule: "pure modules reach no clock, no input or output and nothing async", run: pure::check },
     Check { name: "clocks", rule: "the clock is read in clocks only", run: clocks::check },
     Check { name: "paths", rule: "each URL path is written once, in wire", run: paths::check },

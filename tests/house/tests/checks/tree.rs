@@ -7,6 +7,7 @@ use house::{Finding, House, checks};
 const RULES: &str = r#"
 pure = ["one/src/pure.rs"]
 impure = ["std::fs", "tokio"]
+programs = ["one/src"]
 clocks = [{ path = "one/src/clock.rs", reason = "the clock" }]
 sql = [{ path = "one/src/statements", reason = "the statements" }]
 paths = [{ path = "one/src/paths.rs", reason = "the list" }]
