@@ -223,6 +223,8 @@ async fn branch(
         plan_refused: site.plan_refused.clone(),
         assignments,
         artifacts,
+        // Head office shows it, as it was reported.
+        store: None,
         terminals,
         confirmed,
     })

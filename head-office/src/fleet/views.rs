@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fleet_types::{BranchName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
 use wire::v1::confirmed::confirmed;
-use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal};
+use wire::v1::fleet::{Assigned, Branch, BranchArtifact, BranchSpace, Terminal};
 
 use crate::db;
 use crate::db::branches::{BranchRow, HeldRow};
@@ -35,6 +35,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
     }
     let counts: HashMap<BranchName, u64> = db::terminals::count(c, &names).await?.into_iter().collect();
     let mut refusals: HashMap<BranchName, String> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
+    let stores: HashMap<BranchName, BranchSpace> = db::branch_stores::of(c, &names).await?.into_iter().collect();
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -49,6 +50,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
                 plan_refused: refusals.remove(&row.name),
                 assignments: assignments.remove(&row.name).unwrap_or_default(),
                 artifacts: plan.map(|p| artifacts(p, held)).unwrap_or_default(),
+                store: stores.get(&row.name).copied(),
                 terminals: counts.get(&row.name).copied().unwrap_or_default(),
                 confirmed: plan.map_or(0, |p| count_confirmed(p, stands)),
                 name: row.name,

@@ -303,10 +303,11 @@ impl Lab {
         write_secret(&site.join_token(), &format!("{}\n", added.join_token))?;
         let recipe = site.branch_server(cluster, &self.options)?;
         self.processes.start(&Part::branch(name), recipe)?;
-        self.wait(&format!("{name} to be enrolled"), COMES_UP, async || {
+        self.wait(&format!("{name} to be enrolled and to report its store"), COMES_UP, async || {
             let branches = self.api.branches().await?;
-            let enrolled = branches.iter().any(|b| b.name == *name && b.enrolled);
-            Ok((enrolled && site.terminals_join_token().exists()).then_some(()))
+            // Without its store a release that is judged now would wait for approval (`branch-space`).
+            let ready = branches.iter().any(|b| b.name == *name && b.enrolled && b.store.is_some());
+            Ok((ready && site.terminals_join_token().exists()).then_some(()))
         })
         .await?;
         let told = format!("{name}: join token carried over, enrolled ({})", site.operators_url());

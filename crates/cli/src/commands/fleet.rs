@@ -8,13 +8,14 @@ use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, Word};
 use wire::v1::fleet::{
-    AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, DenyBranch, PlanIssued, Terminal, TerminalPackage,
+    AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, BranchSpace, DenyBranch, PlanIssued, Terminal,
+    TerminalPackage,
 };
 use wire::v1::paths;
 
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
 use crate::failure::Failure;
-use crate::output::units::{age, age_or_never, mib, mib_of, or_dash};
+use crate::output::units::{age, age_or_never, mib, mib_of, or_dash, size};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
 use crate::status::picture::reason;
@@ -100,10 +101,11 @@ fn branch_list(branches: &[Branch], now: DateTime<Utc>) -> String {
                 if assigned.is_empty() { "-".to_owned() } else { assigned.join(", ") },
                 if b.artifacts.is_empty() { "-".to_owned() } else { mib_of(have, length) },
                 format!("{} of {}", b.confirmed, b.terminals),
+                b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes)),
             ]
         })
         .collect();
-    table(["branch", "heard", "assigned", "artifacts", "confirmed"], &rows)
+    table(["branch", "heard", "assigned", "artifacts", "confirmed", "free"], &rows)
 }
 
 fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
@@ -113,6 +115,7 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         ("heard", age_or_never(now, b.last_heard)),
         ("plan", or_dash(b.plan_serial.as_ref())),
         ("terminals", format!("{}, {} confirmed", b.terminals, b.confirmed)),
+        ("store", b.store.map_or_else(|| "not reported yet".to_owned(), |s| space(&s, now))),
     ]);
     if let Some(since) = b.denied {
         out.push_str(&format!("denied {}; `filial branch allow {}` allows it again\n", age(now, since), b.name));
@@ -140,6 +143,11 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         out.push_str(&table(["artifact", "of", "held", "state"], &rows));
     }
     out
+}
+
+fn space(s: &BranchSpace, now: DateTime<Utc>) -> String {
+    let (free, capacity, held) = (size(s.free_bytes), size(s.capacity_bytes), size(s.held_bytes));
+    format!("{free} free of {capacity}, artifacts take {held}, reported {}", age(now, s.reported))
 }
 
 pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), Failure> {

@@ -12,6 +12,14 @@ pub(crate) fn mib_of(done: u64, total: u64) -> String {
     format!("{:.1} of {}", done as f64 / 1_048_576.0, mib(total))
 }
 
+/// Bytes in MiB, or in GiB from 1 GiB on.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0x4000_0000.. => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+        _ => mib(bytes),
+    }
+}
+
 /// Formats how long ago `then` was, in the largest whole unit.
 pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     // Clocks differ slightly; an age is never negative.
@@ -74,5 +82,6 @@ mod tests {
         assert_eq!(percent(999, 1000), " 99 %");
         assert_eq!(percent(5, 5), "100 %");
         assert_eq!(mib_of(1_048_576, 3 << 20), "1.0 of 3.0 MiB");
+        assert_eq!([(1 << 30) - (1 << 20), 1 << 30, 3 << 29].map(size), ["1023.0 MiB", "1.0 GiB", "1.5 GiB"]);
     }
 }

@@ -9,7 +9,7 @@ use wire::v1::status::Status;
 
 use crate::commands::incidents::row as incident;
 use crate::output::release::{BAR, display_name, progress};
-use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent};
+use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent, size};
 use crate::output::{plain, table};
 
 /// Maximum releases shown, newest first.
@@ -25,7 +25,11 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
         out.push_str(&format!("! {} {} ({})\n", plain(&alert.text), plain(&alert.remedy), plain(&alert.code)));
     }
     section(&mut out, table(["RELEASE", "STATE", "PROGRESS"], &releases), releases.is_empty());
-    section(&mut out, table(["BRANCH", "HEARD", "ARTIFACT", "HELD", "CONFIRMED"], &branches), branches.is_empty());
+    section(
+        &mut out,
+        table(["BRANCH", "HEARD", "FREE", "ARTIFACT", "HELD", "CONFIRMED"], &branches),
+        branches.is_empty(),
+    );
     let heading = ["TERMINAL", "SLOT", "RUNS", "UPDATE", "STATE", "SEGMENTS", ""];
     section(&mut out, table(heading, &terminals), terminals.is_empty());
     let incidents: Vec<_> = status.incidents.iter().map(|i| incident(i, status.now)).collect();
@@ -71,16 +75,17 @@ fn bytes(done: u64, total: u64) -> String {
 }
 
 /// Renders a row for each artifact of the branch, or one row without.
-fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
+fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
     let heard = if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() };
     let confirmed = format!("{} of {}", b.confirmed, b.terminals);
     let name = b.name.to_string();
+    let free = b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes));
     let refuses = b.plan_refused.as_ref().map(|why| {
         let why = format!("refuses the newest plan: {}", plain(why));
-        [String::new(), String::new(), why, String::new(), String::new()]
+        [String::new(), String::new(), String::new(), why, String::new(), String::new()]
     });
     if b.artifacts.is_empty() {
-        let first = [name, heard, "-".to_owned(), "-".to_owned(), confirmed];
+        let first = [name, heard, free, "-".to_owned(), "-".to_owned(), confirmed];
         return std::iter::once(first).chain(refuses).collect();
     }
     let row = |(i, a): (usize, &wire::v1::fleet::BranchArtifact)| {
@@ -88,9 +93,9 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 5]> {
         let held = format!("{}{trouble}", bytes(a.have_bytes, a.length));
         let of = format!("{} {}", a.product, a.version);
         if i == 0 {
-            [name.clone(), heard.clone(), of, held, confirmed.clone()]
+            [name.clone(), heard.clone(), free.clone(), of, held, confirmed.clone()]
         } else {
-            [String::new(), String::new(), of, held, String::new()]
+            [String::new(), String::new(), String::new(), of, held, String::new()]
         }
     };
     b.artifacts.iter().enumerate().map(row).chain(refuses).collect()
@@ -146,6 +151,8 @@ pub(crate) mod tests {
                 "assignments": [{"product": "kiosk", "version": "2.4.0"}],
                 "artifacts": [{"artifact": digest, "product": "kiosk", "version": "2.4.0", "length": 2_097_152,
                     "have_bytes": 1_048_576, "complete": false, "trouble": "No peers."}],
+                "store": {"capacity_bytes": 4_294_967_296u64, "free_bytes": 1_610_612_736, "held_bytes": 0,
+                    "reported": "2031-05-06T07:00:00Z"},
                 "terminals": 3, "confirmed": 1,
             }],
             "terminals": [{
@@ -165,8 +172,8 @@ pub(crate) mod tests {
 RELEASE      STATE       PROGRESS
 kiosk 2.4.0  publishing  encoding [#####...............]  25 % 1.0 of 4.0 MiB, 1 min left
 
-BRANCH  HEARD    ARTIFACT     HELD                                                     CONFIRMED
-north   3 s ago  kiosk 2.4.0  [##########..........]  50 % 1.0 of 2.0 MiB  No peers.  1 of 3
+BRANCH  HEARD    FREE     ARTIFACT     HELD                                                     CONFIRMED
+north   3 s ago  1.5 GiB  kiosk 2.4.0  [##########..........]  50 % 1.0 of 2.0 MiB  No peers.  1 of 3
 
 TERMINAL      SLOT  RUNS   UPDATE  STATE     SEGMENTS
 north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The branch [2J server is silent. (branch-unreachable)

@@ -74,10 +74,26 @@ pub struct Branch {
     pub assignments: Vec<Assigned>,
     /// Its server's progress with each artifact of the plan.
     pub artifacts: Vec<BranchArtifact>,
+    /// The space in its server's store; none before the first report of it, and none from a branch server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<BranchSpace>,
     /// How many terminals it has.
     pub terminals: u64,
     /// How many of them are confirmed on what the plan orders for their slots.
     pub confirmed: u64,
+}
+
+/// The space in a branch server's store, as the branch server last reported it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchSpace {
+    /// How many bytes artifacts may take in all.
+    pub capacity_bytes: u64,
+    /// How many bytes a new artifact may take.
+    pub free_bytes: u64,
+    /// How many bytes the artifacts there take.
+    pub held_bytes: u64,
+    /// When head office received the report.
+    pub reported: DateTime<Utc>,
 }
 
 /// An assignment in force.

@@ -12,6 +12,7 @@ use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
 use wire::Code;
+use wire::v1::fleet::{Branch, BranchSpace};
 use wire::v1::releases::{Finding, Release, Verdict};
 
 use crate::api::refusal;
@@ -107,6 +108,11 @@ async fn branches_report_their_stores_and_those_too_small_are_named() {
         let id = uploaded(&office, &Recipe { version, ..Recipe::default() }).await;
         finding(&office.wait_for_state(id, state).await, "branch-space")
     };
+    let store = async |name: &str| office.admin().get::<Branch>(&format!("/v1/branches/{name}")).await.unwrap().store;
+    let space = BranchSpace { capacity_bytes: 299_999, free_bytes: 100, held_bytes: 0, reported: begin() };
+    assert_eq!(store("north").await, Some(space));
+    office.add_branch("east").await;
+    assert_eq!(store("east").await, None, "it never reported");
     let found = judged("1.0.0", ReleaseState::Rejected).await;
     assert_eq!(found.verdict, Verdict::Fail);
     assert!(found.cause.contains("north needs 300000 bytes and has 299999"), "{found:?}");
