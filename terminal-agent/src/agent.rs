@@ -16,10 +16,12 @@ use crate::memory::events::EventLog;
 use crate::memory::journal::Journal;
 use crate::memory::keeper::Keeper;
 use crate::memory::session::Session;
+use crate::packages::sweep::sweep;
 use crate::packages::turn::PackagesTurn;
 use crate::ports::Ports;
+use crate::slot::observe::running;
 use crate::slot::turn::SlotTurn;
-use crate::swarm::transfer::reseed;
+use crate::swarm::remedies::reseed;
 
 /// How often to see whether `terminal-agent run` asked for a turn at once.
 const GO_ON: Duration = Duration::from_secs(2);
@@ -82,8 +84,12 @@ impl Agent {
 
     async fn try_turn(&mut self) -> Result<Duration, AgentError> {
         let Self { ports, settings, keeper, session, talk, log } = self;
-        announce_running(ports, settings, keeper)?;
+        announce_running(running(ports, settings), ports, settings, keeper)?;
         talk.sync_if_due(ports, settings, keeper).await?;
+        // Packages that the plan names again are known by then.
+        if talk.plans().followed().is_some() && !std::mem::replace(&mut session.swept, true) {
+            sweep(&settings.paths.data_dir, keeper.journal());
+        }
         let turned = SlotTurn { ports, settings, keeper, session, talk, log }.take().await?;
         let mut pause = turned.pause;
         // An update of the slot goes first, and never waits for a package.
@@ -113,7 +119,7 @@ async fn asked(go_on: &Path) {
 pub async fn run(ports: Ports, settings: Settings, stop: &service_kit::Shutdown) -> Result<(), AgentError> {
     let wake = Notify::new();
     let mut agent = Agent::new(ports, settings)?;
-    reseed(&agent.ports, &agent.settings, agent.journal()).await;
+    reseed(&agent.ports, &agent.settings, agent.journal().seeded()).await;
     let listen = listen(agent.ports.clone(), agent.settings.timing.clone(), &wake);
     let go_on = agent.settings.paths.go_on();
     let work = async {

@@ -1,8 +1,8 @@
 //! Why a turn of the agent could not be completed.
 
-use crate::branch::accepted::AcceptedError;
 use crate::memory::keeper::JournalError;
 use crate::model::state::Forbidden;
+use crate::trust::accepted::AcceptedError;
 
 /// Why a turn could not be completed.
 ///

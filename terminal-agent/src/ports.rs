@@ -19,9 +19,9 @@ use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
-use crate::branch::identity::Identity;
-use crate::helper::protocol::{Answer, Request};
 use crate::model::boots::EarlyRecord;
+use crate::model::identity::Identity;
+use crate::model::request::{Answer, Request};
 
 pub use artifact::ImageDisk;
 pub use swarm::Engine as Swarm;

@@ -20,7 +20,7 @@ use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 
-use crate::branch::identity::Identity;
+use crate::model::identity::Identity;
 use crate::ports::Branch;
 
 /// The event stream says at least this often that it is alive.

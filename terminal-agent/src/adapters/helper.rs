@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use fleet_types::Slot;
 use service_kit::edge::chain;
 
-use crate::helper::protocol::{Answer, MAX_BODY, Request, read_answer};
+use crate::helper::protocol::{MAX_BODY, read_answer};
+use crate::model::request::{Answer, Request};
 use crate::ports::{Disks, HelperTrouble, PortError, RootHelper};
 
 /// The root helper that listens at a path.

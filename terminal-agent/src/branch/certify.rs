@@ -11,13 +11,14 @@ use wire::Code;
 use wire::v1::reports::UpdateReport;
 use wire::v1::sync::EnrolRequest;
 
-use super::believed::Believed;
 use super::facts::facts;
-use super::identity::{Identity, IdentityFiles};
+use super::identity::IdentityFiles;
 use crate::config::agent::Settings;
 use crate::memory::keeper::Keeper;
+use crate::model::identity::Identity;
 use crate::model::wanted::Recipient;
 use crate::ports::Ports;
+use crate::trust::believed::Believed;
 
 /// Returns a refusal as one text.
 fn text_of(refusal: &Refusal) -> String {

@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, TerminalName};
-use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use service_kit::config::read_toml;
 use service_kit::durable;
 use service_kit::edge::chain;
 use trust::certificates::{
-    Age, Chain, DenyList, Identity as Who, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain,
-    fingerprint, request_key, validity,
+    Age, DenyList, Identity as Who, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain, fingerprint,
+    request_key, validity,
 };
 use trust::{Refusal, SigningKey, Why};
 use wire::v1::sync::EnrolResponse;
 
-use crate::model::wanted::Recipient;
+use crate::model::identity::Identity;
 
 /// Where the two files are.
 #[derive(Debug, Clone)]
@@ -27,20 +26,6 @@ pub struct IdentityFiles {
     key: PathBuf,
     /// The branch's name and the certificates.
     identity: PathBuf,
-}
-
-/// An identity that a branch of the fleet certified.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The branch.
-    pub branch: BranchName,
-    /// This terminal's name.
-    pub name: TerminalName,
-    /// The fleet's authority.
-    pub authority: CertificateDer<'static>,
-    /// This terminal's certificate, and its branch's.
-    pub chain: Chain,
-    valid: (DateTime<Utc>, DateTime<Utc>),
 }
 
 fn storage(path: &Path, error: impl std::fmt::Display) -> Refusal {
@@ -174,11 +159,6 @@ impl Identity {
     /// How much the certificate has left.
     pub fn age(&self, times: impl Into<Times>) -> Age {
         Age::of(self.valid, times.into())
-    }
-
-    /// The recipient of plans that it stands for.
-    pub fn recipient(&self) -> Recipient {
-        Recipient { branch: self.branch.clone(), name: self.name.clone() }
     }
 }
 

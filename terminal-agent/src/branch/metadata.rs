@@ -9,9 +9,9 @@ use service_kit::edge::chain;
 use trust::Refusal;
 use trust::client::{Body, Client, Fetch, FetchError, Limits};
 
-use super::believed::Believed;
 use crate::config::agent::Settings;
 use crate::ports::{Branch, Ports};
+use crate::trust::believed::Believed;
 
 /// How long metadata counts as the newest without a hint of newer metadata.
 ///

@@ -1,9 +1,8 @@
 //! The branch server: enrolment, signed metadata and plans, reports.
 
-pub mod accepted;
-pub mod believed;
 pub mod certify;
 pub mod facts;
+pub mod fetch;
 pub mod identity;
 pub mod metadata;
 pub mod plans;

@@ -8,19 +8,18 @@ use wire::Envelope;
 use wire::v1::reports::Reason;
 use wire::v1::sync::Sync;
 
-use super::accepted::Accepted;
-use super::believed::Believed;
 use super::metadata::Metadata;
 use super::wanted::PlanInForce;
 use crate::config::agent::Settings;
 use crate::error::AgentError;
-use crate::helper::protocol::{Evidence, Request};
 use crate::memory::keeper::Keeper;
 use crate::model::package;
 use crate::model::reasons::reason;
+use crate::model::request::{Evidence, Request};
 use crate::model::wanted::Recipient;
-use crate::packages::sweep::sweep;
 use crate::ports::{HelperTrouble, Ports};
+use crate::trust::accepted::Accepted;
+use crate::trust::believed::Believed;
 
 /// The plan that is followed, and the metadata that proves it.
 pub struct Plans {
@@ -34,8 +33,6 @@ pub struct Plans {
     helper_knows: bool,
     /// The trouble that was logged last, so that the log has it once.
     logged: Option<String>,
-    /// Folders of unknown packages were removed.
-    swept: bool,
 }
 
 impl Plans {
@@ -48,7 +45,7 @@ impl Plans {
         ports.branch.not_before(metadata.believed.floor());
         let accepted = Accepted::open(&settings.paths.accepted())?;
         let (followed, refused, logged) = (None, None, None);
-        Ok(Self { metadata, accepted, followed, refused, helper_knows: false, logged, swept: false })
+        Ok(Self { metadata, accepted, followed, refused, helper_knows: false, logged })
     }
 
     /// What is believed.
@@ -91,7 +88,6 @@ impl Plans {
         offer: Sync,
         recipient: Option<&Recipient>,
         ports: &Ports,
-        settings: &Settings,
         keeper: &mut Keeper,
     ) -> Result<bool, AgentError> {
         let is_followed =
@@ -121,7 +117,7 @@ impl Plans {
                     self.accepted.replace(envelope, floors)?;
                     self.metadata.believed.raise_floor(plan.plan().issued).map_err(AgentError::Trust)?;
                     ports.branch.not_before(self.metadata.believed.floor());
-                    self.follow(plan, recipient, ports, settings, keeper)?;
+                    self.follow(plan, recipient, ports, keeper)?;
                 }
                 self.tell_helper(ports).await;
                 Ok(false)
@@ -143,12 +139,11 @@ impl Plans {
         &mut self,
         recipient: Option<&Recipient>,
         ports: &Ports,
-        settings: &Settings,
         keeper: &mut Keeper,
     ) -> Result<(), AgentError> {
         let (Some(envelope), Some(recipient)) = (self.accepted.envelope(), recipient) else { return Ok(()) };
         match self.metadata.believed.restore(envelope, &recipient.branch) {
-            Ok(plan) => self.follow(plan, recipient, ports, settings, keeper),
+            Ok(plan) => self.follow(plan, recipient, ports, keeper),
             Err(refusal) => {
                 tracing::warn!(code = refusal.code(), reason = refusal.sentence(), "the accepted plan is not followed");
                 Ok(())
@@ -162,7 +157,6 @@ impl Plans {
         verified: VerifiedPlan,
         recipient: &Recipient,
         ports: &Ports,
-        settings: &Settings,
         keeper: &mut Keeper,
     ) -> Result<(), AgentError> {
         let (plan, now) = (verified.plan(), ports.clock.now());
@@ -180,9 +174,6 @@ impl Plans {
                 journal.artifacts = artifacts;
                 journal.packages = packages;
             })?;
-        }
-        if !std::mem::replace(&mut self.swept, true) {
-            sweep(&settings.paths.data_dir, keeper.journal());
         }
         self.followed = Some(verified);
         Ok(())

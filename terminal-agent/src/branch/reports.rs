@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_types::Digest;
+use fleet_types::{Digest, Slot};
 use service_kit::client::ClientError;
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
@@ -19,7 +19,6 @@ use crate::memory::keeper::{JournalError, Keeper};
 use crate::memory::queue::Reports;
 use crate::model::seen::Known;
 use crate::ports::Ports;
-use crate::slot::observe;
 
 /// When reports are delivered next. Times are times since the machine started.
 pub struct Delivery {
@@ -114,9 +113,13 @@ pub fn due_in(delivery: &Delivery, reports: &Reports, uptime: Duration) -> Optio
 ///
 /// # Errors
 /// The journal cannot be written.
-pub fn announce_running(ports: &Ports, settings: &Settings, keeper: &mut Keeper) -> Result<(), JournalError> {
-    let (Known::Is(slot), Ok(boot_id), Ok(version)) =
-        (observe::running(ports, settings), ports.host.boot_id(), ports.host.image_version())
+pub fn announce_running(
+    running: Known<Slot>,
+    ports: &Ports,
+    settings: &Settings,
+    keeper: &mut Keeper,
+) -> Result<(), JournalError> {
+    let (Known::Is(slot), Ok(boot_id), Ok(version)) = (running, ports.host.boot_id(), ports.host.image_version())
     else {
         return Ok(());
     };

@@ -38,7 +38,7 @@ impl Talk {
         let mut plans = Plans::open(ports, settings)?;
         let enrolment = Enrolment::open(settings);
         enrolment.authenticate(ports);
-        plans.restore(enrolment.recipient().as_ref(), ports, settings, keeper)?;
+        plans.restore(enrolment.recipient().as_ref(), ports, keeper)?;
         let timing = &settings.timing;
         let sync_failures = Backoff::new(timing.retry_min, timing.retry_max);
         Ok(Self { enrolment, plans, delivery: Delivery::new(timing), sync_at: Duration::ZERO, sync_failures })
@@ -90,7 +90,7 @@ impl Talk {
         let failed = match asked {
             Ok(offer) => {
                 let recipient = self.enrolment.recipient();
-                let incomplete = self.plans.consider(offer, recipient.as_ref(), ports, settings, keeper).await?;
+                let incomplete = self.plans.consider(offer, recipient.as_ref(), ports, keeper).await?;
                 // What did not arrive is not refused.
                 if !incomplete {
                     report_refusal(self.plans.refused(), ports, settings, keeper)?;

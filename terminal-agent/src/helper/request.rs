@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::IgnoredAny};
 use wire::{Envelope, Signature};
 
-use super::protocol::{Evidence, Order, Request};
+use crate::model::request::{Evidence, Order, Request};
 
 /// Most files of metadata that come with a plan.
 ///

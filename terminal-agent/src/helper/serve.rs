@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
-use super::protocol::{Answer, LENGTHS, MAX_BODY, MAX_HEAD, Request, answered, lengths_of};
+use super::protocol::{LENGTHS, MAX_BODY, MAX_HEAD, answered, lengths_of};
 use super::server::Helper;
+use crate::model::request::{Answer, Request};
 use crate::ports::Clock;
 
 /// How long a request may take to come, and an answer to be taken.

@@ -20,10 +20,11 @@ use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::boot::{Boots, Devices, HelperSetup};
-use super::protocol::{Answer, Evidence, MAX_BODY, Order, Request};
-use crate::branch::accepted::{Accepted, AcceptedError};
-use crate::branch::believed::Believed;
+use super::protocol::MAX_BODY;
 use crate::model::reasons::reason;
+use crate::model::request::{Answer, Evidence, Order, Request};
+use crate::trust::accepted::{Accepted, AcceptedError};
+use crate::trust::believed::Believed;
 
 /// The helper.
 pub struct Helper {

@@ -116,6 +116,11 @@ impl Journal {
         }
     }
 
+    /// The artifacts that the engine is to seed, each with its torrent.
+    pub fn seeded(&self) -> impl Iterator<Item = (Digest, InfoHash)> {
+        self.artifacts.iter().filter(|(_, held)| !held.drop_now).map(|(artifact, held)| (*artifact, held.info_hash))
+    }
+
     /// Takes out what its format does not have.
     pub fn fit_format(&mut self) {
         if self.format >= 2 {

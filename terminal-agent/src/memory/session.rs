@@ -5,18 +5,10 @@ use std::time::Duration;
 
 use super::retries::Retries;
 use crate::config::agent::Settings;
+use crate::model::seen::Refused;
 use crate::model::update::Update;
 use crate::swarm::files::{ArtifactFiles, Work};
 use crate::swarm::peers::PeerWatch;
-
-/// A segment whose bytes were here and did not check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// When it is worth another look, as time since the machine started.
-    pub until: Duration,
-    /// The torrent was complete: then only a verification can help.
-    pub complete: bool,
-}
 
 /// Everything that is in memory only. Times are times since the machine started.
 #[derive(Debug, Default)]
@@ -35,6 +27,8 @@ pub struct Session {
     pub refused: BTreeMap<u64, Refused>,
     /// What earlier looks at torrents showed.
     pub peers: PeerWatch,
+    /// Folders of unknown packages were removed.
+    pub swept: bool,
     /// Which packages failed, and when each may be tried again.
     pub packages: Retries,
 }

@@ -3,10 +3,12 @@
 pub mod boots;
 pub mod event;
 pub mod health;
+pub mod identity;
 pub mod limits;
 pub mod memory;
 pub mod package;
 pub mod reasons;
+pub mod request;
 pub mod seen;
 pub mod state;
 pub mod update;

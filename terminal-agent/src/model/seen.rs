@@ -56,6 +56,15 @@ pub struct Transfer {
     pub trouble: Option<String>,
 }
 
+/// A segment whose bytes were here and did not check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// When it is worth another look, as time since the machine started.
+    pub until: Duration,
+    /// The torrent was complete: then only a verification can help.
+    pub complete: bool,
+}
+
 /// Everything that a decision is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {

@@ -7,13 +7,15 @@ use wire::v1::reports::Reason;
 
 use super::decide::PackageAction;
 use super::place::{Place, PlaceError};
+use super::prepare::{prepare, read_index};
+use crate::branch::fetch::{SPARE, Unfit};
 use crate::branch::plans::Plans;
 use crate::config::agent::Settings;
 use crate::model::package::Package;
 use crate::model::reasons::reason;
+use crate::model::update::{Retry, Verdict};
 use crate::model::wanted::Recipient;
 use crate::ports::Ports;
-use crate::slot::act::prepare::{SPARE, prepare_package, read_index};
 use crate::swarm::files::ArtifactFiles;
 
 /// What came of an action on a package.
@@ -46,6 +48,15 @@ impl PackageOutcome {
     }
 }
 
+impl From<Unfit> for PackageOutcome {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Waits(reason) | Unfit::Failed(reason) => Self::failed(reason),
+            Unfit::Refused(Verdict { reason, retry }) => Self::Failed { reason, refused: retry != Retry::Later },
+        }
+    }
+}
+
 /// What actions on packages work with.
 #[derive(Clone, Copy)]
 pub struct PackageContext<'a> {
@@ -64,9 +75,9 @@ pub async fn act(action: &PackageAction, package: &Package, context: PackageCont
     let PackageContext { ports, settings, .. } = context;
     match action {
         PackageAction::Wait(_) => PackageOutcome::Done,
-        PackageAction::Prepare(_) => match prepare_package(ports, settings, package).await {
+        PackageAction::Prepare(_) => match prepare(ports, settings, package).await {
             Ok(()) => PackageOutcome::changed(package, |p| (p.prepared, p.trouble) = (true, None)),
-            Err((reason, refused)) => PackageOutcome::Failed { reason, refused },
+            Err(unfit) => unfit.into(),
         },
         PackageAction::AddTorrent(_) => add_torrent(ports, settings, package).await,
         PackageAction::Note(_, have) => PackageOutcome::changed(package, |p| p.have_bytes = *have),

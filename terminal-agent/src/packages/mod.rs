@@ -7,6 +7,7 @@ pub mod act;
 pub mod decide;
 pub mod observe;
 pub mod place;
+pub mod prepare;
 pub mod sweep;
 pub mod turn;
 pub mod wrapper;

@@ -1,4 +1,4 @@
-//! One turn of the packages: look, judge, decide, act, and record what came of it.
+//! One turn of the packages: look, judge and treat torrents, decide, act, and record what came of it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use wire::v1::reports::{PackageReport, Report};
 
 use super::act::{PackageContext, PackageOutcome, act};
 use super::decide::{PackageAction, PackageSeen, Polls, decide};
-use super::observe::observe;
+use super::observe::{Look, observe};
 use crate::branch::reports::report_bad_data;
 use crate::branch::talk::Talk;
 use crate::config::agent::Settings;
@@ -19,7 +19,7 @@ use crate::memory::session::Session;
 use crate::model::package::{Key, Package};
 use crate::model::seen::Known;
 use crate::ports::Ports;
-use crate::swarm::transfer;
+use crate::swarm::remedies::apply;
 
 /// What a turn works with.
 pub struct PackagesTurn<'a> {
@@ -47,7 +47,8 @@ impl PackagesTurn<'_> {
         if self.keeper.journal().packages.is_empty() {
             return Ok(polls.idle);
         }
-        let action = decide(&self.look().await?, polls);
+        let looks = observe(self.ports, self.settings, self.keeper.journal(), &self.session.packages).await;
+        let action = decide(&self.treat(looks).await?, polls);
         let Some(key) = action.key().cloned() else {
             return Ok(match action {
                 PackageAction::Wait(time) => time,
@@ -72,16 +73,17 @@ impl PackagesTurn<'_> {
         Ok(Duration::ZERO)
     }
 
-    /// Observes, and does what the looks at torrents ask for before a decision is made.
-    async fn look(&mut self) -> Result<Vec<PackageSeen>, AgentError> {
-        let (ports, settings) = (self.ports, self.settings);
-        let mut all = Vec::new();
-        for (mut seen, torrent) in observe(ports, settings, self.keeper.journal(), &self.session.packages).await {
+    /// Judges the looks at torrents and does what they ask for, before a package is decided on.
+    ///
+    /// A torrent that is to be given to the engine again counts as one that the engine does not have.
+    async fn treat(&mut self, looks: Vec<Look>) -> Result<Vec<PackageSeen>, AgentError> {
+        let mut all = Vec::with_capacity(looks.len());
+        for (mut seen, torrent) in looks {
             if let Some(torrent) = torrent {
-                let judgement = self.session.peers.judge(&torrent);
-                let applied = transfer::apply(judgement, &torrent, ports, &mut self.session.peers).await;
+                let peers = &mut self.session.peers;
+                let applied = apply(peers.judge(&torrent), &torrent, self.ports, peers).await;
                 if let Some(bad) = applied.report {
-                    report_bad_data(torrent.artifact.sha256, bad, ports, settings, self.keeper)?;
+                    report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
                 }
                 if applied.add_again {
                     seen.transfer = Known::Is(None);

@@ -1,4 +1,4 @@
-//! One turn of the slot's update: look, judge, decide, persist, act.
+//! One turn of the slot's update: look, judge and treat the torrent, decide, persist, act.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::model::event::Event;
 use crate::model::seen::{Known, Observation};
 use crate::model::state::State;
 use crate::ports::Ports;
-use crate::swarm::transfer;
+use crate::swarm::peers::TorrentLook;
+use crate::swarm::remedies::apply;
 
 /// What a turn works with.
 pub struct SlotTurn<'a> {
@@ -52,7 +53,11 @@ impl SlotTurn<'_> {
     /// # Errors
     /// The journal cannot be written, or a decision did not fit the transition table.
     pub async fn take(mut self) -> Result<Turned, AgentError> {
-        let seen = self.look().await?;
+        self.load();
+        let (mut seen, torrent) = self.look().await;
+        if let Some(torrent) = torrent {
+            self.treat(&torrent, &mut seen).await?;
+        }
         let uptime = self.ports.clock.uptime();
         let state = &self.keeper.journal().state;
         let action = decide(state, &seen, &self.settings.limits, uptime);
@@ -60,25 +65,33 @@ impl SlotTurn<'_> {
         Ok(Turned { pause: self.perform(action).await?, at_rest })
     }
 
-    /// Observes, and does what the look at the torrent asks for before a decision is made.
-    async fn look(&mut self) -> Result<Observation, AgentError> {
-        let (ports, settings) = (self.ports, self.settings);
+    /// Loads the files of the update in hand, which after a restart are on the disk only.
+    fn load(&mut self) {
         if let State::Fetching { update, .. } = &self.keeper.journal().state {
-            self.session.load(settings, update);
+            self.session.load(self.settings, update);
         }
+    }
+
+    /// Looks at everything that the state needs, and changes nothing.
+    async fn look(&self) -> (Observation, Option<TorrentLook>) {
         let recipient = self.talk.recipient();
-        let plan = self.talk.plans().in_force(recipient.as_ref(), ports);
-        let (mut seen, torrent) = observe(ports, settings, self.keeper.journal(), self.session, plan).await;
-        let Some(torrent) = torrent else { return Ok(seen) };
-        let judgement = self.session.peers.judge(&torrent);
-        let applied = transfer::apply(judgement, &torrent, ports, &mut self.session.peers).await;
+        let plan = self.talk.plans().in_force(recipient.as_ref(), self.ports);
+        observe(self.ports, self.settings, self.keeper.journal(), self.session, plan).await
+    }
+
+    /// Judges the look at the torrent and does what that asks for, before the update itself is decided on.
+    ///
+    /// A torrent that is to be given to the engine again counts as one that the engine does not have.
+    async fn treat(&mut self, torrent: &TorrentLook, seen: &mut Observation) -> Result<(), AgentError> {
+        let peers = &mut self.session.peers;
+        let applied = apply(peers.judge(torrent), torrent, self.ports, peers).await;
         if let Some(bad) = applied.report {
-            report_bad_data(torrent.artifact.sha256, bad, ports, settings, self.keeper)?;
+            report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
         }
         if applied.add_again || self.session.peers.starts_again(&torrent.status) {
             seen.transfer = Known::Is(None);
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// Persists what the action intends, performs it, and persists what came of it.

@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod peers;
+pub mod remedies;
 pub mod transfer;

@@ -1,5 +1,5 @@
 //! Judges who serves the artifact in hand: bad data is reported, its possible sources are refused, and the tracker is
-//! asked again when nothing arrives. Pure: what is to be done is returned, and done by [`super::transfer`].
+//! asked again when nothing arrives. Pure: what is to be done is returned, and done by [`super::remedies`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

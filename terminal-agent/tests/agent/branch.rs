@@ -10,7 +10,8 @@ use service_kit::client::ClientError;
 use service_kit::server::{Limits, Listener, Metrics, PeerCertificates, Transport, bind};
 use service_kit::{Clock, FixedClock, Shutdown, SystemClock};
 use terminal_agent::adapters::HttpBranch;
-use terminal_agent::branch::identity::{Identity, IdentityFiles};
+use terminal_agent::branch::identity::IdentityFiles;
+use terminal_agent::model::identity::Identity;
 use terminal_agent::ports::Branch;
 use test_kit::TestBranch;
 use trust::certificates::{

@@ -6,8 +6,8 @@ use crate::support::{Rig, fakes};
 use bootslot::{BootState, Trial};
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, Slot};
-use terminal_agent::helper::protocol::{Answer, Evidence, Order, Request};
 use terminal_agent::helper::server::Helper;
+use terminal_agent::model::request::{Answer, Evidence, Order, Request};
 use trust::client::Client;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 

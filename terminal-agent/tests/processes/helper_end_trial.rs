@@ -8,7 +8,7 @@ use crate::support::release::{digest, v2};
 use crate::support::scene::Scene;
 use bootslot::{BootSlots, BootState, Trial};
 use fleet_types::Slot;
-use terminal_agent::helper::protocol::{Order, Request};
+use terminal_agent::model::request::{Order, Request};
 
 const ENDED: i32 = 10;
 const ON_TRIAL: BootState = BootState { default: Slot::A, trial: Some(Trial { slot: Slot::B, left: 1 }) };

@@ -14,7 +14,8 @@ use crate::support::scene::{PATIENCE, Scene};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
-use terminal_agent::helper::protocol::{Evidence, LENGTHS, MAX_BODY, MAX_HEAD, Order, Request, read_answer};
+use terminal_agent::helper::protocol::{LENGTHS, MAX_BODY, MAX_HEAD, read_answer};
+use terminal_agent::model::request::{Evidence, Order, Request};
 
 /// Requests of each round, and rounds; between two the machine is looked at.
 const REQUESTS: usize = 900;

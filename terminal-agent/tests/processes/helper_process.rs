@@ -11,7 +11,8 @@ use crate::support::scene::{PATIENCE, SLOT, Scene};
 use bootslot::{BootSlots, BootState};
 use fleet_types::{Digest, Slot};
 use terminal_agent::adapters::HelperDisks;
-use terminal_agent::helper::protocol::{LENGTHS, MAX_BODY, Order, Request, read_answer};
+use terminal_agent::helper::protocol::{LENGTHS, MAX_BODY, read_answer};
+use terminal_agent::model::request::{Order, Request};
 use terminal_agent::ports::{Disks, HelperTrouble};
 use test_kit::wait_for_blocking;
 

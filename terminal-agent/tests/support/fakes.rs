@@ -15,12 +15,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, Slot, Version};
 use service_kit::client::{ByteStream, ClientError};
-use terminal_agent::branch::identity::Identity;
 use terminal_agent::config::agent::Settings;
 use terminal_agent::helper::boot::{Devices, HelperSetup};
-use terminal_agent::helper::protocol::{Answer, Request};
 use terminal_agent::helper::server::Helper;
 use terminal_agent::model::boots::EarlyRecord;
+use terminal_agent::model::identity::Identity;
+use terminal_agent::model::request::{Answer, Request};
 use terminal_agent::ports::{
     BootLogs, Branch, Clock, Disks, DropInEnd, DropInResult, DropIns, HelperTrouble, Host, PortError, Ports, Power,
     Room, RootHelper,

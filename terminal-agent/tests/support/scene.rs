@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::Slot;
 use service_kit::{Clock as _, SystemClock};
 use terminal_agent::adapters::HelperSocket;
-use terminal_agent::helper::protocol::{Evidence, Request};
+use terminal_agent::model::request::{Evidence, Request};
 use test_kit::{TestFleet, wait_for_blocking};
 use wire::v1::plan::Plan;
 

@@ -6,8 +6,8 @@ use trust::plans::Claim;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
-use crate::helper::protocol::{Order, Request};
 use crate::model::reasons::reason;
+use crate::model::request::{Order, Request};
 use crate::model::update::{Retry, Update};
 use crate::ports::HelperTrouble;
 use crate::slot::context::Context;

@@ -12,8 +12,9 @@ use artifact::{Applier, ApplyError};
 use service_kit::edge::chain;
 
 use crate::config::agent::Settings;
-use crate::memory::session::{Refused, Session};
+use crate::memory::session::Session;
 use crate::model::event::Event;
+use crate::model::seen::Refused;
 use crate::model::update::{Retry, Update};
 use crate::ports::{Disks, Ports};
 use crate::slot::outcome::Outcome;
