@@ -63,14 +63,13 @@ demo:
 	@tests/demo.sh $(ARGS)
 
 # Labs mostly wait for shaped links, machines mostly compute. Suites that share something stand in one lane, or far apart:
-# image-twice may replace the images that virtual machines boot; e2e needs cargo's lock, which lint holds at first; vm-images
-# and setup-bare both need the lock of target/images.
-# vm-test runs alone: on a machine that is busy a trial's timer ends a boot before it has shown what the test looks for.
+# image-twice may replace the images that virtual machines boot; the other suites need cargo's lock, which lint holds for
+# minutes, so that it comes last; vm-images and setup-bare both need the lock of target/images.
 test:
-	@tests/checks/suites.sh setup build images vm-images vm-test \
+	@tests/checks/suites.sh setup build images vm-images \
 		--lane labs demo-once soak-minute e2e setup-bare \
-		--lane machines lint powercut-small image-twice \
-		--any unit
+		--lane machines vm-test powercut-small image-twice \
+		--any unit lint
 
 # What a developer runs between edits.
 check: setup
@@ -109,10 +108,9 @@ e2e: build images
 		FILIAL_KILL_SEED=$$seed $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)'
 	tests/checks/kill_matrix.py --cells 56
 
-# Terminals that are virtual machines. One at a time: while labs run beside it, a machine that has to boot and confirm within
-# its trial needs a processor.
+# Terminals that are virtual machines.
 vm-test: vm-images
-	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate --test-threads 1
+	$(CARGO) nextest run --locked --workspace -E 'package(e2e) & binary(vm)' --success-output immediate --test-threads 2
 
 # And what takes longer: a kernel that panics, a full data partition, flipped bits.
 vm-test-full: vm-images
