@@ -9,7 +9,7 @@ use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
 use service_kit::{Clock, Shutdown, SystemClock};
-use swarm::{AccessList, AccessListError, Engine, EngineError, TransmissionEngine};
+use swarm::{AccessList, AccessListError, Engine, EngineError};
 use trust::certificates::{FleetTime, fingerprint};
 use trust::client::{Client, Limits};
 
@@ -91,12 +91,7 @@ impl Deps {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let time = FleetTime::new(clock.clone(), DateTime::UNIX_EPOCH);
         let head_office = HttpHeadOffice::new(&settings.head_office, &settings.state_folder, time.clone())?;
-        Ok(Self {
-            clock,
-            time,
-            engine: Arc::new(TransmissionEngine::new(settings.engine.clone())?),
-            head_office: Arc::new(head_office),
-        })
+        Ok(Self { clock, time, engine: settings.engine.open()?, head_office: Arc::new(head_office) })
     }
 }
 
@@ -127,7 +122,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let (metrics, signals) = (BranchMetrics::register(&http_metrics), Arc::new(Signals::default()));
     let (settings, metadata, join) = (Arc::new(settings), Arc::new(metadata), Arc::new(join));
     let Deps { clock, engine, head_office, .. } = deps;
-    let store = Store::new(settings.store.folder.clone(), settings.store.budget_bytes);
+    let store = Store::new(settings.store.folder.clone(), settings.store.budget_bytes, engine.content_names());
     let plans = Plans::new(pool.clone(), clock.clone(), metadata.clone(), metrics.clone(), signals.clone());
     let plans = Arc::new(plans);
     Ok(Arc::new(App {

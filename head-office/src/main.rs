@@ -13,7 +13,6 @@ use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
 use service_kit::manual::Manual;
 use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, telemetry, token};
-use swarm::TransmissionEngine;
 
 /// Head office of Filial: publishes releases and tells each branch what to run.
 #[derive(Parser)]
@@ -126,8 +125,8 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     runtime.block_on(async {
-        let engine = TransmissionEngine::new(settings.engine.clone())?;
-        let deps = Deps { clock: Arc::new(SystemClock), engine: Arc::new(engine), jobs: RunnerSettings::default() };
+        let engine = settings.engine.open()?;
+        let deps = Deps { clock: Arc::new(SystemClock), engine, jobs: RunnerSettings::default() };
         let shutdown = Shutdown::on_signals()?;
         Ok(run(settings, deps, shutdown).await?)
     })

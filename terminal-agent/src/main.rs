@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use fleet_types::{ProductName, Version};
 use service_kit::manual::Manual;
 use service_kit::{Shutdown, config, edge, telemetry};
+use swarm::EngineRole;
 use terminal_agent::adapters;
 use terminal_agent::config::PROGRAM;
 use terminal_agent::config::agent::Settings;
@@ -70,10 +71,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write settings.json of this terminal's transmission-daemon, which must not run meanwhile
+    /// Write the settings of this terminal's BitTorrent daemon, which must not run meanwhile
     ///
-    /// With what the agent's own settings say of the daemon (address and password of its RPC, folder of artifacts), and the
-    /// policy of a terminal. The file gets the owner of FOLDER, because it holds the password.
+    /// With what the agent's own settings say of the daemon (how it is reached, folder of artifacts), and the policy of a
+    /// terminal. The file gets the owner of FOLDER, because it holds the password.
     #[command(after_help = "Example:\n  terminal-agent daemon-settings /var/lib/transmission")]
     DaemonSettings {
         /// The daemon's configuration folder (its `--config-dir`)
@@ -116,7 +117,10 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Manual(_) | Command::Run { .. } => run(settings)?,
         Command::Status { json } => show(&settings, json)?,
         Command::Packages { json } => list_packages(&settings, json)?,
-        Command::DaemonSettings { folder } => adapters::write_daemon_settings(&settings, &folder)?,
+        Command::DaemonSettings { folder } => {
+            let engine = &settings.engine;
+            engine.config.write_daemon_settings(EngineRole::Terminal, &engine.download_dir, &folder)?;
+        }
         Command::CheckConfig => {
             println!("The configuration of terminal {} is valid.", settings.identity.name);
         }

@@ -1,87 +1,87 @@
-//! Performs what the peers of this server's engine call for: reports bad data, refuses its senders, asks the trackers
-//! again when nothing comes, and lets a terminal in again that the engine keeps away.
-
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+//! Looks after the peers of this server's engine: takes the measures that the engine asks for, and reports bad data.
 
 use fleet_types::Digest;
 use service_kit::clock::Stopwatch;
 use service_kit::database::DatabaseError;
 use service_kit::edge::chain;
-use swarm::{BadData, EngineError, Guard, Shunned, Stalls, Torrent, TorrentStatus, Watch, addresses_of, host_of};
+use swarm::tend::{self, Duty, Outcome, Subject};
+use swarm::{BadData, Torrent, TorrentStatus, host_of};
 use wire::v1::reports::{MAX_ADDRESSES, Report};
 
 use super::parts::Parts;
 use crate::db::artifacts;
 
-/// What is known of the peers of this server's engine.
+/// Looks after the peers of this server's engine.
 pub struct Peers {
     parts: Parts,
-    guard: Guard,
-    stalls: Stalls,
-    shunned: Shunned,
     begun: Stopwatch,
 }
 
 impl Peers {
-    /// Starts with nothing known.
+    /// Starts the time of its looks.
     pub fn new(parts: Parts) -> Self {
-        let (guard, stalls, shunned) = (Guard::default(), Stalls::default(), Shunned::default());
-        Self { parts, guard, stalls, shunned, begun: Stopwatch::start() }
+        Self { parts, begun: Stopwatch::start() }
     }
 
-    /// Looks at the senders of an artifact that is being fetched; true if its torrent was removed from the engine, so
-    /// that the next pass adds it again.
+    /// Looks after an artifact that is being fetched; true if its torrent was removed from the engine, so that the next
+    /// pass adds it again.
     ///
     /// # Errors
     /// A statement failed. What the engine does not do is tried again at the next look.
-    pub async fn guard(&mut self, record: &artifacts::Record, status: &TorrentStatus) -> Result<bool, DatabaseError> {
-        let (artifact, at) = (&record.wanted.artifact, self.begun.elapsed());
-        let hash = &artifact.info_hash;
-        self.wait_for_peers(record, status).await;
+    pub async fn guard(&self, record: &artifacts::Record, status: &TorrentStatus) -> Result<bool, DatabaseError> {
+        let artifact = &record.wanted.artifact.sha256;
         let sources = match status.corrupt_bytes {
-            0 => BTreeSet::new(),
-            _ => self.sources(&artifact.sha256).await?,
+            0 => Vec::new(),
+            _ => self.sources(artifact).await?,
         };
-        let watch = Watch { hash, status, sources: &sources, at };
-        let Some(outcome) = logged(self.guard.watch(&*self.parts.engine, watch).await) else { return Ok(false) };
-        if let Some(bad) = outcome.report {
-            self.report(&artifact.sha256, bad).await?;
+        let outcome = self.tend(record, status, Duty::Fetch, sources).await;
+        if let Some(bad) = outcome.bad_data() {
+            self.report(artifact, bad.clone()).await?;
         }
-        Ok(outcome.removed)
+        Ok(outcome.removed())
     }
 
-    /// Looks at who is served. If the engine keeps a terminal away, the torrent is removed, and the next pass adds it
-    /// again.
-    pub async fn serve(&mut self, record: &artifacts::Record, status: &TorrentStatus) {
-        self.wait_for_peers(record, status).await;
-        let (artifact, tracker) = (&record.wanted.artifact, &self.parts.settings.tracker.lan_announce_url);
-        if !self.shunned.look(&artifact.info_hash, status, tracker, self.begun.elapsed())
-            || logged(self.parts.engine.remove(&artifact.info_hash, false).await).is_none()
-        {
-            return;
-        }
-        tracing::warn!(artifact = %artifact.sha256, "the engine keeps a terminal away: the torrent is added again");
-        self.parts.signals.pass.notify_one();
-    }
-
-    /// Announces a torrent again that has no active peers.
-    async fn wait_for_peers(&mut self, record: &artifacts::Record, status: &TorrentStatus) {
-        let hash = &record.wanted.artifact.info_hash;
-        if self.stalls.look(hash, status, self.begun.elapsed()) {
-            logged(self.parts.engine.announce(hash).await);
+    /// Looks after an artifact that is served to terminals.
+    pub async fn serve(&self, record: &artifacts::Record, status: &TorrentStatus) {
+        let duty = Duty::Serve { tracker: self.parts.settings.tracker.lan_announce_url.clone() };
+        if self.tend(record, status, duty, Vec::new()).await.removed() {
+            self.parts.signals.pass.notify_one();
         }
     }
 
-    /// Returns the addresses that artifacts come from: head office's own and those of its trackers.
-    async fn sources(&self, artifact: &Digest) -> Result<BTreeSet<IpAddr>, DatabaseError> {
+    /// Looks, lets the engine judge, and takes the measures that it asks for.
+    async fn tend(
+        &self,
+        record: &artifacts::Record,
+        status: &TorrentStatus,
+        duty: Duty,
+        sources: Vec<String>,
+    ) -> Outcome {
+        let (engine, artifact) = (&*self.parts.engine, &record.wanted.artifact);
+        let (hash, at) = (artifact.info_hash, self.begun.elapsed());
+        let observation = engine.observe(Subject { hash, status: status.clone(), duty, sources, at }).await;
+        let outcome = tend::take(engine, &hash, engine.judge(&observation)).await;
+        for measure in &outcome.taken {
+            if measure.is_routine() {
+                tracing::debug!(artifact = %artifact.sha256, %measure, "looked after its peers");
+            } else {
+                tracing::warn!(artifact = %artifact.sha256, %measure, "looked after its peers");
+            }
+        }
+        for (measure, error) in &outcome.failed {
+            tracing::warn!(artifact = %artifact.sha256, %measure, error = %chain(error), "not done: tried again at the next look");
+        }
+        outcome
+    }
+
+    /// Returns the hosts that artifacts come from: head office's own and those of its trackers.
+    async fn sources(&self, artifact: &Digest) -> Result<Vec<String>, DatabaseError> {
         let stored = artifacts::torrent(&self.parts.client().await?, artifact).await?;
         let torrent = stored.and_then(|(_, torrent)| Torrent::parse(&torrent?).ok());
         let mut urls: Vec<String> = torrent.map(|t| t.tiers().concat()).unwrap_or_default();
         urls.retain(|url| *url != self.parts.settings.tracker.lan_announce_url);
         urls.push(self.parts.settings.head_office.url.clone());
-        let hosts = urls.iter().filter_map(|url| host_of(url)).collect();
-        Ok(addresses_of(hosts).await)
+        Ok(urls.iter().filter_map(|url| host_of(url)).collect())
     }
 
     async fn report(&self, artifact: &Digest, bad: BadData) -> Result<(), DatabaseError> {
@@ -92,9 +92,4 @@ impl Peers {
             .report(&Report::BadPeer { terminal: None, artifact: *artifact, addresses, wasted_bytes, certain })
             .await
     }
-}
-
-/// Returns the engine's answer; an error is logged, and the next look tries again.
-fn logged<T>(done: Result<T, EngineError>) -> Option<T> {
-    done.inspect_err(|error| tracing::debug!(error = %chain(error), "the engine did not answer")).ok()
 }

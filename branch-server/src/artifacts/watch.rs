@@ -56,7 +56,7 @@ pub enum Step {
     Resume,
     /// It is held and complete: a later loss may be verified again.
     Settle,
-    /// It serves terminals: check that the engine keeps no terminal away.
+    /// It serves terminals: see that the engine keeps no terminal away.
     Serve,
     /// It is complete: hash the whole file.
     Check,

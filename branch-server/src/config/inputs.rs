@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::{
-    DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, RequestsInputs, TransmissionInputs,
-};
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, RequestsInputs};
 use service_kit::telemetry::TelemetryInputs;
+use swarm::EngineInputs;
 
 /// All sections.
 #[derive(Debug, Default, Deserialize)]
@@ -21,7 +20,7 @@ pub struct Inputs {
     pub(super) trust: Trust,
     pub(super) terminals: Terminals,
     pub(super) store: Store,
-    pub(super) engine: Engine,
+    pub(super) engine: EngineInputs,
     pub(super) tracker: Tracker,
     pub(super) sync: Sync,
     pub(super) relay: Relay,
@@ -57,12 +56,6 @@ pub(super) struct Store {
     pub folder: Option<PathBuf>,
     pub budget_bytes: Option<u64>,
     pub retention_hours: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Engine {
-    pub transmission: TransmissionInputs,
 }
 
 #[derive(Debug, Default, Deserialize)]

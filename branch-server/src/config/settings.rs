@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use service_kit::config::ConfigError;
 use service_kit::config::check::{absolute, address, http_url, https_url, seconds, within};
-use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
 use service_kit::server::Limits;
 use service_kit::telemetry::TelemetrySettings;
-use swarm::{AccessListSettings, Reload, TransmissionSettings};
+use swarm::{AccessListSettings, EngineRole, EngineSettings, Reload};
 
 use super::inputs::{self, Inputs};
 
@@ -35,8 +35,8 @@ pub struct Settings {
     pub terminals: TerminalSettings,
     /// Artifacts on disk.
     pub store: StoreSettings,
-    /// The BitTorrent daemon.
-    pub engine: TransmissionSettings,
+    /// The BitTorrent engine.
+    pub engine: EngineSettings,
     /// The branch's tracker.
     pub tracker: TrackerSettings,
     /// How artifacts and plans are kept in step.
@@ -145,12 +145,6 @@ impl Settings {
     }
 }
 
-fn engine(inputs: TransmissionInputs) -> Result<TransmissionSettings, ConfigError> {
-    let access = inputs.check("/etc/filial/branch-server/transmission-password")?;
-    let password = access.password()?.expose().to_owned();
-    Ok(TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout })
-}
-
 fn tracker(inputs: inputs::Tracker) -> Result<TrackerSettings, ConfigError> {
     let (url, list) = ("http://192.168.10.2:6969/announce", "/var/lib/filial/tracker/access-list");
     Ok(TrackerSettings {
@@ -217,7 +211,7 @@ impl TryFrom<Inputs> for Settings {
                 budget_bytes: store.budget_bytes,
                 retention: TimeDelta::hours(store.retention_hours.unwrap_or(72).into()),
             },
-            engine: engine(inputs.engine.transmission)?,
+            engine: inputs.engine.check(EngineRole::Branch)?.with_secrets()?,
             tracker: tracker(inputs.tracker)?,
             sync: sync(inputs.sync)?,
             relay: RelaySettings {
@@ -254,7 +248,8 @@ mod tests {
     fn the_example_of_the_help_works() {
         let settings = example(str::to_owned).unwrap();
         assert_eq!(settings.store.retention, TimeDelta::days(3));
-        assert_eq!(settings.engine.password, "hunter2");
+        let EngineSettings::Transmission(daemon) = &settings.engine;
+        assert_eq!(daemon.password, "hunter2");
         assert_eq!(settings.tracker.reload, Reload::Watcher);
         assert!(!format!("{settings:?}").contains("hunter2"), "a secret reached the log");
     }

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
-use swarm::{DaemonOptions, DaemonRole, Engine, Torrent, TransmissionEngine, daemon_settings, write_daemon_settings};
+use swarm::{DaemonOptions, Engine, EngineRole, Torrent, daemon_arguments, daemon_settings, write_daemon_settings};
 use tempfile::TempDir;
 use test_kit::{Daemon, free_port, wait_for};
 use wire::v1::paths;
@@ -56,12 +56,18 @@ impl Clock for Later {
 
 impl Daemons {
     pub fn start() -> Self {
+        let mut this = Self::with_tracker();
+        this.start_engine();
+        this
+    }
+
+    /// The tracker only: for an engine that needs no daemon.
+    pub fn with_tracker() -> Self {
         let (dir, tracker_port) = (open_dir(), free_port());
         write(&dir.path().join("access.list"), "");
         std::fs::create_dir(dir.path().join("config")).unwrap();
         let mut this =
             Self { dir, engine: None, tracker: None, rpc_port: free_port(), peer_port: free_port(), tracker_port };
-        this.start_engine();
         this.start_tracker();
         this
     }
@@ -80,9 +86,9 @@ impl Daemons {
             download_dir: self.dir.path().to_owned(),
             ..DaemonOptions::default()
         };
-        write_daemon_settings(&self.path("config"), &daemon_settings(DaemonRole::Branch, &options)).unwrap();
+        write_daemon_settings(&self.path("config"), &daemon_settings(EngineRole::Branch, &options)).unwrap();
         let config = self.path("config").display().to_string();
-        let args = [&["-f", "-g", config.as_str()], DaemonRole::Branch.arguments()].concat();
+        let args = [&["-f", "-g", config.as_str()], daemon_arguments(EngineRole::Branch)].concat();
         self.engine = Some(Daemon::start("transmission-daemon", &args, &self.path("engine.log")).unwrap());
     }
 
@@ -265,8 +271,8 @@ async fn after_a_restart_lost_torrents_and_a_lost_access_list_come_back() {
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held));
 }
 
-pub fn engine(settings: &Settings) -> TransmissionEngine {
-    TransmissionEngine::new(settings.engine.clone()).unwrap()
+pub fn engine(settings: &Settings) -> Arc<dyn Engine> {
+    settings.engine.open().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod artifacts;
 mod attacks;
 mod console;
 mod daemons;
+mod engines;
 mod enrol;
 mod events;
 mod evidence;

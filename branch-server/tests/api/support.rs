@@ -18,6 +18,7 @@ use service_kit::client::{JsonClient, Timeouts};
 use service_kit::database::{DatabaseSettings, connect};
 use service_kit::server::bind;
 use service_kit::{Clock, Shutdown, SystemClock, token};
+use swarm::Engine;
 use tempfile::TempDir;
 use test_kit::{Leaf, TestDatabase};
 use trust::certificates::{
@@ -50,6 +51,8 @@ pub fn open_dir() -> TempDir {
 /// What differs from test to test.
 pub struct Options {
     pub engine_url: String,
+    /// The engine in place of the one that the settings name.
+    pub engine: Option<Arc<dyn Engine>>,
     pub tracker_url: String,
     pub access_list: Option<std::path::PathBuf>,
     pub pid_file: Option<std::path::PathBuf>,
@@ -69,6 +72,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             engine_url: "http://127.0.0.1:9/transmission/rpc".into(),
+            engine: None,
             tracker_url: "http://127.0.0.1:9/announce".into(),
             access_list: None,
             pid_file: None,
@@ -180,7 +184,8 @@ impl Branch {
         let settings = settings(dir.path(), &database.url(), &head_office, &options);
         let real = Deps::real(&settings).unwrap();
         let own = options.tls_clock.map(|clock| FleetTime::new(clock, DateTime::UNIX_EPOCH));
-        let deps = Deps { clock: options.clock, time: own.unwrap_or(real.time), ..real };
+        let engine = options.engine.unwrap_or(real.engine);
+        let deps = Deps { clock: options.clock, time: own.unwrap_or(real.time), engine, ..real };
         let shutdown = Shutdown::new();
         let app = build(settings, deps, &shutdown).await.unwrap();
         let bound = bind(listeners(&app)).unwrap();

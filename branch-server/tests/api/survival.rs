@@ -7,7 +7,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use branch_server::artifacts::model::{RESERVE_BYTES, Stage};
-use swarm::Engine;
 use test_kit::{Cluster, TestDatabase, wait_for};
 use uuid::Uuid;
 use wire::Code;

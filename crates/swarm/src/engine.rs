@@ -1,14 +1,15 @@
 //! What the programs ask of a BitTorrent client.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_types::InfoHash;
 
+use crate::content::ContentNames;
+use crate::measures::{Measure, Observation, Subject};
+use crate::status::{EngineInfo, Limits, Peer, TorrentStatus};
 use crate::{PieceSet, TorrentError};
 
 /// A BitTorrent client that fetches and serves torrents. Every method may be called concurrently and may be
@@ -48,9 +49,33 @@ pub trait Engine: Send + Sync {
     /// Hashes the content on disk again. Returns at once; see [`TorrentStatus::verifying`].
     async fn verify(&self, hash: &InfoHash) -> Result<(), EngineError>;
 
-    /// Refuses these addresses and no others from now on, for every torrent: no new connections are made with them.
-    /// Existing connections stay until their torrent is announced or added again. Survives the client's restart.
-    async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError>;
+    /// Names under which this engine keeps content. By default the torrent's own name only.
+    fn content_names(&self) -> ContentNames {
+        ContentNames::default()
+    }
+
+    /// Looks at what [`Engine::judge`] needs to know of a torrent, and changes nothing. What cannot be learned is left out.
+    async fn observe(&self, subject: Subject) -> Observation {
+        Observation::of(subject)
+    }
+
+    /// Returns what a look calls for, in the order in which to do it. Does nothing else: only [`Engine::tend`] acts.
+    ///
+    /// Call it once for each look. What is not done is asked for again at a later look; only a report is not. By default
+    /// nothing: an engine that finds peers by itself and cannot receive bad data needs no measure.
+    fn judge(&self, observation: &Observation) -> Vec<Measure> {
+        let _ = observation;
+        Vec::new()
+    }
+
+    /// Takes one measure that [`Engine::judge`] returned.
+    async fn tend(&self, hash: &InfoHash, measure: &Measure) -> Result<(), EngineError> {
+        match measure {
+            Measure::Announce => self.announce(hash).await,
+            Measure::Renew(_) => self.remove(hash, false).await,
+            Measure::Report(_) | Measure::Refuse(_) => Ok(()),
+        }
+    }
 
     /// Serves a torrent again to a peer that had everything and lost it; the content stays.
     ///
@@ -65,74 +90,6 @@ pub trait Engine: Send + Sync {
 
     /// Forgets a torrent, and deletes its content if told so. Idempotent.
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError>;
-}
-
-/// Which client answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineInfo {
-    /// Its name, such as `transmission`.
-    pub name: String,
-    /// Its version as it states it.
-    pub version: String,
-}
-
-/// How one torrent is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TorrentStatus {
-    /// Bytes of pieces that are held and whose hash was checked. While `verifying`, not yet checked again.
-    pub have_bytes: u64,
-    /// Bytes of the whole content.
-    pub total_bytes: u64,
-    /// Bytes of a piece.
-    pub piece_length: u64,
-    /// Everything is held and verified, and no verification is running.
-    pub complete: bool,
-    /// The content on disk is being hashed, or waits for it.
-    pub verifying: bool,
-    /// Started: fetching, serving or verifying. False if it was stopped (by an error on disk, or by hand), and for a
-    /// moment after a verification, until the client starts it again.
-    pub running: bool,
-    /// Bytes received a second, now.
-    pub rate_down: u64,
-    /// Bytes sent a second, now.
-    pub rate_up: u64,
-    /// Payload bytes sent in this torrent's life.
-    pub sent_bytes: u64,
-    /// Payload bytes received in this torrent's life, corrupt ones included.
-    pub received_bytes: u64,
-    /// Bytes received whose piece did not match its hash.
-    pub corrupt_bytes: u64,
-    /// Connected peers.
-    pub peers: u32,
-    /// By announce URL: how many clients without the whole content the tracker counted at the last announce.
-    pub fetching: BTreeMap<String, u32>,
-    /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
-    /// or none and peers known already, the torrent may be doing well all the same.
-    pub trouble: Option<String>,
-}
-
-/// A connected peer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Peer {
-    /// Its address; the port may be that of its outgoing connection.
-    pub address: SocketAddr,
-    /// The client it says it is.
-    pub client: String,
-    /// The share of the content it says it has, 0 to 1.
-    pub progress: f32,
-    /// Bytes a second we receive from it.
-    pub rate_down: u64,
-    /// Bytes a second we send to it.
-    pub rate_up: u64,
-}
-
-/// Rates of the whole client in bytes a second; `None` is unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limits {
-    /// Receiving.
-    pub down: Option<u64>,
-    /// Sending.
-    pub up: Option<u64>,
 }
 
 /// Why the client did not do what was asked.

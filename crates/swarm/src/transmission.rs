@@ -1,13 +1,24 @@
-//! transmission-daemon: the engine over its RPC, and its settings.
+//! transmission-daemon: the engine over its RPC, its settings, and what it needs to be looked after.
+//!
+//! The daemon does not say who sent bad data, bans whoever shares five bad pieces, hangs up on peers that were complete
+//! once, and comes back to a tracker when the tracker said so. [`memory`] judges that from outside.
 
+mod answers;
+mod blame;
 mod daemon;
 mod engine;
+mod guard;
+mod inputs;
+mod memory;
 mod refused;
 mod remedies;
 mod rpc;
+mod shunned;
+mod stalls;
 
-pub use daemon::{DaemonOptions, DaemonRole, Encryption, SettingsError, daemon_settings, write_daemon_settings};
+pub use daemon::{DaemonOptions, Encryption, SettingsError, daemon_arguments, daemon_settings, write_daemon_settings};
 pub use engine::TransmissionEngine;
+pub use inputs::{DaemonSettingsError, TransmissionAccess, TransmissionInputs};
 
 use std::time::Duration;
 

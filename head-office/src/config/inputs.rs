@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, RequestsInputs, TransmissionInputs};
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, RequestsInputs};
 use service_kit::telemetry::TelemetryInputs;
+use swarm::EngineInputs;
 
 /// All sections.
 #[derive(Debug, Default, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Inputs {
     pub(super) state: FolderInputs,
     pub(super) store: Store,
     pub(super) encoding: Encoding,
-    pub(super) engine: Engine,
+    pub(super) engine: EngineInputs,
     pub(super) tracker: Tracker,
     pub(super) plan: Plan,
     pub(super) trust: Trust,
@@ -59,12 +60,6 @@ pub(super) struct Encoding {
     pub level: Option<i32>,
     pub workers: Option<usize>,
     pub segment_bytes: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Engine {
-    pub transmission: TransmissionInputs,
 }
 
 #[derive(Debug, Default, Deserialize)]

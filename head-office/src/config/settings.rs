@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use artifact::EncodeOptions;
 use chrono::TimeDelta;
 use release::Policy;
+use service_kit::config::ConfigError;
 use service_kit::config::check::{absolute, address, http_url, seconds, within};
-use service_kit::config::{ConfigError, TransmissionInputs};
 use service_kit::database::DatabaseSettings;
 use service_kit::server::Limits;
 use service_kit::telemetry::TelemetrySettings;
-use swarm::{AccessListSettings, Reload, TransmissionSettings};
+use swarm::{AccessListSettings, EngineRole, EngineSettings, Reload};
 
 use super::inputs::{Branches, Encoding, Inputs, Operators, Plan, Tls, Tracker, Trust, Uploads};
 
@@ -34,8 +34,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// How artifacts are encoded.
     pub encode: EncodeSettings,
-    /// The BitTorrent daemon.
-    pub engine: TransmissionSettings,
+    /// The BitTorrent engine.
+    pub engine: EngineSettings,
     /// The tracker.
     pub tracker: TrackerSettings,
     /// Plans.
@@ -184,7 +184,7 @@ impl TryFrom<Inputs> for Settings {
             database: inputs.database.check("postgresql://filial@/filial?host=/run/postgresql")?,
             store: StoreSettings { folder, state_folder, seed_for, budget_bytes: inputs.store.budget_bytes },
             encode: encode(&inputs.encoding)?,
-            engine: engine(inputs.engine.transmission)?,
+            engine: inputs.engine.check(EngineRole::HeadOffice)?.with_secrets()?,
             tracker: tracker(inputs.tracker)?,
             plan: plan(&inputs.plan)?,
             trust: trust(inputs.trust)?,
@@ -234,12 +234,6 @@ fn encode(inputs: &Encoding) -> Result<EncodeSettings, ConfigError> {
             workers: within(inputs.workers.unwrap_or(2), 1, 256, "encoding.workers")?,
         },
     })
-}
-
-fn engine(inputs: TransmissionInputs) -> Result<TransmissionSettings, ConfigError> {
-    let access = inputs.check("/etc/filial/head-office/transmission-password")?;
-    let password = access.password()?.expose().to_owned();
-    Ok(TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout })
 }
 
 fn tracker(inputs: Tracker) -> Result<TrackerSettings, ConfigError> {
@@ -319,7 +313,8 @@ mod tests {
         assert_eq!(settings.operators_listen.port(), 7001);
         assert_eq!(settings.encode.options.level, 19);
         assert_eq!(settings.tracker.access_list.reload, Reload::Watcher);
-        assert_eq!(settings.engine.password, "secret");
+        let EngineSettings::Transmission(daemon) = &settings.engine;
+        assert_eq!(daemon.password, "secret");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use head_office::config::Settings;
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
-use swarm::{DaemonOptions, DaemonRole, Reload, daemon_settings, write_daemon_settings};
+use swarm::{DaemonOptions, EngineRole, Reload, daemon_settings, write_daemon_settings};
 use tempfile::TempDir;
 use test_kit::{Daemon, free_port};
 
@@ -50,7 +50,7 @@ impl Daemons {
             ..DaemonOptions::default()
         };
         let config = dir.path().join("config");
-        write_daemon_settings(&config, &daemon_settings(DaemonRole::HeadOffice, &options)).unwrap();
+        write_daemon_settings(&config, &daemon_settings(EngineRole::HeadOffice, &options)).unwrap();
         let list = dir.path().join("tracker/access-list");
         std::fs::write(&list, "").unwrap();
         let conf = TrackerConf {
@@ -123,9 +123,7 @@ impl Daemons {
 
     /// Makes a head office use these.
     pub fn apply_to(&self, settings: &mut Settings) {
-        settings.engine.url = self.rpc_url();
-        settings.engine.user = "filial".into();
-        settings.engine.password = "secret".into();
+        settings.engine = super::engine(self.rpc_url(), "filial", "secret", std::time::Duration::from_secs(5));
         settings.tracker.announce_url = self.announce_url();
         settings.tracker.access_list.announce_url = self.announce_url();
         settings.tracker.access_list.path = self.access_list();

@@ -30,7 +30,7 @@ use service_kit::database::{DatabaseSettings, Pool, RunnerSettings, connect, con
 use service_kit::server::{Limits, Role};
 use service_kit::telemetry::TelemetrySettings;
 use service_kit::{Clock as _, FixedClock, Shutdown, token};
-use swarm::{AccessListSettings, Engine, Reload, TransmissionEngine, TransmissionSettings};
+use swarm::{AccessListSettings, EngineSettings, Reload, TransmissionSettings};
 use tempfile::TempDir;
 use test_kit::{BranchKey, Leaf, TestDatabase, free_port, wait_for};
 use tokio::task::JoinHandle;
@@ -164,7 +164,7 @@ impl Office {
     /// Starts again after [`Office::stop`], on other ports.
     pub async fn resume(&mut self) {
         self.shutdown = Shutdown::new();
-        let engine: Arc<dyn Engine> = Arc::new(TransmissionEngine::new(self.settings.engine.clone()).unwrap());
+        let engine = self.settings.engine.open().unwrap();
         let jobs = RunnerSettings {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(200),
@@ -325,6 +325,11 @@ pub async fn status_of(client: &JsonClient, method: Method, path: &str) -> u16 {
     client.request(method, path).send().await.unwrap().status().as_u16()
 }
 
+/// The engine at this RPC.
+pub fn engine(url: String, user: &str, password: &str, timeout: Duration) -> EngineSettings {
+    EngineSettings::Transmission(TransmissionSettings { url, user: user.into(), password: password.into(), timeout })
+}
+
 pub fn settings(dir: &Path, database: &str) -> Settings {
     let nowhere = free_port();
     let announce_url = format!("http://127.0.0.1:{nowhere}/announce");
@@ -346,12 +351,7 @@ pub fn settings(dir: &Path, database: &str) -> Settings {
             budget_bytes: None,
         },
         encode: EncodeSettings { options: EncodeOptions { segment_size: 64 << 10, level: 1, workers: 1 } },
-        engine: TransmissionSettings {
-            url: format!("http://127.0.0.1:{nowhere}/transmission/rpc"),
-            user: String::new(),
-            password: String::new(),
-            timeout: Duration::from_secs(5),
-        },
+        engine: engine(format!("http://127.0.0.1:{nowhere}/transmission/rpc"), "", "", Duration::from_secs(5)),
         tracker: TrackerSettings {
             announce_url: announce_url.clone(),
             access_list: AccessListSettings {

@@ -4,7 +4,6 @@ mod boot_logs;
 mod branch;
 mod clock;
 pub mod command;
-mod daemon;
 mod disks;
 mod drop_ins;
 mod helper;
@@ -19,13 +18,12 @@ use bootslot::{BootSlots, CustomProgram, GrubEnv, UBootEnv};
 use chrono::DateTime;
 use service_kit::SystemClock;
 use service_kit::config::ConfigError;
-use swarm::{EngineError, TransmissionEngine, TransmissionSettings};
+use swarm::EngineError;
 use trust::certificates::FleetTime;
 
 pub use boot_logs::MachineBootLogs;
 pub use branch::HttpBranch;
 pub use clock::MachineClock;
-pub use daemon::{DaemonSettingsError, write_daemon_settings};
 pub use disks::SlotDisks;
 pub use drop_ins::HealthFolder;
 pub use helper::{HelperDisks, HelperSocket};
@@ -73,17 +71,14 @@ fn boot_slots(setting: &BootSetting) -> Arc<dyn BootSlots> {
 /// # Errors
 /// A secret cannot be read.
 pub fn ports(settings: &Settings) -> Result<Ports, SetUpError> {
-    let access = settings.engine.access.clone();
-    let password = access.password()?.expose().to_owned();
-    let engine = TransmissionSettings { url: access.url, user: access.user, password, timeout: access.timeout };
-    let engine = TransmissionEngine::new(engine)?;
+    let swarm = settings.engine.config.with_secrets()?.open()?;
     // Raised to the time that the trust store proves, once it is open.
     let time = FleetTime::new(Arc::new(SystemClock), DateTime::UNIX_EPOCH);
     Ok(Ports {
         disks: Arc::new(HelperDisks::new(HelperSocket::new(&settings.helper_socket))),
         helper: Arc::new(HelperSocket::new(&settings.helper_socket)),
         branch: Arc::new(HttpBranch::new(&settings.branch.url, settings.timing.request, time)),
-        swarm: Arc::new(engine),
+        swarm,
         clock: Arc::new(MachineClock),
         host: Arc::new(Machine::new(settings)),
         drop_ins: Arc::new(HealthFolder::new(settings.paths.health_dir.clone(), settings.timing.drop_in)),

@@ -110,7 +110,7 @@ pub fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> 
     let folder = &settings.engine.download_dir;
     let room = ports.host.room(folder);
     let room = room.map_err(|e| Unfit::Failed(Reason::new(ReasonCode::DataUnavailable, chain(&e))))?;
-    let here: u64 = artifact_files(folder, artifact).iter().map(|file| ports.host.occupied(file)).sum();
+    let here: u64 = artifact_files(&*ports.swarm, folder, artifact).iter().map(|file| ports.host.occupied(file)).sum();
     let needed = artifact.length.saturating_sub(here).saturating_add(SPARE);
     if room.free < needed {
         let full = Reason::of(ReasonCode::DataFull).with("free", room.free).with("needed", needed);

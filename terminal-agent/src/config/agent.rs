@@ -6,9 +6,10 @@ use std::time::Duration;
 use bootslot::{MAX_ATTEMPTS, SlotRoots};
 use chrono::TimeDelta;
 use fleet_types::{ModelName, TerminalName};
+use service_kit::config::ConfigError;
 use service_kit::config::check::{absolute, https_url, required, seconds, within};
-use service_kit::config::{ConfigError, TransmissionAccess, TransmissionInputs};
 use service_kit::telemetry::TelemetrySettings;
+use swarm::{EngineConfig, EngineInputs, EngineRole};
 
 use super::inputs::{self, Inputs};
 use crate::model::limits::{Limits, RetryPolicy};
@@ -31,7 +32,7 @@ pub struct Settings {
     pub slots: SlotSettings,
     /// Where the boot state is kept, which only the root helper opens.
     pub boot: BootSetting,
-    /// The BitTorrent daemon.
+    /// The BitTorrent engine.
     pub engine: EngineSettings,
     /// The root helper's socket.
     pub helper_socket: PathBuf,
@@ -188,11 +189,11 @@ pub enum BootSetting {
     },
 }
 
-/// The BitTorrent daemon.
+/// The BitTorrent engine.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
-    /// Its RPC. The password's file is read only by the agent that runs.
-    pub access: TransmissionAccess,
+    /// Which, and how it is reached. Files with secrets are read only by the agent that runs.
+    pub config: EngineConfig,
     /// Where it keeps artifacts; this user reads them there.
     pub download_dir: PathBuf,
 }
@@ -343,19 +344,11 @@ fn boot(boot: inputs::Boot) -> Result<BootSetting, ConfigError> {
     }
 }
 
-fn engine(engine: inputs::Engine) -> Result<EngineSettings, ConfigError> {
-    let given = engine.transmission.unwrap_or_default();
-    let password_file = "/etc/terminal-agent/rpc-password";
-    let inputs = TransmissionInputs {
-        url: given.url.or_else(|| Some("http://127.0.0.1:9091/transmission/rpc".into())),
-        user: given.user.or_else(|| Some("filial".into())),
-        password_file: given.password_file.or_else(|| Some(password_file.into())),
-        timeout_seconds: given.timeout_seconds.or(Some(10.0)),
-    };
+fn engine(mut engine: EngineInputs) -> Result<EngineSettings, ConfigError> {
     let folder = "/var/lib/filial-artifacts";
-    let download_dir = engine.download_dir.unwrap_or_else(|| folder.into());
+    let download_dir = engine.download_dir.take().unwrap_or_else(|| folder.into());
     Ok(EngineSettings {
-        access: inputs.check(password_file)?,
+        config: engine.check(EngineRole::Terminal)?,
         download_dir: absolute(Some(download_dir), "engine.download_dir", folder)?,
     })
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::TransmissionInputs;
 use service_kit::telemetry::TelemetryInputs;
+use swarm::EngineInputs;
 
 /// The whole configuration as written.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Inputs {
     pub(super) paths: Paths,
     pub(super) slots: Slots,
     pub(super) boot: Boot,
-    pub(super) engine: Engine,
+    pub(super) engine: EngineInputs,
     pub(super) power: Power,
     pub(super) helper: Helper,
     pub(super) health: Health,
@@ -58,7 +58,6 @@ section!(Boot {
     custom_command: Vec<String>,
     trial_attempts: u8,
 });
-section!(Engine { transmission: TransmissionInputs, download_dir: PathBuf });
 section!(Power { reboot_command: Vec<String>, });
 section!(Helper { branch: String, socket: PathBuf, state_dir: PathBuf, agent_user: String });
 section!(Health { failed_units: bool });

@@ -52,8 +52,8 @@ async fn look_at_torrent(
     package: &Package,
 ) -> (Known<Option<PackageTransfer>>, Option<TorrentLook>) {
     match transfer::look(ports, settings, &package.artifact).await {
-        Known::Is(Some(look)) if look.status.running => {
-            let seen = PackageTransfer { complete: look.status.complete, have_bytes: look.status.have_bytes };
+        Known::Is(Some(look)) if look.status().running => {
+            let seen = PackageTransfer { complete: look.status().complete, have_bytes: look.status().have_bytes };
             (Known::Is(Some(seen)), Some(look))
         }
         Known::Is(_) => (Known::Is(None), None),

@@ -80,8 +80,8 @@ impl PackagesTurn<'_> {
         let mut all = Vec::with_capacity(looks.len());
         for (mut seen, torrent) in looks {
             if let Some(torrent) = torrent {
-                let peers = &mut self.session.peers;
-                let applied = apply(peers.judge(&torrent), &torrent, self.ports, peers).await;
+                let judge = |observation: &_| self.ports.swarm.judge(observation);
+                let applied = apply(self.session.peers.judge(&torrent, judge), &torrent, self.ports).await;
                 if let Some(bad) = applied.report {
                     report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
                 }

@@ -156,6 +156,6 @@ async fn look_at_torrent(
     let Some(applier) = session.work.as_ref().and_then(|w| w.applier.as_ref()) else {
         return (Known::Unknown("the segments are being written".into()), Some(look));
     };
-    let seen = transfer::transfer(&look.status, &pieces, applier, &session.refused, uptime);
+    let seen = transfer::transfer(look.status(), &pieces, applier, &session.refused, uptime);
     (Known::Is(Some(seen)), Some(look))
 }

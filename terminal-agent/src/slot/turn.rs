@@ -83,12 +83,12 @@ impl SlotTurn<'_> {
     ///
     /// A torrent that is to be given to the engine again counts as one that the engine does not have.
     async fn treat(&mut self, torrent: &TorrentLook, seen: &mut Observation) -> Result<(), AgentError> {
-        let peers = &mut self.session.peers;
-        let applied = apply(peers.judge(torrent), torrent, self.ports, peers).await;
+        let judge = |observation: &_| self.ports.swarm.judge(observation);
+        let applied = apply(self.session.peers.judge(torrent, judge), torrent, self.ports).await;
         if let Some(bad) = applied.report {
             report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
         }
-        if applied.add_again || self.session.peers.starts_again(&torrent.status) {
+        if applied.add_again || self.session.peers.starts_again(torrent.status()) {
             seen.transfer = Known::Is(None);
         }
         Ok(())

@@ -12,6 +12,7 @@ use wire::v1::plan::{ArtifactRef, PayloadRef};
 
 use crate::config::agent::Settings;
 use crate::model::update::Update;
+use crate::ports::Swarm;
 
 /// Index, torrent and segment journal of the update in hand.
 #[derive(Debug)]
@@ -24,14 +25,9 @@ pub struct Work {
     pub applier: Option<Applier>,
 }
 
-/// Where an artifact is.
-///
-/// Under its name, or under the name that the engine gives to unfinished files.
-pub fn artifact_files(downloads: &Path, artifact: &ArtifactRef) -> [PathBuf; 2] {
-    let whole = downloads.join(artifact.file_name());
-    let mut unfinished = whole.clone().into_os_string();
-    unfinished.push(".part");
-    [whole, unfinished.into()]
+/// Returns every file of the engine's folder in which an artifact may lie, the complete one first.
+pub fn artifact_files(swarm: &dyn Swarm, downloads: &Path, artifact: &ArtifactRef) -> Vec<PathBuf> {
+    swarm.content_names().files(downloads, &artifact.file_name())
 }
 
 /// Where the files of an artifact lie.

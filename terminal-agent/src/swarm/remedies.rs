@@ -3,9 +3,10 @@
 use fleet_types::{Digest, InfoHash};
 use service_kit::edge::chain;
 use swarm::BadData;
+use swarm::tend::take;
 
 use super::files::ArtifactFiles;
-use super::peers::{Judgement, PeerWatch, Remedy, TorrentLook};
+use super::peers::{Judgement, TorrentLook};
 use crate::config::agent::Settings;
 use crate::ports::Ports;
 
@@ -18,33 +19,21 @@ pub struct Applied {
     pub report: Option<BadData>,
 }
 
-/// Does what a judgement asks for. What fails is asked for again at the next look.
-pub async fn apply(judgement: Judgement, look: &TorrentLook, ports: &Ports, watch: &mut PeerWatch) -> Applied {
-    let hash = &look.artifact.info_hash;
-    let mut applied = Applied { add_again: judgement.add_again, report: None };
-    for remedy in judgement.remedies {
-        let done = match &remedy {
-            Remedy::Announce => {
-                if let Err(error) = ports.swarm.announce(hash).await {
-                    tracing::debug!(error = chain(&error), "the tracker could not be asked again");
-                }
-                Ok(())
-            }
-            Remedy::Report(bad) => {
-                applied.report = Some(bad.clone());
-                Ok(())
-            }
-            Remedy::Refuse(addresses) => ports.swarm.refuse(addresses).await,
-            Remedy::Renew => ports.swarm.remove(hash, false).await,
-        };
-        if let Err(error) = done {
-            tracing::warn!(error = chain(&error), %hash, "peers that may serve bad data could not be refused yet");
-            break;
+/// Does what a judgement asks for. What fails is asked for again at a later look.
+pub async fn apply(judgement: Judgement, look: &TorrentLook, ports: &Ports) -> Applied {
+    let (artifact, hash) = (&look.artifact.sha256, &look.artifact.info_hash);
+    let outcome = take(&*ports.swarm, hash, judgement.measures).await;
+    for measure in &outcome.taken {
+        if measure.is_routine() {
+            tracing::debug!(%artifact, %measure, "looked after the peers");
+        } else {
+            tracing::warn!(%artifact, %measure, "looked after the peers");
         }
-        applied.add_again |= remedy == Remedy::Renew;
-        watch.applied(hash, remedy);
     }
-    applied
+    for (measure, error) in &outcome.failed {
+        tracing::warn!(error = chain(error), %artifact, %measure, "not done: tried again at a later look");
+    }
+    Applied { add_again: judgement.add_again || outcome.removed(), report: outcome.bad_data().cloned() }
 }
 
 /// Gives the engine back what it should seed, once after a start: it may have lost its list.

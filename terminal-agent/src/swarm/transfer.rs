@@ -1,11 +1,12 @@
 //! Looks at how a torrent is doing, and changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use artifact::{Applier, Segment};
 use service_kit::edge::chain;
-use swarm::{EngineError, PieceSet, TorrentStatus, addresses_of};
+use swarm::tend::{Duty, Subject};
+use swarm::{PieceSet, TorrentStatus};
 use wire::v1::plan::ArtifactRef;
 
 use super::files::artifact_files;
@@ -22,15 +23,12 @@ pub async fn look(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) ->
         Ok(None) => return Known::Is(None),
         Err(error) => return Known::Unknown(chain(&error)),
     };
-    let sources = match status.corrupt_bytes {
-        0 => BTreeSet::new(),
-        _ => addresses_of(settings.branch.hosts().collect()).await,
-    };
-    let unseen = |error: &EngineError| tracing::debug!(error = chain(error), "the peers could not be listed");
-    let peers = ports.swarm.peers(hash).await.inspect_err(unseen).ok();
-    let has_file = artifact_files(&settings.engine.download_dir, artifact).iter().any(|file| file.exists());
-    let at = ports.clock.uptime();
-    Known::Is(Some(TorrentLook { artifact: artifact.clone(), status, peers, sources, has_file, at }))
+    let (sources, at) = (settings.branch.hosts().collect(), ports.clock.uptime());
+    let subject = Subject { hash: *hash, status, duty: Duty::Fetch, sources, at };
+    let observation = ports.swarm.observe(subject).await;
+    let files = artifact_files(&*ports.swarm, &settings.engine.download_dir, artifact);
+    let has_file = files.iter().any(|file| file.exists());
+    Known::Is(Some(TorrentLook { artifact: artifact.clone(), observation, has_file }))
 }
 
 /// What the segments that are still missing can expect of a torrent. Pure.

@@ -15,6 +15,7 @@ mod identity;
 mod image_write;
 mod killed_in;
 mod packages;
+mod peers;
 mod plan;
 mod rolled_back;
 mod transitions;

@@ -1,18 +1,21 @@
-//! An engine that fetches a few pieces at each look, in a fixed shuffled order, as transmission-daemon would show it.
+//! An engine that fetches a few pieces at each look, in a fixed shuffled order. It keeps unfinished content under a name of
+//! its own, judges as the test says, and takes only measures that it asked for.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet_types::InfoHash;
-use swarm::{Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
+use swarm::tend::{Measure, Observation, Subject};
+use swarm::{ContentNames, Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
 
 use super::release::TRACKER;
 use super::world::{Inner, Port, World};
+
+/// What this engine appends to the name of unfinished content.
+const UNFINISHED: &str = ".fetching";
 
 pub struct FakeTorrent {
     torrent: Torrent,
@@ -26,7 +29,7 @@ impl FakeTorrent {
         self.folder.join(if complete {
             self.torrent.name().to_owned()
         } else {
-            format!("{}.part", self.torrent.name())
+            format!("{}{UNFINISHED}", self.torrent.name())
         })
     }
 
@@ -185,8 +188,34 @@ impl Engine for FakeSwarm {
         })
     }
 
-    async fn refuse(&self, _: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
-        Ok(())
+    fn content_names(&self) -> ContentNames {
+        ContentNames::with_unfinished(UNFINISHED)
+    }
+
+    async fn observe(&self, subject: Subject) -> Observation {
+        self.0.lock().subjects.push(subject.clone());
+        Observation::of(subject)
+    }
+
+    fn judge(&self, observation: &Observation) -> Vec<Measure> {
+        let mut world = self.0.lock();
+        let looked = world.subjects.iter().rposition(|subject| subject.hash == observation.subject.hash);
+        world.subjects.remove(looked.expect("judged without a look"));
+        let judged = world.judgements.pop_front().unwrap_or_default();
+        world.pending.extend(judged.iter().map(|measure| (observation.subject.hash, measure.clone())));
+        judged
+    }
+
+    async fn tend(&self, hash: &InfoHash, measure: &Measure) -> Result<(), EngineError> {
+        let measure = (*hash, measure.clone());
+        self.call(Port::SwarmTend, |world| {
+            let asked = world.pending.iter().position(|pending| *pending == measure);
+            world.pending.remove(asked.expect("a measure that the engine did not ask for"));
+            if matches!(measure.1, Measure::Renew(_)) {
+                world.torrents.remove(hash);
+            }
+            world.measures.push(measure.1);
+        })
     }
 
     async fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), EngineError> {

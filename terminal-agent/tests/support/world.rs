@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash, Slot, UpdateState};
+use swarm::tend::{Measure, Subject};
 use terminal_agent::model::boots::EarlyRecord;
 use terminal_agent::ports::DropInEnd;
 use test_kit::{TestBranch, TestFleet};
@@ -46,6 +47,7 @@ pub enum Port {
     SwarmStatus,
     SwarmPieces,
     SwarmVerify,
+    SwarmTend,
     SwarmRemove,
     Restart,
     CommandLine,
@@ -145,6 +147,14 @@ pub struct Inner {
     pub pieces_a_look: usize,
     pub corrupt_next: Option<u64>,
     pub verifies: u32,
+    /// What the engine was asked to observe and has not judged yet.
+    pub subjects: Vec<Subject>,
+    /// What its next judgements are; nothing when there are no more.
+    pub judgements: VecDeque<Vec<Measure>>,
+    /// Measures that it asked for and that were not taken yet.
+    pub pending: Vec<(InfoHash, Measure)>,
+    /// Measures that were taken.
+    pub measures: Vec<Measure>,
     pub free: u64,
     pub fake_slot_length: Option<u64>,
     pub restart_works: bool,
@@ -218,6 +228,10 @@ impl World {
             pieces_a_look: 4,
             corrupt_next: None,
             verifies: 0,
+            subjects: Vec::new(),
+            judgements: VecDeque::new(),
+            pending: Vec::new(),
+            measures: Vec::new(),
             free: 1 << 30,
             fake_slot_length: None,
             restart_works: true,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fleet_types::Slot;
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
-use swarm::{DaemonOptions, DaemonRole, daemon_settings};
+use swarm::{DaemonOptions, EngineRole, daemon_arguments, daemon_settings};
 
 use crate::error::LabError;
 use crate::machine::Machine;
@@ -113,7 +113,7 @@ impl Site {
 
     /// transmission-daemon with the settings that the packages ship.
     pub(crate) fn transmission(&self) -> Result<Recipe, LabError> {
-        let role = if self.number == 0 { DaemonRole::HeadOffice } else { DaemonRole::Branch };
+        let role = if self.number == 0 { EngineRole::HeadOffice } else { EngineRole::Branch };
         // A branch's daemon is in both swarms, on both of its networks.
         let bind = if self.number == 0 { Net::head_office_wan_address() } else { Ipv4Addr::UNSPECIFIED };
         transmission(&self.namespace, &self.folder, &self.disk(), &self.store(), role, bind)
@@ -241,7 +241,7 @@ pub(crate) fn transmission(
     folder: &Path,
     disk: &Path,
     downloads: &Path,
-    role: DaemonRole,
+    role: EngineRole,
     bind_address: Ipv4Addr,
 ) -> Result<Recipe, LabError> {
     let config = disk.join("transmission");
@@ -260,13 +260,13 @@ pub(crate) fn transmission(
     let settings = format!("{settings:#}\n");
     // Not swarm's own writer: it looks for a running daemon on loopback, and ours is another namespace's.
     write_secret(&config.join("settings.json"), &settings)?;
-    let recipe = Recipe::new(namespace, "transmission-daemon").args(role.arguments());
+    let recipe = Recipe::new(namespace, "transmission-daemon").args(daemon_arguments(role));
     Ok(recipe.args([Path::new("--foreground"), Path::new("--config-dir"), config.as_path()]))
 }
 
 /// A terminal's daemon.
 pub(crate) fn terminal_transmission(machine: &Machine, namespace: &str, address: Ipv4Addr) -> Result<Recipe, LabError> {
-    transmission(namespace, &machine.folder, &machine.data(), &machine.downloads(), DaemonRole::Terminal, address)
+    transmission(namespace, &machine.folder, &machine.data(), &machine.downloads(), EngineRole::Terminal, address)
 }
 
 /// A terminal's agent, with the configuration that a person who sets terminals up would write.

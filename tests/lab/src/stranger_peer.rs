@@ -52,7 +52,7 @@ impl Lab {
         let part = Place::Terminal(name).part(Role::Transmission);
         let folder = self.folder().join(branch.as_str()).join(format!("stranger-{}", last - 200));
         let downloads = folder.join("artifacts");
-        let (namespace, role) = (&stranger.namespace, swarm::DaemonRole::Terminal);
+        let (namespace, role) = (&stranger.namespace, swarm::EngineRole::Terminal);
         let recipe = transmission(namespace, &folder, &folder, &downloads, role, stranger.address)?;
         let content = downloads.join(artifact.file_name());
         self.copy_good(artifact, &content).await?;

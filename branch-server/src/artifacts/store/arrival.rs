@@ -113,7 +113,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().to_owned(), None);
+        let store = Store::new(dir.path().to_owned(), None, swarm::ContentNames::default());
         (dir, store)
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use sha2::{Digest as _, Sha256};
+use swarm::ContentNames;
 
 use crate::artifacts::model::{Disk, Stray};
 
@@ -20,9 +21,6 @@ const ARRIVING: &str = ".arriving";
 
 /// The suffix of a file that was brought whole and is not in place yet.
 const CARRIED: &str = ".carried";
-
-/// What the engine appends to the name of a file that is not complete.
-const UNFINISHED: &str = ".part";
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 1024 * 1024;
@@ -72,12 +70,13 @@ pub enum StoreError {
 pub struct Store {
     folder: PathBuf,
     budget_bytes: Option<u64>,
+    names: ContentNames,
 }
 
 impl Store {
-    /// The store in `folder`, an absolute path.
-    pub fn new(folder: PathBuf, budget_bytes: Option<u64>) -> Self {
-        Self { folder, budget_bytes }
+    /// The store in `folder`, an absolute path, into which an engine writes under these names.
+    pub fn new(folder: PathBuf, budget_bytes: Option<u64>, names: ContentNames) -> Self {
+        Self { folder, budget_bytes, names }
     }
 
     /// The folder.
@@ -88,10 +87,6 @@ impl Store {
     /// Where an artifact lies once it is complete.
     pub fn path(&self, artifact: &Digest) -> PathBuf {
         self.folder.join(format!("{artifact}.seg"))
-    }
-
-    fn unfinished(&self, artifact: &Digest) -> PathBuf {
-        self.folder.join(format!("{artifact}.seg{UNFINISHED}"))
     }
 
     pub(super) fn carried_path(&self, artifact: &Digest) -> PathBuf {
@@ -122,8 +117,11 @@ impl Store {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let suffix = [UNFINISHED, ARRIVING, CARRIED].into_iter().find(|suffix| name.ends_with(suffix));
-            let stem = suffix.and_then(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+            let suffix = [ARRIVING, CARRIED].into_iter().find(|suffix| name.ends_with(suffix));
+            let stem = match suffix {
+                Some(suffix) => name.strip_suffix(suffix).unwrap_or(&name),
+                None => self.names.torrent_of(&name),
+            };
             let Some(artifact) = stem.strip_suffix(".seg").and_then(|hex| hex.parse::<Digest>().ok()) else { continue };
             // A file that vanishes between the two looks is not counted.
             let Ok(meta) = entry.metadata() else { continue };
@@ -174,7 +172,7 @@ impl Store {
     /// The folder does not let us.
     pub fn evict(&self, artifact: &Digest) -> Result<(), StoreError> {
         let brought = [self.arriving_path(artifact), self.carried_path(artifact)];
-        for path in [self.path(artifact), self.unfinished(artifact)].into_iter().chain(brought) {
+        for path in self.names.files(&self.folder, &format!("{artifact}.seg")).into_iter().chain(brought) {
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -199,10 +197,16 @@ mod tests {
         File::create(path).unwrap().write_all(bytes).unwrap();
     }
 
+    const NAMES: ContentNames = ContentNames::with_unfinished(".fetching");
+
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().to_owned(), None);
+        let store = Store::new(dir.path().to_owned(), None, NAMES);
         (dir, store)
+    }
+
+    fn unfinished(store: &Store, artifact: &Digest) -> PathBuf {
+        store.folder().join(format!("{artifact}.seg.fetching"))
     }
 
     fn abc() -> Digest {
@@ -230,7 +234,7 @@ mod tests {
         let (dir, store) = store();
         let (known, unknown) = (abc(), Digest::new([7; 32]));
         put(&store.path(&known), b"abc");
-        put(&store.unfinished(&unknown), b"ab");
+        put(&unfinished(&store, &unknown), b"ab");
         put(&dir.path().join("README"), b"not ours");
         put(&dir.path().join("00.seg"), b"no digest");
         let strays = store.disk(|d| *d == known).strays;
@@ -241,7 +245,7 @@ mod tests {
     fn evicting_removes_both_names_and_nothing_else_and_may_be_repeated() {
         let (dir, store) = store();
         put(&store.path(&abc()), b"abc");
-        put(&store.unfinished(&abc()), b"ab");
+        put(&unfinished(&store, &abc()), b"ab");
         put(&dir.path().join("README"), b"not ours");
         store.evict(&abc()).unwrap();
         store.evict(&abc()).unwrap();
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_unknown_room_and_not_no_room() {
-        let store = Store::new("/nonexistent-store".into(), None);
+        let store = Store::new("/nonexistent-store".into(), None, NAMES);
         assert_eq!(store.disk(|_| true).free_bytes, None);
     }
 }

@@ -1,11 +1,14 @@
 //! Sections that several programs have, with the same keys in each.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, check, read_secret_file};
+#[cfg(feature = "database")]
+use super::read_secret_file;
+#[cfg(any(feature = "server", feature = "database"))]
+use super::{ConfigError, check};
+#[cfg(feature = "database")]
 use crate::Secret;
 
 /// `[operators]`: the listener for people's programs.
@@ -87,79 +90,10 @@ impl DatabaseInputs {
     }
 }
 
-/// `[engine.transmission]`: the BitTorrent daemon.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TransmissionInputs {
-    /// Its RPC address.
-    pub url: Option<String>,
-    /// Its RPC user.
-    pub user: Option<String>,
-    /// The file with its RPC password.
-    pub password_file: Option<PathBuf>,
-    /// How long a call may take.
-    pub timeout_seconds: Option<f64>,
-}
-
-impl TransmissionInputs {
-    /// Checks the values; the password is not read yet. `password_file` is an example of one.
-    ///
-    /// # Errors
-    /// A value is absent or cannot be used.
-    pub fn check(self, password_file: &str) -> Result<TransmissionAccess, ConfigError> {
-        let url = "http://127.0.0.1:9091/transmission/rpc";
-        Ok(TransmissionAccess {
-            url: check::http_url(self.url, "engine.transmission.url", url)?,
-            user: check::required(self.user, "engine.transmission.user", "filial")?,
-            password_file: check::absolute(self.password_file, "engine.transmission.password_file", password_file)?,
-            timeout: check::seconds(self.timeout_seconds, "engine.transmission.timeout_seconds", 15.0)?,
-        })
-    }
-}
-
-/// How to reach the BitTorrent daemon, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransmissionAccess {
-    /// Its RPC address.
-    pub url: String,
-    /// Its RPC user.
-    pub user: String,
-    /// The file with its RPC password. Absolute.
-    pub password_file: PathBuf,
-    /// How long a call may take.
-    pub timeout: Duration,
-}
-
-impl TransmissionAccess {
-    /// Reads the password, which only the running program may have to be able to. Blocking.
-    ///
-    /// # Errors
-    /// The file cannot be read or is empty.
-    pub fn password(&self) -> Result<Secret, ConfigError> {
-        read_secret_file(&self.password_file)
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "database"))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_daemon_is_refused_by_the_key_that_is_wrong() {
-        let good = TransmissionInputs {
-            url: Some("http://127.0.0.1:9091/transmission/rpc".into()),
-            user: Some("filial".into()),
-            password_file: Some("/etc/password".into()),
-            timeout_seconds: None,
-        };
-        assert_eq!(good.clone().check("/p").unwrap().timeout, Duration::from_secs(15));
-        let refused = |inputs: TransmissionInputs| inputs.check("/p").unwrap_err().to_string();
-        assert!(refused(TransmissionInputs { user: None, ..good.clone() }).contains("engine.transmission.user"));
-        let relative = TransmissionInputs { password_file: Some("password".into()), ..good };
-        assert!(refused(relative).ends_with("password_file = \"/p\""));
-    }
-
-    #[cfg(feature = "database")]
     #[test]
     fn the_address_of_the_database_is_checked_and_not_shown() {
         let example = "postgresql://filial@/filial?host=/run/postgresql";

@@ -9,28 +9,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Which machine the daemon runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DaemonRole {
-    /// Head office: seeds every release to the branch servers.
-    HeadOffice,
-    /// A branch server: fetches over the WAN and serves its LAN.
-    Branch,
-    /// A terminal: fetches and serves within its branch, and installs while it fetches.
-    Terminal,
-}
+use crate::EngineRole;
 
-impl DaemonRole {
-    /// What else the daemon's command line says, besides where its configuration is (transmission-daemon(1)).
-    ///
-    /// A branch's daemon starts with its torrents standing still, and the branch server starts them. One that was
-    /// killed has forgotten what it received since it last wrote that down (minutes, with 3.00): alone it would fetch
-    /// that over the WAN once more, while the server has it look at its disk first.
-    pub const fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Branch => &["--paused"],
-            Self::HeadOffice | Self::Terminal => &[],
-        }
+/// Returns what else the daemon's command line says, besides where its configuration is (transmission-daemon(1)).
+///
+/// A branch's daemon starts with its torrents standing still, and the branch server starts them. One that was
+/// killed has forgotten what it received since it last wrote that down (minutes, with 3.00): alone it would fetch
+/// that over the WAN once more, while the server has it look at its disk first.
+pub const fn daemon_arguments(role: EngineRole) -> &'static [&'static str] {
+    match role {
+        EngineRole::Branch => &["--paused"],
+        EngineRole::HeadOffice | EngineRole::Terminal => &[],
     }
 }
 
@@ -94,29 +83,29 @@ impl std::fmt::Debug for DaemonOptions {
 }
 
 /// The settings.json of a transmission-daemon (3.00; newer ones know every key that matters here, and one more).
-pub fn daemon_settings(role: DaemonRole, options: &DaemonOptions) -> Value {
+pub fn daemon_settings(role: EngineRole, options: &DaemonOptions) -> Value {
     let parts = [peers(options), content(options), policy(), rpc(options), per_role(role)];
     let entries = parts.into_iter().filter_map(|part| if let Value::Object(part) = part { Some(part) } else { None });
     Value::Object(entries.flatten().collect())
 }
 
-fn per_role(role: DaemonRole) -> Value {
+fn per_role(role: EngineRole) -> Value {
     match role {
         // Many branches at once, each over a thin link: more slots, shared fairly.
-        DaemonRole::HeadOffice => json!({
+        EngineRole::HeadOffice => json!({
             "cache-size-mb": 64,
             "peer-limit-global": 400,
             "peer-limit-per-torrent": 100,
             "upload-slots-per-torrent": 24,
         }),
-        DaemonRole::Branch => json!({
+        EngineRole::Branch => json!({
             "cache-size-mb": 32,
             "peer-limit-global": 400,
             "peer-limit-per-torrent": 100,
             "upload-slots-per-torrent": 24,
         }),
         // No write cache: the agent reads pieces from the unfinished file as soon as they are reported as held.
-        DaemonRole::Terminal => json!({
+        EngineRole::Terminal => json!({
             "cache-size-mb": 0,
             "peer-limit-global": 200,
             "peer-limit-per-torrent": 60,
@@ -261,15 +250,15 @@ mod tests {
     #[test]
     fn a_terminal_has_no_write_cache_and_servers_have_one() {
         let cache = |role| daemon_settings(role, &DaemonOptions::default())["cache-size-mb"].as_u64();
-        assert_eq!(cache(DaemonRole::Terminal), Some(0));
-        assert!(cache(DaemonRole::Branch) >= Some(32) && cache(DaemonRole::HeadOffice) >= Some(32));
+        assert_eq!(cache(EngineRole::Terminal), Some(0));
+        assert!(cache(EngineRole::Branch) >= Some(32) && cache(EngineRole::HeadOffice) >= Some(32));
     }
 
     #[test]
     fn a_daemon_without_an_address_of_its_own_announces_over_ipv4() {
         let of = |bind_address| {
             let options = DaemonOptions { bind_address, ..DaemonOptions::default() };
-            daemon_settings(DaemonRole::Branch, &options)["bind-address-ipv6"].clone()
+            daemon_settings(EngineRole::Branch, &options)["bind-address-ipv6"].clone()
         };
         assert_eq!((of(Ipv4Addr::UNSPECIFIED), of(Ipv4Addr::new(10, 0, 0, 7))), ("::".into(), "::1".into()));
     }
@@ -284,7 +273,7 @@ mod tests {
             encryption: Encryption::Required,
             ..DaemonOptions::default()
         };
-        let settings = daemon_settings(DaemonRole::Branch, &options);
+        let settings = daemon_settings(EngineRole::Branch, &options);
         assert_eq!((&settings["rpc-port"], &settings["peer-port"]), (&9099.into(), &5000.into()));
         assert_eq!((&settings["bind-address-ipv4"], &settings["encryption"]), (&"10.0.0.7".into(), &2.into()));
         assert_eq!(settings["rpc-password"], "hush-hush");

@@ -1,9 +1,9 @@
 //! The [`Engine`] over transmission-daemon's RPC.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,13 +11,20 @@ use base64::Engine as _;
 use fleet_types::InfoHash;
 use tokio::time::{sleep, timeout};
 use transmission_rpc::types::{
-    ErrorType, Id, SessionSetArgs, Torrent as RpcTorrent, TorrentAction, TorrentAddArgs, TorrentAddedOrDuplicate,
-    TorrentGetField as Field, TorrentStatus as RpcStatus, TrackerStat,
+    Id, SessionSetArgs, Torrent as RpcTorrent, TorrentAction, TorrentAddArgs, TorrentAddedOrDuplicate,
+    TorrentGetField as Field, TorrentStatus as RpcStatus,
 };
 
+use super::answers::{is_verifying, status, unsigned};
+use super::memory::Memory;
 use super::rpc::Rpc;
 use super::{TransmissionSettings, refused};
-use crate::{Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
+use crate::hosts::addresses_of;
+use crate::measures::{Duty, Measure, Observation, Subject};
+use crate::{ContentNames, Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
+
+/// What the daemon appends to the name of a file that is not complete.
+const UNFINISHED: &str = ".part";
 
 /// How often to look whether the daemon has stopped a torrent. It does that on a pulse of half a second.
 const STOP_POLL: Duration = Duration::from_millis(100);
@@ -30,6 +37,7 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct TransmissionEngine {
     rpc: Arc<Rpc>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl TransmissionEngine {
@@ -38,7 +46,7 @@ impl TransmissionEngine {
     /// # Errors
     /// If the address is not valid.
     pub fn new(settings: TransmissionSettings) -> Result<Self, EngineError> {
-        Ok(Self { rpc: Arc::new(Rpc::new(&settings)?) })
+        Ok(Self { rpc: Arc::new(Rpc::new(&settings)?), memory: Arc::default() })
     }
 
     async fn get(&self, hash: &InfoHash, fields: &[Field]) -> Result<Option<RpcTorrent>, EngineError> {
@@ -112,6 +120,18 @@ impl TransmissionEngine {
         work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, EngineError> {
         tokio::spawn(work).await.unwrap_or_else(|_| Err(self.rpc.protocol(operation, "the task was cut off")))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses these addresses and no others from now on, for every torrent: no new connections are made with them.
+    ///
+    /// Existing connections stay until their torrent is announced or added again. Survives the daemon's restart.
+    async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
+        let (engine, list) = (self.clone(), refused::list(addresses));
+        self.to_its_end("blocklist-update", async move { engine.set_refused(list).await }).await
     }
 
     /// The daemon takes a list of refused addresses from a web server only: one is there for as long as it asks.
@@ -274,9 +294,37 @@ impl Engine for TransmissionEngine {
         self.act("torrent-verify", TorrentAction::Verify, hash).await
     }
 
-    async fn refuse(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
-        let (engine, list) = (self.clone(), refused::list(addresses));
-        self.to_its_end("blocklist-update", async move { engine.set_refused(list).await }).await
+    fn content_names(&self) -> ContentNames {
+        ContentNames::with_unfinished(UNFINISHED)
+    }
+
+    async fn observe(&self, subject: Subject) -> Observation {
+        let unseen = |error: &EngineError| tracing::debug!(%error, "the peers could not be listed");
+        let peers = match subject.duty {
+            Duty::Fetch => self.peers(&subject.hash).await.inspect_err(unseen).ok(),
+            // Who is served says nothing of who is not.
+            Duty::Serve { .. } => None,
+        };
+        let sources = match subject.status.corrupt_bytes {
+            0 => BTreeSet::new(),
+            _ => addresses_of(&subject.sources).await,
+        };
+        Observation { subject, peers, sources }
+    }
+
+    fn judge(&self, observation: &Observation) -> Vec<Measure> {
+        self.memory().judge(observation)
+    }
+
+    async fn tend(&self, hash: &InfoHash, measure: &Measure) -> Result<(), EngineError> {
+        match measure {
+            Measure::Announce => self.announce(hash).await?,
+            Measure::Refuse(addresses) => self.refuse(addresses).await?,
+            Measure::Renew(_) => self.remove(hash, false).await?,
+            Measure::Report(_) => {}
+        }
+        self.memory().taken(hash, measure);
+        Ok(())
     }
 
     /// For as long as it has a torrent, 3.00 takes a peer that was complete once for a seed and hangs up on it.
@@ -307,10 +355,6 @@ fn kilobytes(bytes: u64) -> i32 {
     i32::try_from((bytes / 1000).max(1)).unwrap_or(i32::MAX)
 }
 
-fn unsigned(value: Option<i64>) -> u64 {
-    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
-}
-
 fn same_folder(a: &str, b: &str) -> bool {
     Path::new(a).components().eq(Path::new(b).components())
 }
@@ -318,49 +362,4 @@ fn same_folder(a: &str, b: &str) -> bool {
 fn same_trackers(there: &RpcTorrent, wanted: &Torrent) -> bool {
     let there: Option<Vec<&str>> = there.trackers.as_ref().map(|t| t.iter().map(|t| t.announce.as_str()).collect());
     there.is_none_or(|there| there.into_iter().eq(wanted.tiers().iter().flatten().map(String::as_str)))
-}
-
-fn status(torrent: RpcTorrent) -> TorrentStatus {
-    let verifying = is_verifying(&torrent);
-    // haveValid: bytes of pieces whose hash was checked, without haveUnchecked, which are blocks of unfinished pieces.
-    let have_bytes = torrent.have_valid.unwrap_or(0);
-    let total_bytes = unsigned(torrent.total_size);
-    TorrentStatus {
-        have_bytes,
-        total_bytes,
-        piece_length: torrent.piece_size.unwrap_or(0),
-        complete: !verifying && total_bytes > 0 && have_bytes >= total_bytes,
-        verifying,
-        running: torrent.status != Some(RpcStatus::Stopped),
-        rate_down: unsigned(torrent.rate_download),
-        rate_up: unsigned(torrent.rate_upload),
-        sent_bytes: unsigned(torrent.uploaded_ever),
-        received_bytes: torrent.downloaded_ever.unwrap_or(0),
-        corrupt_bytes: torrent.corrupt_ever.unwrap_or(0),
-        peers: u32::try_from(torrent.peers_connected.unwrap_or(0)).unwrap_or(0),
-        fetching: fetching(&torrent),
-        trouble: trouble(&torrent),
-    }
-}
-
-/// The daemon has -1 for a tracker that did not say.
-fn fetching(torrent: &RpcTorrent) -> BTreeMap<String, u32> {
-    let counted = |t: &TrackerStat| Some((t.announce.clone(), u32::try_from(t.leecher_count).ok()?));
-    torrent.tracker_stats.iter().flatten().filter_map(counted).collect()
-}
-
-/// The daemon's own complaint, else that of the first tracker whose last announce failed: the daemon keeps
-/// unreachable trackers to itself.
-fn trouble(torrent: &RpcTorrent) -> Option<String> {
-    let own = torrent.error.filter(|error| *error != ErrorType::Ok);
-    if own.is_some() {
-        return Some(torrent.error_string.clone().unwrap_or_default());
-    }
-    let failed = |tracker: &&TrackerStat| tracker.has_announced && !tracker.last_announce_succeeded;
-    let tracker = torrent.tracker_stats.as_ref()?.iter().find(failed)?;
-    Some(format!("tracker {}: {}", tracker.announce, tracker.last_announce_result))
-}
-
-fn is_verifying(torrent: &RpcTorrent) -> bool {
-    matches!(torrent.status, Some(RpcStatus::QueuedToVerify | RpcStatus::Verifying))
 }

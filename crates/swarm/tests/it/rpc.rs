@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use swarm::torrent::{branch_tiers, lan_tiers};
 use swarm::{
-    DaemonRole, Engine, EngineError, Limits, SettingsError, Torrent, TransmissionEngine, TransmissionSettings, create,
+    Engine, EngineError, EngineRole, Limits, SettingsError, Torrent, TransmissionEngine, TransmissionSettings, create,
     write_daemon_settings,
 };
 
@@ -38,7 +38,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[tokio::test]
 async fn content_that_is_there_is_verified_kept_and_reported_piece_by_piece() {
-    let daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let daemon = Daemon::on_loopback(EngineRole::Branch);
     // 100 pieces and a short one: the bitfield has whole bytes of ones, whose base64 has slashes.
     let bytes = content(100 * 16 * 1024 + 1000, 1);
     let torrent = make(&daemon.content_dir().join("whole.seg"), "whole.seg", &bytes);
@@ -106,7 +106,7 @@ fn transmission_reads_our_torrent_files_as_we_do() {
 
 #[tokio::test]
 async fn adding_twice_is_adding_once_and_a_new_folder_or_tracker_is_taken_over() {
-    let daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let daemon = Daemon::on_loopback(EngineRole::Branch);
     let other = daemon.dir.path().join("other");
     fs::create_dir(&other).unwrap();
     let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 2));
@@ -141,7 +141,7 @@ async fn adding_twice_is_adding_once_and_a_new_folder_or_tracker_is_taken_over()
 
 #[tokio::test]
 async fn torrent_that_a_peer_lost_is_added_again_and_its_content_kept() {
-    let daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let daemon = Daemon::on_loopback(EngineRole::Branch);
     let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 6));
     let file = torrent.to_file(&lan_tiers(LAN));
     let engine = daemon.ready().await;
@@ -166,7 +166,7 @@ async fn torrent_that_a_peer_lost_is_added_again_and_its_content_kept() {
 
 #[tokio::test]
 async fn announcing_never_leaves_a_torrent_stopped() {
-    let daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let daemon = Daemon::on_loopback(EngineRole::Branch);
     let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 3));
     let engine = daemon.ready().await;
     let hash = engine.add(&torrent.to_file(&lan_tiers(LAN)), daemon.content_dir()).await.unwrap();
@@ -191,7 +191,7 @@ async fn announcing_never_leaves_a_torrent_stopped() {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_apart_and_the_error_names_address_and_remedy() {
-    let daemon = Daemon::on_loopback(DaemonRole::Terminal);
+    let daemon = Daemon::on_loopback(EngineRole::Terminal);
     daemon.ready().await;
     let engine = daemon.engine_with("wrong", Duration::from_secs(10));
     let error = engine.info().await.unwrap_err();
@@ -248,7 +248,7 @@ async fn something_else_at_the_address_is_not_mistaken_for_a_daemon() {
 
 #[tokio::test]
 async fn many_calls_at_once_survive_a_daemon_that_restarts_with_another_session_id() {
-    let mut daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let mut daemon = Daemon::on_loopback(EngineRole::Branch);
     let torrent = make(&daemon.content_dir().join("a.seg"), "a.seg", &content(50_000, 4));
     let engine = daemon.ready().await;
     let hash = engine.add(&torrent.to_file(&lan_tiers(LAN)), daemon.content_dir()).await.unwrap();
@@ -271,7 +271,7 @@ async fn many_calls_at_once_survive_a_daemon_that_restarts_with_another_session_
 
 #[tokio::test]
 async fn the_daemon_takes_our_settings_and_limits_and_a_running_one_keeps_its_file() {
-    for role in [DaemonRole::HeadOffice, DaemonRole::Branch, DaemonRole::Terminal] {
+    for role in [EngineRole::HeadOffice, EngineRole::Branch, EngineRole::Terminal] {
         let mut daemon = Daemon::on_loopback(role);
         let engine = daemon.ready().await;
         let limits = Limits { down: Some(1_500_000), up: None };
@@ -326,7 +326,7 @@ async fn act(daemon: &Daemon, method: &str, hash: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_daemon_forgot_or_stopped_is_told_of_and_found_again_on_the_disk() {
-    let mut daemon = Daemon::on_loopback(DaemonRole::Branch);
+    let mut daemon = Daemon::on_loopback(EngineRole::Branch);
     let bytes = content(50 * 16 * 1024, 3);
     let torrent = make(&daemon.content_dir().join("kept.seg"), "kept.seg", &bytes);
     let file = torrent.to_file(&lan_tiers(LAN));

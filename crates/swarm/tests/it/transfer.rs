@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use swarm::torrent::lan_tiers;
 use swarm::tracker::TrackerRole;
-use swarm::{DaemonRole, Engine, create};
+use swarm::{Engine, EngineRole, create};
 
 use crate::support::net::Network;
 use crate::support::{self, Daemon, Tracker, content, until};
@@ -25,8 +25,8 @@ fn an_artifact_crosses_from_seed_to_terminal_once_the_tracker_accepts_it() {
     let address = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 6969);
     let tracker = Tracker::start(TrackerRole::Branch, address, Some(&hub.name));
     let start = |role, node: &support::net::Node| Daemon::start(role, node.address, RPC, PEER, Some(&node.name));
-    let seed = start(DaemonRole::Branch, seed_node);
-    let leech = start(DaemonRole::Terminal, leech_node);
+    let seed = start(EngineRole::Branch, seed_node);
+    let leech = start(EngineRole::Terminal, leech_node);
 
     let bytes = content(3_000_000, 11);
     let path = seed.content_dir().join("a.seg");

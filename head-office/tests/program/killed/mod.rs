@@ -12,7 +12,6 @@ use crate::support::{PATIENCE, status_of, tus};
 use artifact::PayloadId;
 use fleet_types::ReleaseState;
 use reqwest::Method;
-use swarm::{Engine, TransmissionEngine, TransmissionSettings};
 use test_kit::{Cluster, wait_for};
 use trust::repository::{RoleName, store};
 use wire::v1::releases::Release;
@@ -84,12 +83,7 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
     let stored = program.dir.path().join("store/artifacts").join(made.file_name());
     assert!(std::fs::read(stored).unwrap() == std::fs::read(dir.path().join("out.seg")).unwrap());
     assert_eq!(daemons.listed(), [made.info_hash.to_string()]);
-    let engine = TransmissionEngine::new(TransmissionSettings {
-        url: daemons.rpc_url(),
-        user: "filial".into(),
-        password: "secret".into(),
-        timeout: PATIENCE,
-    });
+    let engine = support::engine(daemons.rpc_url(), "filial", "secret", PATIENCE).open();
     assert!(engine.unwrap().status(&made.info_hash).await.unwrap().unwrap().complete);
     let metadata = store::read(&program.dir.path().join("trust/metadata")).unwrap();
     assert_eq!(metadata.payloads().unwrap()[0].sha256, release.payloads[0].payload.sha256);

@@ -5,7 +5,7 @@ use fleet_types::ReleaseState;
 use serde_json::json;
 use service_kit::Clock as _;
 use service_kit::server::Role;
-use swarm::{Engine, Torrent, TransmissionEngine};
+use swarm::Torrent;
 use test_kit::wait_for;
 use wire::PLAN_PAYLOAD_TYPE;
 use wire::v1::fleet::PlanIssued;
@@ -39,7 +39,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
 
     // Listed, seeded from the store, complete.
     assert_eq!(daemons.listed(), [artifact.info_hash.to_string()]);
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     let status = engine.status(&artifact.info_hash).await.unwrap().unwrap();
     assert!(status.complete && status.total_bytes == artifact.length, "{status:?}");
 
@@ -98,7 +98,7 @@ async fn a_daemon_that_forgot_everything_is_given_it_again_at_the_next_start() {
     daemons.restart_engine_without_memory();
     std::fs::write(daemons.access_list(), "").unwrap();
     office.resume().await;
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     wait_for("the torrent to be seeded again", PATIENCE, async || match engine.status(&hash).await {
         Ok(Some(status)) if status.complete && !status.verifying => Ok(()),
         other => Err(format!("{other:?}")),
@@ -138,7 +138,7 @@ async fn nothing_is_listed_or_shown_before_the_metadata_that_vouches_for_it_is_p
     assert_eq!(release.state, ReleaseState::Publishing);
     let artifact = release.payloads[0].artifact.clone().unwrap();
     assert!(!daemons.listed().contains(&artifact.info_hash.to_string()));
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     assert!(engine.status(&artifact.info_hash).await.unwrap().is_none());
     let body = json!({ "branch": "north", "product": "kiosk", "version": "1.0.0" });
     let refused = office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await;

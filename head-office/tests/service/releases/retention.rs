@@ -6,7 +6,6 @@ use reqwest::Method;
 use serde_json::json;
 use service_kit::client::ClientError;
 use service_kit::server::Role;
-use swarm::{Engine, TransmissionEngine};
 use test_kit::wait_for;
 use uuid::Uuid;
 use wire::Code;
@@ -46,7 +45,7 @@ fn file(office: &Office, artifact: &ArtifactRef) -> std::path::PathBuf {
 
 /// Gone everywhere: daemon, tracker, disk, database.
 async fn wait_until_gone(office: &Office, daemons: &Daemons, artifact: &ArtifactRef) {
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     let pool = office.pool().await;
     wait_for("the artifact to be put away", PATIENCE, async || {
         // In this order: what is not listed any more must have been dropped before.
@@ -75,7 +74,7 @@ async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_th
     office.clock.advance(TimeDelta::hours(71));
     office.stop().await;
     office.resume().await;
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
     assert!(file(&office, &artifact).exists() && daemons.listed() == [artifact.info_hash.to_string()]);
     // A branch is told of no more than what its plan names.
@@ -104,7 +103,7 @@ async fn what_another_release_has_or_no_plan_ever_named_is_told_apart() {
     let second = publish(&office, &Recipe { version: "1.1.0", ..Recipe::default() }).await;
     assert_eq!(artifact(&first), artifact(&second), "one payload, one artifact");
     withdraw(&office, first.id).await;
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     assert!(engine.status(&artifact(&second).info_hash).await.unwrap().unwrap().complete);
     // No plan ever named it: it need not wait.
     withdraw(&office, second.id).await;
@@ -132,7 +131,7 @@ async fn putting_away_goes_on_after_a_daemon_that_was_away() {
     assert!(file(&office, &artifact(&release)).exists());
     office.stop().await;
     daemons.start_engine();
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     wait_for("the daemon to remember its torrent", PATIENCE, async || {
         let seeded = engine.list().await.map_err(|e| e.to_string())?;
         if seeded.contains(&artifact(&release).info_hash) { Ok(()) } else { Err(format!("{seeded:?}")) }
@@ -154,7 +153,7 @@ async fn a_torrent_that_no_record_knows_is_taken_out_of_the_daemon() {
         pool.get().await.unwrap().execute(change, &[]).await.unwrap();
     }
     office.resume().await;
-    let engine = TransmissionEngine::new(office.settings.engine.clone()).unwrap();
+    let engine = office.settings.engine.open().unwrap();
     wait_for("the stray to be taken out", PATIENCE, async || {
         let seeded = engine.list().await.map_err(|e| e.to_string())?;
         if seeded.is_empty() { Ok(()) } else { Err(format!("{seeded:?} of {:?}", artifact(&release).info_hash)) }

@@ -31,7 +31,7 @@ pub async fn segments(
     numbers: Vec<u64>,
 ) -> Outcome {
     let Some(applier) = session.work.as_mut().and_then(|w| w.applier.take()) else { return Outcome::Done };
-    let files = artifact_files(&settings.engine.download_dir, &update.artifact);
+    let files = artifact_files(&*ports.swarm, &settings.engine.download_dir, &update.artifact);
     let (disks, update_) = (ports.disks.clone(), update.clone());
     let written = tokio::task::spawn_blocking(move || write(&disks, &update_, &files, applier, &numbers)).await;
     let written = match written {
@@ -63,13 +63,7 @@ struct Written {
     trouble: Option<Outcome>,
 }
 
-fn write(
-    disks: &Arc<dyn Disks>,
-    update: &Update,
-    files: &[PathBuf; 2],
-    mut applier: Applier,
-    numbers: &[u64],
-) -> Written {
+fn write(disks: &Arc<dyn Disks>, update: &Update, files: &[PathBuf], mut applier: Applier, numbers: &[u64]) -> Written {
     let mut refused = Vec::new();
     let trouble = write_all(disks, update, files, &mut applier, numbers, &mut refused).err();
     Written { applier, refused, trouble }
@@ -78,7 +72,7 @@ fn write(
 fn write_all(
     disks: &Arc<dyn Disks>,
     update: &Update,
-    files: &[PathBuf; 2],
+    files: &[PathBuf],
     applier: &mut Applier,
     numbers: &[u64],
     refused: &mut Vec<u64>,
@@ -130,16 +124,24 @@ fn write_all(
     }
 }
 
-/// The artifact as far as it is here.
-fn open([whole, unfinished]: &[PathBuf; 2]) -> Result<File, String> {
-    let failed = |e: io::Error| {
-        format!(
-            "cannot read {}: {e}; check engine.download_dir and that its files can be read by this user",
-            whole.display()
-        )
-    };
-    match File::open(whole) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => File::open(unfinished).map_err(failed),
-        other => other.map_err(failed),
+/// The artifact as far as it is here: the first of its files that exists.
+fn open(files: &[PathBuf]) -> Result<File, String> {
+    let mut last = (PathBuf::new(), io::Error::from(io::ErrorKind::NotFound));
+    for path in files {
+        match File::open(path) {
+            Ok(file) => return Ok(file),
+            Err(error) => {
+                let absent = error.kind() == io::ErrorKind::NotFound;
+                last = (path.clone(), error);
+                if !absent {
+                    break;
+                }
+            }
+        }
     }
+    let (path, e) = last;
+    Err(format!(
+        "cannot read {}: {e}; check engine.download_dir and that its files can be read by this user",
+        path.display()
+    ))
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use swarm::tracker::{TrackerConf, TrackerRole, render_conf};
 use swarm::{
-    AccessList, AccessListSettings, DaemonOptions, DaemonRole, Engine, Reload, TransmissionEngine,
+    AccessList, AccessListSettings, DaemonOptions, Engine, EngineRole, Reload, TransmissionEngine,
     TransmissionSettings, daemon_settings, write_daemon_settings,
 };
 use tempfile::TempDir;
@@ -111,18 +111,18 @@ pub struct Daemon {
     pub running: Option<Running>,
     pub dir: TempDir,
     pub options: DaemonOptions,
-    role: DaemonRole,
+    role: EngineRole,
     namespace: Option<String>,
 }
 
 impl Daemon {
     /// On loopback: RPC works, peers do not (the daemon refuses 127.0.0.0/8).
-    pub fn on_loopback(role: DaemonRole) -> Self {
+    pub fn on_loopback(role: EngineRole) -> Self {
         Self::start(role, Ipv4Addr::LOCALHOST, free_port(), free_port(), None)
     }
 
     pub fn start(
-        role: DaemonRole,
+        role: EngineRole,
         bind_address: Ipv4Addr,
         rpc_port: u16,
         peer_port: u16,

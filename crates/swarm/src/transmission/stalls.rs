@@ -30,11 +30,11 @@ struct Seen {
 
 /// How long torrents have been getting nowhere.
 #[derive(Debug, Default)]
-pub struct Stalls(BTreeMap<InfoHash, Seen>);
+pub(super) struct Stalls(BTreeMap<InfoHash, Seen>);
 
 impl Stalls {
     /// Takes a look at `at` (time since some fixed moment); true if the trackers should be asked now.
-    pub fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, at: Duration) -> bool {
+    pub(super) fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, at: Duration) -> bool {
         let moved = status.received_bytes.saturating_add(status.sent_bytes);
         let fresh = Seen { moved, since: at, next: at + FIRST, wait: FIRST };
         if self.0.len() >= MAX_TORRENTS && !self.0.contains_key(hash) {

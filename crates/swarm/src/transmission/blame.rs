@@ -9,13 +9,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::Peer;
+use crate::measures::{BadData, MAX_CANDIDATES};
 
 /// How long before an event a candidate may have been seen sending: a piece is put together from several peers, over
 /// some seconds, and judged at its end.
 const WINDOW: Duration = Duration::from_secs(60);
-
-/// Most addresses that are remembered and named. A client has at most some hundred peers.
-pub const MAX_CANDIDATES: usize = 64;
 
 /// Events in a row that must leave one candidate before it is called certain: a peer that came, spoiled a piece and
 /// was thrown out between two looks was never seen.
@@ -23,7 +21,7 @@ const CERTAIN_EVENTS: u32 = 2;
 
 /// One look at a torrent.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub(super) struct Look<'a> {
     /// When, as time since some fixed moment.
     pub at: Duration,
     /// Bytes received whose piece did not match its hash, in the torrent's life at this client.
@@ -35,20 +33,9 @@ pub struct Look<'a> {
     pub sources: &'a BTreeSet<IpAddr>,
 }
 
-/// Bad data arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadData {
-    /// Bytes thrown away since the last event.
-    pub wasted_bytes: u64,
-    /// One of these sent it, the likeliest first; at most [`MAX_CANDIDATES`]. Empty: no peer was seen sending.
-    pub candidates: Vec<IpAddr>,
-    /// The first one it was.
-    pub certain: bool,
-}
-
 /// What earlier looks at one torrent showed.
 #[derive(Debug, Clone, Default)]
-pub struct Blame {
+pub(super) struct Blame {
     corrupt: Option<u64>,
     /// When each was last seen sending.
     senders: BTreeMap<IpAddr, Duration>,
@@ -59,7 +46,7 @@ pub struct Blame {
 impl Blame {
     /// Takes a look; what it shows, if bad data arrived since the last one. The first look shows where counting
     /// begins: what was thrown away before it is not reported.
-    pub fn look(&mut self, look: &Look<'_>) -> Option<BadData> {
+    pub(super) fn look(&mut self, look: &Look<'_>) -> Option<BadData> {
         let connected: BTreeSet<IpAddr> = look.peers.iter().map(|p| p.address.ip().to_canonical()).collect();
         let sending: BTreeSet<IpAddr> =
             look.peers.iter().filter(|p| p.rate_down > 0).map(|p| p.address.ip().to_canonical()).collect();

@@ -12,7 +12,7 @@ use fleet_types::InfoHash;
 
 use crate::TorrentStatus;
 
-/// So long it must be seen. Longer than [`crate::Stalls`] waits before it has the tracker count again.
+/// So long it must be seen. Longer than [`super::stalls::Stalls`] waits before it has the tracker count again.
 const SEEN: Duration = Duration::from_secs(60);
 /// While a torrent is verified again no peer is served: what a tracker counts must not cause that too often.
 const REST: Duration = Duration::from_secs(600);
@@ -27,12 +27,12 @@ struct Seen {
 
 /// How long torrents have had no peer although one fetches.
 #[derive(Debug, Default)]
-pub struct Shunned(BTreeMap<InfoHash, Seen>);
+pub(super) struct Shunned(BTreeMap<InfoHash, Seen>);
 
 impl Shunned {
     /// Takes a look at `at` (time since some fixed moment); true if the torrent is to be removed from the client, its
     /// content kept, and added again. `tracker` is the announce URL whose count says who should be served from here.
-    pub fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, tracker: &str, at: Duration) -> bool {
+    pub(super) fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, tracker: &str, at: Duration) -> bool {
         if self.0.len() >= MAX_TORRENTS && !self.0.contains_key(hash) {
             self.0.clear();
         }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use fleet_types::InfoHash;
 
-use crate::blame::{BadData, Blame, Look, MAX_CANDIDATES};
-use crate::{Engine, EngineError, Peer, TorrentStatus};
+use super::blame::{Blame, Look};
+use crate::measures::{BadData, MAX_CANDIDATES};
+use crate::{Peer, TorrentStatus};
 
 /// How long one of several candidates is refused.
 const SUSPECT: Duration = Duration::from_secs(900);
@@ -45,7 +46,7 @@ struct Watched {
 
 /// What is known of the peers of one client. Losing it costs some pieces and nothing else.
 #[derive(Debug, Default)]
-pub struct Guard {
+pub(super) struct Guard {
     torrents: BTreeMap<InfoHash, Watched>,
     /// Until when each is refused.
     blocked: BTreeMap<IpAddr, Duration>,
@@ -55,7 +56,7 @@ pub struct Guard {
 
 /// One torrent, as it was just looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Watch<'a> {
+pub(super) struct Watch<'a> {
     /// Which.
     pub hash: &'a InfoHash,
     /// What the client says of it.
@@ -66,18 +67,9 @@ pub struct Watch<'a> {
     pub at: Duration,
 }
 
-/// What came of a look.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// To be reported.
-    pub report: Option<BadData>,
-    /// The torrent was removed from the client, its content kept: add it again.
-    pub removed: bool,
-}
-
 /// What a look asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
+pub(super) struct Judgement {
     /// Bad data to be reported.
     pub report: Option<BadData>,
     /// Addresses that the client should refuse from now on, these and no others.
@@ -87,23 +79,9 @@ pub struct Judgement {
 }
 
 impl Guard {
-    /// Takes a look, and does at once what it asks for. Whatever fails is tried again at the next call.
-    ///
-    /// # Errors
-    /// The client does not say who is connected.
-    pub async fn watch(&mut self, engine: &dyn Engine, watch: Watch<'_>) -> Result<Outcome, EngineError> {
-        let peers = engine.peers(watch.hash).await?;
-        let Judgement { report, refuse, renew } = self.judge(watch, &peers);
-        let removed = self.enforce(engine, watch.hash, refuse, renew).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, hash = %watch.hash, "peers that may serve bad data could not be refused yet");
-            false
-        });
-        Ok(Outcome { report, removed })
-    }
-
     /// Judges one look at a torrent that is being fetched. Pure: the client is not asked for anything. What is not noted
     /// as done ([`Guard::refusing`], [`Guard::renewed`]) is asked for again at the next look.
-    pub fn judge(&mut self, watch: Watch<'_>, peers: &[Peer]) -> Judgement {
+    pub(super) fn judge(&mut self, watch: Watch<'_>, peers: &[Peer]) -> Judgement {
         let look = Look { at: watch.at, corrupt_bytes: watch.status.corrupt_bytes, peers, sources: watch.sources };
         self.look(watch.hash, &look, watch.status.piece_length);
         let report = self.due(watch.hash, watch.at);
@@ -115,36 +93,15 @@ impl Guard {
     }
 
     /// Notes that the client refuses exactly these addresses now.
-    pub fn refusing(&mut self, addresses: BTreeSet<IpAddr>) {
-        if !addresses.is_empty() {
-            tracing::warn!(?addresses, "bad data came from one of these addresses: they are refused for a while");
-        }
+    pub(super) fn refusing(&mut self, addresses: BTreeSet<IpAddr>) {
         self.applied = Some(addresses);
     }
 
     /// Notes that the torrent was removed from the client, to be added again.
-    pub fn renewed(&mut self, hash: &InfoHash) {
+    pub(super) fn renewed(&mut self, hash: &InfoHash) {
         if let Some(watched) = self.torrents.get_mut(hash) {
             (watched.renew, watched.wasted) = (false, 0);
         }
-    }
-
-    async fn enforce(
-        &mut self,
-        engine: &dyn Engine,
-        hash: &InfoHash,
-        refuse: Option<BTreeSet<IpAddr>>,
-        renew: bool,
-    ) -> Result<bool, EngineError> {
-        if let Some(addresses) = refuse {
-            engine.refuse(&addresses).await?;
-            self.refusing(addresses);
-        }
-        if renew {
-            engine.remove(hash, false).await?;
-            self.renewed(hash);
-        }
-        Ok(renew)
     }
 
     /// The pure part: what a look changes.
@@ -211,24 +168,6 @@ fn merge(before: BadData, after: BadData) -> BadData {
         candidates.truncate(MAX_CANDIDATES);
     }
     BadData { wasted_bytes, candidates, certain }
-}
-
-/// The host of an address such as `http://10.0.0.1:6969/announce`.
-pub fn host_of(url: &str) -> Option<String> {
-    reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned)
-}
-
-/// The addresses of hosts, by name or number; what cannot be resolved is left out.
-pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
-    let mut addresses = BTreeSet::new();
-    for host in hosts {
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        match tokio::net::lookup_host((bare, 0)).await {
-            Ok(found) => addresses.extend(found.take(MAX_CANDIDATES).map(|a| a.ip().to_canonical())),
-            Err(error) => tracing::debug!(%error, host, "not resolved"),
-        }
-    }
-    addresses
 }
 
 #[cfg(test)]
