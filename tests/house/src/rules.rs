@@ -32,6 +32,9 @@ pub struct Rules {
     pub sql: Vec<Place>,
     /// Where URL paths are defined.
     pub paths: Vec<Place>,
+    /// Names that one BitTorrent engine has, and where they may stand.
+    #[serde(default)]
+    pub engines: Engines,
     /// Files and folders whose texts are not checked.
     #[serde(default)]
     pub texts_left_out: Vec<Place>,
@@ -71,6 +74,17 @@ impl std::fmt::Display for Arrow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} -> {}", self.program, self.from, self.to)
     }
+}
+
+/// Names that one BitTorrent engine has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engines {
+    /// The names, in lower case.
+    pub names: Vec<String>,
+    /// Files and folders that may contain them. One that no longer does is a finding.
+    #[serde(default)]
+    pub places: Vec<Place>,
 }
 
 /// A text that contains a phrase for a good reason.

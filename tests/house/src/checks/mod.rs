@@ -2,6 +2,7 @@
 
 mod circles;
 mod clocks;
+mod engines;
 mod folders;
 mod lengths;
 mod links;
@@ -39,6 +40,7 @@ pub const ALL: &[Check] = &[
     Check { name: "clocks", rule: "the clock is read in clocks only", run: clocks::check },
     Check { name: "paths", rule: "each URL path is written once, in wire", run: paths::check },
     Check { name: "sql", rule: "SQL stands in db/ only", run: sql::check },
+    Check { name: "engines", rule: "programs name no BitTorrent engine", run: engines::check },
     Check { name: "words", rule: "texts for users use the field's words", run: words::check_texts },
     Check { name: "comments", rule: "comments use the field's words", run: words::check_comments },
     Check { name: "summaries", rule: "the first line of documentation is under 90 characters", run: summaries::check },

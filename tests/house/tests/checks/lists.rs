@@ -40,6 +40,33 @@ fn a_path_outside_the_list_or_twice_in_it_is_found() {
 }
 
 #[test]
+fn an_engine_that_a_program_names_is_found_and_so_is_an_exception_that_is_not_needed() {
+    let small = Small::new(&[
+        (
+            "one/src/a.rs",
+            "/// Asks Deluge.\nuse two::value::Value;\n// deluge\nfn f() { say(\"restart deluged\"); }\n\
+             fn g() { println!(\"{}\", DelugeEngine); }\n#[cfg(test)]\nmod tests { fn f() { say(\"deluge\"); } }\n",
+        ),
+        ("one/src/b.rs", "struct DelugeEngine;\nenum Engine {\n    Deluge,\n}\n"),
+        (
+            "one/src/c.rs",
+            "#[derive(clap::Parser)]\nstruct Arguments {\n    /// Where deluge is.\n    #[arg(long)]\n    x: bool,\n}\n",
+        ),
+        ("one/src/d.rs", "#[derive(Error)]\n#[error(\"restart deluge\")]\nstruct E;\n"),
+    ]);
+    assert_eq!(small.places("engines"), Vec::<String>::new(), "no engine has a name yet");
+    let rules = std::fs::read_to_string(small.path().join("tests/house/house.toml")).unwrap();
+    small.write("tests/house/house.toml", &format!("{rules}[engines]\nnames = [\"deluge\"]\n"));
+    let expected =
+        ["one/src/a.rs:4", "one/src/a.rs:5", "one/src/b.rs:1", "one/src/b.rs:3", "one/src/c.rs:3", "one/src/d.rs:2"];
+    assert_eq!(small.places("engines"), expected);
+    let places = "places = [{ path = \"one\", reason = \"r\" }, { path = \"two/src\", reason = \"r\" }]\n";
+    small.write("tests/house/house.toml", &format!("{rules}[engines]\nnames = [\"deluge\"]\n{places}"));
+    let found = small.findings("engines");
+    assert!(found.len() == 1 && found[0].text.contains("\"two/src\" names no engine"), "{found:?}");
+}
+
+#[test]
 fn sql_outside_its_places_is_found() {
     let small = Small::new(&[
         ("one/src/lib.rs", "mod a;\nmod statements;\nmod db;\n"),
