@@ -66,9 +66,9 @@ demo:
 # image-twice may replace the images that virtual machines boot; the other suites need cargo's lock, which lint holds for
 # minutes, so that it comes last; vm-images and setup-bare both need the lock of target/images.
 test:
-	@tests/checks/suites.sh setup build images vm-images \
+	@tests/checks/suites.sh setup build images \
 		--lane labs demo-once soak-minute e2e setup-bare \
-		--lane machines vm-test powercut-small image-twice \
+		--lane machines vm-images vm-test powercut-small image-twice \
 		--any unit lint
 
 # What a developer runs between edits.

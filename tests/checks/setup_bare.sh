@@ -39,6 +39,10 @@ for command in gcc git python3 psql transmission-daemon mksquashfs nft; do
     [[ ! -e $root/usr/bin/$command ]] || die "the bare tree has $command already: it would show nothing"
 done
 
+# The tree is removed at the end: dpkg need not wait until each file is on the disk.
+mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
+echo force-unsafe-io > "$root/etc/dpkg/dpkg.cfg.d/setup-bare"
+
 # The toolchain: rustc and its libraries, cargo and what it has fetched, nextest if it lies elsewhere.
 sysroot=$(rustc --print sysroot)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
