@@ -64,7 +64,7 @@ demo:
 
 # Labs mostly wait for shaped links, machines mostly compute. Suites that share something stand in one lane, or far apart:
 # image-twice may replace the images that virtual machines boot; the other suites need cargo's lock, which lint holds for
-# minutes, so that it comes last; vm-images and setup-bare both need the lock of target/images.
+# minutes, so that it comes last.
 test:
 	@tests/checks/suites.sh setup build images \
 		--lane labs demo-once soak-minute e2e setup-bare \
