@@ -45,7 +45,7 @@ async fn check(parts: &Parts, record: &artifacts::Record) -> Result<(), ActionEr
         Err(StoreError::Interrupted) => return Ok(()),
         Err(error) => {
             let backoff = bound_after(4, parts.settings.sync.retry, parts.settings.sync.retry_max);
-            let trouble = Trouble::Failed { error: chain(&error) };
+            let trouble = Trouble::Failed { error: presentable(&chain(&error)) };
             return note(parts, record, record.wanted.artifact.length, &trouble, backoff).await;
         }
     };
@@ -105,12 +105,12 @@ async fn note(
     backoff: Duration,
 ) -> Result<(), ActionError> {
     let artifact: Digest = record.wanted.artifact.sha256;
-    let (now, text) = (parts.clock.now(), presentable(&trouble.to_string()));
+    let (now, trouble) = (parts.clock.now(), trouble.reason());
     let mut client = parts.client().await?;
     let tx = begin(&mut client).await?;
-    artifacts::set_progress(&tx, &artifact, have_bytes, Some(&text)).await?;
+    artifacts::set_progress(&tx, &artifact, have_bytes, Some(&trouble)).await?;
     artifacts::back_off(&tx, &artifact, parts.in_the_future(backoff)).await?;
-    let report = Report::Artifact { artifact, have_bytes, complete: false, trouble: Some(text) };
+    let report = Report::Artifact { artifact, have_bytes, complete: false, trouble: Some(trouble) };
     relay::queue(&tx, now, &report).await?;
     commit(tx).await?;
     parts.signals.relay.notify_one();

@@ -6,12 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use service_kit::database::{DatabaseError, begin, commit};
-use wire::v1::reports::Report;
+use wire::v1::reports::{Reason, Report};
 
 use super::parts::Parts;
 use crate::db::artifacts;
-use crate::reports::relay;
-use crate::text::presentable;
+use crate::reports::relay::{self, read_the_same};
 
 /// One state of an artifact as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +18,7 @@ struct Reported {
     at: DateTime<Utc>,
     have_bytes: u64,
     complete: bool,
-    trouble: Option<String>,
+    trouble: Option<Reason>,
 }
 
 impl Reported {
@@ -28,7 +27,7 @@ impl Reported {
         let Some(last) = last else { return true };
         let age = self.at.signed_duration_since(last.at);
         let rested = age.abs().to_std().is_ok_and(|age| age >= interval);
-        let turned = (last.complete, &last.trouble) != (self.complete, &self.trouble);
+        let turned = last.complete != self.complete || !read_the_same(last.trouble.as_ref(), self.trouble.as_ref());
         turned || (rested && last.have_bytes != self.have_bytes)
     }
 }
@@ -59,18 +58,17 @@ impl Progress {
         record: &artifacts::Record,
         have_bytes: u64,
         complete: bool,
-        trouble: Option<String>,
+        trouble: Option<Reason>,
     ) -> Result<(), DatabaseError> {
         let artifact = record.wanted.artifact.sha256;
-        let trouble = trouble.map(|text| presentable(&text));
         let news = Reported { at: self.parts.clock.now(), have_bytes, complete, trouble };
         let due = news.is_due(self.reported.get(&artifact), self.parts.settings.relay.progress);
-        if !due && record.have_bytes == have_bytes && record.trouble == news.trouble {
+        if !due && record.have_bytes == have_bytes && read_the_same(record.trouble.as_ref(), news.trouble.as_ref()) {
             return Ok(());
         }
         let mut client = self.parts.client().await?;
         let tx = begin(&mut client).await?;
-        artifacts::set_progress(&tx, &artifact, have_bytes, news.trouble.as_deref()).await?;
+        artifacts::set_progress(&tx, &artifact, have_bytes, news.trouble.as_ref()).await?;
         if due {
             let trouble = news.trouble.clone();
             relay::queue(&tx, news.at, &Report::Artifact { artifact, have_bytes, complete, trouble }).await?;

@@ -22,11 +22,12 @@ use super::parts::Parts;
 use super::peers::Peers;
 use super::plan::{Rules, Seen, decide};
 use super::progress::Progress;
-use super::trouble::Waiting;
+use super::trouble::{Trouble, Waiting};
 use super::watch::{Answer, Look, Step, after_look};
 use super::{check, describe};
 use crate::db::{artifacts, manifests, plan};
 use crate::terminals::calls::call_terminals;
+use crate::text::presentable;
 
 /// Longer than any branch is without a plan.
 const FOREVER: TimeDelta = TimeDelta::days(36_500);
@@ -150,7 +151,9 @@ impl Runner {
             artifacts::back_off(&client, artifact, until).await?;
         }
         drop(client);
-        self.progress.note(&record, record.have_bytes, false, Some(text)).await
+        self.progress
+            .note(&record, record.have_bytes, false, Some(Trouble::Failed { error: presentable(&text) }.reason()))
+            .await
     }
 
     /// Starts the next backoff of an artifact or manifest; returns its end.
@@ -295,7 +298,7 @@ impl Runner {
                     artifacts::set_stage(&client, &artifact.sha256, Stage::Held, Stage::Listed).await?;
                 }
                 Step::Note { have_bytes, complete, trouble } => {
-                    self.progress.note(record, have_bytes, complete, trouble.map(|t| t.to_string())).await?;
+                    self.progress.note(record, have_bytes, complete, trouble.map(|t| t.reason())).await?;
                 }
             }
         }
@@ -345,7 +348,7 @@ impl Runner {
         };
         drop(client);
         let Some(record) = found else { return Ok(()) };
-        Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.to_string())).await?)
+        Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.reason())).await?)
     }
 }
 

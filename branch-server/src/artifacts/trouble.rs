@@ -1,10 +1,11 @@
-//! What keeps an artifact from getting on, as values with a code; rendered in this file only. Pure.
+//! What keeps an artifact from getting on, as values; a reason for screens and head office is made of them here only. Pure.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
+use wire::{Reason, ReasonCode as Code};
 
 /// Why an artifact waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,99 +68,53 @@ pub enum Trouble {
     },
     /// An operation failed.
     Failed {
-        /// The error and its causes.
+        /// The error and its causes, presentable.
         error: String,
     },
 }
 
-impl Trouble {
-    /// Returns the stable code, in kebab case.
-    pub const fn code(&self) -> &'static str {
+impl Waiting {
+    /// Returns it as a reason, for screens and for head office.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Waiting(Waiting::NoRoom { .. }) => "store-full",
-            Self::Waiting(Waiting::RoomUnknown) => "store-unknown",
-            Self::Waiting(Waiting::Turn { .. }) => "waiting-turn",
-            Self::Waiting(Waiting::EngineUnknown) => "engine-unreachable",
-            Self::Waiting(Waiting::Backoff { .. }) => "backoff",
-            Self::Engine { .. } => "engine-trouble",
-            Self::Damaged => "damaged-on-disk",
-            Self::Refetching { .. } | Self::Mismatch { .. } | Self::MismatchAgain { .. } => "not-as-planned",
-            Self::Failed { .. } => "failed",
+            Self::NoRoom { needs, room } => Reason::of(Code::StoreFull).with("needed", needs).with("free", room),
+            Self::RoomUnknown => Reason::of(Code::StoreUnknown),
+            Self::Turn { others } => Reason::of(Code::WaitingTurn).with("others", others),
+            Self::EngineUnknown => Reason::of(Code::EngineUnreachable),
+            Self::Backoff { until } => Reason::of(Code::Backoff).with("until", until.format("%Y-%m-%d %H:%M:%S UTC")),
         }
     }
 }
 
-/// Renders bytes in the largest binary unit that keeps two digits, such as `1.5 GiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut divisor, mut unit) = (1, 0);
-    while unit + 1 < UNITS.len() && bytes / divisor >= 1024 {
-        divisor *= 1024;
-        unit += 1;
-    }
-    let (whole, tenth) = (bytes / divisor, bytes % divisor * 10 / divisor);
-    match (unit, tenth) {
-        (0, _) | (_, 0) => format!("{whole} {}", UNITS[unit]),
-        _ => format!("{whole}.{tenth} {}", UNITS[unit]),
+impl Trouble {
+    /// Returns it as a reason, for screens and for head office.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Waiting(waiting) => waiting.reason(),
+            Self::Engine { says } => Reason::of(Code::EngineTrouble).with("says", says.replace('\n', " ")),
+            Self::Damaged => Reason::of(Code::DamagedOnDisk),
+            Self::Refetching { times } => Reason::of(Code::NotAsPlanned).with("times", times),
+            Self::Mismatch { found, planned } => {
+                Reason::of(Code::MismatchVerified).with("found", found.short()).with("planned", planned.short())
+            }
+            Self::MismatchAgain { found, planned, backoff } => {
+                let reason = Reason::of(Code::MismatchDropped).with("found", found.short());
+                reason.with("planned", planned.short()).with("backoff", backoff.as_secs())
+            }
+            Self::Failed { error } => Reason::new(Code::Failed, error),
+        }
     }
 }
 
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRoom { needs, room } => write!(
-                f,
-                "The store has {} free and this artifact needs {}. Enlarge its disk or `store.budget_bytes`, or wait until \
-                 the retention of older artifacts ends.",
-                size(*room),
-                size(*needs)
-            ),
-            Self::RoomUnknown => f.write_str(
-                "The free space of the store cannot be read. Check that the folder `store.folder` exists and is readable.",
-            ),
-            Self::Turn { others } => write!(
-                f,
-                "Waits its turn: {others} other artifacts of the plan are being fetched, as many as `sync.fetch_at_once` \
-                 allows."
-            ),
-            Self::EngineUnknown => f.write_str(
-                "The BitTorrent client does not answer. Check that it is running and accepts the configured password.",
-            ),
-            Self::Backoff { until } => {
-                write!(f, "The last attempt failed; the next one is at {}.", until.format("%Y-%m-%d %H:%M:%S UTC"))
-            }
-        }
+        f.write_str(&self.reason().text)
     }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Waiting(waiting) => waiting.fmt(f),
-            Self::Engine { says } => write!(f, "The BitTorrent client reports: {says}"),
-            Self::Damaged => f.write_str(
-                "Part of it was damaged on the disk and is being fetched again. Check the health of the disk.",
-            ),
-            Self::Refetching { times } => {
-                let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
-                write!(f, "Its complete file did not match the plan ({times}); it is being fetched again.")
-            }
-            Self::Mismatch { found, planned } => write!(
-                f,
-                "The complete file hashes to {}, the plan names {}. It is being verified piece by piece.",
-                found.short(),
-                planned.short()
-            ),
-            Self::MismatchAgain { found, planned, backoff } => write!(
-                f,
-                "The complete file hashes to {}, the plan names {}, also after verification. It was dropped and will be \
-                 fetched again in {} s. If this repeats, publish the release again.",
-                found.short(),
-                planned.short(),
-                backoff.as_secs()
-            ),
-            Self::Failed { error } => f.write_str(error),
-        }
+        f.write_str(&self.reason().text)
     }
 }
 
@@ -168,8 +123,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_readable() {
-        let sizes = [0, 1023, 1024, 1536, 5 << 20, (1 << 40) + (1 << 39)].map(size);
-        assert_eq!(sizes, ["0 B", "1023 B", "1 KiB", "1.5 KiB", "5 MiB", "1.5 TiB"]);
+    fn each_trouble_is_a_reason_with_parameters_and_a_whole_sentence() {
+        let (found, planned) = (Digest::new([1; 32]), Digest::new([2; 32]));
+        let until = DateTime::from_timestamp(1_900_000_000, 0).unwrap();
+        let sizes = [0, 1023, 1024, 1536, 5 << 20, (1 << 40) + (1 << 39)];
+        let full = |room| Waiting::NoRoom { needs: 6 << 20, room }.reason().sentence();
+        let free = ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "1.5 TiB"];
+        assert_eq!(sizes.map(full), free.map(|size| {
+            format!(
+                "The store has {size} free and this artifact needs 6.0 MiB. Enlarge its disk or `store.budget_bytes`, or wait \
+                 until the retention of older artifacts ends."
+            )
+        }));
+        for (trouble, code, part) in [
+            (Trouble::Waiting(Waiting::RoomUnknown), Code::StoreUnknown, "`store.folder`"),
+            (Trouble::Waiting(Waiting::Turn { others: 2 }), Code::WaitingTurn, "2 other artifacts"),
+            (Trouble::Waiting(Waiting::EngineUnknown), Code::EngineUnreachable, "does not answer"),
+            (Trouble::Waiting(Waiting::Backoff { until }), Code::Backoff, "2030-03-17 17:46:40 UTC"),
+            (Trouble::Engine { says: "no\nroute".into() }, Code::EngineTrouble, "reports: no route"),
+            (Trouble::Damaged, Code::DamagedOnDisk, "damaged on the disk"),
+            (Trouble::Refetching { times: 2 }, Code::NotAsPlanned, "(2 ×)"),
+            (Trouble::Mismatch { found, planned }, Code::MismatchVerified, "being verified piece by piece"),
+            (
+                Trouble::MismatchAgain { found, planned, backoff: Duration::from_secs(600) },
+                Code::MismatchDropped,
+                "will be fetched again in 10 min",
+            ),
+            (Trouble::Failed { error: "No link.".into() }, Code::Failed, "No link."),
+        ] {
+            let reason = trouble.reason();
+            assert_eq!((&reason.code, reason.sentence()), (&code, trouble.to_string()));
+            assert!(reason.text.contains(part) && !reason.text.contains('{'), "{reason:?}");
+        }
     }
 }

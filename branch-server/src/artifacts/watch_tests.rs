@@ -16,7 +16,7 @@ fn look(stage: Stage, answer: Option<&Answer>) -> Look<'_> {
 fn verbs(look: Look<'_>) -> Vec<String> {
     let verb = |step: &Step| match step {
         Step::Note { have_bytes, complete, trouble } => {
-            let trouble = trouble.as_ref().map_or("fine", Trouble::code);
+            let trouble = trouble.as_ref().map_or_else(|| "fine".to_owned(), |t| t.reason().code.to_string());
             format!("note {have_bytes}{} {trouble}", if *complete { " complete" } else { "" })
         }
         other => format!("{other:?}").to_lowercase(),

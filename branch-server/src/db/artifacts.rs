@@ -5,18 +5,21 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, InfoHash};
 use tokio_postgres::Row;
+use wire::Reason;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
-use super::rows::{Params, digest, get, info_hash, parsed, signed, unsigned};
+use super::rows::{Params, digest, get, info_hash, parsed, reason, reason_json, signed, unsigned};
 use crate::artifacts::model::{Stage, Wanted};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {
     ALL = "select sha256, length, index_sha256, index_length, info_hash, payload_name, payload_sha256, payload_length,
-             manifest, product, version, stage, have_bytes, trouble, mismatches, retry_after, unnamed_since
+             manifest, product, version, stage, have_bytes, trouble, trouble_json, mismatches, retry_after,
+             unnamed_since
          from artifacts order by sha256";
     READ = "select sha256, length, index_sha256, index_length, info_hash, payload_name, payload_sha256, payload_length,
-             manifest, product, version, stage, have_bytes, trouble, mismatches, retry_after, unnamed_since
+             manifest, product, version, stage, have_bytes, trouble, trouble_json, mismatches, retry_after,
+             unnamed_since
          from artifacts where sha256 = $1";
     INDEX = "select stage, index as body from artifacts where sha256 = $1";
     TORRENT = "select stage, torrent as body from artifacts where sha256 = $1";
@@ -28,12 +31,12 @@ service_kit::statements! {
     DESCRIBE = "update artifacts set index = $2, torrent = $3, stage = 'described' where sha256 = $1 and stage = 'wanted'";
     SET_STAGE = "update artifacts set stage = $3 where sha256 = $1 and stage = $2";
     HOLD = "update artifacts
-         set stage = 'held', have_bytes = length, trouble = null, mismatches = 0, retry_after = null
+         set stage = 'held', have_bytes = length, trouble = null, trouble_json = null, mismatches = 0, retry_after = null
          where sha256 = $1 and stage = 'listed'";
     DROPPING = "update artifacts set stage = 'dropping' where sha256 = $1";
     RESET = "update artifacts set stage = 'wanted', index = null, torrent = null, have_bytes = 0, retry_after = $2
          where sha256 = $1";
-    PROGRESS = "update artifacts set have_bytes = $2, trouble = $3
+    PROGRESS = "update artifacts set have_bytes = $2, trouble = $3, trouble_json = $4
          where sha256 = $1 and (have_bytes <> $2 or trouble is distinct from $3)";
     MISMATCH = "update artifacts set mismatches = mismatches + 1 where sha256 = $1 returning mismatches";
     BACK_OFF = "update artifacts set retry_after = $2 where sha256 = $1";
@@ -51,7 +54,7 @@ pub struct Record {
     /// Bytes verified on the disk, as last seen.
     pub have_bytes: u64,
     /// What keeps it from getting on.
-    pub trouble: Option<String>,
+    pub trouble: Option<Reason>,
     /// How often its complete file was not what the plan says.
     pub mismatches: u32,
     /// Until when it rests.
@@ -89,7 +92,7 @@ fn record(row: &Row) -> Result<Record, DatabaseError> {
         wanted,
         stage: stage(row)?,
         have_bytes: unsigned(row, "have_bytes")?,
-        trouble: get(row, "trouble")?,
+        trouble: reason(row, None, "trouble", "trouble_json")?,
         mismatches: u32::try_from(get::<i32>(row, "mismatches")?).unwrap_or(0),
         retry_after: get(row, "retry_after")?,
         unnamed_since: get(row, "unnamed_since")?,
@@ -205,9 +208,10 @@ pub async fn set_progress(
     client: &impl GenericClient,
     sha256: &Digest,
     have_bytes: u64,
-    trouble: Option<&str>,
+    trouble: Option<&Reason>,
 ) -> Result<bool, DatabaseError> {
-    Ok(execute(client, PROGRESS, &[&&sha256.as_bytes()[..], &signed(have_bytes), &trouble]).await? == 1)
+    let (text, json) = (trouble.map(|r| r.text.as_str()), reason_json(trouble, "trouble_json")?);
+    Ok(execute(client, PROGRESS, &[&&sha256.as_bytes()[..], &signed(have_bytes), &text, &json]).await? == 1)
 }
 
 /// Its complete file is not what the plan says; how often that was so, this time included.

@@ -7,14 +7,14 @@ use fleet_types::TerminalName;
 use wire::v1::fleet::Move;
 use wire::v1::reports::UpdateReport;
 
-use super::rows::{Params, get, parsed, parsed_opt, signed};
+use super::rows::{Params, get, parsed, parsed_opt, reason_json, signed};
 use super::updates;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 
 service_kit::statements! {
-    ALL = "select terminal, from_state, to_state, at, reason_code, reason_text from moves order by terminal, ordinal";
-    INSERT = "insert into moves (terminal, from_state, to_state, at, reason_code, reason_text)
-         values ($1, $2, $3, $4, $5, $6)";
+    ALL = "select terminal, from_state, to_state, at, reason_code, reason_text, reason_json from moves order by terminal, ordinal";
+    INSERT = "insert into moves (terminal, from_state, to_state, at, reason_code, reason_text, reason_json)
+         values ($1, $2, $3, $4, $5, $6, $7)";
     CLEAR = "delete from moves where terminal = $1";
     TRIM = "delete from moves where terminal = $1 and ordinal <= (
              select ordinal from moves where terminal = $1 order by ordinal desc offset $2 limit 1)";
@@ -52,6 +52,7 @@ pub async fn insert(
         &at,
         &reason.map(|r| r.code.as_str()),
         &reason.map(|r| r.text.as_str()),
+        &reason_json(reason, "reason_json")?,
     ];
     execute(client, INSERT, params).await?;
     execute(client, TRIM, &[&terminal.as_str(), &signed(KEPT)]).await.map(drop)

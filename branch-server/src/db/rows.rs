@@ -6,6 +6,7 @@ use fleet_types::{Digest, InfoHash};
 use service_kit::database::DatabaseError;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
+use wire::Reason;
 
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -29,6 +30,26 @@ where
 {
     let text = get::<Option<&str>>(row, column)?;
     text.map(str::parse).transpose().map_err(|e: T::Err| DatabaseError::value(column, e))
+}
+
+/// A reason out of its text, which may be null, and its JSON. `code` is the column of its code, if it has one.
+pub(super) fn reason(
+    row: &Row,
+    code: Option<&'static str>,
+    text: &'static str,
+    json: &'static str,
+) -> Result<Option<Reason>, DatabaseError> {
+    let Some(text) = get::<Option<String>>(row, text)? else { return Ok(None) };
+    let code: Option<&str> = code.map_or(Ok(None), |column| get(row, column))?;
+    Ok(Some(wire::reason::from_columns(get(row, json)?, code, text)))
+}
+
+/// A reason as JSON for a column.
+pub(super) fn reason_json(
+    reason: Option<&Reason>,
+    column: &'static str,
+) -> Result<Option<serde_json::Value>, DatabaseError> {
+    reason.map(serde_json::to_value).transpose().map_err(|e| DatabaseError::unwritable(column, e))
 }
 
 /// A column of bytes as a SHA-256 digest.

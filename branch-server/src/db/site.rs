@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
 use tokio_postgres::Row;
 use uuid::Uuid;
+use wire::Reason;
 
-use super::rows::{get, parsed_opt, signed, unsigned};
+use super::rows::{get, parsed_opt, reason, reason_json, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query_one};
 
 service_kit::statements! {
@@ -14,7 +15,7 @@ service_kit::statements! {
     SET_BRANCH = "update site set branch = $1 where branch is null or branch = $1";
     HEARD = "update site set last_contact = $1, trouble = null";
     UNHEARD = "update site set trouble = $1";
-    REFUSED = "update site set plan_refused = $1 where plan_refused is distinct from $1";
+    REFUSED = "update site set plan_refused = $1, plan_refused_json = $2 where plan_refused is distinct from $1";
     JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end, join_sha256 = $1
          returning join_since";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
@@ -32,7 +33,7 @@ pub struct Site {
     /// Why it did not answer since.
     pub trouble: Option<String>,
     /// Why the newest offered plan was refused.
-    pub plan_refused: Option<String>,
+    pub plan_refused: Option<Reason>,
     /// Which numbering of reports to head office this is.
     pub relay_epoch: Uuid,
     /// The highest number given to a report.
@@ -46,7 +47,7 @@ fn site(row: &Row) -> Result<Site, DatabaseError> {
         branch: parsed_opt(row, "branch")?,
         last_contact: get(row, "last_contact")?,
         trouble: get(row, "trouble")?,
-        plan_refused: get(row, "plan_refused")?,
+        plan_refused: reason(row, None, "plan_refused", "plan_refused_json")?,
         relay_epoch: get(row, "relay_epoch")?,
         relay_last: unsigned(row, "relay_last")?,
         relay_sent: unsigned(row, "relay_sent")?,
@@ -79,8 +80,9 @@ pub async fn unheard(client: &impl GenericClient, trouble: &str) -> Result<(), D
 }
 
 /// Why the newest offered plan was refused; none when it was not. `true` if that is news.
-pub async fn set_plan_refused(client: &impl GenericClient, why: Option<&str>) -> Result<bool, DatabaseError> {
-    Ok(execute(client, REFUSED, &[&why]).await? == 1)
+pub async fn set_plan_refused(client: &impl GenericClient, why: Option<&Reason>) -> Result<bool, DatabaseError> {
+    let json = reason_json(why, "plan_refused_json")?;
+    Ok(execute(client, REFUSED, &[&why.map(|r| r.text.as_str()), &json]).await? == 1)
 }
 
 /// Since when the secret with this SHA-256 is what terminals enrol with: now, if it was another one before.

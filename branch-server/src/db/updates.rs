@@ -7,23 +7,24 @@ use fleet_types::{Digest, TerminalName};
 use tokio_postgres::Row;
 use wire::v1::reports::{Reason, UpdateReport};
 
-use super::rows::{Params, digest, get, parsed, signed, unsigned};
+use super::rows::{self, Params, digest, get, parsed, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {
     ALL = "select terminal, serial, product, version, payload, state, segments_done, segments_total, reason_code,
-             reason_text, since
+             reason_text, reason_json, since
          from updates";
     READ = "select terminal, serial, product, version, payload, state, segments_done, segments_total, reason_code,
-             reason_text, since
+             reason_text, reason_json, since
          from updates where terminal = $1";
     WRITE = "insert into updates (terminal, serial, product, version, payload, state, segments_done, segments_total,
-             reason_code, reason_text, since)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             reason_code, reason_text, since, reason_json)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          on conflict (terminal) do update set serial = excluded.serial, product = excluded.product,
              version = excluded.version, payload = excluded.payload, state = excluded.state,
              segments_done = excluded.segments_done, segments_total = excluded.segments_total,
-             reason_code = excluded.reason_code, reason_text = excluded.reason_text, since = excluded.since";
+             reason_code = excluded.reason_code, reason_text = excluded.reason_text,
+             reason_json = excluded.reason_json, since = excluded.since";
 }
 
 /// A row.
@@ -47,10 +48,9 @@ impl Record {
     }
 }
 
-/// A reason out of its two columns.
+/// A reason out of its three columns.
 pub(super) fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
-    let (code, text) = (get::<Option<String>>(row, "reason_code")?, get::<Option<String>>(row, "reason_text")?);
-    Ok(code.zip(text).map(|(code, text)| Reason { code: code.into(), params: wire::Params::default(), text }))
+    rows::reason(row, Some("reason_code"), "reason_text", "reason_json")
 }
 
 fn record(row: &Row) -> Result<Record, DatabaseError> {
@@ -104,6 +104,7 @@ pub async fn write(
         &reason.map(|r| r.code.as_str()),
         &reason.map(|r| r.text.as_str()),
         &since,
+        &rows::reason_json(reason, "reason_json")?,
     ];
     execute(client, WRITE, params).await.map(drop)
 }

@@ -14,7 +14,7 @@ use trust::client::Fetch;
 use wire::v1::plan::Plan;
 use wire::v1::reports::Report;
 use wire::v1::sync::Sync as Offer;
-use wire::{Envelope, PLAN_PAYLOAD_TYPE};
+use wire::{Envelope, PLAN_PAYLOAD_TYPE, Reason};
 
 use super::judge::{Accepted, Judge, Refusal, judge};
 use super::metadata::Metadata;
@@ -155,23 +155,23 @@ impl Plans {
     }
 
     async fn refuse(&self, offered: &Envelope, refusal: Refusal) -> Result<Considered, DatabaseError> {
-        let text = presentable(&chain(&refusal));
+        let reason = Reason::new(refusal.code(), presentable(&chain(&refusal)));
         let serial = offered.open::<Plan>(PLAN_PAYLOAD_TYPE).ok().map(|plan| plan.serial);
         // Logged once, not at every poll.
-        if self.note_refusal(serial, Some(&text)).await? {
-            tracing::error!(reason = %text, "plan refused");
+        if self.note_refusal(serial, Some(&reason)).await? {
+            tracing::error!(code = %reason.code, reason = reason.sentence(), "plan refused");
             self.metrics.plans_refused.inc();
         }
         Ok(Considered::Refused(refusal))
     }
 
     /// Records why the offered plan is refused, or that no plan is, and reports a change to head office.
-    async fn note_refusal(&self, serial: Option<u64>, why: Option<&str>) -> Result<bool, DatabaseError> {
+    async fn note_refusal(&self, serial: Option<u64>, why: Option<&Reason>) -> Result<bool, DatabaseError> {
         let mut client = connection(&self.pool).await?;
         let tx = begin(&mut client).await?;
         let news = site::set_plan_refused(&tx, why).await?;
         if news {
-            let report = Report::PlanRefused { serial, reason: why.map(str::to_owned) };
+            let report = Report::PlanRefused { serial, reason: why.cloned() };
             relay::queue(&tx, self.clock.now(), &report).await?;
         }
         commit(tx).await?;

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
 use wire::Code;
-use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Report};
+use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Reason, Report};
 
 use crate::db::{relay_queue, site};
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
@@ -69,13 +69,23 @@ fn subject(report: &Report) -> String {
     }
 }
 
+/// Whether two reasons read the same: parameters alone are no news.
+pub fn read_the_same(one: Option<&Reason>, other: Option<&Reason>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.reads_as(other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
 /// `waiting` and `new` as one report, if nothing is lost by it: no move of an update, no trouble, no completion.
 fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered> {
     let folded = match (&waiting.report, new) {
         (
             Report::Artifact { artifact, complete, trouble, .. },
             Report::Artifact { artifact: artifact2, complete: complete2, trouble: trouble2, .. },
-        ) if (artifact, complete, trouble) == (artifact2, complete2, trouble2) => (at, new.clone()),
+        ) if (artifact, complete) == (artifact2, complete2) && read_the_same(trouble.as_ref(), trouble2.as_ref()) => {
+            (at, new.clone())
+        }
         // Only the newest room counts.
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         // Only the newest counts.
@@ -260,7 +270,8 @@ async fn renumber(pool: &Pool, leave_out: Option<u64>) -> Result<(), DatabaseErr
 mod tests {
     use super::*;
     use fleet_types::{UpdateState, Version};
-    use wire::v1::reports::{Reason, UpdateReport};
+    use wire::ReasonCode;
+    use wire::v1::reports::UpdateReport;
 
     fn at(second: u32) -> DateTime<Utc> {
         format!("2030-01-10T12:00:{second:02}Z").parse().unwrap()
@@ -284,7 +295,12 @@ mod tests {
     }
 
     fn artifact(have_bytes: u64, complete: bool, trouble: Option<&str>) -> Report {
-        Report::Artifact { artifact: [1; 32].into(), have_bytes, complete, trouble: trouble.map(str::to_owned) }
+        Report::Artifact {
+            artifact: [1; 32].into(),
+            have_bytes,
+            complete,
+            trouble: trouble.map(|t| Reason::new("x", t)),
+        }
     }
 
     fn waits(report: Report) -> Numbered {
@@ -329,6 +345,13 @@ mod tests {
         assert_eq!(fold(&waiting, at(9), &artifact(6, false, None)).unwrap().report, artifact(6, false, None));
         assert_eq!(fold(&waiting, at(9), &artifact(6, false, Some("stuck"))), None);
         assert_eq!(fold(&waiting, at(9), &artifact(6, true, None)), None);
+        let full = |free: u64| {
+            let trouble = Some(Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 9 << 30));
+            Report::Artifact { artifact: [1; 32].into(), have_bytes: 5, complete: false, trouble }
+        };
+        let waiting = waits(full(2 << 30));
+        assert_eq!(fold(&waiting, at(9), &full((2 << 30) + 1)).unwrap().report, full((2 << 30) + 1), "reads the same");
+        assert_eq!(fold(&waiting, at(9), &full(1 << 30)), None);
         assert_eq!(fold(&waiting, at(9), &update(UpdateState::Assigned, None, 0)), None);
     }
 

@@ -12,6 +12,6 @@ pub const TERMINALS: &str = "terminals";
 /// # Errors
 /// As every statement.
 pub async fn call_terminals(tx: &impl GenericClient, now: DateTime<Utc>) -> Result<(), DatabaseError> {
-    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("events.body", e))?;
+    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::unwritable("events.body", e))?;
     outbox::append(tx, TERMINALS, &body, now).await.map(drop)
 }

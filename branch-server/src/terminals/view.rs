@@ -5,6 +5,7 @@ use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::RoleName;
+use wire::Reason;
 use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
 use wire::v1::plan::Plan;
@@ -74,7 +75,7 @@ pub struct HeadOfficeStatus {
     pub trouble: Option<String>,
     /// Why the newest plan of head office was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan_refused: Option<String>,
+    pub plan_refused: Option<Reason>,
     /// Reports that wait for it.
     pub reports_waiting: u64,
     /// When the oldest of them happened.

@@ -27,7 +27,7 @@ async fn victim() -> Branch {
 
 /// Why the offered plan is refused, as people at the branch see it.
 async fn refused(branch: &Branch) -> String {
-    branch.status().await["head_office"]["plan_refused"].as_str().unwrap_or_default().to_owned()
+    branch.status().await["head_office"]["plan_refused"]["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// What is served becomes this; the branch looks at it, keeps plan 7 and says why.

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use test_kit::{Daemon, free_port, wait_for};
 use wire::v1::paths;
 use wire::v1::plan::Plan;
-use wire::v1::reports::Report;
+use wire::v1::reports::{Reason, ReasonCode, Report};
 use wire::v1::sync::Sync;
 
 use crate::fixture::{Fixture, WAN_TRACKER};
@@ -176,7 +176,7 @@ pub fn store(branch: &Branch, fixture: &Fixture) -> PathBuf {
 }
 
 /// Reports about the artifact that reached head office.
-pub fn told(branch: &Branch, fixture: &Fixture) -> Vec<(bool, Option<String>)> {
+pub fn told(branch: &Branch, fixture: &Fixture) -> Vec<(bool, Option<Reason>)> {
     let about = fixture.step.artifact.sha256;
     branch.head_office.with(|s| {
         let artifacts = s.counted.iter().filter_map(|n| match &n.report {
@@ -361,8 +361,12 @@ async fn a_file_that_is_not_what_the_plan_names_is_verified_dropped_and_fetched_
     branch.start_jobs();
     wait_for("both troubles", Duration::from_secs(90), async || {
         let told = told(&branch, &fixture);
-        let says = |what: &str| told.iter().any(|(_, t)| t.as_deref().is_some_and(|t| t.contains(what)));
-        let both = says("being verified piece by piece") && says("It was dropped and will be fetched again");
+        let says = |code: ReasonCode, what: &str| {
+            let reasons = told.iter().filter_map(|(_, t)| t.as_ref());
+            reasons.into_iter().any(|t| t.code == code && t.sentence().contains(what))
+        };
+        let both = says(ReasonCode::MismatchVerified, "being verified piece by piece")
+            && says(ReasonCode::MismatchDropped, "It was dropped and will be fetched again");
         if both { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;

@@ -9,7 +9,7 @@ use service_kit::database::connection;
 use service_kit::{Clock, SystemClock};
 use test_kit::wait_for;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
-use wire::v1::reports::Report;
+use wire::v1::reports::{ReasonCode, Report};
 
 use crate::head_office::Mood;
 use crate::support::{Branch, Options, PATIENCE};
@@ -65,16 +65,17 @@ async fn the_newest_plan_stays_and_a_refused_one_says_why() {
     let branch = Branch::enrolled().await;
     offer(&branch, &plan(7)).await;
     assert_eq!(kept(&branch).await, Some(7));
-    for (offered, reason) in [
-        (plan(6), "serial 6; plan 7 was accepted before"),
-        (Plan { branch: "south".parse().unwrap(), ..plan(8) }, "branch south"),
-        (expired(8), "The plan expired"),
+    for (offered, code, reason) in [
+        (plan(6), "plan-replayed", "serial 6; plan 7 was accepted before"),
+        (Plan { branch: "south".parse().unwrap(), ..plan(8) }, "plan-wrong-branch", "branch south"),
+        (expired(8), "plan-expired", "The plan expired"),
     ] {
         offer(&branch, &offered).await;
         assert_eq!(kept(&branch).await, Some(7));
         let status = branch.status().await;
-        let refused = status["head_office"]["plan_refused"].as_str().unwrap_or_default();
-        assert!(refused.contains(reason), "{refused}");
+        let refused = &status["head_office"]["plan_refused"];
+        assert!(refused["text"].as_str().is_some_and(|text| text.contains(reason)), "{refused}");
+        assert_eq!(refused["code"], code);
     }
     offer(&branch, &plan(9)).await;
     assert_eq!(kept(&branch).await, Some(9));
@@ -102,9 +103,10 @@ async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
         offer(&branch, &plan(6)).await;
     }
     let told = deliver().await;
-    assert!(matches!(&told[..], [(Some(6), Some(why))] if why.contains("plan 7 was accepted before")), "{told:?}");
+    assert!(matches!(&told[..], [(Some(6), Some(why))] if why.text.contains("plan 7 was accepted before")), "{told:?}");
+    assert!(told[0].1.as_ref().is_some_and(|why| why.code == ReasonCode::PlanReplayed), "{told:?}");
     offer(&branch, &Plan { format: 9, ..plan(8) }).await;
-    assert!(matches!(&deliver().await[1..], [(Some(8), Some(why))] if why.contains("format 9")));
+    assert!(matches!(&deliver().await[1..], [(Some(8), Some(why))] if why.text.contains("format 9")));
     offer(&branch, &plan(9)).await;
     assert_eq!(deliver().await[2..], [(None, None)]);
 }

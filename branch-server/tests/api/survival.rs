@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use branch_server::artifacts::model::{RESERVE_BYTES, Stage};
 use test_kit::{Cluster, TestDatabase, wait_for};
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
+use wire::{Code, ReasonCode};
 
 use crate::daemons::{Daemons, engine, publish, stage, store, told, wait_for_stage};
 use crate::fixture::Fixture;
@@ -119,7 +119,12 @@ async fn more_artifacts_than_may_arrive_at_once_wait_for_their_turn() {
     publish(&branch.head_office, 7, &fixtures.iter().collect::<Vec<_>>());
     branch.start_jobs();
     wait_for("the third to wait", PATIENCE, async || match told(&branch, &fixtures[2]).last() {
-        Some((false, Some(why))) if why.contains("2 other artifacts of the plan are being fetched") => Ok(()),
+        Some((false, Some(why)))
+            if why.code == ReasonCode::WaitingTurn
+                && why.sentence().contains("2 other artifacts of the plan are being fetched") =>
+        {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     })
     .await;
@@ -175,7 +180,11 @@ async fn a_full_disk_takes_no_new_work_says_so_upwards_and_goes_on_when_there_is
     disk.resize(reserve);
     publish(&branch.head_office, 8, &[&held, &next]);
     wait_for("the trouble to be known at head office", PATIENCE, async || match told(&branch, &next).last() {
-        Some((false, Some(why))) if why.contains("free and this artifact needs") => Ok(()),
+        Some((false, Some(why)))
+            if why.code == ReasonCode::StoreFull && why.sentence().contains("free and this artifact needs") =>
+        {
+            Ok(())
+        }
         other => Err(format!("{other:?}")),
     })
     .await;
@@ -188,7 +197,7 @@ async fn a_full_disk_takes_no_new_work_says_so_upwards_and_goes_on_when_there_is
     wait_for("the end of the trouble", PATIENCE, async || match told(&branch, &next).last() {
         Some((false, None)) => Ok(()),
         // Nobody serves it, which the engine may complain of by now.
-        Some((false, Some(why))) if !why.contains("free and this artifact needs") => Ok(()),
+        Some((false, Some(why))) if why.code != ReasonCode::StoreFull => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

@@ -10,7 +10,7 @@ pub mod v1;
 
 pub use code::{Code, Problem};
 pub use dsse::{Envelope, EnvelopeError, MAX_ENVELOPE, PLAN_PAYLOAD_TYPE, Signature};
-pub use reason::{MAX_REASON_LEN, Params, Reason, ReasonCode, clip_reason};
+pub use reason::{MAX_REASON_LEN, Params, Reason, ReasonCode, clip_reason, sentences};
 
 /// Whether a character moves nothing on a screen: no control character, and none that turns the direction of text.
 pub(crate) fn is_plain(c: char) -> bool {

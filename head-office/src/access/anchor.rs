@@ -55,7 +55,8 @@ impl Anchor {
     pub async fn open<C: GenericClient>(c: &C, state_folder: &Path) -> Result<Self, DatabaseError> {
         let folder = state_folder.to_owned();
         let read = tokio::task::spawn_blocking(move || read(&folder)).await;
-        let read = read.map_err(|e| DatabaseError::value("audit-anchor", e))?;
+        // A reader that broke is a file that cannot be read.
+        let read = read.unwrap_or_else(|broken| Err(std::io::Error::other(broken)));
         let path = state_folder.join(FILE);
         let found = match read {
             Ok(found) => found.unwrap_or(Head::EMPTY),

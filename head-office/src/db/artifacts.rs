@@ -7,8 +7,9 @@ use fleet_types::{Digest, InfoHash};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use wire::v1::plan::ArtifactRef;
+use wire::{Reason, ReasonCode};
 
-use super::row::{get, signed, text, unsigned};
+use super::row::{get, reasons_columns, signed, text, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO artifacts (sha256, length, index_sha256, index_length, info_hash, torrent, payload_sha256,
@@ -41,9 +42,11 @@ service_kit::statements! {
     STORE_USE = "SELECT (SELECT COALESCE(sum(length), 0) FROM artifacts)::bigint AS artifacts,
         (SELECT COALESCE(sum(archive_bytes), 0) FROM releases WHERE state IN
             ('uploading', 'validating', 'awaiting-signature', 'approved', 'publishing'))::bigint AS archives";
+    // Without JSON an earlier version said it, which says nothing else of published releases.
     TOLD_MISSING = "SELECT DISTINCT p.artifact_sha256 FROM payloads p JOIN releases r ON r.id = p.release_id
-        WHERE r.state = 'published' AND r.reason LIKE 'The store lost a file%' AND p.artifact_sha256 IS NOT NULL";
-    TELL_MISSING = "UPDATE releases SET reason = $2 WHERE state = 'published' AND id IN
+        WHERE r.state = 'published' AND r.reason IS NOT NULL AND p.artifact_sha256 IS NOT NULL AND (r.reasons IS NULL
+            OR EXISTS (SELECT 1 FROM jsonb_array_elements(r.reasons) e WHERE e ->> 'code' = ANY($1)))";
+    TELL_MISSING = "UPDATE releases SET reason = $2, reasons = $3 WHERE state = 'published' AND id IN
         (SELECT release_id FROM payloads WHERE artifact_sha256 = $1)";
     FIND_PUBLISHED = "SELECT a.sha256, a.length, a.index_sha256, a.index_length, a.info_hash FROM artifacts a
         WHERE a.sha256 = $1 AND EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
@@ -63,8 +66,9 @@ fn from_row(row: &Row) -> Result<ArtifactRef, DatabaseError> {
     })
 }
 
-/// What the reason of a release begins with whose artifact is not in the store any more.
-pub const MISSING: &str = "The store lost a file";
+/// The codes of releases whose artifact is not in the store as it was stored.
+const MISSING: [ReasonCode; 3] =
+    [ReasonCode::StoreFileMissing, ReasonCode::StoreFileCut, ReasonCode::StoreFileUnreadable];
 
 /// Adds an artifact that lies in the store.
 ///
@@ -185,15 +189,21 @@ pub async fn store_use<C: GenericClient>(c: &C) -> Result<(u64, u64), DatabaseEr
 /// # Errors
 /// As every statement.
 pub async fn told_missing<C: GenericClient>(c: &C) -> Result<HashSet<Digest>, DatabaseError> {
-    query(c, TOLD_MISSING, &[]).await?.iter().map(|row| text(row, "artifact_sha256")).collect()
+    let codes = MISSING.map(|code| code.to_string());
+    query(c, TOLD_MISSING, &[&codes.as_slice()]).await?.iter().map(|row| text(row, "artifact_sha256")).collect()
 }
 
-/// Makes the published releases of an artifact say `words`, or nothing.
+/// Makes the published releases of an artifact give `reason`, or none.
 ///
 /// # Errors
 /// As every statement.
-pub async fn tell_missing<C: GenericClient>(c: &C, sha256: &Digest, words: Option<&str>) -> Result<(), DatabaseError> {
-    execute(c, TELL_MISSING, &[&sha256.to_string(), &words]).await.map(drop)
+pub async fn tell_missing<C: GenericClient>(
+    c: &C,
+    sha256: &Digest,
+    reason: Option<&Reason>,
+) -> Result<(), DatabaseError> {
+    let (text, json) = reasons_columns(reason.map_or(&[], std::slice::from_ref))?;
+    execute(c, TELL_MISSING, &[&sha256.to_string(), &text, &json]).await.map(drop)
 }
 
 /// An artifact of a published release.

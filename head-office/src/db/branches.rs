@@ -4,8 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
+use wire::Reason;
 
-use super::row::{get, signed, text, text_opt, unsigned};
+use super::row::{get, reason, reason_columns, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
     // Adding a branch again is allowed while no server joined and its token expired.
@@ -42,11 +43,11 @@ service_kit::statements! {
         count(*) FILTER (WHERE last_heard IS NULL) AS never FROM branches";
     COUNT = "SELECT count(*) FROM branches";
     SET_ARTIFACT = "WITH before AS (SELECT complete FROM branch_artifacts WHERE branch = $1 AND artifact = $2)
-        INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (branch, artifact)
-        DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6
+        INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at, trouble_json)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (branch, artifact)
+        DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6, trouble_json = $7
         RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost";
-    ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble FROM branch_artifacts WHERE branch = ANY($1)";
+    ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble, trouble_json FROM branch_artifacts WHERE branch = ANY($1)";
 }
 
 /// A row.
@@ -102,7 +103,7 @@ pub struct HeldRow {
     /// Whether all is there.
     pub complete: bool,
     /// What keeps it from getting on.
-    pub trouble: Option<String>,
+    pub trouble: Option<Reason>,
 }
 
 fn from_row(row: &Row) -> Result<BranchRow, DatabaseError> {
@@ -310,8 +311,9 @@ pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
 pub async fn set_artifact<C: GenericClient>(c: &C, held: &HeldRow, at: DateTime<Utc>) -> Result<bool, DatabaseError> {
     let (branch, artifact) = (held.branch.as_str(), held.artifact.to_string());
     let have = signed(held.have_bytes);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-        [&branch, &artifact, &have, &held.complete, &held.trouble, &at];
+    let (_, trouble, json) = reason_columns(held.trouble.as_ref(), "trouble_json")?;
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&branch, &artifact, &have, &held.complete, &trouble, &at, &json];
     get(&query_one(c, SET_ARTIFACT, &parameters).await?, "lost")
 }
 
@@ -328,7 +330,7 @@ pub async fn artifacts<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec
                 artifact: text(row, "artifact")?,
                 have_bytes: unsigned(row, "have_bytes")?,
                 complete: get(row, "complete")?,
-                trouble: get(row, "trouble")?,
+                trouble: reason(row, None, "trouble", "trouble_json")?,
             })
         })
         .collect()

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use wire::Reason;
 
-use super::row::{get, signed, text};
+use super::row::{reason, signed, text, to_json};
 
 service_kit::statements! {
-    SET = "INSERT INTO plan_refusals (branch, serial, reason, at) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (branch) DO UPDATE SET serial = $2, reason = $3, at = $4";
+    SET = "INSERT INTO plan_refusals (branch, serial, reason, at, reason_json) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (branch) DO UPDATE SET serial = $2, reason = $3, at = $4, reason_json = $5";
     CLEAR = "DELETE FROM plan_refusals WHERE branch = $1";
-    OF = "SELECT branch, reason FROM plan_refusals WHERE branch = ANY($1)";
+    OF = "SELECT branch, reason, reason_json FROM plan_refusals WHERE branch = ANY($1)";
 }
 
 /// A branch refuses a plan.
@@ -21,10 +22,12 @@ pub async fn set<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     serial: Option<u64>,
-    reason: &str,
+    reason: &Reason,
     at: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
-    execute(c, SET, &[&branch.as_str(), &serial.map(signed), &reason, &at]).await.map(drop)
+    execute(c, SET, &[&branch.as_str(), &serial.map(signed), &reason.text, &at, &to_json(reason, "reason_json")?])
+        .await
+        .map(drop)
 }
 
 /// A branch refuses nothing any more.
@@ -39,7 +42,13 @@ pub async fn clear<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), D
 ///
 /// # Errors
 /// As every statement.
-pub async fn of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<(BranchName, String)>, DatabaseError> {
+pub async fn of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<(BranchName, Reason)>, DatabaseError> {
     let rows = query(c, OF, &[&branches]).await?;
-    rows.iter().map(|row| Ok((text(row, "branch")?, get(row, "reason")?))).collect()
+    let mut refusals = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let Some(why) = reason(row, None, "reason", "reason_json")? {
+            refusals.push((text(row, "branch")?, why));
+        }
+    }
+    Ok(refusals)
 }

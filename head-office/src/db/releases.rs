@@ -7,9 +7,10 @@ use fleet_types::{Digest, ProductName, ReleaseState, Version};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use uuid::Uuid;
+use wire::Reason;
 use wire::v1::releases::{Progress, Report};
 
-use super::row::{get, json, signed, text, text_opt, to_json, unsigned};
+use super::row::{get, json, reasons, reasons_columns, signed, text, text_opt, to_json, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO releases (id, state, file_name, archive_bytes, created_by, created_at, changed_at,
@@ -17,14 +18,14 @@ service_kit::statements! {
     TOUCH = "UPDATE releases SET touched_at = $2 WHERE id = $1";
     TOUCHED = "SELECT touched_at FROM releases WHERE id = $1";
     KNOWN = "SELECT id FROM releases WHERE id = ANY($1)";
-    SELECT = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+    SELECT = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
         created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE id = $1";
-    SELECT_FOR_UPDATE = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
+    SELECT_FOR_UPDATE = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report,
         progress, created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE id = $1 FOR UPDATE";
-    NEWEST = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+    NEWEST = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
         created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE (created_at, id) < ($1, $2)
         ORDER BY created_at DESC, id DESC LIMIT $3";
-    NEWEST_OF_VERSION = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
+    NEWEST_OF_VERSION = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report, progress,
         created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases
         WHERE product = $4 AND version = $5 AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
     PLACE = "SELECT created_at FROM releases WHERE id = $1";
@@ -32,13 +33,13 @@ service_kit::statements! {
     UPLOADING = "SELECT id, archive_bytes, touched_at < $1 AS abandoned FROM releases WHERE state = 'uploading'
         ORDER BY id LIMIT $2";
     ENDED = "SELECT id FROM releases WHERE id = ANY($1) AND state IN ('rejected', 'published', 'withdrawn')";
-    PUBLISHED = "SELECT id, state, reason, file_name, archive_bytes, product, version, manifest_sha256, report,
+    PUBLISHED = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report,
         progress, created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE state = 'published' AND product = $1 AND version = $2
         FOR SHARE";
-    SET_STATE = "UPDATE releases SET state = $3, reason = $4, progress = NULL, changed_at = $5
+    SET_STATE = "UPDATE releases SET state = $3, reason = $4, reasons = $6, progress = NULL, changed_at = $5
         WHERE id = $1 AND state = $2";
     WAITING = "SELECT id FROM releases WHERE state = 'awaiting-signature' ORDER BY changed_at, id LIMIT $1";
-    SET_REASON = "UPDATE releases SET reason = $2 WHERE id = $1";
+    SET_REASONS = "UPDATE releases SET reason = $2, reasons = $3 WHERE id = $1";
     SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1 AND state IN ('validating', 'publishing')";
     SET_JUDGED = "UPDATE releases SET product = $2, version = $3, manifest = $4, manifest_sha256 = $5, report = $6
         WHERE id = $1";
@@ -59,8 +60,8 @@ pub struct ReleaseRow {
     pub id: Uuid,
     /// Where it stands.
     pub state: ReleaseState,
-    /// Why, if there is more to say.
-    pub reason: Option<String>,
+    /// Why it stands there, or what it waits for.
+    pub reasons: Vec<Reason>,
     /// What the file was called.
     pub file_name: String,
     /// Length of the archive.
@@ -88,7 +89,7 @@ impl ReleaseRow {
         Ok(Self {
             id: get(row, "id")?,
             state: text(row, "state")?,
-            reason: get(row, "reason")?,
+            reasons: reasons(row)?,
             file_name: get(row, "file_name")?,
             archive_bytes: unsigned(row, "archive_bytes")?,
             product: text_opt(row, "product")?,
@@ -155,8 +156,7 @@ impl Default for After {
 /// # Errors
 /// As every statement.
 pub async fn place<C: GenericClient>(c: &C, id: Uuid) -> Result<Option<After>, DatabaseError> {
-    let row = query_opt(c, PLACE, &[&id]).await?;
-    row.as_ref().map(|row| Ok(After(get(row, "created_at")?, id))).transpose()
+    query_opt(c, PLACE, &[&id]).await?.map(|row| Ok(After(get(&row, "created_at")?, id))).transpose()
 }
 
 /// The `limit` next after `after`, newest first.
@@ -264,18 +264,20 @@ pub async fn set_state<C: GenericClient>(
     id: Uuid,
     from: ReleaseState,
     to: ReleaseState,
-    reason: Option<&str>,
+    reasons: &[Reason],
     now: DateTime<Utc>,
 ) -> Result<bool, DatabaseError> {
-    Ok(execute(c, SET_STATE, &[&id, &from.as_str(), &to.as_str(), &reason, &now]).await? == 1)
+    let (text, json) = reasons_columns(reasons)?;
+    Ok(execute(c, SET_STATE, &[&id, &from.as_str(), &to.as_str(), &text, &now, &json]).await? == 1)
 }
 
 /// Says why it stands where it stands.
 ///
 /// # Errors
 /// As every statement.
-pub async fn set_reason<C: GenericClient>(c: &C, id: Uuid, reason: Option<&str>) -> Result<(), DatabaseError> {
-    execute(c, SET_REASON, &[&id, &reason]).await.map(drop)
+pub async fn set_reasons<C: GenericClient>(c: &C, id: Uuid, reasons: &[Reason]) -> Result<(), DatabaseError> {
+    let (text, json) = reasons_columns(reasons)?;
+    execute(c, SET_REASONS, &[&id, &text, &json]).await.map(drop)
 }
 
 /// Says what is being done.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use service_kit::database::DatabaseError;
 use tokio_postgres::Row;
+use wire::Reason;
 
 /// Reads a text column and parses it.
 pub(super) fn text<T>(row: &Row, column: &'static str) -> Result<T, DatabaseError>
@@ -46,7 +47,48 @@ pub(super) fn to_json<T: serde::Serialize>(
     value: &T,
     column: &'static str,
 ) -> Result<serde_json::Value, DatabaseError> {
-    serde_json::to_value(value).map_err(|e| DatabaseError::value(column, e))
+    serde_json::to_value(value).map_err(|e| DatabaseError::unwritable(column, e))
+}
+
+/// Reads a reason out of its text, which may be null, and its JSON. `code` is the column of its code, if it has one.
+pub(super) fn reason(
+    row: &Row,
+    code: Option<&'static str>,
+    text: &'static str,
+    json: &'static str,
+) -> Result<Option<Reason>, DatabaseError> {
+    let Some(text) = get::<Option<String>>(row, text)? else { return Ok(None) };
+    let code: Option<&str> = code.map_or(Ok(None), |column| get(row, column))?;
+    Ok(Some(wire::reason::from_columns(get(row, json)?, code, text)))
+}
+
+/// A reason's code, text and JSON.
+pub(super) type ReasonColumns<'a> = (Option<&'a str>, Option<&'a str>, Option<serde_json::Value>);
+
+/// Converts a reason to the values of its columns: code, text and JSON.
+pub(super) fn reason_columns<'a>(
+    reason: Option<&'a Reason>,
+    column: &'static str,
+) -> Result<ReasonColumns<'a>, DatabaseError> {
+    let Some(reason) = reason else { return Ok((None, None, None)) };
+    Ok((Some(reason.code.as_str()), Some(reason.text.as_str()), Some(to_json(reason, column)?)))
+}
+
+/// Reads a release's reasons out of `reason`, which is all their text, and `reasons`, their JSON.
+pub(super) fn reasons(row: &Row) -> Result<Vec<Reason>, DatabaseError> {
+    let Some(text) = get::<Option<String>>(row, "reason")? else { return Ok(Vec::new()) };
+    Ok(wire::reason::all_from_columns(get(row, "reasons")?, text))
+}
+
+/// Converts a release's reasons for `reason` and `reasons`; null if there are none.
+pub(super) fn reasons_columns(
+    reasons: &[Reason],
+) -> Result<(Option<String>, Option<serde_json::Value>), DatabaseError> {
+    if reasons.is_empty() {
+        return Ok((None, None));
+    }
+    let texts: Vec<&str> = reasons.iter().map(|r| r.text.as_str()).collect();
+    Ok((Some(texts.join(" ")), Some(to_json(&reasons, "reasons")?)))
 }
 
 /// Converts a number for a column.

@@ -4,30 +4,28 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
-use wire::Params;
 use wire::v1::fleet::TerminalPackage;
-use wire::v1::reports::{PackageReport, Reason};
+use wire::v1::reports::PackageReport;
 
-use super::row::{get, signed, text, unsigned};
+use super::row::{get, reason, reason_columns, signed, text, unsigned};
 
 service_kit::statements! {
     // Only what some release delivers: a terminal must not fill the table with inventions.
     SET = "INSERT INTO terminal_packages (branch, terminal, product, version, name, payload_sha256, have_bytes, total_bytes,
-            complete, trouble_code, trouble_text, at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE EXISTS
+            complete, trouble_code, trouble_text, at, trouble_json)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 WHERE EXISTS
             (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id WHERE r.product = $3 AND r.version = $4
                 AND p.name = $5 AND p.sha256 = $6 AND p.kind = 'package')
         ON CONFLICT (branch, terminal, product, version, name) DO UPDATE SET payload_sha256 = $6, have_bytes = $7,
-            total_bytes = $8, complete = $9, trouble_code = $10, trouble_text = $11, at = $12";
+            total_bytes = $8, complete = $9, trouble_code = $10, trouble_text = $11, at = $12, trouble_json = $13";
     REMOVE = "DELETE FROM terminal_packages
         WHERE branch = $1 AND terminal = $2 AND product = $3 AND version = $4 AND name = $5";
     OF_TERMINAL = "SELECT product, version, name, payload_sha256, have_bytes, total_bytes, complete, trouble_code,
-            trouble_text, at FROM terminal_packages
+            trouble_text, trouble_json, at FROM terminal_packages
         WHERE branch = $1 AND terminal = $2 ORDER BY product, name, at DESC, version";
 }
 
 fn from_row(row: &Row) -> Result<TerminalPackage, DatabaseError> {
-    let (code, words): (Option<String>, Option<String>) = (get(row, "trouble_code")?, get(row, "trouble_text")?);
     Ok(TerminalPackage {
         product: text(row, "product")?,
         version: text(row, "version")?,
@@ -36,7 +34,7 @@ fn from_row(row: &Row) -> Result<TerminalPackage, DatabaseError> {
         have_bytes: unsigned(row, "have_bytes")?,
         total_bytes: unsigned(row, "total_bytes")?,
         complete: get(row, "complete")?,
-        trouble: code.zip(words).map(|(code, text)| Reason { code: code.into(), params: Params::default(), text }),
+        trouble: reason(row, Some("trouble_code"), "trouble_text", "trouble_json")?,
         since: get(row, "at")?,
     })
 }
@@ -58,10 +56,10 @@ pub async fn record<C: GenericClient>(
         return execute(c, REMOVE, &[&branch, &terminal, &product, &version, name]).await.map(drop);
     }
     let (payload, have, total) = (package.payload.to_string(), signed(package.have_bytes), signed(package.total_bytes));
-    let (code, words) = package.trouble.as_ref().map(|t| (t.code.as_str(), t.text.as_str())).unzip();
+    let (code, words, json) = reason_columns(package.trouble.as_ref(), "trouble_json")?;
     let complete = package.complete;
-    let row: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
-        [&branch, &terminal, &product, &version, name, &payload, &have, &total, &complete, &code, &words, &at];
+    let row: [&(dyn tokio_postgres::types::ToSql + Sync); 13] =
+        [&branch, &terminal, &product, &version, name, &payload, &have, &total, &complete, &code, &words, &at, &json];
     execute(c, SET, &row).await.map(drop)
 }
 

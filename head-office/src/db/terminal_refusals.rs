@@ -3,16 +3,16 @@
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
-use wire::Params;
-use wire::v1::reports::Reason;
+use wire::Reason;
 
-use super::row::{get, text};
+use super::row::{reason, reason_columns, text};
 
 service_kit::statements! {
-    SET = "INSERT INTO terminal_refusals (branch, terminal, code, reason, at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (branch, terminal) DO UPDATE SET code = $3, reason = $4, at = $5";
+    SET = "INSERT INTO terminal_refusals (branch, terminal, code, reason, at, reason_json)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (branch, terminal) DO UPDATE SET code = $3, reason = $4, at = $5, reason_json = $6";
     CLEAR = "DELETE FROM terminal_refusals WHERE branch = $1 AND terminal = $2";
-    OF = "SELECT r.branch, r.terminal, r.code, r.reason FROM terminal_refusals r
+    OF = "SELECT r.branch, r.terminal, r.code, r.reason, r.reason_json FROM terminal_refusals r
         JOIN unnest($1::text[], $2::text[]) AS t (branch, name) ON r.branch = t.branch AND r.terminal = t.name";
 }
 
@@ -28,12 +28,11 @@ pub async fn set<C: GenericClient>(
     at: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
     let (branch, terminal) = (branch.as_str(), terminal.as_str());
-    match reason {
-        Some(Reason { code, text, .. }) => {
-            execute(c, SET, &[&branch, &terminal, &code.as_str(), text, &at]).await.map(drop)
-        }
-        None => execute(c, CLEAR, &[&branch, &terminal]).await.map(drop),
+    if reason.is_none() {
+        return execute(c, CLEAR, &[&branch, &terminal]).await.map(drop);
     }
+    let (code, text, json) = reason_columns(reason, "reason_json")?;
+    execute(c, SET, &[&branch, &terminal, &code, &text, &at, &json]).await.map(drop)
 }
 
 /// Why some terminals refuse, as far as they do.
@@ -48,14 +47,11 @@ pub async fn of<C: GenericClient>(
     names: &[&str],
 ) -> Result<Vec<((BranchName, TerminalName), Reason)>, DatabaseError> {
     let rows = query(c, OF, &[&branches, &names]).await?;
-    rows.iter()
-        .map(|row| {
-            let reason = Reason {
-                code: get::<String>(row, "code")?.into(),
-                params: Params::default(),
-                text: get(row, "reason")?,
-            };
-            Ok(((text(row, "branch")?, text(row, "terminal")?), reason))
-        })
-        .collect()
+    let mut refusals = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let Some(why) = reason(row, Some("code"), "reason", "reason_json")? {
+            refusals.push(((text(row, "branch")?, text(row, "terminal")?), why));
+        }
+    }
+    Ok(refusals)
 }

@@ -7,11 +7,10 @@ use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use wire::Params;
 use wire::v1::fleet::{Move, TerminalUpdate};
 use wire::v1::reports::{Reason, UpdateReport};
 
-use super::row::{get, signed, text, text_opt, unsigned};
+use super::row::{self, get, reason_columns, signed, text, text_opt, unsigned};
 
 /// Most moves of one update that are kept and shown. An honest update makes about eight.
 const MAX_MOVES: i64 = 100;
@@ -26,15 +25,15 @@ service_kit::statements! {
     NEWEST_FOR_UPDATE = "SELECT id, version, payload_sha256, state FROM updates
         WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
     INSERT = "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
-            segments_total, reason_code, reason_text, since)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id";
+            segments_total, reason_code, reason_text, since, reason_json)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
     // A branch must not fill the table with inventions.
     FORGET = "DELETE FROM updates WHERE branch = $1 AND terminal = $2 AND id NOT IN
         (SELECT id FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT $3)";
     ADVANCE = "UPDATE updates SET serial = $2, segments_done = $4, segments_total = $5, reason_code = $6,
-            reason_text = $7, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
-    ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text, evidence)
-        SELECT $1, $2, $3, $4, $5, $6, $8 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
+            reason_text = $7, reason_json = $9, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
+    ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text, evidence, reason_json)
+        SELECT $1, $2, $3, $4, $5, $6, $8, $9 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
     // Of the same kind: a terminal must not fill the table with logs.
     FORGET_EVIDENCE = "UPDATE moves SET evidence = NULL WHERE id IN (SELECT m.id FROM moves m
         JOIN updates u ON u.id = m.update_id WHERE u.branch = $1 AND u.terminal = $2 AND m.evidence IS NOT NULL
@@ -42,14 +41,14 @@ service_kit::statements! {
     EVIDENCE = "SELECT evidence FROM moves WHERE update_id = $1 AND evidence IS NOT NULL ORDER BY id DESC LIMIT 1";
     // One look into the index for each terminal, however many updates it ever had.
     NEWEST_OF = "SELECT u.id, u.branch, u.terminal, u.product, u.serial, u.version, u.payload_sha256, u.state,
-            u.segments_done, u.segments_total, u.reason_code, u.reason_text, u.since
+            u.segments_done, u.segments_total, u.reason_code, u.reason_text, u.reason_json, u.since
         FROM unnest($1::text[], $2::text[]) AS t (branch, name)
         CROSS JOIN LATERAL (SELECT * FROM updates WHERE branch = t.branch AND terminal = t.name
             ORDER BY id DESC LIMIT 1) AS u";
     NEWEST_OF_TERMINAL = "SELECT id, branch, terminal, product, serial, version, payload_sha256, state, segments_done,
-            segments_total, reason_code, reason_text, since
+            segments_total, reason_code, reason_text, reason_json, since
         FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT 1";
-    MOVES = "SELECT update_id, from_state, to_state, at, reason_code, reason_text FROM moves
+    MOVES = "SELECT update_id, from_state, to_state, at, reason_code, reason_text, reason_json FROM moves
         WHERE update_id = ANY($1) ORDER BY id";
     // Their moves go with them.
     REMOVE_OF_BRANCH = "DELETE FROM updates WHERE branch = $1";
@@ -108,8 +107,7 @@ fn from_row(row: &Row) -> Result<UpdateRow, DatabaseError> {
 }
 
 fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
-    let (code, text): (Option<String>, Option<String>) = (get(row, "reason_code")?, get(row, "reason_text")?);
-    Ok(code.map(|code| Reason { code: code.into(), params: Params::default(), text: text.unwrap_or_default() }))
+    row::reason(row, Some("reason_code"), "reason_text", "reason_json")
 }
 
 /// Stores a report of an update, which must concern a known terminal.
@@ -129,24 +127,25 @@ pub async fn record<C: GenericClient>(
     let names: [&(dyn ToSql + Sync); 3] = [&branch.as_str(), &terminal.as_str(), &report.product.as_str()];
     let newest = query_opt(c, NEWEST_FOR_UPDATE, &names).await?;
     let (version, payload) = (report.version.to_string(), report.payload.to_string());
-    let (code, words) = (report.reason.as_ref().map(|r| r.code.as_str()), report.reason.as_ref().map(|r| &r.text));
+    let (code, words, json) = reason_columns(report.reason.as_ref(), "reason_json")?;
     let (serial, done, total) = (signed(report.serial), signed(report.segments_done), signed(report.segments_total));
     let (state, from) = (report.state.as_str(), report.from.map(|s| s.as_str()));
     let continued = newest.filter(|row| report.from.is_some() && row.get::<_, &str>("payload_sha256") == payload);
     let (id, moved): (i64, bool) = if let Some(row) = &continued {
         let (id, before): (i64, &str) = (get(row, "id")?, get(row, "state")?);
-        execute(c, ADVANCE, &[&id, &serial, &state, &done, &total, &code, &words, &at]).await?;
+        execute(c, ADVANCE, &[&id, &serial, &state, &done, &total, &code, &words, &at, &json]).await?;
         (id, before != state)
     } else {
-        let rest: [&(dyn ToSql + Sync); 9] = [&serial, &version, &payload, &state, &done, &total, &code, &words, &at];
+        let rest: [&(dyn ToSql + Sync); 10] =
+            [&serial, &version, &payload, &state, &done, &total, &code, &words, &at, &json];
         let row = query_one(c, INSERT, &[&names[..], &rest[..]].concat()).await?;
         execute(c, FORGET, &[&branch.as_str(), &terminal.as_str(), &MAX_UPDATES]).await?;
         (get(&row, "id")?, true)
     };
     if moved {
         let evidence = report.evidence.as_ref().map(serde_json::to_string).transpose();
-        let evidence = evidence.map_err(|e| DatabaseError::value("moves.evidence", e))?;
-        execute(c, ADD_MOVE, &[&id, &from, &state, &at, &code, &words, &MAX_MOVES, &evidence]).await?;
+        let evidence = evidence.map_err(|e| DatabaseError::unwritable("moves.evidence", e))?;
+        execute(c, ADD_MOVE, &[&id, &from, &state, &at, &code, &words, &MAX_MOVES, &evidence, &json]).await?;
         if evidence.is_some() {
             execute(c, FORGET_EVIDENCE, &[&branch.as_str(), &terminal.as_str(), &MAX_EVIDENCE]).await?;
         }

@@ -23,7 +23,7 @@ pub fn audience(branch: &BranchName) -> String {
 /// # Errors
 /// As every statement.
 pub async fn wake<C: GenericClient>(c: &C, audiences: &[String], now: DateTime<Utc>) -> Result<(), DatabaseError> {
-    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::value("body", e))?;
+    let body = serde_json::to_value(Event::LookAgain).map_err(|e| DatabaseError::unwritable("events.body", e))?;
     outbox::append_all(c, audiences, &body, now).await
 }
 

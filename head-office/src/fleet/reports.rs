@@ -141,7 +141,7 @@ async fn store_one<C: GenericClient>(
         Report::Artifact { artifact, have_bytes, complete, trouble } => {
             // Only of artifacts that there are: a branch must not fill the table with inventions.
             if db::artifacts::find_published(c, &artifact).await?.is_some() {
-                let trouble = trouble.map(|t| clean(clip_reason(&t), wire::MAX_REASON_LEN));
+                let trouble = trouble.map(cleaned);
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
                 if db::branches::set_artifact(c, &held, now).await? {
                     db::torrent_renewals::request(c, &artifact).await?;
@@ -154,8 +154,8 @@ async fn store_one<C: GenericClient>(
             db::branch_stores::set(c, branch, room, now).await?;
         }
         Report::PlanRefused { serial, reason: Some(reason) } => {
-            let reason = clean(clip_reason(&reason), wire::MAX_REASON_LEN);
-            tracing::warn!(%branch, serial, reason, "the branch refuses its plan");
+            let reason = cleaned(reason);
+            tracing::warn!(%branch, serial, code = %reason.code, reason = reason.sentence(), "the branch refuses its plan");
             db::plan_refusals::set(c, branch, serial, &reason, at).await?;
         }
         Report::PlanRefused { reason: None, .. } => db::plan_refusals::clear(c, branch).await?,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use fleet_types::{BranchName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
+use wire::Reason;
 use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, BranchSpace, Terminal};
 
@@ -34,7 +35,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
         stands.entry(row.branch.clone()).or_default().push(row);
     }
     let counts: HashMap<BranchName, u64> = db::terminals::count(c, &names).await?.into_iter().collect();
-    let mut refusals: HashMap<BranchName, String> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
+    let mut refusals: HashMap<BranchName, Reason> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
     let stores: HashMap<BranchName, BranchSpace> = db::branch_stores::of(c, &names).await?.into_iter().collect();
     Ok(rows
         .into_iter()

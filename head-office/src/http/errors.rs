@@ -26,6 +26,11 @@ pub fn not_moved(error: MoveError) -> ApiError {
             format!("This is not possible now: {error}."),
             "Check the release's state (`filial release show`).",
         ),
+        MoveError::Overtaken { release, expected } => ApiError::new(
+            Code::WrongState,
+            format!("Release {release} is no longer {expected}: another change came first, and this one was not made."),
+            format!("Look at it (`filial release show {release}`) and repeat the change if it is still needed."),
+        ),
         MoveError::Database(error) => error.into(),
         MoveError::Plan(error) => error.into(),
     }
@@ -94,6 +99,7 @@ impl From<TickError> for ApiError {
                 let detail = format!("The plan of branch {branch} could not be signed. {}", source.sentence());
                 Self::new(Code::TrustUnavailable, detail, source.remedy()).because(error)
             }
+            TickError::NotPlanned { .. } => Self::internal(error),
         }
     }
 }
@@ -176,4 +182,26 @@ fn capital(mut text: String) -> String {
         first.make_ascii_uppercase();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::ResponseError as _;
+    use fleet_types::ReleaseState;
+    use uuid::Uuid;
+
+    #[test]
+    fn an_overtaken_move_is_a_conflict_and_an_unplanned_branch_a_defect() {
+        let release = Uuid::from_u128(7);
+        let refused = not_moved(MoveError::Overtaken { release, expected: ReleaseState::Approved });
+        assert_eq!((refused.code(), refused.status_code().as_u16()), (Code::WrongState, 409));
+        let problem = refused.problem();
+        assert!(problem.detail.contains(&format!("Release {release} is no longer approved")), "{problem:?}");
+        assert!(problem.remedy.contains(&format!("filial release show {release}")), "{problem:?}");
+        let defect = ApiError::from(TickError::NotPlanned { branch: "north".parse().unwrap() });
+        assert_eq!((defect.code(), defect.status_code().as_u16()), (Code::Internal, 500));
+        let forbidden = not_moved(ReleaseState::Published.to(ReleaseState::Approved).unwrap_err().into());
+        assert_eq!((forbidden.code(), forbidden.status_code().as_u16()), (Code::WrongState, 409));
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use service_kit::database::{DatabaseError, GenericClient, begin, commit, connection};
 use service_kit::server::Caller;
 use uuid::Uuid;
+use wire::{Reason, ReasonCode};
 
 use super::claims::Claim;
 use super::moves::{MoveError, advance};
@@ -15,12 +16,14 @@ use crate::app::App;
 use crate::db;
 use crate::db::releases::ReleaseRow;
 
-/// Why an upload was left: the reason that its release gets.
-pub const LEFT: &str = "The upload expired: it was idle for too long. Upload the archive again.";
+/// Returns the reason of a release whose upload was idle for too long.
+pub fn expired() -> Reason {
+    Reason::of(ReasonCode::UploadExpired)
+}
 
-/// The reason of a release whose upload was cancelled.
-pub fn cancelled_by(operator: &str) -> String {
-    format!("The upload was cancelled by {operator}. Upload the archive again if it is needed after all.")
+/// Returns the reason of a release whose upload an operator cancelled.
+pub fn cancelled_by(operator: &str) -> Reason {
+    Reason::of(ReasonCode::UploadCancelled).with("operator", operator)
 }
 
 /// Whether a release is one whose archive never arrived whole.
@@ -44,14 +47,14 @@ pub async fn expires<C: GenericClient>(app: &App, c: &C, id: Uuid) -> Result<Dat
 ///
 /// # Errors
 /// The database failed.
-pub async fn end(app: &App, claim: Claim, id: Uuid, reason: &str, by: Option<&Caller>) -> Result<(), MoveError> {
+pub async fn end(app: &App, claim: Claim, id: Uuid, reason: Reason, by: Option<&Caller>) -> Result<(), MoveError> {
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
     if release.state != ReleaseState::Uploading {
         return Ok(());
     }
-    advance(&transaction, &release, ReleaseState::Withdrawn, Some(reason), app.clock.now()).await?;
+    advance(&transaction, &release, ReleaseState::Withdrawn, &[reason], app.clock.now()).await?;
     match by {
         Some(caller) => {
             let change = Change::of(format!("upload {id}")).before(json!({ "state": release.state }));

@@ -3,16 +3,17 @@
 use fleet_types::ProductName;
 use release::FREEZE_CALENDAR;
 use wire::v1::releases::{Report, Verdict};
+use wire::{Reason, ReasonCode};
 
 /// Where a checklist leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judged {
     /// To no good end, for this reason.
-    Rejected(String),
+    Rejected(Reason),
     /// On, once the named warnings were accepted, if there are any.
     Open {
-        /// What is to be accepted, one or two sentences.
-        to_accept: Option<String>,
+        /// What is to be accepted: a freeze, warnings, or both.
+        to_accept: Vec<Reason>,
     },
 }
 
@@ -40,57 +41,42 @@ pub enum Signed {
 ///
 /// A freeze passes by itself: what fails for no other reason waits for approval afterwards.
 pub(super) fn judged(report: &Report) -> Judged {
-    let named = |verdict: Verdict| {
+    let named = |verdict: Verdict, code: ReasonCode| {
         let ids: Vec<&str> = report.findings.iter().filter(|f| f.verdict == verdict).map(|f| f.id.as_str()).collect();
-        ids.join(", ")
+        (!ids.is_empty()).then(|| Reason::of(code).with("rules", ids.join(", ")))
     };
+    let warnings = || named(Verdict::Warn, ReasonCode::WarningsOpen);
     let unsettled = report.findings.iter().filter(|f| f.verdict > Verdict::Warn);
     if report.verdict() == Verdict::Fail && unsettled.clone().all(|f| f.id == FREEZE_CALENDAR) {
         let remedy = unsettled.map(|f| f.remedy.as_str()).collect::<Vec<_>>().join(" ");
-        let warnings = match named(Verdict::Warn) {
-            ids if ids.is_empty() => String::new(),
-            ids => format!(" Warnings to be accepted: {ids}."),
-        };
-        return Judged::Open { to_accept: Some(format!("{remedy}{warnings}")) };
+        let frozen = Reason::new(ReasonCode::Frozen, remedy);
+        return Judged::Open { to_accept: std::iter::once(frozen).chain(warnings()).collect() };
     }
-    match report.verdict() {
-        Verdict::Pass => Judged::Open { to_accept: None },
-        Verdict::Warn => {
-            Judged::Open { to_accept: Some(format!("Warnings to be accepted: {}.", named(Verdict::Warn))) }
-        }
-        Verdict::Unknown => {
-            Judged::Rejected(format!("Rules that could not be evaluated: {}.", named(Verdict::Unknown)))
-        }
-        Verdict::Fail => Judged::Rejected(format!("Rules that failed: {}.", named(Verdict::Fail))),
+    // The gravest verdict decides, so that a rejection names at least one rule.
+    let failed = named(Verdict::Fail, ReasonCode::RulesFailed);
+    match failed.or_else(|| named(Verdict::Unknown, ReasonCode::RulesUnknown)) {
+        Some(reason) => Judged::Rejected(reason),
+        None => Judged::Open { to_accept: warnings().into_iter().collect() },
     }
 }
 
-/// Why a release waits; none if it may go on. `to_accept` is what has not been accepted yet.
-pub(super) fn reason_to_wait(to_accept: Option<&str>, signed: &Signed) -> Option<String> {
+/// Returns why a release waits; nothing if it may go on. `to_accept` is what has not been accepted yet.
+pub(super) fn reasons_to_wait(to_accept: Vec<Reason>, signed: &Signed) -> Vec<Reason> {
     let signatures = match signed {
         Signed::InForce | Signed::ByHeadOffice | Signed::Posted { missing: 0, .. } => None,
-        Signed::Posted { product, threshold, missing } => Some(format!(
-            "{missing} of {threshold} signatures by release keys of {product} are missing: sign the archive with \
-             `filial release sign`, and post the file with `filial release post-signatures`."
-        )),
-        Signed::Otherwise => Some(
-            "The release keys signed different content for this version, and a version never changes: withdraw this \
-             release and upload it under a new version."
-                .to_owned(),
-        ),
-    };
-    match (to_accept, signatures) {
-        (None, None) => None,
-        (accept, signatures) => {
-            let parts: Vec<&str> = accept.into_iter().chain(signatures.as_deref()).collect();
-            Some(parts.join(" "))
+        Signed::Posted { product, threshold, missing } => {
+            let reason = Reason::of(ReasonCode::SignaturesMissing).with("product", product);
+            Some(reason.with("missing", missing).with("threshold", threshold))
         }
-    }
+        Signed::Otherwise => Some(Reason::of(ReasonCode::SignedOtherwise)),
+    };
+    to_accept.into_iter().chain(signatures).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::sentences;
     use wire::v1::releases::Finding;
 
     fn report(findings: &[(&str, Verdict)]) -> Report {
@@ -111,27 +97,39 @@ mod tests {
     #[test]
     fn only_a_freeze_among_failures_can_be_waited_for() {
         use Verdict::{Fail, Pass, Unknown, Warn};
-        assert_eq!(judged(&report(&[("digests", Pass)])), Judged::Open { to_accept: None });
-        let accept = |text: &str| Judged::Open { to_accept: Some(text.to_owned()) };
-        assert_eq!(judged(&report(&[("size-growth", Warn)])), accept("Warnings to be accepted: size-growth."));
+        assert_eq!(judged(&report(&[("digests", Pass)])), Judged::Open { to_accept: Vec::new() });
+        let accept = |to_accept: &[Reason]| Judged::Open { to_accept: to_accept.to_vec() };
+        let warned = Reason::of(ReasonCode::WarningsOpen).with("rules", "size-growth");
+        assert_eq!(warned.sentence(), "Warnings to be accepted: size-growth.");
+        assert_eq!(judged(&report(&[("size-growth", Warn)])), accept(std::slice::from_ref(&warned)));
         let frozen = [(FREEZE_CALENDAR, Fail), ("size-growth", Warn)];
-        assert_eq!(judged(&report(&frozen)), accept("Wait. Warnings to be accepted: size-growth."));
-        let rejected = |text: &str| Judged::Rejected(text.to_owned());
+        assert_eq!(judged(&report(&frozen)), accept(&[Reason::new(ReasonCode::Frozen, "Wait."), warned]));
         let failed = [(FREEZE_CALENDAR, Fail), ("signatures", Fail)];
-        assert_eq!(judged(&report(&failed)), rejected("Rules that failed: freeze-calendar, signatures."));
+        let reason = Reason::of(ReasonCode::RulesFailed).with("rules", "freeze-calendar, signatures");
+        assert_eq!(reason.sentence(), "Rules that failed: freeze-calendar, signatures.");
+        assert_eq!(judged(&report(&failed)), Judged::Rejected(reason));
         let unknown = [("external", Unknown), ("size-growth", Warn)];
-        assert_eq!(judged(&report(&unknown)), rejected("Rules that could not be evaluated: external."));
+        let reason = Reason::of(ReasonCode::RulesUnknown).with("rules", "external");
+        assert_eq!(reason.sentence(), "Rules that could not be evaluated: external.");
+        assert_eq!(judged(&report(&unknown)), Judged::Rejected(reason));
+    }
+
+    fn accept() -> Reason {
+        Reason::new(ReasonCode::Frozen, "Accept it.")
     }
 
     #[test]
     fn a_release_goes_on_when_it_is_accepted_and_signed_and_not_before() {
         for signed in [Signed::InForce, Signed::ByHeadOffice, posted(0)] {
-            assert_eq!(reason_to_wait(None, &signed), None);
-            assert_eq!(reason_to_wait(Some("Accept it."), &signed).as_deref(), Some("Accept it."));
+            assert_eq!(reasons_to_wait(Vec::new(), &signed), []);
+            assert_eq!(reasons_to_wait(vec![accept()], &signed), [accept()]);
         }
-        let both = reason_to_wait(Some("Accept it."), &posted(1)).unwrap();
+        let both = reasons_to_wait(vec![accept()], &posted(1));
+        assert_eq!((both.len(), &both[1].code), (2, &ReasonCode::SignaturesMissing));
+        let both = sentences(&both);
         assert!(both.starts_with("Accept it. 1 of 2 signatures by release keys of kiosk are missing"), "{both}");
-        assert!(reason_to_wait(None, &posted(2)).unwrap().starts_with("2 of 2"));
-        assert!(reason_to_wait(None, &Signed::Otherwise).unwrap().contains("under a new version"));
+        assert!(sentences(&reasons_to_wait(Vec::new(), &posted(2))).starts_with("2 of 2"));
+        let otherwise = reasons_to_wait(Vec::new(), &Signed::Otherwise);
+        assert!(otherwise[0].code == ReasonCode::SignedOtherwise && otherwise[0].text.contains("under a new version"));
     }
 }

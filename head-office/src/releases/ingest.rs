@@ -86,7 +86,7 @@ pub async fn judge<C: GenericClient>(
     db::releases::set_judged(c, id, &judged).await?;
     let waits = match (gate::judged(&report), manifest.zip(signs)) {
         (Judged::Rejected(reason), _) => {
-            advance(c, &release, ReleaseState::Rejected, Some(&reason), now).await?;
+            advance(c, &release, ReleaseState::Rejected, &[reason], now).await?;
             return Ok(Some(ReleaseState::Rejected));
         }
         // Without a manifest some rule failed.
@@ -94,14 +94,11 @@ pub async fn judge<C: GenericClient>(
         (Judged::Open { to_accept }, Some((manifest, payloads))) => {
             store_payloads(c, id, scan).await?;
             let signed = signing::so_far(trust, &manifest.product, &payloads, None);
-            gate::reason_to_wait(to_accept.as_deref(), &signed)
+            gate::reasons_to_wait(to_accept, &signed)
         }
     };
-    let (to, reason) = match waits {
-        None => (ReleaseState::Approved, None),
-        Some(reason) => (ReleaseState::AwaitingSignature, Some(reason)),
-    };
-    advance(c, &release, to, reason.as_deref(), now).await?;
+    let to = if waits.is_empty() { ReleaseState::Approved } else { ReleaseState::AwaitingSignature };
+    advance(c, &release, to, &waits, now).await?;
     Ok(Some(to))
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use service_kit::database::{DatabaseError, GenericClient, JobContext, JobError, jobs, outbox};
 use service_kit::edge::chain;
 use uuid::Uuid;
+use wire::{Reason, sentences};
 
 use crate::db;
 use crate::db::releases::ReleaseRow;
@@ -26,6 +27,14 @@ pub enum MoveError {
     /// The table has no such move.
     #[error(transparent)]
     NotAllowed(#[from] TransitionError),
+    /// Another change moved the release first.
+    #[error("release {release} is no longer {expected}: another change came first")]
+    Overtaken {
+        /// The release.
+        release: Uuid,
+        /// The state that this move began from.
+        expected: ReleaseState,
+    },
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -40,18 +49,18 @@ pub enum MoveError {
 /// or nothing.
 ///
 /// # Errors
-/// The table has no such move, or the database failed.
+/// The table has no such move, the release moved meanwhile, or the database failed.
 pub async fn advance<C: GenericClient>(
     c: &C,
     release: &ReleaseRow,
     to: ReleaseState,
-    reason: Option<&str>,
+    reasons: &[Reason],
     now: DateTime<Utc>,
 ) -> Result<(), MoveError> {
     let to = release.state.to(to)?;
-    if !db::releases::set_state(c, release.id, release.state, to, reason, now).await? {
+    if !db::releases::set_state(c, release.id, release.state, to, reasons, now).await? {
         // Only possible without the lock: the release moved after this move was checked.
-        return Err(DatabaseError::value("state", "the release moved meanwhile").into());
+        return Err(MoveError::Overtaken { release: release.id, expected: release.state });
     }
     let job = match to {
         ReleaseState::Validating => Some(VALIDATE),
@@ -63,7 +72,7 @@ pub async fn advance<C: GenericClient>(
     }
     let body = json!({ "kind": "release", "id": release.id, "state": to });
     outbox::append(c, OPERATORS, &body, now).await?;
-    tracing::info!(release = %release.id, from = %release.state, %to, reason, "release moved");
+    tracing::info!(release = %release.id, from = %release.state, %to, reason = sentences(reasons), "release moved");
     Ok(())
 }
 
@@ -74,17 +83,18 @@ pub async fn advance<C: GenericClient>(
 pub async fn upload_complete<C: GenericClient>(c: &C, id: Uuid, now: DateTime<Utc>) -> Result<bool, MoveError> {
     match db::releases::lock(c, id).await? {
         Some(release) if release.state == ReleaseState::Uploading => {
-            advance(c, &release, ReleaseState::Validating, None, now).await.map(|()| true)
+            advance(c, &release, ReleaseState::Validating, &[], now).await.map(|()| true)
         }
         _ => Ok(false),
     }
 }
 
-/// A failed move, for a job: what the table forbids is not tried again.
+/// A failed move, for a job: what the table forbids is not tried again, all else is.
 pub fn moved(error: MoveError) -> JobError {
     match error {
         MoveError::Database(error) | MoveError::Plan(TickError::Database(error)) => error.into(),
         MoveError::Plan(error) => JobError::Retry(chain(&error)),
+        overtaken @ MoveError::Overtaken { .. } => JobError::Retry(overtaken.to_string()),
         MoveError::NotAllowed(error) => JobError::GiveUp(error.to_string()),
     }
 }

@@ -17,6 +17,7 @@ use service_kit::edge::{chain, is_disk_full};
 use trust::Why;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
+use wire::{Reason, ReasonCode};
 
 use super::encode::{self, Hashed, PublishError};
 use super::meter::{announce, measured};
@@ -80,14 +81,16 @@ impl JobHandler for Publish {
         let transaction = begin(&mut client).await?;
         let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
         if last && release.state == ReleaseState::Publishing {
-            let withdrawn =
-                advance(&transaction, &release, ReleaseState::Withdrawn, Some(failure), context.clock.now());
+            let reasons = [Reason::new(ReasonCode::PublishingFailed, failure)];
+            let withdrawn = advance(&transaction, &release, ReleaseState::Withdrawn, &reasons, context.clock.now());
             if let Err(error) = withdrawn.await {
                 tracing::error!(error = %chain(&error), "a release could not be withdrawn");
             }
         } else if release.state == ReleaseState::Publishing {
-            let text = format!("Attempt {} to publish failed and will be repeated: {failure}", context.job.attempts);
-            db::releases::set_reason(&transaction, id, Some(&text)).await?;
+            let attempt = context.job.attempts;
+            let text = format!("Attempt {attempt} to publish failed and will be repeated: {failure}");
+            let reason = Reason::of(ReasonCode::PublishingRetried).with("attempt", attempt).with("cause", text);
+            db::releases::set_reasons(&transaction, id, &[reason]).await?;
         }
         commit(transaction).await?;
         self.0.retire.notify_one();
@@ -134,7 +137,7 @@ impl Publish {
             _ => return Ok(false),
         }
         let now = context.clock.now();
-        advance(&transaction, &release, ReleaseState::Publishing, None, now).await.map_err(moved)?;
+        advance(&transaction, &release, ReleaseState::Publishing, &[], now).await.map_err(moved)?;
         commit(transaction).await?;
         Ok(true)
     }
@@ -312,7 +315,7 @@ impl Publish {
                 ));
             }
             let now = context.clock.now();
-            advance(&transaction, &release, ReleaseState::Published, None, now).await.map_err(moved)?;
+            advance(&transaction, &release, ReleaseState::Published, &[], now).await.map_err(moved)?;
         }
         commit(transaction).await?;
         uploads::remove(&self.0.store.upload(id)).await;

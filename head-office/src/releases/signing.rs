@@ -12,6 +12,7 @@ use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::{Proposal, SignedArtifact, SignedPayload};
 use trust::{Refusal, Why};
 use wire::v1::releases::Signatures;
+use wire::{Reason, ReasonCode};
 
 use super::gate::{self, Judged, Signed};
 use super::moves::{MoveError, advance};
@@ -172,20 +173,26 @@ pub async fn settle<C: GenericClient>(
         posted = None;
     }
     let signed = so_far(trust, product, &payloads, posted.as_ref());
-    let to_accept = to_accept(release).filter(|_| !release.accepted);
+    let to_accept = if release.accepted { Vec::new() } else { to_accept(release) };
     let unsigned = matches!(signed, Signed::Posted { missing: 1.., .. });
-    let Some(reason) = gate::reason_to_wait(to_accept.as_deref(), &signed) else {
+    let mut reasons = gate::reasons_to_wait(to_accept, &signed);
+    if reasons.is_empty() {
         if let (Signed::Posted { .. }, Some(kept)) = (signed, db::signatures::proposal(c, release.id).await?) {
             trust.accept(Proposal::parse(&kept)?, payloads, now).await?;
         }
-        advance(c, release, ReleaseState::Approved, None, now).await?;
+        advance(c, release, ReleaseState::Approved, &[], now).await?;
         return Ok(ReleaseState::Approved);
-    };
+    }
     // Why it must be signed again stands behind what is missing, until something changes.
-    let told = release.reason.as_ref().is_some_and(|told| *told == reason || unsigned && told.starts_with(&reason));
+    let told = release.reasons == reasons
+        || unsigned
+            && release
+                .reasons
+                .strip_prefix(reasons.as_slice())
+                .is_some_and(|rest| rest.iter().all(|r| r.code == ReasonCode::SignaturesOutdated));
     if again.is_some() || !told {
-        let reason = [Some(reason), again].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        db::releases::set_reason(c, release.id, Some(&reason)).await?;
+        reasons.extend(again);
+        db::releases::set_reasons(c, release.id, &reasons).await?;
     }
     Ok(release.state)
 }
@@ -199,22 +206,24 @@ async fn outdated<C: GenericClient>(
     release: &ReleaseRow,
     payloads: &[SignedPayload],
     now: DateTime<Utc>,
-) -> Result<Option<String>, SigningError> {
+) -> Result<Option<Reason>, SigningError> {
     if trust.standing(payloads) != Standing::Unsigned {
         return Ok(None);
     }
     let Some(kept) = db::signatures::proposal(c, release.id).await? else { return Ok(None) };
-    Ok(match trust.judge(&Proposal::parse(&kept)?, payloads, now) {
-        Ok(Ok(_)) => None,
-        Ok(Err(other)) => Some(other.to_string()),
-        Err(refusal) => Some(format!("{} {}", refusal.sentence(), refusal.remedy())),
-    })
+    let why = match trust.judge(&Proposal::parse(&kept)?, payloads, now) {
+        Ok(Ok(_)) => return Ok(None),
+        Ok(Err(other)) => other.to_string(),
+        Err(refusal) => format!("{} {}", refusal.sentence(), refusal.remedy()),
+    };
+    Ok(Some(Reason::new(ReasonCode::SignaturesOutdated, why)))
 }
 
 /// What must be accepted of a release, whether or not it was.
-pub fn to_accept(release: &ReleaseRow) -> Option<String> {
-    match release.report.as_ref().map(gate::judged)? {
-        Judged::Open { to_accept } => to_accept,
-        Judged::Rejected(reason) => Some(reason),
+pub fn to_accept(release: &ReleaseRow) -> Vec<Reason> {
+    match release.report.as_ref().map(gate::judged) {
+        None => Vec::new(),
+        Some(Judged::Open { to_accept }) => to_accept,
+        Some(Judged::Rejected(reason)) => vec![reason],
     }
 }

@@ -77,7 +77,7 @@ async fn give_up(app: &App, release: &UploadRow, now: DateTime<Utc>) -> Result<(
         ending::expires(app, &client, release.id).await?
     };
     if expires <= now {
-        ending::end(app, claim, release.id, ending::LEFT, None).await?;
+        ending::end(app, claim, release.id, ending::expired(), None).await?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use release::{External, Policy, Scan};
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use service_kit::edge::chain;
 use uuid::Uuid;
+use wire::{Reason, ReasonCode};
 
 use super::meter::measured;
 use super::moves::{VALIDATE, advance, moved, subject};
@@ -75,13 +76,16 @@ impl JobHandler for Validate {
         let transaction = begin(&mut client).await?;
         let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
         if last && release.state == ReleaseState::Validating {
-            let rejected = advance(&transaction, &release, ReleaseState::Rejected, Some(failure), context.clock.now());
+            let reasons = [Reason::new(ReasonCode::ValidationFailed, failure)];
+            let rejected = advance(&transaction, &release, ReleaseState::Rejected, &reasons, context.clock.now());
             if let Err(error) = rejected.await {
                 tracing::error!(error = %chain(&error), "a release could not be rejected");
             }
         } else if release.state == ReleaseState::Validating {
-            let text = format!("Attempt {} failed and will be repeated: {failure}", context.job.attempts);
-            db::releases::set_reason(&transaction, id, Some(&text)).await?;
+            let attempt = context.job.attempts;
+            let text = format!("Attempt {attempt} failed and will be repeated: {failure}");
+            let reason = Reason::of(ReasonCode::ValidationRetried).with("attempt", attempt).with("cause", text);
+            db::releases::set_reasons(&transaction, id, &[reason]).await?;
         }
         commit(transaction).await
     }

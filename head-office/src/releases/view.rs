@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fleet_types::ReleaseState;
 use service_kit::database::{DatabaseError, GenericClient};
 use uuid::Uuid;
-use wire::v1::releases::{Release, ReleasePayload};
+use wire::v1::releases::{Release, ReleasePayload, Signatures};
 
 use crate::db;
 use crate::db::releases::ReleaseRow;
@@ -17,8 +17,10 @@ use crate::store::folders::Store;
 /// # Errors
 /// The database failed.
 pub async fn view<C: GenericClient>(c: &C, store: &Store, row: ReleaseRow) -> Result<Release, DatabaseError> {
-    let mut all = view_all(c, store, vec![row]).await?;
-    all.pop().ok_or_else(|| DatabaseError::value("id", "one row gives one release"))
+    let payloads = db::payloads::of_releases(c, &[row.id]).await?;
+    let payloads = payloads.into_iter().map(|p| ReleasePayload { payload: p.payload, artifact: p.artifact }).collect();
+    let signatures = db::signatures::of_releases(c, &[row.id]).await?.remove(&row.id);
+    Ok(release(store, row, payloads, signatures).await)
 }
 
 /// Some releases, in the order given.
@@ -38,29 +40,38 @@ pub async fn view_all<C: GenericClient>(
     let mut signatures = db::signatures::of_releases(c, &ids).await?;
     let mut releases = Vec::with_capacity(rows.len());
     for row in rows {
-        let received_bytes = match row.state {
-            // Not synced: this figure is for people. The offset that an upload continues at is.
-            ReleaseState::Uploading => uploads::length(&store.upload(row.id)).await.min(row.archive_bytes),
-            _ => row.archive_bytes,
-        };
-        let payloads = payloads.remove(&row.id).unwrap_or_default();
-        releases.push(Release {
-            id: row.id,
-            product: row.product,
-            version: row.version,
-            state: row.state,
-            reason: row.reason,
-            file_name: row.file_name,
-            archive_bytes: row.archive_bytes,
-            received_bytes,
-            manifest: row.manifest,
-            report: row.report,
-            signatures: signatures.remove(&row.id),
-            payloads,
-            progress: row.progress,
-            created: row.created,
-            changed: row.changed,
-        });
+        let (payloads, signatures) = (payloads.remove(&row.id).unwrap_or_default(), signatures.remove(&row.id));
+        releases.push(release(store, row, payloads, signatures).await);
     }
     Ok(releases)
+}
+
+async fn release(
+    store: &Store,
+    row: ReleaseRow,
+    payloads: Vec<ReleasePayload>,
+    signatures: Option<Signatures>,
+) -> Release {
+    let received_bytes = match row.state {
+        // Not synced: this figure is for people. The offset that an upload continues at is.
+        ReleaseState::Uploading => uploads::length(&store.upload(row.id)).await.min(row.archive_bytes),
+        _ => row.archive_bytes,
+    };
+    Release {
+        id: row.id,
+        product: row.product,
+        version: row.version,
+        state: row.state,
+        reasons: row.reasons,
+        file_name: row.file_name,
+        archive_bytes: row.archive_bytes,
+        received_bytes,
+        manifest: row.manifest,
+        report: row.report,
+        signatures,
+        payloads,
+        progress: row.progress,
+        created: row.created,
+        changed: row.changed,
+    }
 }

@@ -11,6 +11,7 @@ use service_kit::database::{DatabaseError, begin, commit, connection};
 use service_kit::edge::chain;
 use trust::repository::{SignedArtifact, SignedPayload};
 use wire::v1::status::Alert;
+use wire::{Reason, ReasonCode};
 
 use crate::app::App;
 use crate::db;
@@ -19,7 +20,7 @@ use crate::releases::signing::{self, SigningError};
 use crate::trust::{Standing, TrustError, alerts};
 
 /// The code of an alert about something that is tried again by itself.
-const STUCK: &str = "metadata-stuck";
+const STUCK: ReasonCode = ReasonCode::MetadataStuck;
 /// Most releases that are looked at in one pass, those first that wait longest.
 const BATCH: i64 = 1000;
 
@@ -64,11 +65,12 @@ impl Watch {
     /// What could not be done, in one sentence; it is tried again.
     pub async fn pass(&mut self) -> Result<(), String> {
         let found = pass(&self.app).await;
-        for Alert { code, text, remedy } in found.difference(&self.told).filter(|alert| alert.code != STUCK) {
+        for Alert { reason, remedy } in found.difference(&self.told).filter(|alert| alert.reason.code != STUCK) {
+            let (code, text) = (reason.code.as_str(), reason.sentence());
             tracing::error!(code, text, remedy, "the signed metadata need attention");
         }
         self.app.alerts.set(found.iter().cloned());
-        let stuck = found.iter().find(|alert| alert.code == STUCK).map(|alert| alert.text.clone());
+        let stuck = found.iter().find(|alert| alert.reason.code == STUCK).map(|alert| alert.reason.sentence());
         self.told = found;
         stuck.map_or(Ok(()), Err)
     }
@@ -85,8 +87,7 @@ pub async fn watch_once(app: &App) {
 
 fn stuck(what: &str, why: impl std::fmt::Display) -> Alert {
     Alert {
-        code: STUCK.to_owned(),
-        text: format!("The signed metadata could not be {what}: {why}"),
+        reason: Reason::of(STUCK).with("cause", format!("The signed metadata could not be {what}: {why}")),
         remedy: "It is retried every minute. Check in the log whether the disk, the database or a key is the cause."
             .to_owned(),
     }

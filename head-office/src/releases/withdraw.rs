@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
 use service_kit::database::GenericClient;
+use wire::{Reason, ReasonCode};
 
 use super::moves::{MoveError, advance};
 use crate::db;
@@ -33,7 +34,7 @@ pub async fn withdraw<C: GenericClient>(
     now: DateTime<Utc>,
     issuer: &Issuer,
 ) -> Result<Withdrawal, MoveError> {
-    advance(c, release, ReleaseState::Withdrawn, Some(reason), now).await?;
+    advance(c, release, ReleaseState::Withdrawn, &[Reason::new(ReasonCode::Withdrawn, reason)], now).await?;
     db::releases::set_withdrawn_by(c, release.id, by).await?;
     let branches = db::assignments::remove_of_release(c, release.id).await?;
     let outcomes = tick::branches(c, &branches, now, issuer).await?;

@@ -38,6 +38,14 @@ pub enum TickError {
         #[source]
         source: Refusal,
     },
+    /// The planner left a branch out.
+    #[error(
+        "the planner gave no plan for branch {branch}: a defect of head office; report it, the previous plan stays"
+    )]
+    NotPlanned {
+        /// The branch.
+        branch: BranchName,
+    },
 }
 
 /// What plans are issued with.
@@ -84,7 +92,7 @@ pub async fn branch<C: GenericClient>(
     issuer: &Issuer,
 ) -> Result<Outcome, TickError> {
     let outcome = batch(c, std::slice::from_ref(branch), now, issuer).await?.pop();
-    outcome.ok_or_else(|| DatabaseError::value("branch", "one branch gives one outcome").into())
+    outcome.ok_or_else(|| TickError::NotPlanned { branch: branch.clone() })
 }
 
 /// Brings the plans of many branches up to date, given in order of their names.

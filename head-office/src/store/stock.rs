@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use service_kit::database::{DatabaseError, connection};
+use wire::{Reason, ReasonCode};
 
 use crate::app::App;
 use crate::db;
@@ -52,26 +53,25 @@ async fn report_missing(app: &App) -> Result<(), DatabaseError> {
     for artifact in &seeded {
         let path = app.store.artifact(artifact);
         let found = tokio::fs::metadata(&path).await.map(|m| m.len());
+        let reason = |code| Reason::of(code).with("file", artifact.file_name());
         let trouble = match found {
             Ok(length) if length == artifact.length => None,
-            Ok(length) => Some(format!("has {length} bytes instead of {}", artifact.length)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some("is missing".to_owned()),
-            Err(error) => Some(format!("cannot be read ({error})")),
+            Ok(length) => {
+                let cut = reason(ReasonCode::StoreFileCut).with("found", length);
+                Some(cut.with("length", artifact.length))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(reason(ReasonCode::StoreFileMissing)),
+            Err(error) => Some(reason(ReasonCode::StoreFileUnreadable).with("error", error)),
         };
         if trouble.is_none() && !told.contains(&artifact.sha256) {
             continue;
         }
-        let text = trouble.map(|trouble| {
+        if let Some(trouble) = &trouble {
+            let trouble = trouble.sentence();
             tracing::error!(file = %path.display(), trouble, "an artifact is not as it was stored");
-            format!(
-                "{}: {} {trouble}. Restore it from a backup and restart head office, or withdraw the release and \
-                 upload its archive again.",
-                db::artifacts::MISSING,
-                artifact.file_name()
-            )
-        });
+        }
         let client = connection(&app.pool).await?;
-        db::artifacts::tell_missing(&client, &artifact.sha256, text.as_deref()).await?;
+        db::artifacts::tell_missing(&client, &artifact.sha256, trouble.as_ref()).await?;
     }
     Ok(())
 }

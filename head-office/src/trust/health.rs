@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use trust::repository::RoleName;
 use wire::v1::status::Alert;
+use wire::{Reason, ReasonCode};
 
 /// How long before the end people are told of roles that they must sign themselves.
 const WARN_BEFORE: TimeDelta = TimeDelta::days(30);
@@ -20,7 +21,7 @@ pub struct Expiry {
     pub life: TimeDelta,
 }
 
-/// What is to be said of these at `now`: `metadata-expired` or `metadata-expires`.
+/// What is to be said of these at `now`: [`ReasonCode::MetadataExpired`] or [`ReasonCode::MetadataExpires`].
 pub fn alerts(expiries: &[Expiry], now: DateTime<Utc>) -> Vec<Alert> {
     expiries.iter().filter_map(|expiry| alert(expiry, now)).collect()
 }
@@ -45,12 +46,14 @@ fn alert(expiry: &Expiry, now: DateTime<Utc>) -> Option<Alert> {
             "Have its holders sign it again: `filial trust propose FOLDER {role}`, `filial trust sign`, `filial trust accept`."
         ),
     };
-    let (code, text) = if left <= TimeDelta::zero() {
-        ("metadata-expired", format!("Role {role} expired {at}: branches and terminals accept nothing new."))
+    let reason = |code| Reason::of(code).with("role", role).with("at", at);
+    let reason = if left <= TimeDelta::zero() {
+        let text = format!("Role {role} expired {at}: branches and terminals accept nothing new.");
+        reason(ReasonCode::MetadataExpired).with("cause", text)
     } else {
-        ("metadata-expires", format!("Role {role} expires {at}."))
+        reason(ReasonCode::MetadataExpires)
     };
-    Some(Alert { code: code.to_owned(), text, remedy })
+    Some(Alert { reason, remedy })
 }
 
 #[cfg(test)]
@@ -87,7 +90,7 @@ mod tests {
             ],
             now(),
         );
-        let codes: Vec<_> = said.iter().map(|a| a.code.as_str()).collect();
+        let codes: Vec<_> = said.iter().map(|a| a.reason.code.as_str()).collect();
         assert_eq!(codes, ["metadata-expires", "metadata-expires", "metadata-expired", "metadata-expires"]);
         for (alert, (text, remedy)) in said.iter().zip([
             ("timestamp", "log"),
@@ -95,7 +98,7 @@ mod tests {
             ("product-kiosk expired", "filial trust accept"),
             ("plan", "present key"),
         ]) {
-            assert!(alert.text.contains(text) && alert.remedy.contains(remedy), "{alert:?}");
+            assert!(alert.reason.sentence().contains(text) && alert.remedy.contains(remedy), "{alert:?}");
         }
     }
 }

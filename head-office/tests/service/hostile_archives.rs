@@ -15,6 +15,7 @@ use service_kit::database::{Pool, connection};
 use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
+use wire::ReasonCode;
 use wire::v1::releases::{Release, Verdict};
 
 /// What one chunk of the long archive holds, in bytes.
@@ -89,8 +90,11 @@ fn expect_code(release: &Release, name: &str, code: &str) {
     }
     let codes: Vec<_> = findings.iter().filter_map(|f| f.code.as_deref()).collect();
     assert!(codes.contains(&code), "{name}: {code} is not among {codes:?}");
-    let reason = release.reason.as_deref().unwrap_or_default();
-    assert!(!reason.is_empty() && release.payloads.is_empty(), "{name}: {release:?}");
+    let reason = release.why();
+    assert!(
+        !reason.is_empty() && release.reason(ReasonCode::Unclassified).is_none() && release.payloads.is_empty(),
+        "{name}: {release:?}"
+    );
 }
 
 async fn office() -> Office {

@@ -235,6 +235,6 @@ impl Lab {
 fn checklist(release: &Release) -> Vec<String> {
     let findings = release.report.iter().flat_map(|r| &r.findings);
     let lines = |f: &wire::v1::releases::Finding| format!("{} {}: {} {}", f.id, f.verdict, f.cause, f.remedy);
-    let reason = release.reason.clone().into_iter();
+    let reason = release.reasons.iter().map(wire::Reason::sentence);
     reason.chain(findings.filter(|f| f.verdict != wire::v1::releases::Verdict::Pass).map(lines)).collect()
 }

@@ -92,7 +92,7 @@ impl Lab {
             Ok(status) => {
                 for r in &status.releases {
                     let version = r.version.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
-                    text += &format!("  release {version}: {} {}\n", r.state, r.reason.as_deref().unwrap_or(""));
+                    text += &format!("  release {version}: {} {}\n", r.state, r.why());
                 }
                 for b in &status.branches {
                     let artifacts: Vec<String> = b.artifacts.iter().map(artifact_line).collect();
@@ -113,7 +113,7 @@ impl Lab {
 }
 
 fn artifact_line(a: &wire::v1::fleet::BranchArtifact) -> String {
-    let trouble = a.trouble.as_deref().map(|t| format!(" ({t})")).unwrap_or_default();
+    let trouble = a.trouble.as_ref().map(|t| format!(" ({})", t.sentence())).unwrap_or_default();
     format!("{} {} of {} bytes{trouble}", a.version, a.have_bytes, a.length)
 }
 

@@ -121,7 +121,7 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         out.push_str(&format!("denied {}; `filial branch allow {}` allows it again\n", age(now, since), b.name));
     }
     if let Some(why) = &b.plan_refused {
-        out.push_str(&format!("refuses the newest plan: {}\n", plain(why)));
+        out.push_str(&format!("refuses the newest plan: {}\n", reason(Some(why))));
     }
     if !b.assignments.is_empty() {
         let rows: Vec<_> = b.assignments.iter().map(|a| [a.product.to_string(), a.version.to_string()]).collect();
@@ -133,7 +133,7 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
             .artifacts
             .iter()
             .map(|a| {
-                let trouble = plain(a.trouble.as_deref().unwrap_or_default());
+                let trouble = reason(a.trouble.as_ref());
                 let state = if a.complete { "complete".to_owned() } else { trouble };
                 let name = format!("{} {}", a.product, a.version);
                 [a.artifact.short(), name, mib_of(a.have_bytes, a.length), state]

@@ -126,7 +126,7 @@ fn text(r: &Release, now: DateTime<Utc>) -> String {
         ("release", display_name(r)),
         ("id", r.id.to_string()),
         ("state", r.state.to_string()),
-        ("reason", plain(r.reason.as_deref().unwrap_or_default())),
+        ("reason", plain(&r.why())),
         ("progress", doing),
         ("file", plain(&r.file_name)),
         ("archive", received),

@@ -23,7 +23,7 @@ pub(super) fn post(global: &Global, which: &str, file: &Path) -> Result<(), Fail
     })?;
     answer(global.json, &release, |r| {
         let signed = r.signatures.as_ref().map(|s| format!("\nSignatures: {}.", signatures(s))).unwrap_or_default();
-        let reason = r.reason.as_deref().map(|text| format!("\n{}", plain(text))).unwrap_or_default();
+        let reason = if r.reasons.is_empty() { String::new() } else { format!("\n{}", plain(&r.why())) };
         format!("{} is {}.{signed}{reason}", display_name(r), r.state)
     })
 }

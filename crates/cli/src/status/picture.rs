@@ -22,7 +22,8 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     let terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
     let mut out = String::new();
     for alert in &status.alerts {
-        out.push_str(&format!("! {} {} ({})\n", plain(&alert.text), plain(&alert.remedy), plain(&alert.code)));
+        let (text, code) = (alert.reason.sentence(), alert.reason.code.as_str());
+        out.push_str(&format!("! {} {} ({})\n", plain(&text), plain(&alert.remedy), plain(code)));
     }
     section(&mut out, table(["RELEASE", "STATE", "PROGRESS"], &releases), releases.is_empty());
     section(
@@ -65,7 +66,7 @@ fn release(r: &Release) -> [String; 3] {
     let doing = match (&r.progress, r.state) {
         (Some(p), _) => progress(p),
         (None, ReleaseState::Uploading) => bytes(r.received_bytes, r.archive_bytes),
-        (None, _) => plain(r.reason.as_deref().unwrap_or_default()),
+        (None, _) => plain(&r.why()),
     };
     [display_name(r), r.state.to_string(), doing]
 }
@@ -81,7 +82,7 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
     let name = b.name.to_string();
     let free = b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes));
     let refuses = b.plan_refused.as_ref().map(|why| {
-        let why = format!("refuses the newest plan: {}", plain(why));
+        let why = format!("refuses the newest plan: {}", reason(Some(why)));
         [String::new(), String::new(), String::new(), why, String::new(), String::new()]
     });
     if b.artifacts.is_empty() {
@@ -89,7 +90,7 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
         return std::iter::once(first).chain(refuses).collect();
     }
     let row = |(i, a): (usize, &wire::v1::fleet::BranchArtifact)| {
-        let trouble = a.trouble.as_deref().map(|t| format!("  {}", plain(t))).unwrap_or_default();
+        let trouble = a.trouble.as_ref().map(|t| format!("  {}", plain(&t.sentence()))).unwrap_or_default();
         let held = format!("{}{trouble}", bytes(a.have_bytes, a.length));
         let of = format!("{} {}", a.product, a.version);
         if i == 0 {
@@ -150,7 +151,7 @@ pub(crate) mod tests {
                 "name": "north", "enrolled": true, "last_heard": "2031-05-06T07:08:06Z", "plan_serial": 5,
                 "assignments": [{"product": "kiosk", "version": "2.4.0"}],
                 "artifacts": [{"artifact": digest, "product": "kiosk", "version": "2.4.0", "length": 2_097_152,
-                    "have_bytes": 1_048_576, "complete": false, "trouble": "No peers."}],
+                    "have_bytes": 1_048_576, "complete": false, "trouble": {"code": "engine-trouble", "params": {"says": "No peers."}, "text": "Older."}}],
                 "store": {"capacity_bytes": 4_294_967_296u64, "free_bytes": 1_610_612_736, "held_bytes": 0,
                     "reported": "2031-05-06T07:00:00Z"},
                 "terminals": 3, "confirmed": 1,
@@ -173,7 +174,7 @@ RELEASE      STATE       PROGRESS
 kiosk 2.4.0  publishing  encoding [#####...............]  25 % 1.0 of 4.0 MiB, 1 min left
 
 BRANCH  HEARD    FREE     ARTIFACT     HELD                                                     CONFIRMED
-north   3 s ago  1.5 GiB  kiosk 2.4.0  [##########..........]  50 % 1.0 of 2.0 MiB  No peers.  1 of 3
+north   3 s ago  1.5 GiB  kiosk 2.4.0  [##########..........]  50 % 1.0 of 2.0 MiB  The BitTorrent client reports: No peers.  1 of 3
 
 TERMINAL      SLOT  RUNS   UPDATE  STATE     SEGMENTS
 north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The branch [2J server is silent. (branch-unreachable)
@@ -184,7 +185,7 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
 
     #[test]
     fn alerts_come_first() {
-        let alert = Alert { code: "metadata-expires".into(), text: "It\u{7} expires.".into(), remedy: "Sign.".into() };
+        let alert = Alert { reason: Reason::new("metadata-expires", "It\u{7} expires."), remedy: "Sign.".into() };
         let picture = picture(&Status { alerts: vec![alert], ..status() }, None);
         assert!(picture.starts_with("! It  expires. Sign. (metadata-expires)\n\nRELEASE"), "{picture}");
     }

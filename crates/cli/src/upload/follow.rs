@@ -110,7 +110,7 @@ const fn is_end(state: ReleaseState) -> bool {
 }
 
 fn now(release: &Release) -> String {
-    let reason = plain(release.reason.as_deref().unwrap_or_default());
+    let reason = plain(&release.why());
     // One line of a screen: what matters first.
     match &release.progress {
         Some(step) => format!("{}: {}  {reason}", display_name(release), progress(step)),
@@ -120,7 +120,7 @@ fn now(release: &Release) -> String {
 
 fn end(release: &Release, json: bool) -> Result<(), Failure> {
     let name = display_name(release);
-    let reason = release.reason.as_deref().map(|r| format!(": {}", plain(r))).unwrap_or_default();
+    let reason = if release.reasons.is_empty() { String::new() } else { format!(": {}", plain(&release.why())) };
     match release.state {
         ReleaseState::Published => {
             answer(json, release, |_| format!("{name} is published. Next: `filial assign BRANCH PRODUCT VERSION`."))

@@ -83,9 +83,7 @@ async fn end(global: &Global, server: &JsonClient, upload: &Upload) -> Result<()
         other => other?,
     }
     let release = fetch(server, upload.release()?).await?;
-    answer(global.json, &release, |r| {
-        format!("{} is {}. {}", display_name(r), r.state, plain(r.reason.as_deref().unwrap_or_default()))
-    })
+    answer(global.json, &release, |r| format!("{} is {}. {}", display_name(r), r.state, plain(&r.why())))
 }
 
 /// The unfinished upload of an earlier call, if head office still has it.

@@ -121,7 +121,10 @@ pub(super) async fn why_gone(server: &JsonClient, upload: &Upload) -> String {
         Ok(id) => fetch(server, id).await.ok(),
         Err(_) => None,
     };
-    release.and_then(|r| r.reason).map_or_else(|| "Head office does not know it.".to_owned(), |reason| plain(&reason))
+    match release {
+        Some(release) if !release.reasons.is_empty() => plain(&release.why()),
+        _ => "Head office does not know it.".to_owned(),
+    }
 }
 
 /// Sends the next chunk; asks for the offset first if `position` is unknown.

@@ -50,6 +50,15 @@ pub enum DatabaseError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A value has no form in which a column can hold it.
+    #[error("a value cannot be written to column {column}: a defect of this version; report it with the cause")]
+    Unwritable {
+        /// Which column.
+        column: &'static str,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The schema could not be brought up to date.
     #[error("the database schema could not be migrated: the previous version still runs against it")]
     Migrate(#[source] Box<refinery::Error>),
@@ -62,6 +71,11 @@ impl DatabaseError {
     /// A value that cannot be read, as an error.
     pub fn value(column: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Value { column, source: source.into() }
+    }
+
+    /// A value that cannot be written, as an error.
+    pub fn unwritable(column: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unwritable { column, source: source.into() }
     }
 
     /// Whether PostgreSQL was not there, so that the same may work later.

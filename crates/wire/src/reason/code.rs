@@ -1,16 +1,12 @@
 //! The codes of reasons, each with the template of its sentence.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// Longest code in bytes that a listener stores.
 const MAX_LEN: usize = 64;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal $(, $template:literal)?;)+) => {
         /// Every reason that a program of this version gives. Stable: programs and people match on it.
-        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ReasonCode {
             $($(#[$doc])* $variant,)+
             /// A code that this version does not know; a newer sender uses it.
@@ -258,10 +254,82 @@ codes! {
     CertificateExpired = "certificate-expired";
     /// The certificate was denied.
     CertificateDenied = "certificate-denied";
+
+    // An artifact at its branch server.
+
+    /// The store has no room for it.
+    StoreFull = "store-full", "The store has {free:size} free and this artifact needs {needed:size}. Enlarge its disk or `store.budget_bytes`, or wait until the retention of older artifacts ends.";
+    /// The free space of the store cannot be read.
+    StoreUnknown = "store-unknown", "The free space of the store cannot be read. Check that the folder `store.folder` exists and is readable.";
+    /// The limit of concurrent fetches is reached.
+    WaitingTurn = "waiting-turn", "Waits its turn: {others} other artifacts of the plan are being fetched, as many as `sync.fetch_at_once` allows.";
+    /// The BitTorrent client does not answer.
+    EngineUnreachable = "engine-unreachable", "The BitTorrent client does not answer. Check that it is running and accepts the configured password.";
+    /// The last attempt failed and the next one waits.
+    Backoff = "backoff", "The last attempt failed; the next one is at {until}.";
+    /// The BitTorrent client or a tracker reports an error.
+    EngineTrouble = "engine-trouble", "The BitTorrent client reports: {says}";
+    /// Part of it was damaged on the disk.
+    DamagedOnDisk = "damaged-on-disk", "Part of it was damaged on the disk and is being fetched again. Check the health of the disk.";
+    /// Its complete file did not match the plan; it is being fetched again.
+    NotAsPlanned = "not-as-planned", "Its complete file did not match the plan ({times} ×); it is being fetched again.";
+    /// Its complete file does not match the plan; it is being verified.
+    MismatchVerified = "mismatch-verified", "The complete file hashes to {found}, the plan names {planned}. It is being verified piece by piece.";
+    /// Its complete file does not match the plan, also after verification.
+    MismatchDropped = "mismatch-dropped", "The complete file hashes to {found}, the plan names {planned}, also after verification. It was dropped and will be fetched again in {backoff:time}. If this repeats, publish the release again.";
+    /// An operation failed; the sentence is the error with its causes.
+    Failed = "failed";
+
+    // A release at head office.
+
+    /// Some rules failed.
+    RulesFailed = "rules-failed", "Rules that failed: {rules}.";
+    /// Some rules could not be evaluated.
+    RulesUnknown = "rules-unknown", "Rules that could not be evaluated: {rules}.";
+    /// Some warnings must be accepted.
+    WarningsOpen = "warnings-open", "Warnings to be accepted: {rules}.";
+    /// A freeze is in force; the sentence is its remedy.
+    Frozen = "frozen";
+    /// Release keys must sign it.
+    SignaturesMissing = "signatures-missing", "{missing} of {threshold} signatures by release keys of {product} are missing: sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";
+    /// Signatures that were posted cannot be used any more.
+    SignaturesOutdated = "signatures-outdated";
+    /// The release keys signed other content as this version.
+    SignedOtherwise = "signed-otherwise", "The release keys signed different content for this version, and a version never changes: withdraw this release and upload it under a new version.";
+    /// The upload was idle for too long.
+    UploadExpired = "upload-expired", "The upload expired: it was idle for too long. Upload the archive again.";
+    /// An operator cancelled the upload.
+    UploadCancelled = "upload-cancelled", "The upload was cancelled by {operator}. Upload the archive again if it is needed after all.";
+    /// An operator withdrew it, for this reason.
+    Withdrawn = "withdrawn";
+    /// Validating it failed for good.
+    ValidationFailed = "validation-failed";
+    /// An attempt to validate it failed and will be repeated.
+    ValidationRetried = "validation-retried";
+    /// Publishing it failed for good.
+    PublishingFailed = "publishing-failed";
+    /// An attempt to publish it failed and will be repeated.
+    PublishingRetried = "publishing-retried";
+    /// The store lost the file of its artifact.
+    StoreFileMissing = "store-file-missing", "The store lost a file: {file} is missing. Restore it from a backup and restart head office, or withdraw the release and upload its archive again.";
+    /// The file of its artifact has another length than it had.
+    StoreFileCut = "store-file-cut", "The store lost a file: {file} has {found} bytes instead of {length}. Restore it from a backup and restart head office, or withdraw the release and upload its archive again.";
+    /// The file of its artifact cannot be read.
+    StoreFileUnreadable = "store-file-unreadable", "The store lost a file: {file} cannot be read ({error}). Restore it from a backup and restart head office, or withdraw the release and upload its archive again.";
+
+    // Alerts.
+
+    /// A role of the signed metadata expires soon.
+    MetadataExpires = "metadata-expires", "Role {role} expires {at}.";
+    /// The signed metadata could not be brought up to date.
+    MetadataStuck = "metadata-stuck";
+
+    /// A sentence without a code, of an older sender or stored by an earlier version.
+    Unclassified = "unclassified";
 }
 
 /// A code that this version does not know; [`ReasonCode::from`] makes it, so that it never equals a known one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OtherCode(Box<str>);
 
 impl ReasonCode {
@@ -286,59 +354,5 @@ impl ReasonCode {
 impl From<&str> for ReasonCode {
     fn from(text: &str) -> Self {
         Self::known(text).unwrap_or_else(|| Self::Other(OtherCode(text.into())))
-    }
-}
-
-impl From<String> for ReasonCode {
-    fn from(text: String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<&String> for ReasonCode {
-    fn from(text: &String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<&ReasonCode> for ReasonCode {
-    fn from(code: &ReasonCode) -> Self {
-        code.clone()
-    }
-}
-
-impl PartialEq<str> for ReasonCode {
-    fn eq(&self, text: &str) -> bool {
-        self.as_str() == text
-    }
-}
-
-impl PartialEq<&str> for ReasonCode {
-    fn eq(&self, text: &&str) -> bool {
-        self.as_str() == *text
-    }
-}
-
-impl AsRef<str> for ReasonCode {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl fmt::Display for ReasonCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for ReasonCode {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for ReasonCode {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d).map(Self::from)
     }
 }

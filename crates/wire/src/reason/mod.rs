@@ -1,12 +1,16 @@
 //! Why something ended or waits: a stable code, its parameters and the sentence they render to.
 
 mod code;
+mod columns;
+mod convert;
 mod params;
+mod read;
 mod template;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use code::{OtherCode, ReasonCode};
+pub use columns::{all_from_columns, from_columns};
 pub use params::{MAX_PARAM_NAME, MAX_PARAM_VALUE, MAX_PARAMS, Params};
 
 /// Longest `reason` text in bytes that any listener accepts; the sender cuts longer ones.
@@ -23,15 +27,16 @@ const CAUSE: &str = "cause";
 /// Why an update, a package or a plan ended or waits: a stable code, parameters and one sentence.
 ///
 /// The sentence is rendered from the code's template, here and nowhere else. A sender renders it too and sends it, for
-/// receivers that do not know the code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// receivers that do not know the code. Where one is read, a plain string is accepted too: an older sender's sentence, with
+/// the code [`ReasonCode::Unclassified`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 pub struct Reason {
     /// Stable, such as `unhealthy`, `fell-back`, `slot-too-small`; a newer sender may use further ones.
     #[schema(value_type = String)]
     pub code: ReasonCode,
     /// What the sentence is rendered from, such as `free` and `needed`; numbers are in bytes or seconds.
-    #[serde(default, skip_serializing_if = "Params::is_empty")]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    #[serde(skip_serializing_if = "Params::is_empty")]
+    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
     pub params: Params,
     /// The sentence for people, as the sender rendered it: cause and next step.
     pub text: String,
@@ -81,6 +86,11 @@ impl Reason {
         }
     }
 
+    /// Returns whether both have the same code and sentence. What differs in parameters alone is no news to anyone.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.code == other.code && self.text == other.text
+    }
+
     fn render(&mut self) {
         let text = self.rendered().or_else(|| self.params.get(CAUSE).map(str::to_owned));
         let text = text.unwrap_or_else(|| self.code.as_str().to_owned());
@@ -90,6 +100,11 @@ impl Reason {
     fn rendered(&self) -> Option<String> {
         template::fill(self.code.template()?, &self.params)
     }
+}
+
+/// Returns the sentences of some reasons, one after the other.
+pub fn sentences(reasons: &[Reason]) -> String {
+    reasons.iter().map(Reason::sentence).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

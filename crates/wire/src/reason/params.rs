@@ -17,7 +17,7 @@ pub const MAX_PARAM_VALUE: usize = 512;
 /// Named values, ordered by name: at most [`MAX_PARAMS`], each short and printable.
 ///
 /// What exceeds the bounds is dropped while reading: parameters only enrich a text that travels beside them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<String, serde_json::Value>", into = "BTreeMap<String, String>")]
 pub struct Params(BTreeMap<String, String>);
 

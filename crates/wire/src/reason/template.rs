@@ -30,11 +30,13 @@ fn size(bytes: u64) -> String {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
+    const TIB: u64 = 1 << 40;
     match bytes {
         ..KIB => format!("{bytes} bytes"),
         KIB..MIB => format!("{:.1} KiB", bytes as f64 / KIB as f64),
         MIB..GIB => format!("{:.1} MiB", bytes as f64 / MIB as f64),
-        GIB.. => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+        GIB..TIB => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+        TIB.. => format!("{:.1} TiB", bytes as f64 / TIB as f64),
     }
 }
 

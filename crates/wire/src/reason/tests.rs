@@ -97,3 +97,22 @@ fn texts_parameters_and_codes_are_bounded() {
     }
     assert_eq!(ReasonCode::DataFull.cleaned(), ReasonCode::DataFull);
 }
+
+#[test]
+fn an_older_sender_s_plain_sentence_is_a_reason_without_a_class() {
+    let reason = parsed(r#""The store is full.""#);
+    assert_eq!((&reason.code, reason.params.len()), (&ReasonCode::Unclassified, 0));
+    assert_eq!(reason.sentence(), "The store is full.");
+    assert!(parsed(&format!("\"{}\"", "x".repeat(5000))).text.len() <= MAX_REASON_LEN);
+    for odd in ["7", "[]", "{}", r#"{"code":"x"}"#, r#"{"text":"x"}"#] {
+        assert!(serde_json::from_str::<Reason>(odd).is_err(), "{odd}");
+    }
+}
+
+#[test]
+fn reasons_that_differ_in_parameters_alone_read_the_same() {
+    let full = |free: u64| Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 3 << 30);
+    assert!(full(2 << 30) != full((2 << 30) + 1) && full(2 << 30).reads_as(&full((2 << 30) + 1)));
+    assert!(!full(2 << 30).reads_as(&full(1 << 30)));
+    assert!(!Reason::new("a", "x").reads_as(&Reason::new("b", "x")));
+}

@@ -69,7 +69,7 @@ pub struct Branch {
     pub plan_serial: Option<u64>,
     /// Why its server does not follow the newest plan that it was offered, if it refused one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan_refused: Option<String>,
+    pub plan_refused: Option<Reason>,
     /// What it is assigned, a product each.
     pub assignments: Vec<Assigned>,
     /// Its server's progress with each artifact of the plan.
@@ -122,7 +122,7 @@ pub struct BranchArtifact {
     pub complete: bool,
     /// What keeps it from getting on, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    pub trouble: Option<Reason>,
 }
 
 /// A terminal.

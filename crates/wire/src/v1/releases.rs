@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::plan::{ArtifactRef, PayloadRef};
+use crate::reason::{Reason, ReasonCode, sentences};
 
 /// How a rule judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -82,9 +83,9 @@ pub struct Release {
     pub version: Option<Version>,
     /// Where it stands.
     pub state: ReleaseState,
-    /// Why it stands there, if there is more to say than the state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    /// Why it stands there, or what it waits for; empty if the state says all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
     /// What the file was called when it was uploaded.
     pub file_name: String,
     /// Length of the archive in bytes.
@@ -107,6 +108,18 @@ pub struct Release {
     pub created: DateTime<Utc>,
     /// When its state last changed.
     pub changed: DateTime<Utc>,
+}
+
+impl Release {
+    /// Returns the sentences of its reasons; empty if the state says all.
+    pub fn why(&self) -> String {
+        sentences(&self.reasons)
+    }
+
+    /// Returns its reason with this code.
+    pub fn reason(&self, code: ReasonCode) -> Option<&Reason> {
+        self.reasons.iter().find(|r| r.code == code)
+    }
 }
 
 /// How far the signatures of a release are.

@@ -88,9 +88,9 @@ pub enum Report {
         have_bytes: u64,
         /// Whether it is complete.
         complete: bool,
-        /// What keeps it from getting on, if anything, as one sentence.
+        /// What keeps it from getting on, if anything; an older sender's is one sentence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        trouble: Option<String>,
+        trouble: Option<Reason>,
     },
     /// The room in the branch server's store.
     Store {
@@ -106,9 +106,9 @@ pub enum Report {
         /// The serial of the refused plan; none if it could not even be read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         serial: Option<u64>,
-        /// Why, as one sentence; none when nothing is refused any more.
+        /// Why; none when nothing is refused any more. An older sender's is one sentence.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
+        reason: Option<Reason>,
     },
     /// Whether a terminal refuses the plan that its branch server offers (terminal, relayed by its branch). Only changes are
     /// reported.
@@ -246,6 +246,36 @@ mod tests {
         assert!(matches!(&batch.reports[1].report, Report::Running { terminal, .. } if terminal.as_str() == "till-1"));
         let relayed = serde_json::to_string(&Report::Unknown).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&relayed).unwrap(), Report::Unknown);
+    }
+
+    #[test]
+    fn reasons_of_branch_servers_are_objects_and_those_of_older_ones_sentences() {
+        let digest = "a".repeat(64);
+        let artifact = |trouble: &str| {
+            let json = format!(
+                r#"{{"kind":"artifact","artifact":"{digest}","have_bytes":1,"complete":false,"trouble":{trouble}}}"#
+            );
+            match serde_json::from_str(&json).unwrap() {
+                Report::Artifact { trouble, .. } => trouble.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let refused = |reason: &str| match serde_json::from_str(&format!(
+            r#"{{"kind":"plan-refused","serial":7,"reason":{reason}}}"#
+        ))
+        .unwrap()
+        {
+            Report::PlanRefused { reason, .. } => reason.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        for read in [&artifact as &dyn Fn(&str) -> Reason, &refused] {
+            assert_eq!(read(r#""No peers.""#), Reason::new(ReasonCode::Unclassified, "No peers."));
+            let known = Reason::of(ReasonCode::StoreFull).with("free", 1 << 30).with("needed", 2 << 30);
+            assert_eq!(read(&serde_json::to_string(&known).unwrap()), known);
+            let newer = read(r#"{"code":"fan-stuck","params":{"fan":"2"},"text":"Fan 2 is stuck."}"#);
+            assert!(newer.code == "fan-stuck" && newer.params.get("fan") == Some("2"));
+            assert_eq!(newer.sentence(), "Fan 2 is stuck.");
+        }
     }
 
     #[test]

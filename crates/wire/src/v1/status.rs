@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fleet::{Branch, Terminal};
 use super::incidents::Incident;
 use super::releases::Release;
+use crate::reason::Reason;
 
 /// The state of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -65,10 +66,9 @@ pub struct TaskResult {
 /// A condition that needs an operator's attention.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Alert {
-    /// Stable, such as `metadata-expires`.
-    pub code: String,
-    /// One sentence.
-    pub text: String,
+    /// What it is: a stable code such as `metadata-expires`, parameters and one sentence.
+    #[serde(flatten)]
+    pub reason: Reason,
     /// What to do about it.
     pub remedy: String,
 }

@@ -103,7 +103,7 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
         let detail = format!("The release is {} and cannot be approved.", release.state);
         return Err(ApiError::new(Code::WrongState, detail, "Only a release in `awaiting-signature` can be approved."));
     }
-    if release.accepted || release.report.is_some() && signing::to_accept(&release).is_none() {
+    if release.accepted || release.report.is_some() && signing::to_accept(&release).is_empty() {
         let detail = "There is nothing to accept: the release only waits for signatures by release keys.";
         let remedy =
             "Sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";

@@ -19,7 +19,7 @@ use service_kit::server::{ApiError, Caller};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::v1::paths;
-use wire::{Code, Problem};
+use wire::{Code, Problem, Reason, sentences};
 
 use crate::access::audit::Change;
 use crate::app::App;
@@ -318,7 +318,7 @@ async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) 
         let remedy = "An upload that is complete cannot be cancelled; withdraw the release instead.";
         return Err(has_arrived(release.state, remedy));
     }
-    ending::end(app, claim, id, &ending::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
+    ending::end(app, claim, id, ending::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
     tracing::info!(release = %id, by = caller.name, "upload cancelled");
     Ok(answer(HttpResponse::NoContent()).finish())
 }
@@ -344,7 +344,7 @@ async fn find(app: &App, id: Uuid) -> ApiResult<ReleaseRow> {
     let client = connection(&app.pool).await?;
     let release = db::releases::find(&client, id).await?;
     let release = release.ok_or_else(|| ApiError::not_found(format_args!("upload {id}")))?;
-    if ending::has_ended(&release) { Err(gone(release.reason.as_deref())) } else { Ok(release) }
+    if ending::has_ended(&release) { Err(gone(&release.reasons)) } else { Ok(release) }
 }
 
 /// Ends the upload if it was idle for too long; else returns the claim.
@@ -353,12 +353,12 @@ async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
     if app.clock.now() < expires {
         return Ok(claim);
     }
-    ending::end(app, claim, id, ending::LEFT, None).await.map_err(not_moved)?;
-    Err(gone(Some(ending::LEFT)))
+    ending::end(app, claim, id, ending::expired(), None).await.map_err(not_moved)?;
+    Err(gone(&[ending::expired()]))
 }
 
-fn gone(reason: Option<&str>) -> ApiError {
-    let reason = reason.unwrap_or("The upload has ended.");
+fn gone(reasons: &[Reason]) -> ApiError {
+    let reason = if reasons.is_empty() { "The upload has ended.".to_owned() } else { sentences(reasons) };
     ApiError::new(Code::UploadGone, reason, "Start the upload of the archive again.")
 }
 

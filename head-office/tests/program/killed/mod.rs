@@ -61,14 +61,14 @@ async fn publishing_killed_at_every_step_is_finished_and_gives_the_same_artifact
     assert!(resumed >= before && resumed < PAYLOAD as u64, "{before} were encoded, {resumed} were kept");
 
     // The tracker is away: it cannot go beyond listing. No branch is told of the release.
-    program.wait_for_release("listing", id, |r| step(r) == "listing" && r.reason.is_some()).await;
+    program.wait_for_release("listing", id, |r| step(r) == "listing" && !r.reasons.is_empty()).await;
     let signed = signed(&program);
     program.kill_and_restart().await;
     daemons.start_tracker();
 
     // The daemon is away: it cannot go beyond seeding.
     // What the tracker's absence left as a reason stays until there is another.
-    let away = |r: &Release| r.reason.as_deref().is_some_and(|text| text.contains("no BitTorrent daemon answers"));
+    let away = |r: &Release| r.why().contains("no BitTorrent daemon answers");
     program.wait_for_release("seeding without a daemon", id, |r| step(r) == "seeding" && away(r)).await;
     program.kill_and_restart().await;
     daemons.start_engine();

@@ -7,7 +7,7 @@ use test_kit::{SmallDisk, wait_for};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 use wire::v1::releases::Release;
-use wire::{Code, Problem};
+use wire::{Code, Problem, ReasonCode};
 
 use crate::support::archive::{Recipe, pack};
 use crate::support::daemons::Daemons;
@@ -114,12 +114,16 @@ async fn a_disk_that_fills_while_a_release_is_encoded_makes_it_wait_and_loses_no
 
     let store = program.store.display().to_string();
     let says_so = |r: &Release| {
-        r.reason.as_ref().is_some_and(|t| t.contains(&store) && t.contains("is full") && t.contains("Free space there"))
+        let t = r.why();
+        t.contains(&store) && t.contains("is full") && t.contains("Free space there")
     };
     let release = program.wait_for_release("a reason that names the disk", id, says_so).await;
     assert_eq!(release.state, fleet_types::ReleaseState::Publishing);
     // Again and again, without giving up and without harm.
-    let again = |r: &Release| r.reason.as_ref().is_some_and(|t| t.contains("Attempt 2"));
+    let again = |r: &Release| {
+        let attempt = r.reason(ReasonCode::PublishingRetried).and_then(|retried| retried.params.get("attempt"));
+        attempt == Some("2") && r.why().contains("Attempt 2")
+    };
     program.wait_for_release("another attempt", id, again).await;
     assert!(program.stored(id) == bytes, "the archive was harmed");
 

@@ -9,12 +9,12 @@ use service_kit::server::Role;
 use test_kit::wait_for;
 use trust::plans::{Expected, Floors, verify};
 use trust::repository::{RoleName, store};
-use wire::Code;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::paths;
 use wire::v1::plan::Plan;
 use wire::v1::status::Status;
 use wire::v1::sync::Sync;
+use wire::{Code, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::trust::Machine;
@@ -172,11 +172,11 @@ async fn what_people_must_sign_again_is_shown_in_the_status_until_they_have() {
     office.resume().await;
     let said = wait_for("an alert", PATIENCE, async || {
         let said = alerts(&office).await;
-        if said.iter().any(|a| a.text.contains("root")) { Ok(said) } else { Err(format!("{said:?}")) }
+        if said.iter().any(|a| a.reason.text.contains("root")) { Ok(said) } else { Err(format!("{said:?}")) }
     })
     .await;
-    assert!(said.iter().all(|alert| alert.code == "metadata-expires"), "{said:?}");
+    assert!(said.iter().all(|alert| alert.reason.code == ReasonCode::MetadataExpires), "{said:?}");
     assert!(said.iter().any(|alert| alert.remedy.contains("filial trust propose")), "{said:?}");
     // What head office renews by itself raises no alert.
-    assert!(said.iter().all(|alert| !alert.text.contains("timestamp")), "{said:?}");
+    assert!(said.iter().all(|alert| !alert.reason.text.contains("timestamp")), "{said:?}");
 }

@@ -134,7 +134,7 @@ async fn what_a_branch_invents_is_passed_over() {
         artifact: service_kit::token::hash("invented"),
         have_bytes: u64::MAX,
         complete: true,
-        trouble: Some("\u{1b}[2J".repeat(10_000)),
+        trouble: Some(wire::Reason { code: "x".into(), params: Default::default(), text: "\u{1b}[2J".repeat(10_000) }),
     };
     let reports = vec![Numbered { seq: 1, at, report: running }, Numbered { seq: 2, at, report: artifact }];
     let batch = Batch { epoch: Uuid::new_v4(), reports };

@@ -11,9 +11,9 @@ use service_kit::database::connection;
 use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::fleet::{Branch, BranchSpace};
 use wire::v1::releases::{Finding, Release, Verdict};
+use wire::{Code, Reason, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::{Recipe, pack};
@@ -50,7 +50,8 @@ async fn a_release_that_grew_waits_until_somebody_accepts_it_with_a_reason() {
     published(&office, "kiosk", "0.9.0", "kiosk-x86").await;
     let id = uploaded(&office, &Recipe { length: 400_000, ..Recipe::default() }).await;
     let release = office.wait_for_state(id, ReleaseState::AwaitingSignature).await;
-    assert_eq!(release.reason.as_deref(), Some("Warnings to be accepted: size-growth."));
+    assert_eq!(release.reasons, [Reason::of(ReasonCode::WarningsOpen).with("rules", "size-growth")]);
+    assert_eq!(release.why(), "Warnings to be accepted: size-growth.");
     let warned = finding(&release, "size-growth");
     assert_eq!(warned.verdict, Verdict::Warn);
     assert!(warned.cause.contains("133 % of the 300000 bytes of 0.9.0"), "{warned:?}");
@@ -134,7 +135,7 @@ async fn a_release_in_a_freeze_waits_and_can_be_approved_only_after_it() {
     let found = finding(&release, "freeze-calendar");
     assert_eq!(found.verdict, Verdict::Fail);
     assert!(found.cause.contains("Stock-taking.") && found.remedy.contains("2030-01-01 18:00:00 +00:00"), "{found:?}");
-    assert_eq!(release.reason, Some(found.remedy));
+    assert_eq!(release.reasons, [Reason::new(ReasonCode::Frozen, found.remedy)]);
     let reason = json!({ "reason": "The freeze is over." });
     assert_eq!(refusal(approve(&office, id, reason.clone()).await), Code::Frozen);
     assert_eq!(office.release(id).await.state, ReleaseState::AwaitingSignature);

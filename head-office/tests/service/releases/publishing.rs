@@ -7,12 +7,12 @@ use service_kit::Clock as _;
 use service_kit::server::Role;
 use swarm::Torrent;
 use test_kit::wait_for;
-use wire::PLAN_PAYLOAD_TYPE;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::paths;
 use wire::v1::plan::Plan;
 use wire::v1::releases::Release;
 use wire::v1::sync::Sync;
+use wire::{PLAN_PAYLOAD_TYPE, ReasonCode};
 
 use crate::support::archive::{Recipe, image, pack};
 use crate::support::daemons::Daemons;
@@ -33,7 +33,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     let branch = office.branch("north", "kiosk-x86", &["till-1"]).await;
     let release = publish(&office, &Recipe::default()).await;
     assert!(release.report.unwrap().findings.iter().all(|f| f.verdict == wire::v1::releases::Verdict::Pass));
-    assert_eq!((release.reason, release.progress), (None, None));
+    assert_eq!((release.reasons, release.progress), (vec![], None));
     let payload = release.payloads[0].payload.clone();
     let artifact = release.payloads[0].artifact.clone().unwrap();
 
@@ -129,8 +129,8 @@ async fn nothing_is_listed_or_shown_before_the_metadata_that_vouches_for_it_is_p
     let id = upload(&office.as_role(Role::ReleaseManager), &std::fs::read(file).unwrap()).await;
     let release = wait_for("a reason", PATIENCE, async || {
         let release = office.release(id).await;
-        match &release.reason {
-            Some(reason) if reason.contains("Role root expired") => Ok(release),
+        match release.reason(ReasonCode::PublishingRetried) {
+            Some(reason) if reason.sentence().contains("Role root expired") => Ok(release),
             _ => Err(format!("{release:?}")),
         }
     })

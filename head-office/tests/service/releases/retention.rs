@@ -8,10 +8,10 @@ use service_kit::client::ClientError;
 use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::releases::{Release, Withdrawn};
+use wire::{Code, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::{Recipe, pack};
@@ -209,14 +209,21 @@ async fn store_and_database_are_compared_at_start() {
     // The clock says 2030: those files are old. What is not named as ours are stays.
     assert_eq!(leftovers.map(|name| folder.join(name).exists()), [false, false, true]);
     let said =
-        async |office: &Office| office.admin().get::<Vec<Release>>("/v1/releases").await.unwrap()[0].reason.clone();
+        async |office: &Office| office.admin().get::<Vec<Release>>("/v1/releases").await.unwrap()[0].reasons.pop();
     let reason = said(&office).await.unwrap();
+    assert_eq!(reason.code, ReasonCode::StoreFileMissing);
+    assert_eq!(reason.params.get("file"), Some(lost.file_name().as_str()));
+    let reason = reason.sentence();
     assert!(reason.contains(&lost.file_name()) && reason.contains("is missing"), "{reason}");
     assert!(reason.contains("withdraw the release"), "{reason}");
     std::fs::write(folder.join("artifacts").join(lost.file_name()), vec![0; 999]).unwrap();
     office.stop().await;
     office.resume().await;
-    assert!(said(&office).await.unwrap().contains("has 999 bytes instead of 1000"));
+    let cut = said(&office).await.unwrap();
+    assert!(
+        cut.code == ReasonCode::StoreFileCut && cut.sentence().contains("has 999 bytes instead of 1000"),
+        "{cut:?}"
+    );
     std::fs::write(folder.join("artifacts").join(lost.file_name()), vec![0; 1000]).unwrap();
     office.stop().await;
     office.resume().await;

@@ -14,8 +14,8 @@ use test_kit::wait_for;
 use trust::repository::{Change, MAX_PROPOSAL, Proposal, RoleName, SignedPayload, store};
 use trust::{SigningKey, Why};
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::releases::{Release, Verdict, Withdrawn};
+use wire::{Code, Reason, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::{Recipe, pack};
@@ -101,7 +101,7 @@ async fn two_of_three_release_keys_in_either_order_let_a_release_go_on() {
     let office = office().await;
     for (version, [first, second]) in [("1.0.0", [1, 3]), ("1.1.0", [3, 2])] {
         let release = uploaded(&office, version).await;
-        let reason = release.reason.clone().unwrap();
+        let reason = release.why();
         assert!(reason.starts_with("2 of 2 signatures by release keys of kiosk are missing"), "{reason}");
         assert_eq!(release.signatures, None);
         let proposal = proposed(&office, &[Change::Release(payloads(&release))]);
@@ -109,13 +109,13 @@ async fn two_of_three_release_keys_in_either_order_let_a_release_go_on() {
         let said = one.signatures.clone().unwrap();
         assert_eq!((one.state, said.threshold, said.missing), (ReleaseState::AwaitingSignature, 2, 1));
         assert_eq!(said.signed_by, [key(&office, first).public().id()]);
-        assert!(one.reason.as_ref().unwrap().starts_with("1 of 2"), "{one:?}");
+        assert!(one.why().starts_with("1 of 2") && one.reasons[0].code == ReasonCode::SignaturesMissing, "{one:?}");
         assert!(!in_force(&office).contains(&payloads(&release)[0]), "one signature is none");
         // The same once more counts once.
         let again = post(&office, release.id, signed(&office, &proposal, &[first])).await.unwrap();
         assert_eq!(again.signatures, one.signatures);
         let both = post(&office, release.id, signed(&office, &proposal, &[second])).await.unwrap();
-        assert!(goes_on(&both) && both.reason.is_none(), "{both:?}");
+        assert!(goes_on(&both) && both.reasons.is_empty(), "{both:?}");
         assert_eq!(both.signatures.unwrap().missing, 0);
         assert!(in_force(&office).contains(&payloads(&release)[0]));
         let late = post(&office, release.id, signed(&office, &proposal, &[2])).await;
@@ -136,7 +136,8 @@ async fn warnings_and_signatures_are_both_needed_in_either_order() {
     let manager = office.as_role(Role::ReleaseManager);
     for (version, signature_first) in [("1.0.0", true), ("1.1.0", false)] {
         let release = uploaded(&office, version).await;
-        let reason = release.reason.clone().unwrap();
+        let (reason, codes) = (release.why(), release.reasons.iter().map(|r| &r.code).collect::<Vec<_>>());
+        assert_eq!(codes, [&ReasonCode::WarningsOpen, &ReasonCode::SignaturesMissing]);
         assert!(reason.starts_with("Warnings to be accepted: size-growth. 2 of 2 signatures"), "{reason}");
         let proposal = proposed(&office, &[Change::Release(payloads(&release))]);
         let file = signed(&office, &proposal, &[1, 2]);
@@ -147,13 +148,14 @@ async fn warnings_and_signatures_are_both_needed_in_either_order() {
         if signature_first {
             let waits = post(&office, release.id, file).await.unwrap();
             assert_eq!(waits.state, ReleaseState::AwaitingSignature);
-            assert_eq!(waits.reason.as_deref(), Some("Warnings to be accepted: size-growth."));
+            assert_eq!(waits.reasons, [Reason::of(ReasonCode::WarningsOpen).with("rules", "size-growth")]);
+            assert_eq!(waits.why(), "Warnings to be accepted: size-growth.");
             assert!(in_force(&office).is_empty(), "nothing is in force that nobody accepted");
             assert!(goes_on(&approve().await.unwrap()));
         } else {
             let waits = approve().await.unwrap();
             assert_eq!(waits.state, ReleaseState::AwaitingSignature);
-            assert!(waits.reason.unwrap().starts_with("2 of 2 signatures"));
+            assert!(waits.why().starts_with("2 of 2 signatures"));
             assert_eq!(refusal(approve().await), Code::WrongState, "accepted once is accepted");
             assert!(goes_on(&post(&office, release.id, file).await.unwrap()));
         }
@@ -240,7 +242,8 @@ async fn a_product_whose_keys_nobody_holds_is_rejected_and_says_how_to_go_on() {
     let file = pack(office.dir.path(), &Recipe { product: "vending", ..Recipe::default() });
     let id = upload(&office.as_role(Role::ReleaseManager), &std::fs::read(file).unwrap()).await;
     let release = office.wait_for_state(id, ReleaseState::Rejected).await;
-    assert_eq!(release.reason.as_deref(), Some("Rules that failed: signatures."));
+    assert_eq!(release.reasons, [Reason::of(ReasonCode::RulesFailed).with("rules", "signatures")]);
+    assert_eq!(release.why(), "Rules that failed: signatures.");
     let finding = release.report.unwrap().findings.into_iter().find(|f| f.id == "signatures").unwrap();
     assert_eq!(finding.verdict, Verdict::Fail);
     assert!(finding.remedy.contains("filial trust propose FOLDER product-vending"), "{finding:?}");

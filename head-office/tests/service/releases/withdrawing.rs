@@ -12,7 +12,7 @@ use wire::v1::fleet::{Branch, PlanIssued};
 use wire::v1::plan::Plan;
 use wire::v1::releases::{Release, Withdrawn};
 use wire::v1::sync::Sync;
-use wire::{Code, PLAN_PAYLOAD_TYPE};
+use wire::{Code, PLAN_PAYLOAD_TYPE, Reason, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::{Recipe, pack};
@@ -51,7 +51,7 @@ async fn a_published_release_leaves_every_plan_and_its_version_is_free_again() {
 
     let done = withdraw(&office, release.id).await.unwrap();
     assert_eq!((done.release.state, done.branches), (ReleaseState::Withdrawn, 2));
-    assert_eq!(done.release.reason.as_deref(), Some(REASON));
+    assert_eq!(done.release.reasons, [Reason::new(ReasonCode::Withdrawn, REASON)]);
     for branch in &branches {
         let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
         assert!(sync.available.is_empty());
@@ -141,7 +141,8 @@ async fn a_job_that_publishes_stops_and_cleans_up_when_the_release_is_withdrawn(
     })
     .await;
     let release = office.release(id).await;
-    assert_eq!((release.state, release.reason.as_deref()), (ReleaseState::Withdrawn, Some(REASON)));
+    let withdrawn = vec![Reason::new(ReasonCode::Withdrawn, REASON)];
+    assert_eq!((release.state, release.reasons), (ReleaseState::Withdrawn, withdrawn));
     for folder in ["uploads", "work"] {
         let left = std::fs::read_dir(office.dir.path().join("store").join(folder)).unwrap().count();
         assert_eq!(left, 0, "{folder}");

@@ -96,7 +96,7 @@ impl<'a> Board<'a> {
         let have = held.map_or(0, |a| a.have_bytes);
         let crossed = figure.wan_rx_bytes;
         let ratio = figure.wan_ratio;
-        let trouble = held.and_then(|a| a.trouble.as_deref()).map(|t| format!("  {t}")).unwrap_or_default();
+        let trouble = held.and_then(|a| a.trouble.as_ref()).map(|t| format!("  {}", t.sentence())).unwrap_or_default();
         let tenth = percent(have, artifact) / 10;
         let plain = format!(
             "{}: {} of {} there; {} crossed the WAN ({ratio:.2} ×){trouble}",

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use fleet_types::{BranchName, InfoHash, ReleaseState, UpdateState, Version};
 use lab::{Lab, LabError, Place, Run};
 use serde_json::Value;
+use wire::ReasonCode;
 use wire::v1::fleet::Terminal;
 use wire::v1::releases::Release;
 
 use super::log::Log;
 use super::operator::Operator;
 
-/// Why a release is rejected for which a branch has no room, and for nothing else.
-const NO_ROOM: &str = "Rules that failed: branch-space.";
 /// How long each step of coming to rest may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -53,6 +52,11 @@ pub(super) async fn converge(lab: &Lab, log: &Log, operator: &mut Operator<'_>) 
     Ok(run)
 }
 
+/// Whether a release was rejected because a branch has no room for it, and for nothing else.
+fn is_for_want_of_room(release: &Release) -> bool {
+    release.reason(ReasonCode::RulesFailed).is_some_and(|r| r.params.get("rules") == Some("branch-space"))
+}
+
 /// A release that is published. One that was judged by the room that a branch had while its disk was full is uploaded
 /// again, as its operator would.
 async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyhow::Result<(Version, Run)> {
@@ -63,7 +67,7 @@ async fn last_release(lab: &Lab, log: &Log, operator: &mut Operator<'_>) -> anyh
         let version = operator.release(PATIENCE).await?;
         let run = lab.begin(&version).await?;
         let Err(error) = lab.wait_published(&version, PATIENCE).await else { return Ok((version, run)) };
-        let full = |r: Release| r.state == ReleaseState::Rejected && r.reason.as_deref() == Some(NO_ROOM);
+        let full = |r: Release| r.state == ReleaseState::Rejected && is_for_want_of_room(&r);
         if !lab.release(&version).await?.is_some_and(full) || begun.elapsed() > PATIENCE {
             return Err(error.into());
         }
@@ -132,9 +136,9 @@ pub(super) async fn problems(lab: &Lab, run: &Run, acknowledged: &[Version]) -> 
         }
     }
     // Disks are filled here: judged by the room that there was, a release is refused by name, and nothing is lost.
-    let refused = |r: &&Release| r.state == ReleaseState::Rejected && r.reason.as_deref() != Some(NO_ROOM);
+    let refused = |r: &&Release| r.state == ReleaseState::Rejected && !is_for_want_of_room(r);
     let rejected = releases.iter().filter(refused);
-    problems.extend(rejected.map(|r| format!("{} was rejected: {:?}", r.file_name, r.reason)));
+    problems.extend(rejected.map(|r| format!("{} was rejected: {:?}", r.file_name, r.reasons)));
     for terminal in lab.api().terminals().await? {
         problems.extend(broken_history(&terminal));
     }

@@ -6,11 +6,11 @@ use reqwest::Method;
 use serde_json::json;
 use trust::SigningKey;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::fleet::{AcceptKey, Branch, PlanIssued, Terminal};
 use wire::v1::incidents::Incidents;
 use wire::v1::reports::{Acknowledged, Batch, MAX_ADDRESSES, Numbered, PackageReport, Reason, Report, UpdateReport};
 use wire::v1::status::Status;
+use wire::{Code, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::insert_published_as;
@@ -149,7 +149,7 @@ async fn reports_about_nobody_and_of_inventions_block_nothing() {
         artifact: service_kit::token::hash("invented"),
         have_bytes: u64::MAX,
         complete: true,
-        trouble: Some("nul \0 and \u{1b}[31m escape".into()),
+        trouble: Some(Reason::new("x", "nul \0 and \u{1b}[31m escape").with("nul", "\0")),
     };
     let reports = vec![update(1, None, UpdateState::Assigned, 0), numbered(2, invented), seen(3)];
     assert_eq!(send(&branch, Uuid::new_v4(), reports).await.through, 3);
@@ -194,13 +194,28 @@ async fn only_confirmed_counts_and_progress_of_the_branch_is_shown() {
     send(&branch, epoch, vec![seen(1)]).await;
     let body = json!({ "branch": "north", "product": "kiosk", "version": "2.0.0" });
     office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    let slow = Reason::of(ReasonCode::WaitingTurn).with("others", 3);
     let held =
-        Report::Artifact { artifact: artifact.sha256, have_bytes: 400, complete: false, trouble: Some("slow".into()) };
+        Report::Artifact { artifact: artifact.sha256, have_bytes: 400, complete: false, trouble: Some(slow.clone()) };
     send(&branch, epoch, vec![numbered(2, held), update(3, None, UpdateState::Trying, 10)]).await;
     let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
     assert_eq!((shown.confirmed, shown.artifacts[0].have_bytes), (0, 400));
-    assert_eq!(shown.artifacts[0].trouble.as_deref(), Some("slow"));
-    send(&branch, epoch, vec![update(4, Some(UpdateState::Trying), UpdateState::Confirmed, 10)]).await;
+    let trouble = shown.artifacts[0].trouble.clone().unwrap();
+    assert!(trouble == slow && trouble.sentence().contains("3 other artifacts"), "{trouble:?}");
+    // An earlier version has sentences only, and a later one codes that are not known here.
+    let told = async |seq: u64, trouble: serde_json::Value| {
+        let report = json!({ "kind": "artifact", "artifact": artifact.sha256, "have_bytes": 400, "complete": false,
+            "trouble": trouble });
+        let batch = json!({ "epoch": epoch, "reports": [{ "seq": seq, "at": begin(), "report": report }] });
+        branch.client.post::<_, Acknowledged>("/v1/reports", &batch).await.unwrap();
+        let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
+        shown.artifacts[0].trouble.clone().unwrap()
+    };
+    assert_eq!(told(4, json!("slow")).await, Reason::new(ReasonCode::Unclassified, "slow"));
+    let newer = json!({ "code": "fan-stuck", "params": { "fan": "2" }, "text": "Fan 2 is stuck." });
+    let kept = told(5, newer.clone()).await;
+    assert_eq!((serde_json::to_value(&kept).unwrap(), kept.sentence()), (newer, "Fan 2 is stuck.".to_owned()));
+    send(&branch, epoch, vec![update(6, Some(UpdateState::Trying), UpdateState::Confirmed, 10)]).await;
     let shown: Branch = office.admin().get("/v1/branches/north").await.unwrap();
     assert_eq!(shown.confirmed, 1);
 }
@@ -210,12 +225,15 @@ async fn a_plan_that_a_branch_refuses_is_shown_until_it_refuses_nothing() {
     let office = Office::start().await;
     let branch = office.branch("north", "k1", &[]).await;
     let epoch = Uuid::new_v4();
-    let refused = |why: Option<String>| Report::PlanRefused { serial: why.as_ref().map(|_| 7), reason: why };
+    let refused = |why: Option<Reason>| Report::PlanRefused { serial: why.as_ref().map(|_| 7), reason: why };
+    let expired = Reason::new(ReasonCode::PlanExpired, "Plan 7 expired.");
     let shown = async || office.admin().get::<Branch>("/v1/branches/north").await.unwrap().plan_refused;
-    send(&branch, epoch, vec![numbered(1, refused(Some("Plan 7 expired.".into())))]).await;
-    assert_eq!(shown().await.as_deref(), Some("Plan 7 expired."));
-    send(&branch, epoch, vec![numbered(2, refused(Some("\u{1b}[2J".to_owned() + &"x".repeat(5000))))]).await;
-    assert!(shown().await.is_some_and(|why| why.len() <= wire::MAX_REASON_LEN && !why.contains('\u{1b}')));
+    send(&branch, epoch, vec![numbered(1, refused(Some(expired.clone())))]).await;
+    assert_eq!(shown().await, Some(expired));
+    let hostile =
+        Reason { code: "x".into(), params: Default::default(), text: "\u{1b}[2J".to_owned() + &"x".repeat(5000) };
+    send(&branch, epoch, vec![numbered(2, refused(Some(hostile)))]).await;
+    assert!(shown().await.is_some_and(|why| why.text.len() <= wire::MAX_REASON_LEN && !why.text.contains('\u{1b}')));
     send(&branch, epoch, vec![numbered(3, refused(None))]).await;
     assert_eq!(shown().await, None);
 }
@@ -235,7 +253,7 @@ async fn a_plan_that_a_terminal_refuses_is_shown_until_it_refuses_nothing() {
         assert_eq!(status.terminals[0].plan_refused, one.plan_refused);
         one.plan_refused
     };
-    let why = Reason::new("plan-unknown-key", "No plan key that is known here signed the plan.");
+    let why = Reason::new("plan-unknown-key", "No plan key that is known here signed the plan.").with("serial", 7);
     assert_eq!(refuses("till-1", Some(why.clone())).await, Some(why.clone()));
     assert_eq!(refuses("till-9", None).await, Some(why), "of a terminal that there is not");
     let hostile = Reason {

@@ -4,8 +4,8 @@ use serde_json::json;
 use service_kit::database::connection;
 use service_kit::server::Role;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::releases::{Release, Verdict};
+use wire::{Code, ReasonCode};
 
 use crate::api::refusal;
 use crate::support::archive::{Recipe, pack};
@@ -81,13 +81,14 @@ async fn what_keeps_publishing_from_going_on_is_said() {
     let id = uploaded(&office, &Recipe::default()).await;
     let release = test_kit::wait_for("a reason", crate::support::PATIENCE, async || {
         let release = office.release(id).await;
-        match (&release.reason, release.state) {
+        match (release.reason(ReasonCode::PublishingRetried), release.state) {
             (Some(_), ReleaseState::Publishing) => Ok(release),
             _ => Err(format!("{release:?}")),
         }
     })
     .await;
-    let reason = release.reason.unwrap();
+    let reason = release.why();
+    assert!(release.reasons[0].params.get("attempt").is_some(), "{reason}");
     assert!(reason.contains("Attempt") && reason.contains("tracker"), "{reason}");
     assert!(release.payloads[0].artifact.is_some(), "what is encoded stays encoded");
     // No branch may be told of it.

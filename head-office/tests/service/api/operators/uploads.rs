@@ -5,7 +5,7 @@ use reqwest::Method;
 use service_kit::server::Role;
 use test_kit::{FaultProxy, wait_for};
 use uuid::Uuid;
-use wire::{Code, Problem};
+use wire::{Code, Problem, ReasonCode};
 
 use crate::support::archive::noise;
 use crate::support::tus::{create, offset, patch, request, upload};
@@ -38,7 +38,8 @@ async fn an_upload_in_chunks_arrives_whole_and_is_validated() {
     let release = office.wait_for_state(id, ReleaseState::Rejected).await;
     assert_eq!((release.file_name.as_str(), release.archive_bytes), ("kiosk.upd", 3_000_000));
     assert!(release.report.unwrap().findings.len() >= 9);
-    assert!(release.reason.unwrap().contains("archive-shape"));
+    let rules = release.reasons[0].params.get("rules").unwrap();
+    assert!(rules.contains("archive-shape") && release.reasons[0].code == ReasonCode::RulesFailed, "{rules}");
     assert_eq!(offset(&manager, id).await, 3_000_000, "a finished upload keeps its offset");
     assert_eq!(patch(&manager, id, 3_000_000, b"").await.status(), 204, "a repeated last chunk is no error");
     assert_eq!(problem(patch(&manager, id, 0, b"x").await).await, Code::WrongState);

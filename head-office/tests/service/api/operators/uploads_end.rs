@@ -6,7 +6,7 @@ use service_kit::client::JsonClient;
 use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
-use wire::Code;
+use wire::{Code, Reason, ReasonCode};
 
 use crate::api::operators::uploads::problem;
 use crate::support::archive::noise;
@@ -79,7 +79,8 @@ async fn a_cancelled_upload_is_withdrawn_with_a_reason_and_leaves_nothing() {
     assert_eq!((answer.status().as_u16(), answer.headers()["tus-resumable"].to_str().unwrap()), (204, "1.0.0"));
     let release = office.release(id).await;
     assert_eq!(release.state, ReleaseState::Withdrawn);
-    assert!(release.reason.unwrap().contains("cancelled by release-manager"));
+    assert_eq!(release.reasons, [Reason::of(ReasonCode::UploadCancelled).with("operator", "release-manager")]);
+    assert!(release.why().contains("cancelled by release-manager"));
     assert!(!office.dir.path().join(format!("store/uploads/{id}.upd")).exists());
     assert_eq!(ask(&manager, Method::HEAD, id).await.status(), 410);
     assert_eq!(problem(patch(&manager, id, 40, &[1; 10]).await).await, Code::UploadGone);
@@ -136,7 +137,7 @@ async fn an_upload_says_when_it_expires_and_then_it_is_gone() {
     assert_eq!(ask(&manager, Method::HEAD, id).await.status(), 410);
     let release = office.release(id).await;
     assert_eq!(release.state, ReleaseState::Withdrawn);
-    assert!(release.reason.unwrap().contains("expired"));
+    assert!(release.why().contains("expired") && release.reasons[0].code == ReasonCode::UploadExpired);
     assert!(!office.dir.path().join(format!("store/uploads/{id}.upd")).exists());
     // One that is complete does not expire.
     let whole = create(&manager, 100).await;
@@ -183,7 +184,7 @@ async fn an_upload_on_which_nobody_works_is_given_up_and_one_that_goes_on_is_not
     office.stop().await;
     office.resume().await;
     let release = office.wait_for_state(left, ReleaseState::Withdrawn).await;
-    assert!(release.reason.unwrap().contains("expired"));
+    assert!(release.why().contains("expired") && release.reasons[0].code == ReasonCode::UploadExpired);
     assert_eq!(offset(&office.as_role(Role::ReleaseManager), kept).await, 10);
     assert!(!unknown.exists());
 }
