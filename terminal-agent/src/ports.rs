@@ -24,6 +24,7 @@ use crate::model::identity::Identity;
 use crate::model::request::{Answer, Request};
 
 pub use artifact::ImageDisk;
+pub use service_kit::room::Room;
 pub use swarm::Engine as Swarm;
 
 /// Everything that the agent acts through.
@@ -185,15 +186,6 @@ pub trait Clock: Send + Sync {
 
     /// Time since the machine started, suspended time included.
     fn uptime(&self) -> Duration;
-}
-
-/// Room on a file system, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// In all.
-    pub total: u64,
-    /// Free for this user.
-    pub free: u64,
 }
 
 /// What runs on this machine.

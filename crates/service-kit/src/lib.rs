@@ -1,5 +1,5 @@
-//! What every program of Filial is made of: settings in three stages, telemetry, the clock, durable files, retries,
-//! errors as text, shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
+//! What every program of Filial is made of: settings in three stages, telemetry, the clock, durable files, child
+//! processes, retries, errors as text, shutdown and an HTTP client; with feature `server` one route table per listener, and with feature `database`
 //! PostgreSQL, jobs with leases and the outbox of events.
 //!
 //! This crate must never know a business rule: nothing here names a release, a branch's plan or a terminal's state. Of the
@@ -18,14 +18,17 @@ pub mod database;
 pub mod durable;
 pub mod edge;
 pub mod manual;
+pub mod process;
 pub mod reserve;
 pub mod retry;
+pub mod room;
 mod secret;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod token;
+pub mod users;
 
 pub use clock::{Clock, FixedClock, Stopwatch, SystemClock};
 pub use secret::Secret;

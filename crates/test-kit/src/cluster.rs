@@ -1,7 +1,7 @@
 //! A PostgreSQL server that is thrown away.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -201,15 +201,8 @@ fn give_to_postgres(folder: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (uid, gid) = postgres_ids().ok_or_else(|| io::Error::other("there is no user postgres"))?;
-    std::os::unix::fs::chown(folder, Some(uid), Some(gid))?;
+    let owner = service_kit::users::find("postgres")?.ok_or_else(|| io::Error::other("there is no user postgres"))?;
+    std::os::unix::fs::chown(folder, Some(owner.uid), Some(owner.gid))?;
     // The socket must be reachable for the tests under any user.
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
-}
-
-fn postgres_ids() -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string(PathBuf::from("/etc/passwd")).ok()?;
-    let line = passwd.lines().find(|l| l.starts_with("postgres:"))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }

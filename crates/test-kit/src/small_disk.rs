@@ -39,8 +39,7 @@ impl SmallDisk {
     /// # Errors
     /// The system does not say.
     pub fn free(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(self.path())?;
-        Ok(stat.f_bavail * stat.f_frsize)
+        Ok(service_kit::room::of(self.path())?.free)
     }
 
     /// Writes until at most `left` bytes are free.

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use service_kit::durable;
+use service_kit::{durable, room};
 
 use super::claims::{Claim, ClaimError};
 
@@ -255,8 +255,7 @@ impl Target {
         if reserve == 0 || self.buffer.is_empty() {
             return Ok(());
         }
-        let stat = rustix::fs::fstatvfs(&self.file).map_err(|e| UploadError::io(&self.path, e.into()))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = room::of_file(&self.file).map_err(|e| UploadError::io(&self.path, e))?.free;
         if free < reserve.saturating_add(self.buffer.len() as u64) {
             return Err(UploadError::Reserve { path: self.path.clone(), free, reserve });
         }

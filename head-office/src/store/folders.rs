@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fleet_types::Digest;
 use service_kit::durable::{self, DurableError};
+use service_kit::room;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
 
@@ -122,8 +123,7 @@ impl Store {
     /// # Errors
     /// The file system does not say.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(room::of(&self.folder)?.free)
     }
 }
 

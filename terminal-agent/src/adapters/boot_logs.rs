@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use service_kit::process::one_line;
 use wire::v1::evidence::{MAX_LINES, MAX_TAIL};
 
 use super::process;
@@ -45,10 +46,10 @@ impl MachineBootLogs {
         let arguments: Vec<String> = arguments.iter().cloned().chain(common).chain(directory).collect();
         let ended = process::run(OsStr::new(&self.journalctl), &arguments, LIMIT, keep).await;
         let ended = ended.map_err(|e| PortError::with(format!("cannot run journalctl to {what}"), e))?;
-        match ended.status {
+        match ended.status() {
             Some(status) if status.success() => Ok(ended.output),
             Some(_) => {
-                let said = process::printable(&ended.errors);
+                let said = one_line(&ended.errors);
                 Err(PortError::new(format!("journalctl cannot {what}: {said}")))
             }
             None => Err(PortError::new(format!("journalctl took longer than {} s to {what}", LIMIT.as_secs()))),

@@ -105,7 +105,7 @@ async fn the_real_journalctl_answers_so() {
         ["--mount", "--propagation", "private", "timeout", "60", "bash", "-c", JOURNALD, "journald", &folder];
     let arguments = arguments.map(str::to_owned);
     let made = process::run(OsStr::new("unshare"), &arguments, Duration::from_secs(90), 4096).await.unwrap();
-    assert!(made.status.is_some_and(|s| s.success()), "{}", process::printable(&made.errors));
+    assert!(made.status().is_some_and(|s| s.success()), "{}", one_line(&made.errors));
 
     let logs = MachineBootLogs {
         directory: Some(dir.path().join("log/journal")),

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use service_kit::process::one_line;
 
-use super::process::{self, Ended};
+use super::process;
 use crate::ports::{DropInEnd, DropInResult, DropIns, PortError};
 
 /// EX_TEMPFAIL of sysexits.h: try again later.
@@ -68,16 +69,16 @@ impl DropIns for HealthFolder {
     async fn run(&self) -> Result<Vec<DropInResult>, PortError> {
         let mut results = Vec::new();
         for program in self.programs()? {
-            let Ended { status, output, errors } = process::run(program.as_os_str(), &[], self.limit, TAIL)
+            let ended = process::run(program.as_os_str(), &[], self.limit, TAIL)
                 .await
                 .map_err(|e| PortError::with(format!("cannot run {}", program.display()), e))?;
-            let end = match status.map(|s| s.code()) {
+            let end = match ended.status().map(|s| s.code()) {
                 None => DropInEnd::TimedOut,
                 Some(Some(0)) => DropInEnd::Healthy,
                 Some(Some(NOT_YET)) => DropInEnd::NotYet,
                 Some(_) => DropInEnd::Unhealthy,
             };
-            let said = [errors, output].map(|bytes| process::printable(&bytes));
+            let said = [ended.errors, ended.output].map(|bytes| one_line(&bytes));
             let tail = said.iter().filter(|s| !s.is_empty()).map(String::as_str).collect::<Vec<_>>().join("; ");
             // The end says most.
             let tail = tail[tail.ceil_char_boundary(tail.len().saturating_sub(2 * TAIL))..].to_owned();

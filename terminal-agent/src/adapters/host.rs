@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_types::Version;
+use service_kit::process::one_line;
+use service_kit::room;
 
 use super::process;
 use crate::config::agent::Settings;
@@ -80,8 +82,7 @@ impl Host for Machine {
     }
 
     fn room(&self, path: &Path) -> io::Result<Room> {
-        let fs = rustix::fs::statvfs(path)?;
-        Ok(Room { total: fs.f_blocks.saturating_mul(fs.f_frsize), free: fs.f_bavail.saturating_mul(fs.f_frsize) })
+        room::of(path)
     }
 
     fn occupied(&self, path: &Path) -> u64 {
@@ -95,8 +96,8 @@ impl Host for Machine {
         let arguments = ["list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"].map(str::to_owned);
         let ended = process::run(OsStr::new("systemctl"), &arguments, Duration::from_secs(20), 64 * 1024).await;
         let ended = ended.map_err(|e| PortError::with("cannot run systemctl to list failed units", e))?;
-        if !ended.status.is_some_and(|s| s.success()) {
-            let said = process::printable(&ended.errors);
+        if !ended.status().is_some_and(|s| s.success()) {
+            let said = one_line(&ended.errors);
             return Err(PortError::new(format!("systemctl cannot list failed units: {said}")));
         }
         let text = String::from_utf8_lossy(&ended.output).into_owned();

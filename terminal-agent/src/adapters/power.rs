@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use service_kit::process::one_line;
 
 use super::process;
 use crate::ports::{PortError, Power};
@@ -33,10 +34,10 @@ impl Power for RebootCommand {
         tracing::info!(command = ?self.command, "restarting the machine");
         let ended = process::run(OsStr::new(program), arguments, LIMIT, 400).await;
         let ended = ended.map_err(|e| PortError::with(format!("cannot run {program} to restart the machine"), e))?;
-        match ended.status {
+        match ended.status() {
             Some(status) if status.success() => Ok(()),
             Some(status) => {
-                let said = process::printable(&ended.errors);
+                let said = one_line(&ended.errors);
                 Err(PortError::new(format!("{program} did not restart the machine ({status}): {said}")))
             }
             None => Err(PortError::new(format!("{program} did not answer within {} s", LIMIT.as_secs()))),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use service_kit::users;
 
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
@@ -39,8 +40,8 @@ impl Postgres {
             .collect();
         versions.sort();
         let bin = versions.pop().ok_or(missing)?.1;
-        let users = std::fs::read_to_string("/etc/passwd").map_err(LabError::file("read", "/etc/passwd"))?;
-        let owner = if users.lines().any(|l| l.starts_with("postgres:")) { "postgres" } else { "nobody" };
+        let found = users::find("postgres").map_err(LabError::file("read", users::PASSWD))?;
+        let owner = if found.is_some() { "postgres" } else { "nobody" };
         Ok(Self { bin, owner })
     }
 

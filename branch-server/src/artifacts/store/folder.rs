@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
+use service_kit::room;
 use sha2::{Digest as _, Sha256};
 use swarm::ContentNames;
 
@@ -99,8 +100,8 @@ impl Store {
 
     /// The disk as the planner wants it; files of artifacts that `is_known` does not know are strays.
     pub fn disk(&self, is_known: impl Fn(&Digest) -> bool) -> Disk {
-        let free_bytes = match rustix::fs::statvfs(&self.folder) {
-            Ok(stat) => Some(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        let free_bytes = match room::of(&self.folder) {
+            Ok(room) => Some(room.free),
             Err(error) => {
                 tracing::debug!(folder = %self.folder.display(), %error, "the room in the store cannot be learned");
                 None

@@ -1,6 +1,7 @@
 //! Runs a bootloader's tool with bounded input, output and time.
 //!
-//! Synchronous, in one thread: the helper does one thing at a time.
+//! Synchronous, in one thread: the helper does one thing at a time, and a write of the boot state must not be cut short by a
+//! dropped future. So this is not `service_kit::process`, which needs an async runtime that this crate does without.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
