@@ -10,8 +10,9 @@
 //! - [`plan`] offers from head office or a kit: judged, accepted or refused
 //! - [`artifacts`] plan accepted → decided → done
 //! - [`reports`] from terminals in, to head office out
-//! - [`terminals`] how they join, and what the console shows of them
+//! - [`terminals`] how they join; [`view`] what the console shows of the branch
 //! - [`upstream`] head office, and this server's identity there
+//! - [`model`] values that tables and their users share
 //! - [`config`] settings; [`metrics`] what Prometheus sees; [`db`] all SQL
 
 pub mod app;
@@ -22,6 +23,7 @@ pub mod db;
 pub mod housekeeping;
 pub mod http;
 pub mod metrics;
+pub mod model;
 pub mod plan;
 pub mod reports;
 pub mod signals;
@@ -29,5 +31,6 @@ pub mod start;
 pub mod terminals;
 pub mod text;
 pub mod upstream;
+pub mod view;
 
 pub use start::{Deps, RunError, build, listeners, run};

@@ -16,10 +16,10 @@ use crate::alerts::Alerts;
 use crate::config::Settings;
 use crate::fleet::events::Streams;
 use crate::metrics::Counters;
-use crate::releases::claims::Claims;
 use crate::rollout::tick::Issuer;
 use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
+use crate::store::claims::Claims;
 use crate::store::folders::Store;
 use crate::trust::Trust;
 use crate::trust::tls::Tls;
@@ -37,7 +37,7 @@ pub struct App {
     /// The BitTorrent daemon.
     pub engine: Arc<dyn Engine>,
     /// The tracker.
-    pub tracker: Tracker,
+    pub tracker: Arc<Tracker>,
     /// The folders.
     pub store: Store,
     /// The signed metadata and the keys that sign online.

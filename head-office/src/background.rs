@@ -15,7 +15,7 @@ use crate::releases::validate::Validate;
 use crate::releases::vouching::Watch;
 use crate::rollout::tick;
 use crate::seeding::upkeep::Upkeep;
-use crate::store::retention;
+use crate::stock::retention;
 
 /// The longest interval of what others depend on.
 const OFTEN: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub fn handlers(app: &Arc<App>) -> Vec<Arc<dyn JobHandler>> {
 /// Starts the periodic tasks.
 pub fn start(driver: &mut Driver, app: &Arc<App>) {
     let seeding = Task::every("seeding", OFTEN).retry(RETRY, OFTEN).woken_by(app.reseed.clone());
-    driver.start(seeding, Seeding(Upkeep::new(app.clone())));
+    driver.start(seeding, Seeding(Upkeep::new(&app.seeder, &app.tracker, &app.clock)));
     let metadata = Task::every("metadata", EACH_MINUTE).woken_by(app.watch.clone());
     driver.start(metadata, Metadata(Watch::new(app.clone())));
 

@@ -13,11 +13,13 @@ pub mod config;
 pub mod db;
 mod fleet;
 pub mod http;
+mod intake;
 mod metrics;
 mod releases;
 pub mod rollout;
 mod seeding;
 pub mod start;
+mod stock;
 mod store;
 pub mod trust;
 

@@ -19,14 +19,14 @@ use crate::access::passwords::{PasswordError, Passwords};
 use crate::access::recover::RecoverError;
 use crate::config::Settings;
 use crate::http::table;
-use crate::releases::claims::Claims;
 use crate::releases::{upkeep, vouching};
 use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
+use crate::store::claims::Claims;
 use crate::store::folders::{Store, StoreError};
 use crate::trust::tls::Tls;
 use crate::trust::{Trust, TrustError};
-use crate::{access, alerts, app, background, db, fleet, metrics, store};
+use crate::{access, alerts, app, background, db, fleet, metrics, stock};
 
 /// What is given from outside: the time and the BitTorrent daemon.
 pub struct Deps {
@@ -128,7 +128,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         wakeups: wakeups.clone(),
         clock: deps.clock,
         engine: deps.engine,
-        tracker: Tracker::new(access_list),
+        tracker: Arc::new(Tracker::new(access_list)),
         store,
         trust,
         tls: tls.clone(),
@@ -150,7 +150,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         shutdown: shutdown.clone(),
     });
     upkeep::remove_unknown_archives(&app).await?;
-    store::stock::take_stock(&app).await?;
+    stock::taking::take_stock(&app).await?;
     vouching::watch_once(&app).await;
     let (to_people, to_machines) = (tls.clone(), tls);
     let to_people = Transport::Tls(Arc::new(move || to_people.people()));

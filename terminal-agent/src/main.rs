@@ -128,14 +128,18 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list_packages(settings: &Settings, json: bool) -> anyhow::Result<()> {
+fn journal(settings: &Settings) -> anyhow::Result<Journal> {
     let path = settings.paths.journal();
-    let journal = status::read(&path)?.with_context(|| {
+    status::read(&path)?.with_context(|| {
         format!(
             "there is no journal at {} yet: the agent has not run. Start it: `systemctl start terminal-agent`",
             path.display()
         )
-    })?;
+    })
+}
+
+fn list_packages(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let journal = journal(settings)?;
     if json {
         println!("{:#}", wrapper::as_json(&journal, &settings.paths.data_dir));
     } else {
@@ -186,13 +190,7 @@ fn hold(
 }
 
 fn show(settings: &Settings, json: bool) -> anyhow::Result<()> {
-    let path = settings.paths.journal();
-    let journal = status::read(&path)?.with_context(|| {
-        format!(
-            "there is no journal at {} yet: the agent has not run. Start it: `systemctl start terminal-agent`",
-            path.display()
-        )
-    })?;
+    let journal = journal(settings)?;
     if json {
         println!("{:#}", status::as_json(&journal));
     } else {

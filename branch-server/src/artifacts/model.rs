@@ -3,23 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use fleet_types::{Digest, ProductName, Version};
-use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
+use fleet_types::Digest;
+use wire::v1::plan::Plan;
 
-/// An artifact that the plan names, with what is needed to describe it to terminals.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// What travels.
-    pub artifact: ArtifactRef,
-    /// What it becomes in a slot, or is unpacked from it.
-    pub payload: PayloadRef,
-    /// The release's manifest.
-    pub manifest: Digest,
-    /// Of which product.
-    pub product: ProductName,
-    /// Of which version.
-    pub version: Version,
-}
+pub use crate::model::{Stage, Wanted};
 
 /// The plan's artifacts in the order of its steps, then of its packages, each once.
 pub fn wanted(plan: &Plan) -> Vec<Wanted> {
@@ -55,39 +42,6 @@ pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Ve
         same && plan.entries().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
     };
     wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
-}
-
-/// The durable stage of an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
-    /// Named by a plan; index and torrent are not here.
-    Wanted,
-    /// Index, torrent and manifest are here and checked.
-    Described,
-    /// The local tracker accepts it: terminals may begin, and so may the engine.
-    Listed,
-    /// The whole file was hashed and is what the plan says.
-    Held,
-    /// On its way out; whatever remains of it is being removed.
-    Dropping,
-}
-
-impl Stage {
-    /// The stage as the database has it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wanted => "wanted",
-            Self::Described => "described",
-            Self::Listed => "listed",
-            Self::Held => "held",
-            Self::Dropping => "dropping",
-        }
-    }
-
-    /// Whether terminals may have its index and torrent.
-    pub const fn is_available(self) -> bool {
-        matches!(self, Self::Listed | Self::Held)
-    }
 }
 
 /// Whether the engine has an artifact's torrent.

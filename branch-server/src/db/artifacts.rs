@@ -9,7 +9,7 @@ use wire::Reason;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
 
 use super::rows::{Params, digest, get, info_hash, parsed, reason, reason_json, signed, unsigned};
-use crate::artifacts::model::{Stage, Wanted};
+use crate::model::{Stage, Wanted};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 
 service_kit::statements! {

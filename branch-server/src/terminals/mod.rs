@@ -1,4 +1,4 @@
-//! The branch's terminals: how they join, what they are told, what the console shows of them, and TLS towards them.
+//! The branch's terminals: how they join, what they are told, and TLS towards them.
 
 pub mod calls;
 pub mod enrol;
@@ -6,4 +6,3 @@ pub mod identity;
 pub mod join;
 pub mod streams;
 pub mod tls;
-pub mod view;

@@ -6,13 +6,13 @@ use wire::Code;
 use wire::v1::releases::Finding;
 
 use crate::fleet::report_error::ReportError;
-use crate::releases::claims::ClaimError;
+use crate::intake::IntakeError;
 use crate::releases::moves::MoveError;
 use crate::releases::signing::SigningError;
 use crate::releases::uploads::UploadError;
-use crate::rollout::intake::IntakeError;
 use crate::rollout::tick::TickError;
-use crate::store::budget::BudgetError;
+use crate::stock::budget::BudgetError;
+use crate::store::claims::ClaimError;
 use crate::trust::TrustError;
 
 /// What handlers answer.

@@ -8,13 +8,13 @@ use service_kit::server::Caller;
 use uuid::Uuid;
 use wire::{Reason, ReasonCode};
 
-use super::claims::Claim;
 use super::moves::{MoveError, advance};
 use super::uploads;
 use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::db::releases::ReleaseRow;
+use crate::store::claims::Claim;
 
 /// Returns the reason of a release whose upload was idle for too long.
 pub fn expired() -> Reason {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use service_kit::{durable, room};
 
-use super::claims::{Claim, ClaimError};
+use crate::store::claims::{Claim, ClaimError};
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 20;
@@ -300,8 +300,8 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::claims::Claims;
     use super::*;
+    use crate::store::claims::Claims;
     use std::time::Duration;
     use test_kit::wait_for;
     use uuid::Uuid;

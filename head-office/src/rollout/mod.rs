@@ -1,5 +1,4 @@
-//! From assignments to plans: [`plan`] decides (pure), [`tick`] brings it into force, [`intake`] lets plans follow reports.
+//! From assignments to plans: [`plan`] decides (pure), [`tick`] brings it into force.
 
-pub mod intake;
 pub mod plan;
 pub mod tick;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
+use service_kit::Clock;
 use service_kit::database::connection;
 use wire::v1::plan::ArtifactRef;
 
-use super::seeder::SeedError;
-use crate::app::App;
+use super::seeder::{SeedError, Seeder};
+use super::tracker::Tracker;
 use crate::db;
 
 /// The shortest time between two renewals of one torrent.
@@ -19,7 +20,9 @@ const RENEWAL_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// The task `seeding`: lists what must be listed and seeds what must be seeded.
 pub struct Upkeep {
-    app: Arc<App>,
+    seeder: Seeder,
+    tracker: Arc<Tracker>,
+    clock: Arc<dyn Clock>,
     /// After a start the tracker is told even if the file is right.
     ///
     /// It may have missed the last signal.
@@ -30,8 +33,9 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// Makes the task.
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app, listed_once: false, renewed: BTreeMap::new() }
+    pub fn new(seeder: &Seeder, tracker: &Arc<Tracker>, clock: &Arc<dyn Clock>) -> Self {
+        let (seeder, tracker, clock) = (seeder.clone(), tracker.clone(), clock.clone());
+        Self { seeder, tracker, clock, listed_once: false, renewed: BTreeMap::new() }
     }
 
     /// Compares daemon and tracker with the database once and mends what differs.
@@ -41,15 +45,15 @@ impl Upkeep {
     pub async fn pass(&mut self) -> Result<(), SeedError> {
         self.list().await?;
         // In this order: whatever the daemon was given had its row before.
-        let held: BTreeSet<_> = self.app.engine.list().await?.into_iter().collect();
+        let held: BTreeSet<_> = self.seeder.engine.list().await?.into_iter().collect();
         let (wanted, listed) = {
-            let client = connection(&self.app.pool).await?;
+            let client = connection(&self.seeder.pool).await?;
             let listed: BTreeSet<_> = db::artifacts::listed(&client).await?.into_iter().collect();
             (db::artifacts::seeded(&client).await?, listed)
         };
         // Put away while the daemon was still loading its torrents, or of a database that was restored since.
         for stray in held.difference(&listed) {
-            self.app.engine.remove(stray, false).await?;
+            self.seeder.engine.remove(stray, false).await?;
             tracing::warn!(hash = %stray, "removed a torrent from the BitTorrent daemon that the database does not know");
         }
         let renewed = self.renew(&wanted).await?;
@@ -58,9 +62,9 @@ impl Upkeep {
 
     async fn list(&mut self) -> Result<(), SeedError> {
         if self.listed_once {
-            self.app.tracker.repair(&self.app.pool).await?;
+            self.tracker.repair(&self.seeder.pool).await?;
         } else {
-            self.app.tracker.list_all(&self.app.pool).await?;
+            self.tracker.list_all(&self.seeder.pool).await?;
             self.listed_once = true;
         }
         Ok(())
@@ -70,11 +74,11 @@ impl Upkeep {
     ///
     /// Those renewed now.
     async fn renew(&mut self, wanted: &[ArtifactRef]) -> Result<BTreeSet<Digest>, SeedError> {
-        let now = self.app.clock.now();
+        let now = self.clock.now();
         // A clock that was set back does not prolong the wait.
         self.renewed.retain(|_, at| *at <= now && now < *at + RENEWAL_INTERVAL);
         let requested = {
-            let client = connection(&self.app.pool).await?;
+            let client = connection(&self.seeder.pool).await?;
             db::torrent_renewals::requested(&client).await?
         };
         let mut renewed = BTreeSet::new();
@@ -83,14 +87,14 @@ impl Upkeep {
                 continue;
             }
             let Some(artifact) = wanted.iter().find(|a| a.sha256 == renewal.artifact) else { continue };
-            let Some(_reader) = self.app.store.holds().read(&artifact.sha256) else { continue };
-            if self.app.seeder.renew(artifact).await? {
+            let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
+            if self.seeder.renew(artifact).await? {
                 tracing::warn!(artifact = %artifact.sha256, "a branch lost its copy: renewed the torrent to serve it again");
                 self.renewed.insert(artifact.sha256, now);
                 renewed.insert(artifact.sha256);
             }
             // Only now: a kill before this renews once more, a deleted row would be forgotten.
-            let client = connection(&self.app.pool).await?;
+            let client = connection(&self.seeder.pool).await?;
             db::torrent_renewals::done(&client, renewal).await?;
         }
         Ok(renewed)
@@ -105,12 +109,12 @@ impl Upkeep {
         held: &BTreeSet<InfoHash>,
         renewed: &BTreeSet<Digest>,
     ) -> Result<(), SeedError> {
-        let forgotten: BTreeSet<_> = self.app.engine.not_seeding().await?.into_iter().collect();
+        let forgotten: BTreeSet<_> = self.seeder.engine.not_seeding().await?.into_iter().collect();
         let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash);
         for artifact in wanted.iter().filter(|a| !renewed.contains(&a.sha256) && is_idle(&a.info_hash)) {
             // Retention cannot put it away while this is held: seeded after that, the tracker would refuse it.
-            let Some(_reader) = self.app.store.holds().read(&artifact.sha256) else { continue };
-            if self.app.seeder.add(artifact).await? {
+            let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
+            if self.seeder.add(artifact).await? {
                 tracing::info!(artifact = %artifact.sha256, "seeding again");
             }
         }

@@ -1,8 +1,5 @@
-//! The artifacts and archives on disk: [`folders`], [`holds`] (who uses an artifact), [`budget`] (how much may lie there),
-//! [`retention`] (what is removed), [`stock`] (disk and database compared).
+//! The artifacts and archives on disk: [`folders`], [`holds`] (who uses an artifact), [`claims`] (who writes an upload).
 
-pub mod budget;
+pub mod claims;
 pub mod folders;
 pub mod holds;
-pub mod retention;
-pub mod stock;

@@ -1,4 +1,7 @@
 //! The adapter that starts processes: short tools here, long-lived parts in [`crate::process`].
+//!
+//! Tools are not bounded here, unlike by `service_kit::process`: the test's time limit ends them, and what they print belongs
+//! whole into its error.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -6,7 +6,7 @@ use wire::v1::fleet::Terminal;
 
 use crate::app::App;
 use crate::db::site;
-use crate::terminals::view::{self, BranchStatus};
+use crate::view::{self, BranchStatus};
 use service_kit::server::ApiError;
 use wire::v1::paths;
 

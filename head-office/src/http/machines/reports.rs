@@ -8,7 +8,7 @@ use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::app::App;
 use crate::http::errors::ApiResult;
-use crate::rollout::intake;
+use crate::intake;
 
 /// Stores a batch and says up to which number everything is stored.
 #[utoipa::path(post, path = paths::REPORTS, tag = "reports", request_body = Batch, responses(

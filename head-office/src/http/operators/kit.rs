@@ -19,7 +19,7 @@ use crate::db::plans::PlanRow;
 use crate::http::artifacts;
 use crate::http::errors::ApiResult;
 use crate::http::machines::sync;
-use crate::rollout::intake;
+use crate::intake;
 
 /// What a branch server without a link needs to follow its newest plan.
 ///

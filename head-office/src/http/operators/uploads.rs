@@ -26,10 +26,10 @@ use crate::app::App;
 use crate::db;
 use crate::db::releases::{NewRelease, ReleaseRow};
 use crate::http::errors::{ApiResult, not_moved};
-use crate::releases::claims::{Claim, ClaimError};
 use crate::releases::moves::upload_complete;
 use crate::releases::{ending, uploads};
-use crate::store::budget;
+use crate::stock::budget;
+use crate::store::claims::{Claim, ClaimError};
 
 use headers::{
     CHUNK_TYPE, EXPIRES, EXTENSIONS, LENGTH, MAX_SIZE, METADATA, OFFSET, VERSION, VERSIONS, answer, date, file_name,

@@ -12,6 +12,7 @@ use wire::v1::plan::Plan;
 use wire::v1::status::{Status, TaskStatus};
 
 use crate::db::{artifacts, moves, plan, site, terminals, updates};
+use crate::model::Stage;
 use crate::plan::metadata::Believed;
 use crate::reports::relay;
 use crate::text::presentable;
@@ -207,7 +208,7 @@ async fn branch(
         product: r.wanted.product,
         version: r.wanted.version,
         have_bytes: r.have_bytes,
-        complete: r.stage == crate::artifacts::model::Stage::Held,
+        complete: r.stage == Stage::Held,
         trouble: r.trouble,
     });
     let artifacts = shown.collect();

@@ -5,11 +5,11 @@ use service_kit::database::{DatabaseError, begin, commit, connection};
 use service_kit::server::Caller;
 use wire::v1::reports::{Acknowledged, Batch};
 
-use super::tick::{self, TickError};
 use crate::access::audit::Change;
 use crate::app::App;
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;
+use crate::rollout::tick::{self, TickError};
 
 /// Why reports were not taken in. Nothing of the batch is stored then.
 #[derive(Debug, thiserror::Error)]
