@@ -15,7 +15,7 @@ use crate::artifacts::announce::announce_arriving;
 use crate::artifacts::room_report;
 use crate::artifacts::run::Runner;
 use crate::db::site;
-use crate::housekeeping;
+use crate::housekeeping::Housekeeping;
 use crate::reports::relay::{Delivery, RelayError, deliver};
 use crate::text::presentable;
 use crate::upstream::head_office::UpstreamError;
@@ -37,9 +37,15 @@ pub fn start(app: &Arc<App>) -> Driver {
     // Not woken in backoff: head office does not answer new reports either.
     let relay = retried(Task::every("relay", INTERVAL)).woken_by(signals.relay.clone()).not_woken_in_backoff();
     driver.start(relay, Relay { app: app.clone(), limit: MAX_BATCH });
-    driver.start(Task::every("housekeeping", INTERVAL), Housekeeping { app: app.clone(), pruned: None });
+    driver.start(Task::every("housekeeping", INTERVAL), housekeeping(app));
     driver.start(Task::every("store-room", INTERVAL), Room { app: app.clone(), reported: None });
     driver
+}
+
+/// Returns the task `housekeeping`.
+pub fn housekeeping(app: &App) -> Housekeeping {
+    let (pool, clock, metrics) = (app.pool.clone(), app.clock.clone(), app.metrics.clone());
+    Housekeeping::new(pool, clock, metrics, app.metadata.clone(), app.streams.clone())
 }
 
 /// Asks head office for the newest plan.
@@ -144,16 +150,10 @@ impl Work for Relay {
     }
 }
 
-/// Updates the metrics and deletes old events.
-struct Housekeeping {
-    app: Arc<App>,
-    pruned: housekeeping::Pruned,
-}
-
 #[async_trait]
 impl Work for Housekeeping {
     async fn run(&mut self) -> Result<Next, Failure> {
-        housekeeping::once(&self.app, &mut self.pruned).await?;
+        self.once().await?;
         Ok(Next::Interval)
     }
 }

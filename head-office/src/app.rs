@@ -15,11 +15,13 @@ use crate::access::passwords::Passwords;
 use crate::alerts::Alerts;
 use crate::config::Settings;
 use crate::fleet::events::Streams;
+use crate::intake::Intake;
 use crate::metrics::Counters;
+use crate::releases::arriving::Uploads;
 use crate::rollout::tick::Issuer;
 use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
-use crate::store::claims::Claims;
+use crate::stock::retention::Retention;
 use crate::store::folders::Store;
 use crate::trust::Trust;
 use crate::trust::tls::Tls;
@@ -44,8 +46,8 @@ pub struct App {
     pub trust: Trust,
     /// The fleet's authority, and the listeners' TLS.
     pub tls: Tls,
-    /// Who writes which upload.
-    pub claims: Claims,
+    /// Uploads whose archives are arriving.
+    pub uploads: Uploads,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
     /// What is counted.
@@ -53,15 +55,21 @@ pub struct App {
     /// The background tasks with their last results.
     pub background: Board,
     /// What needs an operator's attention.
-    pub alerts: Alerts,
+    pub alerts: Arc<Alerts>,
     /// The metadata may be due to be looked at.
     pub watch: Arc<Notify>,
+    /// Puts artifacts away.
+    pub retention: Retention,
     /// Something may be due to be put away.
     pub retire: Arc<Notify>,
     /// Gives artifacts to the daemon.
     pub seeder: Seeder,
     /// Daemon and tracker may be out of step.
     pub reseed: Arc<Notify>,
+    /// Takes reports of branches in.
+    pub intake: Intake,
+    /// What plans are issued with.
+    pub issuer: Issuer,
     /// Plans may be due.
     pub replan: Arc<Notify>,
     /// Open event streams.
@@ -71,16 +79,9 @@ pub struct App {
     /// Wrong ones, counted.
     pub guesses: Guesses,
     /// The audit.
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// The groups of routes that a token's scope may name.
     pub groups: Vec<String>,
     /// When to stop.
     pub shutdown: Shutdown,
-}
-
-impl App {
-    /// What plans are issued with.
-    pub fn issuer(&self) -> Issuer {
-        Issuer { trust: self.trust.clone(), life: self.settings.plan.life }
-    }
 }

@@ -12,10 +12,9 @@ use crate::app::App;
 use crate::releases::publish::Publish;
 use crate::releases::upkeep;
 use crate::releases::validate::Validate;
-use crate::releases::vouching::Watch;
+use crate::releases::vouching::{Vouching, Watch};
 use crate::rollout::tick;
 use crate::seeding::upkeep::Upkeep;
-use crate::stock::retention;
 
 /// The longest interval of what others depend on.
 const OFTEN: Duration = Duration::from_secs(30);
@@ -28,7 +27,24 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Returns the handlers of all kinds of jobs.
 pub fn handlers(app: &Arc<App>) -> Vec<Arc<dyn JobHandler>> {
-    vec![Arc::new(Validate(app.clone())), Arc::new(Publish(app.clone()))]
+    let (store, trust, counters) = (&app.store, &app.trust, &app.counters);
+    let validate = Validate {
+        store: store.clone(),
+        policy: app.settings.policy.clone(),
+        trust: trust.clone(),
+        counters: counters.clone(),
+    };
+    let publish = Publish {
+        store: store.clone(),
+        options: app.settings.encode.options,
+        trust: trust.clone(),
+        tracker: app.tracker.clone(),
+        seeder: app.seeder.clone(),
+        counters: counters.clone(),
+        watch: app.watch.clone(),
+        retire: app.retire.clone(),
+    };
+    vec![Arc::new(validate), Arc::new(publish)]
 }
 
 /// Starts the periodic tasks.
@@ -36,7 +52,15 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
     let seeding = Task::every("seeding", OFTEN).retry(RETRY, OFTEN).woken_by(app.reseed.clone());
     driver.start(seeding, Seeding(Upkeep::new(&app.seeder, &app.tracker, &app.clock)));
     let metadata = Task::every("metadata", EACH_MINUTE).woken_by(app.watch.clone());
-    driver.start(metadata, Metadata(Watch::new(app.clone())));
+    let vouching = Vouching {
+        pool: app.pool.clone(),
+        clock: app.clock.clone(),
+        store: app.store.clone(),
+        trust: app.trust.clone(),
+        gauges: app.counters.gauges.clone(),
+        alerts: app.alerts.clone(),
+    };
+    driver.start(metadata, Metadata(Watch::new(vouching)));
 
     let plans = app.clone();
     driver.start(
@@ -44,7 +68,7 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
         work(move || {
             let app = plans.clone();
             async move {
-                let issued = tick::all(&app.pool, app.clock.now(), &app.issuer()).await?;
+                let issued = tick::all(&app.pool, app.clock.now(), &app.issuer).await?;
                 app.counters.plans_issued(issued);
                 Ok::<_, Failure>(Next::Interval)
             }
@@ -55,7 +79,7 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
         Task::every("retention", SELDOM).retry(RETRY, SELDOM).woken_by(app.retire.clone()),
         work(move || {
             let app = retained.clone();
-            async move { retention::once(&app).await.map(|()| Next::Interval) }
+            async move { app.retention.once().await.map(|()| Next::Interval) }
         }),
     );
     let uploads = app.clone();
@@ -63,7 +87,7 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
         Task::every("uploads", SELDOM),
         work(move || {
             let app = uploads.clone();
-            async move { upkeep::once(&app).await.map(|()| Next::Interval) }
+            async move { upkeep::once(&app.uploads).await.map(|()| Next::Interval) }
         }),
     );
     let gauges = app.clone();

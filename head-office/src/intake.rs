@@ -1,15 +1,19 @@
 //! Takes reports of a branch in and lets its plan follow, in one transaction.
 
+use std::sync::Arc;
+
 use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, begin, commit, connection};
+use service_kit::Clock;
+use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
 use service_kit::server::Caller;
+use tokio::sync::Notify;
 use wire::v1::reports::{Acknowledged, Batch};
 
-use crate::access::audit::Change;
-use crate::app::App;
+use crate::access::audit::{Audit, Change};
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;
-use crate::rollout::tick::{self, TickError};
+use crate::metrics::Counters;
+use crate::rollout::tick::{self, Issuer, TickError};
 
 /// Why reports were not taken in. Nothing of the batch is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -28,34 +32,52 @@ impl From<DatabaseError> for IntakeError {
     }
 }
 
-/// Takes a batch in. Reports that an operator carried are written into the audit with it.
-///
-/// # Errors
-/// As [`IntakeError`].
-pub async fn take(
-    app: &App,
-    branch: &BranchName,
-    batch: Batch,
-    carried: Option<(&Caller, Change)>,
-) -> Result<Acknowledged, IntakeError> {
-    let now = app.clock.now();
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    let stored = reports::store(&transaction, branch, batch, now).await?;
-    let mut issued = false;
-    if stored.terminals_changed {
-        issued = tick::branch(&transaction, branch, now, &app.issuer()).await?.issued.is_some();
+/// Takes reports of branches in.
+pub struct Intake {
+    /// The database.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Issues the plan that follows from a report.
+    pub issuer: Issuer,
+    /// Records what an operator carried.
+    pub audit: Arc<Audit>,
+    /// Counts plans and unknown reports.
+    pub counters: Counters,
+    /// Wakes the renewal of torrents.
+    pub reseed: Arc<Notify>,
+}
+
+impl Intake {
+    /// Takes a batch in. Reports that an operator carried are written into the audit with it.
+    ///
+    /// # Errors
+    /// As [`IntakeError`].
+    pub async fn take(
+        &self,
+        branch: &BranchName,
+        batch: Batch,
+        carried: Option<(&Caller, Change)>,
+    ) -> Result<Acknowledged, IntakeError> {
+        let now = self.clock.now();
+        let mut client = connection(&self.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let stored = reports::store(&transaction, branch, batch, now).await?;
+        let mut issued = false;
+        if stored.terminals_changed {
+            issued = tick::branch(&transaction, branch, now, &self.issuer).await?.issued.is_some();
+        }
+        match carried {
+            Some((caller, change)) => self.audit.commit(transaction, caller, change).await?,
+            None => commit(transaction).await?,
+        }
+        if stored.renewal_requested {
+            self.reseed.notify_one();
+        }
+        if issued {
+            self.counters.plans_issued(1);
+        }
+        self.counters.unknown_reports(stored.unknown);
+        Ok(Acknowledged { through: stored.through })
     }
-    match carried {
-        Some((caller, change)) => app.audit.commit(transaction, caller, change).await?,
-        None => commit(transaction).await?,
-    }
-    if stored.renewal_requested {
-        app.reseed.notify_one();
-    }
-    if issued {
-        app.counters.plans_issued(1);
-    }
-    app.counters.unknown_reports(stored.unknown);
-    Ok(Acknowledged { through: stored.through })
 }

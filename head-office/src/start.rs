@@ -9,6 +9,7 @@ use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, conn
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
 use service_kit::{Clock, Secret, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::anchor::Anchor;
@@ -19,14 +20,18 @@ use crate::access::passwords::{PasswordError, Passwords};
 use crate::access::recover::RecoverError;
 use crate::config::Settings;
 use crate::http::table;
+use crate::intake::Intake;
+use crate::releases::arriving::Uploads;
 use crate::releases::{upkeep, vouching};
+use crate::rollout::tick::Issuer;
 use crate::seeding::seeder::Seeder;
 use crate::seeding::tracker::Tracker;
+use crate::stock::retention::Retention;
 use crate::store::claims::Claims;
 use crate::store::folders::{Store, StoreError};
 use crate::trust::tls::Tls;
 use crate::trust::{Trust, TrustError};
-use crate::{access, alerts, app, background, db, fleet, metrics, stock};
+use crate::{access, app, background, db, fleet, metrics, stock};
 
 /// What is given from outside: the time and the BitTorrent daemon.
 pub struct Deps {
@@ -115,43 +120,76 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let shown = metrics.clone();
     let passwords = tokio::task::spawn_blocking(move || Passwords::new(&shown)).await??;
     let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
-    let audit_clock = deps.clock.clone();
+    let clock = deps.clock;
+    let audit = Arc::new(Audit::new(clock.clone(), anchor));
+    let tracker = Arc::new(Tracker::new(access_list));
+    let counters = metrics::Counters::registered(&metrics);
+    let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
+    let (watch, reseed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    upkeep::remove_unknown_archives(&pool, &store).await?;
+    stock::taking::take_stock(&pool, &store, clock.now() - settings.store.seed_for).await?;
+    vouching::renew(&trust, clock.now()).await;
     let seeder = Seeder {
         engine: deps.engine.clone(),
         pool: pool.clone(),
         store: store.clone(),
         announce_url: settings.tracker.announce_url.clone(),
     };
+    let uploads = Uploads {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        store: store.clone(),
+        claims: Claims::default(),
+        audit: audit.clone(),
+        abandon_after: settings.uploads.abandon_after,
+    };
+    let retention = Retention {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        store: store.clone(),
+        engine: deps.engine.clone(),
+        tracker: tracker.clone(),
+        watch: watch.clone(),
+        seed_for: settings.store.seed_for,
+    };
+    let intake = Intake {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        issuer: issuer.clone(),
+        audit: audit.clone(),
+        counters: counters.clone(),
+        reseed: reseed.clone(),
+    };
     let app = Arc::new(app::App {
         settings,
         pool,
         wakeups: wakeups.clone(),
-        clock: deps.clock,
+        clock,
         engine: deps.engine,
-        tracker: Arc::new(Tracker::new(access_list)),
+        tracker,
         store,
         trust,
         tls: tls.clone(),
-        claims: Claims::default(),
-        counters: metrics::Counters::registered(&metrics),
+        uploads,
+        counters,
         metrics,
         background: board,
-        alerts: alerts::Alerts::default(),
-        watch: Arc::default(),
+        alerts: Arc::default(),
+        watch,
+        retention,
         retire: Arc::default(),
         seeder,
-        reseed: Arc::default(),
+        reseed,
+        intake,
+        issuer,
         replan: Arc::default(),
         streams: fleet::events::Streams::default(),
         passwords,
         guesses: Guesses::default(),
-        audit: Audit::new(audit_clock, anchor),
+        audit,
         groups: table::groups(),
         shutdown: shutdown.clone(),
     });
-    upkeep::remove_unknown_archives(&app).await?;
-    stock::taking::take_stock(&app).await?;
-    vouching::watch_once(&app).await;
     let (to_people, to_machines) = (tls.clone(), tls);
     let to_people = Transport::Tls(Arc::new(move || to_people.people()));
     let to_machines = Transport::Tls(Arc::new(move || to_machines.machines()));

@@ -81,7 +81,7 @@ async fn not_ready_names_the_missing_daemon_and_not_head_office() {
 async fn metrics_are_brought_up_to_date_and_documented() {
     let branch = Branch::enrolled().await;
     branch.enrol("till-1").await;
-    branch_server::housekeeping::once(&branch.app, &mut None).await.unwrap();
+    branch_server::background::housekeeping(&branch.app).once().await.unwrap();
     let text = branch.get(branch.operators, "/metrics", None).await.text().await.unwrap();
     for line in ["filial_branch_terminals 1", "filial_branch_relay_waiting 1", "filial_http_requests_total{"] {
         assert!(text.contains(line), "{line} is not in\n{text}");

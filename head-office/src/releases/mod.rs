@@ -1,12 +1,13 @@
 //! Releases at head office, from the first byte of an archive to the last byte of its artifacts.
 //!
-//! Arriving: [`uploads`] (files that grow durably), [`ending`] (uploads that never become complete), [`upkeep`] (abandoned
-//! uploads, leftover archives). Judging: [`validate`] (the job), [`ingest`] (one pass, then the rules), [`facts`], [`freeze`], [`gate`] (what a release waits for), [`signing`]. Going out: [`publish`] (the job),
+//! Arriving: [`uploads`] (files that grow durably), [`arriving`] (when uploads expire and
+//! end), [`upkeep`] (abandoned uploads, leftover archives). Judging: [`validate`] (the job), [`ingest`] (one pass, then the
+//! rules), [`facts`], [`freeze`], [`gate`] (what a release waits for), [`signing`]. Going out: [`publish`] (the job),
 //! [`encode`], [`meter`] (progress), [`vouching`] (releases and signed metadata in step), [`withdraw`]. [`moves`] has the
 //! states, [`view`] what operators see.
 
+pub mod arriving;
 pub mod encode;
-pub mod ending;
 pub mod facts;
 pub mod freeze;
 pub mod gate;

@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use artifact::EncodeOptions;
 use async_trait::async_trait;
 use fleet_types::{Digest, ReleaseState};
 use serde::{Deserialize, Serialize};
 use service_kit::clock::Stopwatch;
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
 use service_kit::edge::{chain, is_disk_full};
+use tokio::sync::Notify;
 use trust::Why;
 use uuid::Uuid;
 use wire::v1::plan::ArtifactRef;
@@ -23,11 +25,14 @@ use super::encode::{self, Hashed, PublishError};
 use super::meter::{announce, measured};
 use super::moves::{PUBLISH, advance, moved, subject};
 use super::{signing, uploads};
-use crate::app::App;
 use crate::db;
 use crate::db::payloads::PayloadRow;
-use crate::seeding::seeder::SeedError;
+use crate::metrics::Counters;
+use crate::seeding::seeder::{SeedError, Seeder};
+use crate::seeding::tracker::Tracker;
+use crate::store::folders::Store;
 use crate::store::holds::Reader;
+use crate::trust::Trust;
 
 /// How often a daemon that verifies is asked.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -52,7 +57,24 @@ struct State {
 }
 
 /// The job `publish`.
-pub struct Publish(pub Arc<App>);
+pub struct Publish {
+    /// The folders.
+    pub store: Store,
+    /// How artifacts are encoded.
+    pub options: EncodeOptions,
+    /// Signs the metadata that vouches for a release.
+    pub trust: Trust,
+    /// Lists the torrents.
+    pub tracker: Arc<Tracker>,
+    /// Seeds the torrents.
+    pub seeder: Seeder,
+    /// Counts the attempts.
+    pub counters: Counters,
+    /// Wakes the watch over the metadata.
+    pub watch: Arc<Notify>,
+    /// Wakes retention.
+    pub retire: Arc<Notify>,
+}
 
 #[async_trait]
 impl JobHandler for Publish {
@@ -61,21 +83,21 @@ impl JobHandler for Publish {
     }
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
-        self.0.counters.attempt_began(PUBLISH);
+        self.counters.attempt_began(PUBLISH);
         let id = subject(context)?;
         let outcome = self.publish(context, id).await;
         if self.was_withdrawn(context, id).await? {
             // Whatever the outcome, it is not wanted any more.
             self.undo(context, id).await?;
             // What was signed meanwhile the watch over the metadata takes back.
-            self.0.watch.notify_one();
+            self.watch.notify_one();
             return Ok(());
         }
         outcome
     }
 
     async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
-        self.0.counters.attempt_failed(PUBLISH);
+        self.counters.attempt_failed(PUBLISH);
         let Ok(id) = subject(context) else { return Ok(()) };
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
@@ -93,7 +115,7 @@ impl JobHandler for Publish {
             db::releases::set_reasons(&transaction, id, &[reason]).await?;
         }
         commit(transaction).await?;
-        self.0.retire.notify_one();
+        self.retire.notify_one();
         Ok(())
     }
 }
@@ -115,7 +137,7 @@ impl Publish {
                 in_use.push(self.make_artifact(context, id, &row).await?);
             }
             // Also after a kill between the transaction and this.
-            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let (store, payload) = (self.store.clone(), row.payload.sha256);
             let _ = tokio::task::spawn_blocking(move || encode::clean_up(&store, &payload)).await;
         }
         let rows = self.payloads(context, id).await?;
@@ -160,11 +182,11 @@ impl Publish {
     /// What lies in the store already is retention's.
     async fn undo(&self, context: &JobContext, id: Uuid) -> Result<(), JobError> {
         for row in self.payloads(context, id).await? {
-            let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+            let (store, payload) = (self.store.clone(), row.payload.sha256);
             let _ = tokio::task::spawn_blocking(move || encode::clean_up(&store, &payload)).await;
         }
-        uploads::remove(&self.0.store.upload(id)).await;
-        self.0.retire.notify_one();
+        uploads::remove(&self.store.upload(id)).await;
+        self.retire.notify_one();
         Ok(())
     }
 
@@ -172,13 +194,13 @@ impl Publish {
     fn hold(&self, artifact: &Digest) -> Result<Reader, JobError> {
         let text =
             "A withdrawn release's copy of this artifact is being removed; the artifact is encoded again after that.";
-        self.0.store.holds().read(artifact).ok_or_else(|| JobError::Retry(text.to_owned()))
+        self.store.holds().read(artifact).ok_or_else(|| JobError::Retry(text.to_owned()))
     }
 
     /// Whether the payload's artifact lies in the store, whole.
     async fn is_made(&self, row: &PayloadRow) -> bool {
         let Some(artifact) = &row.artifact else { return false };
-        tokio::fs::metadata(self.0.store.artifact(artifact)).await.is_ok_and(|m| m.len() == artifact.length)
+        tokio::fs::metadata(self.store.artifact(artifact)).await.is_ok_and(|m| m.len() == artifact.length)
     }
 
     async fn payloads(&self, context: &JobContext, id: Uuid) -> Result<Vec<PayloadRow>, JobError> {
@@ -187,25 +209,25 @@ impl Publish {
     }
 
     async fn make_artifact(&self, context: &JobContext, id: Uuid, row: &PayloadRow) -> Result<Reader, JobError> {
-        let (store, payload) = (self.0.store.clone(), row.clone());
-        let options = self.0.settings.encode.options;
+        let (store, payload) = (self.store.clone(), row.clone());
+        let options = self.options;
         let encoded = measured(context, id, "encoding", row.payload.length, move |meter| {
             let progress = |p: artifact::EncodeProgress| meter.set(p.done, p.resumed);
             let encoded = encode::encode(&store, &payload, &options, &progress, &|| meter.is_cancelled());
             encoded.map(|encoded| (encoded, meter.resumed()))
         });
-        let (encoded, resumed) = encoded.await?.map_err(|e| failure(&self.0, e))?;
+        let (encoded, resumed) = encoded.await?.map_err(|e| failure(&self.store, e))?;
         self.check(context, id).await?;
         tracing::info!(release = %id, payload = row.payload.name, artifact = %encoded.sha256, resumed, "encoded");
         let in_use = self.hold(&encoded.sha256)?;
 
-        let (store, payload) = (self.0.store.clone(), row.payload.sha256);
+        let (store, payload) = (self.store.clone(), row.payload.sha256);
         let hashed = measured(context, id, "hashing", encoded.length, move |meter| {
             let hashed = encode::hash(&store, &payload, &encoded, &mut |done| meter.set(done, 0))?;
             encode::place(&store, &payload, &hashed.artifact)?;
             Ok(hashed)
         });
-        let Hashed { artifact, torrent } = hashed.await?.map_err(|e| failure(&self.0, e))?;
+        let Hashed { artifact, torrent } = hashed.await?.map_err(|e| failure(&self.store, e))?;
 
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
@@ -232,7 +254,7 @@ impl Publish {
             return Err(JobError::GiveUp("The release has no payloads that could be signed.".to_owned()));
         }
         let artifacts = rows.iter().filter_map(signing::artifact_of).collect();
-        self.0.trust.vouch(payloads, artifacts, context.clock.now()).await.map_err(|error| match error.why() {
+        self.trust.vouch(payloads, artifacts, context.clock.now()).await.map_err(|error| match error.why() {
             Some(Why::NotSigned | Why::ProposalContent) => JobError::GiveUp(error.to_string()),
             _ => JobError::Retry(error.to_string()),
         })
@@ -242,11 +264,11 @@ impl Publish {
         context.save_state(&State { stage: Stage::Listing }).await?;
         announce(context, id, "listing", 0, 1 + artifacts.len() as u64).await?;
         let told = |error| JobError::Retry(format!("{}.", chain(&error)));
-        self.0.tracker.list_all(&context.pool).await.map_err(told)?;
+        self.tracker.list_all(&context.pool).await.map_err(told)?;
         for (done, artifact) in artifacts.iter().enumerate() {
             self.check(context, id).await?;
             announce(context, id, "listing", 1 + done as u64, 1 + artifacts.len() as u64).await?;
-            self.0.tracker.confirm(&artifact.info_hash).await.map_err(told)?;
+            self.tracker.confirm(&artifact.info_hash).await.map_err(told)?;
         }
         Ok(())
     }
@@ -256,11 +278,11 @@ impl Publish {
         for artifact in artifacts {
             self.check(context, id).await?;
             announce(context, id, "seeding", 0, artifacts.len() as u64).await?;
-            if !self.0.seeder.add(artifact).await.map_err(unseeded)? {
+            if !self.seeder.add(artifact).await.map_err(unseeded)? {
                 return Err(JobError::GiveUp(format!("Artifact {} has no torrent.", artifact.sha256)));
             }
             self.wait_until_seeding(context, id, artifact).await?;
-            self.0.engine.announce(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
+            self.seeder.engine.announce(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
         }
         Ok(())
     }
@@ -270,7 +292,7 @@ impl Publish {
         let mut idle_since = Stopwatch::start();
         loop {
             self.check(context, id).await?;
-            let status = self.0.engine.status(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
+            let status = self.seeder.engine.status(&artifact.info_hash).await.map_err(|e| unseeded(e.into()))?;
             let Some(status) = status else {
                 return Err(JobError::Retry("The BitTorrent daemon forgot the torrent it was given.".into()));
             };
@@ -279,13 +301,13 @@ impl Publish {
             }
             if !status.complete && !status.verifying && (status.have_bytes == 0 || !status.running) {
                 // The daemon was killed, and has forgotten what it verified.
-                self.0.seeder.add(artifact).await.map_err(unseeded)?;
+                self.seeder.add(artifact).await.map_err(unseeded)?;
             }
             if status.verifying {
                 idle_since = Stopwatch::start();
             } else if idle_since.elapsed() > STUCK {
                 let trouble = status.trouble.unwrap_or_else(|| "no reason given".to_owned());
-                let file = self.0.store.artifact(artifact);
+                let file = self.store.artifact(artifact);
                 return Err(JobError::Retry(format!(
                     "The BitTorrent daemon verified {} of {} bytes of {} and is stuck ({trouble}). Check that it may read the file.",
                     status.have_bytes,
@@ -309,7 +331,7 @@ impl Publish {
         {
             let rows = db::payloads::of_releases(&transaction, &[id]).await?;
             let artifacts: Vec<_> = rows.iter().filter_map(signing::artifact_of).collect();
-            if !self.0.trust.vouches(&signing::of_rows(&release, &rows), &artifacts) {
+            if !self.trust.vouches(&signing::of_rows(&release, &rows), &artifacts) {
                 return Err(JobError::Retry(
                     "The signed metadata changed meanwhile and does not vouch for the release.".into(),
                 ));
@@ -318,7 +340,7 @@ impl Publish {
             advance(&transaction, &release, ReleaseState::Published, &[], now).await.map_err(moved)?;
         }
         commit(transaction).await?;
-        uploads::remove(&self.0.store.upload(id)).await;
+        uploads::remove(&self.store.upload(id)).await;
         Ok(())
     }
 }
@@ -334,17 +356,17 @@ fn unseeded(error: SeedError) -> JobError {
     }
 }
 
-fn failure(app: &App, error: PublishError) -> JobError {
+fn failure(store: &Store, error: PublishError) -> JobError {
     if error.is_cancelled() {
         return JobError::Interrupted;
     }
     let text = format!("{}.", chain(&error));
     if is_disk_full(&error) {
-        let free = app.store.free_bytes().unwrap_or(0);
+        let free = store.free_bytes().unwrap_or(0);
         return JobError::Retry(format!(
             "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing continues by \
              itself where it stopped. {text}",
-            app.store.folder().display()
+            store.folder().display()
         ));
     }
     if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }

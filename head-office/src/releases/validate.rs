@@ -1,7 +1,6 @@
 //! Job `validate`: one pass over an archive that has arrived, then the rules.
 
 use std::io;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet_types::ReleaseState;
@@ -15,11 +14,22 @@ use super::meter::measured;
 use super::moves::{VALIDATE, advance, moved, subject};
 use super::{ingest, uploads};
 use crate::adapters;
-use crate::app::App;
 use crate::db;
+use crate::metrics::Counters;
+use crate::store::folders::Store;
+use crate::trust::Trust;
 
 /// The job `validate`.
-pub struct Validate(pub Arc<App>);
+pub struct Validate {
+    /// The folders.
+    pub store: Store,
+    /// The business rules.
+    pub policy: Policy,
+    /// Says whose signatures a release needs.
+    pub trust: Trust,
+    /// Counts the attempts.
+    pub counters: Counters,
+}
 
 #[async_trait]
 impl JobHandler for Validate {
@@ -28,14 +38,14 @@ impl JobHandler for Validate {
     }
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
-        self.0.counters.attempt_began(VALIDATE);
+        self.counters.attempt_began(VALIDATE);
         let id = subject(context)?;
         let release = {
             let client = connection(&context.pool).await?;
             db::releases::find(&client, id).await?
         };
         let Some(release) = release.filter(|r| r.state == ReleaseState::Validating) else { return Ok(()) };
-        let (path, policy) = (self.0.store.upload(id), self.0.settings.policy.clone());
+        let (path, policy) = (self.store.upload(id), self.policy.clone());
         let archive = path.clone();
         let scanned = measured(context, id, "validating", release.archive_bytes, move |meter| {
             let mut progress = |done| meter.set(done, 0);
@@ -52,25 +62,25 @@ impl JobHandler for Validate {
             }
             _ => JobError::Retry(format!("The archive {} cannot be read: {e}.", path.display())),
         })?;
-        let policy = &self.0.settings.policy;
+        let policy = &self.policy;
         let external = external(context, &scan, policy).await?;
         // A product may have been given its keys just now.
-        let looked = self.0.trust.look_again(context.clock.now()).await;
+        let looked = self.trust.look_again(context.clock.now()).await;
         looked.map_err(|e| JobError::Retry(e.to_string()))?;
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;
         let now = context.clock.now();
-        let trust = &self.0.trust;
+        let trust = &self.trust;
         let judged = ingest::judge(&transaction, id, &scan, external, policy, trust, now).await.map_err(moved)?;
         commit(transaction).await?;
         if judged == Some(ReleaseState::Rejected) {
-            uploads::remove(&self.0.store.upload(id)).await;
+            uploads::remove(&self.store.upload(id)).await;
         }
         Ok(())
     }
 
     async fn failed(&self, context: &JobContext, failure: &str, last: bool) -> Result<(), DatabaseError> {
-        self.0.counters.attempt_failed(VALIDATE);
+        self.counters.attempt_failed(VALIDATE);
         let Ok(id) = subject(context) else { return Ok(()) };
         let mut client = connection(&context.pool).await?;
         let transaction = begin(&mut client).await?;

@@ -1,10 +1,9 @@
 //! How much the store may hold, and making room in it.
 
-use service_kit::database::{DatabaseError, connection};
+use service_kit::database::{DatabaseError, Pool, connection};
 use service_kit::edge::chain;
 
-use super::retention;
-use crate::app::App;
+use super::retention::Retention;
 use crate::db;
 
 /// Why there is no room for an archive.
@@ -35,7 +34,7 @@ pub enum BudgetError {
 /// As it came, and as an artifact of at most about its length.
 const COPIES: u64 = 2;
 
-/// Makes sure that an archive fits into `store.budget_bytes`, if there is a budget.
+/// Makes sure that an archive fits into `budget`, if there is one.
 ///
 /// The caller has the turn to create uploads, so that no other upload is promised the same room. If there is not
 /// enough, artifacts that only withdrawn releases have and no plan names are removed, the least recently wanted
@@ -43,14 +42,14 @@ const COPIES: u64 = 2;
 ///
 /// # Errors
 /// It does not fit.
-pub async fn admit(app: &App, archive_bytes: u64) -> Result<(), BudgetError> {
-    let Some(budget) = app.settings.store.budget_bytes else { return Ok(()) };
+pub async fn admit(retention: &Retention, budget: Option<u64>, archive_bytes: u64) -> Result<(), BudgetError> {
+    let Some(budget) = budget else { return Ok(()) };
     let needed = archive_bytes.saturating_mul(COPIES);
-    let mut used = promised(app).await?;
+    let mut used = promised(&retention.pool).await?;
     if used.saturating_add(needed) > budget {
         let over = used.saturating_add(needed) - budget;
         // Short of room, it does not wait for `store.seed_days`.
-        let spare = retention::due(app, app.clock.now()).await?;
+        let spare = retention.due(retention.clock.now()).await?;
         let mut freed = 0u64;
         let enough: Vec<_> = spare
             .into_iter()
@@ -61,10 +60,10 @@ pub async fn admit(app: &App, archive_bytes: u64) -> Result<(), BudgetError> {
             })
             .collect();
         if freed >= over {
-            if let Err(error) = retention::put_away(app, &enough).await {
+            if let Err(error) = retention.put_away(&enough).await {
                 tracing::warn!(error = %chain(&error), "no room could be made");
             }
-            used = promised(app).await?;
+            used = promised(&retention.pool).await?;
         }
     }
     if used.saturating_add(needed) <= budget {
@@ -73,8 +72,8 @@ pub async fn admit(app: &App, archive_bytes: u64) -> Result<(), BudgetError> {
     Err(BudgetError::Exceeded { budget, used, archive: archive_bytes, needed })
 }
 
-async fn promised(app: &App) -> Result<u64, DatabaseError> {
-    let client = connection(&app.pool).await?;
+async fn promised(pool: &Pool) -> Result<u64, DatabaseError> {
+    let client = connection(pool).await?;
     let (artifacts, archives) = db::artifacts::store_use(&client).await?;
     Ok(artifacts.saturating_add(archives.saturating_mul(COPIES)))
 }

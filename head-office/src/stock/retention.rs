@@ -5,15 +5,18 @@
 //! removed. The next pass goes on from there. Whatever is in use ([`crate::store::holds`]) waits for the next pass.
 
 use std::io;
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use service_kit::database::{DatabaseError, begin, commit, connection};
-use swarm::EngineError;
+use chrono::{DateTime, TimeDelta, Utc};
+use service_kit::Clock;
+use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use swarm::{Engine, EngineError};
+use tokio::sync::Notify;
 use wire::v1::plan::ArtifactRef;
 
-use crate::app::App;
 use crate::db;
-use crate::seeding::tracker::TrackerError;
+use crate::seeding::tracker::{Tracker, TrackerError};
+use crate::store::folders::Store;
 
 /// Most artifacts that are put away in one pass; the next takes the rest.
 const BATCH: i64 = 1000;
@@ -35,66 +38,86 @@ pub enum RetentionError {
     File(fleet_types::Digest, #[source] io::Error),
 }
 
-/// Puts away what is due now.
-///
-/// # Errors
-/// As [`RetentionError`]; what was begun is finished by the next call.
-pub async fn once(app: &App) -> Result<(), RetentionError> {
-    let unnamed_since = app.clock.now() - app.settings.store.seed_for;
-    put_away(app, &due(app, unnamed_since).await?).await
+/// Puts artifacts away.
+pub struct Retention {
+    /// The database.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The folders.
+    pub store: Store,
+    /// The BitTorrent daemon.
+    pub engine: Arc<dyn Engine>,
+    /// The tracker.
+    pub tracker: Arc<Tracker>,
+    /// Wakes the watch over the metadata.
+    pub watch: Arc<Notify>,
+    /// How long artifacts are kept after the last plan that named them.
+    pub seed_for: TimeDelta,
 }
 
-/// Returns the artifacts that are due to be removed.
-///
-/// Only withdrawn releases have them, and no plan named them after `unnamed_since`. Those whose removal began come
-/// first, then the least recently wanted.
-///
-/// # Errors
-/// The database failed.
-pub async fn due(app: &App, unnamed_since: DateTime<Utc>) -> Result<Vec<ArtifactRef>, DatabaseError> {
-    let client = connection(&app.pool).await?;
-    db::artifacts::due(&client, unnamed_since, BATCH).await
-}
+impl Retention {
+    /// Puts away what is due now.
+    ///
+    /// # Errors
+    /// As [`RetentionError`]; what was begun is finished by the next call.
+    pub async fn once(&self) -> Result<(), RetentionError> {
+        let unnamed_since = self.clock.now() - self.seed_for;
+        self.put_away(&self.due(unnamed_since).await?).await
+    }
 
-/// Removes artifacts from daemon, tracker, disk and database.
-///
-/// Artifacts that are in use or needed again are skipped.
-///
-/// # Errors
-/// As [`RetentionError`]; what was begun is finished by the next pass.
-pub async fn put_away(app: &App, artifacts: &[ArtifactRef]) -> Result<(), RetentionError> {
-    let mut dropped = Vec::new();
-    for artifact in artifacts {
-        let Some(eviction) = app.store.holds().evict(&artifact.sha256) else { continue };
-        let leaves = {
-            let client = connection(&app.pool).await?;
-            db::artifacts::leave(&client, &artifact.sha256).await?
-        };
-        if !leaves {
-            continue;
-        }
-        app.engine.remove(&artifact.info_hash, false).await?;
-        let client = connection(&app.pool).await?;
-        db::artifacts::set_dropped(&client, &artifact.sha256).await?;
-        dropped.push((artifact, eviction));
+    /// Returns the artifacts that are due to be removed.
+    ///
+    /// Only withdrawn releases have them, and no plan named them after `unnamed_since`. Those whose removal began come
+    /// first, then the least recently wanted.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn due(&self, unnamed_since: DateTime<Utc>) -> Result<Vec<ArtifactRef>, DatabaseError> {
+        let client = connection(&self.pool).await?;
+        db::artifacts::due(&client, unnamed_since, BATCH).await
     }
-    if dropped.is_empty() {
-        return Ok(());
-    }
-    app.watch.notify_one();
-    app.tracker.list_all(&app.pool).await?;
-    for (artifact, _eviction) in &dropped {
-        match tokio::fs::remove_file(app.store.artifact(artifact)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RetentionError::File(artifact.sha256, error));
+
+    /// Removes artifacts from daemon, tracker, disk and database.
+    ///
+    /// Artifacts that are in use or needed again are skipped.
+    ///
+    /// # Errors
+    /// As [`RetentionError`]; what was begun is finished by the next pass.
+    pub async fn put_away(&self, artifacts: &[ArtifactRef]) -> Result<(), RetentionError> {
+        let mut dropped = Vec::new();
+        for artifact in artifacts {
+            let Some(eviction) = self.store.holds().evict(&artifact.sha256) else { continue };
+            let leaves = {
+                let client = connection(&self.pool).await?;
+                db::artifacts::leave(&client, &artifact.sha256).await?
+            };
+            if !leaves {
+                continue;
             }
-            _ => {}
+            self.engine.remove(&artifact.info_hash, false).await?;
+            let client = connection(&self.pool).await?;
+            db::artifacts::set_dropped(&client, &artifact.sha256).await?;
+            dropped.push((artifact, eviction));
         }
-        let mut client = connection(&app.pool).await?;
-        let transaction = begin(&mut client).await?;
-        db::artifacts::forget(&transaction, &artifact.sha256).await?;
-        commit(transaction).await?;
-        tracing::info!(artifact = %artifact.sha256, bytes = artifact.length, "artifact put away");
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        self.watch.notify_one();
+        self.tracker.list_all(&self.pool).await?;
+        for (artifact, _eviction) in &dropped {
+            match tokio::fs::remove_file(self.store.artifact(artifact)).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RetentionError::File(artifact.sha256, error));
+                }
+                _ => {}
+            }
+            let mut client = connection(&self.pool).await?;
+            let transaction = begin(&mut client).await?;
+            db::artifacts::forget(&transaction, &artifact.sha256).await?;
+            commit(transaction).await?;
+            tracing::info!(artifact = %artifact.sha256, bytes = artifact.length, "artifact put away");
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -7,51 +7,53 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
-use service_kit::database::{DatabaseError, connection};
+use service_kit::database::{DatabaseError, Pool, connection};
 use wire::{Reason, ReasonCode};
 
-use crate::app::App;
 use crate::db;
+use crate::store::folders::Store;
 
 /// Files that are compared with one statement.
 const BATCH: usize = 1000;
 
 /// Compares store and database, both ways. Before any job runs.
 ///
+/// Unknown files that were written after `kept_since` stay.
+///
 /// # Errors
 /// The database failed.
-pub async fn take_stock(app: &App) -> Result<(), DatabaseError> {
-    for files in names(&app.store.artifacts()).await.chunks(BATCH) {
+pub async fn take_stock(pool: &Pool, store: &Store, kept_since: DateTime<Utc>) -> Result<(), DatabaseError> {
+    for files in names(&store.artifacts()).await.chunks(BATCH) {
         let digests: Vec<Digest> = files.iter().filter_map(|name| digest(name)).collect();
         let known = {
-            let client = connection(&app.pool).await?;
+            let client = connection(pool).await?;
             db::artifacts::known(&client, &digests).await?
         };
         for name in files.iter().filter(|name| !digest(name).is_some_and(|d| known.contains(&d))) {
-            remove_if_old(app, &app.store.artifacts().join(name)).await;
+            remove_if_old(kept_since, &store.artifacts().join(name)).await;
         }
     }
-    for files in names(&app.store.folder().join("work")).await.chunks(BATCH) {
+    for files in names(&store.folder().join("work")).await.chunks(BATCH) {
         let digests: Vec<Digest> = files.iter().filter_map(|name| digest(name)).collect();
         let wanted = {
-            let client = connection(&app.pool).await?;
+            let client = connection(pool).await?;
             db::payloads::to_encode(&client, &digests).await?
         };
         for name in files.iter().filter(|name| !digest(name).is_some_and(|d| wanted.contains(&d))) {
-            remove_if_old(app, &app.store.folder().join("work").join(name)).await;
+            remove_if_old(kept_since, &store.folder().join("work").join(name)).await;
         }
     }
-    report_missing(app).await
+    report_missing(pool, store).await
 }
 
 /// A published release whose artifact's file is gone says so, until it is back.
-async fn report_missing(app: &App) -> Result<(), DatabaseError> {
+async fn report_missing(pool: &Pool, store: &Store) -> Result<(), DatabaseError> {
     let (seeded, told) = {
-        let client = connection(&app.pool).await?;
+        let client = connection(pool).await?;
         (db::artifacts::seeded(&client).await?, db::artifacts::told_missing(&client).await?)
     };
     for artifact in &seeded {
-        let path = app.store.artifact(artifact);
+        let path = store.artifact(artifact);
         let found = tokio::fs::metadata(&path).await.map(|m| m.len());
         let reason = |code| Reason::of(code).with("file", artifact.file_name());
         let trouble = match found {
@@ -70,7 +72,7 @@ async fn report_missing(app: &App) -> Result<(), DatabaseError> {
             let trouble = trouble.sentence();
             tracing::error!(file = %path.display(), trouble, "an artifact is not as it was stored");
         }
-        let client = connection(&app.pool).await?;
+        let client = connection(pool).await?;
         db::artifacts::tell_missing(&client, &artifact.sha256, trouble.as_ref()).await?;
     }
     Ok(())
@@ -93,11 +95,11 @@ async fn names(folder: &Path) -> Vec<String> {
 /// Removes a file or folder of ours that the database does not know.
 ///
 /// A young one stays: with the wrong database everything looks unknown.
-async fn remove_if_old(app: &App, path: &Path) {
+async fn remove_if_old(kept_since: DateTime<Utc>, path: &Path) {
     let ours = path.file_name().and_then(|n| n.to_str()).and_then(digest).is_some();
     let Ok(metadata) = tokio::fs::symlink_metadata(path).await else { return };
     let written: DateTime<Utc> = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into();
-    if !ours || app.clock.now() - written < app.settings.store.seed_for {
+    if !ours || written > kept_since {
         tracing::warn!(file = %path.display(), "unknown file in the store; kept for now");
         return;
     }

@@ -24,6 +24,9 @@ pub struct Rules {
     /// Arrows between such modules that are tolerated although they close a circle.
     #[serde(default)]
     pub arrows: Vec<Arrow>,
+    /// Modules that only what composes a program may import.
+    #[serde(default)]
+    pub compositions: Vec<Composition>,
     /// Paths outside the workspace that make a file impure, by their beginning.
     pub impure: Vec<String>,
     /// Files and folders that may read a clock.
@@ -74,6 +77,16 @@ impl std::fmt::Display for Arrow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} -> {}", self.program, self.from, self.to)
     }
+}
+
+/// A module that holds all parts of a program, and who may import it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Composition {
+    /// The module's file.
+    pub module: String,
+    /// Files and folders that may import it. One that no longer does is a finding.
+    pub users: Vec<String>,
 }
 
 /// Names that one BitTorrent engine has.

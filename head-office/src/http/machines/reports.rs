@@ -8,7 +8,6 @@ use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::app::App;
 use crate::http::errors::ApiResult;
-use crate::intake;
 
 /// Stores a batch and says up to which number everything is stored.
 #[utoipa::path(post, path = paths::REPORTS, tag = "reports", request_body = Batch, responses(
@@ -17,5 +16,5 @@ use crate::intake;
     (status = 422, description = "A report is invalid", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn report(app: Data<App>, caller: Caller, body: Json<Batch>) -> ApiResult<Json<Acknowledged>> {
-    Ok(Json(intake::take(&app, caller.branch_name()?, body.into_inner(), None).await?))
+    Ok(Json(app.intake.take(caller.branch_name()?, body.into_inner(), None).await?))
 }

@@ -38,7 +38,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
 /// If it is due, the tick issues the next one; this request only reads.
 pub async fn newest(app: &App, client: &Connection, branch: &BranchName) -> ApiResult<Option<PlanRow>> {
     let newest = db::plans::newest(client, branch).await?;
-    if newest.as_ref().is_some_and(|plan| app.issuer().is_due(plan, app.clock.now())) {
+    if newest.as_ref().is_some_and(|plan| app.issuer.is_due(plan, app.clock.now())) {
         app.replan.notify_one();
     }
     Ok(newest)

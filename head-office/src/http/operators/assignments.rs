@@ -54,7 +54,7 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     let now = app.clock.now();
     let before = assigned(&transaction, branch, product).await?;
     db::assignments::set(&transaction, branch, product, release.id, *downgrade, &caller.name, now).await?;
-    let outcome = tick::branch(&transaction, branch, now, &app.issuer()).await?;
+    let outcome = tick::branch(&transaction, branch, now, &app.issuer).await?;
     refuse_if_nothing_fits(&outcome, &body)?;
     if !downgrade {
         refuse_downgrade(&transaction, &outcome, &body).await?;
@@ -97,7 +97,7 @@ pub async fn unassign(
     if !db::assignments::remove(&transaction, branch, product).await? {
         return Err(ApiError::not_found(format_args!("assignment of {product} to branch {branch}")));
     }
-    let outcome = tick::branch(&transaction, branch, app.clock.now(), &app.issuer()).await?;
+    let outcome = tick::branch(&transaction, branch, app.clock.now(), &app.issuer).await?;
     let newest = db::plans::newest(&transaction, branch).await?;
     let serial = newest.map_or(0, |p| p.serial);
     let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));

@@ -19,7 +19,6 @@ use crate::db::plans::PlanRow;
 use crate::http::artifacts;
 use crate::http::errors::ApiResult;
 use crate::http::machines::sync;
-use crate::intake;
 
 /// What a branch server without a link needs to follow its newest plan.
 ///
@@ -98,5 +97,5 @@ pub async fn take_reports(
 ) -> ApiResult<Json<Acknowledged>> {
     let after = json!({ "reports": body.reports.len(), "epoch": body.epoch, "carried": true });
     let change = Change::of(format!("branch {branch}")).after(after);
-    Ok(Json(intake::take(&app, &branch, body.into_inner(), Some((&caller, change))).await?))
+    Ok(Json(app.intake.take(&branch, body.into_inner(), Some((&caller, change))).await?))
 }

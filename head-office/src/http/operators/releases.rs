@@ -185,13 +185,13 @@ pub async fn withdraw(
 ) -> ApiResult<Json<Withdrawn>> {
     let reason = given_reason(&body.reason)?;
     // Ends a request that still writes its archive, and keeps others from starting.
-    let _claim = app.claims.claim_from_anybody(*id, &caller.name).await?;
+    let _claim = app.uploads.claims.claim_from_anybody(*id, &caller.name).await?;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
     let now = app.clock.now();
-    let done = take_back(&transaction, &release, &reason, &caller.name, now, &app.issuer()).await.map_err(not_moved)?;
+    let done = take_back(&transaction, &release, &reason, &caller.name, now, &app.issuer).await.map_err(not_moved)?;
     let payloads = signing::of_release(&transaction, &release).await?;
     let row = db::releases::find(&transaction, *id).await?;
     let row = row.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;

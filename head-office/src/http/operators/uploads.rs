@@ -27,7 +27,7 @@ use crate::db;
 use crate::db::releases::{NewRelease, ReleaseRow};
 use crate::http::errors::{ApiResult, not_moved};
 use crate::releases::moves::upload_complete;
-use crate::releases::{ending, uploads};
+use crate::releases::{arriving, uploads};
 use crate::stock::budget;
 use crate::store::claims::{Claim, ClaimError};
 
@@ -87,9 +87,9 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
     }
     let file_name = file_name(request)?;
     // One after the other: two that are created at once must not both be promised the last room.
-    let _turn = app.claims.creating().await;
+    let _turn = app.uploads.claims.creating().await;
     room::for_upload(app, length).await?;
-    budget::admit(app, length).await?;
+    budget::admit(&app.retention, app.settings.store.budget_bytes, length).await?;
     let (id, now) = (Uuid::new_v4(), app.clock.now());
     // The file first: a row without a file would promise what is not there.
     let path = app.store.upload(id);
@@ -142,7 +142,7 @@ pub async fn head(
     let (release, offset) = state.await.map_err(with_version)?;
     let mut answer = answer(HttpResponse::Ok());
     if offset < release.archive_bytes {
-        let expires = ending::expires(&app, &connection(&app.pool).await?, *id).await?;
+        let expires = app.uploads.expires(&connection(&app.pool).await?, *id).await?;
         answer.insert_header((EXPIRES, date(expires)));
     }
     Ok(answer
@@ -156,7 +156,7 @@ pub async fn head(
 /// An upload and the offset at which it stands.
 async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, u64)> {
     // Another request may be at it, such as one whose connection broke unnoticed: what is durable so far is told all the same.
-    let claim = app.claims.claim(id, &caller.name).await.ok();
+    let claim = app.uploads.claims.claim(id, &caller.name).await.ok();
     let release = find(app, id).await?;
     if release.state != ReleaseState::Uploading {
         let offset = release.archive_bytes;
@@ -216,7 +216,7 @@ async fn patched(
     }
     let offset = number(request, &OFFSET)?;
     // First the claim: what is found then does not change under our hands.
-    let claim = app.claims.claim(id, &caller.name).await?;
+    let claim = app.uploads.claims.claim(id, &caller.name).await?;
     let release = find(app, id).await?;
     if release.state != ReleaseState::Uploading {
         // A repeated last chunk whose answer was lost is not an error.
@@ -312,13 +312,13 @@ pub async fn cancel(
 
 async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) -> ApiResult<HttpResponse> {
     speaks_tus(request)?;
-    let claim = app.claims.claim_from_anybody(id, &caller.name).await?;
+    let claim = app.uploads.claims.claim_from_anybody(id, &caller.name).await?;
     let release = find(app, id).await?;
     if release.state != ReleaseState::Uploading {
         let remedy = "An upload that is complete cannot be cancelled; withdraw the release instead.";
         return Err(has_arrived(release.state, remedy));
     }
-    ending::end(app, claim, id, ending::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
+    app.uploads.end(claim, id, arriving::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
     tracing::info!(release = %id, by = caller.name, "upload cancelled");
     Ok(answer(HttpResponse::NoContent()).finish())
 }
@@ -344,17 +344,17 @@ async fn find(app: &App, id: Uuid) -> ApiResult<ReleaseRow> {
     let client = connection(&app.pool).await?;
     let release = db::releases::find(&client, id).await?;
     let release = release.ok_or_else(|| ApiError::not_found(format_args!("upload {id}")))?;
-    if ending::has_ended(&release) { Err(gone(&release.reasons)) } else { Ok(release) }
+    if arriving::has_ended(&release) { Err(gone(&release.reasons)) } else { Ok(release) }
 }
 
 /// Ends the upload if it was idle for too long; else returns the claim.
 async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
-    let expires = ending::expires(app, &connection(&app.pool).await?, id).await?;
+    let expires = app.uploads.expires(&connection(&app.pool).await?, id).await?;
     if app.clock.now() < expires {
         return Ok(claim);
     }
-    ending::end(app, claim, id, ending::expired(), None).await.map_err(not_moved)?;
-    Err(gone(&[ending::expired()]))
+    app.uploads.end(claim, id, arriving::expired(), None).await.map_err(not_moved)?;
+    Err(gone(&[arriving::expired()]))
 }
 
 fn gone(reasons: &[Reason]) -> ApiError {

@@ -2,6 +2,7 @@
 
 mod circles;
 mod clocks;
+mod compositions;
 mod engines;
 mod folders;
 mod lengths;
@@ -35,6 +36,11 @@ pub const ALL: &[Check] = &[
         name: "folders",
         rule: "top-level modules of a program do not import each other in a circle",
         run: folders::check,
+    },
+    Check {
+        name: "compositions",
+        rule: "only what composes a program imports all of its parts",
+        run: compositions::check,
     },
     Check { name: "pure", rule: "pure modules reach no clock, no input or output and nothing async", run: pure::check },
     Check { name: "clocks", rule: "the clock is read in clocks only", run: clocks::check },
