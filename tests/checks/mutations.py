@@ -124,7 +124,7 @@ OF_PROGRAMS = [
     ("branch-server", "attacks::indefinite_freeze", [("branch-server/src", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
     # Head office.
     ("head-office", "attacks::csrf", [("crates/service-kit/src", "if !request.method().is_safe() {", "if false {")]),
-    ("head-office", "attacks::session_fixation", [("head-office/src", "    for old in cookies(&request) {", "    for old in cookies(&request).take(0) {")]),
+    ("head-office", "attacks::session_fixation", [("head-office/src", "    for old in planted {", "    for old in planted.take(0) {")]),
     ("head-office", "attacks::role_escalation", [("head-office/src", "token.role.min(held.operator_role)", "held.operator_role")]),
     ("head-office", "sql::sql_in_every_text_field", [
         ("head-office/src/db/tokens.rs", "execute(c, INSERT, &params)",

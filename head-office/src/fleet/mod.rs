@@ -1,5 +1,7 @@
-//! Branches and terminals: [`reports`] taken in, [`views`] for screens, [`events`] for branches, [`removal`].
+//! Branches and terminals: [`reports`] taken in, [`views`] for screens, [`events`] for branches,
+//! [`enrolment`] of branch servers, [`removal`].
 
+pub mod enrolment;
 pub mod events;
 pub mod removal;
 pub mod report_error;

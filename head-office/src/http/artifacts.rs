@@ -1,7 +1,5 @@
 //! What belongs to published artifacts: index, torrent, manifest. All are content-addressed, so they never change.
 
-use std::io::{self, Read};
-
 use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
@@ -11,7 +9,6 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use service_kit::database::{GenericClient, connection};
 use service_kit::server::{ApiError, Caller};
-use swarm::{Torrent, torrent};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 use wire::v1::paths;
@@ -21,6 +18,7 @@ use wire::{Code, Problem};
 use crate::app::App;
 use crate::db;
 use crate::http::errors::ApiResult;
+use crate::store;
 use crate::store::holds::Reader;
 
 /// How much of a file is read at once, in bytes.
@@ -33,25 +31,9 @@ const CHUNK: usize = 256 * 1024;
 ))]
 pub async fn index(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let artifact = find(&app, &caller, &sha256).await?;
-    Ok(immutable("application/octet-stream", read_index(&app, &artifact).await?))
-}
-
-/// The artifact's index, out of its file.
-pub async fn read_index(app: &App, artifact: &ArtifactRef) -> ApiResult<Vec<u8>> {
-    let (path, length) = (app.store.artifact(artifact), artifact.index_length);
-    let reader = hold(app, artifact)?;
-    let read = move || -> io::Result<Vec<u8>> {
-        // Held until the file is read.
-        let _reader = reader;
-        let mut bytes = Vec::new();
-        std::fs::File::open(&path)?.take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 == length {
-            Ok(bytes)
-        } else {
-            Err(io::Error::other(format!("{} is cut short", path.display())))
-        }
-    };
-    tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?.map_err(ApiError::internal)
+    let index = store::index::read(&app.store, &artifact).await.map_err(ApiError::internal)?;
+    let index = index.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))?;
+    Ok(immutable("application/octet-stream", index))
 }
 
 /// Keeps the artifact's file from removal while the answer lives.
@@ -85,15 +67,9 @@ pub async fn content(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> Ap
 pub async fn torrent(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let artifact = find(&app, &caller, &sha256).await?;
     let client = connection(&app.pool).await?;
-    Ok(immutable("application/x-bittorrent", wan_torrent(&app, &client, &artifact.sha256).await?))
-}
-
-/// The artifact's torrent with head office's tracker.
-pub async fn wan_torrent<C: GenericClient>(app: &App, c: &C, artifact: &Digest) -> ApiResult<Vec<u8>> {
-    let stored = db::artifacts::torrent(c, artifact).await?;
-    let stored = stored.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {artifact}")))?;
-    let parsed = Torrent::parse(&stored).map_err(ApiError::internal)?;
-    Ok(parsed.to_file(&torrent::wan_tiers(&app.settings.tracker.announce_url)))
+    let torrent = app.seeder.wan_torrent(&client, &artifact.sha256).await?;
+    let torrent = torrent.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {sha256}")))?;
+    Ok(immutable("application/x-bittorrent", torrent))
 }
 
 /// The manifest of a published release, byte for byte.

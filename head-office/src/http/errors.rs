@@ -2,18 +2,28 @@
 
 use service_kit::server::ApiError;
 use trust::{Refusal, Why};
-use wire::Code;
-use wire::v1::releases::Finding;
+use wire::{Code, sentences};
 
+use crate::fleet::enrolment::EnrolError;
 use crate::fleet::report_error::ReportError;
+use crate::http::certificates::{is_denied, was_removed};
 use crate::intake::IntakeError;
+use crate::releases::approve::ApproveError;
+use crate::releases::arriving::ArrivalError;
 use crate::releases::moves::MoveError;
+use crate::releases::room::RoomError;
 use crate::releases::signing::SigningError;
 use crate::releases::uploads::UploadError;
+use crate::rollout::assign::AssignError;
 use crate::rollout::tick::TickError;
+use crate::seeding::seeder::SeedError;
 use crate::stock::budget::BudgetError;
 use crate::store::claims::ClaimError;
 use crate::trust::TrustError;
+
+/// The remedy for every join token that is refused.
+const ADD_AGAIN: &str = "Ask head office's operator for a new join token: `filial branch add`, after `filial branch remove` if \
+    a server enrolled before.";
 
 /// What handlers answer.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -34,11 +44,6 @@ pub fn not_moved(error: MoveError) -> ApiError {
         MoveError::Database(error) => error.into(),
         MoveError::Plan(error) => error.into(),
     }
-}
-
-/// A release that a freeze keeps back, as a refusal.
-pub fn frozen(finding: Finding) -> ApiError {
-    ApiError::new(Code::Frozen, finding.cause, finding.remedy)
 }
 
 /// What the library of trust refused, under the code that callers match on.
@@ -104,6 +109,74 @@ impl From<TickError> for ApiError {
     }
 }
 
+impl From<AssignError> for ApiError {
+    fn from(error: AssignError) -> Self {
+        // Names stay as they are written, also at the beginning of a sentence.
+        let text = format!("{error}.");
+        match error {
+            AssignError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
+            AssignError::NotAssigned { product, branch } => {
+                Self::not_found(format_args!("assignment of {product} to branch {branch}"))
+            }
+            AssignError::NotPublished { product, version } => {
+                let remedy = "Check its state (`filial release list`) and wait until it is published.";
+                Self::new(Code::NotPublished, text, remedy).with("product", product).with("version", version)
+            }
+            AssignError::FitsNothing { .. } => {
+                let remedy = "Publish a release with an image or a package for these terminals.";
+                Self::new(Code::NothingToInstall, text, remedy)
+            }
+            AssignError::Downgrade { .. } => {
+                Self::new(Code::BadField, format!("downgrade: {text}"), "Set downgrade to assign it anyway.")
+            }
+            AssignError::Plan(error) => error.into(),
+        }
+    }
+}
+
+impl From<EnrolError> for ApiError {
+    fn from(error: EnrolError) -> Self {
+        let text = capital(format!("{error}."));
+        match error {
+            EnrolError::UnknownToken | EnrolError::UnknownKey => Self::new(Code::JoinRefused, text, ADD_AGAIN),
+            EnrolError::TokenUsed { .. } => {
+                let remedy = "If that was not this branch's server, the token was stolen: remove the branch at head office and \
+                    add it again (`filial branch remove`, `filial branch add`).";
+                Self::new(Code::JoinUsed, text, remedy)
+            }
+            EnrolError::TokenExpired { branch, .. } => {
+                Self::new(Code::JoinExpired, text, ADD_AGAIN).with("branch", branch)
+            }
+            EnrolError::KeyOfOther(_) => {
+                let remedy = "Each branch needs a separate server. If this server moved to another branch, delete its identity \
+                    files first.";
+                Self::new(Code::CertificateRequest, text, remedy)
+            }
+            EnrolError::Denied(branch) => is_denied(&branch),
+            EnrolError::Removed { branch, at } => was_removed(&branch, at),
+            EnrolError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ApproveError> for ApiError {
+    fn from(error: ApproveError) -> Self {
+        let text = capital(format!("{error}."));
+        match error {
+            ApproveError::NotWaiting(_) => {
+                Self::new(Code::WrongState, text, "Only a release in `awaiting-signature` can be approved.")
+            }
+            ApproveError::OnlySignatures => {
+                let remedy = "Sign the archive with `filial release sign`, and post the file with `filial release \
+                    post-signatures`.";
+                Self::new(Code::WrongState, text, remedy)
+            }
+            ApproveError::Frozen(finding) => Self::new(Code::Frozen, finding.cause, finding.remedy),
+            ApproveError::Signing(error) => error.into(),
+        }
+    }
+}
+
 impl From<TrustError> for ApiError {
     fn from(error: TrustError) -> Self {
         match &error {
@@ -138,6 +211,47 @@ impl From<BudgetError> for ApiError {
                     .with("needed", needed)
             }
             BudgetError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<RoomError> for ApiError {
+    fn from(error: RoomError) -> Self {
+        let text = capital(format!("{error}."));
+        match error {
+            RoomError::TooMany => Self::new(Code::TooMany, text, "Finish or cancel an upload first."),
+            RoomError::NoRoom { promised, .. } => {
+                let or = if promised > 0 { ", or cancel an upload" } else { "" };
+                let remedy =
+                    format!("Free space on head office's store{or}; uploads.reserve_bytes sets how much is kept free.");
+                Self::new(Code::DiskFull, text, remedy)
+            }
+            RoomError::Disk(error) => Self::internal(error),
+            RoomError::Worker(error) => Self::internal(error),
+            RoomError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ArrivalError> for ApiError {
+    fn from(error: ArrivalError) -> Self {
+        match error {
+            ArrivalError::Unknown(id) => Self::not_found(format_args!("upload {id}")),
+            ArrivalError::Ended(reasons) => {
+                let text = if reasons.is_empty() { "The upload has ended.".to_owned() } else { sentences(&reasons) };
+                Self::new(Code::UploadGone, text, "Start the upload of the archive again.")
+            }
+            ArrivalError::File(error) => error.into(),
+            ArrivalError::Move(error) => not_moved(error),
+        }
+    }
+}
+
+impl From<SeedError> for ApiError {
+    fn from(error: SeedError) -> Self {
+        match error {
+            SeedError::Database(error) => error.into(),
+            SeedError::Engine(_) | SeedError::Tracker(_) | SeedError::Torrent(..) => Self::internal(error),
         }
     }
 }

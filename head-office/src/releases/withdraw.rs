@@ -3,12 +3,14 @@
 use chrono::{DateTime, Utc};
 use fleet_types::ReleaseState;
 use service_kit::database::GenericClient;
+use trust::repository::SignedPayload;
 use wire::{Reason, ReasonCode};
 
 use super::moves::{MoveError, advance};
 use crate::db;
 use crate::db::releases::ReleaseRow;
 use crate::rollout::tick::{self, Issuer};
+use crate::trust::{Standing, Trust};
 
 /// What withdrawing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,4 +41,23 @@ pub async fn withdraw<C: GenericClient>(
     let branches = db::assignments::remove_of_release(c, release.id).await?;
     let outcomes = tick::branches(c, &branches, now, issuer).await?;
     Ok(Withdrawal { branches: branches.len(), plans: outcomes.iter().filter(|o| o.issued.is_some()).count() })
+}
+
+/// Takes a release out of the signed metadata, as far as head office can. Returns what is left to people.
+pub async fn vouch_no_more(trust: &Trust, payloads: Vec<SignedPayload>, now: DateTime<Utc>) -> Option<String> {
+    if let Err(error) = trust.withdraw(payloads.clone(), now).await {
+        // The watch over the metadata tries again.
+        tracing::warn!(%error, "a withdrawn release is still vouched for; trying again");
+    }
+    let first = payloads.first().filter(|_| trust.standing(&payloads) == Standing::Signed)?;
+    let (product, version) = (&first.product, &first.version);
+    Some(match trust.signs(product) {
+        true => {
+            format!("The signed metadata still vouches for {product} {version}; head office keeps trying to remove it.")
+        }
+        false => format!(
+            "The release keys of {product} still vouch for {version}: have their holders sign the withdrawal with \
+             `filial trust propose FOLDER product-{product} --withdraw {version}`."
+        ),
+    })
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
 use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
+use tokio::sync::Notify;
 use trust::Refusal;
 use uuid::Uuid;
 use wire::v1::plan::Plan;
@@ -61,7 +62,7 @@ impl Issuer {
     /// Whether a plan is due for a new one although nothing changed.
     ///
     /// It has passed half of its life, or present keys did not sign it.
-    pub fn is_due(&self, plan: &PlanRow, now: DateTime<Utc>) -> bool {
+    fn is_due(&self, plan: &PlanRow, now: DateTime<Utc>) -> bool {
         plan::is_due(plan.issued, plan.expires, self.is_signed(&plan.signers), now)
     }
 
@@ -117,6 +118,24 @@ pub async fn branches<C: GenericClient>(
         outcomes.extend(batch(c, names, now, issuer).await?);
     }
     Ok(outcomes)
+}
+
+/// Returns the newest plan of a branch. It only reads: if the next plan is due, it calls for the tick that issues it.
+///
+/// # Errors
+/// The database failed.
+pub async fn newest<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    now: DateTime<Utc>,
+    issuer: &Issuer,
+    replan: &Notify,
+) -> Result<Option<PlanRow>, DatabaseError> {
+    let newest = db::plans::newest(c, branch).await?;
+    if newest.as_ref().is_some_and(|plan| issuer.is_due(plan, now)) {
+        replan.notify_one();
+    }
+    Ok(newest)
 }
 
 /// Issues every plan that is due although nothing changed; returns how many.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use service_kit::database::{DatabaseError, Pool, connection};
+use fleet_types::Digest;
+use service_kit::database::{DatabaseError, GenericClient, Pool, connection};
 use swarm::{Engine, EngineError, Torrent, TorrentError, torrent};
 use wire::v1::plan::ArtifactRef;
 
@@ -24,7 +25,7 @@ pub enum SeedError {
     Tracker(#[from] TrackerError),
     /// The stored torrent is invalid.
     #[error("the stored torrent of artifact {0} is invalid")]
-    Torrent(fleet_types::Digest, #[source] TorrentError),
+    Torrent(Digest, #[source] TorrentError),
 }
 
 /// Gives artifacts to the BitTorrent daemon.
@@ -65,10 +66,23 @@ impl Seeder {
         Ok(true)
     }
 
+    /// Returns an artifact's torrent with the WAN's tracker, if there is one.
+    ///
+    /// # Errors
+    /// As [`SeedError`].
+    pub async fn wan_torrent<C: GenericClient>(&self, c: &C, artifact: &Digest) -> Result<Option<Vec<u8>>, SeedError> {
+        let Some(file) = db::artifacts::torrent(c, artifact).await? else { return Ok(None) };
+        self.announced(artifact, &file).map(Some)
+    }
+
+    fn announced(&self, artifact: &Digest, file: &[u8]) -> Result<Vec<u8>, SeedError> {
+        let parsed = Torrent::parse(file).map_err(|e| SeedError::Torrent(*artifact, e))?;
+        Ok(parsed.to_file(&torrent::wan_tiers(&self.announce_url)))
+    }
+
     async fn torrent(&self, artifact: &ArtifactRef) -> Result<Option<Vec<u8>>, SeedError> {
         let client = connection(&self.pool).await?;
         let Some(file) = db::artifacts::torrent_to_seed(&client, &artifact.sha256).await? else { return Ok(None) };
-        let parsed = Torrent::parse(&file).map_err(|e| SeedError::Torrent(artifact.sha256, e))?;
-        Ok(Some(parsed.to_file(&torrent::wan_tiers(&self.announce_url))))
+        self.announced(&artifact.sha256, &file).map(Some)
     }
 }

@@ -1,25 +1,18 @@
 //! Assignments: this branch runs this release.
 
-use std::collections::BTreeSet;
-
 use actix_web::web::{Data, Json, Path};
-use fleet_types::{BranchName, ProductName, TerminalName};
+use fleet_types::{BranchName, ProductName};
 use serde_json::json;
-use service_kit::database::{GenericClient, begin, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::database::{begin, connection};
+use service_kit::server::Caller;
+use wire::Problem;
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::v1::paths;
-use wire::{Code, Problem};
 
 use crate::access::audit::Change;
 use crate::app::App;
-use crate::db;
-use crate::fleet::reports::MAX_TERMINALS;
 use crate::http::errors::ApiResult;
-use crate::rollout::tick::{self, Outcome};
-
-/// Most reasons that a refusal lists.
-const MAX_REASONS: usize = 5;
+use crate::rollout::assign;
 
 /// Assign a published release to a branch.
 ///
@@ -36,41 +29,13 @@ pub async fn assign(app: Data<App>, caller: Caller, body: Json<Assign>) -> ApiRe
     let Assign { branch, product, version, downgrade } = &*body;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    // The release before the branch, as withdrawing does: neither waits for what the other holds.
-    let release = db::releases::published(&transaction, product, version).await?;
-    if !db::branches::lock(&transaction, branch).await? {
-        return Err(ApiError::not_found(format_args!("branch {branch}")));
-    }
-    let release = release.ok_or_else(|| {
-        let detail = format!("{product} {version} is not published.");
-        ApiError::new(
-            Code::NotPublished,
-            detail,
-            "Check its state (`filial release list`) and wait until it is published.",
-        )
-        .with("product", product)
-        .with("version", version)
-    })?;
-    let now = app.clock.now();
-    let before = assigned(&transaction, branch, product).await?;
-    db::assignments::set(&transaction, branch, product, release.id, *downgrade, &caller.name, now).await?;
-    let outcome = tick::branch(&transaction, branch, now, &app.issuer).await?;
-    refuse_if_nothing_fits(&outcome, &body)?;
-    if !downgrade {
-        refuse_downgrade(&transaction, &outcome, &body).await?;
-    }
-    let newest = db::plans::newest(&transaction, branch).await?;
-    let serial = newest.map_or(0, |p| p.serial);
-    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
-    let change = change.after(json!({ "version": version, "downgrade": downgrade, "plan": serial }));
+    let done = assign::assign(&transaction, &body, &caller.name, app.clock.now(), &app.issuer).await?;
+    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": done.before }));
+    let change = change.after(json!({ "version": version, "downgrade": downgrade, "plan": done.serial }));
     app.audit.commit(transaction, &caller, change).await?;
-    app.counters.plans_issued(outcome.issued.iter().count() as u64);
+    app.counters.plans_issued(done.issued.into());
     tracing::info!(%branch, %product, %version, by = caller.name, "assigned");
-    Ok(Json(PlanIssued {
-        branch: branch.clone(),
-        serial,
-        terminals: named(&outcome, product).into_iter().cloned().collect(),
-    }))
+    Ok(Json(PlanIssued { branch: branch.clone(), serial: done.serial, terminals: done.terminals }))
 }
 
 /// End an assignment: the branch gets a plan without it.
@@ -90,63 +55,10 @@ pub async fn unassign(
     let (branch, product) = &*path;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    if !db::branches::lock(&transaction, branch).await? {
-        return Err(ApiError::not_found(format_args!("branch {branch}")));
-    }
-    let before = assigned(&transaction, branch, product).await?;
-    if !db::assignments::remove(&transaction, branch, product).await? {
-        return Err(ApiError::not_found(format_args!("assignment of {product} to branch {branch}")));
-    }
-    let outcome = tick::branch(&transaction, branch, app.clock.now(), &app.issuer).await?;
-    let newest = db::plans::newest(&transaction, branch).await?;
-    let serial = newest.map_or(0, |p| p.serial);
-    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": before }));
-    app.audit.commit(transaction, &caller, change.after(json!({ "plan": serial }))).await?;
-    app.counters.plans_issued(outcome.issued.iter().count() as u64);
+    let done = assign::unassign(&transaction, branch, product, app.clock.now(), &app.issuer).await?;
+    let change = Change::of(format!("assignment of {product} to {branch}")).before(json!({ "version": done.before }));
+    app.audit.commit(transaction, &caller, change.after(json!({ "plan": done.serial }))).await?;
+    app.counters.plans_issued(done.issued.into());
     tracing::info!(%branch, %product, by = caller.name, "unassigned");
-    Ok(Json(PlanIssued { branch: branch.clone(), serial, terminals: Vec::new() }))
-}
-
-/// What the branch is assigned of the product, for the audit.
-async fn assigned<C: GenericClient>(c: &C, branch: &BranchName, product: &ProductName) -> ApiResult<Option<String>> {
-    let all = db::assignments::of_branches(c, &[branch.as_str()]).await?;
-    Ok(all.into_iter().find(|a| a.product == *product).map(|a| a.version.to_string()))
-}
-
-/// The terminals that get something of the product.
-fn named<'a>(outcome: &'a Outcome, product: &ProductName) -> BTreeSet<&'a TerminalName> {
-    let entries = outcome.proposal.steps.iter().chain(&outcome.proposal.packages);
-    entries.filter(|s| s.product == *product).flat_map(|s| &s.terminals).collect()
-}
-
-/// A branch without terminals may be assigned anything.
-///
-/// The plan comes with the first that fits.
-fn refuse_if_nothing_fits(outcome: &Outcome, body: &Assign) -> ApiResult<()> {
-    let fits = !named(outcome, &body.product).is_empty();
-    let mut excluded = outcome.proposal.excluded.iter().filter(|e| e.product == body.product).peekable();
-    if fits || excluded.peek().is_none() {
-        return Ok(());
-    }
-    let reasons: Vec<String> = excluded.take(MAX_REASONS).map(|e| format!("{}: {}", e.terminal, e.why)).collect();
-    let detail =
-        format!("{} {} fits no terminal of {}: {}.", body.product, body.version, body.branch, reasons.join("; "));
-    Err(ApiError::new(
-        Code::NothingToInstall,
-        detail,
-        "Publish a release with an image or a package for these terminals.",
-    ))
-}
-
-async fn refuse_downgrade<C: GenericClient>(c: &C, outcome: &Outcome, body: &Assign) -> ApiResult<()> {
-    // Of slots only: a package of an older version may lie beside what runs.
-    let named = |name: &TerminalName| {
-        outcome.proposal.steps.iter().any(|s| s.product == body.product && s.terminals.contains(name))
-    };
-    let terminals = db::terminals::of_branch(c, &body.branch, "", MAX_TERMINALS).await?;
-    let ahead = terminals.into_iter().find(|t| named(&t.name) && t.version.as_ref().is_some_and(|v| *v > body.version));
-    let Some(ahead) = ahead else { return Ok(()) };
-    let runs = ahead.version.map(|v| v.to_string()).unwrap_or_default();
-    let why = format!("{} runs {runs}, which is newer than {}", ahead.name, body.version);
-    Err(ApiError::new(Code::BadField, format!("downgrade: {why}."), "Set downgrade to assign it anyway."))
+    Ok(Json(PlanIssued { branch: branch.clone(), serial: done.serial, terminals: Vec::new() }))
 }

@@ -16,9 +16,9 @@ use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::db::plans::PlanRow;
-use crate::http::artifacts;
 use crate::http::errors::ApiResult;
-use crate::http::machines::sync;
+use crate::rollout::tick;
+use crate::store::index;
 
 /// What a branch server without a link needs to follow its newest plan.
 ///
@@ -34,7 +34,7 @@ pub async fn kit(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Kit
     if db::branches::find(&client, &branch).await?.is_none() {
         return Err(ApiError::not_found(format_args!("branch {branch}")));
     }
-    let newest = sync::newest(&app, &client, &branch).await?;
+    let newest = tick::newest(&client, &branch, app.clock.now(), &app.issuer, &app.replan).await?;
     let mut kit = Kit {
         format: KIT_FORMAT,
         branch,
@@ -60,8 +60,11 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
         if kit.artifacts.iter().all(|known| known.artifact != digest)
             && let Some(artifact) = db::artifacts::find_published(client, &digest).await?
         {
-            let index = Blob(artifacts::read_index(app, &artifact).await?);
-            let torrent = Blob(artifacts::wan_torrent(app, client, &digest).await?);
+            let index = index::read(&app.store, &artifact).await.map_err(ApiError::internal)?;
+            let index = Blob(index.ok_or_else(|| ApiError::not_found(format_args!("published artifact {digest}")))?);
+            let torrent = app.seeder.wan_torrent(client, &digest).await?;
+            let torrent =
+                Blob(torrent.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {digest}")))?);
             bytes += index.0.len() + torrent.0.len();
             kit.artifacts.push(CarriedArtifact { artifact: digest, length: artifact.length, index, torrent });
         }

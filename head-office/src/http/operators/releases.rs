@@ -2,13 +2,12 @@
 
 use actix_web::web::{Data, Json, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use chrono::{DateTime, Utc};
 use fleet_types::{ProductName, ReleaseState, Version};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller};
-use trust::repository::{MAX_PROPOSAL, Proposal, SignedPayload};
+use trust::repository::{MAX_PROPOSAL, Proposal};
 use uuid::Uuid;
 use wire::v1::paths;
 use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
@@ -17,14 +16,13 @@ use wire::{Code, Problem};
 use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
-use crate::db::releases::{After, ReleaseRow};
-use crate::http::errors::{ApiResult, frozen, not_moved, untrusted};
+use crate::db::releases::After;
+use crate::http::errors::{ApiResult, not_moved, untrusted};
 use crate::http::page;
-use crate::releases::freeze::settle_freeze;
+use crate::releases::approve::approve as accept;
 use crate::releases::view::{view, view_all};
-use crate::releases::withdraw::withdraw as take_back;
+use crate::releases::withdraw::{vouch_no_more, withdraw as take_back};
 use crate::releases::{signing, uploads};
-use crate::trust::Standing;
 
 /// Releases on one page, unless the caller says otherwise.
 const PAGE: u32 = 100;
@@ -98,22 +96,8 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
     let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
-    if release.state != ReleaseState::AwaitingSignature {
-        // `validating → approved` is in the table too, but only the rules make that move.
-        let detail = format!("The release is {} and cannot be approved.", release.state);
-        return Err(ApiError::new(Code::WrongState, detail, "Only a release in `awaiting-signature` can be approved."));
-    }
-    if release.accepted || release.report.is_some() && signing::to_accept(&release).is_empty() {
-        let detail = "There is nothing to accept: the release only waits for signatures by release keys.";
-        let remedy =
-            "Sign the archive with `filial release sign`, and post the file with `filial release post-signatures`.";
-        return Err(ApiError::new(Code::WrongState, detail, remedy));
-    }
-    let now = app.clock.now();
-    settle_freeze(&transaction, &release, &app.settings.policy, now).await?.map_err(frozen)?;
-    db::releases::set_approved(&transaction, *id, &caller.name, &reason).await?;
-    let accepted = ReleaseRow { accepted: true, ..release.clone() };
-    let state = signing::settle(&transaction, &app.trust, &accepted, now).await?;
+    let (by, policy, now) = ((caller.name.as_str(), reason.as_str()), &app.settings.policy, app.clock.now());
+    let state = accept(&transaction, &release, by, policy, &app.trust, now).await?;
     let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
     let change = change.after(json!({ "state": state, "accepted": true }));
     app.audit.commit(transaction, &caller, change).await?;
@@ -202,30 +186,9 @@ pub async fn withdraw(
     tracing::info!(release = %id, by = caller.name, reason, branches = done.branches, "release withdrawn");
     uploads::remove(&app.store.upload(*id)).await;
     app.retire.notify_one();
-    let to_do = vouch_no_more(&app, payloads, now).await;
+    let to_do = vouch_no_more(&app.trust, payloads, now).await;
     let release = view(&client, &app.store, row).await?;
     Ok(Json(Withdrawn { release, branches: done.branches as u64, to_do }))
-}
-
-/// Takes a release out of the signed metadata, as far as head office can.
-///
-/// What is left to people.
-async fn vouch_no_more(app: &App, payloads: Vec<SignedPayload>, now: DateTime<Utc>) -> Option<String> {
-    if let Err(error) = app.trust.withdraw(payloads.clone(), now).await {
-        // The watch over the metadata tries again.
-        tracing::warn!(%error, "a withdrawn release is still vouched for; trying again");
-    }
-    let first = payloads.first().filter(|_| app.trust.standing(&payloads) == Standing::Signed)?;
-    let (product, version) = (&first.product, &first.version);
-    Some(match app.trust.signs(product) {
-        true => {
-            format!("The signed metadata still vouches for {product} {version}; head office keeps trying to remove it.")
-        }
-        false => format!(
-            "The release keys of {product} still vouch for {version}: have their holders sign the withdrawal with \
-             `filial trust propose FOLDER product-{product} --withdraw {version}`."
-        ),
-    })
 }
 
 /// A reason for people: some text, not too much of it, and none that a database cannot hold.

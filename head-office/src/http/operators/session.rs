@@ -15,10 +15,9 @@ use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::access::audit::Change;
-use crate::access::rules::MAX_SESSIONS;
+use crate::access::login::{authentic, begin_session};
 use crate::app::App;
 use crate::db;
-use crate::db::operators::OperatorRow;
 use crate::db::sessions::NewSession;
 use crate::http::doorkeeper::{COOKIE as SESSION, only_in_private, operator_of};
 use crate::http::errors::ApiResult;
@@ -50,7 +49,7 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
         return Err(ApiError::new(Code::CrossSite, detail, "Log in on head office's own page."));
     }
     let address = address(&request)?;
-    let operator = authentic(&app, &body, address).await?;
+    let operator = authentic(&app.pool, &app.guesses, &app.passwords, &body, address).await?;
     let secret = token::generate("session");
     let now = app.clock.now();
     let expires = now + app.settings.access.session_life;
@@ -59,21 +58,10 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
     let program: String = program.chars().take(MAX_PROGRAM).collect();
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    // Disabled, or given another password, at this very moment.
-    let held = db::operators::lock(&transaction, &operator.name).await?;
-    if !held.is_some_and(|held| held.disabled.is_none() && held.password == operator.password) {
-        return Err(not_accepted());
-    }
-    // Whatever session the browser brought along, it gets another one: an attacker may have planted it.
-    for old in cookies(&request) {
-        db::sessions::end_by_secret(&transaction, &token::hash(old)).await?;
-    }
     let (address_text, hash) = (address.to_string(), token::hash(secret.expose()));
     let (name, from) = (&operator.name, &address_text);
     let new = NewSession { id, operator: name, secret: &hash, address: from, program: &program, now, expires };
-    db::sessions::insert(&transaction, &new).await?;
-    let idle_since = now - app.settings.access.session_idle;
-    db::sessions::tidy(&transaction, &operator.name, MAX_SESSIONS, now, idle_since).await?;
+    begin_session(&transaction, &operator, &new, cookies(&request), app.settings.access.session_idle).await?;
     let role: Role = operator.role.into();
     let caller = Caller::operator(operator.name.as_str(), role).by(Via::Password);
     let caller = caller.asking("POST /v1/session", Some(address));
@@ -89,43 +77,11 @@ pub async fn log_in(app: Data<App>, request: HttpRequest, body: Json<LogIn>) -> 
         .json(LoggedIn { name: operator.name, role: operator.role, csrf_token: csrf_token(secret.expose()), expires }))
 }
 
-fn not_accepted() -> ApiError {
-    let detail = "Name or password is wrong, or the operator may not log in.";
-    let remedy = "Try again, or ask an admin for a new password (`filial operator password`).";
-    ApiError::new(Code::LoginRefused, detail, remedy)
-}
-
 /// Every session cookie that the request carries, also several.
 fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
     let headers = request.headers().get_all(COOKIE).filter_map(|value| value.to_str().ok());
     let pairs = headers.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(key, _)| *key == SESSION).map(|(_, value)| value).take(4)
-}
-
-/// The operator whose name and password these are.
-///
-/// The answer and the work are the same for a wrong password, an unknown name, a service and a disabled operator.
-async fn authentic(app: &App, given: &LogIn, address: IpAddr) -> ApiResult<OperatorRow> {
-    let name = given.name.parse().ok();
-    app.guesses.begin(name.as_ref(), address)?;
-    let row = match &name {
-        Some(name) => db::operators::find(&connection(&app.pool).await?, name).await?,
-        None => None,
-    };
-    let open = row.filter(|row| row.disabled.is_none());
-    let hash = open.as_ref().and_then(|row| row.password.as_deref());
-    let right = app.passwords.matches(hash, &given.password).await?;
-    match open.filter(|_| right) {
-        Some(row) => {
-            app.guesses.right(&row.name, address);
-            Ok(row)
-        }
-        None => {
-            // The name is not logged: people mistake the fields, and then it is a password.
-            tracing::warn!(%address, "a log-in was refused");
-            Err(not_accepted())
-        }
-    }
 }
 
 /// Who asks.
@@ -221,7 +177,7 @@ pub async fn change_password(
 ) -> ApiResult<HttpResponse> {
     only_in_private(&request)?;
     let given = LogIn { name: caller.name.clone(), password: body.current.clone() };
-    let operator = authentic(&app, &given, address(&request)?).await?;
+    let operator = authentic(&app.pool, &app.guesses, &app.passwords, &given, address(&request)?).await?;
     let hash = app.passwords.hash("new", &body.new).await?;
     let kept = match caller.via {
         Via::Session(id) => Some(id),

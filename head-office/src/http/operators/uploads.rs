@@ -2,7 +2,6 @@
 //! (<https://tus.io/protocols/resumable-upload>).
 
 mod headers;
-mod room;
 
 use std::time::Duration;
 
@@ -13,23 +12,19 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
 use fleet_types::ReleaseState;
 use futures_util::StreamExt;
-use serde_json::json;
-use service_kit::database::{DatabaseError, begin, connection};
+use service_kit::database::connection;
 use service_kit::server::{ApiError, Caller};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::v1::paths;
-use wire::{Code, Problem, Reason, sentences};
+use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
-use crate::db;
-use crate::db::releases::{NewRelease, ReleaseRow};
+use crate::db::releases::NewRelease;
 use crate::http::errors::{ApiResult, not_moved};
-use crate::releases::moves::upload_complete;
-use crate::releases::{arriving, uploads};
+use crate::releases::{arriving, room, uploads};
 use crate::stock::budget;
-use crate::store::claims::{Claim, ClaimError};
+use crate::store::claims::ClaimError;
 
 use headers::{
     CHUNK_TYPE, EXPIRES, EXTENSIONS, LENGTH, MAX_SIZE, METADATA, OFFSET, VERSION, VERSIONS, answer, date, file_name,
@@ -88,32 +83,17 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
     let file_name = file_name(request)?;
     // One after the other: two that are created at once must not both be promised the last room.
     let _turn = app.uploads.claims.creating().await;
-    room::for_upload(app, length).await?;
+    room::for_upload(&app.uploads, limits.reserve_bytes, length).await?;
     budget::admit(&app.retention, app.settings.store.budget_bytes, length).await?;
     let (id, now) = (Uuid::new_v4(), app.clock.now());
-    // The file first: a row without a file would promise what is not there.
-    let path = app.store.upload(id);
-    uploads::create(path.clone()).await?;
     let new = NewRelease { id, file_name: &file_name, archive_bytes: length, created_by: &caller.name, now };
-    if let Err(error) = insert(app, caller, &new).await {
-        uploads::remove(&path).await;
-        return Err(error.into());
-    }
+    app.uploads.begin(&new, caller).await?;
     tracing::info!(release = %id, file_name, length, by = caller.name, "upload begins");
     Ok(answer(HttpResponse::Created())
         .insert_header((LOCATION, format!("{}/{id}", paths::UPLOADS)))
         .insert_header((OFFSET, 0u64))
         .insert_header((EXPIRES, date(now + limits.abandon_after)))
         .finish())
-}
-
-/// The row of an upload, and who began it.
-async fn insert(app: &App, caller: &Caller, new: &NewRelease<'_>) -> Result<(), DatabaseError> {
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    db::releases::insert(&transaction, new).await?;
-    let after = json!({ "file_name": new.file_name, "archive_bytes": new.archive_bytes });
-    app.audit.commit(transaction, caller, Change::of(format!("upload {}", new.id)).after(after)).await
 }
 
 /// Where to continue: the durable length of what arrived.
@@ -137,7 +117,7 @@ pub async fn head(
 ) -> ApiResult<HttpResponse> {
     let state = async {
         speaks_tus(&request)?;
-        stands(&app, *id, &caller).await
+        Ok(app.uploads.standing(*id, &caller).await?)
     };
     let (release, offset) = state.await.map_err(with_version)?;
     let mut answer = answer(HttpResponse::Ok());
@@ -151,25 +131,6 @@ pub async fn head(
         .insert_header((METADATA, format!("filename {}", STANDARD.encode(&release.file_name))))
         .insert_header((CACHE_CONTROL, "no-store"))
         .finish())
-}
-
-/// An upload and the offset at which it stands.
-async fn stands(app: &App, id: Uuid, caller: &Caller) -> ApiResult<(ReleaseRow, u64)> {
-    // Another request may be at it, such as one whose connection broke unnoticed: what is durable so far is told all the same.
-    let claim = app.uploads.claims.claim(id, &caller.name).await.ok();
-    let release = find(app, id).await?;
-    if release.state != ReleaseState::Uploading {
-        let offset = release.archive_bytes;
-        return Ok((release, offset));
-    }
-    let offset = uploads::durable_length(app.store.upload(id)).await?;
-    if offset == release.archive_bytes {
-        // All arrived, but neither the sender of the last byte nor the database learned of it.
-        complete(app, id, caller).await?;
-    } else if let Some(claim) = claim {
-        drop(unexpired(app, claim, id).await?);
-    }
-    Ok((release, offset))
 }
 
 /// Adds a chunk at the offset.
@@ -217,7 +178,7 @@ async fn patched(
     let offset = number(request, &OFFSET)?;
     // First the claim: what is found then does not change under our hands.
     let claim = app.uploads.claims.claim(id, &caller.name).await?;
-    let release = find(app, id).await?;
+    let release = app.uploads.find(id).await?;
     if release.state != ReleaseState::Uploading {
         // A repeated last chunk whose answer was lost is not an error.
         if offset == release.archive_bytes {
@@ -225,8 +186,8 @@ async fn patched(
         }
         return Err(has_arrived(release.state, "There is nothing more to send; ask for the release's state."));
     }
-    let claim = unexpired(app, claim, id).await?;
-    touch(app, id).await?;
+    let claim = app.uploads.unexpired(claim, id).await?;
+    app.uploads.touch(id).await?;
     let taken_over = claim.taken_over();
     let bounds = uploads::Bounds { offset, length: release.archive_bytes, reserve: app.settings.uploads.reserve_bytes };
     let mut writer = uploads::Writer::open(app.store.upload(id), bounds, claim).await?;
@@ -241,10 +202,10 @@ async fn patched(
         }
     };
     app.counters.uploaded(end.saturating_sub(offset));
-    touch(app, id).await?;
+    app.uploads.touch(id).await?;
     let mut answer = answer(HttpResponse::NoContent());
     if end == release.archive_bytes {
-        complete(app, id, caller).await?;
+        app.uploads.complete(id, caller).await.map_err(not_moved)?;
     } else {
         answer.insert_header((EXPIRES, date(app.clock.now() + app.settings.uploads.abandon_after)));
     }
@@ -283,7 +244,7 @@ async fn receive(
         }
         if app.clock.now() - touched >= TOUCH_EVERY {
             touched = app.clock.now();
-            if let Err(error) = touch(app, id).await {
+            if let Err(error) = app.uploads.touch(id).await {
                 tracing::debug!(%error, "a chunk goes on without a note of it");
             }
         }
@@ -313,7 +274,7 @@ pub async fn cancel(
 async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) -> ApiResult<HttpResponse> {
     speaks_tus(request)?;
     let claim = app.uploads.claims.claim_from_anybody(id, &caller.name).await?;
-    let release = find(app, id).await?;
+    let release = app.uploads.find(id).await?;
     if release.state != ReleaseState::Uploading {
         let remedy = "An upload that is complete cannot be cancelled; withdraw the release instead.";
         return Err(has_arrived(release.state, remedy));
@@ -321,45 +282,6 @@ async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) 
     app.uploads.end(claim, id, arriving::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
     tracing::info!(release = %id, by = caller.name, "upload cancelled");
     Ok(answer(HttpResponse::NoContent()).finish())
-}
-
-async fn complete(app: &App, id: Uuid, caller: &Caller) -> ApiResult<()> {
-    let mut client = connection(&app.pool).await?;
-    let transaction = begin(&mut client).await?;
-    if upload_complete(&transaction, id, app.clock.now()).await.map_err(not_moved)? {
-        let change = Change::of(format!("upload {id}")).before(json!({ "state": ReleaseState::Uploading }));
-        let change = change.after(json!({ "state": ReleaseState::Validating }));
-        app.audit.commit(transaction, caller, change).await?;
-    }
-    Ok(())
-}
-
-async fn touch(app: &App, id: Uuid) -> ApiResult<()> {
-    let client = connection(&app.pool).await?;
-    Ok(db::releases::touch(&client, id, app.clock.now()).await?)
-}
-
-/// The release of an upload that has not ended.
-async fn find(app: &App, id: Uuid) -> ApiResult<ReleaseRow> {
-    let client = connection(&app.pool).await?;
-    let release = db::releases::find(&client, id).await?;
-    let release = release.ok_or_else(|| ApiError::not_found(format_args!("upload {id}")))?;
-    if arriving::has_ended(&release) { Err(gone(&release.reasons)) } else { Ok(release) }
-}
-
-/// Ends the upload if it was idle for too long; else returns the claim.
-async fn unexpired(app: &App, claim: Claim, id: Uuid) -> ApiResult<Claim> {
-    let expires = app.uploads.expires(&connection(&app.pool).await?, id).await?;
-    if app.clock.now() < expires {
-        return Ok(claim);
-    }
-    app.uploads.end(claim, id, arriving::expired(), None).await.map_err(not_moved)?;
-    Err(gone(&[arriving::expired()]))
-}
-
-fn gone(reasons: &[Reason]) -> ApiError {
-    let reason = if reasons.is_empty() { "The upload has ended.".to_owned() } else { sentences(reasons) };
-    ApiError::new(Code::UploadGone, reason, "Start the upload of the archive again.")
 }
 
 fn has_arrived(state: ReleaseState, remedy: &str) -> ApiError {
