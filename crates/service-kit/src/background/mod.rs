@@ -55,6 +55,7 @@ pub struct Task {
     retry: (Duration, Duration),
     trigger: Option<Arc<Notify>>,
     woken_in_backoff: bool,
+    pause: Duration,
 }
 
 impl Task {
@@ -62,13 +63,30 @@ impl Task {
     ///
     /// The name is a stable label of metrics and `status`: short, in kebab case.
     pub const fn every(name: &'static str, interval: Duration) -> Self {
-        Self { name, interval, jitter: 0.0, retry: (interval, interval), trigger: None, woken_in_backoff: true }
+        Self {
+            name,
+            interval,
+            jitter: 0.0,
+            retry: (interval, interval),
+            trigger: None,
+            woken_in_backoff: true,
+            pause: Duration::ZERO,
+        }
     }
 
     /// Also runs when notified. A notification during a run causes one more run.
     #[must_use]
     pub fn woken_by(mut self, trigger: Arc<Notify>) -> Self {
         self.trigger = Some(trigger);
+        self
+    }
+
+    /// Ignores the trigger for this long after each run; notifications of that time cause one run at its end.
+    ///
+    /// What senders outside can cause must not drive a task without pause.
+    #[must_use]
+    pub const fn at_most_every(mut self, pause: Duration) -> Self {
+        self.pause = pause;
         self
     }
 
@@ -274,7 +292,12 @@ impl Running {
         };
         let woken = async {
             match &self.task.trigger {
-                Some(trigger) if is_woken => trigger.notified().await,
+                Some(trigger) if is_woken => {
+                    if !self.task.pause.is_zero() {
+                        self.timer.sleep(self.task.pause).await;
+                    }
+                    trigger.notified().await;
+                }
                 _ => std::future::pending().await,
             }
         };

@@ -207,6 +207,26 @@ async fn a_task_in_backoff_can_ignore_its_trigger_but_not_while_it_waits_for_a_f
 }
 
 #[tokio::test]
+async fn a_task_that_is_notified_without_end_runs_at_most_once_per_pause() {
+    let mut scene = scene();
+    let trigger = Arc::new(Notify::new());
+    let pause = Duration::from_secs(2);
+    let (runs, work) = recording(&scene.time, []);
+    scene.driver.start(Task::every("seeding", MINUTE).woken_by(trigger.clone()).at_most_every(pause), work);
+    for _ in 0..100 {
+        trigger.notify_one();
+        scene.time.pass(Duration::from_millis(100)).await;
+    }
+    assert_eq!(seconds(&runs), [0, 2, 4, 6, 8, 10]);
+    // After a quiet time a notification is heard at once; without one the interval counts.
+    scene.time.pass(Duration::from_secs(20)).await;
+    trigger.notify_one();
+    scene.time.pass(MINUTE + Duration::from_secs(1)).await;
+    let runs = seconds(&runs);
+    assert_eq!(runs[runs.len() - 2..], [30, 90]);
+}
+
+#[tokio::test]
 async fn shutdown_drops_a_run_unless_it_must_end() {
     struct Slow(Arc<AtomicU32>, bool, Virtual);
 
