@@ -45,7 +45,8 @@ impl Memory {
         match measure {
             Measure::Refuse(addresses) => self.guard.refusing(addresses.clone()),
             Measure::Renew(Renewal::BadData) => self.guard.renewed(hash),
-            _ => {}
+            Measure::Renew(Renewal::PeerKeptAway) => self.shunned.renewed(hash),
+            Measure::Announce | Measure::Report(_) => {}
         }
     }
 }

@@ -105,3 +105,20 @@ fn served_torrent_is_renewed_for_a_peer_that_is_kept_away_and_no_peer_is_refused
     let renew = Measure::Renew(Renewal::PeerKeptAway);
     assert_eq!(asked, [(30, vec![Measure::Announce]), (60, vec![renew])]);
 }
+
+#[test]
+fn renewal_for_a_peer_that_is_kept_away_is_asked_for_until_it_was_done() {
+    let mut memory = Memory::default();
+    let renew = Measure::Renew(Renewal::PeerKeptAway);
+    for at in 0..60 {
+        assert!(!memory.judge(&serving(at)).contains(&renew), "{at}");
+    }
+    for at in 60..65 {
+        assert!(memory.judge(&serving(at)).contains(&renew), "{at}: the daemon was away the last time");
+    }
+    memory.taken(&hash(), &renew);
+    for at in 65..664 {
+        assert!(!memory.judge(&serving(at)).contains(&renew), "{at}: it was just done");
+    }
+    assert!(memory.judge(&serving(664)).contains(&renew));
+}

@@ -22,6 +22,8 @@ const MAX_TORRENTS: usize = 256;
 #[derive(Debug, Default)]
 struct Seen {
     since: Option<Duration>,
+    /// When a look last asked for the renewal.
+    asked: Option<Duration>,
     renewed: Option<Duration>,
 }
 
@@ -31,7 +33,7 @@ pub(super) struct Shunned(BTreeMap<InfoHash, Seen>);
 
 impl Shunned {
     /// Takes a look at `at` (time since some fixed moment); true if the torrent is to be removed from the client, its
-    /// content kept, and added again. `tracker` is the announce URL whose count says who should be served from here.
+    /// content kept, and added again; then note [`Shunned::renewed`]. `tracker` is the announce URL whose count says who should be served from here.
     pub(super) fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, tracker: &str, at: Duration) -> bool {
         if self.0.len() >= MAX_TORRENTS && !self.0.contains_key(hash) {
             self.0.clear();
@@ -46,8 +48,15 @@ impl Shunned {
         if at < since + SEEN || seen.renewed.is_some_and(|renewed| at < renewed + REST) {
             return false;
         }
-        *seen = Seen { since: None, renewed: Some(at) };
+        seen.asked = Some(at);
         true
+    }
+
+    /// Notes that the torrent was added again after the last look. Until then every look asks for it.
+    pub(super) fn renewed(&mut self, hash: &InfoHash) {
+        if let Some(seen) = self.0.get_mut(hash) {
+            (seen.since, seen.renewed) = (None, seen.asked);
+        }
     }
 }
 
@@ -65,8 +74,13 @@ mod tests {
     #[test]
     fn somebody_who_fetches_and_is_never_connected_is_let_in_anew_now_and_then() {
         let (mut shunned, hash) = (Shunned::default(), InfoHash::new([1; 20]));
-        let mut look = |at| shunned.look(&hash, &alone(1), LAN, Duration::from_secs(at));
-        let renewed: Vec<u64> = (0..2000).filter(|at| look(*at)).collect();
+        let mut renewed = Vec::new();
+        for at in (0..2000).map(Duration::from_secs) {
+            if shunned.look(&hash, &alone(1), LAN, at) {
+                shunned.renewed(&hash);
+                renewed.push(at.as_secs());
+            }
+        }
         assert_eq!(renewed, [60, 660, 1260, 1860]);
     }
 
