@@ -61,7 +61,7 @@ pub fn as_text(journal: &Journal) -> String {
         [("reason", journal.state.reason()), ("waits for", journal.waiting.as_ref()), ("trouble", trouble)]
     {
         if let Some(reason) = reason {
-            line(name, format!("{}: {}", reason.code, reason.text));
+            line(name, format!("{}: {}", reason.code.cleaned(), reason.text));
         }
     }
     if let Some(evidence) = journal.state.evidence() {

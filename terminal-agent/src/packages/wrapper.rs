@@ -135,7 +135,7 @@ pub fn as_text(journal: &Journal) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:<20} {version:<12} {:<16} {:<10} {bytes}", p.product, p.payload.name, state(p));
         if let Some(trouble) = &p.trouble {
-            let _ = writeln!(text, "  {}: {}", trouble.code, trouble.text);
+            let _ = writeln!(text, "  {}: {}", trouble.code.cleaned(), trouble.text);
         }
     }
     text

@@ -8,7 +8,7 @@ use super::{Reason, ReasonCode};
 /// Returns the reason of a row: its JSON if that belongs to text and code, else the text with the code, if it has one.
 pub fn from_columns(json: Option<serde_json::Value>, code: Option<&str>, text: String) -> Reason {
     let stored: Option<Reason> = json.and_then(|json| serde_json::from_value(json).ok());
-    let belongs = |r: &Reason| r.text == text && code.is_none_or(|code| r.code == code);
+    let belongs = |r: &Reason| r.text == crate::printable(&text) && code.is_none_or(|code| r.code == code);
     match stored.filter(belongs) {
         Some(reason) => reason,
         None => Reason::new(code.map_or(ReasonCode::Unclassified, ReasonCode::from), text),
@@ -19,7 +19,7 @@ pub fn from_columns(json: Option<serde_json::Value>, code: Option<&str>, text: S
 pub fn all_from_columns(json: Option<serde_json::Value>, text: String) -> Vec<Reason> {
     let stored: Vec<Reason> = json.and_then(|json| serde_json::from_value(json).ok()).unwrap_or_default();
     let texts: Vec<&str> = stored.iter().map(|r| r.text.as_str()).collect();
-    if texts.join(" ") == text { stored } else { vec![Reason::new(ReasonCode::Unclassified, text)] }
+    if texts.join(" ") == crate::printable(&text) { stored } else { vec![Reason::new(ReasonCode::Unclassified, text)] }
 }
 
 #[cfg(test)]
@@ -39,6 +39,13 @@ mod tests {
             "an earlier version wrote text and code"
         );
         assert_eq!(from_columns(None, None, "Slow.".into()), Reason::new(ReasonCode::Unclassified, "Slow."));
+        let raw = serde_json::json!({"code": "x", "params": {"fan": "2"}, "text": "Fan\n2."});
+        let stored = from_columns(Some(raw), None, "Fan\n2.".into());
+        assert_eq!(
+            (stored.text.as_str(), stored.params.len()),
+            ("Fan 2.", 1),
+            "stored by a version that cleaned nothing"
+        );
         assert_eq!(from_columns(Some("odd".into()), None, "Slow.".into()).sentence(), "Slow.");
     }
 

@@ -21,6 +21,14 @@ pub fn clip_reason(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_REASON_LEN)]
 }
 
+/// Returns `text` as one printable line of at most [`MAX_REASON_LEN`] bytes: control characters become spaces.
+///
+/// A reason's text comes from commands, disks and other machines, and ends on screens and in logs.
+fn cleaned(text: &str) -> String {
+    // Cut first: a hostile text may be long, and replaced characters only become shorter.
+    crate::printable(clip_reason(text))
+}
+
 /// The parameter that stands for the whole sentence when a code has no template, or some of its parameters are missing.
 const CAUSE: &str = "cause";
 
@@ -43,9 +51,9 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Makes a reason with the sender's own text, cut to [`MAX_REASON_LEN`], and no parameters.
+    /// Makes a reason with the sender's own text, cut to [`MAX_REASON_LEN`] and printable, and no parameters.
     pub fn new(code: impl Into<ReasonCode>, text: impl AsRef<str>) -> Self {
-        Self { code: code.into(), params: Params::default(), text: clip_reason(text.as_ref()).to_owned() }
+        Self { code: code.into(), params: Params::default(), text: cleaned(text.as_ref()) }
     }
 
     /// Begins a reason whose text is rendered from the code's template; add the parameters by [`Reason::with`].
@@ -69,7 +77,7 @@ impl Reason {
         let value = value.to_string();
         if name == CAUSE && self.code.template().is_none() {
             // The text says all of it: it need not travel twice.
-            clip_reason(&value).clone_into(&mut self.text);
+            self.text = cleaned(&value);
             return self;
         }
         self.params.insert(name, &value);
@@ -81,7 +89,7 @@ impl Reason {
     pub fn sentence(&self) -> String {
         match self.rendered() {
             Some(own) => own,
-            None if self.text.is_empty() => self.params.get(CAUSE).unwrap_or(self.code.as_str()).to_owned(),
+            None if self.text.is_empty() => crate::printable(self.params.get(CAUSE).unwrap_or(self.code.as_str())),
             None => self.text.clone(),
         }
     }
@@ -94,11 +102,11 @@ impl Reason {
     fn render(&mut self) {
         let text = self.rendered().or_else(|| self.params.get(CAUSE).map(str::to_owned));
         let text = text.unwrap_or_else(|| self.code.as_str().to_owned());
-        clip_reason(&text).clone_into(&mut self.text);
+        self.text = cleaned(&text);
     }
 
     fn rendered(&self) -> Option<String> {
-        template::fill(self.code.template()?, &self.params)
+        template::fill(self.code.template()?, &self.params).map(|text| crate::printable(&text))
     }
 }
 

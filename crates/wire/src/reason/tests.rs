@@ -99,6 +99,23 @@ fn texts_parameters_and_codes_are_bounded() {
 }
 
 #[test]
+fn texts_are_one_printable_line_wherever_they_come_from() {
+    let (raw, clean) = ("a\u{1b}[2Jb\nc\u{202e}d\u{61c}e\u{7f}", "a [2Jb c d e ");
+    assert_eq!(Reason::new("x", raw).text, clean);
+    assert_eq!(Reason::of(ReasonCode::WritingBroke).with("cause", raw).text, clean);
+    let rendered = Reason::of(ReasonCode::WarningsOpen).with("rules", raw);
+    assert!(rendered.text.contains(clean) && rendered.sentence().contains(clean), "{rendered:?}");
+    assert_eq!(parsed(&serde_json::to_string(raw).unwrap()).text, clean);
+    let object = serde_json::json!({"code": "x", "text": raw, "params": {"cause": raw}});
+    assert_eq!(
+        (parsed(&object.to_string()).text.as_str(), parsed(&object.to_string()).sentence()),
+        (clean, clean.into())
+    );
+    let object = serde_json::json!({"code": "x", "text": "", "params": {"cause": raw}});
+    assert_eq!(parsed(&object.to_string()).sentence(), clean);
+}
+
+#[test]
 fn an_older_sender_s_plain_sentence_is_a_reason_without_a_class() {
     let reason = parsed(r#""The store is full.""#);
     assert_eq!((&reason.code, reason.params.len()), (&ReasonCode::Unclassified, 0));
