@@ -78,7 +78,14 @@ pub(super) fn withdraw(global: &Global, which: &str, reason: String) -> Result<(
 
 /// Fetches the release by its id.
 pub(crate) async fn fetch(server: &JsonClient, id: Uuid) -> Result<Release, Failure> {
-    Ok(server.get(&format!("{}/{id}", paths::RELEASES)).await?)
+    let release: Release = server.get(&format!("{}/{id}", paths::RELEASES)).await?;
+    if release.id != id {
+        return Err(Failure::said(
+            format!("Head office answered with release {} instead of {id}", release.id),
+            "Check which server `--server` names, and what stands between.",
+        ));
+    }
+    Ok(release)
 }
 
 /// Resolves the operator's argument, an id or PRODUCT/VERSION, to an id.

@@ -4,9 +4,12 @@ use wire::v1::releases::{Finding, Report, Verdict};
 
 use super::plain;
 
+/// Widest column of rules, in characters: a width above 65,535 panics, and one above a screen's helps nobody.
+const WIDEST: usize = 40;
+
 /// Renders a line for each rule, followed by the remedy where the rule does not pass.
 pub(crate) fn checklist(report: &Report) -> String {
-    let widest = report.findings.iter().map(|f| f.id.chars().count()).max().unwrap_or(0);
+    let widest = report.findings.iter().map(|f| f.id.chars().count()).max().unwrap_or(0).min(WIDEST);
     let mut out = String::new();
     for finding in &report.findings {
         let mark = mark(finding.verdict);
@@ -49,6 +52,19 @@ const fn mark(verdict: Verdict) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_with_an_endless_name_widens_no_other_line() {
+        let finding = |id: String| Finding {
+            id,
+            verdict: Verdict::Pass,
+            code: None,
+            cause: "Because.".into(),
+            remedy: String::new(),
+        };
+        let text = checklist(&Report { findings: vec![finding("x".repeat(70_000)), finding("notes".into())] });
+        assert!(text.ends_with(&format!("✓ {:<40}  Because.\n", "notes")));
+    }
 
     #[test]
     fn verdicts_have_marks_and_remedies_follow() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_types::ReleaseState;
+use fleet_types::{ProductName, ReleaseState, Version};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service_kit::client::JsonClient;
 use service_kit::retry::Backoff;
@@ -33,8 +33,8 @@ pub(super) async fn look(server: &JsonClient, id: Uuid, retries: u32) -> Result<
     }
 }
 
-/// Follows the release to its verdict. Ctrl-C ends the watching; head office goes on.
-pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
+/// Follows the release to its end and returns it there. Ctrl-C ends the watching; head office goes on.
+pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<Release, Failure> {
     tokio::select! {
         done = watch(server, id, retries, json) => done,
         // Without a handler the signal ends the program as usual.
@@ -45,14 +45,15 @@ pub(super) async fn follow(server: &JsonClient, id: Uuid, retries: u32, json: bo
     }
 }
 
-async fn watch(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<(), Failure> {
+async fn watch(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Result<Release, Failure> {
     let display = Display::new(json);
     let mut backoff = Backoff::new(INTERVAL, LONGEST_PAUSE);
     let mut shown = false;
-    let mut last_state = None;
+    let (mut last_state, mut name) = (None, None);
     loop {
         match fetch(server, id).await {
             Ok(release) => {
+                check_name(&mut name, &release)?;
                 backoff.reset();
                 if let (false, false, Some(report)) = (shown, json, &release.report) {
                     shown = true;
@@ -60,7 +61,7 @@ async fn watch(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Resul
                 }
                 if is_end(release.state) {
                     display.line.finish_and_clear();
-                    return end(&release, json);
+                    return Ok(release);
                 }
                 display.show(&release, last_state.replace(release.state) != Some(release.state));
                 tokio::time::sleep(INTERVAL).await;
@@ -72,6 +73,19 @@ async fn watch(server: &JsonClient, id: Uuid, retries: u32, json: bool) -> Resul
             Err(failure) => return Err(Failure::WatchStopped { id, source: Box::new(failure) }),
         }
     }
+}
+
+/// Refuses an answer about another product or version than the answers before it.
+fn check_name(known: &mut Option<(ProductName, Version)>, release: &Release) -> Result<(), Failure> {
+    let Some(name) = release.product.clone().zip(release.version.clone()) else { return Ok(()) };
+    let first = known.get_or_insert_with(|| name.clone());
+    if *first == name {
+        return Ok(());
+    }
+    Err(Failure::said(
+        format!("Release {} was {} {} and is {} {} now", release.id, first.0, first.1, name.0, name.1),
+        "Check which server `--server` names, and what stands between.",
+    ))
 }
 
 /// Shows a release's progress on standard error.
@@ -118,7 +132,8 @@ fn now(release: &Release) -> String {
     }
 }
 
-fn end(release: &Release, json: bool) -> Result<(), Failure> {
+/// Prints the end that the release came to; everything but `published` is a failure.
+pub(super) fn verdict(release: &Release, json: bool) -> Result<(), Failure> {
     let name = display_name(release);
     let reason = if release.reasons.is_empty() { String::new() } else { format!(": {}", plain(&release.why())) };
     match release.state {
@@ -148,6 +163,27 @@ fn end(release: &Release, json: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_that_becomes_another_is_refused() {
+        let release = |product: Option<&str>, version: &str| -> Release {
+            serde_json::from_value(serde_json::json!({
+                "id": Uuid::nil(), "product": product, "version": product.map(|_| version), "state": "validating",
+                "file_name": "k.upd", "archive_bytes": 5, "received_bytes": 5, "payloads": [],
+                "created": "2031-05-06T07:00:00Z", "changed": "2031-05-06T07:08:00Z",
+            }))
+            .unwrap()
+        };
+        let mut name = None;
+        for known in
+            [release(None, ""), release(Some("kiosk"), "2.4.0"), release(None, ""), release(Some("kiosk"), "2.4.0")]
+        {
+            check_name(&mut name, &known).unwrap();
+        }
+        let other = check_name(&mut name, &release(Some("kiosk"), "2.4.1")).unwrap_err().to_string();
+        assert!(other.contains("was kiosk 2.4.0 and is kiosk 2.4.1 now"), "{other}");
+        assert!(check_name(&mut name, &release(Some("till"), "2.4.0")).is_err());
+    }
 
     #[test]
     fn every_state_either_moves_on_by_itself_or_is_an_end() {

@@ -38,12 +38,15 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
                 format!("Repeat the command to resume it; `filial release cancel {}` discards it.", path.display()),
             )),
         }
-        memory.forget();
         let id = upload.release()?;
+        // Remembered until the verdict: a repeated command goes on watching instead of sending all again.
         if wait {
-            return follow::follow(&server, id, retries, global.json).await;
+            let release = follow::follow(&server, id, retries, global.json).await?;
+            memory.forget();
+            return follow::verdict(&release, global.json);
         }
         let release = follow::look(&server, id, retries).await?;
+        memory.forget();
         answer(global.json, &release, |r| {
             format!(
                 "{} is uploaded as {id} and {}.\n`filial release show {id}` shows its checklist.",

@@ -173,7 +173,23 @@ fn a_head_office_lost_while_following_is_reported_with_how_to_look_again() {
     let text = stderr(&output);
     assert!(text.contains(&format!("The archive is uploaded as {ID}")), "{text}");
     assert!(text.contains(&format!("`filial release show {ID}`")), "{text}");
-    assert_eq!(remembered(&dir), 0, "the archive is complete");
+    assert_eq!(remembered(&dir), 1, "there is no verdict yet");
+    // Head office is back: the repeated command sends nothing again and goes on watching.
+    let sent = |office: &Fake, what: &str| {
+        office.state.lock().unwrap().requests.iter().filter(|r| r.starts_with(what)).count()
+    };
+    let before = (sent(&office, "POST"), sent(&office, "PATCH"));
+    office
+        .state
+        .lock()
+        .unwrap()
+        .answers
+        .insert(format!("GET /v1/releases/{ID}"), vec![(200, release("published", true))]);
+    let output = filial(dir.path(), &args);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("kiosk 2.4.0 is published"), "{}", stdout(&output));
+    assert_eq!((sent(&office, "POST"), sent(&office, "PATCH")), before);
+    assert_eq!(remembered(&dir), 0);
 }
 
 #[test]
