@@ -13,7 +13,7 @@ use crate::releases::publish::Publish;
 use crate::releases::upkeep;
 use crate::releases::validate::Validate;
 use crate::releases::vouching::{Vouching, Watch};
-use crate::rollout::tick;
+use crate::rollout::renewal;
 use crate::seeding::upkeep::Upkeep;
 
 /// The longest interval of what others depend on.
@@ -22,6 +22,8 @@ const OFTEN: Duration = Duration::from_secs(30);
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 /// The longest interval of tidying up.
 const SELDOM: Duration = Duration::from_secs(600);
+/// The shortest time between two runs of what reports and polls of branches can start.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The first wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -49,7 +51,7 @@ pub fn handlers(app: &Arc<App>) -> Vec<Arc<dyn JobHandler>> {
 
 /// Starts the periodic tasks.
 pub fn start(driver: &mut Driver, app: &Arc<App>) {
-    let seeding = Task::every("seeding", OFTEN).retry(RETRY, OFTEN).woken_by(app.reseed.clone());
+    let seeding = Task::every("seeding", OFTEN).retry(RETRY, OFTEN).woken_by(app.reseed.clone()).at_most_every(PAUSE);
     driver.start(seeding, Seeding(Upkeep::new(&app.seeder, &app.tracker, &app.clock)));
     let metadata = Task::every("metadata", EACH_MINUTE).woken_by(app.watch.clone());
     let vouching = Vouching {
@@ -63,20 +65,25 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
     driver.start(metadata, Metadata(Watch::new(vouching)));
 
     let plans = app.clone();
+    let task = Task::every("plans", EACH_MINUTE).retry(RETRY, EACH_MINUTE).woken_by(app.replan.clone());
     driver.start(
-        Task::every("plans", EACH_MINUTE).retry(RETRY, EACH_MINUTE).woken_by(app.replan.clone()),
+        // Each poll of a branch whose plan is due wakes it: that must not make every retry an immediate one.
+        task.at_most_every(PAUSE).not_woken_in_backoff(),
         work(move || {
             let app = plans.clone();
             async move {
-                let issued = tick::all(&app.pool, app.clock.now(), &app.issuer).await?;
-                app.counters.plans_issued(issued);
-                Ok::<_, Failure>(Next::Interval)
+                let renewed = renewal::all(&app.pool, app.clock.now(), &app.issuer).await?;
+                app.counters.plans_issued(renewed.issued);
+                match renewed.failure() {
+                    Some(failed) => Err(Failure::new(failed)),
+                    None => Ok(Next::Interval),
+                }
             }
         }),
     );
     let retained = app.clone();
     driver.start(
-        Task::every("retention", SELDOM).retry(RETRY, SELDOM).woken_by(app.retire.clone()),
+        Task::every("retention", SELDOM).retry(RETRY, SELDOM).woken_by(app.retire.clone()).at_most_every(PAUSE),
         work(move || {
             let app = retained.clone();
             async move { app.retention.once().await.map(|()| Next::Interval) }

@@ -57,14 +57,15 @@ impl Intake {
             let detail = "The queue of reports for head office is full: head office has been unreachable for too long.";
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
-        let mut unknown = 0;
+        let (mut unknown, mut first_unknown) = (0, None);
         for numbered in &fresh {
-            apply(&tx, terminal, numbered, now).await?;
-            // Its content was not understood, so it cannot be relayed: acknowledged and counted, it blocks nothing.
-            if numbered.report == Report::Unknown {
+            // Its content was not understood, so it is not relayed: acknowledged and counted, it blocks nothing.
+            if let Report::Unknown(report) = &numbered.report {
                 unknown += 1;
+                first_unknown.get_or_insert((numbered.seq, report));
                 continue;
             }
+            apply(&tx, terminal, numbered, now).await?;
             relay::queue(&tx, numbered.at, &numbered.report).await?;
         }
         let through = fresh.last().map_or(before, |last| last.seq);
@@ -74,6 +75,11 @@ impl Intake {
         }
         report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
         commit(tx).await?;
+        if let Some((seq, report)) = first_unknown {
+            // One line for all of them: a batch must not flood the log.
+            let kind = report.kind();
+            tracing::warn!(%terminal, unknown, seq, kind, "skipped reports of kinds that this version does not know");
+        }
         self.metrics.reports_stored.inc_by(fresh.len() as u64 - unknown);
         self.metrics.reports_unknown.inc_by(unknown);
         self.signals.relay.notify_one();
@@ -98,7 +104,7 @@ async fn apply(
         | Report::Package { .. }
         | Report::TerminalRefusesPlan { .. }
         | Report::BadPeer { .. }
-        | Report::Unknown => terminals::heard(tx, terminal, now).await,
+        | Report::Unknown(_) => terminals::heard(tx, terminal, now).await,
     }
 }
 

@@ -65,7 +65,7 @@ fn subject(report: &Report) -> String {
             let who = terminal.as_ref().map_or_else(|| "branch".to_owned(), ToString::to_string);
             format!("bad-peer/{who}/{artifact}")
         }
-        Report::Unknown => "unknown".to_owned(),
+        Report::Unknown(_) => "unknown".to_owned(),
     }
 }
 

@@ -86,7 +86,7 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
             return Err(ApiError::bad_field("kind", "is reported by branch servers, not by terminals"));
         }
         // Of a newer terminal: acknowledged and skipped.
-        Report::Unknown => terminal,
+        Report::Unknown(_) => terminal,
         Report::PlanRefused { .. } => {
             return Err(ApiError::bad_field("kind", "plan-refused is reported by branch servers, not by terminals"));
         }

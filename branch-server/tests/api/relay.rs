@@ -167,3 +167,17 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
     .await;
     assert_eq!(numbers(&counted(&branch)), (1..=12).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_queued_goes_on_as_it_was_queued() {
+    let (branch, _) = with_three().await;
+    // As the newer version left it, before it was rolled back.
+    let queued = serde_json::json!({"kind": "fan-speed", "terminal": "till-1", "rpm": [1200, 900]});
+    let client = branch.app.pool.get().await.unwrap();
+    let text = queued.to_string();
+    client.execute("update relay_queue set report = $1 where seq = 2", &[&text]).await.unwrap();
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3), "it blocks nothing");
+    let counted = counted(&branch);
+    assert_eq!(numbers(&counted), [1, 2, 3]);
+    assert_eq!(serde_json::to_value(&counted[1].report).unwrap(), queued);
+}

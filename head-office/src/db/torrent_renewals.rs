@@ -1,13 +1,17 @@
 //! Table `torrent_renewals`: artifacts whose torrents the BitTorrent daemon must renew.
 
+use std::collections::BTreeSet;
+
 use fleet_types::Digest;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 
-use super::row::{signed, text, unsigned};
+use super::row::{get, signed, text, unsigned};
 
 service_kit::statements! {
-    REQUEST = "INSERT INTO torrent_renewals (artifact) VALUES ($1)
-        ON CONFLICT (artifact) DO UPDATE SET requests = torrent_renewals.requests + 1";
+    // In one order, so that two branches that lost the same artifacts wait for one another and do not deadlock.
+    REQUEST = "INSERT INTO torrent_renewals (artifact) SELECT artifact FROM unnest($1::text[]) AS lost (artifact)
+        ORDER BY artifact ON CONFLICT (artifact) DO UPDATE SET requests = torrent_renewals.requests + 1
+        RETURNING xmax = 0 AS is_new";
     REQUESTED = "SELECT artifact, requests FROM torrent_renewals ORDER BY artifact LIMIT $1";
     DONE = "DELETE FROM torrent_renewals WHERE artifact = $1 AND requests = $2";
 }
@@ -24,12 +28,17 @@ pub struct RenewalRow {
     pub requests: u64,
 }
 
-/// Requests the renewal of an artifact's torrent.
+/// Requests the renewal of some artifacts' torrents; returns whether one of them was not requested before.
 ///
 /// # Errors
 /// As every statement.
-pub async fn request<C: GenericClient>(c: &C, artifact: &Digest) -> Result<(), DatabaseError> {
-    execute(c, REQUEST, &[&artifact.to_string()]).await.map(drop)
+pub async fn request<C: GenericClient>(c: &C, artifacts: &BTreeSet<Digest>) -> Result<bool, DatabaseError> {
+    let artifacts: Vec<String> = artifacts.iter().map(ToString::to_string).collect();
+    let mut is_any_new = false;
+    for row in query(c, REQUEST, &[&artifacts]).await? {
+        is_any_new |= get::<bool>(&row, "is_new")?;
+    }
+    Ok(is_any_new)
 }
 
 /// Returns the renewals that are to be done.

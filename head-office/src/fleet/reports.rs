@@ -1,7 +1,9 @@
 //! Reports of branches: numbered, stored in a transaction, each counts once.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Datelike, Utc};
-use fleet_types::{BranchName, TerminalName, UpdateState};
+use fleet_types::{BranchName, Digest, TerminalName, UpdateState};
 use service_kit::database::GenericClient;
 use trust::{PublicKey, Refusal};
 use wire::clip_reason;
@@ -32,7 +34,7 @@ pub struct Stored {
     pub through: u64,
     /// The branch's plan may have to change.
     pub terminals_changed: bool,
-    /// The renewal of a torrent was requested.
+    /// The renewal of a torrent was requested that was not requested before.
     pub renewal_requested: bool,
     /// How many reports were of a kind that this version does not know.
     pub unknown: u64,
@@ -67,9 +69,20 @@ pub async fn store<C: GenericClient>(
         return Err(ReportError::OutOfOrder { first: first.seq, next: before + 1 });
     }
     stored.through = before;
+    let mut found = Found::default();
     for numbered in reports.into_iter().filter(|r| r.seq > before) {
         stored.through = numbered.seq;
-        store_one(c, branch, numbered, now, &mut stored).await?;
+        store_one(c, branch, numbered, now, &mut found).await?;
+    }
+    let Found { terminals_changed, lost, unknown, first_unknown } = found;
+    (stored.terminals_changed, stored.unknown) = (terminals_changed, unknown);
+    if let Some((seq, kind)) = first_unknown {
+        // One line for all of them: a batch must not flood the log.
+        tracing::warn!(%branch, unknown, seq, kind, "skipped reports of kinds that this version does not know");
+    }
+    if !lost.is_empty() {
+        // Last: these rows belong to all branches and stay locked until the transaction ends.
+        stored.renewal_requested = db::torrent_renewals::request(c, &lost).await?;
     }
     if stored.through > before {
         db::reports::advance(c, branch, epoch, stored.through).await?;
@@ -92,12 +105,23 @@ fn check_shape(reports: &[Numbered]) -> Result<(), ReportError> {
     Ok(())
 }
 
+/// What the reports of a batch amount to.
+#[derive(Default)]
+struct Found {
+    terminals_changed: bool,
+    /// Artifacts of which the branch had a complete copy, and has it no more.
+    lost: BTreeSet<Digest>,
+    unknown: u64,
+    /// Number and kind of the first unknown report.
+    first_unknown: Option<(u64, String)>,
+}
+
 async fn store_one<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     numbered: Numbered,
     now: DateTime<Utc>,
-    stored: &mut Stored,
+    found: &mut Found,
 ) -> Result<(), ReportError> {
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
@@ -112,7 +136,7 @@ async fn store_one<C: GenericClient>(
                     tracing::warn!(%branch, terminal = %facts.name, %key, "another key of a terminal waits for an operator");
                 }
             }
-            stored.terminals_changed = true;
+            found.terminals_changed = true;
         }
         Report::Running { terminal, slot, version } => {
             if !db::terminals::set_running(c, branch, &terminal, slot, &version, now).await? {
@@ -144,8 +168,7 @@ async fn store_one<C: GenericClient>(
                 let trouble = trouble.map(cleaned);
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
                 if db::branches::set_artifact(c, &held, now).await? {
-                    db::torrent_renewals::request(c, &artifact).await?;
-                    stored.renewal_requested = true;
+                    found.lost.insert(artifact);
                 }
             }
         }
@@ -176,9 +199,9 @@ async fn store_one<C: GenericClient>(
                 db::incidents::insert(c, branch, &incident).await?;
             }
         }
-        Report::Unknown => {
-            tracing::warn!(%branch, seq, "skipped a report of a kind that this version does not know");
-            stored.unknown += 1;
+        Report::Unknown(report) => {
+            found.unknown += 1;
+            found.first_unknown.get_or_insert_with(|| (seq, report.kind()));
         }
     }
     Ok(())

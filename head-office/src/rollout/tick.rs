@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
-use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
+use service_kit::database::{DatabaseError, GenericClient};
 use tokio::sync::Notify;
 use trust::Refusal;
 use uuid::Uuid;
@@ -13,16 +13,13 @@ use wire::v1::plan::Plan;
 
 use super::plan::{self, Assignment, Fleet, Health, Payload, Previous, Proposal, Terminal, Update};
 use crate::db;
-use crate::db::plans::{AgeRow, PlanRow};
+use crate::db::plans::PlanRow;
 use crate::fleet::events::{audience, wake};
 use crate::fleet::reports::MAX_TERMINALS;
 use crate::trust::Trust;
 
 /// Branches that are planned for with one set of statements.
-const BATCH: usize = 100;
-
-/// Plans whose age is read with one statement.
-const PAGE: i64 = 1000;
+pub(super) const BATCH: usize = 100;
 
 /// Why plans could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +63,7 @@ impl Issuer {
         plan::is_due(plan.issued, plan.expires, self.is_signed(&plan.signers), now)
     }
 
-    fn is_signed(&self, signers: &[String]) -> bool {
+    pub(super) fn is_signed(&self, signers: &[String]) -> bool {
         self.trust.sealed(signers.iter().map(String::as_str))
     }
 }
@@ -138,31 +135,11 @@ pub async fn newest<C: GenericClient>(
     Ok(newest)
 }
 
-/// Issues every plan that is due although nothing changed; returns how many.
-///
-/// One transaction per [`BATCH`] branches.
+/// Brings the plans of at most [`BATCH`] branches up to date. `c` must be a transaction.
 ///
 /// # Errors
-/// As [`TickError`]; what was committed before stays.
-pub async fn all(pool: &Pool, now: DateTime<Utc>, issuer: &Issuer) -> Result<u64, TickError> {
-    let (mut issued, mut after) = (0, String::new());
-    loop {
-        let mut client = connection(pool).await?;
-        let page = db::plans::ages(&client, &after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(issued) };
-        after = last.branch.to_string();
-        let is_due = |age: &AgeRow| plan::is_due(age.issued, age.expires, issuer.is_signed(&age.signers), now);
-        let due: Vec<BranchName> = page.into_iter().filter(is_due).map(|age| age.branch).collect();
-        for names in due.chunks(BATCH) {
-            let transaction = begin(&mut client).await?;
-            let outcomes = batch(&transaction, names, now, issuer).await?;
-            commit(transaction).await?;
-            issued += outcomes.iter().filter(|o| o.issued.is_some()).count() as u64;
-        }
-    }
-}
-
-async fn batch<C: GenericClient>(
+/// As [`TickError`].
+pub(super) async fn batch<C: GenericClient>(
     c: &C,
     branches: &[BranchName],
     now: DateTime<Utc>,

@@ -7,5 +7,6 @@ mod api;
 mod db;
 mod hostile;
 mod hostile_archives;
+mod intake;
 mod releases;
 mod rollout;

@@ -114,9 +114,9 @@ impl Reports {
         }
         let (numbered, mut sent) = list::<Numbered>(found, "sent");
         let (_, mut waiting) = list::<Waiting>(found, "waiting");
-        // A report of a kind that is unknown here was read without its content.
-        sent.retain(|n| n.report != Report::Unknown);
-        waiting.retain(|w| w.report != Report::Unknown);
+        // A report of a kind that is unknown here is not relayed by a branch server of this version either.
+        sent.retain(|n| !matches!(n.report, Report::Unknown(_)));
+        waiting.retain(|w| !matches!(w.report, Report::Unknown(_)));
         let whole = numbered == sent.len();
         let epoch = found.get("epoch").and_then(|e| Uuid::deserialize(e).ok()).filter(|_| whole);
         let next = found.get("next").and_then(Value::as_u64);

@@ -271,7 +271,7 @@ fn a_release_that_awaits_approval_exits_5() {
 
 fn cancelled() -> Value {
     let mut release = release("withdrawn", false);
-    release["reason"] = json!("The upload was cancelled by ann.");
+    release["reasons"] = json!(["The upload was cancelled by ann."]);
     release
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, ProductName, Slot, TerminalName, UpdateState, Version};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::evidence::{BootEvidence, Sentence, Word};
 use super::sync::TerminalFacts;
@@ -53,7 +55,7 @@ pub struct Acknowledged {
 
 /// What is reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
 pub enum Report {
     /// A terminal enrolled or its facts changed (branch to head office).
     TerminalSeen {
@@ -144,8 +146,56 @@ pub enum Report {
         certain: bool,
     },
     /// A kind that this version does not know; a newer sender reports it. The receiver acknowledges, counts and skips it.
-    #[serde(other)]
-    Unknown,
+    #[serde(skip)]
+    Unknown(UnknownReport),
+}
+
+/// The kinds of [`Report`] that this version knows, as JSON names them.
+const KINDS: [&str; 9] = [
+    "terminal-seen",
+    "running",
+    "update",
+    "artifact",
+    "store",
+    "plan-refused",
+    "terminal-refuses-plan",
+    "package",
+    "bad-peer",
+];
+
+/// Longest kind of an unknown report that is shown, in bytes.
+const MAX_KIND: usize = 64;
+
+/// A report of a kind that this version does not know: the JSON as it was read, which is also what it is written as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownReport(Value);
+
+impl UnknownReport {
+    /// Returns its kind, for a log: printable, and at most 64 bytes.
+    pub fn kind(&self) -> String {
+        let kind = self.0.get("kind").and_then(Value::as_str).unwrap_or_default();
+        crate::printable(&kind[..kind.floor_char_boundary(MAX_KIND)])
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unknown(UnknownReport(json)) => json.serialize(s),
+            // The derived one, which is no method of the trait.
+            known => Self::serialize(known, s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Report {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let json = Value::deserialize(d)?;
+        match json.get("kind") {
+            Some(Value::String(kind)) if !KINDS.contains(&kind.as_str()) => Ok(Self::Unknown(UnknownReport(json))),
+            _ => Self::deserialize(json).map_err(D::Error::custom),
+        }
+    }
 }
 
 /// Where an update stands.
@@ -242,10 +292,40 @@ mod tests {
             {"seq":1,"at":"2026-11-30T01:00:00Z","report":{"kind":"fan-speed","terminal":"till-1","rpm":[1,2]}},
             {"seq":2,"at":"2026-11-30T01:00:00Z","report":{"kind":"running","terminal":"till-1","slot":"A","version":"1.0.0"}}]}"#;
         let batch: Batch = serde_json::from_str(json).unwrap();
-        assert_eq!((batch.reports[0].seq, &batch.reports[0].report), (1, &Report::Unknown));
+        let unknown = serde_json::json!({"kind": "fan-speed", "terminal": "till-1", "rpm": [1, 2]});
+        let unknown = Report::Unknown(UnknownReport(unknown));
+        assert_eq!((batch.reports[0].seq, &batch.reports[0].report), (1, &unknown));
         assert!(matches!(&batch.reports[1].report, Report::Running { terminal, .. } if terminal.as_str() == "till-1"));
-        let relayed = serde_json::to_string(&Report::Unknown).unwrap();
-        assert_eq!(serde_json::from_str::<Report>(&relayed).unwrap(), Report::Unknown);
+        let relayed = serde_json::to_string(&unknown).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&relayed).unwrap(), unknown);
+    }
+
+    #[test]
+    fn an_unknown_report_is_written_as_it_was_read_and_its_kind_is_short_and_printable() {
+        let json = r#"{"kind":"fan-speed","rpm":[1,2],"serial":18446744073709551615,"terminal":"till-1"}"#;
+        let read: Report = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        let hostile = serde_json::json!({ "kind": format!("\u{1b}[2J\n{}", "ж".repeat(1000)) });
+        let Report::Unknown(hostile) = serde_json::from_value(hostile).unwrap() else { panic!("it is unknown") };
+        assert!(hostile.kind().starts_with(" [2J ж") && hostile.kind().len() <= MAX_KIND, "{:?}", hostile.kind());
+    }
+
+    #[test]
+    fn every_known_kind_is_in_the_list() {
+        // The derived reader names all that it knows.
+        let error = serde_json::from_str::<Derived>(r#"{"kind":"unheard-of"}"#).unwrap_err().to_string();
+        let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, KINDS, "{error}");
+    }
+
+    /// A report as only the derived reader reads it.
+    #[derive(Debug)]
+    struct Derived;
+
+    impl<'de> Deserialize<'de> for Derived {
+        fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+            Report::deserialize(d).map(|_| Self)
+        }
     }
 
     #[test]
@@ -283,6 +363,7 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<Report>(json);
         assert!(read(r#"{"kind":"running","terminal":"till-1"}"#).is_err());
         assert!(read(r#"{"terminal":"till-1"}"#).is_err(), "no kind at all");
-        assert_eq!(read(r#"{"kind":"unheard-of"}"#).unwrap(), Report::Unknown);
+        assert!(read(r#"{"kind":7}"#).is_err() && read("[]").is_err() && read("7").is_err(), "no kind as text");
+        assert!(matches!(read(r#"{"kind":"unheard-of"}"#).unwrap(), Report::Unknown(_)));
     }
 }

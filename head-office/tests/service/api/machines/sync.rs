@@ -1,10 +1,13 @@
 use chrono::TimeDelta;
+use reqwest::Method;
 use serde_json::json;
 use test_kit::wait_for;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::Plan;
 use wire::v1::sync::Sync;
 use wire::{Code, PLAN_PAYLOAD_TYPE};
+
+use service_kit::database::connection;
 
 use crate::api::refusal;
 use crate::support::{Office, PATIENCE, published};
@@ -49,4 +52,35 @@ async fn a_branch_sees_only_its_own_plan() {
     let body = json!({ "branch": "north", "product": "kiosk", "version": "2.0.0" });
     office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
     assert_eq!(east.client.get::<Sync>("/v1/sync").await.unwrap().plan, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_plan_of_one_branch_stops_no_other_branchs_renewal_and_is_a_failure() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let mut branches = Vec::new();
+    for name in ["east", "north", "south", "west"] {
+        branches.push(office.branch(name, "k1", &["till-1"]).await);
+        let body = json!({ "branch": name, "product": "kiosk", "version": "2.0.0" });
+        office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    }
+    let client = connection(&office.pool().await).await.unwrap();
+    let broken = "UPDATE plans SET steps = '{\"broken\": true}',
+        envelope = jsonb_set(envelope, '{signatures,0,keyid}', '7') WHERE branch = 'north'";
+    assert_eq!(client.execute(broken, &[]).await.unwrap(), 1);
+    office.clock.advance(TimeDelta::days(16));
+    let others: Vec<_> = branches.iter().filter(|branch| branch.name.as_str() != "north").collect();
+    wait_for("the plans of the other branches", PATIENCE, async || {
+        for branch in &others {
+            let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
+            let plan = sync.plan.unwrap().open::<Plan>(PLAN_PAYLOAD_TYPE).unwrap();
+            if plan.issued != crate::support::begin() + TimeDelta::days(16) {
+                return Err(format!("the plan of {} is of {}", branch.name, plan.issued));
+            }
+        }
+        let metrics = office.admin().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with(r#"filial_background_failures_total{task="plans"}"#));
+        if line.is_some_and(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(format!("no failure: {line:?}")) }
+    })
+    .await;
 }
