@@ -7,8 +7,8 @@ use branch_server::Deps;
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use branch_server::http::table;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use service_kit::manual::Manual;
-use service_kit::{Shutdown, config, edge, telemetry};
+use service_kit::manual::{self, Manual};
+use service_kit::{Shutdown, config, edge, output, telemetry};
 
 /// The branch server of Filial: mirrors what head office plans, seeds it to the terminals, relays their reports.
 #[derive(Parser)]
@@ -50,7 +50,7 @@ fn after_help() -> String {
 }
 
 fn main() -> ExitCode {
-    match start(Arguments::parse()) {
+    match start(manual::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
@@ -58,17 +58,15 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi) = arguments.command {
-        println!("{}", serde_json::to_string_pretty(&table::document())?);
-        return Ok(());
+        return Ok(output::line(serde_json::to_string_pretty(&table::document())?)?);
     }
     if let Some(Command::Manual(manual)) = arguments.command {
-        return Ok(manual.run(Arguments::command())?);
+        return Ok(manual.run(manual::named(Arguments::command()))?);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
     let settings = Settings::try_from(inputs)?;
     if arguments.run.check {
-        println!("The configuration is valid.");
-        return Ok(());
+        return Ok(output::line("The configuration is valid.")?);
     }
     telemetry::init(&settings.telemetry)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

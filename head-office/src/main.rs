@@ -11,8 +11,8 @@ use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::http::table;
 use head_office::{Deps, run};
 use service_kit::database::RunnerSettings;
-use service_kit::manual::Manual;
-use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, telemetry, token};
+use service_kit::manual::{self, Manual};
+use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, output, telemetry, token};
 
 /// Head office of Filial: publishes releases and tells each branch what to run.
 #[derive(Parser)]
@@ -31,24 +31,24 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Manual(Manual),
-    /// Prints the OpenAPI document of the operators' listener.
+    /// Print the OpenAPI document of the operators' listener.
     Openapi {
         /// The machines' listener instead.
         #[arg(long)]
         machines: bool,
     },
-    /// Checks the configuration and exits.
+    /// Check the configuration and exit.
     Check,
-    /// Prints the SHA-256 fingerprint of the fleet's authority and exits.
+    /// Print the SHA-256 fingerprint of the fleet's authority and exit.
     ///
     /// Creates the authority at the first call.
     #[command(
         after_help = "Example:\n  head-office authority\n  filial login ann --authority $(head-office authority)"
     )]
     Authority,
-    /// Creates the first admin and exits. Refused once there is an admin.
+    /// Create the first admin and exit; refused once there is an admin.
     Bootstrap(BootstrapArgs),
-    /// Sets a new password for an admin when no other admin can, and exits.
+    /// Set a new password for an admin when no other admin can, and exit.
     ///
     /// The admin's sessions end and its tokens are revoked. The change is recorded in the audit.
     #[command(after_help = "Example:\n  head-office recover ann --password-file -")]
@@ -86,7 +86,7 @@ fn after_help() -> String {
 }
 
 fn main() -> ExitCode {
-    match start(Arguments::parse()) {
+    match start(manual::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
@@ -95,21 +95,21 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Openapi { machines }) = arguments.command {
         let document = if machines { table::machine_document() } else { table::operator_document() };
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        output::line(serde_json::to_string_pretty(&document)?)?;
         return Ok(());
     }
     if let Some(Command::Manual(manual)) = arguments.command {
-        return Ok(manual.run(Arguments::command())?);
+        return Ok(manual.run(manual::named(Arguments::command()))?);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
     let settings = Settings::try_from(inputs)?;
     if let Some(Command::Check) = arguments.command {
-        println!("The configuration is valid.");
+        output::line("The configuration is valid.")?;
         return Ok(());
     }
     if let Some(Command::Authority) = arguments.command {
         let authority = head_office::trust::tls::authority(&settings.tls, SystemClock.now())?;
-        println!("{}", trust::certificates::fingerprint(&authority.chain()[0]));
+        output::line(trust::certificates::fingerprint(&authority.chain()[0]))?;
         return Ok(());
     }
     telemetry::init(&settings.telemetry)?;
@@ -121,8 +121,9 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         let password = config::read_secret_file(&or_stdin(password_file))?;
         let done = runtime.block_on(head_office::recover(&settings, &SystemClock, &name, &password));
         let (sessions, tokens) = done?;
-        println!("{name} has a new password; {sessions} session(s) ended, {tokens} token(s) revoked.");
-        return Ok(());
+        return Ok(output::line(format!(
+            "{name} has a new password. Sessions ended: {sessions}; tokens revoked: {tokens}."
+        ))?);
     }
     runtime.block_on(async {
         let engine = settings.engine.open()?;
@@ -155,6 +156,5 @@ async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Resu
         let _ = std::fs::remove_file(path);
     }
     made?;
-    println!("{name} is the first admin.");
-    Ok(())
+    Ok(output::line(format!("{name} is the first admin."))?)
 }

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use fleet_types::{ProductName, Version};
-use service_kit::manual::Manual;
-use service_kit::{Shutdown, config, edge, telemetry};
+use service_kit::manual::{self, Manual};
+use service_kit::{Shutdown, config, edge, output, telemetry};
 use swarm::EngineRole;
 use terminal_agent::adapters;
-use terminal_agent::config::PROGRAM;
+use terminal_agent::config::{EXAMPLE, PROGRAM};
 use terminal_agent::config::agent::Settings;
 use terminal_agent::config::inputs::Inputs;
 use terminal_agent::memory::journal::Journal;
@@ -21,7 +21,7 @@ use terminal_agent::packages::wrapper::{self, EXIT_NOT_YET, Refusal, Wish};
 
 /// Fetches updates from the branch server into the slot that does not run, tries them, and confirms or goes back.
 #[derive(Parser)]
-#[command(version, after_long_help = edge::EXIT_CODES)]
+#[command(version, after_long_help = after_help())]
 struct Arguments {
     /// A TOML file, or a folder of them; later ones win.
     #[arg(long, value_name = "FILE_OR_DIR", default_value = "/etc/terminal-agent/terminal-agent.toml", global = true)]
@@ -84,6 +84,10 @@ enum Command {
     CheckConfig,
 }
 
+fn after_help() -> String {
+    format!("{}\n\nA complete configuration:\n\n{EXAMPLE}", edge::EXIT_CODES)
+}
+
 const RUN_HELP: &str = "Example:
   terminal-agent run
   terminal-agent run tools -- ./install.sh --quiet
@@ -95,7 +99,7 @@ Exit codes besides those of COMMAND:
   75  it is not complete yet: try again";
 
 fn main() -> ExitCode {
-    match start(Arguments::parse()) {
+    match start(manual::parse()) {
         Ok(code) => code,
         Err(error) => edge::report(PROGRAM, error.as_ref()),
     }
@@ -105,7 +109,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let service = Command::Run { product: None, version: None, name: None, verify: false, command: Vec::new() };
     let command = arguments.command.unwrap_or(service);
     if let Command::Manual(manual) = command {
-        manual.run(Arguments::command())?;
+        manual.run(manual::named(Arguments::command()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
@@ -122,7 +126,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             engine.config.write_daemon_settings(EngineRole::Terminal, &engine.download_dir, &folder)?;
         }
         Command::CheckConfig => {
-            println!("The configuration of terminal {} is valid.", settings.identity.name);
+            output::line(format!("The configuration of terminal {} is valid.", settings.identity.name))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -141,9 +145,9 @@ fn journal(settings: &Settings) -> anyhow::Result<Journal> {
 fn list_packages(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let journal = journal(settings)?;
     if json {
-        println!("{:#}", wrapper::as_json(&journal, &settings.paths.data_dir));
+        output::line(format!("{:#}", wrapper::as_json(&journal, &settings.paths.data_dir)))?;
     } else {
-        print!("{}", wrapper::as_text(&journal));
+        output::write(&wrapper::as_text(&journal).to_string())?;
     }
     Ok(())
 }
@@ -157,7 +161,7 @@ fn run_in_package(settings: &Settings, wish: &Wish, verify: bool, command: &[OsS
                 // The service goes on by itself, too, only later: nothing is lost if it cannot be asked.
                 let _ = std::fs::File::create(settings.paths.go_on());
             }
-            eprintln!("{PROGRAM}: {}", refusal.text);
+            output::complain(&format!("{PROGRAM}: {}\n", refusal.text));
             return Ok(ExitCode::from(refusal.code));
         }
     };
@@ -192,9 +196,9 @@ fn hold(
 fn show(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let journal = journal(settings)?;
     if json {
-        println!("{:#}", status::as_json(&journal));
+        output::line(format!("{:#}", status::as_json(&journal)))?;
     } else {
-        print!("{}", status::as_text(&journal));
+        output::write(&status::as_text(&journal).to_string())?;
     }
     Ok(())
 }

@@ -223,7 +223,7 @@ async fn somebody_elses_head_office_gets_neither_token_nor_certificate() {
         let there = branch_server::upstream::client::HttpHeadOffice::new(&settings, &folder, time).unwrap();
         for error in [there.sync().await.err(), there.enrol().await.err(), there.renew().await.err()] {
             let text = service_kit::edge::chain(&error.unwrap());
-            assert!(text.contains("cannot be talked to") || text.contains("has not enrolled"), "{text}");
+            assert!(text.contains("is not trusted") || text.contains("has not enrolled"), "{text}");
         }
     }
     assert_eq!(stranger.with(|s| (s.enrolments, s.deliveries)), (0, 0));

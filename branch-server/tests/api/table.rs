@@ -218,3 +218,21 @@ async fn a_connection_that_is_open_ends_with_its_certificate() {
     let shown = test_kit::s_client(branch.machines, &[]).await;
     assert!(shown.contains("subject=CN = branch north"), "{shown}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program itself is tested")]
+fn the_program_explains_itself_on_narrow_screens_and_into_closed_pipes() {
+    let program = || std::process::Command::new(env!("CARGO_BIN_EXE_branch-server"));
+    let narrow = program().arg("--help").env("COLUMNS", "40").output().unwrap();
+    let help = String::from_utf8(narrow.stdout).unwrap();
+    let example = branch_server::config::EXAMPLE.lines().map(|line| format!("  {line}").trim_end().to_owned());
+    let shown: Vec<_> = help.lines().map(str::trim_end).collect();
+    let example: Vec<_> = example.collect();
+    assert!(shown.windows(example.len()).any(|lines| lines == example), "a wrapped comment is not TOML: {help}");
+    for arguments in [&["openapi"][..], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program().args(arguments).stdout(writer).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
+}

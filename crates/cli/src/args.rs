@@ -30,6 +30,11 @@ Example:
   filial release pack ./kiosk-2.4 && filial release upload kiosk-2.4.0.upd
   filial assign north kiosk 2.4.0 && filial status --watch";
 
+const PACK_HELP: &str = concat!(
+    "Example:\n  filial release pack ./kiosk-2.4 --out kiosk-2.4.0.upd\n\nA complete release.toml:\n\n",
+    include_str!("args/release.example.toml")
+);
+
 /// Keeps the software of many branch offices current over thin links.
 #[derive(Debug, Parser)]
 #[command(name = "filial", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -132,8 +137,8 @@ pub(crate) enum ReleaseCommand {
     /// Pack a folder with release.toml into an update archive
     ///
     /// Fills in sizes and digests of the payloads. A package or component tree given as a folder becomes a tar.
-    /// Equal input gives an equal archive.
-    #[command(after_help = "Example:\n  filial release pack ./kiosk-2.4 --out kiosk-2.4.0.upd")]
+    /// Equal input gives an equal archive. A complete release.toml is shown below.
+    #[command(after_help = PACK_HELP)]
     Pack {
         /// Folder that contains release.toml, or that file itself
         source: PathBuf,

@@ -56,7 +56,7 @@ fn on_screen(prompt: &str, option: &str) -> Result<Secret, Failure> {
         tcsetattr(&screen, OptionalActions::Flush, &hidden).map_err(|_| nowhere())?;
         let _hidden = Hidden { screen: &screen, before };
         // After echo is off, so that input after the prompt is neither shown nor lost.
-        (&screen).write_all(prompt.as_bytes()).map_err(Failure::Output)?;
+        (&screen).write_all(prompt.as_bytes()).map_err(|source| Failure::Write { path: "/dev/tty".into(), source })?;
         let mut line = String::new();
         let read = BufReader::new((&screen).take(MAX_LINE)).read_line(&mut line);
         read.map_err(Failure::read(Path::new("/dev/tty")))?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use service_kit::client::ClientError;
 use service_kit::config::ConfigError;
 use service_kit::durable::DurableError;
+use service_kit::output::{self, OutputError};
 use uuid::Uuid;
 
 use crate::output::units::mib;
@@ -21,6 +22,9 @@ pub(crate) const EXIT_REJECTED: u8 = 4;
 pub(crate) const EXIT_WAITING: u8 = 5;
 /// Exit code: Ctrl-C (128 + SIGINT).
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+
+/// The beginning of what TLS says of a server of this fleet that is another one than expected.
+const OTHER_SERVER: &str = "The server is ";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -43,7 +47,7 @@ pub(crate) enum Failure {
     #[error("Cannot write to {}", .path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("Cannot write to standard output")]
-    Output(#[source] io::Error),
+    Output(#[source] OutputError),
     #[error("Cannot start the asynchronous runtime")]
     Runtime(#[source] io::Error),
     #[error("Cannot convert the answer to or from JSON")]
@@ -92,7 +96,7 @@ impl Failure {
             Self::UploadStopped { source, .. } | Self::WatchStopped { source, .. } => source.exit_code(),
             Self::Said { exit, .. } => *exit,
             // The reader closed the pipe: `filial release list | head` succeeds.
-            Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Output(e) if e.is_closed() => 0,
             _ => EXIT_FAILED,
         }
     }
@@ -100,14 +104,15 @@ impl Failure {
     fn remedy(&self) -> String {
         match self {
             Self::Client(ClientError::Refused(problem)) if problem.code == wire::Code::Unauthenticated => {
-                format!(
-                    "{} Log in with `filial login`, or name your token file with --token-file or FILIAL_TOKEN_FILE.",
-                    problem.remedy
-                )
+                "Log in with `filial login NAME`, or name your token file with --token-file or FILIAL_TOKEN_FILE.".to_owned()
             }
             Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
                 "Check that the server runs, or give another address with --server or FILIAL_SERVER.".to_owned()
+            }
+            Self::Client(ClientError::Distrusted { why, .. }) if why.starts_with(OTHER_SERVER) => {
+                "Give --at BRANCH together with --server, the address of that branch's server; for head office, omit --at."
+                    .to_owned()
             }
             Self::Client(ClientError::Distrusted { .. }) => {
                 "Check that --server (with --at for a branch server) names the right machine, and that --authority, or the \
@@ -123,7 +128,11 @@ impl Failure {
             Self::WatchStopped { id, .. } => format!("`filial release show {id}` shows where it stands."),
             Self::Read { .. } => "Check that the file exists and that you may read it.".to_owned(),
             Self::Write { .. } => "Check free space and your permissions there.".to_owned(),
+            Self::Output(_) => "Check free space and permissions of the file it leads to.".to_owned(),
             Self::Said { remedy, .. } => remedy.clone(),
+            Self::Pack(release::PackError::BadManifest { .. } | release::PackError::Manifest { .. }) => {
+                "`filial release pack --help` shows a complete release.toml.".to_owned()
+            }
             Self::Trust(refusal) => refusal.remedy().to_owned(),
             _ => String::new(),
         }
@@ -133,6 +142,10 @@ impl Failure {
         match self {
             Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
             Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
+            Self::Client(ClientError::Distrusted { url, why }) => match why.strip_prefix(OTHER_SERVER) {
+                Some(which) => format!("{} is {which}", origin(url)),
+                None => format!("{} is not trusted: {why}", origin(url)),
+            },
             other => other.to_string(),
         }
     }
@@ -165,14 +178,14 @@ impl Failure {
         let (sentence, remedy, code, cause) = (self.sentence(), self.remedy(), self.code(), self.cause());
         if json {
             let object = serde_json::json!({ "error": sentence, "remedy": remedy, "code": code, "cause": cause });
-            eprintln!("{object}");
-            return;
+            return output::complain(&format!("{object}\n"));
         }
-        eprintln!("filial: {sentence}");
+        let mut told = format!("filial: {sentence}\n");
         let lines = [("cause", cause.unwrap_or_default()), ("to do", remedy), ("code", code.unwrap_or_default())];
         for (label, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
-            eprintln!("  {label:>5}: {text}");
+            told.push_str(&format!("  {label:>5}: {text}\n"));
         }
+        output::complain(&told);
     }
 }
 
@@ -201,7 +214,7 @@ mod tests {
     fn a_missing_token_is_answered_with_how_to_give_one() {
         let problem = Problem::new(Code::Unauthenticated, "No token.", "Send one.");
         let failure = Failure::from(ClientError::Refused(Box::new(problem)));
-        assert!(failure.remedy().contains("--token-file"));
+        assert!(failure.remedy().contains("--token-file") && !failure.remedy().contains("Send one"), "{}", failure.remedy());
     }
 
     #[test]
@@ -216,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_not_a_failure() {
-        assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit_code(), 0);
-        assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit_code(), 1);
+        assert_eq!(Failure::Output(OutputError(io::ErrorKind::BrokenPipe.into())).exit_code(), 0);
+        assert_eq!(Failure::Output(OutputError(io::ErrorKind::StorageFull.into())).exit_code(), 1);
     }
 
     #[test]

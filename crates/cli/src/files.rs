@@ -20,6 +20,15 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Failure> {
     Ok((file, length))
 }
 
+/// Refuses a file that exists, before the server is asked for the secret that goes into it.
+pub(crate) fn must_be_new(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let sentence = format!("{} exists already", path.display());
+    Err(Failure::said(sentence, "Name a new file, or remove this one if its secret is not needed any more."))
+}
+
 /// Reads at most `max` bytes and one more, which tells the caller that a file is too long.
 pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();

@@ -16,19 +16,19 @@ mod upload;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use service_kit::manual::{self, ManualError};
 
 use args::{Args, Command};
 use failure::Failure;
 
 /// Returns the command-line definition, for documentation and tests.
 pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
+    manual::named(<Args as clap::CommandFactory>::command())
 }
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = manual::parse::<Args>();
     let json = args.global.json;
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,8 +57,9 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Token(command) => commands::tokens::run(&global, command),
         Command::Operator(command) => commands::operators::run(&global, command),
         Command::Audit(command) => commands::audit::run(&global, command),
-        Command::Manual(manual) => {
-            manual.run(self::command()).map_err(|e| Failure::said(e.to_string(), "Give a writable folder."))
-        }
+        Command::Manual(manual) => manual.run(self::command()).map_err(|error| match error {
+            ManualError::Output(error) => Failure::Output(error),
+            ManualError::Page { path, source } => Failure::Write { path, source },
+        }),
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::causes::texts;
 use crate::config::ConfigError;
+use crate::output::{self, OutputError};
 use crate::telemetry::TelemetryError;
 
 pub use crate::causes::{chain, is_disk_full};
@@ -17,14 +18,24 @@ pub const EXIT_USAGE: u8 = 2;
 
 /// The exit codes, for `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
-  0  ended as it was asked to
+  0  done, or stopped by a signal
   1  failed; standard error says why
   2  the arguments or the configuration cannot be used";
 
 /// Says on standard error why `program` ends, each cause on its own line, and returns the exit code.
+///
+/// A reader of standard output that closed the pipe is no failure.
 pub fn report(program: &str, error: &(dyn Error + 'static)) -> ExitCode {
-    eprint!("{}", told(program, error));
+    if whole(error).any(|e| e.downcast_ref().is_some_and(OutputError::is_closed)) {
+        return ExitCode::SUCCESS;
+    }
+    output::complain(&told(program, error));
     ExitCode::from(exit_code(error))
+}
+
+/// The error and everything behind it.
+fn whole<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |e: &&'a (dyn Error + 'static)| (*e).source())
 }
 
 fn told(program: &str, error: &dyn Error) -> String {
@@ -40,14 +51,9 @@ fn told(program: &str, error: &dyn Error) -> String {
 }
 
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {
-    let mut next = Some(error);
-    while let Some(e) = next {
-        if e.is::<ConfigError>() || matches!(e.downcast_ref(), Some(TelemetryError::Filter { .. })) {
-            return EXIT_USAGE;
-        }
-        next = e.source();
-    }
-    EXIT_FAILURE
+    let unusable =
+        |e: &(dyn Error + 'static)| e.is::<ConfigError>() || matches!(e.downcast_ref(), Some(TelemetryError::Filter { .. }));
+    if whole(error).any(unusable) { EXIT_USAGE } else { EXIT_FAILURE }
 }
 
 #[cfg(test)]

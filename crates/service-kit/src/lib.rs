@@ -18,6 +18,7 @@ pub mod database;
 pub mod durable;
 pub mod edge;
 pub mod manual;
+pub mod output;
 pub mod process;
 pub mod reserve;
 pub mod retry;

@@ -32,6 +32,8 @@ macro_rules! whys {
 whys! {
     /// A key file that others can read, or not a regular file.
     KeyFileExposed = "key-file-exposed", "Restrict the key file to the program's user (chmod 600), and replace the key if others could read it.";
+    /// Text that names no authority.
+    AuthorityUnknown = "authority-unknown", "Give the fingerprint that `head-office authority` prints, or the path of authority.pem.";
     /// A key file that cannot be read.
     KeyFileUnreadable = "key-file-unreadable", "Check the path, the owner and the folder of the key file.";
     /// A file that exists and would be overwritten.

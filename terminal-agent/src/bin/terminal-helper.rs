@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::geteuid;
 use service_kit::config::ConfigError;
-use service_kit::manual::Manual;
+use service_kit::manual::{self, Manual};
 use service_kit::{Clock as _, SystemClock};
-use service_kit::{config, edge, reserve, telemetry};
+use service_kit::{config, edge, output, reserve, telemetry};
 use terminal_agent::adapters::{MachineClock, devices, user_id};
 use terminal_agent::config::PROGRAM;
 use terminal_agent::config::helper::HelperSettings;
@@ -72,7 +72,7 @@ Exit codes:
   10 the trial ended: restart the machine, and the old slot boots";
 
 fn main() -> ExitCode {
-    match start(Arguments::parse()) {
+    match start(manual::parse()) {
         Ok(code) => code,
         Err(error) => edge::report("terminal-helper", error.as_ref()),
     }
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let command = arguments.command.unwrap_or(Command::Run { inherited: false });
     if let Command::Manual(manual) = command {
-        manual.run(Arguments::command())?;
+        manual.run(manual::named(Arguments::command()))?;
         return Ok(ExitCode::SUCCESS);
     }
     arguments.config.iter().try_for_each(|path| belongs_here(path))?;
@@ -91,10 +91,8 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Run { inherited } => run(settings, inherited)?,
         Command::EndTrial { json } => return end_trial(settings, json),
         Command::Manual(_) | Command::CheckConfig => {
-            println!(
-                "The configuration of the root helper for {}/{} is valid.",
-                settings.branch, settings.machine.identity.name
-            );
+            let (branch, name) = (settings.branch, settings.machine.identity.name);
+            output::line(format!("The configuration of the root helper for {branch}/{name} is valid."))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -124,11 +122,19 @@ fn end_trial(settings: HelperSettings, json: bool) -> anyhow::Result<ExitCode> {
     let ended = Boots::new(setup(settings), devices).end_trial(SystemClock.now());
     let ended = ended.map_err(|reason| anyhow::anyhow!("cannot end the trial ({}): {}", reason.code, reason.text))?;
     if json {
-        println!("{}", serde_json::json!({ "outcome": ended, "restart": ended.restart(), "text": ended.sentence() }));
+        told(&serde_json::json!({ "outcome": ended, "restart": ended.restart(), "text": ended.sentence() }))?;
     } else {
-        println!("{}", ended.sentence());
+        told(&ended.sentence())?;
     }
     Ok(if ended.restart() { ExitCode::from(EXIT_RESTART) } else { ExitCode::SUCCESS })
+}
+
+/// Prints the outcome. The exit code restarts the machine, so a closed pipe must not change it.
+fn told(text: &dyn std::fmt::Display) -> anyhow::Result<()> {
+    match output::line(text) {
+        Err(error) if !error.is_closed() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn made_state(folder: &Path) -> anyhow::Result<()> {

@@ -96,3 +96,20 @@ fn status_shows_the_journal() {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(text.contains("confirmed since") && text.contains("kiosk 2.0.0 into slot B"), "{text}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the programs themselves are tested")]
+fn both_programs_explain_themselves_on_narrow_screens_and_into_closed_pipes() {
+    let agent = env!("CARGO_BIN_EXE_terminal-agent");
+    let narrow = std::process::Command::new(agent).arg("--help").env("COLUMNS", "40").output().unwrap();
+    let help = String::from_utf8(narrow.stdout).unwrap();
+    assert!(help.contains(DEFAULTS.trim_end()), "a wrapped comment is not TOML: {help}");
+    for program in [agent, env!("CARGO_BIN_EXE_terminal-helper")] {
+        for arguments in [&["completions", "bash"][..], &["--help"], &["--version"]] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = std::process::Command::new(program).args(arguments).stdout(writer).output().unwrap();
+            assert!(output.status.success() && output.stderr.is_empty(), "{program} {arguments:?}: {output:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use service_kit::client::JsonClient;
+use service_kit::output::OutputError;
 use wire::v1::audit::{AuditHead, AuditPage, Broken, Entry, Head, MAX_PAGE, Verifier};
 use wire::v1::paths;
 
@@ -74,7 +75,7 @@ fn export(global: &Global, out: Option<PathBuf>) -> Result<(), Failure> {
     };
     let failed = |source| match &out {
         Some(path) => Failure::Write { path: path.clone(), source },
-        None => Failure::Output(source),
+        None => Failure::Output(OutputError(source)),
     };
     let mut rows = 0u64;
     block_on(walk(&server, |entry| {

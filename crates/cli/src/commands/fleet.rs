@@ -15,6 +15,7 @@ use wire::v1::paths;
 
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
 use crate::failure::Failure;
+use crate::files::must_be_new;
 use crate::output::units::{age, age_or_never, mib, mib_of, or_dash, size};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
@@ -34,6 +35,7 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
             answer(global.json, &branch, |b| branch_text(b, now))
         }
         BranchCommand::Add { branch, join_token_hours, join_token_file } => {
+            join_token_file.as_deref().map_or(Ok(()), must_be_new)?;
             let join_token_seconds = join_token_hours.map(|hours| hours * 3600);
             let add = AddBranch { name: branch, join_token_seconds };
             let added: BranchAdded = block_on(async { Ok(server.post(paths::BRANCHES, &add).await?) })?;

@@ -11,6 +11,7 @@ use wire::v1::paths;
 use crate::args::Global;
 use crate::args::accounts::TokenCommand;
 use crate::failure::Failure;
+use crate::files::must_be_new;
 use crate::output::units::{age, age_or_never};
 use crate::output::{answer, plain, table};
 use crate::server::{block_on, connect, done};
@@ -19,6 +20,7 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
     let server = connect(global)?;
     match command {
         TokenCommand::Create { name, role, scope, days, operator, reason, out } => {
+            out.as_deref().map_or(Ok(()), must_be_new)?;
             let new = NewToken { name, role, scope, days, operator, reason };
             let made: TokenMade = block_on(async { Ok(server.post(paths::TOKENS, &new).await?) })?;
             let until = made.kept.expires.format("%Y-%m-%d");

@@ -6,9 +6,8 @@ pub(crate) mod release;
 mod table;
 pub(crate) mod units;
 
-use std::io::Write as _;
-
 use serde::Serialize;
+use service_kit::output;
 
 pub(crate) use table::{fields, table};
 
@@ -16,8 +15,7 @@ use crate::failure::Failure;
 
 /// Writes `text` and a line end to standard output.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()).map_err(Failure::Output)
+    output::line(text.trim_end_matches('\n')).map_err(Failure::Output)
 }
 
 /// Writes `value` as JSON on one line, for `status --watch --json` and the like.

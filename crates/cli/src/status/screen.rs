@@ -1,6 +1,8 @@
 //! Draws in place on a terminal with plain ANSI sequences; nothing to restore afterwards.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+
+use service_kit::output;
 
 use crate::failure::Failure;
 
@@ -29,8 +31,7 @@ impl Screen {
     /// Replaces the screen's content.
     pub(crate) fn draw(&self, text: &str) -> Result<(), Failure> {
         let frame = frame(text, self.size());
-        let mut out = std::io::stdout().lock();
-        out.write_all(frame.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+        output::write(&frame).map_err(Failure::Output)
     }
 }
 

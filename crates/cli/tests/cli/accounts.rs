@@ -160,9 +160,18 @@ fn tokens_and_operators_are_asked_for_where_they_are() {
             let body: Value = serde_json::from_str(&office.state.lock().unwrap().body).unwrap();
             assert_eq!(body, sent, "{args:?}");
         }
+        if args.contains(&"--out") {
+            std::fs::remove_file(dir.path().join("t")).unwrap();
+        }
         super::kit::json(dir.path(), &[&["--server", &office.url, "--json"], args].concat());
     }
     assert_eq!(std::fs::metadata(dir.path().join("t")).unwrap().permissions().mode() & 0o777, 0o600);
+    // The earlier token would stay valid with its secret lost: the server is not even asked.
+    let asked = office.state.lock().unwrap().requests.len();
+    let output = filial(dir.path(), &["--server", &office.url, "token", "create", "ci", "--out", "t"]);
+    assert!(code(&output) == 1 && stderr(&output).contains("t exists already"), "{}", stderr(&output));
+    assert_eq!(office.state.lock().unwrap().requests.len(), asked);
+    assert_eq!(std::fs::read_to_string(dir.path().join("t")).unwrap(), format!("{TOKEN}\n"));
 }
 
 /// A chain of so many rows.

@@ -130,3 +130,77 @@ fn completions_are_a_script_that_the_shell_reads() {
     );
     assert_eq!(code(&filial(dir.path(), &["completions", "tcsh"])), 2);
 }
+
+#[test]
+fn a_closed_pipe_ends_every_command_quietly_and_a_full_disk_does_not() {
+    let dir = super::kit::packed();
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["release", "pack", "--help"],
+        &["completions", "bash"],
+        &["release", "inspect", "kiosk-2.4.0.upd"],
+        &["release", "validate", "kiosk-2.4.0.upd", "--json"],
+        &["torrent", "create", "kiosk-2.4.0.upd"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = super::kit::command(dir.path(), args).stdout(writer).output().unwrap();
+        assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "{args:?}");
+    }
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let output = super::kit::command(dir.path(), &["completions", "bash"]).stdout(full).output().unwrap();
+    let text = stderr(&output);
+    assert!(code(&output) == 1 && text.contains("Cannot write to standard output") && text.contains("to do:"), "{text}");
+    // Standard error may be closed as well.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = super::kit::command(dir.path(), &["release", "inspect", "none.upd"]).stderr(writer).output().unwrap();
+    assert_eq!(code(&output), 1);
+}
+
+#[test]
+fn examples_keep_their_lines_on_a_narrow_screen() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = super::kit::command(dir.path(), &["release", "pack", "--help"]).env("COLUMNS", "40").output().unwrap();
+    let help = stdout(&output);
+    assert!(help.contains(EXAMPLE) && !help.contains('\u{a0}'), "{help}");
+    let options = help.split("Example:").next().unwrap();
+    assert!(options.lines().all(|l| l.chars().count() <= 40 || !l.trim().contains(' ')), "the rest is wrapped: {help}");
+}
+
+#[test]
+fn empty_environment_variables_count_as_unset() {
+    let dir = super::kit::packed();
+    for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "HOME", "FILIAL_SERVER", "FILIAL_AT", "FILIAL_AUTHORITY"] {
+        let mut command = super::kit::command(dir.path(), &["release", "validate", "kiosk-2.4.0.upd"]);
+        let output = command.env(name, "").output().unwrap();
+        assert_eq!(code(&output), 0, "{name}: {}", stderr(&output));
+    }
+    let mut command = super::kit::command(dir.path(), &["logout"]);
+    let output = command.env("XDG_CONFIG_HOME", "").env("HOME", dir.path()).env("FILIAL_TOKEN_FILE", "").output().unwrap();
+    assert!(stderr(&output).contains("not logged in at https://127.0.0.1:7001"), "{}", stderr(&output));
+}
+
+const EXAMPLE: &str = include_str!("../../src/args/release.example.toml");
+
+#[test]
+fn the_example_of_release_toml_is_the_readmes_and_can_be_released() {
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains(&format!("```toml\n{EXAMPLE}```")), "README.md shows another release.toml");
+    let dir = super::kit::source();
+    let every: String =
+        EXAMPLE.lines().map(|l| l.strip_prefix("# ").filter(|l| l.contains('=')).unwrap_or(l).to_owned() + "\n").collect();
+    super::kit::put(&dir.path().join("src/tools/install.sh"), b"#!/bin/sh\n");
+    for text in [EXAMPLE, &every] {
+        super::kit::put(&dir.path().join("src/release.toml"), text.as_bytes());
+        let packed = filial(dir.path(), &["release", "pack", "src"]);
+        assert_eq!(code(&packed), 0, "{}", stderr(&packed));
+        let judged = filial(dir.path(), &["release", "validate", "kiosk-2.4.0.upd"]);
+        assert_eq!(code(&judged), 0, "{}{}", stdout(&judged), stderr(&judged));
+        assert!(!stdout(&judged).contains('✗') && !stdout(&judged).contains("! "), "{}", stdout(&judged));
+    }
+    super::kit::put(&dir.path().join("src/release.toml"), b"product = \"kiosk\"\n");
+    let refused = filial(dir.path(), &["release", "pack", "src"]);
+    assert!(stderr(&refused).contains("`filial release pack --help` shows a complete release.toml"), "{}", stderr(&refused));
+}

@@ -166,6 +166,11 @@ fn a_join_token_goes_where_it_is_wanted() {
     let file = dir.path().join("north.join");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "j0in\n");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let asked = office.state.lock().unwrap().requests.len();
+    let again =
+        filial(dir.path(), &["--server", &office.url, "branch", "add", "south", "--join-token-file", "north.join"]);
+    assert!(code(&again) == 1 && stderr(&again).contains("north.join exists already"), "{}", stderr(&again));
+    assert_eq!(office.state.lock().unwrap().requests.len(), asked, "refused before the server is asked");
 }
 
 #[test]

@@ -91,10 +91,15 @@ fn head_office_must_prove_its_authority() {
     let output = office.list(dir.path(), &["--authority", &other.fingerprint]);
     let text = stderr(&output);
     assert!(code(&output) == 1 && text.contains("did not present the pinned authority"), "{text}");
-    for (bad, says) in [("none.pem", "none.pem"), ("0123", "0123")] {
+    for bad in ["none.pem", "0123", &"a".repeat(63)] {
         let output = office.list(dir.path(), &["--authority", bad]);
-        assert!(code(&output) == 1 && stderr(&output).contains(says), "{}", stderr(&output));
+        let says = format!("{bad} is neither a fingerprint (64 hexadecimal digits) nor a file");
+        let text = stderr(&output);
+        assert!(code(&output) == 1 && text.contains(&says) && text.contains("`head-office authority`"), "{text}");
     }
+    let output = office.list(dir.path(), &["--authority", &office.fingerprint, "--at", "north"]);
+    let (text, says) = (stderr(&output), format!("filial: {} is head office, not branch north\n", office.url));
+    assert!(code(&output) == 1 && text.contains(&says) && text.contains("that branch's server"), "{text}");
 }
 
 #[test]
@@ -112,7 +117,7 @@ fn a_login_pins_the_authority_beyond_logout() {
     let text = std::fs::read_to_string(&kept).unwrap();
     put(&kept, text.replace(&office.fingerprint, &"7".repeat(64)).as_bytes());
     let output = at(&["branch", "list"]);
-    assert!(code(&output) == 1 && stderr(&output).contains("cannot be talked to"), "{}", stderr(&output));
+    assert!(code(&output) == 1 && stderr(&output).contains("is not trusted"), "{}", stderr(&output));
 }
 
 #[test]

@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn what_tls_says_is_found_below_an_io_error_and_nothing_else_is() {
-        let inner = io::Error::other("The server is branch north, expected head office.");
+        let inner = io::Error::other("The server is branch north, not head office.");
         let tls = TlsError::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(inner))));
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, tls);
-        assert_eq!(reason(&wrapped).unwrap(), "The server is branch north, expected head office");
+        assert_eq!(reason(&wrapped).unwrap(), "The server is branch north, not head office");
         let alert = io::Error::other(TlsError::AlertReceived(AlertDescription::CertificateExpired));
         assert_eq!(reason(&alert).unwrap(), "it refuses this end's certificate (CertificateExpired)");
         assert_eq!(reason(&io::Error::other("no route to host")), None);

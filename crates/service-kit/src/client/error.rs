@@ -33,7 +33,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// The other end did not prove its identity, or did not accept what this end presented.
-    #[error("{url} cannot be talked to: {why}")]
+    #[error("{url} is not trusted: {why}")]
     Distrusted {
         /// What was asked.
         url: String,

@@ -81,6 +81,10 @@ pub fn read_anchor(text: &str) -> Result<Anchor, Refusal> {
     if let Ok(pinned) = text.trim().parse() {
         return Ok(Anchor::Pinned(pinned));
     }
+    if !Path::new(text).exists() {
+        let sentence = format!("{text} is neither a fingerprint (64 hexadecimal digits) nor a file.");
+        return refuse(Why::AuthorityUnknown, sentence);
+    }
     Ok(Anchor::Known(certificate_from_pem(&read_text(Path::new(text))?)?))
 }
 

@@ -334,7 +334,7 @@ impl ServerCertVerifier for Verifier {
             Some(peer) if peer.is(&identity) => Ok(ServerCertVerified::assertion()),
             _ => {
                 let expected = self.peer.as_ref().map_or("no server".to_owned(), Peer::to_string);
-                let sentence = format!("The server is {identity}, expected {expected}.");
+                let sentence = format!("The server is {identity}, not {expected}.");
                 Err(refused(Refusal::new(Why::CertificateName, sentence)))
             }
         }

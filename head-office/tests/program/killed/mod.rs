@@ -153,9 +153,22 @@ fn the_program_explains_itself() {
     let (code, out, _) = run(&["openapi"]);
     let document: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(code == Some(0) && document["paths"]["/v1/assignments"]["post"].is_object());
+    let narrow = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).arg("--help").env("COLUMNS", "40").output();
+    let narrow = String::from_utf8(narrow.unwrap().stdout).unwrap();
+    let example = narrow.split("A complete configuration:\n\n").nth(1).unwrap();
+    assert_eq!(example.trim_end(), head_office::config::EXAMPLE.trim_end(), "a wrapped comment is not TOML");
+    let (_, out, _) = run(&["man", "--help"]);
+    assert!(out.contains("head-office man ./man1") && !out.contains("filial man"), "{out}");
     let (code, _, err) = run(&["--config", "/nonexistent.toml"]);
     assert!(code == Some(2) && err.contains("/nonexistent.toml"), "{err}");
     let (code, _, err) = run(&["check", "--config", "/dev/null"]);
     assert!(code == Some(2) && err.contains("store.folder"), "{err}");
     assert_eq!(err.lines().count(), 1, "no backtrace, no Debug: {err}");
+    for arguments in [&["openapi"][..], &["openapi", "--machines"], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).args(arguments).stdout(writer).output();
+        let output = program.unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    }
 }
