@@ -260,7 +260,7 @@ mod tests {
             ["listen = \"127.0.0.1:7003\"", "folder = \"/var/lib/filial/store\"", "root.json", "lan_announce_url"]
         {
             let error = example(|text| text.lines().filter(|l| !l.contains(key)).map(|l| format!("{l}\n")).collect());
-            assert!(error.as_ref().unwrap_err().contains("is missing; write for example"), "{key}: {error:?}");
+            assert!(error.as_ref().unwrap_err().contains("it is missing; write for example"), "{key}: {error:?}");
         }
     }
 

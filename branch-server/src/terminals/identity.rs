@@ -8,9 +8,8 @@ use wire::Code;
 pub fn other_key(terminal: &TerminalName, known: &Digest, given: &Digest) -> ApiError {
     let detail = format!("Terminal {terminal} is registered with key {}, not with {}.", known.short(), given.short());
     let remedy = format!(
-        "If its disk was erased or replaced, let an admin allow the new key at the branch server: POST \
-         /v1/terminals/{terminal}/allow with {{\"key\":\"{given}\"}}. If not, the join token may have leaked: replace it \
-         and investigate."
+        "If its disk was erased or replaced, an admin allows the new key: `filial terminal allow {terminal} --at BRANCH --key \
+         {given}`. If not, the join token may have leaked: replace it and investigate."
     );
     ApiError::new(Code::OtherKey, detail, remedy)
 }
@@ -19,8 +18,8 @@ pub fn other_key(terminal: &TerminalName, known: &Digest, given: &Digest) -> Api
 pub fn is_denied(terminal: &TerminalName) -> ApiError {
     let detail = format!("The identity of terminal {terminal} is denied.");
     let remedy = format!(
-        "Ask an admin of the branch server to allow it (POST /v1/terminals/{terminal}/allow). If the terminal's key was \
-         stolen, remove its identity files first, so that it makes a new key, and have that key allowed."
+        "An admin can allow it again: `filial terminal allow {terminal} --at BRANCH`. If the terminal's key was stolen, \
+         remove its identity files first, so that it creates a new key, and allow that key."
     );
     ApiError::new(Code::IdentityDenied, detail, remedy)
 }
@@ -31,4 +30,21 @@ pub fn of_another_branch(branch: &BranchName, here: &BranchName) -> ApiError {
     let remedy = "Connect to the terminal's own branch. If the terminal moved here, remove its identity file and enrol it with \
         this branch's join token.";
     ApiError::new(Code::WrongBranch, detail, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_name_the_command_and_not_the_api() {
+        let (terminal, key) = ("till-1".parse().unwrap(), Digest::new([7; 32]));
+        for (error, command) in [
+            (other_key(&terminal, &key, &key), format!("`filial terminal allow till-1 --at BRANCH --key {key}`")),
+            (is_denied(&terminal), "`filial terminal allow till-1 --at BRANCH`".to_owned()),
+        ] {
+            let told = error.to_string() + &error.problem().remedy;
+            assert!(told.contains(&command) && !told.contains("POST"), "{told}");
+        }
+    }
 }

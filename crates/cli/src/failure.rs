@@ -10,7 +10,7 @@ use service_kit::durable::DurableError;
 use service_kit::output::{self, OutputError};
 use uuid::Uuid;
 
-use crate::output::units::mib;
+use crate::output::units::size;
 
 /// Exit code: the command failed or was refused.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -53,7 +53,7 @@ pub(crate) enum Failure {
     #[error("Cannot convert the answer to or from JSON")]
     Json(#[source] serde_json::Error),
     /// The link dropped more often than retries were allowed.
-    #[error("The upload stopped at {} of {}", mib(*.done), mib(*.total))]
+    #[error("The upload stopped at {} of {}", size(*.done), size(*.total))]
     UploadStopped { done: u64, total: u64, source: Box<Failure> },
     /// The archive is complete at head office, but its state cannot be read any more.
     #[error("The archive is uploaded as {id}, but its checks cannot be followed")]
@@ -106,6 +106,11 @@ impl Failure {
             Self::Client(ClientError::Refused(problem)) if problem.code == wire::Code::Unauthenticated => {
                 "Log in with `filial login NAME`, or name your token file with --token-file or FILIAL_TOKEN_FILE.".to_owned()
             }
+            Self::Client(ClientError::Refused(problem)) if is_route_missing(problem) => {
+                "With --at, only `status`, `terminal list|deny|allow` and `kit import` are possible. Otherwise check that filial \
+                 and the server have the same version."
+                    .to_owned()
+            }
             Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
                 "Check that the server runs, or give another address with --server or FILIAL_SERVER.".to_owned()
@@ -140,6 +145,9 @@ impl Failure {
 
     fn sentence(&self) -> String {
         match self {
+            Self::Client(ClientError::Refused(problem)) if is_route_missing(problem) => {
+                "This server does not offer this command".to_owned()
+            }
             Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
             Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
             Self::Client(ClientError::Distrusted { url, why }) => match why.strip_prefix(OTHER_SERVER) {
@@ -189,6 +197,11 @@ impl Failure {
     }
 }
 
+/// Returns whether the server has no such route at all, as opposed to nothing by that name.
+fn is_route_missing(problem: &wire::Problem) -> bool {
+    problem.code == wire::Code::NotFound && problem.detail.starts_with("There is nothing at /")
+}
+
 /// The scheme, host and port of an address: the part that the operator gave.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |i| i + 3);
@@ -211,10 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_the_server_lacks_is_not_told_in_words_of_the_api() {
+        let problem =
+            Problem::new(Code::NotFound, "There is nothing at /v1/branches.", "See /openapi.json for what there is.");
+        let failure = Failure::from(ClientError::Refused(Box::new(problem)));
+        let told = format!("{} {}", failure.sentence(), failure.remedy());
+        assert!(told.starts_with("This server does not offer this command With --at") && !told.contains('/'), "{told}");
+    }
+
+    #[test]
     fn a_missing_token_is_answered_with_how_to_give_one() {
         let problem = Problem::new(Code::Unauthenticated, "No token.", "Send one.");
         let failure = Failure::from(ClientError::Refused(Box::new(problem)));
-        assert!(failure.remedy().contains("--token-file") && !failure.remedy().contains("Send one"), "{}", failure.remedy());
+        assert!(
+            failure.remedy().contains("--token-file") && !failure.remedy().contains("Send one"),
+            "{}",
+            failure.remedy()
+        );
     }
 
     #[test]

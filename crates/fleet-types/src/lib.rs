@@ -5,12 +5,14 @@
 
 mod digest;
 mod names;
+mod size;
 mod slot;
 mod states;
 mod version;
 
 pub use digest::{Digest, InfoHash, ParseHexError};
 pub use names::{BranchName, ModelName, NameError, OperatorName, ProductName, TerminalName, TerminalRef};
+pub use size::size;
 pub use slot::{ParseSlotError, Slot};
 pub use states::{ParseStateError, ReleaseState, TransitionError, UpdateState};
 pub use version::{Version, VersionError, VersionRange};

@@ -13,11 +13,14 @@ pub const MAX_NAME_LEN: usize = 32;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} name {given:?} must be 1 to 32 of a-z, 0-9 and '-', beginning and ending with a letter or digit")]
+#[error("{kind} {given:?} must be {form}")]
 pub struct NameError {
     kind: &'static str,
     given: String,
+    form: &'static str,
 }
+
+const FORM: &str = "1 to 32 of a-z, 0-9 and '-', beginning and ending with a letter or digit";
 
 fn check(kind: &'static str, given: &str) -> Result<(), NameError> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -26,9 +29,12 @@ fn check(kind: &'static str, given: &str) -> Result<(), NameError> {
     if bytes.len() <= MAX_NAME_LEN && bytes.iter().all(|b| inner(*b)) && edge(bytes.first()) && edge(bytes.last()) {
         return Ok(());
     }
+    Err(refused(kind, given, FORM))
+}
+
+fn refused(kind: &'static str, given: &str, form: &'static str) -> NameError {
     // A refused name may be long and hostile: the message carries only its beginning.
-    let given = given.chars().take(2 * MAX_NAME_LEN).collect();
-    Err(NameError { kind, given })
+    NameError { kind, given: given.chars().take(2 * MAX_NAME_LEN).collect(), form }
 }
 
 macro_rules! name {
@@ -84,27 +90,27 @@ macro_rules! name {
 name!(
     /// A branch office. Unique in the fleet.
     BranchName,
-    "branch"
+    "branch name"
 );
 name!(
     /// A terminal. Unique within its branch.
     TerminalName,
-    "terminal"
+    "terminal name"
 );
 name!(
     /// A product: a line of releases.
     ProductName,
-    "product"
+    "product name"
 );
 name!(
     /// A hardware model, as `compatible` in a manifest names it.
     ModelName,
-    "model"
+    "model name"
 );
 name!(
     /// An operator of head office: a person, or a service that acts by tokens alone.
     OperatorName,
-    "operator"
+    "operator name"
 );
 
 /// A terminal in the fleet, written `branch/terminal`.
@@ -125,7 +131,8 @@ impl fmt::Display for TerminalRef {
 impl FromStr for TerminalRef {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, NameError> {
-        let (branch, terminal) = s.split_once('/').unwrap_or((s, ""));
+        let whole = "written BRANCH/NAME, such as north/till-1";
+        let (branch, terminal) = s.split_once('/').ok_or_else(|| refused("terminal", s, whole))?;
         Ok(Self { branch: branch.parse()?, terminal: terminal.parse()? })
     }
 }
@@ -154,7 +161,8 @@ mod tests {
     fn a_terminal_ref_needs_both_halves() {
         let t: TerminalRef = "north/till-1".parse().unwrap();
         assert_eq!(t.to_string(), "north/till-1");
-        assert!("north".parse::<TerminalRef>().is_err());
+        let half = "north".parse::<TerminalRef>().unwrap_err().to_string();
+        assert_eq!(half, "terminal \"north\" must be written BRANCH/NAME, such as north/till-1");
         assert!("north/a/b".parse::<TerminalRef>().is_err());
     }
 }

@@ -7,11 +7,22 @@ use serde::{Deserialize, Serialize};
 
 /// A move that the transition table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{machine} cannot go from {from} to {to}")]
+#[error("{}", self.text())]
 pub struct TransitionError {
     machine: &'static str,
     from: &'static str,
     to: &'static str,
+}
+
+impl TransitionError {
+    fn text(&self) -> String {
+        let Self { machine, from, to } = self;
+        if from == to {
+            format!("{machine} is already {from}")
+        } else {
+            format!("{machine} cannot go from {from} to {to}")
+        }
+    }
 }
 
 /// Text that names no state.
@@ -177,7 +188,11 @@ mod tests {
                     Ok(state) => assert!(allowed.contains(to) && state == *to, "{from} went to {to}"),
                     Err(error) => {
                         assert!(!allowed.contains(to), "{from} did not go to {to}");
-                        assert_eq!(error.to_string(), format!("a release cannot go from {from} to {to}"));
+                        let text = match from == to {
+                            true => format!("a release is already {from}"),
+                            false => format!("a release cannot go from {from} to {to}"),
+                        };
+                        assert_eq!(error.to_string(), text);
                     }
                 }
             }

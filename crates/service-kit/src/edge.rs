@@ -51,8 +51,9 @@ fn told(program: &str, error: &dyn Error) -> String {
 }
 
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {
-    let unusable =
-        |e: &(dyn Error + 'static)| e.is::<ConfigError>() || matches!(e.downcast_ref(), Some(TelemetryError::Filter { .. }));
+    let unusable = |e: &(dyn Error + 'static)| {
+        e.is::<ConfigError>() || matches!(e.downcast_ref(), Some(TelemetryError::Filter { .. }))
+    };
     if whole(error).any(unusable) { EXIT_USAGE } else { EXIT_FAILURE }
 }
 

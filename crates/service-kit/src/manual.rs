@@ -19,7 +19,8 @@ const FIXED: &str = "\u{a0}";
 /// Examples in help keep their lines at any width of the screen: a wrapped comment would not be TOML. An environment variable
 /// that is set to nothing counts as unset.
 pub fn parse<P: Parser>() -> P {
-    let parsed = unwrapped(named(P::command())).mut_args(without_empty).try_get_matches().and_then(|m| P::from_arg_matches(&m));
+    let parsed =
+        unwrapped(named(P::command())).mut_args(without_empty).try_get_matches().and_then(|m| P::from_arg_matches(&m));
     parsed.unwrap_or_else(|error| {
         let help = matches!(
             error.kind(),
@@ -31,7 +32,11 @@ pub fn parse<P: Parser>() -> P {
         let text = error.render();
         let text = if coloured() { text.ansi().to_string() } else { text.to_string() };
         let text = text.replace(FIXED, " ");
-        if error.use_stderr() { output::complain(&text) } else { drop(output::write(&text)) }
+        if error.use_stderr() {
+            output::complain(&text)
+        } else {
+            drop(output::write(&text))
+        }
         std::process::exit(error.exit_code())
     })
 }

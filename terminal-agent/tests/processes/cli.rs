@@ -70,7 +70,7 @@ fn check_config_says_what_is_wrong_and_what_to_write() {
     std::fs::File::create(&config).unwrap();
     let out = agent(&["check-config"], &config);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.code() == Some(2) && said.contains("branch.url: is missing; write for example"), "{said}");
+    assert!(out.status.code() == Some(2) && said.contains("branch.url: it is missing; write for example"), "{said}");
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/terminal-agent.toml");
     let out = agent(&["check-config"], &default);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

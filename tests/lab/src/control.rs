@@ -76,7 +76,9 @@ pub async fn serve(lab: &Lab) -> Result<(), LabError> {
 /// No lab listens there, or it could not do it.
 pub fn order(folder: &Path, words: &[String]) -> Result<String, LabError> {
     let path = socket(folder);
-    let mut stream = UnixStream::connect(&path).map_err(LabError::file("reach the lab at", &path))?;
+    let mut stream = UnixStream::connect(&path).map_err(|e| {
+        LabError::Options(format!("No lab answers at {} ({e}): `lab list` shows the labs that run", path.display()))
+    })?;
     let line = format!("{}\n", words.join(" "));
     stream.write_all(line.as_bytes()).map_err(LabError::file("write to", &path))?;
     let mut reader = BufReader::new(stream);

@@ -28,7 +28,7 @@ pub(crate) enum TokenCommand {
     Create {
         /// Name of the token, such as the job that uses it
         name: String,
-        /// Role of the token; not above your own
+        /// Role of the token, not above your own: viewer, operator, release-manager or admin
         #[arg(long, default_value = "viewer")]
         role: OperatorRole,
         /// Restrict it to groups of routes, such as releases,uploads [default: all of its role]
@@ -70,7 +70,7 @@ pub(crate) enum OperatorCommand {
     Add {
         /// Name of the operator
         name: OperatorName,
-        /// Role of the operator
+        /// Role of the operator: viewer, operator, release-manager or admin
         #[arg(long)]
         role: OperatorRole,
         /// Add a service account
@@ -91,7 +91,7 @@ pub(crate) enum OperatorCommand {
     Role {
         /// Name of the operator
         name: OperatorName,
-        /// The new role
+        /// The new role: viewer, operator, release-manager or admin
         role: OperatorRole,
         /// Reason, recorded in the audit log
         #[arg(long)]

@@ -81,7 +81,7 @@ pub(crate) enum TerminalCommand {
     AcceptKey {
         /// BRANCH/NAME
         terminal: TerminalRef,
-        /// The requested key, from `filial terminal show`
+        /// The requested key, 64 hexadecimal digits, from `filial terminal show`
         key: String,
         /// Reason, recorded in the audit log
         #[arg(long)]
@@ -109,7 +109,7 @@ pub(crate) enum TerminalCommand {
     Allow {
         /// Name of the terminal within the branch
         terminal: TerminalName,
-        /// The key that it must use from now on [default: its current key]
+        /// The key that it must use from now on, 64 hexadecimal digits [default: its current key]
         #[arg(long)]
         key: Option<String>,
     },

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use fleet_types::Digest;
 use serde_json::{Value, json};
 use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
@@ -16,7 +17,7 @@ use wire::v1::paths;
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
 use crate::failure::Failure;
 use crate::files::must_be_new;
-use crate::output::units::{age, age_or_never, mib, mib_of, or_dash, size};
+use crate::output::units::{age, age_or_never, count, or_dash, size, size_of};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
 use crate::status::picture::reason;
@@ -47,8 +48,9 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
             let removed: BranchRemoved = block_on(async { Ok(server.delete(&path).await?) })?;
             answer(global.json, &removed, |r| {
                 format!(
-                    "Branch {} and its {} terminals are removed. Its server is refused from now on.",
-                    r.name, r.terminals
+                    "Branch {} and its {} are removed. Its server is refused from now on.",
+                    r.name,
+                    count(r.terminals, "terminal", "terminals")
                 )
             })
         }
@@ -101,7 +103,7 @@ fn branch_list(branches: &[Branch], now: DateTime<Utc>) -> String {
                     _ => "not enrolled".to_owned(),
                 },
                 if assigned.is_empty() { "-".to_owned() } else { assigned.join(", ") },
-                if b.artifacts.is_empty() { "-".to_owned() } else { mib_of(have, length) },
+                if b.artifacts.is_empty() { "-".to_owned() } else { size_of(have, length) },
                 format!("{} of {}", b.confirmed, b.terminals),
                 b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes)),
             ]
@@ -138,7 +140,7 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
                 let trouble = reason(a.trouble.as_ref());
                 let state = if a.complete { "complete".to_owned() } else { trouble };
                 let name = format!("{} {}", a.product, a.version);
-                [a.artifact.short(), name, mib_of(a.have_bytes, a.length), state]
+                [a.artifact.short(), name, size_of(a.have_bytes, a.length), state]
             })
             .collect();
         out.push('\n');
@@ -180,6 +182,7 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             answer(global.json, &denied, |_| format!("Terminal {terminal} is refused at its branch from now on."))
         }
         TerminalCommand::Allow { terminal, key } => {
+            key.as_deref().map_or(Ok(()), is_key)?;
             let path = paths::terminal_allow(&terminal);
             let body = key.map_or_else(|| json!({}), |key| json!({ "key": key }));
             let allowed: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
@@ -189,11 +192,20 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             })
         }
         TerminalCommand::AcceptKey { terminal, key, reason } => {
+            is_key(&key)?;
             let path = paths::terminal_key(&terminal);
             let terminal: Terminal = block_on(async { Ok(server.post(&path, &AcceptKey { key, reason }).await?) })?;
             answer(global.json, &terminal, |t| format!("The new key of {}/{} is accepted.", t.branch, t.name))
         }
     }
+}
+
+/// Refuses text that is not a terminal's key, before the server is asked.
+fn is_key(text: &str) -> Result<(), Failure> {
+    text.parse::<Digest>().map(drop).map_err(|_| {
+        let sentence = format!("{} is not a key: a key is 64 hexadecimal digits", plain(text));
+        Failure::said(sentence, "`filial terminal show BRANCH/NAME` shows the key that is requested.")
+    })
 }
 
 fn terminal_list(terminals: &[Terminal], now: DateTime<Utc>) -> String {
@@ -220,7 +232,7 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
     let mut out = fields(&[
         ("terminal", format!("{}/{}", t.branch, t.name)),
         ("model", t.model.to_string()),
-        ("slot", format!("{} ({} each)", or_dash(t.slot.as_ref()), mib(t.slot_bytes))),
+        ("slot", format!("{} ({} each)", or_dash(t.slot.as_ref()), size(t.slot_bytes))),
         ("version", or_dash(t.version.as_ref())),
         ("agent", plain(&t.agent_version)),
         ("heard", age_or_never(now, t.last_heard)),
@@ -270,12 +282,12 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
 /// Control characters are removed here too.
 fn evidence_text(e: &BootEvidence) -> String {
     let times = match e.tried {
-        0 => "no try observed".to_owned(),
+        0 => "never seen trying".to_owned(),
         1 => "tried once".to_owned(),
         n => format!("tried {n} times"),
     };
     let boot =
-        e.boot_id.as_ref().map_or_else(|| "boot unknown".to_owned(), |id| format!("boot {}", plain(id.as_str())));
+        e.boot_id.as_ref().map_or_else(|| "boot id unknown".to_owned(), |id| format!("boot {}", plain(id.as_str())));
     let source = match e.source.as_ref().map(Word::as_str) {
         None => String::new(),
         Some(JOURNAL) => ", from the journal".to_owned(),
@@ -296,7 +308,7 @@ fn package_table(packages: &[TerminalPackage], now: DateTime<Utc>) -> String {
     let row = |p: &TerminalPackage| {
         let state = if p.complete { "complete" } else { "fetching" };
         let trouble = p.trouble.as_ref().map_or_else(String::new, |t| reason(Some(t)));
-        let held = mib_of(p.have_bytes, p.total_bytes);
+        let held = size_of(p.have_bytes, p.total_bytes);
         let name = format!("{} {}", p.product, p.version);
         [name, plain(&p.name), held, format!("{state}, {}", age(now, p.since)), trouble]
     };

@@ -7,7 +7,7 @@ use wire::v1::paths;
 
 use crate::args::{Global, IncidentsArgs};
 use crate::failure::Failure;
-use crate::output::units::{age, mib};
+use crate::output::units::{age, size};
 use crate::output::{answer, table};
 use crate::server::{block_on, connect};
 
@@ -37,7 +37,7 @@ fn list(page: &Incidents, now: DateTime<Utc>) -> String {
 /// Renders an incident: when, where, which artifact, how much, from whom.
 pub(crate) fn row(i: &Incident, now: DateTime<Utc>) -> [String; 5] {
     let place = i.terminal.as_ref().map_or_else(|| i.branch.to_string(), |t| format!("{}/{t}", i.branch));
-    [age(now, i.at), place, i.artifact.short(), mib(i.wasted_bytes), from(i)]
+    [age(now, i.at), place, i.artifact.short(), size(i.wasted_bytes), from(i)]
 }
 
 fn from(i: &Incident) -> String {

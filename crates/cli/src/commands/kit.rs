@@ -27,7 +27,7 @@ use wire::v1::reports::{Acknowledged, Batch};
 use crate::args::{Global, KitCommand};
 use crate::failure::Failure;
 use crate::files::{digest, open, read_bounded};
-use crate::output::units::mib;
+use crate::output::units::{count, size};
 use crate::output::{answer, progress};
 use crate::server::{block_on, connect};
 
@@ -80,13 +80,13 @@ fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Fai
         "written": written, "bytes": bytes, "folder": folder,
     });
     answer(global.json, &said, |_| {
-        let artifacts = kit.artifacts.len();
+        let artifacts = count(kit.artifacts.len() as u64, "artifact", "artifacts");
         let plan = if kit.plan.is_some() { "the newest plan" } else { "no plan, as nothing is assigned," };
         format!(
-            "{} holds {plan} and {artifacts} artifact(s), {}, for branch {}.\nNext, at the branch: filial kit import {} \
+            "{} holds {plan} and {artifacts}, {}, for branch {}.\nNext, at the branch: filial kit import {} \
              --server ADDRESS-OF-THE-BRANCH-SERVER",
             folder.display(),
-            mib(bytes),
+            size(bytes),
             kit.branch,
             folder.display(),
         )
@@ -156,9 +156,12 @@ fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
         };
         let reports = match reports {
             0 => "No reports are queued there.".to_owned(),
-            n => format!("{n} report(s) collected. Next, at head office: filial kit reports {}", folder.display()),
+            n => {
+                let collected = count(n as u64, "report", "reports");
+                format!("{collected} collected. Next, at head office: filial kit reports {}", folder.display())
+            }
         };
-        format!("Branch {} {plan}; {brought} artifact(s) imported.\n{reports}", kit.branch)
+        format!("Branch {} {plan}; {} imported.\n{reports}", kit.branch, count(brought, "artifact", "artifacts"))
     })
 }
 
@@ -213,7 +216,9 @@ fn hand_in(global: &Global, folder: &Path) -> Result<(), Failure> {
     }
     let reports: usize = returned.batches.iter().map(|b| b.reports.len()).sum();
     let said = json!({ "branch": returned.branch, "reports": reports, "through": through });
-    answer(global.json, &said, |_| format!("{reports} report(s) of branch {} submitted.", returned.branch))
+    answer(global.json, &said, |_| {
+        format!("{} of branch {} submitted.", count(reports as u64, "report", "reports"), returned.branch)
+    })
 }
 
 fn artifact_path(folder: &Path, artifact: &Digest) -> PathBuf {

@@ -11,7 +11,7 @@ use crate::args::{Global, ReleaseCommand, ReleaseSignArgs};
 use crate::failure::Failure;
 use crate::files::{open, read_bounded};
 use crate::output::checklist::{checklist, summary};
-use crate::output::units::mib;
+use crate::output::units::size;
 use crate::output::{answer, fields, plain, progress, say, table};
 use crate::upload;
 
@@ -59,7 +59,7 @@ fn pack(global: &Global, source: &Path, out: Option<PathBuf>) -> Result<(), Fail
             out.display(),
             manifest.product,
             manifest.version,
-            mib(*length),
+            size(*length),
             payloads(manifest)
         )
     })
@@ -72,7 +72,7 @@ fn payloads(manifest: &Manifest) -> String {
         .map(|p| {
             let models: Vec<&str> = p.compatible.iter().map(|m| m.as_str()).collect();
             let models = if models.is_empty() { "-".to_owned() } else { models.join(" ") };
-            [p.name.to_string(), p.kind.to_string(), mib(p.size), models, p.sha256.short(), p.file.to_string()]
+            [p.name.to_string(), p.kind.to_string(), size(p.size), models, p.sha256.short(), p.file.to_string()]
         })
         .collect();
     table(["payload", "kind", "size", "models", "sha256", "file"], &rows)
@@ -90,7 +90,7 @@ fn inspect(global: &Global, path: &Path) -> Result<(), Failure> {
             ("requires", manifest.requires.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("min_agent", manifest.min_agent.as_ref().map(ToString::to_string).unwrap_or_default()),
             ("manifest", sha256.to_string()),
-            ("archive", format!("{} ({length} bytes)", mib(length))),
+            ("archive", format!("{} ({length} bytes)", size(length))),
             ("notes", plain(&manifest.notes)),
         ]);
         format!("{head}\n{}", payloads(manifest))

@@ -12,7 +12,7 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::checklist::checklist;
 use crate::output::release::{display_name, progress};
-use crate::output::units::{age, mib, mib_of, or_dash};
+use crate::output::units::{age, or_dash, size, size_of};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
 
@@ -31,10 +31,10 @@ pub(super) fn list(global: &Global) -> Result<(), Failure> {
 
 fn row(r: &Release, now: DateTime<Utc>) -> [String; 6] {
     [
-        or_dash(r.product.as_ref()),
+        r.product.as_ref().map_or_else(|| plain(&r.file_name), ToString::to_string),
         or_dash(r.version.as_ref()),
         r.state.to_string(),
-        mib(r.archive_bytes),
+        size(r.archive_bytes),
         age(now, r.changed),
         r.id.to_string(),
     ]
@@ -125,9 +125,9 @@ pub(super) fn signatures(s: &Signatures) -> String {
 fn text(r: &Release, now: DateTime<Utc>) -> String {
     let doing = r.progress.as_ref().map(progress).unwrap_or_default();
     let received = if r.received_bytes < r.archive_bytes {
-        mib_of(r.received_bytes, r.archive_bytes)
+        size_of(r.received_bytes, r.archive_bytes)
     } else {
-        mib(r.archive_bytes)
+        size(r.archive_bytes)
     };
     let mut out = fields(&[
         ("release", display_name(r)),
@@ -150,8 +150,8 @@ fn text(r: &Release, now: DateTime<Utc>) -> String {
                 let artifact = p.artifact.as_ref();
                 [
                     plain(&p.payload.name),
-                    mib(p.payload.length),
-                    artifact.map_or_else(|| "-".to_owned(), |a| mib(a.length)),
+                    size(p.payload.length),
+                    artifact.map_or_else(|| "-".to_owned(), |a| size(a.length)),
                     artifact.map_or_else(|| "-".to_owned(), |a| a.info_hash.to_string()),
                 ]
             })

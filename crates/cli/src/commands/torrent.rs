@@ -10,7 +10,7 @@ use swarm::{Torrent, torrent::MAX_TORRENT_LEN};
 use crate::args::{Global, TorrentCommand};
 use crate::failure::Failure;
 use crate::files::read_bounded;
-use crate::output::units::mib;
+use crate::output::units::size;
 use crate::output::{answer, fields, plain, progress, table};
 
 /// Maximum files or pieces shown; JSON has all.
@@ -99,14 +99,14 @@ fn text(t: &Torrent, sha256: Option<Digest>) -> String {
     let mut out = fields(&[
         ("info hash", t.info_hash().to_string()),
         ("name", plain(t.name())),
-        ("length", format!("{} ({} bytes)", mib(t.length()), t.length())),
+        ("length", format!("{} ({} bytes)", size(t.length()), t.length())),
         ("pieces", pieces),
         ("private", if t.is_private() { "yes" } else { "no" }.to_owned()),
         ("trackers", if trackers.is_empty() { "none".to_owned() } else { trackers.join(", ") }),
         ("sha256", sha256.map(|d| d.to_string()).unwrap_or_default()),
     ]);
     if t.is_folder() {
-        let rows: Vec<_> = t.files().iter().take(SHOWN).map(|f| [mib(f.length), plain(&f.path.join("/"))]).collect();
+        let rows: Vec<_> = t.files().iter().take(SHOWN).map(|f| [size(f.length), plain(&f.path.join("/"))]).collect();
         out.push('\n');
         out.push_str(&table(["size", "file"], &rows));
         if t.files().len() > SHOWN {

@@ -2,22 +2,21 @@
 
 use chrono::{DateTime, Utc};
 
-/// Bytes in MiB.
-pub(crate) fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
-}
+pub(crate) use fleet_types::size;
 
-/// `done` of `total` bytes, in MiB.
-pub(crate) fn mib_of(done: u64, total: u64) -> String {
-    format!("{:.1} of {}", done as f64 / 1_048_576.0, mib(total))
-}
-
-/// Bytes in MiB, or in GiB from 1 GiB on.
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0x4000_0000.. => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-        _ => mib(bytes),
+/// `done` of `total` bytes; the unit is said once if it is the same.
+pub(crate) fn size_of(done: u64, total: u64) -> String {
+    let (done, total) = (size(done), size(total));
+    match (done.rsplit_once(' '), total.rsplit_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} of {total}"),
+        _ => format!("{done} of {total}"),
     }
+}
+
+/// Formats a count with the noun's matching form.
+pub(crate) fn count(n: impl Into<u64>, one: &str, many: &str) -> String {
+    let n = n.into();
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
 /// Formats how long ago `then` was, in the largest whole unit.
@@ -81,7 +80,9 @@ mod tests {
         assert_eq!(bar(u64::MAX, 1, 4), "[####]");
         assert_eq!(percent(999, 1000), " 99 %");
         assert_eq!(percent(5, 5), "100 %");
-        assert_eq!(mib_of(1_048_576, 3 << 20), "1.0 of 3.0 MiB");
+        assert_eq!(size_of(1_048_576, 3 << 20), "1.0 of 3.0 MiB");
+        assert_eq!(size_of(5_000, 3 << 20), "4.9 KiB of 3.0 MiB");
+        assert_eq!(size_of(0, 0), "0 of 0 bytes");
         assert_eq!([(1 << 30) - (1 << 20), 1 << 30, 3 << 29].map(size), ["1023.0 MiB", "1.0 GiB", "1.5 GiB"]);
     }
 }

@@ -9,17 +9,59 @@ use wire::v1::status::Status;
 
 use crate::commands::incidents::row as incident;
 use crate::output::release::{BAR, display_name, progress};
-use crate::output::units::{age_or_never, bar, mib_of, or_dash, percent, size};
+use crate::output::units::{age_or_never, bar, or_dash, percent, size, size_of};
 use crate::output::{plain, table};
 
-/// Maximum releases shown, newest first.
+/// Maximum releases shown.
 const RELEASES: usize = 5;
 
-/// Renders the whole screen; with `width`, lines are cut to it.
+/// Renders the whole screen. If it is wider than `width`, bars are left out first; then lines are cut.
 pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
-    let releases: Vec<_> = status.releases.iter().take(RELEASES).map(release).collect();
-    let branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
-    let terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
+    let whole = render(status, true);
+    match width {
+        Some(width) if whole.lines().any(|l| l.chars().count() > width) => {
+            render(status, false).lines().map(|l| l.chars().take(width).collect::<String>() + "\n").collect()
+        }
+        _ => whole,
+    }
+}
+
+/// The releases to show: those under way or assigned first, then the published, each newest first.
+fn foremost(status: &Status) -> Vec<&Release> {
+    let assigned = |r: &Release| {
+        let mut all = status.branches.iter().flat_map(|b| &b.assignments);
+        all.any(|a| Some(&a.product) == r.product.as_ref() && Some(&a.version) == r.version.as_ref())
+    };
+    let rank = |r: &&Release| match r.state {
+        ReleaseState::Rejected | ReleaseState::Withdrawn => 2,
+        ReleaseState::Published if !assigned(r) => 1,
+        _ => 0,
+    };
+    let mut releases: Vec<_> = status.releases.iter().collect();
+    releases.sort_by_key(rank);
+    releases.truncate(RELEASES);
+    releases
+}
+
+/// Removes the bar of a cell, if it has one.
+fn without_bar(cell: &mut String) {
+    let Some((start, end)) = cell.find('[').and_then(|start| Some((start, start + cell[start..].find("] ")?))) else {
+        return;
+    };
+    if cell[start + 1..end].chars().all(|c| matches!(c, '#' | '.')) {
+        cell.replace_range(start..end + 2, "");
+    }
+}
+
+fn render(status: &Status, bars: bool) -> String {
+    let mut releases: Vec<_> = foremost(status).into_iter().map(release).collect();
+    let mut branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
+    let mut terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
+    if !bars {
+        releases.iter_mut().flatten().for_each(without_bar);
+        branches.iter_mut().flatten().for_each(without_bar);
+        terminals.iter_mut().flatten().for_each(without_bar);
+    }
     let mut out = String::new();
     for alert in &status.alerts {
         let (text, code) = (alert.reason.sentence(), alert.reason.code.as_str());
@@ -46,10 +88,7 @@ pub(crate) fn picture(status: &Status, width: Option<usize>) -> String {
     if out.is_empty() {
         out.push_str("No releases, branches or terminals yet.\n");
     }
-    match width {
-        Some(width) => out.lines().map(|l| l.chars().take(width).collect::<String>() + "\n").collect(),
-        None => out,
-    }
+    out
 }
 
 fn section(out: &mut String, text: String, empty: bool) {
@@ -72,7 +111,7 @@ fn release(r: &Release) -> [String; 3] {
 }
 
 fn bytes(done: u64, total: u64) -> String {
-    format!("{} {} {}", bar(done, total, BAR), percent(done, total), mib_of(done, total))
+    format!("{} {} {}", bar(done, total, BAR), percent(done, total), size_of(done, total))
 }
 
 /// Renders a row for each artifact of the branch, or one row without.
@@ -181,6 +220,37 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
 ";
         let squeeze = |s: &str| s.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
         assert_eq!(squeeze(&picture(&status(), None)), squeeze(expected));
+    }
+
+    #[test]
+    fn a_narrow_screen_loses_bars_before_columns() {
+        let mut status = status();
+        status.branches[0].artifacts[0].trouble = None;
+        let narrow = picture(&status, Some(80));
+        let branch = narrow.lines().find(|l| l.starts_with("north ")).unwrap();
+        assert!(
+            branch.ends_with(" 1 of 3") && branch.contains(" 50 % 1.0 of 2.0 MiB") && !narrow.contains('['),
+            "{narrow}"
+        );
+        assert!(narrow.contains("encoding  25 %") && narrow.contains("13/75"), "{narrow}");
+        assert!(picture(&status, Some(200)).contains("[####"), "a wide screen has them");
+    }
+
+    #[test]
+    fn releases_that_run_are_shown_before_rejected_ones() {
+        let mut status = status();
+        let of = |version: &str, state| {
+            let mut release = status.releases[0].clone();
+            (release.version, release.state, release.progress) = (Some(version.parse().unwrap()), state, None);
+            release
+        };
+        let mut releases: Vec<_> = (0..5).map(|n| of(&format!("2.9.{n}"), ReleaseState::Rejected)).collect();
+        releases.push(of("2.5.0", ReleaseState::Published));
+        releases.push(of("2.4.0", ReleaseState::Published));
+        status.releases = releases;
+        let picture = picture(&status, None);
+        let shown: Vec<_> = picture.lines().skip(1).take(5).map(|l| l.split_whitespace().nth(1).unwrap()).collect();
+        assert_eq!(shown, ["2.4.0", "2.5.0", "2.9.0", "2.9.1", "2.9.2"], "the assigned one is first: {picture}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn wrong_arguments_exit_2_and_say_what_is_wrong() {
         (&["release", "pack"], "SOURCE"),
         (&["assign", "North!", "kiosk", "2.4.0"], "branch name"),
         (&["assign", "north", "kiosk", "2.4"], "semantic version"),
-        (&["terminal", "show", "till-1"], "terminal name"),
+        (&["terminal", "show", "till-1"], "written BRANCH/NAME"),
         (&["status", "--interval", "0"], "0.1 to 3600"),
         (&["status", "--token", "secret"], "--token"),
     ] {
@@ -151,7 +151,10 @@ fn a_closed_pipe_ends_every_command_quietly_and_a_full_disk_does_not() {
     let full = std::fs::File::create("/dev/full").unwrap();
     let output = super::kit::command(dir.path(), &["completions", "bash"]).stdout(full).output().unwrap();
     let text = stderr(&output);
-    assert!(code(&output) == 1 && text.contains("Cannot write to standard output") && text.contains("to do:"), "{text}");
+    assert!(
+        code(&output) == 1 && text.contains("Cannot write to standard output") && text.contains("to do:"),
+        "{text}"
+    );
     // Standard error may be closed as well.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -178,7 +181,8 @@ fn empty_environment_variables_count_as_unset() {
         assert_eq!(code(&output), 0, "{name}: {}", stderr(&output));
     }
     let mut command = super::kit::command(dir.path(), &["logout"]);
-    let output = command.env("XDG_CONFIG_HOME", "").env("HOME", dir.path()).env("FILIAL_TOKEN_FILE", "").output().unwrap();
+    let output =
+        command.env("XDG_CONFIG_HOME", "").env("HOME", dir.path()).env("FILIAL_TOKEN_FILE", "").output().unwrap();
     assert!(stderr(&output).contains("not logged in at https://127.0.0.1:7001"), "{}", stderr(&output));
 }
 
@@ -189,8 +193,10 @@ fn the_example_of_release_toml_is_the_readmes_and_can_be_released() {
     let readme = include_str!("../../../../README.md");
     assert!(readme.contains(&format!("```toml\n{EXAMPLE}```")), "README.md shows another release.toml");
     let dir = super::kit::source();
-    let every: String =
-        EXAMPLE.lines().map(|l| l.strip_prefix("# ").filter(|l| l.contains('=')).unwrap_or(l).to_owned() + "\n").collect();
+    let every: String = EXAMPLE
+        .lines()
+        .map(|l| l.strip_prefix("# ").filter(|l| l.contains('=')).unwrap_or(l).to_owned() + "\n")
+        .collect();
     super::kit::put(&dir.path().join("src/tools/install.sh"), b"#!/bin/sh\n");
     for text in [EXAMPLE, &every] {
         super::kit::put(&dir.path().join("src/release.toml"), text.as_bytes());
@@ -202,5 +208,9 @@ fn the_example_of_release_toml_is_the_readmes_and_can_be_released() {
     }
     super::kit::put(&dir.path().join("src/release.toml"), b"product = \"kiosk\"\n");
     let refused = filial(dir.path(), &["release", "pack", "src"]);
-    assert!(stderr(&refused).contains("`filial release pack --help` shows a complete release.toml"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("`filial release pack --help` shows a complete release.toml"),
+        "{}",
+        stderr(&refused)
+    );
 }

@@ -96,7 +96,7 @@ fn the_last_lines_of_a_failed_boot_are_shown_and_move_no_cursor() {
     let output: Value = serde_json::from_str(&stdout(&shown(&rolled_back, &["--json"]))).unwrap();
     assert_eq!(output["update"]["evidence"], rolled_back["update"]["evidence"]);
     let text = stdout(&shown(&unknown, &[]));
-    let expected = "(boot unknown, slot B, no try observed):\n  (no log of the failed boot was kept: x)\n";
+    let expected = "(boot id unknown, slot B, never seen trying):\n  (no log of the failed boot was kept: x)\n";
     assert!(text.ends_with(expected), "{text}");
     let output = shown(&hostile, &[]);
     assert_ne!(code(&output), 0, "a server that sends such a thing is not believed");
@@ -109,12 +109,16 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         "name": "north", "enrolled": true, "last_heard": null, "plan_serial": 5, "assignments": [],
         "artifacts": [], "terminals": 3, "confirmed": 1,
     });
+    let mut uploading = release();
+    uploading["state"] = json!("uploading");
+    uploading["archive_bytes"] = json!(5_000);
+    (uploading["product"], uploading["version"]) = (Value::Null, Value::Null);
     let office = Fake::answering(&[
         ("GET /v1/branches", 200, json!([branch])),
         ("GET /v1/branches/north", 200, branch.clone()),
         ("GET /v1/terminals?branch=north", 200, json!([terminal("confirmed", 75)])),
         ("GET /v1/terminals/north/till-1", 200, terminal("confirmed", 75)),
-        ("GET /v1/releases", 200, json!([release()])),
+        ("GET /v1/releases", 200, json!([release(), uploading])),
         ("GET /v1/releases?product=kiosk&version=2.4.0", 200, json!([release()])),
         ("GET /v1/releases?product=kiosk&version=9.9.9", 200, json!([])),
         (&format!("GET /v1/releases/{ID}"), 200, release()),
@@ -133,6 +137,7 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&["terminal", "show", "north/till-1"], "1.0 of 3.0 MiB"),
         (&["terminal", "show", "north/till-1"], "make room"),
         (&["release", "list"], "5.0 MiB"),
+        (&["release", "list"], "k.upd    -        uploading  4.9 KiB"),
         (&["release", "show", "kiosk/2.4.0"], "published"),
         (&["release", "show", ID], "kiosk 2.4.0"),
         (&["release", "approve", "kiosk/2.4.0", "--reason", "Agreed."], "kiosk 2.4.0 is published"),
@@ -201,4 +206,19 @@ fn one_look_is_a_picture() {
     let output = filial(dir.path(), &["--server", &office.url, "status"]);
     let text = stdout(&output);
     assert!(text.contains("north/till-1") && text.contains("30/75") && !text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn text_that_is_not_a_key_is_refused_before_the_server_is_asked() {
+    let office = Fake::answering(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["terminal", "accept-key", "north/till-1", "abc"][..],
+        &["terminal", "allow", "till-1", "--at", "north", "--key", "abc"],
+    ] {
+        let output = filial(dir.path(), &[&["--server", &office.url], args].concat());
+        let text = stderr(&output);
+        assert!(code(&output) == 1 && text.contains("abc is not a key: a key is 64 hexadecimal digits\n"), "{text}");
+    }
+    assert!(office.state.lock().unwrap().requests.is_empty());
 }

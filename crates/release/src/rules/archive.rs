@@ -28,7 +28,7 @@ pub(super) fn shape(case: &Case<'_>) -> Judgement {
         return Judgement::unknown("The archive was not read to its end.", "Validate the complete archive.");
     }
     let files = plural(case.scan.members.len(), "payload file", "payload files");
-    Judgement::pass(format!("A complete tar: release.toml and {files}, {} bytes.", case.scan.length))
+    Judgement::pass(format!("A complete tar: release.toml and {files}, {}.", fleet_types::size(case.scan.length)))
 }
 
 pub(super) fn manifest_schema(case: &Case<'_>) -> Judgement {

@@ -1,6 +1,7 @@
 //! Rules on what surrounds a release: `size-growth`, `signatures`, `freeze-calendar`, `external`.
 
 use chrono::{DateTime, Utc};
+use fleet_types::size;
 use wire::v1::releases::Verdict;
 
 use crate::external::External;
@@ -25,8 +26,10 @@ pub(super) fn size_growth(case: &Case<'_>) -> Judgement {
         before => u128::from(bytes) * 100 / u128::from(before),
     };
     let cause = format!(
-        "The payloads have {bytes} bytes, {percent} % of the {} bytes of {}; the policy allows {allowed} %.",
-        previous.bytes, previous.version
+        "The payloads have {}, {percent} % of the {} of {}; the policy allows {allowed} %.",
+        size(bytes),
+        size(previous.bytes),
+        previous.version
     );
     if u128::from(bytes) * 100 <= u128::from(previous.bytes) * u128::from(allowed) {
         return Judgement::pass(cause);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_types::ModelName;
+use fleet_types::{ModelName, size};
 
 use crate::facts::SmallestSlot;
 use crate::manifest::{Manifest, Payload};
@@ -97,7 +97,8 @@ pub(super) fn fits_slot(case: &Case<'_>) -> Judgement {
         let needs = payload.size.saturating_add(headroom);
         let whose = slot.terminal.as_ref().map(|t| format!(" (terminal {t})")).unwrap_or_default();
         (needs > slot.bytes).then(|| {
-            format!("{} needs {needs} bytes, but the smallest slot of {model} has {}{whose}", payload.file, slot.bytes)
+            let (needs, more) = (size(needs), size(needs - slot.bytes));
+            format!("{} needs {needs}, {more} more than the smallest slot of {model} has{whose}", payload.file)
         })
     };
     let sentences: Vec<String> = images.iter().filter_map(too_large).collect();

@@ -1,5 +1,7 @@
 //! Rule `branch-space`: whether the branches that get the release can hold its artifacts.
 
+use fleet_types::size;
+
 use crate::facts::{BranchStore, StoreRoom};
 use crate::manifest::{Manifest, Payload, PayloadKind};
 
@@ -29,7 +31,12 @@ fn sentence(short: &[(&BranchStore, u64, u64)], lack: &str) -> Option<String> {
     let (first, needs, room) = short.first()?;
     let names = list(short.iter().map(|(b, ..)| &b.branch), short.len());
     let count = plural(short.len(), "branch", "branches");
-    Some(format!("{count} {lack}: {names}; {} needs {needs} bytes and has {room}", first.branch))
+    Some(format!(
+        "{count} {lack}: {names}; {} needs {}, {} more than it has",
+        first.branch,
+        size(*needs),
+        size(needs - room)
+    ))
 }
 
 pub(super) fn branch_space(case: &Case<'_>) -> Judgement {
@@ -59,6 +66,9 @@ pub(super) fn branch_space(case: &Case<'_>) -> Judgement {
             format!("By estimate, {basis}, {}.", warnings.join("; ")),
             "Free space there, or accept the delay: `filial release approve`.",
         );
+    }
+    if branches.is_empty() {
+        return Judgement::pass("The fleet has no branch yet that needs room for it.");
     }
     let count = plural(branches.len(), "branch", "branches");
     Judgement::pass(format!("By estimate, {basis}, there is room at {count}."))

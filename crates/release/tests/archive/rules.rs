@@ -137,7 +137,7 @@ fn fits_slot() {
     let named = SmallestSlot { bytes: 8999, terminal: Some("north/till-1".parse().unwrap()) };
     let finding = judge(&good(), &slot(named), &Policy::default(), "fits-slot");
     assert_eq!(finding.verdict, Fail);
-    assert!(finding.cause.contains("needs 9000 bytes") && finding.cause.contains("north/till-1"), "{finding:?}");
+    assert!(finding.cause.contains("needs 8.8 KiB, ") && finding.cause.contains("north/till-1"), "{finding:?}");
 
     let exact = slot(SmallestSlot::new(9000));
     assert_eq!(judge(&good(), &exact, &Policy::default(), "fits-slot").verdict, Pass);

@@ -56,7 +56,7 @@ fn url(scheme: &str, value: Option<String>, key: &str, example: &str) -> Result<
     if plain && reqwest::Url::parse(&text).is_ok_and(|url| url.has_host()) {
         return Ok(text);
     }
-    Err(wrong(key, &format!("{text:?} is no {scheme} address"), example))
+    Err(wrong(key, &format!("{text:?} is not an {scheme} address"), example))
 }
 
 /// A path that means the same in every process: daemons have working folders of their own.

@@ -40,6 +40,15 @@ pub enum ConfigError {
     /// A file is larger than a configuration can be.
     #[error("{} exceeds the {MAX_FILE} bytes that a configuration file may have", .0.display())]
     TooLarge(PathBuf),
+    /// A folder holds no configuration.
+    #[error("There is no *.toml in {}: write the configuration there, or name its file with --config", .0.display())]
+    Empty(PathBuf),
+    /// A file that should hold a secret is empty.
+    #[error("The file {} is empty: write the secret into it", .0.display())]
+    NoSecret(PathBuf),
+    /// A file that should hold text holds other bytes.
+    #[error("The file {} is not text: check that it is the right one", .0.display())]
+    NotText(PathBuf),
     /// A file is not TOML.
     #[error("{} is not TOML", .path.display())]
     NotToml {
@@ -73,7 +82,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// A setting without which the program cannot run is absent.
     pub fn missing(key: &str, example: &str) -> Self {
-        Self::Setting { key: key.to_owned(), why: format!("is missing; write for example: {example}") }
+        Self::Setting { key: key.to_owned(), why: format!("it is missing; write for example: {example}") }
     }
 
     /// A setting has a value that cannot be used.
@@ -147,7 +156,7 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, ConfigError> {
     let text = read_text(path)?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(ConfigError::bad(&path.display().to_string(), "the file is empty; write the secret into it"));
+        return Err(ConfigError::NoSecret(path.to_owned()));
     }
     Ok(Secret::new(text))
 }
@@ -155,10 +164,13 @@ pub fn read_secret_file(path: &Path) -> Result<Secret, ConfigError> {
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     use std::io::Read;
     let error = |source| ConfigError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(error)?;
-    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(error)?;
-    if text.len() as u64 > MAX_FILE { Err(ConfigError::TooLarge(path.to_owned())) } else { Ok(text) }
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.to_owned()))
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
@@ -178,7 +190,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         }
     }
     files.sort();
-    Ok(files)
+    if files.is_empty() { Err(ConfigError::Empty(path.to_owned())) } else { Ok(files) }
 }
 
 fn parse(path: &Path) -> Result<Table, ConfigError> {
@@ -274,6 +286,16 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = load_with::<Inputs>("agent", &["/nonexistent.toml".into()], env(&[])).unwrap_err();
         assert!(error.to_string().contains("/nonexistent.toml"));
+        let empty = tempfile::tempdir().unwrap();
+        std::fs::write(empty.path().join("readme.txt"), "").unwrap();
+        let error = load_with::<Inputs>("agent", &[empty.path().to_owned()], env(&[])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "There is no *.toml in {}: write the configuration there, or name its file with --config",
+                empty.path().display()
+            )
+        );
     }
 
     #[test]
@@ -283,6 +305,13 @@ mod tests {
         std::fs::write(&file, "hunter2\n").unwrap();
         assert_eq!(read_secret_file(&file).unwrap().expose(), "hunter2");
         std::fs::write(&file, "\n").unwrap();
-        assert!(read_secret_file(&file).is_err());
+        let refused = read_secret_file(&file).unwrap_err().to_string();
+        assert_eq!(refused, format!("The file {} is empty: write the secret into it", file.display()));
+        std::fs::write(&file, b"\xff\xfe\x00").unwrap();
+        let refused = read_secret_file(&file).unwrap_err();
+        assert!(
+            refused.to_string().contains("is not text") && std::error::Error::source(&refused).is_none(),
+            "{refused}"
+        );
     }
 }

@@ -82,7 +82,7 @@ impl DatabaseInputs {
         let key = "database.url";
         let mut settings = crate::database::DatabaseSettings::new(check::required(self.url, key, url)?.expose());
         // What was given stays out of the text: it may hold a password.
-        settings.config().map_err(|_| check::wrong(key, "is not an address of PostgreSQL", url))?;
+        settings.config().map_err(|_| check::wrong(key, "the value is not an address of PostgreSQL", url))?;
         settings.password = self.password_file.as_deref().map(read_secret_file).transpose()?;
         let size = self.pool_size.unwrap_or(settings.pool_size);
         settings.pool_size = check::within(size, 4, 256, "database.pool_size")?;

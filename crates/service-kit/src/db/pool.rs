@@ -38,6 +38,9 @@ impl DatabaseSettings {
     }
 }
 
+/// Attempts between two warnings; about five minutes.
+const WARN_EVERY: u32 = 60;
+
 /// A pool, once PostgreSQL answers: tries until it does, or until shutdown.
 ///
 /// # Errors
@@ -62,9 +65,12 @@ pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result
                 return Ok(pool);
             }
             Err(error) => {
-                // Said once: hours of the same line would hide everything else.
-                if backoff.failures() == 0 {
-                    tracing::warn!(error = %chain(&error), "PostgreSQL does not answer; trying again until it does");
+                // Rarely: hours of the same line would hide everything else.
+                if backoff.failures().is_multiple_of(WARN_EVERY) {
+                    tracing::warn!(
+                        error = %chain(&error),
+                        "PostgreSQL cannot be used; retrying. Check database.url in the configuration, and that PostgreSQL runs"
+                    );
                 } else {
                     tracing::debug!(error = %chain(&error), attempt = backoff.failures(), "and it still does not");
                 }

@@ -38,14 +38,25 @@ impl ApiError {
         )
     }
 
-    /// Nothing by that name.
+    /// Nothing by that name. The first word of `what` is its kind.
     pub fn not_found(what: impl fmt::Display) -> Self {
-        Self::new(Code::NotFound, format!("There is no {what}."), "Check the name; the list shows what there is.")
+        let what = what.to_string();
+        let remedy = match what.split(' ').next().unwrap_or_default() {
+            kind @ ("branch" | "terminal" | "operator" | "token" | "release") => {
+                format!("Check the name: `filial {kind} list` shows what there is.")
+            }
+            "assignment" => "Check the names: `filial branch show NAME` lists the branch's assignments.".to_owned(),
+            "upload" => "Check the id: `filial release list` shows unfinished uploads.".to_owned(),
+            _ => "Check the name; the list shows what there is.".to_owned(),
+        };
+        Self::new(Code::NotFound, format!("There is no {what}."), remedy)
     }
 
     /// A field has a value that is not allowed.
     pub fn bad_field(field: &str, why: impl fmt::Display) -> Self {
-        Self::new(Code::BadField, format!("{field}: {why}."), format!("Correct {field} and send the request again."))
+        let why = why.to_string();
+        let detail = format!("{field}: {}.", why.trim_end_matches('.'));
+        Self::new(Code::BadField, detail, format!("Correct {field} and send the request again."))
     }
 
     /// A defect on our side, with its cause for the log; the caller learns only the request id.

@@ -142,3 +142,22 @@ async fn readiness_names_everything_that_is_missing() {
     };
     assert_eq!(problem.detail, "database: start database; engine: start engine");
 }
+
+#[test]
+fn what_is_not_there_is_looked_up_with_a_command() {
+    for (what, command) in [
+        ("branch nowhere", "`filial branch list`"),
+        ("terminal north/x", "`filial terminal list`"),
+        ("operator ann", "`filial operator list`"),
+        ("token 7 of yours", "`filial token list`"),
+        ("release 7", "`filial release list`"),
+        ("assignment of kiosk to branch north", "`filial branch show NAME`"),
+    ] {
+        let refused = ApiError::not_found(what);
+        let problem = refused.problem();
+        assert_eq!(problem.detail, format!("There is no {what}."));
+        assert!(problem.remedy.contains(command), "{what}: {}", problem.remedy);
+    }
+    let refused = ApiError::bad_field("key", "expected 64 digits.");
+    assert_eq!(refused.problem().detail, "key: expected 64 digits.", "one full stop");
+}

@@ -113,6 +113,18 @@ async fn without_metadata_it_does_not_start_and_says_how_to_make_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_is_named_by_its_setting() {
+    let daemons = Daemons::prepare();
+    let mut program = Program::new("postgresql://nobody@127.0.0.1:1/none", &daemons);
+    program.launch();
+    wait_for("the warning", PATIENCE, async || match program.log() {
+        log if log.contains("Check database.url in the configuration") => Ok(()),
+        log => Err(log),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_postgresql_it_says_so_and_recovers_by_itself() {
     let mut cluster = Cluster::start().unwrap();
     let daemons = Daemons::prepare();
@@ -153,7 +165,8 @@ fn the_program_explains_itself() {
     let (code, out, _) = run(&["openapi"]);
     let document: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(code == Some(0) && document["paths"]["/v1/assignments"]["post"].is_object());
-    let narrow = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).arg("--help").env("COLUMNS", "40").output();
+    let narrow =
+        std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).arg("--help").env("COLUMNS", "40").output();
     let narrow = String::from_utf8(narrow.unwrap().stdout).unwrap();
     let example = narrow.split("A complete configuration:\n\n").nth(1).unwrap();
     assert_eq!(example.trim_end(), head_office::config::EXAMPLE.trim_end(), "a wrapped comment is not TOML");
@@ -167,7 +180,8 @@ fn the_program_explains_itself() {
     for arguments in [&["openapi"][..], &["openapi", "--machines"], &["completions", "bash"], &["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let program = std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).args(arguments).stdout(writer).output();
+        let program =
+            std::process::Command::new(env!("CARGO_BIN_EXE_head-office")).args(arguments).stdout(writer).output();
         let output = program.unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
     }

@@ -54,7 +54,7 @@ async fn a_release_that_grew_waits_until_somebody_accepts_it_with_a_reason() {
     assert_eq!(release.why(), "Warnings to be accepted: size-growth.");
     let warned = finding(&release, "size-growth");
     assert_eq!(warned.verdict, Verdict::Warn);
-    assert!(warned.cause.contains("133 % of the 300000 bytes of 0.9.0"), "{warned:?}");
+    assert!(warned.cause.contains("133 % of the 293.0 KiB of 0.9.0"), "{warned:?}");
     for none in [json!({}), json!({ "reason": " \n" })] {
         assert_eq!(refusal(approve(&office, id, none).await), Code::BadField);
     }
@@ -116,7 +116,7 @@ async fn branches_report_their_stores_and_those_too_small_are_named() {
     assert_eq!(store("east").await, None, "it never reported");
     let found = judged("1.0.0", ReleaseState::Rejected).await;
     assert_eq!(found.verdict, Verdict::Fail);
-    assert!(found.cause.contains("north needs 300000 bytes and has 299999"), "{found:?}");
+    assert!(found.cause.contains("north needs 293.0 KiB, 1 byte more than it has"), "{found:?}");
     north.store(u64::MAX, 299_999).await;
     let found = judged("1.0.1", ReleaseState::AwaitingSignature).await;
     assert_eq!(found.verdict, Verdict::Warn);

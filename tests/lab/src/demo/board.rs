@@ -19,8 +19,8 @@ pub(crate) struct Board<'a> {
     said: BTreeMap<String, String>,
 }
 
-fn megabytes(bytes: u64) -> String {
-    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+fn size(bytes: u64) -> String {
+    fleet_types::size(bytes)
 }
 
 fn percent(done: u64, total: u64) -> u64 {
@@ -66,8 +66,7 @@ impl<'a> Board<'a> {
         }
         if release.state == fleet_types::ReleaseState::Published {
             let artifact = release.payloads.first().and_then(|p| Some((p.artifact.as_ref()?, &p.payload)));
-            let size = artifact
-                .map(|(a, p)| format!(": {} travel for an image of {}", megabytes(a.length), megabytes(p.length)));
+            let size = artifact.map(|(a, p)| format!(": {} travel for an image of {}", size(a.length), size(p.length)));
             self.screen.done(&format!("published{}", size.unwrap_or_default()), None);
             self.screen.title("On its way to the terminals");
         }
@@ -101,9 +100,9 @@ impl<'a> Board<'a> {
         let plain = format!(
             "{}: {} of {} there; {} crossed the WAN ({ratio:.2} ×){trouble}",
             branch.name,
-            megabytes(have),
-            megabytes(artifact),
-            megabytes(crossed)
+            size(have),
+            size(artifact),
+            size(crossed)
         );
         self.plain(&format!("branch {}", branch.name), &format!("{tenth}{trouble}"), &plain);
         format!(
@@ -112,8 +111,8 @@ impl<'a> Board<'a> {
             bar(have, artifact, 24),
             percent(have, artifact),
             self.wan,
-            megabytes(crossed),
-            megabytes(artifact),
+            size(crossed),
+            size(artifact),
         )
     }
 

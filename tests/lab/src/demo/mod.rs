@@ -146,7 +146,7 @@ async fn images(arguments: &DemoArguments, screen: &Screen) -> anyhow::Result<(P
         };
         screen.settle();
         let size = path.metadata().with_context(|| format!("Cannot read {}", path.display()))?.len();
-        screen.done(&format!("{name}: version {}, {} MB", lab::image_version(&path)?, size / 1_000_000), None);
+        screen.done(&format!("{name}: version {}, {}", lab::image_version(&path)?, fleet_types::size(size)), None);
         paths.push(path);
     }
     let to = paths.pop().unwrap_or_default();
@@ -154,7 +154,9 @@ async fn images(arguments: &DemoArguments, screen: &Screen) -> anyhow::Result<(P
 }
 
 fn options(arguments: &DemoArguments, screen: &Arc<Screen>, image: PathBuf) -> anyhow::Result<LabOptions> {
-    let size = format!("{} branches of {} terminals", arguments.branches, arguments.terminals);
+    let plural = |n: usize, one: &str, many: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {many}") };
+    let branches = plural(arguments.branches, "branch", "branches");
+    let size = format!("{branches} of {}", plural(arguments.terminals, "terminal", "terminals"));
     screen.title(&format!("Starting head office, {size}, WAN links of {}", arguments.wan));
     let told = Arc::clone(screen);
     Ok(LabOptions {

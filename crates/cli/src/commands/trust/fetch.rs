@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, folder: &Path, root: &Path) -> Result<(), Fai
     let inspection = repository.inspect()?;
     answer(global.json, &json!({ "folder": folder, "inspection": inspection }), |_| {
         let count = inspection.payloads.len();
-        format!("{}: current metadata fetched and verified; {count} payload(s) signed", metadata.display())
+        format!("{}: current metadata fetched and verified; signed payloads: {count}", metadata.display())
     })
 }
 

@@ -7,7 +7,7 @@ use trust::repository::{Inspection, Proposal, Repository, RoleView};
 
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::output::units::mib;
+use crate::output::units::size;
 use crate::output::{answer, fields, plain, table};
 
 pub(super) fn inspect(global: &Global, repository: &Repository) -> Result<(), Failure> {
@@ -18,7 +18,7 @@ pub(super) fn inspect(global: &Global, repository: &Repository) -> Result<(), Fa
         let rows: Vec<_> = seen
             .payloads
             .iter()
-            .map(|p| [format!("{} {}", p.product, p.version), plain(&p.payload), mib(p.length), p.sha256.short()])
+            .map(|p| [format!("{} {}", p.product, p.version), plain(&p.payload), size(p.length), p.sha256.short()])
             .collect();
         if rows.is_empty() {
             out.push_str("\nNo releases are signed.\n");
