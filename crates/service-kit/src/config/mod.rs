@@ -131,6 +131,10 @@ pub fn load_with<Inputs: DeserializeOwned>(
         merge(&mut merged, nest(&path, environment_value(&value)));
         read.push(format!("${name}"));
     }
+    // A folder of drop-ins may be empty, if something else is read.
+    if let (true, Some(folder)) = (read.is_empty(), paths.first()) {
+        return Err(ConfigError::Empty(folder.clone()));
+    }
     let read = if read.is_empty() { "nowhere".to_owned() } else { read.join(", ") };
     Inputs::deserialize(merged).map_err(|source| ConfigError::NotInputs {
         program: program.to_owned(),
@@ -190,7 +194,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         }
     }
     files.sort();
-    if files.is_empty() { Err(ConfigError::Empty(path.to_owned())) } else { Ok(files) }
+    Ok(files)
 }
 
 fn parse(path: &Path) -> Result<Table, ConfigError> {
