@@ -221,7 +221,7 @@ fn reports(world: &World) -> Vec<Case> {
         post("the year 262142", at("+262142"), Code::BadField, "262142"),
         post("before there were years", at("-200000"), Code::BadField, "-200000"),
         post("a reason of 2 kB", till(failed("unhealthy", &"x".repeat(2048))), Code::BadField, "reason.text"),
-        post("a reason with NUL", till(failed("unhealthy", "a\0b")), Code::BadField, "reason.text"),
+        post("a code with NUL", till(failed("un\0healthy", "x")), Code::BadField, "reason.code"),
         post("a code that is none", till(failed("Un\u{1b}[2Jhealthy", "x")), Code::BadField, "reason.code"),
         post("deep", deep, Code::JsonTooDeep, "nested"),
     ]

@@ -128,7 +128,7 @@ fn an_older_sender_s_plain_sentence_is_a_reason_without_a_class() {
 
 #[test]
 fn reasons_that_differ_in_parameters_alone_read_the_same() {
-    let full = |free: u64| Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 3 << 30);
+    let full = |free: u64| Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 3_u64 << 30);
     assert!(full(2 << 30) != full((2 << 30) + 1) && full(2 << 30).reads_as(&full((2 << 30) + 1)));
     assert!(!full(2 << 30).reads_as(&full(1 << 30)));
     assert!(!Reason::new("a", "x").reads_as(&Reason::new("b", "x")));

@@ -114,7 +114,7 @@ async fn an_admin_whom_nobody_can_let_in_comes_back_and_what_was_lost_opens_noth
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(
         String::from_utf8_lossy(&done.stdout).trim(),
-        "ann has a new password; 1 session(s) ended, 1 token(s) revoked."
+        "ann has a new password. Sessions ended: 1; tokens revoked: 1."
     );
     assert_eq!(status(&session).await, 401);
     assert!(admin.get::<Value>("/v1/status").await.is_err());
