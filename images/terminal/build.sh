@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=images/terminal/common.sh
 . "$here/common.sh"
 need mmdebstrap mksquashfs unsquashfs tar sha256sum awk flock apt-config
-open_cache "$here/../../target/images"
+open_cache "$here/../../target/images" terminal
 
 # Lay the version's own files over a copy of the tree and make the image.
 build_image() {

@@ -23,8 +23,8 @@ need() {
     done
 }
 
-# The folder where results stay ($cache) and one that goes away ($scratch). One build of a builder at a time: two would race
-# for the same cache entries. Two builders have no entry in common.
+# The folder where results stay ($cache, by default $1) and one that goes away ($scratch). One build of the builder $2 at a
+# time: two would race for the same cache entries. Two builders have no entry in common.
 open_cache() {
     cache=${FILIAL_IMAGES_CACHE:-$1}
     mkdir -p "$cache"
@@ -32,7 +32,7 @@ open_cache() {
     scratch=$(mktemp -d "$cache/.work.XXXXXX")
     trap 'rm -rf --one-file-system "$scratch"' EXIT
     trap 'exit 130' INT TERM
-    exec 9>"$cache/.$(basename "$here").lock"
+    exec 9>"$cache/.$2.lock"
     flock 9
 }
 

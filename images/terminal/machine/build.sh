@@ -200,7 +200,7 @@ while (($#)); do
 done
 [[ $(id -u) = 0 ]] || die "only root can make a tree with its owners; run it as root"
 need mmdebstrap mksquashfs tar sha256sum flock apt-config strip grub-mkimage grub-editenv mkfs.vfat mcopy sfdisk mke2fs depmod systemctl systemd-sysusers
-open_cache "$repository/target/images"
+open_cache "$repository/target/images" machine
 package_tree
 if [[ $version ]]; then
     slot_of "terminal-$version" "$version"
