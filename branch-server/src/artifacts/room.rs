@@ -1,4 +1,4 @@
-//! The room in the store as head office is told of it. Pure: the same sums by which [`super::plan`] admits artifacts.
+//! The room in the store as head office is told of it. The same sums by which [`super::plan`] admits artifacts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use wire::v1::reports::Report;

@@ -1,5 +1,5 @@
 //! Decides whether an offered plan becomes the branch's plan: signatures, floors and times are the trust library's matter,
-//! what this server can follow is decided here. Pure.
+//! what this server can follow is decided here. No I/O, no clock.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Checks the shape of terminals' reports: everything that needs no database. Pure.
+//! Checks the shape of terminals' reports: everything that needs no database.
 
 use chrono::Datelike;
 use fleet_types::{TerminalName, UpdateState};

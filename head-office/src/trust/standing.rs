@@ -1,4 +1,4 @@
-//! What the metadata in force says of a release, and whether a proposal is for that release. Pure.
+//! What the metadata in force says of a release, and whether a proposal is for that release. No I/O, no clock.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What the followed plan wants of this terminal. Pure.
+//! What the followed plan wants of this terminal. No I/O, no clock.
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
