@@ -10,7 +10,7 @@ use wire::v1::reports::{Reason, Report};
 
 use super::parts::Parts;
 use crate::db::artifacts;
-use crate::reports::relay::{self, read_the_same};
+use crate::reports::relay::{self, have_same_code, read_the_same};
 
 /// One state of an artifact as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +22,17 @@ struct Reported {
 }
 
 impl Reported {
-    /// Whether to report this after `last`: at once on trouble and completion, progress at most every `interval`.
+    /// Returns whether to report this after `last`.
+    ///
+    /// A completion and another kind of trouble are due at once, progress and the words of a trouble at most every `interval`: free
+    /// space in them changes all the time.
     fn is_due(&self, last: Option<&Self>, interval: Duration) -> bool {
         let Some(last) = last else { return true };
         let age = self.at.signed_duration_since(last.at);
         let rested = age.abs().to_std().is_ok_and(|age| age >= interval);
-        let turned = last.complete != self.complete || !read_the_same(last.trouble.as_ref(), self.trouble.as_ref());
-        turned || (rested && last.have_bytes != self.have_bytes)
+        let turned = last.complete != self.complete || !have_same_code(last.trouble.as_ref(), self.trouble.as_ref());
+        let moved = last.have_bytes != self.have_bytes || !read_the_same(last.trouble.as_ref(), self.trouble.as_ref());
+        turned || (rested && moved)
     }
 }
 
@@ -79,5 +83,35 @@ impl Progress {
             self.parts.signals.relay.notify_one();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::ReasonCode;
+
+    use super::*;
+
+    fn reported(seconds: i64, have_bytes: u64, trouble: Option<Reason>) -> Reported {
+        Reported {
+            at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds),
+            have_bytes,
+            complete: false,
+            trouble,
+        }
+    }
+
+    #[test]
+    fn another_kind_of_trouble_is_due_at_once_and_other_words_after_the_interval() {
+        let full = |free: u64| Some(Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 9_u64 << 30));
+        let interval = Duration::from_secs(30);
+        let due = |last: &Reported, news: Reported| news.is_due(Some(last), interval);
+        assert!(reported(0, 0, None).is_due(None, interval), "the first");
+        assert!(due(&reported(0, 0, None), reported(1, 0, full(2 << 30))), "trouble begins");
+        assert!(due(&reported(0, 0, full(2 << 30)), reported(1, 0, None)), "trouble ends");
+        assert!(!due(&reported(0, 0, full(2 << 30)), reported(1, 0, full(1 << 30))), "other words");
+        assert!(due(&reported(0, 0, full(2 << 30)), reported(30, 0, full(1 << 30))), "other words, later");
+        assert!(!due(&reported(0, 0, full(2 << 30)), reported(30, 0, full((2 << 30) + 1))), "the same words");
+        assert!(!due(&reported(0, 5, None), reported(1, 6, None)) && due(&reported(0, 5, None), reported(30, 6, None)));
     }
 }

@@ -4,16 +4,12 @@ use std::error::Error as StdError;
 
 use fleet_types::{Digest, InfoHash};
 use service_kit::database::DatabaseError;
+pub(super) use service_kit::database::columns::{get, reason};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::ToSql;
 use wire::Reason;
 
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// The value of a column.
-pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &'static str) -> Result<T, DatabaseError> {
-    row.try_get(column).map_err(|e| DatabaseError::value(column, e))
-}
 
 /// A text column as a type that checks it.
 pub(super) fn parsed<T>(row: &Row, column: &'static str) -> Result<T, DatabaseError>
@@ -30,18 +26,6 @@ where
 {
     let text = get::<Option<&str>>(row, column)?;
     text.map(str::parse).transpose().map_err(|e: T::Err| DatabaseError::value(column, e))
-}
-
-/// A reason out of its text, which may be null, and its JSON. `code` is the column of its code, if it has one.
-pub(super) fn reason(
-    row: &Row,
-    code: Option<&'static str>,
-    text: &'static str,
-    json: &'static str,
-) -> Result<Option<Reason>, DatabaseError> {
-    let Some(text) = get::<Option<String>>(row, text)? else { return Ok(None) };
-    let code: Option<&str> = code.map_or(Ok(None), |column| get(row, column))?;
-    Ok(Some(wire::reason::from_columns(get(row, json)?, code, text)))
 }
 
 /// A reason as JSON for a column.

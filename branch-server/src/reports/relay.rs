@@ -77,13 +77,18 @@ pub fn read_the_same(one: Option<&Reason>, other: Option<&Reason>) -> bool {
     }
 }
 
+/// Returns whether two reasons have the same code; their words may differ.
+pub fn have_same_code(one: Option<&Reason>, other: Option<&Reason>) -> bool {
+    one.map(|reason| &reason.code) == other.map(|reason| &reason.code)
+}
+
 /// `waiting` and `new` as one report, if nothing is lost by it: no move of an update, no trouble, no completion.
 fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered> {
     let folded = match (&waiting.report, new) {
         (
             Report::Artifact { artifact, complete, trouble, .. },
             Report::Artifact { artifact: artifact2, complete: complete2, trouble: trouble2, .. },
-        ) if (artifact, complete) == (artifact2, complete2) && read_the_same(trouble.as_ref(), trouble2.as_ref()) => {
+        ) if (artifact, complete) == (artifact2, complete2) && have_same_code(trouble.as_ref(), trouble2.as_ref()) => {
             (at, new.clone())
         }
         // Only the newest room counts.
@@ -346,12 +351,12 @@ mod tests {
         assert_eq!(fold(&waiting, at(9), &artifact(6, false, Some("stuck"))), None);
         assert_eq!(fold(&waiting, at(9), &artifact(6, true, None)), None);
         let full = |free: u64| {
-            let trouble = Some(Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 9 << 30));
+            let trouble = Some(Reason::of(ReasonCode::StoreFull).with("free", free).with("needed", 9_u64 << 30));
             Report::Artifact { artifact: [1; 32].into(), have_bytes: 5, complete: false, trouble }
         };
         let waiting = waits(full(2 << 30));
         assert_eq!(fold(&waiting, at(9), &full((2 << 30) + 1)).unwrap().report, full((2 << 30) + 1), "reads the same");
-        assert_eq!(fold(&waiting, at(9), &full(1 << 30)), None);
+        assert_eq!(fold(&waiting, at(9), &full(1 << 30)).unwrap().report, full(1 << 30), "free space is no news");
         assert_eq!(fold(&waiting, at(9), &update(UpdateState::Assigned, None, 0)), None);
     }
 

@@ -24,7 +24,7 @@ pub const EXIT_CODES: &str = "Exit codes:
 
 /// Says on standard error why `program` ends, each cause on its own line, and returns the exit code.
 ///
-/// A reader of standard output that closed the pipe is no failure.
+/// A closed standard output ends the command quietly: the reader has read what it wanted.
 pub fn report(program: &str, error: &(dyn Error + 'static)) -> ExitCode {
     if whole(error).any(|e| e.downcast_ref().is_some_and(OutputError::is_closed)) {
         return ExitCode::SUCCESS;

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 pub struct OutputError(#[source] pub io::Error);
 
 impl OutputError {
-    /// Returns whether the reader closed the pipe, which is no failure: it has what it wanted.
+    /// Returns whether the reader closed the pipe, which is not a failure: it has read what it wanted.
     pub fn is_closed(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }

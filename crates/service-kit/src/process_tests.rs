@@ -6,7 +6,7 @@ fn bounds(limit: Duration, keep: Keep) -> Bounds {
     Bounds { limit, output: keep, errors: keep, leftovers: Leftovers::Killed }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the programs under test")]
+#[expect(clippy::disallowed_methods, reason = "the programs under test")]
 fn sh(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]);

@@ -135,7 +135,7 @@ pub async fn ages<C: GenericClient>(c: &C, after: &str, limit: i64) -> Result<Ve
                 branch: text(row, "branch")?,
                 issued: get(row, "issued")?,
                 expires: get(row, "expires")?,
-                // Unreadable: nobody known signed it, so it is due, and its branch alone fails.
+                // An unreadable list counts as no known signer: the plan is due, and only its branch fails.
                 signers: json(row, "signers").unwrap_or_default().unwrap_or_default(),
             })
         })

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::str::FromStr;
 
 use service_kit::database::DatabaseError;
+pub(super) use service_kit::database::columns::{get, reason};
 use tokio_postgres::Row;
 use wire::Reason;
 
@@ -25,14 +26,6 @@ where
     text.map(|t| t.parse().map_err(|e| DatabaseError::value(column, e))).transpose()
 }
 
-/// Reads a column.
-pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
-    row: &'a Row,
-    column: &'static str,
-) -> Result<T, DatabaseError> {
-    row.try_get(column).map_err(|e| DatabaseError::value(column, e))
-}
-
 /// Reads a JSON column that may be null.
 pub(super) fn json<T: serde::de::DeserializeOwned>(
     row: &Row,
@@ -48,18 +41,6 @@ pub(super) fn to_json<T: serde::Serialize>(
     column: &'static str,
 ) -> Result<serde_json::Value, DatabaseError> {
     serde_json::to_value(value).map_err(|e| DatabaseError::unwritable(column, e))
-}
-
-/// Reads a reason out of its text, which may be null, and its JSON. `code` is the column of its code, if it has one.
-pub(super) fn reason(
-    row: &Row,
-    code: Option<&'static str>,
-    text: &'static str,
-    json: &'static str,
-) -> Result<Option<Reason>, DatabaseError> {
-    let Some(text) = get::<Option<String>>(row, text)? else { return Ok(None) };
-    let code: Option<&str> = code.map_or(Ok(None), |column| get(row, column))?;
-    Ok(Some(wire::reason::from_columns(get(row, json)?, code, text)))
 }
 
 /// A reason's code, text and JSON.

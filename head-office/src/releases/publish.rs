@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use artifact::EncodeOptions;
 use async_trait::async_trait;
-use fleet_types::{Digest, ReleaseState};
+use fleet_types::{Digest, ReleaseState, size};
 use serde::{Deserialize, Serialize};
 use service_kit::clock::Stopwatch;
 use service_kit::database::{DatabaseError, JobContext, JobError, JobHandler, begin, commit, connection};
@@ -364,9 +364,10 @@ fn failure(store: &Store, error: PublishError) -> JobError {
     if is_disk_full(&error) {
         let free = store.free_bytes().unwrap_or(0);
         return JobError::Retry(format!(
-            "The disk of head office's store {} is full ({free} bytes free). Free space there: publishing continues by \
+            "The disk of head office's store {} is full ({} free). Free space there: publishing continues by \
              itself where it stopped. {text}",
-            store.folder().display()
+            store.folder().display(),
+            size(free)
         ));
     }
     if error.is_final() { JobError::GiveUp(text) } else { JobError::Retry(text) }

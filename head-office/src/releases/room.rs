@@ -3,6 +3,7 @@
 use std::io;
 
 use chrono::DateTime;
+use fleet_types::size;
 use service_kit::database::{DatabaseError, connection};
 
 use super::arriving::Uploads;
@@ -20,8 +21,8 @@ pub enum RoomError {
     TooMany,
     /// The disk has too little room.
     #[error(
-        "the archive has {length} bytes. The store has {free} bytes free, {reserve} of them are kept free{}",
-        of_others(*.promised, *.others)
+        "the archive has {}. The store has {} free, of which {} are kept free{}",
+        size(*.length), size(*.free), size(*.reserve), of_others(*.promised, *.others)
     )]
     NoRoom {
         /// Bytes of the archive.
@@ -47,7 +48,7 @@ pub enum RoomError {
 }
 
 fn of_others(promised: u64, others: usize) -> String {
-    if promised > 0 { format!(" and {promised} are for {others} uploads under way") } else { String::new() }
+    if promised > 0 { format!(" and {} are for uploads under way: {others}", size(promised)) } else { String::new() }
 }
 
 /// Refuses an upload for which there is no room, before anything of it arrives.

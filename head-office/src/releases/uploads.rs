@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use fleet_types::size;
 use service_kit::{durable, room};
 
 use crate::store::claims::{Claim, ClaimError};
@@ -46,7 +47,7 @@ pub enum UploadError {
         source: io::Error,
     },
     /// The disk has room, but that is to stay free.
-    #[error("the disk of {} has {free} bytes left, and {reserve} of them are kept free", .path.display())]
+    #[error("the disk of {} has {} left, and {} are kept free", .path.display(), size(*.free), size(*.reserve))]
     Reserve {
         /// The file.
         path: PathBuf,

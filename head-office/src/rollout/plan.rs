@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::{BranchName, Digest, ModelName, ProductName, TerminalName, UpdateState, Version};
+use fleet_types::{BranchName, Digest, ModelName, ProductName, TerminalName, UpdateState, Version, size};
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan, Step};
 
 /// The plan's format that this planner writes.
@@ -106,7 +106,7 @@ impl fmt::Display for Exclusion {
         match self {
             Self::NotForModel(model) => write!(f, "the release has no image for model {model}"),
             Self::NoPackage(model) => write!(f, "the release has no package for model {model}"),
-            Self::SlotTooSmall { slot, image } => write!(f, "its slot has {slot} bytes, the image {image}"),
+            Self::SlotTooSmall { slot, image } => write!(f, "its slot has {}, the image {}", size(*slot), size(*image)),
             Self::SlotTaken(product) => write!(f, "its slot goes to {product}, which was assigned later"),
         }
     }

@@ -35,7 +35,7 @@ impl Renewed {
             0 => String::new(),
             others => format!("; and {others} others"),
         };
-        (count > 0).then(|| format!("cannot renew the plans of {count} branches: {named}{others}"))
+        (count > 0).then(|| format!("branches whose plans cannot be renewed: {count}, {named}{others}"))
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
             Renewed { issued: 0, failed }.failure()
         };
         assert_eq!(failed(0), None);
-        assert!(failed(1).unwrap().starts_with("cannot renew the plans of 1 branches: b0 (the planner gave"));
+        assert!(failed(1).unwrap().starts_with("branches whose plans cannot be renewed: 1, b0 (the planner gave"));
         let many = failed(7).unwrap();
         assert!(many.contains("b4 (") && !many.contains("b5") && many.ends_with("; and 2 others"), "{many}");
     }

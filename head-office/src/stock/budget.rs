@@ -1,5 +1,6 @@
 //! How much the store may hold, and making room in it.
 
+use fleet_types::size;
 use service_kit::database::{DatabaseError, Pool, connection};
 use service_kit::edge::chain;
 
@@ -11,8 +12,8 @@ use crate::db;
 pub enum BudgetError {
     /// It does not fit into the budget.
     #[error(
-        "the store's budget is {budget} bytes and {used} of them are used or promised; an archive of {archive} bytes needs \
-         {needed} until it is published"
+        "the store's budget is {}, of which {} are used or promised; an archive of {} needs {} until it is published",
+        size(*.budget), size(*.used), size(*.archive), size(*.needed)
     )]
     Exceeded {
         /// `store.budget_bytes`.

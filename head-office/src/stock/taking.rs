@@ -52,6 +52,7 @@ async fn report_missing(pool: &Pool, store: &Store) -> Result<(), DatabaseError>
         let client = connection(pool).await?;
         (db::artifacts::seeded(&client).await?, db::artifacts::told_missing(&client).await?)
     };
+    let mut looked_at = Vec::new();
     for artifact in &seeded {
         let path = store.artifact(artifact);
         let found = tokio::fs::metadata(&path).await.map(|m| m.len());
@@ -72,8 +73,13 @@ async fn report_missing(pool: &Pool, store: &Store) -> Result<(), DatabaseError>
             let trouble = trouble.sentence();
             tracing::error!(file = %path.display(), trouble, "an artifact is not as it was stored");
         }
+        looked_at.push((artifact.sha256, trouble));
+    }
+    // What is whole again comes first: of a release with several artifacts, the one that is missing has the last word.
+    looked_at.sort_by_key(|(_, trouble)| trouble.is_some());
+    for (artifact, trouble) in looked_at {
         let client = connection(pool).await?;
-        db::artifacts::tell_missing(&client, &artifact.sha256, trouble.as_ref()).await?;
+        db::artifacts::tell_missing(&client, &artifact, trouble.as_ref()).await?;
     }
     Ok(())
 }

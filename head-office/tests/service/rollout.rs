@@ -97,7 +97,7 @@ fn who_gets_nothing_is_named_with_the_reason() {
         text,
         "kiosk 2.0.0 for till-1\n\
          not kiosk on till-2: the release has no image for model k9\n\
-         not kiosk on till-3: its slot has 268435456 bytes, the image 314572800\n"
+         not kiosk on till-3: its slot has 256.0 MiB, the image 300.0 MiB\n"
     );
 }
 

@@ -40,7 +40,7 @@ enum Command {
     Manual(Manual),
     /// Answer the agent until told to stop (the default)
     Run {
-        /// The socket is standard input, as systemd devices it over (`StandardInput=socket`); without this it is made
+        /// The socket is standard input, as systemd hands it over (`StandardInput=socket`); without this it is made
         #[arg(long)]
         inherited: bool,
     },

@@ -28,7 +28,7 @@ pub struct PackageSeen {
     ///
     /// Looked at for those being fetched only.
     pub transfer: Known<Option<PackageTransfer>>,
-    /// How long it retry_in still after a failure.
+    /// How long until it is retried after a failure.
     pub retry_in: Duration,
 }
 

@@ -8,7 +8,7 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Data, Json, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
-use fleet_types::Digest;
+use fleet_types::{Digest, size};
 use futures_util::Stream;
 use serde::Deserialize;
 use service_kit::server::{ApiError, Caller};
@@ -94,8 +94,12 @@ pub async fn artifact(
         if free.saturating_sub(RESERVE_BYTES) < length { Ok(Err(free)) } else { store.receive(&artifact).map(Ok) }
     });
     let arrival = begun.await?.map_err(|free| {
-        let detail =
-            format!("The store's disk has {free} bytes free; this needs {length}, and {RESERVE_BYTES} in reserve.");
+        let detail = format!(
+            "The store's disk has {} free; this needs {}, and {} in reserve.",
+            size(free),
+            size(length),
+            size(RESERVE_BYTES)
+        );
         ApiError::new(Code::DiskFull, detail, "Make room on the store's disk, then send it again.")
     })?;
     let arrived = receive(arrival, payload, length).await?;

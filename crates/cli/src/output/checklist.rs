@@ -4,7 +4,7 @@ use wire::v1::releases::{Finding, Report, Verdict};
 
 use super::plain;
 
-/// Widest column of rules, in characters: a width above 65,535 panics, and one above a screen's helps nobody.
+/// Widest column of rules, in characters: a width above 65,535 panics, and a column wider than a screen hides the rest.
 const WIDEST: usize = 40;
 
 /// Renders a line for each rule, followed by the remedy where the rule does not pass.

@@ -2,6 +2,7 @@
 //!
 //! SQL lives in files that declare it with [`crate::statements!`], so that a test can prepare every statement.
 
+pub mod columns;
 pub mod jobs;
 mod migrate;
 pub mod outbox;

@@ -94,7 +94,7 @@ impl Reason {
         }
     }
 
-    /// Returns whether both have the same code and sentence. What differs in parameters alone is no news to anyone.
+    /// Returns whether both have the same code and sentence. Parameters that do not show in the sentence are ignored.
     pub fn reads_as(&self, other: &Self) -> bool {
         self.code == other.code && self.text == other.text
     }

@@ -1,5 +1,7 @@
 //! Templates of sentences: text with `{name}`, `{name:size}` (bytes) and `{name:time}` (seconds) in it.
 
+use fleet_types::size;
+
 use super::Params;
 
 /// Fills a template; `None` if one of its parameters is missing or has no value of its kind.
@@ -24,20 +26,6 @@ pub(super) fn fill(template: &str, params: &Params) -> Option<String> {
 pub(super) fn names(template: &str) -> Vec<&str> {
     let places = template.split('{').skip(1).filter_map(|part| part.split_once('}'));
     places.map(|(place, _)| place.split_once(':').map_or(place, |(name, _)| name)).collect()
-}
-
-fn size(bytes: u64) -> String {
-    const KIB: u64 = 1 << 10;
-    const MIB: u64 = 1 << 20;
-    const GIB: u64 = 1 << 30;
-    const TIB: u64 = 1 << 40;
-    match bytes {
-        ..KIB => format!("{bytes} bytes"),
-        KIB..MIB => format!("{:.1} KiB", bytes as f64 / KIB as f64),
-        MIB..GIB => format!("{:.1} MiB", bytes as f64 / MIB as f64),
-        GIB..TIB => format!("{:.1} GiB", bytes as f64 / GIB as f64),
-        TIB.. => format!("{:.1} TiB", bytes as f64 / TIB as f64),
-    }
 }
 
 fn time(seconds: u64) -> String {

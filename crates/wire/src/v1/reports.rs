@@ -182,7 +182,7 @@ impl Serialize for Report {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Unknown(UnknownReport(json)) => json.serialize(s),
-            // The derived one, which is no method of the trait.
+            // The derived function, not the trait's method of the same name.
             known => Self::serialize(known, s),
         }
     }

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
-use fleet_types::ReleaseState;
+use fleet_types::{ReleaseState, size};
 use futures_util::StreamExt;
 use service_kit::database::connection;
 use service_kit::server::{ApiError, Caller};
@@ -76,7 +76,7 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
         return Err(ApiError::bad_field("Upload-Length", "must be at least 1"));
     }
     if length > limits.max_bytes {
-        let detail = format!("The archive has {length} bytes; at most {} are accepted.", limits.max_bytes);
+        let detail = format!("The archive has {}; at most {} are accepted.", size(length), size(limits.max_bytes));
         return Err(ApiError::new(Code::TooLarge, detail, "Make the release smaller, or raise uploads.max_bytes.")
             .with_header(MAX_SIZE, HeaderValue::from(limits.max_bytes)));
     }

@@ -55,7 +55,7 @@ async fn a_disk_fills_within_a_chunk(reserve: u64, number: u64) {
     // More than there is: refused before a byte of it arrives.
     let request = tus::request(&program.operators, Method::POST, "/v1/uploads").header("Upload-Length", DISK + 1);
     let told = refused(request.send().await.unwrap()).await;
-    assert!(told.code == Code::DiskFull && told.detail.contains("bytes free"), "{told:?}");
+    assert!(told.code == Code::DiskFull && told.detail.contains(" free, of which "), "{told:?}");
 
     let file = pack(program.dir.path(), &Recipe { length: PAYLOAD, ..Recipe::default() });
     let bytes = std::fs::read(file).unwrap();

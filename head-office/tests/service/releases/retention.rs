@@ -5,6 +5,7 @@ use fleet_types::ReleaseState;
 use reqwest::Method;
 use serde_json::json;
 use service_kit::client::ClientError;
+use service_kit::database::connection;
 use service_kit::server::Role;
 use test_kit::wait_for;
 use uuid::Uuid;
@@ -234,4 +235,32 @@ async fn store_and_database_are_compared_at_start() {
     std::fs::write(folder.join(&unknown), b"?").unwrap();
     office.resume().await;
     assert!(folder.join(&unknown).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_artifact_is_told_beside_a_whole_one_of_the_same_release() {
+    let mut office = Office::start().await;
+    let one = published(&office, "kiosk", "2.0.0", "k1").await;
+    let other = published(&office, "tools", "1.0.0", "k1").await;
+    let move_payload = "UPDATE payloads SET position = 1, name = 'second',
+        release_id = (SELECT id FROM releases WHERE product = 'kiosk') WHERE artifact_sha256 = $1";
+    let pool = office.pool().await;
+    connection(&pool).await.unwrap().execute(move_payload, &[&other.sha256.to_string()]).await.unwrap();
+    let artifacts = office.dir.path().join("store/artifacts");
+    for (missing, whole) in [(&one, &other), (&other, &one)] {
+        std::fs::write(artifacts.join(whole.file_name()), vec![0; 1000]).unwrap();
+        if artifacts.join(missing.file_name()).exists() {
+            std::fs::remove_file(artifacts.join(missing.file_name())).unwrap();
+        }
+        // The second start knows what the first one told.
+        for start in 1..=2 {
+            office.stop().await;
+            office.resume().await;
+            let releases: Vec<Release> = office.admin().get("/v1/releases").await.unwrap();
+            let kiosk = releases.iter().find(|r| r.product.as_ref().is_some_and(|p| p.as_str() == "kiosk")).unwrap();
+            let told: Vec<_> = kiosk.reasons.iter().map(|r| (&r.code, r.params.get("file"))).collect();
+            let expected = (&ReasonCode::StoreFileMissing, Some(missing.file_name()));
+            assert_eq!(told, [(expected.0, expected.1.as_deref())], "start {start}");
+        }
+    }
 }
