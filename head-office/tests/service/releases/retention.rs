@@ -184,7 +184,7 @@ async fn a_budget_that_is_used_up_makes_room_of_withdrawn_releases_or_refuses() 
     };
     let refused = create().await;
     let text = refused.as_ref().unwrap_err().to_string();
-    assert!(text.contains(&budget.to_string()) && text.contains("Withdraw"), "{text}");
+    assert!(text.contains(&fleet_types::size(budget)) && text.contains("Withdraw"), "{text}");
     assert_eq!(refusal(refused), Code::DiskFull);
     // What a plan names and what is published stays; what was withdrawn goes early.
     assign(&office, "1.1.0").await;
