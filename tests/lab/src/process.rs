@@ -52,6 +52,8 @@ struct Process {
     /// The lab is ending it: its end is no surprise.
     ending: bool,
     stopped: bool,
+    /// Its end, should it come, is not judged yet by what follows it.
+    followed: bool,
     /// None while it runs.
     ended: watch::Receiver<Option<String>>,
 }
@@ -95,6 +97,15 @@ impl Processes {
 
     /// Starts a part, unless it runs. Its log is appended to, so that restarts stay in one file.
     pub(crate) fn start(&self, part: &Part, recipe: Recipe) -> Result<(), LabError> {
+        self.launch(part, recipe, false)
+    }
+
+    /// Starts a part that ended by itself, and none that the lab ended.
+    pub(crate) fn begin_again(&self, part: &Part, recipe: Recipe) -> Result<(), LabError> {
+        self.launch(part, recipe, true)
+    }
+
+    fn launch(&self, part: &Part, recipe: Recipe, again: bool) -> Result<(), LabError> {
         let log = self.logs.join(part.log_name());
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
         let file = file.map_err(LabError::file("open", &log))?;
@@ -124,8 +135,9 @@ impl Processes {
         if all.closed {
             return Err(LabError::Options("the lab is ending".into()));
         }
+        let before = all.parts.get(part);
         // Two that want it to run (a fault that is lifted, a terminal that comes up) get one process.
-        if all.parts.get(part).is_some_and(|p| p.ended.borrow().is_none()) {
+        if before.is_some_and(|p| p.ended.borrow().is_none()) || (again && before.is_some_and(|p| p.ending)) {
             return Ok(());
         }
         let spawn = |source| LabError::Spawn { command: recipe.program.display().to_string(), source };
@@ -140,7 +152,8 @@ impl Processes {
             let status = child.wait().await.map_or_else(|e| e.to_string(), |s| s.to_string());
             said.send_replace(Some(status));
         });
-        let process = Process { recipe, identity, log, ending: false, stopped: false, ended };
+        let followed = recipe.followed;
+        let process = Process { recipe, identity, log, ending: false, stopped: false, followed, ended };
         all.parts.insert(part.clone(), process);
         Ok(())
     }
@@ -161,6 +174,24 @@ impl Processes {
 
     fn with<T>(&self, part: &Part, f: impl FnOnce(&mut Process) -> T) -> Result<T, LabError> {
         self.lock().parts.get_mut(part).map(f).ok_or_else(|| LabError::NoSuchPart(part.to_string()))
+    }
+
+    /// Whether a part runs; what begins again in a moment does not.
+    pub(crate) fn has_ended(&self, part: &Part) -> Result<bool, LabError> {
+        self.with(part, |p| p.ended.borrow().is_some())
+    }
+
+    /// Waits until a part ended, by whomever.
+    pub(crate) async fn ended(&self, part: &Part) -> Result<(), LabError> {
+        let mut ended = self.with(part, |p| p.ended.clone())?;
+        // An error means that it is gone already.
+        let _ = ended.wait_for(Option::is_some).await;
+        Ok(())
+    }
+
+    /// A part that ended does not begin again by itself: its end counts.
+    pub(crate) fn stays_ended(&self, part: &Part) -> Result<(), LabError> {
+        self.with(part, |p| p.followed &= p.ended.borrow().is_none())
     }
 
     /// Ends a part and what it started: asked to, waited for, and after `patience` killed.
@@ -264,6 +295,7 @@ impl Process {
     fn state(&self) -> PartState {
         match self.ended.borrow().as_ref() {
             Some(_) if self.ending => PartState::Killed,
+            Some(_) if self.followed => PartState::Running,
             Some(status) => PartState::Ended(status.clone()),
             None if self.stopped => PartState::Stopped,
             None => PartState::Running,

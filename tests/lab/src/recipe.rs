@@ -18,6 +18,8 @@ pub(crate) struct Recipe {
     pub(crate) user: Vec<String>,
     /// The signal that asks it to end in order.
     pub(crate) end: Signal,
+    /// Something follows it and decides what its end means: it may begin again by itself.
+    pub(crate) followed: bool,
     /// Where its process id is written whenever it starts, for programs that signal it.
     pub(crate) pid_file: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ impl Recipe {
             env: Vec::new(),
             user: Vec::new(),
             end: Signal::TERM,
+            followed: false,
             pid_file: None,
         }
     }
@@ -38,6 +41,10 @@ impl Recipe {
     pub(crate) fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
+    }
+
+    pub(crate) fn followed(self) -> Self {
+        Self { followed: true, ..self }
     }
 
     pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {

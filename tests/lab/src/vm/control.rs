@@ -107,7 +107,8 @@ impl Lab {
         self.wait(&what, deadline, async || self.console_says(terminal, pattern, since)).await
     }
 
-    /// What QEMU told of a virtual machine so far, oldest first, as QMP has it: `RESET`, `WATCHDOG`, `SHUTDOWN` …
+    /// What QEMU told of a virtual machine so far, oldest first, as QMP has it: `SHUTDOWN`, which is a reset when
+    /// the guest asked for one, `WATCHDOG` …
     ///
     /// # Errors
     /// The virtual machine does not exist, or the events cannot be read.

@@ -1,7 +1,7 @@
 //! What QEMU tells of a machine that the machine cannot tell itself: that it was reset, and by whom.
 //!
 //! QEMU's control socket speaks QMP: lines of JSON (QEMU documentation, "QEMU Machine Protocol"). Its events are kept in
-//! a file, a line each, over all starts of the machine.
+//! a file, a line each, over all starts of the machine. A machine that resets ends its QEMU, which is then begun again here.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,37 +15,62 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::LabError;
 
-use super::Vm;
+use crate::part::Part;
+use crate::process::Processes;
+
+use super::{Vm, qemu};
 
 /// How often a machine that is off is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// The most lines that are kept of one start.
 const MOST: usize = 10_000;
 
-/// Keeps the events of a machine; runs until it is aborted.
-pub(crate) async fn keep(vm: Arc<Vm>) {
+/// Keeps the events of a machine, and begins it again after a reset; runs until it is aborted.
+pub(crate) async fn follow(vm: Arc<Vm>, processes: Processes) {
+    let part = Part::machine(&vm.terminal);
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // It is off, or was cut off: the next start has a socket of its own.
-        let Ok(stream) = UnixStream::connect(vm.control_socket()).await else { continue };
-        let _ = listen(stream, &vm.events()).await;
+        // The next start has a socket of its own.
+        let reset = match UnixStream::connect(vm.control_socket()).await {
+            Ok(stream) => listen(stream, &vm.events()).await.unwrap_or(false),
+            Err(_) if processes.has_ended(&part).unwrap_or(false) => false,
+            Err(_) => continue,
+        };
+        if reset {
+            // What fails here ends the next wait: the machine stays off.
+            let _ = again(&part, &processes).await;
+        }
+        let _ = processes.stays_ended(&part);
     }
 }
 
-async fn listen(mut stream: UnixStream, kept: &Path) -> std::io::Result<()> {
+async fn again(part: &Part, processes: &Processes) -> Result<(), LabError> {
+    processes.ended(part).await?;
+    processes.begin_again(part, qemu::after_reset(processes.recipe(part)?))
+}
+
+/// Keeps what one start tells; returns whether it ended with a reset.
+async fn listen(mut stream: UnixStream, kept: &Path) -> std::io::Result<bool> {
     // Until this was said, QEMU tells nothing.
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await?;
     let mut lines = BufReader::new(stream).lines();
+    let mut reset = false;
     for _ in 0..MOST {
         let Some(line) = lines.next_line().await? else { break };
-        if event(&line).is_some() {
+        if let Some(event) = event(&line) {
+            reset |= is_reset(&event);
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(kept)?;
             file.write_all(format!("{line}\n").as_bytes())?;
         }
     }
-    Ok(())
+    Ok(reset)
+}
+
+/// Whether an event tells that the guest, or its watchdog, asked for a reset.
+pub(crate) fn is_reset(event: &Value) -> bool {
+    event["event"] == "SHUTDOWN" && event["data"]["reason"] == "guest-reset"
 }
 
 fn event(line: &str) -> Option<Value> {

@@ -1,8 +1,8 @@
 //! Terminals that are whole machines: QEMU on the branch's LAN, with firmware, bootloader, kernel, and a disk.
 //!
 //! A virtual machine stands beside the terminals of [`crate::terminal`] and has nothing of theirs: the lab reaches its
-//! agent only over the network, and knows what it does from its console and its disk. It restarts by itself, inside
-//! its process; when that process is killed, its power is cut. Its disk is a copy, so that a lab can do what it likes.
+//! agent only over the network, and knows what it does from its console and its disk. When it resets, QEMU ends
+//! and is begun again; when QEMU is killed, its power is cut. Its disk is a copy, so that a lab can do what it likes.
 
 mod console;
 mod control;

@@ -11,11 +11,17 @@ use crate::recipe::{Recipe, write};
 use super::Vm;
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// A reset ends QEMU, and the lab begins it again ([`after_reset`]): with emulated processors, a reset inside the process may
+/// reach one in the middle of its instructions, which then goes on with the registers of a machine that just began, and hangs.
+///
 /// Never KVM: the device may be there and hang. The plain x86-64 processor, because emulating the newer instructions that
 /// `-cpu max` offers to kernel and libraries takes two to three times the processor time of a boot (56 s instead of 137 to 174 s).
 const MACHINE: &str = "-no-user-config -nodefaults -display none -monitor none -M q35 -accel tcg,thread=multi -cpu qemu64 \
     -m 640 -rtc base=utc -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
-    -device i6300esb -action watchdog=reset";
+    -device i6300esb -action watchdog=reset,reboot=shutdown";
+/// How a log of writes begins, and how it goes on after a reset.
+const LOG_BEGINS: &str = "driver=blklogwrites,node-name=logged,file=file,log=log,log-sector-size=512";
+const LOG_GOES_ON: &str = "driver=blklogwrites,node-name=logged,file=file,log=log,log-append=on";
 
 /// An option with a path in it. QEMU takes a comma for the end of a value, and two for one.
 fn with(before: &str, path: &Path, after: &str) -> OsString {
@@ -36,8 +42,7 @@ pub(crate) fn recipe(vm: &Vm) -> Result<Recipe, LabError> {
         let log = vm.next_write_log();
         write(&log, "")?;
         args.extend(option("-blockdev", with("driver=file,node-name=log,filename=", &log, "")));
-        let logged = "driver=blklogwrites,node-name=logged,file=file,log=log,log-sector-size=512";
-        args.extend(option("-blockdev", logged.into()));
+        args.extend(option("-blockdev", LOG_BEGINS.into()));
         "logged"
     } else {
         "file"
@@ -57,5 +62,15 @@ pub(crate) fn recipe(vm: &Vm) -> Result<Recipe, LabError> {
     args.extend(option("-chardev", socket));
     args.extend(option("-serial", "chardev:console".into()));
     args.extend(option("-qmp", with("unix:", &vm.control_socket(), ",server=on,wait=off")));
-    Ok(Recipe::new(vm.namespace.clone(), PathBuf::from("qemu-system-x86_64")).args(args))
+    Ok(Recipe::new(vm.namespace.clone(), PathBuf::from("qemu-system-x86_64")).args(args).followed())
+}
+
+/// QEMU for a machine that was reset: as it was, and a log of its writes goes on.
+pub(crate) fn after_reset(mut recipe: Recipe) -> Recipe {
+    for arg in &mut recipe.args {
+        if arg == LOG_BEGINS {
+            *arg = LOG_GOES_ON.into();
+        }
+    }
+    recipe
 }

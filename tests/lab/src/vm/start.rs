@@ -69,7 +69,7 @@ impl Lab {
             })
             .await?;
             self.processes.start(&Part::machine(&vm.terminal), qemu::recipe(vm)?)?;
-            self.supervisors.push(tokio::spawn(events::keep(Arc::clone(vm))));
+            self.supervisors.push(tokio::spawn(events::follow(Arc::clone(vm), self.processes.clone())));
             if let Some(listener) = &self.options.listener {
                 self.supervisors.push(tokio::spawn(tell_boots(Arc::clone(vm), Arc::clone(listener))));
             }

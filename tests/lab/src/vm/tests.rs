@@ -14,6 +14,7 @@ use crate::part::{Part, Place};
 use crate::process::PartState;
 use crate::recipe::write;
 use crate::start::lay_out;
+use crate::vm::events::is_reset;
 use crate::vm::{VmBoot, VmOptions};
 
 const SECTOR: usize = 512;
@@ -136,12 +137,11 @@ async fn a_machine_boots_restarts_by_itself_loses_its_power_and_goes_without_a_t
     let vm = lab.vms().remove(0);
     let part = Part::machine(&vm);
     assert_eq!(part.to_string(), "branch-1/vm-1:machine");
-    // The trial restarts the machine inside its process; without attempts it is slot A.
+    // The trial restarts the machine; without attempts it is slot A.
     let end = lab.console_wait(&vm, "no kernel here", 0, BOOTS).await.unwrap();
     assert_eq!(told(&lab.vm_boots(&vm).unwrap()), [(Slot::B, true), (Slot::A, false)]);
     lab.wait("QEMU to tell of the restart", BOOTS, async || {
-        let reset = |e: &serde_json::Value| e["event"] == "RESET" && e["data"]["reason"] == "guest-reset";
-        Ok(lab.vm_events(&vm)?.iter().any(reset).then_some(()))
+        Ok(lab.vm_events(&vm)?.iter().any(is_reset).then_some(()))
     })
     .await
     .unwrap();
