@@ -19,6 +19,7 @@ mod plans;
 mod relay;
 mod reports;
 mod room;
+mod stages;
 mod statements;
 mod support;
 mod survival;

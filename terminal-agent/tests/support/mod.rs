@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+pub mod branch;
+pub mod disks;
 pub mod fakes;
 pub mod package;
 pub mod release;

@@ -1,4 +1,4 @@
-//! The crate as its callers use it: attacks, certificates, updates, plans, and the repository.
+//! The crate as its callers use it: attacks, certificates, handshakes, updates, plans, and the repository.
 
 #[cfg(test)]
 mod attacks;
@@ -8,6 +8,8 @@ mod certificates;
 mod client;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod handshakes;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]

@@ -3,5 +3,6 @@
 mod enrol;
 mod events;
 mod evidence;
+mod proofs;
 pub mod reports;
 mod sync;
