@@ -140,11 +140,9 @@ async fn a_machine_boots_restarts_by_itself_loses_its_power_and_goes_without_a_t
     // The trial restarts the machine; without attempts it is slot A.
     let end = lab.console_wait(&vm, "no kernel here", 0, BOOTS).await.unwrap();
     assert_eq!(told(&lab.vm_boots(&vm).unwrap()), [(Slot::B, true), (Slot::A, false)]);
-    lab.wait("QEMU to tell of the restart", BOOTS, async || {
-        Ok(lab.vm_events(&vm)?.iter().any(is_reset).then_some(()))
-    })
-    .await
-    .unwrap();
+    lab.wait("QEMU to tell of the restart", BOOTS, async || Ok(lab.vm_events(&vm)?.iter().any(is_reset).then_some(())))
+        .await
+        .unwrap();
     let env = BootEnv { default: Slot::A, trial: Some(Slot::B), trial_left: 0 };
     assert_eq!(lab.read_env(&vm).unwrap(), env);
     let length = image.metadata().unwrap().len();
