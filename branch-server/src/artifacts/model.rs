@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
+use trust::planned;
 use wire::v1::plan::Plan;
 
 pub use crate::model::{Stage, Wanted};
@@ -11,15 +12,17 @@ pub use crate::model::{Stage, Wanted};
 /// The plan's artifacts in the order of its steps, then of its packages, each once.
 pub fn wanted(plan: &Plan) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
-    for step in plan.entries() {
-        if wanted.iter().all(|w| w.artifact.sha256 != step.artifact.sha256) {
-            wanted.push(Wanted {
-                artifact: step.artifact.clone(),
-                payload: step.payload.clone(),
-                manifest: step.manifest,
-                product: step.product.clone(),
-                version: step.version.clone(),
-            });
+    for step in planned::entries(plan) {
+        for artifact in step.artifacts.iter() {
+            if wanted.iter().all(|w| w.artifact.sha256 != artifact.sha256) {
+                wanted.push(Wanted {
+                    artifact: artifact.clone(),
+                    payload: step.payload.clone(),
+                    manifest: step.manifest,
+                    product: step.product.clone(),
+                    version: step.version.clone(),
+                });
+            }
         }
     }
     wanted
@@ -28,8 +31,8 @@ pub fn wanted(plan: &Plan) -> Vec<Wanted> {
 /// Every manifest that the plan names, with the artifacts whose steps or packages name it.
 pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
     let mut manifests: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
-    for step in plan.entries() {
-        manifests.entry(step.manifest).or_default().insert(step.artifact.sha256);
+    for step in planned::entries(plan) {
+        manifests.entry(step.manifest).or_default().extend(step.artifacts.iter().map(|a| a.sha256));
     }
     manifests
 }
@@ -39,7 +42,8 @@ pub fn manifests(plan: &Plan) -> BTreeMap<Digest, BTreeSet<Digest>> {
 pub fn available(plan: &Plan, offered: &[Wanted], here: &BTreeSet<Digest>) -> Vec<Digest> {
     let ready = |w: &Wanted| {
         let same = offered.iter().any(|o| o.artifact == w.artifact);
-        same && plan.entries().filter(|s| s.artifact.sha256 == w.artifact.sha256).all(|s| here.contains(&s.manifest))
+        let mut carried = planned::entries(plan).filter(|s| s.artifacts.contains(&w.artifact.sha256));
+        same && carried.all(|s| here.contains(&s.manifest))
     };
     wanted(plan).iter().filter(|w| ready(w)).map(|w| w.artifact.sha256).collect()
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest};
 use trust::Why;
 use trust::client::Trusted;
+use trust::planned;
 use trust::plans::{Expected, Floors, VerifiedPlan, verify};
 use wire::Envelope;
 use wire::v1::plan::{ArtifactRef, Plan};
@@ -110,8 +111,8 @@ fn sound(plan: &Plan) -> Result<(), String> {
         return Err(format!("it has {entries} steps and packages; at most {MAX_STEPS} are allowed"));
     }
     let mut seen: BTreeMap<Digest, (&ArtifactRef, Digest, u64)> = BTreeMap::new();
-    for step in plan.entries() {
-        let (artifact, payload) = (&step.artifact, &step.payload);
+    let carried = planned::entries(plan).flat_map(|s| s.artifacts.iter().map(move |artifact| (artifact, s.payload)));
+    for (artifact, payload) in carried {
         if artifact.length > MAX_ARTIFACT || payload.length > MAX_ARTIFACT {
             return Err(format!("artifact {} is larger than {MAX_ARTIFACT} bytes", artifact.sha256.short()));
         }

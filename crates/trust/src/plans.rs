@@ -9,10 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest, ProductName, TerminalName, Version};
 use serde::{Deserialize, Serialize};
-use wire::v1::plan::{Plan, Step};
+use wire::v1::plan::Plan;
 use wire::{Envelope, EnvelopeError, PLAN_PAYLOAD_TYPE, Signature};
 
 use crate::keys::{KeyId, KeySet, SigningKey, sha256};
+use crate::planned::{self, PlannedStep};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// How far a plan may seem to come from the future: clocks of a fleet differ.
@@ -232,10 +233,10 @@ pub struct Claim<'a> {
 ///
 /// # Errors
 /// Not named, other digests, or a downgrade without leave.
-pub fn check_claim<'p>(plan: &'p VerifiedPlan, claim: Claim<'_>) -> Result<&'p Step, Refusal> {
+pub fn check_claim<'p>(plan: &'p VerifiedPlan, claim: Claim<'_>) -> Result<PlannedStep<'p>, Refusal> {
     let Claim { terminal, product, .. } = claim;
-    let mine: Vec<_> =
-        plan.plan.entries().filter(|s| s.product == *product && s.terminals.contains(terminal)).collect();
+    let names_it = |s: &PlannedStep<'_>| s.product == product && s.terminals.contains(terminal);
+    let mine: Vec<_> = planned::entries(&plan.plan).filter(names_it).collect();
     if mine.is_empty() {
         return refuse(Why::PlanNotForMe, format!("The plan does not assign {product} to terminal {terminal}."));
     }
@@ -249,13 +250,13 @@ pub fn check_claim<'p>(plan: &'p VerifiedPlan, claim: Claim<'_>) -> Result<&'p S
         return refuse(Why::PlanOtherDigest, sentence);
     };
     check_downgrade(step, claim.installed)?;
-    Ok(step)
+    Ok(*step)
 }
 
-fn check_downgrade(step: &Step, installed: Option<&Version>) -> Result<(), Refusal> {
+fn check_downgrade(step: &PlannedStep<'_>, installed: Option<&Version>) -> Result<(), Refusal> {
     match installed {
-        Some(installed) if step.version < *installed && !step.downgrade => {
-            let Step { product, version, .. } = step;
+        Some(installed) if step.version < installed && !step.execution.downgrade => {
+            let PlannedStep { product, version, .. } = step;
             let sentence = format!("{product} {version} is older than {installed}, and the plan allows no downgrade.");
             refuse(Why::PlanDowngrade, sentence)
         }

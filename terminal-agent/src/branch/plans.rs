@@ -2,6 +2,7 @@
 //! activated or a package unpacked.
 
 use fleet_types::Digest;
+use trust::planned;
 use trust::plans::{Claim, VerifiedPlan};
 use trust::{Refusal, Why};
 use wire::Envelope;
@@ -160,7 +161,7 @@ impl Plans {
         keeper: &mut Keeper,
     ) -> Result<(), AgentError> {
         let (plan, now) = (verified.plan(), ports.clock.now());
-        let named = |artifact: &Digest| plan.entries().any(|s| s.artifact.sha256 == *artifact);
+        let named = |artifact: &Digest| planned::entries(plan).any(|s| s.artifacts.contains(artifact));
         let mut artifacts = keeper.journal().artifacts.clone();
         for (artifact, held) in &mut artifacts {
             held.unwanted_since = if named(artifact) { None } else { held.unwanted_since.or(Some(now)) };

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
+use trust::planned::{self, PlannedStep};
 use trust::plans::{Claim, VerifiedPlan, check_claim};
 use wire::ReasonCode;
-use wire::v1::plan::Step;
 use wire::v1::reports::Reason;
 
 use crate::model::limits::RetryPolicy;
@@ -41,17 +41,17 @@ pub fn wanted(
     now: DateTime<Utc>,
 ) -> Wanted {
     let (mut why, serial) = (None, plan.plan().serial);
-    for step in plan.plan().steps.iter().filter(|s| s.terminals.contains(&recipient.name)) {
-        if is_done(step, running, memory) {
+    for step in planned::steps(plan.plan()).filter(|s| s.terminals.contains(&recipient.name)) {
+        if is_done(&step, running, memory) {
             continue;
         }
-        if let Err(refusal) = check_claim(plan, claim(step, recipient, running)) {
+        if let Err(refusal) = check_claim(plan, claim(&step, recipient, running)) {
             why = Some(reason(&refusal));
             continue;
         }
         let mine = current == Some(&step.payload.sha256);
         // A later step may need this one: the order is the plan's.
-        if let Some(reason) = held_back(step, serial, memory, policy, now).filter(|_| !mine) {
+        if let Some(reason) = held_back(&step, serial, memory, policy, now).filter(|_| !mine) {
             return Wanted::Nothing(Some(reason));
         }
         return Wanted::Step(Box::new(Update {
@@ -60,7 +60,7 @@ pub fn wanted(
             version: step.version.clone(),
             manifest: step.manifest,
             payload: step.payload.clone(),
-            artifact: step.artifact.clone(),
+            artifact: step.artifacts.choose().clone(),
             target: running.slot.other(),
         }));
     }
@@ -68,23 +68,29 @@ pub fn wanted(
 }
 
 /// What would be installed by this step.
-fn claim<'a>(step: &'a Step, recipient: &'a Recipient, running: &'a Running) -> Claim<'a> {
+fn claim<'a>(step: &PlannedStep<'a>, recipient: &'a Recipient, running: &'a Running) -> Claim<'a> {
     let (manifest, payload) = (step.manifest, step.payload.sha256);
-    Claim { terminal: &recipient.name, product: &step.product, manifest, payload, installed: Some(&running.version) }
+    Claim { terminal: &recipient.name, product: step.product, manifest, payload, installed: Some(&running.version) }
 }
 
 /// Whether the step's payload runs, confirmed.
 ///
 /// What a slot was provisioned with is taken at its version.
-fn is_done(step: &Step, running: &Running, memory: &Memory) -> bool {
-    step.version == running.version
+fn is_done(step: &PlannedStep<'_>, running: &Running, memory: &Memory) -> bool {
+    *step.version == running.version
         && memory.confirmed.get(&running.slot).is_none_or(|payload| *payload == step.payload.sha256)
 }
 
-fn held_back(step: &Step, serial: u64, memory: &Memory, policy: &RetryPolicy, now: DateTime<Utc>) -> Option<Reason> {
+fn held_back(
+    step: &PlannedStep<'_>,
+    serial: u64,
+    memory: &Memory,
+    policy: &RetryPolicy,
+    now: DateTime<Utc>,
+) -> Option<Reason> {
     let payload = &step.payload.sha256;
     if let Some(blamed) = memory.blamed.get(payload) {
-        let failed = Reason::of(ReasonCode::FailedBefore).with("product", &step.product).with("version", &step.version);
+        let failed = Reason::of(ReasonCode::FailedBefore).with("product", step.product).with("version", step.version);
         return Some(failed.with("earlier", &blamed.reason.text));
     }
     // Another plan is another chance. Its serial may be lower, too: a new plan key starts its serials again.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fleet_types::{Digest, ProductName, Version};
 use release::PayloadName;
 use serde::{Deserialize, Serialize};
+use trust::planned;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 use wire::v1::reports::Reason;
 
@@ -61,7 +62,7 @@ impl Package {
 pub fn accept(known: &BTreeMap<Key, Package>, plan: &Plan, recipient: &Recipient) -> BTreeMap<Key, Package> {
     let mut packages = known.clone();
     packages.values_mut().for_each(|p| p.named = false);
-    for entry in plan.packages.iter().filter(|s| s.terminals.contains(&recipient.name)) {
+    for entry in planned::packages(plan).filter(|s| s.terminals.contains(&recipient.name)) {
         // It becomes a folder's name.
         if entry.payload.name.parse::<PayloadName>().is_err() {
             tracing::warn!(product = %entry.product, version = %entry.version, "a package has an invalid name: it is skipped");
@@ -72,7 +73,7 @@ pub fn accept(known: &BTreeMap<Key, Package>, plan: &Plan, recipient: &Recipient
             version: entry.version.clone(),
             manifest: entry.manifest,
             payload: entry.payload.clone(),
-            artifact: entry.artifact.clone(),
+            artifact: entry.artifacts.choose().clone(),
             named: true,
             prepared: false,
             complete: false,
@@ -83,8 +84,12 @@ pub fn accept(known: &BTreeMap<Key, Package>, plan: &Plan, recipient: &Recipient
         let key = new.key();
         let full = packages.len() >= MAX_PACKAGES;
         match packages.get_mut(&key) {
-            Some(old) if (&old.payload, &old.artifact) == (&new.payload, &new.artifact) => {
+            Some(old) if old.payload == new.payload && entry.artifacts.iter().any(|a| *a == old.artifact) => {
                 (old.named, old.manifest) = (true, new.manifest);
+            }
+            // What is unpacked stays: another artifact of it is fetched only if it is lost.
+            Some(old) if old.payload == new.payload && old.complete => {
+                *old = Package { complete: true, have_bytes: new.artifact.length, ..new };
             }
             Some(old) => *old = new,
             None if full => tracing::warn!(key, "more than {MAX_PACKAGES} packages: the rest is skipped"),

@@ -145,8 +145,10 @@ fn transfers() -> Vec<(Option<WorkSeen>, Known<Option<Transfer>>)> {
 fn for_everything_seen(mut look: impl FnMut(&Observation)) {
     let running = [Known::Is(OLD), Known::Is(TARGET), Known::Unknown("x".into())];
     let boot_ids = [Known::Is("this".to_owned()), Known::Is("other".to_owned()), Known::Unknown("x".into())];
+    // The payload in hand, by another artifact; and another payload.
+    let same = Update { artifact: update(3).artifact, ..update(1) };
     let wanted =
-        [Wanted::Unknown, Wanted::Nothing(None), Wanted::Step(Box::new(update(1))), Wanted::Step(Box::new(update(2)))];
+        [Wanted::Unknown, Wanted::Nothing(None), Wanted::Step(Box::new(same)), Wanted::Step(Box::new(update(2)))];
     let asked = [None, Some(Duration::from_secs(5)), Some(Duration::from_secs(900))];
     let mut seen = Observation::nothing();
     for running in &running {
@@ -256,7 +258,9 @@ fn judge_move(state: &State, seen: &Observation, event: &Event) -> Result<(), St
         Event::Withdraw(reason) if reason.code == "superseded" => {
             let set = matches!(seen.boot, BootSeen::Is(BootState { trial: Some(_), .. }));
             let activating = matches!(state, State::Activating { .. });
-            check(!(activating && set), "withdrawn with the trial still set")
+            check(!(activating && set), "withdrawn with the trial still set")?;
+            let same = matches!(&seen.wanted, Wanted::Step(step) if step.payload == update(1).payload);
+            check(!same, "withdrawn although the same payload is wanted")
         }
         Event::Unhealthy(verdict) => {
             let silent = matches!(seen.health, Known::Is(Health::NotYet { branch_silent: true, .. }));

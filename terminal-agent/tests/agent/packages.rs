@@ -220,6 +220,25 @@ fn cut_short_within_a_file_nothing_is_taken_for_a_package() {
 }
 
 #[test]
+fn another_artifact_of_an_unpacked_package_is_fetched_only_once_it_is_lost() {
+    let release = tools("1.0.0");
+    let again = release.encoded_again();
+    let mut rig = rig(&[&release]);
+    rig.until_complete("1.0.0");
+    rig.offer_packages(&[&again]);
+    rig.until_that("it in the journal", |rig| rig.package("1.0.0").is_some_and(|p| p.artifact == again.artifact));
+    rig.turns(40);
+    assert!(rig.is_complete("1.0.0"), "the same payload stays unpacked");
+    assert!(!rig.world.lock().torrents.contains_key(&again.artifact.info_hash), "nothing was fetched");
+    assert_eq!(rig.told().len(), 2, "{:#?}", rig.told());
+    std::fs::remove_dir_all(rig.place("1.0.0").tree()).unwrap();
+    rig.until_that("noticed", |rig| !rig.is_complete("1.0.0"));
+    rig.until_complete("1.0.0");
+    assert!(rig.world.lock().torrents.contains_key(&again.artifact.info_hash));
+    assert_whole(&rig);
+}
+
+#[test]
 fn killed_anywhere_the_package_is_whole_in_the_end() {
     let release = tools("1.0.0");
     let points = {

@@ -156,6 +156,24 @@ fn a_plan_that_is_issued_again_changes_nothing_under_way() {
 }
 
 #[test]
+fn another_artifact_of_the_same_payload_supersedes_nothing() {
+    for state in ["assigned", "fetching", "installing", "ready", "activating"] {
+        let mut rig = Rig::new(&v1(), &v2());
+        rig.until(state);
+        let writes = rig.world.writes();
+        rig.world.offer(&v2().encoded_again());
+        rig.world.advance(std::time::Duration::from_secs(60));
+        rig.until("confirmed");
+        assert!(!rig.seen().contains("withdrawn"), "{state}: {:?}", rig.seen);
+        assert_eq!(rig.seen.iter().filter(|s| **s == "assigned").count(), 1, "{state}: it began again");
+        if !["assigned", "fetching"].contains(&state) {
+            assert_eq!(rig.world.writes(), writes, "{state}: the slot was written again");
+        }
+        rig.assert_confirmed(&v2(), Slot::B);
+    }
+}
+
+#[test]
 fn a_mirror_that_withholds_the_plan_cannot_stop_what_is_under_way() {
     let mut rig = Rig::new(&v1(), &v2());
     rig.until("fetching");

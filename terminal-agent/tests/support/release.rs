@@ -36,6 +36,19 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// An artifact of the image, and the length of its index.
+fn encoded(image: &[u8], segment_size: u32) -> (Vec<u8>, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut source = tempfile::tempfile().unwrap();
+    source.write_all(image).unwrap();
+    let id = PayloadId { sha256: digest(image), length: image.len() as u64 };
+    let source = FileRange::new(source, 0, id.length);
+    let options = EncodeOptions { segment_size, level: 3, workers: 1 };
+    let (out, work) = (dir.path().join("artifact"), dir.path().join("work"));
+    let encoded = encode(&source, id, &work, &out, &options, &|_| {}, &|| false).unwrap();
+    (std::fs::read(&out).unwrap(), encoded.index_length as usize)
+}
+
 impl TestRelease {
     pub fn new(version: &str) -> Self {
         Self::with(version, "", "")
@@ -52,16 +65,8 @@ impl TestRelease {
     }
 
     pub fn of_image(version: &str, head: &str, image: Vec<u8>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut source = tempfile::tempfile().unwrap();
-        source.write_all(&image).unwrap();
         let id = PayloadId { sha256: digest(&image), length: image.len() as u64 };
-        let source = FileRange::new(source, 0, id.length);
-        let options = EncodeOptions { segment_size: 65_536, level: 3, workers: 1 };
-        let out = dir.path().join("artifact");
-        let work = dir.path().join("work");
-        let encoded = encode(&source, id, &work, &out, &options, &|_| {}, &|| false).unwrap();
-        let bytes = std::fs::read(&out).unwrap();
+        let (bytes, index_length) = encoded(&image, 65_536);
         let manifest = format!(
             "format = 1\nproduct = \"kiosk\"\nversion = \"{version}\"\nnotes = \"test\"\n{head}\n[[payload]]\n\
              name = \"rootfs\"\nkind = \"slot-image\"\ncompatible = [\"kiosk\"]\nfile = \"payloads/rootfs.img\"\n\
@@ -71,7 +76,16 @@ impl TestRelease {
         .into_bytes();
         let payload = PayloadRef { name: "rootfs".into(), sha256: id.sha256, length: id.length };
         let version = version.parse().unwrap();
-        Self::of_artifact(version, payload, manifest, image, bytes, encoded.index_length as usize)
+        Self::of_artifact(version, payload, manifest, image, bytes, index_length)
+    }
+
+    /// The same release, whose payload travels as another artifact.
+    pub fn encoded_again(&self) -> Self {
+        let Self { version, payload, manifest, image, .. } = self.clone();
+        let (bytes, index_length) = encoded(&image, 32_768);
+        let again = Self::of_artifact(version, payload, manifest, image, bytes, index_length);
+        assert_ne!(again.artifact, self.artifact);
+        again
     }
 
     /// Whatever the artifact holds.

@@ -6,6 +6,7 @@ use actix_web::web::{Data, Path};
 use fleet_types::Digest;
 use service_kit::database::{Connection, DatabaseError, connection};
 use service_kit::server::ApiError;
+use trust::planned;
 use wire::Code;
 use wire::v1::paths;
 use wire::v1::plan::Plan;
@@ -25,7 +26,7 @@ fn not_yet(what: &str) -> ApiError {
     ApiError::new(Code::NotHeldYet, detail, "Wait for the next event and request /v1/sync again.")
 }
 
-async fn planned(client: &Connection) -> Result<Option<Plan>, DatabaseError> {
+async fn followed(client: &Connection) -> Result<Option<Plan>, DatabaseError> {
     plan::read(client).await?.map(|stored| stored.open()).transpose()
 }
 
@@ -40,7 +41,8 @@ async fn offered(
         Some((stage, Some(bytes))) if stage.is_available() => Ok(bytes),
         Some((stage, _)) if stage != Stage::Dropping => Err(not_yet(&what)),
         _ => {
-            let named = planned(client).await?.is_some_and(|p| p.entries().any(|s| s.artifact.sha256 == *artifact));
+            let names_it = |plan: Plan| planned::entries(&plan).any(|s| s.artifacts.contains(artifact));
+            let named = followed(client).await?.is_some_and(names_it);
             Err(if named { not_yet(&what) } else { ApiError::not_found(format!("artifact {artifact}")) })
         }
     }
@@ -99,7 +101,7 @@ pub async fn manifest(app: Data<App>, sha256: Path<String>) -> Result<HttpRespon
     if let Some(bytes) = manifests::read(&client, &manifest).await? {
         return Ok(HttpResponse::Ok().content_type("application/toml").body(bytes));
     }
-    let named = planned(&client).await?.is_some_and(|p| p.entries().any(|s| s.manifest == manifest));
+    let named = followed(&client).await?.is_some_and(|p| p.entries().any(|s| s.manifest == manifest));
     Err(if named {
         not_yet(&format!("Manifest {manifest}"))
     } else {

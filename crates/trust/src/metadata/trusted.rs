@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Digest, ProductName, Version};
 use tough::schema::{Metafile, Root, Snapshot, Targets, Timestamp};
-use wire::v1::plan::{Plan, Step};
+use wire::v1::plan::{ArtifactRef, Plan};
 
 use super::content::{check_delegations, content, delegated_roles, unsigned};
 use super::names::{RoleName, SignedArtifact, SignedPayload};
 use super::schema::{self, File};
 use crate::keys::{KeySet, sha256};
+use crate::planned::{self, PlannedStep};
 use crate::plans::{self, Claim};
 use crate::refusal::{Refusal, Why, refuse};
 
@@ -146,7 +147,12 @@ impl Trusted {
     ///
     /// # Errors
     /// Expired, not signed, or something else was signed.
-    pub fn check_step(&self, step: &Step, now: DateTime<Utc>) -> Result<SignedPayload, Refusal> {
+    pub fn check_step<'p>(
+        &self,
+        step: impl Into<PlannedStep<'p>>,
+        now: DateTime<Utc>,
+    ) -> Result<SignedPayload, Refusal> {
+        let step = step.into();
         let role = RoleName::Product(step.product.clone());
         if let Some(file) = self.delegated.get(&role) {
             fresh(&role, file.expires(), now)?;
@@ -160,8 +166,8 @@ impl Trusted {
     ///
     /// # Errors
     /// Not signed, or something else was signed.
-    pub fn check_accepted_step(&self, step: &Step) -> Result<SignedPayload, Refusal> {
-        let signed = self.payload(&step.product, &step.version, &step.payload.name)?;
+    pub fn check_accepted_step(&self, step: PlannedStep<'_>) -> Result<SignedPayload, Refusal> {
+        let signed = self.payload(step.product, step.version, &step.payload.name)?;
         let same = signed.manifest == step.manifest
             && signed.sha256 == step.payload.sha256
             && signed.length == step.payload.length;
@@ -180,21 +186,21 @@ impl Trusted {
 
     /// Checks everything that a plan names, on receipt.
     ///
-    /// [`Trusted::check_step`] and [`Trusted::check_artifact`] of each release, once however many terminals it is
+    /// [`Trusted::check_step`] and [`Trusted::check_artifacts`] of each release, once however many terminals it is
     /// for.
     ///
     /// # Errors
     /// The first refusal, in the plan's order.
     pub fn check_plan(&self, plan: &Plan, now: DateTime<Utc>) -> Result<(), Refusal> {
-        let mut checked: Vec<&Step> = Vec::new();
-        for step in plan.entries() {
-            let same = |s: &&Step| {
-                (&s.product, &s.version, s.manifest, &s.payload, &s.artifact)
-                    == (&step.product, &step.version, step.manifest, &step.payload, &step.artifact)
+        let mut checked: Vec<PlannedStep<'_>> = Vec::new();
+        for step in planned::entries(plan) {
+            let same = |s: &PlannedStep<'_>| {
+                (s.product, s.version, s.manifest, s.payload, s.artifacts)
+                    == (step.product, step.version, step.manifest, step.payload, step.artifacts)
             };
             if !checked.iter().any(same) {
                 self.check_step(step, now)?;
-                self.check_artifact(step, now)?;
+                self.check_artifacts(step, now)?;
                 checked.push(step);
             }
         }
@@ -215,23 +221,28 @@ impl Trusted {
         })
     }
 
-    /// Checks the artifact that a step names.
+    /// Checks every artifact that a step names.
     ///
-    /// Head office derived exactly it from the step's payload, and its role has not expired.
+    /// Head office derived each from the step's payload, and its role has not expired.
     ///
     /// # Errors
     /// Expired, not signed, or something else was signed.
-    pub fn check_artifact(&self, step: &Step, now: DateTime<Utc>) -> Result<SignedArtifact, Refusal> {
+    pub fn check_artifacts<'p>(&self, step: impl Into<PlannedStep<'p>>, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let step = step.into();
         if let Some(file) = self.delegated.get(&RoleName::Derived) {
             fresh(&RoleName::Derived, file.expires(), now)?;
         }
-        let signed = self.artifact(step.payload.sha256, step.artifact.sha256)?;
-        let same = signed.length == step.artifact.length
-            && signed.index_sha256 == step.artifact.index_sha256
-            && signed.index_length == step.artifact.index_length
-            && signed.info_hash == step.artifact.info_hash;
+        step.artifacts.iter().try_for_each(|artifact| self.check_artifact(step.payload.sha256, artifact))
+    }
+
+    fn check_artifact(&self, payload: Digest, named: &ArtifactRef) -> Result<(), Refusal> {
+        let signed = self.artifact(payload, named.sha256)?;
+        let same = signed.length == named.length
+            && signed.index_sha256 == named.index_sha256
+            && signed.index_length == named.index_length
+            && signed.info_hash == named.info_hash;
         if same {
-            return Ok(signed);
+            return Ok(());
         }
         let sentence = format!("Artifact {} is signed with another index or info hash.", signed.sha256.short());
         refuse(Why::SubstitutedRelease, sentence)

@@ -156,7 +156,7 @@ async fn what_was_published_before_there_were_signatures_is_signed_at_the_next_s
         let mut machine = Machine::new(&office.trust(), client.clone());
         machine.update(begin()).await.map_err(|r| r.to_string())?;
         let trusted = machine.client.trusted().unwrap();
-        let checked = trusted.check_step(&plan.steps[0], begin()).and(trusted.check_artifact(&plan.steps[0], begin()));
+        let checked = trusted.check_step(&plan.steps[0], begin()).and(trusted.check_artifacts(&plan.steps[0], begin()));
         checked.map(drop).map_err(|r| r.to_string())
     })
     .await;

@@ -64,7 +64,7 @@ async fn a_release_goes_from_the_upload_to_the_branch_by_itself() {
     machine.update(begin()).await.unwrap();
     let trusted = machine.client.trusted().unwrap();
     trusted.check_step(&plan.steps[0], begin()).unwrap();
-    trusted.check_artifact(&plan.steps[0], begin()).unwrap();
+    trusted.check_artifacts(&plan.steps[0], begin()).unwrap();
 
     // What lies in the store decodes to the image that was packed.
     let file = std::fs::read(office.dir.path().join("store/artifacts").join(artifact.file_name())).unwrap();
