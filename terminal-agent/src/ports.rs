@@ -14,13 +14,13 @@ use fleet_types::{Digest, Slot, Version};
 use service_kit::client::{ByteStream, ClientError};
 use tokio::sync::Notify;
 use trust::certificates::{Anchor, Peer, TlsKey};
-use wire::ReasonCode;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::reports::{Acknowledged, Batch, Reason};
 use wire::v1::sync::{self, EnrolRequest, EnrolResponse};
 
 use crate::model::boots::EarlyRecord;
 use crate::model::identity::Identity;
+use crate::model::reasons::helper_unreachable;
 use crate::model::request::{Answer, Request};
 
 pub use artifact::ImageDisk;
@@ -85,7 +85,7 @@ impl HelperTrouble {
     /// As it is shown and reported.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Away(_) => Reason::new(ReasonCode::HelperUnreachable, self.to_string()),
+            Self::Away(detail) => helper_unreachable(detail),
             Self::Refused(reason) => reason.clone(),
         }
     }

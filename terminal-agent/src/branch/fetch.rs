@@ -14,12 +14,16 @@ use wire::v1::plan::{ArtifactRef, PayloadRef};
 use wire::v1::reports::Reason;
 
 use crate::config::agent::Settings;
+use crate::model::reasons::{data_unavailable, data_unwritable, failed, of_error};
 use crate::model::update::{Retry, Verdict};
 use crate::ports::Ports;
 use crate::swarm::files::{ArtifactFiles, artifact_files, check_index};
 
 /// Most bytes of a manifest that are fetched.
 const MAX_MANIFEST: usize = 256 * 1024;
+
+/// The sentence about an index that is not what the plan names.
+const INDEX_REFUSED: &str = "The branch server's index does not match the plan. It is requested again.";
 
 /// Room on the data partition beyond the artifact itself: the index, journals, the log.
 pub const SPARE: u64 = 16 * 1024 * 1024;
@@ -44,12 +48,25 @@ impl Unfit {
 
 /// What a failed request means: a branch that is silent or has not got it yet is waited for.
 fn not_fetched(what: &str, error: &ClientError) -> Unfit {
-    let text = format!("{what}: {}", chain(error));
+    use ReasonCode as C;
+    let because = |code, sentence: String| failed(code, sentence, chain(error));
     match error.code() {
-        Some(Code::NotHeldYet | Code::NotFound) => Unfit::Waits(Reason::new(ReasonCode::NotHeldYet, text)),
-        Some(Code::Unauthenticated | Code::Forbidden) => Unfit::Waits(Reason::new(ReasonCode::NotEnrolled, text)),
-        _ if error.is_transient() => Unfit::Waits(Reason::new(ReasonCode::BranchUnreachable, text)),
-        _ => Unfit::Failed(Reason::new(ReasonCode::BranchRefuses, text)),
+        Some(Code::NotHeldYet | Code::NotFound) => Unfit::Waits(because(
+            C::NotHeldYet,
+            format!("The branch server does not have the {what} yet. It is requested again once it is there."),
+        )),
+        Some(Code::Unauthenticated | Code::Forbidden) => Unfit::Waits(because(
+            C::NotEnrolled,
+            "The branch server does not accept this terminal's certificate. Check the terminal's enrolment.".into(),
+        )),
+        _ if error.is_transient() => Unfit::Waits(because(
+            C::BranchUnreachable,
+            format!("The branch server did not send the {what}. Check that it runs and that the network leads there."),
+        )),
+        _ => Unfit::Failed(because(
+            C::BranchRefuses,
+            format!("The branch server refused to send the {what}. See the branch server's log."),
+        )),
     }
 }
 
@@ -59,14 +76,13 @@ fn not_fetched(what: &str, error: &ClientError) -> Unfit {
 /// It did not arrive, is another one, or is invalid.
 pub async fn fetch_manifest(ports: &Ports, planned: &Digest) -> Result<Manifest, Unfit> {
     let bytes = ports.branch.manifest(planned, MAX_MANIFEST).await;
-    let bytes = bytes.map_err(|e| not_fetched("the manifest", &e))?;
+    let bytes = bytes.map_err(|e| not_fetched("manifest", &e))?;
     let found = Digest::new(Sha256::digest(&bytes).into());
     if found != *planned {
         let refused = Reason::of(ReasonCode::ManifestRefused).with("found", found).with("planned", planned);
         return Err(Unfit::Failed(refused));
     }
-    Manifest::parse(&bytes)
-        .map_err(|e| Unfit::refused(Reason::new(ReasonCode::ManifestInvalid, chain(&e)), Retry::NextPlan))
+    Manifest::parse(&bytes).map_err(|e| Unfit::refused(of_error(ReasonCode::ManifestInvalid, &e), Retry::NextPlan))
 }
 
 /// Returns the payload that the plan names.
@@ -109,7 +125,7 @@ pub fn planned_payload<'a>(
 pub fn fits_data(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Result<(), Unfit> {
     let folder = &settings.engine.download_dir;
     let room = ports.host.room(folder);
-    let room = room.map_err(|e| Unfit::Failed(Reason::new(ReasonCode::DataUnavailable, chain(&e))))?;
+    let room = room.map_err(|e| Unfit::Failed(data_unavailable(&e)))?;
     let here: u64 = artifact_files(&*ports.swarm, folder, artifact).iter().map(|file| ports.host.occupied(file)).sum();
     let needed = artifact.length.saturating_sub(here).saturating_add(SPARE);
     if room.free < needed {
@@ -141,7 +157,7 @@ pub async fn fetch_files(
 ) -> Result<Fetched, Unfit> {
     let index = fetch_index(ports, artifact, payload).await?;
     let parsed = check_index(&index, artifact, payload)
-        .map_err(|why| Unfit::Failed(Reason::new(ReasonCode::IndexRefused, why)))?;
+        .map_err(|why| Unfit::Failed(failed(ReasonCode::IndexRefused, INDEX_REFUSED, why)))?;
     let torrent = fetch_torrent(ports, settings, artifact).await?;
     Ok(Fetched { index, parsed, torrent })
 }
@@ -153,7 +169,7 @@ async fn fetch_index(ports: &Ports, artifact: &ArtifactRef, payload: &PayloadRef
         return Err(Unfit::refused(Reason::new(ReasonCode::IndexRefused, text), Retry::NextPlan));
     }
     let max = usize::try_from(length).unwrap_or(usize::MAX);
-    ports.branch.index(artifact, max).await.map_err(|e| not_fetched("the index", &e))
+    ports.branch.index(artifact, max).await.map_err(|e| not_fetched("index", &e))
 }
 
 /// The torrent with the trackers of the own branch only.
@@ -162,10 +178,13 @@ async fn fetch_index(ports: &Ports, artifact: &ArtifactRef, payload: &PayloadRef
 async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> Result<Vec<u8>, Unfit> {
     let no = |text: String| Err(Unfit::Failed(Reason::new(ReasonCode::TorrentRefused, text)));
     let bytes = ports.branch.torrent(artifact, swarm::torrent::MAX_TORRENT_LEN).await;
-    let bytes = bytes.map_err(|e| not_fetched("the torrent", &e))?;
+    let bytes = bytes.map_err(|e| not_fetched("torrent", &e))?;
     let torrent = match Torrent::parse(&bytes) {
         Ok(torrent) => torrent,
-        Err(error) => return no(chain(&error)),
+        Err(error) => {
+            let sentence = "The branch server sent an invalid torrent file. It is requested again.";
+            return Err(Unfit::Failed(failed(ReasonCode::TorrentRefused, sentence, chain(&error))));
+        }
     };
     if torrent.info_hash() != artifact.info_hash {
         return no(format!(
@@ -201,5 +220,5 @@ pub fn keep_files(settings: &Settings, artifact: &ArtifactRef, fetched: &Fetched
         durable::write_file(&files.torrent(), &fetched.torrent).map_err(|e| chain(&e))?;
         durable::sync_dir(&ArtifactFiles::root(settings)).map_err(|e| chain(&e))
     };
-    write().map_err(|why: String| Unfit::Failed(Reason::new(ReasonCode::DataUnwritable, why)))
+    write().map_err(|detail: String| Unfit::Failed(data_unwritable(detail)))
 }

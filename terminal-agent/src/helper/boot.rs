@@ -12,6 +12,7 @@ use service_kit::edge::chain;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
+use crate::model::reasons::{failed, of_error};
 use crate::ports::{Disks, Host, Power};
 
 /// What the helper knows by itself.
@@ -49,12 +50,8 @@ fn changed(error: EditError) -> Reason {
     Reason::new(ReasonCode::BootStateChanged, format!("The boot state changed meanwhile ({error}). It is read again."))
 }
 
-fn unwritable(text: String) -> Reason {
-    Reason::new(ReasonCode::BootStateUnwritable, text)
-}
-
-pub(super) fn storage(what: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
-    Reason::new(ReasonCode::HelperStorage, format!("{what}: {}. Check the helper's state folder", chain(error)))
+pub(super) fn storage(sentence: &str, error: &(dyn std::error::Error + 'static)) -> Reason {
+    failed(ReasonCode::HelperStorage, format!("{sentence} Check the helper's state folder."), chain(error))
 }
 
 /// What moves the bootloader's state.
@@ -74,15 +71,15 @@ impl Boots {
     /// The slot that runs, by the kernel command line and nothing else.
     pub(super) fn running(&self) -> Result<Slot, Reason> {
         let line = self.devices.host.kernel_command_line();
-        let line = line.map_err(|e| Reason::new(ReasonCode::RunningSlotUnknown, chain(&e)))?;
-        running_slot(&line, &self.setup.slots).map_err(|e| Reason::new(e.code(), chain(&e)))
+        let line = line.map_err(|e| of_error(ReasonCode::RunningSlotUnknown, &e))?;
+        running_slot(&line, &self.setup.slots).map_err(|e| of_error(e.code(), &e))
     }
 
     /// The state as it stands.
     pub(super) fn look(&self) -> Result<BootState, Reason> {
         self.devices.boot.read().map_err(|error| match error {
-            BootError::Block { .. } => Reason::new(ReasonCode::BootStateInvalid, chain(&error)),
-            error => Reason::new(ReasonCode::BootStateUnreadable, chain(&error)),
+            BootError::Block { .. } => of_error(ReasonCode::BootStateInvalid, &error),
+            error => of_error(ReasonCode::BootStateUnreadable, &error),
         })
     }
 
@@ -107,7 +104,7 @@ impl Boots {
                 return self.replace_boot(&BootState { default: running.other(), trial: spent });
             }
             Err(BootError::Block { .. }) => self.replace_boot(&BootState::settled(running))?,
-            Err(error) => return Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
+            Err(error) => return Err(of_error(ReasonCode::BootStateUnreadable, &error)),
         }
         self.mark_confirmed(running);
         self.forget_trial()
@@ -133,7 +130,7 @@ impl Boots {
             Ok(state) if state.trial.is_some_and(|t| t.slot == running) => self.write_boot(&old)?,
             Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => self.replace_boot(&old)?,
             Ok(_) | Err(BootError::Block { .. }) => return Err(changed(EditError::NotOnTrial(running))),
-            Err(error) => return Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
+            Err(error) => return Err(of_error(ReasonCode::BootStateUnreadable, &error)),
         }
         self.forget_trial()
     }
@@ -176,7 +173,7 @@ impl Boots {
             folder.lock()?;
             Ok(folder)
         };
-        open().map_err(|e| storage("the boot state cannot be locked", &e))
+        open().map_err(|e| storage("The boot state cannot be locked.", &e))
     }
 
     /// Tells the trial's timer that it has nothing to end.
@@ -193,14 +190,18 @@ impl Boots {
     pub(super) fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
         match self.devices.boot.write(state).and_then(|()| self.devices.boot.read()) {
             Ok(kept) if kept == *state => Ok(()),
-            Ok(kept) => Err(unwritable(format!("the boot state was written as {state:?} and reads as {kept:?}"))),
-            Err(error) => Err(unwritable(chain(&error))),
+            Ok(kept) => {
+                let sentence = "The boot state does not keep what was written. Check the boot environment's medium.";
+                let detail = format!("written {state:?}, read {kept:?}");
+                Err(failed(ReasonCode::BootStateUnwritable, sentence, detail))
+            }
+            Err(error) => Err(of_error(ReasonCode::BootStateUnwritable, &error)),
         }
     }
 
     pub(super) fn replace_boot(&self, state: &BootState) -> Result<(), Reason> {
         tracing::warn!(?state, "the boot block is invalid: a new one is written");
-        self.devices.boot.create(state).map_err(|e| unwritable(chain(&e)))
+        self.devices.boot.create(state).map_err(|e| of_error(ReasonCode::BootStateUnwritable, &e))
     }
 
     /// Which slot was put on trial, kept beside the boot block.
@@ -214,13 +215,13 @@ impl Boots {
         let text = match fs::read(self.trial_note()) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(storage("which slot is on trial cannot be read", &e)),
+            Err(e) => return Err(storage("Which slot is on trial cannot be read.", &e)),
         };
-        serde_json::from_slice(&text).map(Some).map_err(|e| storage("which slot is on trial cannot be read", &e))
+        serde_json::from_slice(&text).map(Some).map_err(|e| storage("Which slot is on trial cannot be read.", &e))
     }
 
     fn note_trial(&self, slot: Slot) -> Result<(), Reason> {
-        let kept = |e: &(dyn std::error::Error + 'static)| storage("which slot is on trial cannot be saved", e);
+        let kept = |e: &(dyn std::error::Error + 'static)| storage("Which slot is on trial cannot be saved.", e);
         let text = serde_json::to_vec(&slot).map_err(|e| kept(&e))?;
         durable::write_file(&self.trial_note(), &text).map_err(|e| kept(&e))
     }
@@ -228,9 +229,9 @@ impl Boots {
     fn forget_trial(&self) -> Result<(), Reason> {
         match fs::remove_file(self.trial_note()) {
             Ok(()) => durable::sync_dir(&self.setup.state)
-                .map_err(|e| storage("the note of an old trial cannot be removed", &e)),
+                .map_err(|e| storage("The note of an old trial cannot be removed.", &e)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(storage("the note of an old trial cannot be removed", &e)),
+            Err(e) => Err(storage("The note of an old trial cannot be removed.", &e)),
         }
     }
 }

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use fleet_types::Slot;
 use serde::Serialize;
 use service_kit::durable;
-use service_kit::edge::chain;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use super::boot::{Boots, storage};
+use crate::model::reasons::of_error;
 
 /// What the boot script adds to the kernel command line when it boots a trial.
 pub const TRIAL_BOOT: &str = "filial.trial=1";
@@ -70,7 +70,7 @@ impl Boots {
     pub fn end_trial(&self, now: DateTime<Utc>) -> Result<EndTrial, Reason> {
         let _alone = self.alone()?;
         let line = self.devices.host.kernel_command_line();
-        let line = line.map_err(|e| Reason::new(ReasonCode::RunningSlotUnknown, chain(&e)))?;
+        let line = line.map_err(|e| of_error(ReasonCode::RunningSlotUnknown, &e))?;
         let running = self.running()?;
         let spent = BootState { default: running.other(), trial: Some(Trial { slot: running, left: 0 }) };
         match self.devices.boot.read() {
@@ -97,7 +97,7 @@ impl Boots {
                 self.mark_confirmed(running);
                 Ok(EndTrial::Confirmed)
             }
-            Err(error) => Err(Reason::new(ReasonCode::BootStateUnreadable, chain(&error))),
+            Err(error) => Err(of_error(ReasonCode::BootStateUnreadable, &error)),
         }
     }
 
@@ -107,10 +107,10 @@ impl Boots {
     fn note_end(&self, slot: Slot, at: DateTime<Utc>) {
         let text = EndTrial::Ended.sentence();
         let note = Note { slot, boot_id: self.devices.host.boot_id().ok(), at, text };
-        let kept = serde_json::to_vec(&note).map_err(|e| storage("why the trial ended cannot be saved", &e));
+        let kept = serde_json::to_vec(&note).map_err(|e| storage("Why the trial ended cannot be saved.", &e));
         let kept = kept.and_then(|bytes| {
             durable::write_file(&self.setup.state.join("ended-trial.json"), &bytes)
-                .map_err(|e| storage("why the trial ended cannot be saved", &e))
+                .map_err(|e| storage("Why the trial ended cannot be saved.", &e))
         });
         match kept {
             Ok(()) => tracing::warn!(%slot, "{text}"),

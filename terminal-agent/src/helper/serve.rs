@@ -12,6 +12,7 @@ use wire::v1::reports::Reason;
 
 use super::protocol::{LENGTHS, MAX_BODY, MAX_HEAD, answered, lengths_of};
 use super::server::Helper;
+use crate::model::reasons::DETAIL;
 use crate::model::request::{Answer, Request};
 use crate::ports::Clock;
 
@@ -28,8 +29,8 @@ pub async fn serve(mut helper: Helper, socket: UnixListener, agent: u32, clock: 
     loop {
         let (mut stream, _) = socket.accept().await?;
         let answer = attend(&mut helper, &mut stream, agent, clock).await;
-        if let Err(Reason { code, text, .. }) = &answer {
-            tracing::warn!(%code, text, "refused");
+        if let Err(Reason { code, text, params }) = &answer {
+            tracing::warn!(%code, text, detail = params.get(DETAIL), "refused");
         }
         let sent = match answered(answer) {
             Ok(bytes) => {

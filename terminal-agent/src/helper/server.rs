@@ -12,7 +12,6 @@ use artifact::{ImageDisk, PayloadId, ReadBackError, read_back};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fleet_types::Slot;
-use service_kit::edge::chain;
 use trust::client::{Body, Client, Fetch, FetchError, Limits};
 use trust::plans::Claim;
 use trust::{Refusal, Why};
@@ -21,7 +20,7 @@ use wire::v1::reports::Reason;
 
 use super::boot::{Boots, Devices, HelperSetup};
 use super::protocol::MAX_BODY;
-use crate::model::reasons::reason;
+use crate::model::reasons::{of_error, reason};
 use crate::model::request::{Answer, Evidence, Order, Request};
 use crate::trust::accepted::{Accepted, AcceptedError};
 use crate::trust::believed::Believed;
@@ -64,12 +63,8 @@ impl Helper {
         match request {
             Request::Look => return self.boots.look().map(Answer::Boot),
             Request::Length { slot } => {
-                let length = self
-                    .boots
-                    .devices
-                    .disks
-                    .length(slot)
-                    .map_err(|e| Reason::new(ReasonCode::SlotUnavailable, chain(&e)))?;
+                let length =
+                    self.boots.devices.disks.length(slot).map_err(|e| of_error(ReasonCode::SlotUnavailable, &e))?;
                 return Ok(Answer::Length(length));
             }
             Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),
@@ -81,19 +76,19 @@ impl Helper {
             Request::Restart => {
                 self.boots.has_cause_to_restart()?;
                 let restarted = self.boots.devices.power.restart().await;
-                restarted.map_err(|e| Reason::new(ReasonCode::RestartFailed, chain(&e)))?;
+                restarted.map_err(|e| of_error(ReasonCode::RestartFailed, &e))?;
             }
             Request::Write { offset } => {
                 let mut disk = self.disk(self.boots.writable()?)?;
-                disk.write_at(offset, body).map_err(|e| Reason::new(ReasonCode::SlotUnwritable, chain(&e)))?;
+                disk.write_at(offset, body).map_err(|e| of_error(ReasonCode::SlotUnwritable, &e))?;
             }
             Request::Sync => {
                 let synced = self.disk(self.boots.running()?.other())?.sync();
-                synced.map_err(|e| Reason::new(ReasonCode::SlotUnwritable, chain(&e)))?;
+                synced.map_err(|e| of_error(ReasonCode::SlotUnwritable, &e))?;
             }
             Request::DropCaches => {
                 let dropped = self.disk(self.boots.running()?.other())?.drop_caches();
-                dropped.map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
+                dropped.map_err(|e| of_error(ReasonCode::SlotUnreadable, &e))?;
             }
         }
         Ok(Answer::Done)
@@ -114,7 +109,7 @@ impl Helper {
         let judged = self.believed.judge(&evidence.plan, &self.boots.setup.branch, self.accepted.floors(), clock);
         let (plan, floors) = judged.map_err(|r| reason(&r))?;
         let kept = self.accepted.replace(evidence.plan, floors);
-        kept.map_err(|e| Reason::new(ReasonCode::HelperStorage, chain(&e)))?;
+        kept.map_err(|e| of_error(ReasonCode::HelperStorage, &e))?;
         tracing::info!(serial = plan.plan().serial, "plan accepted");
         self.believed.raise_floor(plan.plan().issued).map_err(|r| reason(&r))
     }
@@ -122,7 +117,7 @@ impl Helper {
     fn activate(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
         let running = self.boots.running()?;
         let installed = self.boots.devices.host.image_version();
-        let installed = installed.map_err(|e| Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)))?;
+        let installed = installed.map_err(|e| of_error(ReasonCode::RunningVersionUnknown, &e))?;
         let claim = Claim {
             terminal: &self.boots.setup.terminal,
             product: &order.product,
@@ -142,7 +137,7 @@ impl Helper {
     }
 
     fn disk(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, Reason> {
-        self.boots.devices.disks.open(slot).map_err(|e| Reason::new(ReasonCode::SlotUnavailable, chain(&e)))
+        self.boots.devices.disks.open(slot).map_err(|e| of_error(ReasonCode::SlotUnavailable, &e))
     }
 
     fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Reason> {
@@ -153,16 +148,16 @@ impl Helper {
         }
         let mut bytes = vec![0; length];
         let read = self.disk(self.boots.running()?.other())?.read_at(offset, &mut bytes);
-        read.map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
+        read.map_err(|e| of_error(ReasonCode::SlotUnreadable, &e))?;
         Ok(bytes)
     }
 
     fn check_slot(&self, slot: Slot, payload: PayloadId) -> Result<(), Reason> {
         let mut disk = self.disk(slot)?;
-        disk.sync().map_err(|e| Reason::new(ReasonCode::SlotUnreadable, chain(&e)))?;
+        disk.sync().map_err(|e| of_error(ReasonCode::SlotUnreadable, &e))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
-            ReadBackError::Mismatch { .. } => Reason::new(ReasonCode::ReadBackMismatch, chain(&error)),
-            error => Reason::new(ReasonCode::SlotUnreadable, chain(&error)),
+            ReadBackError::Mismatch { .. } => of_error(ReasonCode::ReadBackMismatch, &error),
+            error => of_error(ReasonCode::SlotUnreadable, &error),
         })
     }
 }

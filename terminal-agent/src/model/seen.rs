@@ -11,6 +11,7 @@ use wire::v1::reports::Reason;
 use super::health::Health;
 use super::limits::Limits;
 use super::memory::Trouble;
+use super::reasons::{failed, given_up};
 use super::update::Verdict;
 use super::wanted::Wanted;
 
@@ -117,8 +118,8 @@ impl Observation {
     /// Why the update is given up, if its step failed often enough.
     pub fn given_up(&self, limits: &Limits) -> Option<Verdict> {
         let trouble = self.trouble.as_ref().filter(|t| t.bounded && t.count >= limits.attempts)?;
-        let text = format!("{} (tried {} times)", trouble.verdict.reason.text, trouble.count);
-        Some(Verdict { reason: Reason::new(&trouble.verdict.reason.code, text), retry: trouble.verdict.retry })
+        let reason = given_up(&trouble.verdict.reason, trouble.count);
+        Some(Verdict { reason, retry: trouble.verdict.retry })
     }
 }
 
@@ -130,7 +131,9 @@ impl Known<Health> {
             Self::Is(Health::Healthy) => {
                 Reason::new(ReasonCode::BootStateUnknown, "Healthy, but the boot state cannot be read.")
             }
-            Self::Unknown(why) => Reason::new(ReasonCode::HealthUnknown, why),
+            Self::Unknown(why) => {
+                failed(ReasonCode::HealthUnknown, "The health of this boot has not been checked yet.", why)
+            }
         }
     }
 }

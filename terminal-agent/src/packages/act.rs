@@ -12,7 +12,7 @@ use crate::branch::fetch::{SPARE, Unfit};
 use crate::branch::plans::Plans;
 use crate::config::agent::Settings;
 use crate::model::package::Package;
-use crate::model::reasons::reason;
+use crate::model::reasons::{data_unavailable, engine_unavailable, failed, of_error, reason, transfer_trouble};
 use crate::model::update::{Retry, Verdict};
 use crate::model::wanted::Recipient;
 use crate::ports::Ports;
@@ -81,6 +81,9 @@ pub async fn act(action: &PackageAction, package: &Package, context: PackageCont
         },
         PackageAction::AddTorrent(_) => add_torrent(ports, settings, package).await,
         PackageAction::Note(_, have) => PackageOutcome::changed(package, |p| p.have_bytes = *have),
+        PackageAction::Complain(_, says) => {
+            PackageOutcome::changed(package, |p| p.trouble = says.as_deref().map(transfer_trouble))
+        }
         PackageAction::Unpack(_) => unpack(package, context).await,
         PackageAction::Complete(_) => PackageOutcome::changed(package, mark_complete),
         PackageAction::Lost(key) => {
@@ -100,7 +103,7 @@ async fn add_torrent(ports: &Ports, settings: &Settings, package: &Package) -> P
     match ports.swarm.add(&torrent, &settings.engine.download_dir).await {
         Ok(hash) if hash == package.artifact.info_hash => PackageOutcome::Done,
         Ok(_) => PackageOutcome::changed(package, |p| p.prepared = false),
-        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::EngineUnavailable, chain(&error))),
+        Err(error) => PackageOutcome::failed(engine_unavailable(chain(&error))),
     }
 }
 
@@ -128,7 +131,7 @@ async fn unpack(package: &Package, context: PackageContext<'_>) -> PackageOutcom
             // The engine took it for complete: it is to look again, and to fetch what is wrong.
             let verified = ports.swarm.verify(&package.artifact.info_hash).await;
             tracing::warn!(key, asked = verified.is_ok(), error = chain(&error), "the artifact is invalid");
-            PackageOutcome::failed(Reason::new(ReasonCode::ArtifactDoesNotCheck, chain(&error)))
+            PackageOutcome::failed(of_error(ReasonCode::ArtifactDoesNotCheck, &error))
         }
         Ok(Err(error)) => {
             let (code, refused) = match &error {
@@ -138,9 +141,12 @@ async fn unpack(package: &Package, context: PackageContext<'_>) -> PackageOutcom
                 PlaceError::Full(_) => (ReasonCode::DataFull, false),
                 _ => (ReasonCode::DataUnwritable, false),
             };
-            PackageOutcome::Failed { reason: Reason::new(code, chain(&error)), refused }
+            PackageOutcome::Failed { reason: of_error(code, &error), refused }
         }
-        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::UnpackingBroke, chain(&error))),
+        Err(error) => {
+            let sentence = "Unpacking the package broke off. It is tried again.";
+            PackageOutcome::failed(failed(ReasonCode::UnpackingBroke, sentence, chain(&error)))
+        }
     }
 }
 
@@ -164,7 +170,7 @@ fn authorise(package: &Package, context: PackageContext<'_>) -> Result<(), Reaso
 fn no_room(ports: &Ports, settings: &Settings, package: &Package) -> Option<Reason> {
     let free = match ports.host.room(&settings.paths.data_dir) {
         Ok(room) => room.free,
-        Err(error) => return Some(Reason::new(ReasonCode::DataUnavailable, chain(&error))),
+        Err(error) => return Some(data_unavailable(&error)),
     };
     let needed = package.payload.length.saturating_add(SPARE);
     let full = || Reason::of(ReasonCode::DataFull).with("free", free).with("needed", needed);
@@ -175,7 +181,7 @@ fn remove(settings: &Settings, package: &Package) -> PackageOutcome {
     match Place::of(&settings.paths.data_dir, package).remove() {
         Ok(()) => PackageOutcome::Removed,
         Err(PlaceError::Held) => PackageOutcome::failed(Reason::of(ReasonCode::PackageInUse)),
-        Err(error) => PackageOutcome::failed(Reason::new(ReasonCode::DataUnwritable, chain(&error))),
+        Err(error) => PackageOutcome::failed(of_error(ReasonCode::DataUnwritable, &error)),
     }
 }
 

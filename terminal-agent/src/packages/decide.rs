@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wire::ReasonCode;
+
 use crate::model::package::{Key, Package};
 use crate::model::seen::Known;
 
@@ -15,6 +17,8 @@ pub struct PackageTransfer {
     pub complete: bool,
     /// Bytes that are here.
     pub have_bytes: u64,
+    /// What the engine complains of.
+    pub trouble: Option<String>,
 }
 
 /// A package as it stands.
@@ -41,6 +45,8 @@ pub enum PackageAction {
     AddTorrent(Key),
     /// Record its progress.
     Note(Key, u64),
+    /// Record what the engine complains of, or that it no longer does.
+    Complain(Key, Option<String>),
     /// Check it and put it into its folder.
     Unpack(Key),
     /// Note that it is complete: it was unpacked, and the journal does not know yet.
@@ -60,6 +66,7 @@ impl PackageAction {
             Self::Prepare(key)
             | Self::AddTorrent(key)
             | Self::Note(key, _)
+            | Self::Complain(key, _)
             | Self::Unpack(key)
             | Self::Complete(key)
             | Self::Lost(key)
@@ -101,6 +108,9 @@ pub fn decide(seen: &[PackageSeen], polls: Polls) -> PackageAction {
         match &s.transfer {
             Known::Is(None) => return PackageAction::AddTorrent(s.package.key()),
             Known::Is(Some(t)) if t.complete => return PackageAction::Unpack(s.package.key()),
+            Known::Is(Some(t)) if is_news(t, &s.package) => {
+                return PackageAction::Complain(s.package.key(), t.trouble.clone());
+            }
             Known::Is(Some(t)) if polls.note && t.have_bytes != s.package.have_bytes => {
                 return PackageAction::Note(s.package.key(), t.have_bytes);
             }
@@ -124,6 +134,17 @@ pub fn is_in_hand(package: &Package) -> bool {
     package.named && !package.refused && !package.complete
 }
 
+/// Whether the engine began or ceased to complain.
+///
+/// Its words may change with each look and are no news.
+fn is_news(transfer: &PackageTransfer, package: &Package) -> bool {
+    let code = package.trouble.as_ref().map(|t| &t.code);
+    match transfer.trouble {
+        Some(_) => code != Some(&ReasonCode::TransferTrouble),
+        None => matches!(code, Some(ReasonCode::TransferTrouble | ReasonCode::EngineUnavailable)),
+    }
+}
+
 /// The newest complete one stays until its successor is complete.
 fn is_kept(old: &PackageSeen, seen: &[PackageSeen]) -> bool {
     let kin = || seen.iter().map(|s| &s.package).filter(|p| p.is_kin(&old.package));
@@ -136,6 +157,7 @@ fn is_kept(old: &PackageSeen, seen: &[PackageSeen]) -> bool {
 mod tests {
     use super::*;
     use wire::v1::plan::{ArtifactRef, PayloadRef};
+    use wire::v1::reports::Reason;
 
     const POLLS: Polls = Polls { idle: Duration::from_secs(60), engine: Duration::from_secs(1), note: true };
 
@@ -162,7 +184,7 @@ mod tests {
     }
 
     fn fetching(package: Package) -> PackageSeen {
-        let transfer = Known::Is(Some(PackageTransfer { complete: false, have_bytes: 0 }));
+        let transfer = Known::Is(Some(PackageTransfer { complete: false, have_bytes: 0, trouble: None }));
         PackageSeen { package, unpacked: false, transfer, retry_in: Duration::ZERO }
     }
 
@@ -186,10 +208,24 @@ mod tests {
     #[test]
     fn a_complete_torrent_is_unpacked_whatever_else_is_fetched() {
         let mut seen = vec![fetching(package("a", 0)), fetching(package("b", 0))];
-        seen[1].transfer = Known::Is(Some(PackageTransfer { complete: true, have_bytes: 9 }));
+        seen[1].transfer = Known::Is(Some(PackageTransfer { complete: true, have_bytes: 9, trouble: None }));
         assert_eq!(decide(&seen, POLLS), PackageAction::Unpack("b/1.0.0/p".into()));
         seen[0].transfer = Known::Unknown("the daemon is silent".into());
         assert_eq!(decide(&seen, POLLS), PackageAction::Unpack("b/1.0.0/p".into()));
+    }
+
+    #[test]
+    fn a_complaint_of_the_engine_is_recorded_once_and_taken_back() {
+        let complaint = |text: &str| PackageTransfer { trouble: Some(text.into()), complete: false, have_bytes: 0 };
+        let mut seen = fetching(package("a", 0));
+        seen.transfer = Known::Is(Some(complaint("no space left")));
+        let complain = PackageAction::Complain("a/1.0.0/p".into(), Some("no space left".into()));
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), complain);
+        seen.package.trouble = Some(Reason::new(ReasonCode::TransferTrouble, "no space left"));
+        seen.transfer = Known::Is(Some(complaint("still no space left")));
+        assert_eq!(decide(std::slice::from_ref(&seen), POLLS), PackageAction::Wait(POLLS.engine));
+        seen.transfer = fetching(package("a", 0)).transfer;
+        assert_eq!(decide(&[seen], POLLS), PackageAction::Complain("a/1.0.0/p".into(), None));
     }
 
     #[test]

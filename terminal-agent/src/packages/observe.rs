@@ -52,11 +52,12 @@ async fn look_at_torrent(
     package: &Package,
 ) -> (Known<Option<PackageTransfer>>, Option<TorrentLook>) {
     match transfer::look(ports, settings, &package.artifact).await {
-        Known::Is(Some(look)) if look.status().running => {
-            let seen = PackageTransfer { complete: look.status().complete, have_bytes: look.status().have_bytes };
-            (Known::Is(Some(seen)), Some(look))
+        Known::Is(Some(look)) => {
+            let status = look.status();
+            let (complete, have_bytes, trouble) = (status.complete, status.have_bytes, status.trouble.clone());
+            (Known::Is(Some(PackageTransfer { complete, have_bytes, trouble })), Some(look))
         }
-        Known::Is(_) => (Known::Is(None), None),
+        Known::Is(None) => (Known::Is(None), None),
         Known::Unknown(why) => (Known::Unknown(why), None),
     }
 }

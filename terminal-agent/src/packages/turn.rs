@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::random;
 use service_kit::retry::bound_after;
-use wire::v1::reports::{PackageReport, Report};
+use wire::v1::reports::{PackageReport, Reason, Report};
 
 use super::act::{PackageContext, PackageOutcome, act};
 use super::decide::{PackageAction, PackageSeen, Polls, decide};
@@ -17,6 +17,7 @@ use crate::memory::journal::Held;
 use crate::memory::keeper::Keeper;
 use crate::memory::session::Session;
 use crate::model::package::{Key, Package};
+use crate::model::reasons::DETAIL;
 use crate::model::seen::Known;
 use crate::ports::Ports;
 use crate::swarm::remedies::apply;
@@ -70,7 +71,8 @@ impl PackagesTurn<'_> {
         };
         let outcome = act(&action, &package, context).await;
         self.record(&key, package, outcome)?;
-        Ok(Duration::ZERO)
+        // The engine takes a moment before it says how an added torrent is doing.
+        Ok(if matches!(action, PackageAction::AddTorrent(_)) { polls.engine } else { Duration::ZERO })
     }
 
     /// Judges the looks at torrents and does what they ask for, before a package is decided on.
@@ -85,7 +87,7 @@ impl PackagesTurn<'_> {
                 if let Some(bad) = applied.report {
                     report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
                 }
-                if applied.add_again {
+                if applied.add_again || self.session.peers.starts_again(&torrent) {
                     seen.transfer = Known::Is(None);
                 }
             }
@@ -129,7 +131,8 @@ impl PackagesTurn<'_> {
             PackageOutcome::Failed { reason, refused } => {
                 let (count, timing) = (retries.failed(key), &self.settings.timing);
                 let wait = bound_after(count, timing.retry_min, timing.retry_max).mul_f64(0.5 + random::<f64>() / 2.0);
-                tracing::warn!(key, count, code = %reason.code, text = reason.text, "a package makes no progress");
+                let Reason { code, text, params } = &reason;
+                tracing::warn!(key, count, %code, text, detail = params.get(DETAIL), "a package makes no progress");
                 retries.hold(key, self.ports.clock.uptime() + wait);
                 Package { trouble: Some(reason), refused, ..old.clone() }
             }

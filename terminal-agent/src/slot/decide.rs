@@ -15,6 +15,7 @@ use crate::model::event::Event;
 use crate::model::health::Health;
 use crate::model::limits::Limits;
 use crate::model::memory::Trouble;
+use crate::model::reasons::{boot_id_unknown, engine_unavailable, running_slot_unknown, transfer_trouble};
 use crate::model::seen::{BootSeen, Known, Observation, Transfer};
 use crate::model::state::State;
 use crate::model::update::{Intent, Retry, TrialBoot, Update, Verdict};
@@ -125,7 +126,7 @@ fn fail(reason: Reason, retry: Retry) -> Action {
 fn at_rest(seen: &Observation, limits: &Limits) -> Action {
     let running = match &seen.running {
         Known::Is(slot) => *slot,
-        Known::Unknown(why) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why)),
+        Known::Unknown(why) => return wait_for(limits.idle_poll, running_slot_unknown(why)),
     };
     if let Some(hold) = hold(seen) {
         return hold;
@@ -168,7 +169,7 @@ fn before_trial(update: &Update, seen: &Observation, limits: &Limits, work: impl
     }
     let running = match &seen.running {
         Known::Is(slot) => *slot,
-        Known::Unknown(why) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why)),
+        Known::Unknown(why) => return wait_for(limits.idle_poll, running_slot_unknown(why)),
     };
     if running == update.target {
         let reason = Reason::of(ReasonCode::SlotChanged).with("slot", running);
@@ -211,7 +212,7 @@ fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), veri
         return Action::Move(Event::AllWritten);
     }
     match &seen.transfer {
-        Known::Unknown(why) => wait_for(limits.engine_poll, Reason::new(ReasonCode::EngineUnavailable, why)),
+        Known::Unknown(why) => wait_for(limits.engine_poll, engine_unavailable(why)),
         Known::Is(None) => Action::AddTorrent,
         Known::Is(Some(Transfer { ready, complete, .. })) if !ready.is_empty() => Action::WriteSegments {
             numbers: ready.iter().copied().take(limits.batch.max(1)).collect(),
@@ -221,10 +222,9 @@ fn fetching(seen: &Observation, limits: &Limits, (done, total): (u64, u64), veri
         Known::Is(Some(Transfer { complete: true, refused: true, .. })) => {
             fail(Reason::of(ReasonCode::ArtifactDoesNotCheck).with("verifies", verifies), Retry::Later)
         }
-        Known::Is(Some(Transfer { trouble, .. })) => Action::Wait {
-            time: limits.engine_poll,
-            why: trouble.as_ref().map(|text| Reason::new(ReasonCode::TransferTrouble, text)),
-        },
+        Known::Is(Some(Transfer { trouble, .. })) => {
+            Action::Wait { time: limits.engine_poll, why: trouble.as_deref().map(transfer_trouble) }
+        }
     }
 }
 
@@ -232,9 +232,9 @@ fn activating(update: &Update, intent: &Intent, seen: &Observation, limits: &Lim
     let (running, boot_id) = match (&seen.running, &seen.boot_id) {
         (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
         (Known::Unknown(why), _) => {
-            return wait_for(limits.idle_poll, Reason::new(ReasonCode::RunningSlotUnknown, why));
+            return wait_for(limits.idle_poll, running_slot_unknown(why));
         }
-        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, Reason::new(ReasonCode::BootIdUnknown, why)),
+        (_, Known::Unknown(why)) => return wait_for(limits.idle_poll, boot_id_unknown(why)),
     };
     if running == update.target {
         return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });
@@ -330,9 +330,9 @@ fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits
     let (running, boot_id) = match (&seen.running, &seen.boot_id) {
         (Known::Is(slot), Known::Is(boot_id)) => (*slot, boot_id),
         (Known::Unknown(why), _) => {
-            return wait_for(limits.health_poll, Reason::new(ReasonCode::RunningSlotUnknown, why));
+            return wait_for(limits.health_poll, running_slot_unknown(why));
         }
-        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, Reason::new(ReasonCode::BootIdUnknown, why)),
+        (_, Known::Unknown(why)) => return wait_for(limits.health_poll, boot_id_unknown(why)),
     };
     if running != update.target {
         let verdict = boot.verdict.clone().unwrap_or_else(|| never_judged(update));

@@ -6,6 +6,7 @@ use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use crate::model::event::Event;
+use crate::model::reasons::{helper_unreachable, of_error};
 use crate::model::update::{Retry, Verdict};
 use crate::ports::HelperTrouble;
 
@@ -38,8 +39,8 @@ impl Outcome {
     /// Trouble with something that the root helper does: waited out if it does not answer.
     pub fn of_port(code: ReasonCode, error: &(dyn std::error::Error + 'static), retry: Retry) -> Self {
         match HelperTrouble::is_behind(error) {
-            true => Self::waits(Reason::new(ReasonCode::HelperUnreachable, chain(error))),
-            false => Self::bounded(Reason::new(code, chain(error)), retry),
+            true => Self::waits(helper_unreachable(chain(error))),
+            false => Self::bounded(of_error(code, error), retry),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::random;
 use service_kit::retry::bound_after;
+use trust::planned;
 use trust::plans::VerifiedPlan;
 use wire::ReasonCode;
 use wire::v1::reports::{Reason, Report, UpdateReport};
@@ -18,6 +19,7 @@ use crate::memory::keeper::Keeper;
 use crate::memory::session::Session;
 use crate::model::event::Event;
 use crate::model::memory::Trouble;
+use crate::model::reasons::DETAIL;
 use crate::model::state::{State, next};
 use crate::model::update::Verdict;
 use crate::ports::Clock;
@@ -57,10 +59,10 @@ impl Recorder<'_> {
         }
         let report = self.report(&old, &new, new.reason().cloned());
         let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
-        let named = self
-            .plan
-            .map(VerifiedPlan::plan)
-            .is_some_and(|p| new.update().is_some_and(|u| p.entries().any(|s| s.artifact.sha256 == u.artifact.sha256)));
+        let artifact = new.update().map(|update| update.artifact.sha256);
+        let named = self.plan.zip(artifact).is_some_and(|(plan, artifact)| {
+            planned::entries(plan.plan()).any(|step| step.artifacts.contains(&artifact))
+        });
         self.keeper.change(now, |journal| {
             learn(journal, &old, &event, named, now);
             // Here the slot that runs is the confirmed one, so that no trial leads back to an older agent.
@@ -127,8 +129,9 @@ impl Recorder<'_> {
         let now = self.clock.now();
         let before = self.journal().trouble.as_ref().filter(|t| t.bounded == bounded).map_or(0, |t| t.count);
         let trouble = Trouble { count: before.saturating_add(1), bounded, verdict };
-        let Reason { code, text, .. } = &trouble.verdict.reason;
-        tracing::warn!(state = self.journal().state.name(), count = trouble.count, %code, text, "a step failed");
+        let Reason { code, text, params } = &trouble.verdict.reason;
+        let (state, detail) = (self.journal().state.name(), params.get(DETAIL));
+        tracing::warn!(state, count = trouble.count, %code, text, detail, "a step failed");
         let timing = &self.settings.timing;
         let bound = bound_after(trouble.count, timing.retry_min, timing.retry_max);
         self.session.retry_at = Some(self.clock.uptime() + bound.mul_f64(0.5 + random::<f64>() / 2.0));
@@ -153,6 +156,9 @@ impl Recorder<'_> {
         let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
         if code(&journal.waiting) == code(&why) {
             return Ok(());
+        }
+        if let Some(Reason { code, text, params }) = &why {
+            tracing::info!(state = journal.state.name(), %code, text, detail = params.get(DETAIL), "waiting");
         }
         let active = journal.state.is_active() && why.is_some();
         let report = self.report(&journal.state, &journal.state, why.clone()).filter(|_| active);

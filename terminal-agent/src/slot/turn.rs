@@ -88,7 +88,7 @@ impl SlotTurn<'_> {
         if let Some(bad) = applied.report {
             report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
         }
-        if applied.add_again || self.session.peers.starts_again(torrent.status()) {
+        if applied.add_again || self.session.peers.starts_again(torrent) {
             seen.transfer = Known::Is(None);
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Judges a look at a torrent beyond what its engine judges: what the engine forgot, and when a stopped torrent starts again.
 //! Pure: what is to be done is returned, and done by [`super::remedies`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_types::InfoHash;
 use swarm::TorrentStatus;
@@ -45,8 +45,8 @@ pub struct Judgement {
 pub struct PeerWatch {
     /// Torrents that the engine had nothing of, and was made to look for on the disk.
     looked_for: BTreeSet<InfoHash>,
-    /// Looks at a torrent that the engine stopped with an error.
-    stopped_looks: u32,
+    /// Looks at each torrent that the engine stopped with an error.
+    stopped_looks: BTreeMap<InfoHash, u32>,
 }
 
 impl PeerWatch {
@@ -63,12 +63,15 @@ impl PeerWatch {
     ///
     /// At once if it shows no error, as after a kill; else now and then, as for a disk that was full, so that the error
     /// is seen in between.
-    pub fn starts_again(&mut self, status: &TorrentStatus) -> bool {
-        if status.running {
-            return false;
+    pub fn starts_again(&mut self, look: &TorrentLook) -> bool {
+        let (status, hash) = (look.status(), look.artifact.info_hash);
+        if status.running || status.trouble.is_none() {
+            self.stopped_looks.remove(&hash);
+            return !status.running;
         }
-        self.stopped_looks = if status.trouble.is_some() { self.stopped_looks.wrapping_add(1) } else { 0 };
-        self.stopped_looks.is_multiple_of(LOOKS_BEFORE_START)
+        let looks = self.stopped_looks.entry(hash).or_default();
+        *looks = looks.wrapping_add(1);
+        looks.is_multiple_of(LOOKS_BEFORE_START)
     }
 
     /// Whether the engine has and received nothing of an artifact whose file is there.

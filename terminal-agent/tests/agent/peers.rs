@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::support::package::tools;
 use crate::support::release::{v1, v2};
 use crate::support::{Port, Rig};
 use fleet_types::Slot;
@@ -72,4 +73,46 @@ fn trackers_that_do_not_answer_keep_no_other_measure_back() {
     rig.until_that("the report", |rig| rig.world.lock().measures.len() == 1);
     assert_eq!(rig.world.lock().measures, [Measure::Report(bad_piece())]);
     rig.until_that("it at the branch", |rig| !reported(rig).is_empty());
+}
+
+/// Lets the engine stop the only torrent with an error for a while; how often it was added again in that time, and in how
+/// many turns.
+fn stop_for_a_while(rig: &mut Rig, turns: usize) -> u32 {
+    rig.world.lock().stops_with = Some("No space left on device".into());
+    let before = rig.world.lock().adds;
+    rig.turns(turns);
+    let adds = rig.world.lock().adds - before;
+    rig.world.lock().stops_with = None;
+    adds
+}
+
+#[test]
+fn slot_torrent_stopped_with_an_error_is_reported_and_added_again_with_pauses() {
+    let mut rig = fetching();
+    let adds = stop_for_a_while(&mut rig, 80);
+    assert!((5..=10).contains(&adds), "added {adds} times in 80 turns");
+    let waiting = rig.journal().waiting.expect("nothing says what is waited for");
+    assert_eq!(waiting.code, "transfer-trouble");
+    assert!(waiting.text.contains("No space left on device"), "{}", waiting.text);
+    rig.world.lock().pieces_a_look = 4;
+    rig.until("confirmed");
+}
+
+#[test]
+fn package_torrent_stopped_with_an_error_is_reported_and_added_again_with_pauses() {
+    let mut rig = Rig::new(&v1(), &v1());
+    rig.world.lock().pieces_a_look = 1;
+    rig.offer_packages(&[&tools("1.0.0")]);
+    rig.until_that("fetching", |rig| !rig.world.lock().torrents.is_empty());
+    let adds = stop_for_a_while(&mut rig, 80);
+    assert!((5..=10).contains(&adds), "added {adds} times in 80 turns");
+    let trouble = rig.package("1.0.0").unwrap().trouble.expect("no trouble is recorded");
+    assert_eq!(trouble.code, "transfer-trouble");
+    assert!(trouble.text.contains("No space left on device"), "{}", trouble.text);
+    let complaints = |rig: &Rig| rig.told().iter().filter(|p| p.trouble.is_some()).count();
+    assert_eq!(complaints(&rig), 1, "reported once: {:#?}", rig.told());
+    rig.until_that("it runs again", |rig| rig.package("1.0.0").is_some_and(|p| p.trouble.is_none()));
+    assert!(!rig.is_complete("1.0.0"), "head office learns at once that the trouble is over");
+    rig.until_complete("1.0.0");
+    assert_eq!(complaints(&rig), 1, "{:#?}", rig.told());
 }

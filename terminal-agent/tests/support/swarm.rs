@@ -22,6 +22,8 @@ pub struct FakeTorrent {
     folder: PathBuf,
     content: Vec<u8>,
     held: Vec<bool>,
+    /// The error that it was stopped with; added again, it runs.
+    stopped: Option<String>,
 }
 
 impl FakeTorrent {
@@ -39,7 +41,7 @@ impl FakeTorrent {
 
     /// Some more pieces arrive: every third first, so that nothing depends on their order.
     fn fetch(&mut self, pieces: usize, corrupt: Option<u64>) {
-        if self.complete() {
+        if self.complete() || self.stopped.is_some() {
             return;
         }
         let count = self.held.len();
@@ -116,8 +118,10 @@ impl Engine for FakeSwarm {
             let release = world.releases.iter().find(|r| r.artifact.info_hash == hash).expect("an unknown torrent");
             let content = release.artifact_bytes.clone();
             let held = vec![false; torrent.piece_count() as usize];
-            let added = FakeTorrent { torrent, folder: folder.to_owned(), content, held };
+            let added = FakeTorrent { torrent, folder: folder.to_owned(), content, held, stopped: None };
+            world.adds += 1;
             let added = world.torrents.entry(hash).or_insert(added);
+            added.stopped = None;
             // Content that is there already is verified and kept.
             if added.path(true).exists() {
                 added.held.fill(true);
@@ -130,7 +134,9 @@ impl Engine for FakeSwarm {
     async fn status(&self, hash: &InfoHash) -> Result<Option<TorrentStatus>, EngineError> {
         self.call(Port::SwarmStatus, |world| {
             let (pieces, corrupt) = (world.pieces_a_look, world.corrupt_next);
+            let stops_with = world.stops_with.clone();
             let torrent = world.torrents.get_mut(hash)?;
+            torrent.stopped = stops_with.or(torrent.stopped.take());
             torrent.fetch(pieces, corrupt);
             let (complete, total) = (torrent.complete(), torrent.content.len() as u64);
             let (held, piece) =
@@ -142,7 +148,8 @@ impl Engine for FakeSwarm {
                 have_bytes: if complete { total } else { held * piece },
                 total_bytes: total,
                 complete,
-                running: true,
+                running: torrent.stopped.is_none(),
+                trouble: torrent.stopped.clone(),
                 peers: 1,
                 ..TorrentStatus::default()
             })

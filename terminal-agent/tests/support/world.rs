@@ -147,6 +147,10 @@ pub struct Inner {
     pub pieces_a_look: usize,
     pub corrupt_next: Option<u64>,
     pub verifies: u32,
+    /// How often the engine was given a torrent.
+    pub adds: u32,
+    /// The error with which the engine stops every torrent that runs.
+    pub stops_with: Option<String>,
     /// What the engine was asked to observe and has not judged yet.
     pub subjects: Vec<Subject>,
     /// What its next judgements are; nothing when there are no more.
@@ -228,6 +232,8 @@ impl World {
             pieces_a_look: 4,
             corrupt_next: None,
             verifies: 0,
+            adds: 0,
+            stops_with: None,
             subjects: Vec::new(),
             judgements: VecDeque::new(),
             pending: Vec::new(),

@@ -21,6 +21,7 @@ use crate::config::agent::Settings;
 use crate::memory::journal::Journal;
 use crate::memory::session::Session;
 use crate::model::event::Event;
+use crate::model::reasons::{engine_unavailable, failed, of_error};
 use crate::model::request::Request;
 use crate::model::seen::Refused;
 use crate::model::update::{Intent, Retry, Update, Verdict};
@@ -86,13 +87,13 @@ async fn add_torrent(ports: &Ports, settings: &Settings, session: &Session, upda
     match ports.swarm.add(&work.torrent, &settings.engine.download_dir).await {
         Ok(hash) if hash == update.artifact.info_hash => Outcome::Done,
         Ok(hash) => Outcome::bounded(Reason::of(ReasonCode::EngineConfused).with("hash", hash), Retry::Later),
-        Err(error) => Outcome::waits(Reason::new(ReasonCode::EngineUnavailable, chain(&error))),
+        Err(error) => Outcome::waits(engine_unavailable(chain(&error))),
     }
 }
 
 async fn verify(ports: &Ports, settings: &Settings, session: &mut Session, update: &Update) -> Outcome {
     if let Err(error) = ports.swarm.verify(&update.artifact.info_hash).await {
-        return Outcome::waits(Reason::new(ReasonCode::EngineUnavailable, chain(&error)));
+        return Outcome::waits(engine_unavailable(chain(&error)));
     }
     // The engine takes a moment to say that it verifies: until then nothing new can be learnt from the file.
     let until = ports.clock.uptime() + (2 * settings.limits.engine_poll).max(Duration::from_secs(2));
@@ -110,7 +111,7 @@ async fn check_slot(ports: &Ports, session: &mut Session, update: &Update) -> Ou
         disk.sync().map_err(|e| Outcome::of_port(ReasonCode::SlotUnwritable, &e, Retry::Later))?;
         read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
             ReadBackError::Mismatch { .. } => {
-                Outcome::fail(Reason::new(ReasonCode::ReadBackMismatch, chain(&error)), Retry::Never)
+                Outcome::fail(of_error(ReasonCode::ReadBackMismatch, &error), Retry::Never)
             }
             error => Outcome::of_port(ReasonCode::SlotUnreadable, &error, Retry::Later),
         })
@@ -119,18 +120,21 @@ async fn check_slot(ports: &Ports, session: &mut Session, update: &Update) -> Ou
     match checked {
         Ok(Ok(())) => Outcome::Event(Event::ReadBack),
         Ok(Err(outcome)) => outcome,
-        Err(error) => Outcome::bounded(Reason::new(ReasonCode::ReadBackBroke, chain(&error)), Retry::Later),
+        Err(error) => {
+            let sentence = "Reading the slot back broke off. It is tried again.";
+            Outcome::bounded(failed(ReasonCode::ReadBackBroke, sentence, chain(&error)), Retry::Later)
+        }
     }
 }
 
 async fn begin_activation(ports: &Ports) -> Outcome {
     let boot_id = match ports.host.boot_id() {
         Ok(boot_id) => boot_id,
-        Err(error) => return Outcome::bounded(Reason::new(ReasonCode::BootIdUnknown, chain(&error)), Retry::Later),
+        Err(error) => return Outcome::bounded(of_error(ReasonCode::BootIdUnknown, &error), Retry::Later),
     };
     match ports.host.failed_units().await {
         Ok(failed_before) => Outcome::Event(Event::Activate(Intent { boot_id, restarts: 0, again: 0, failed_before })),
-        Err(error) => Outcome::bounded(Reason::new(ReasonCode::FailedUnitsUnknown, chain(&error)), Retry::Later),
+        Err(error) => Outcome::bounded(of_error(ReasonCode::FailedUnitsUnknown, &error), Retry::Later),
     }
 }
 

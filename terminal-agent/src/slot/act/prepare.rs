@@ -11,6 +11,7 @@ use crate::config::agent::Settings;
 use crate::memory::journal::Journal;
 use crate::memory::session::Session;
 use crate::model::event::Event;
+use crate::model::reasons::{data_unwritable, of_error};
 use crate::model::state::State;
 use crate::model::update::{Retry, Update};
 use crate::ports::Ports;
@@ -50,8 +51,7 @@ async fn try_prepare(ports: &Ports, settings: &Settings, journal: &Journal, upda
     fits_slot(ports, update)?;
     fits_data(ports, settings, &update.artifact)?;
     let fetched = fetch_files(ports, settings, &update.artifact, &update.payload).await?;
-    forget_segments(settings, journal, update)
-        .map_err(|why| Outcome::bounded(Reason::new(ReasonCode::DataUnwritable, why), Retry::Later))?;
+    forget_segments(settings, journal, update).map_err(|why| Outcome::bounded(data_unwritable(why), Retry::Later))?;
     keep_files(settings, &update.artifact, &fetched)?;
     Ok(fetched.parsed.segments().len() as u64)
 }
@@ -69,8 +69,8 @@ fn fits_terminal(manifest: &Manifest, update: &Update, ports: &Ports, settings: 
     }
     if let Some(requires) = &manifest.requires {
         let running = ports.host.image_version();
-        let running = running
-            .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)), Retry::Later))?;
+        let running =
+            running.map_err(|e| Outcome::bounded(of_error(ReasonCode::RunningVersionUnknown, &e), Retry::Later))?;
         if !requires.contains(&running) {
             return no(Reason::of(ReasonCode::Requires).with("requires", requires).with("running", running));
         }

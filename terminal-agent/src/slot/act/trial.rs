@@ -1,12 +1,10 @@
 //! Has the bootloader try a slot, by the root helper, which believes nothing that is said here.
 
-use service_kit::edge::chain;
 use trust::Why;
 use trust::plans::Claim;
 use wire::ReasonCode;
-use wire::v1::reports::Reason;
 
-use crate::model::reasons::reason;
+use crate::model::reasons::{of_error, reason};
 use crate::model::request::{Order, Request};
 use crate::model::update::{Retry, Update};
 use crate::ports::HelperTrouble;
@@ -35,8 +33,8 @@ pub async fn start(context: Context<'_>, update: &Update) -> Outcome {
 
 fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {
     let installed = context.ports.host.image_version();
-    let installed = installed
-        .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::RunningVersionUnknown, chain(&e)), Retry::Later))?;
+    let installed =
+        installed.map_err(|e| Outcome::bounded(of_error(ReasonCode::RunningVersionUnknown, &e), Retry::Later))?;
     let claim = Claim {
         terminal: &context.settings.identity.name,
         product: &update.product,

@@ -14,6 +14,7 @@ use service_kit::edge::chain;
 use crate::config::agent::Settings;
 use crate::memory::session::Session;
 use crate::model::event::Event;
+use crate::model::reasons::{failed, of_error};
 use crate::model::seen::Refused;
 use crate::model::update::{Retry, Update};
 use crate::ports::{Disks, Ports};
@@ -39,7 +40,8 @@ pub async fn segments(
         // The segments' journal tells after loading it again.
         Err(error) => {
             session.work = None;
-            return Outcome::bounded(Reason::new(ReasonCode::WritingBroke, chain(&error)), Retry::Later);
+            let sentence = "Writing to the slot broke off. It continues with the segments that are missing.";
+            return Outcome::bounded(failed(ReasonCode::WritingBroke, sentence, chain(&error)), Retry::Later);
         }
     };
     let until = ports.clock.uptime() + settings.limits.engine_poll.max(Duration::from_millis(1));
@@ -87,10 +89,7 @@ fn write_all(
         frame.clear();
         if !segment.is_zero() {
             if file.is_none() {
-                file = Some(
-                    open(files)
-                        .map_err(|e| Outcome::bounded(Reason::new(ReasonCode::ArtifactUnreadable, e), Retry::Later))?,
-                );
+                file = Some(open(files).map_err(|reason| Outcome::bounded(reason, Retry::Later))?);
             }
             // Short: the engine holds the piece and has not written it yet.
             if file.as_ref().is_none_or(|f| segment.read_frame(f, &mut frame).is_err()) {
@@ -115,17 +114,17 @@ fn write_all(
     match first_error.or(kept.err()) {
         None => Ok(()),
         Some(ApplyError::DeviceTooSmall(error)) => {
-            Err(Outcome::fail(Reason::new(ReasonCode::SlotTooSmall, chain(&error)), Retry::NextPlan))
+            Err(Outcome::fail(of_error(ReasonCode::SlotTooSmall, &error), Retry::NextPlan))
         }
         Some(error @ ApplyError::Journal(_)) => {
-            Err(Outcome::bounded(Reason::new(ReasonCode::JournalUnwritable, chain(&error)), Retry::Later))
+            Err(Outcome::bounded(of_error(ReasonCode::JournalUnwritable, &error), Retry::Later))
         }
         Some(error) => Err(Outcome::of_port(ReasonCode::SlotUnwritable, &error, Retry::Later)),
     }
 }
 
 /// The artifact as far as it is here: the first of its files that exists.
-fn open(files: &[PathBuf]) -> Result<File, String> {
+fn open(files: &[PathBuf]) -> Result<File, Reason> {
     let mut last = (PathBuf::new(), io::Error::from(io::ErrorKind::NotFound));
     for path in files {
         match File::open(path) {
@@ -139,9 +138,8 @@ fn open(files: &[PathBuf]) -> Result<File, String> {
             }
         }
     }
-    let (path, e) = last;
-    Err(format!(
-        "cannot read {}: {e}; check engine.download_dir and that its files can be read by this user",
-        path.display()
-    ))
+    let (path, error) = last;
+    let sentence = "The downloaded artifact cannot be read. Check `engine.download_dir`, and that the agent's user may read \
+                    its files.";
+    Err(failed(ReasonCode::ArtifactUnreadable, sentence, format!("{}: {error}", path.display())))
 }
