@@ -82,7 +82,7 @@ impl TestRelease {
     /// The same release, whose payload travels as another artifact.
     pub fn encoded_again(&self) -> Self {
         let Self { version, payload, manifest, image, .. } = self.clone();
-        let (bytes, index_length) = encoded(&image, 32_768);
+        let (bytes, index_length) = encoded(&image, 131_072);
         let again = Self::of_artifact(version, payload, manifest, image, bytes, index_length);
         assert_ne!(again.artifact, self.artifact);
         again
