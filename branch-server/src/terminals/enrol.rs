@@ -11,13 +11,14 @@ use trust::Refusal;
 use trust::certificates::{certificate_to_pem, request_from_pem, request_key, request_signer};
 use wire::Code;
 use wire::v1::reports::Report;
+use wire::v1::shape;
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use super::identity::{is_denied, other_key};
 use super::join::Join;
 use super::tls::Tls;
 use crate::db::{site, terminals};
-use crate::reports::{relay, shape};
+use crate::reports::relay;
 use crate::signals::Signals;
 use crate::upstream::identity::Identity;
 

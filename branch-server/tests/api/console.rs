@@ -52,7 +52,7 @@ async fn strangers_terminals_and_unknown_paths_are_turned_away() {
         assert_refused(branch.get(branch.operators, path, None).await, Code::Unauthenticated).await;
         assert_refused(branch.get(branch.operators, path, Some(JOIN)).await, Code::Unauthenticated).await;
     }
-    assert_refused(branch.get(branch.operators, "/v1/sync", Some(VIEWER)).await, Code::NotFound).await;
+    assert_refused(branch.get(branch.operators, "/v1/sync", Some(VIEWER)).await, Code::RouteMissing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn the_service_routes_are_open() {
         assert_eq!(branch.get(branch.operators, path, None).await.status(), StatusCode::OK, "{path}");
     }
     assert_eq!(branch.get(branch.machines, "/healthz", None).await.status(), StatusCode::OK);
-    assert_refused(branch.get(branch.machines, "/metrics", None).await, Code::NotFound).await;
+    assert_refused(branch.get(branch.machines, "/metrics", None).await, Code::RouteMissing).await;
     let document: Value = branch.get(branch.operators, "/openapi.json", None).await.json().await.unwrap();
     assert!(document["paths"]["/v1/status"]["get"].is_object());
 }

@@ -221,5 +221,5 @@ async fn only_operators_bring_kits_and_garbage_is_told_so() {
     assert_refused(post(Some(VIEWER), body).await, Code::Forbidden).await;
     assert_refused(post(Some(OPERATOR), b"{}".to_vec()).await, Code::NotJson).await;
     assert_refused(post(Some(OPERATOR), vec![b' '; wire::v1::kit::MAX_KIT + 1]).await, Code::TooLarge).await;
-    assert_refused(branch.get(branch.machines, paths::KIT_REPORTS, Some(OPERATOR)).await, Code::NotFound).await;
+    assert_refused(branch.get(branch.machines, paths::KIT_REPORTS, Some(OPERATOR)).await, Code::RouteMissing).await;
 }

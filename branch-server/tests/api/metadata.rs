@@ -37,7 +37,7 @@ async fn strangers_and_names_of_nothing_are_turned_away() {
     let path = paths::metadata("timestamp.json");
     assert_refused(branch.get(branch.machines, &path, None).await, Code::Unauthenticated).await;
     assert_refused(branch.get(branch.machines, &path, Some(VIEWER)).await, Code::Unauthenticated).await;
-    assert_refused(branch.get(branch.operators, &path, Some(VIEWER)).await, Code::NotFound).await;
+    assert_refused(branch.get(branch.operators, &path, Some(VIEWER)).await, Code::RouteMissing).await;
     // A client walks roots until one is not there.
     for name in ["2.root.json", "root.json", "trust.json", "..%2ftrust.json", "identity.toml"] {
         assert_refused(branch.ask(&paths::metadata(name), &token).await, Code::NotFound).await;

@@ -37,7 +37,7 @@ async fn strangers_and_people_are_turned_away() {
         assert_refused(branch.get(branch.machines, path, None).await, Code::Unauthenticated).await;
         assert_refused(branch.get(branch.machines, path, Some(VIEWER)).await, Code::Unauthenticated).await;
     }
-    assert_refused(branch.get(branch.machines, "/v1/status", None).await, Code::NotFound).await;
+    assert_refused(branch.get(branch.machines, "/v1/status", None).await, Code::RouteMissing).await;
     let token = branch.enrol("till-1").await;
     assert_refused(branch.post("/v1/sync", Some(&token), "{}").await, Code::MethodNotAllowed).await;
 }

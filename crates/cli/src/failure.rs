@@ -4,11 +4,12 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use service_kit::client::ClientError;
+use service_kit::client::{ClientError, Distrust};
 use service_kit::config::ConfigError;
 use service_kit::durable::DurableError;
 use service_kit::output::{self, OutputError};
 use uuid::Uuid;
+use wire::Code;
 
 use crate::output::units::size;
 
@@ -23,8 +24,8 @@ pub(crate) const EXIT_WAITING: u8 = 5;
 /// Exit code: Ctrl-C (128 + SIGINT).
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
-/// The beginning of what TLS says of a server of this fleet that is another one than expected.
-const OTHER_SERVER: &str = "The server is ";
+/// HTTP status of an answer to an unknown path.
+const NOT_FOUND: u16 = 404;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -103,10 +104,10 @@ impl Failure {
 
     fn remedy(&self) -> String {
         match self {
-            Self::Client(ClientError::Refused(problem)) if problem.code == wire::Code::Unauthenticated => {
+            Self::Client(ClientError::Refused(problem)) if problem.code == Code::Unauthenticated => {
                 "Log in with `filial login NAME`, or name your token file with --token-file or FILIAL_TOKEN_FILE.".to_owned()
             }
-            Self::Client(ClientError::Refused(problem)) if is_route_missing(problem) => {
+            Self::Client(error) if is_route_missing(error) => {
                 "With --at, only `status`, `terminal list|deny|allow` and `kit import` are possible. Otherwise check that filial \
                  and the server have the same version."
                     .to_owned()
@@ -115,7 +116,7 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => {
                 "Check that the server runs, or give another address with --server or FILIAL_SERVER.".to_owned()
             }
-            Self::Client(ClientError::Distrusted { why, .. }) if why.starts_with(OTHER_SERVER) => {
+            Self::Client(ClientError::Distrusted { why: Distrust::OtherServer(_), .. }) => {
                 "Give --at BRANCH together with --server, the address of that branch's server; for head office, omit --at."
                     .to_owned()
             }
@@ -145,15 +146,17 @@ impl Failure {
 
     fn sentence(&self) -> String {
         match self {
-            Self::Client(ClientError::Refused(problem)) if is_route_missing(problem) => {
+            Self::Client(error) if is_route_missing(error) => {
                 "This server does not offer this command".to_owned()
             }
             Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
             Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
-            Self::Client(ClientError::Distrusted { url, why }) => match why.strip_prefix(OTHER_SERVER) {
-                Some(which) => format!("{} is {which}", origin(url)),
-                None => format!("{} is not trusted: {why}", origin(url)),
-            },
+            Self::Client(ClientError::Distrusted { url, why: Distrust::OtherServer(server) }) => {
+                format!("{} is {}, not {}", origin(url), server.identity, server.expected)
+            }
+            Self::Client(ClientError::Distrusted { url, why: Distrust::Other(why) }) => {
+                format!("{} is not trusted: {why}", origin(url))
+            }
             other => other.to_string(),
         }
     }
@@ -198,8 +201,18 @@ impl Failure {
 }
 
 /// Returns whether the server has no such route at all, as opposed to nothing by that name.
-fn is_route_missing(problem: &wire::Problem) -> bool {
-    problem.code == wire::Code::NotFound && problem.detail.starts_with("There is nothing at /")
+///
+/// A server that gives no known code with 404 is of another version, or not one of Filial's.
+fn is_route_missing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused(problem) => match problem.code {
+            Code::RouteMissing => true,
+            Code::Other => problem.status == NOT_FOUND,
+            _ => false,
+        },
+        ClientError::Status { status, .. } => *status == NOT_FOUND,
+        _ => false,
+    }
 }
 
 /// The scheme, host and port of an address: the part that the operator gave.
@@ -211,7 +224,8 @@ fn origin(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::{Code, Problem};
+    use service_kit::client::OtherServer;
+    use wire::Problem;
 
     #[test]
     fn a_refusal_says_sentence_remedy_and_code() {
@@ -225,11 +239,34 @@ mod tests {
 
     #[test]
     fn a_command_that_the_server_lacks_is_not_told_in_words_of_the_api() {
-        let problem =
-            Problem::new(Code::NotFound, "There is nothing at /v1/branches.", "See /openapi.json for what there is.");
-        let failure = Failure::from(ClientError::Refused(Box::new(problem)));
-        let told = format!("{} {}", failure.sentence(), failure.remedy());
-        assert!(told.starts_with("This server does not offer this command With --at") && !told.contains('/'), "{told}");
+        let (url, detail) = ("http://a:1/v1/branches".to_owned(), "There is nothing at /v1/branches.");
+        let refused = |code, status| {
+            let problem = Problem { status, ..Problem::new(code, detail, "See /openapi.json for what there is.") };
+            ClientError::Refused(Box::new(problem))
+        };
+        let status = |status| ClientError::Status { url: url.clone(), status };
+        for missing in [refused(Code::RouteMissing, 404), refused(Code::Other, 404), status(404)] {
+            let failure = Failure::from(missing);
+            let told = format!("{} {}", failure.sentence(), failure.remedy());
+            let begin = "This server does not offer this command With --at";
+            assert!(told.starts_with(begin) && !told.contains('/'), "{told}");
+        }
+        for other in [refused(Code::NotFound, 404), refused(Code::Other, 500), status(502)] {
+            let sentence = Failure::from(other).sentence();
+            assert!(!sentence.starts_with("This server does not offer"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn another_server_of_the_fleet_is_named_and_needs_another_address() {
+        let failure = |why| Failure::from(ClientError::Distrusted { url: "https://a:1/v1/status".to_owned(), why });
+        let (identity, expected) = ("branch north".to_owned(), "head office".to_owned());
+        let other = failure(Distrust::OtherServer(OtherServer { identity, expected }));
+        assert_eq!(other.sentence(), "https://a:1 is branch north, not head office");
+        assert!(other.remedy().starts_with("Give --at BRANCH"), "{}", other.remedy());
+        let unknown = failure(Distrust::Other("its certificate is refused".to_owned()));
+        assert_eq!(unknown.sentence(), "https://a:1 is not trusted: its certificate is refused");
+        assert!(unknown.remedy().contains("--authority"), "{}", unknown.remedy());
     }
 
     #[test]

@@ -104,6 +104,8 @@ codes! {
     IdentityDenied = "identity-denied", 403, "Identity denied";
     /// No object has that name.
     NotFound = "not-found", 404, "Not found";
+    /// The listener has no such route; versions before this code answer `not-found`.
+    RouteMissing = "route-missing", 404, "No such route";
     /// The route does not support this method.
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
     /// The name is used by another object.

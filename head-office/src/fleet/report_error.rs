@@ -2,7 +2,7 @@
 
 use fleet_types::{BranchName, TerminalName, UpdateState};
 use service_kit::database::DatabaseError;
-use wire::v1::reports::MAX_BATCH;
+use wire::v1::shape::ShapeError;
 
 /// Why reports are refused. Nothing of the batch is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -10,17 +10,9 @@ pub enum ReportError {
     /// The branch is unknown.
     #[error("there is no branch {0}")]
     UnknownBranch(BranchName),
-    /// The batch has too many reports.
-    #[error("the batch has {0} reports; at most {MAX_BATCH} are accepted")]
-    TooLong(usize),
-    /// A field is invalid.
-    #[error("{field}: {why}")]
-    Field {
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The batch or one of its fields is invalid.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Earlier reports are missing.
     #[error("report {first} arrived, but report {next} is the next")]
     OutOfOrder {
@@ -60,11 +52,4 @@ pub enum ReportError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-}
-
-impl ReportError {
-    /// An invalid field.
-    pub fn field(field: &'static str, why: impl Into<String>) -> Self {
-        Self::Field { field, why: why.into() }
-    }
 }

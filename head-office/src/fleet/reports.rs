@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Datelike, Utc};
-use fleet_types::{BranchName, Digest, TerminalName, UpdateState};
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::GenericClient;
 use trust::{PublicKey, Refusal};
 use wire::clip_reason;
-use wire::v1::evidence::MAX_TRIED;
-use wire::v1::reports::{
-    Batch, MAX_ADDRESSES, MAX_BATCH, MAX_PAYLOAD_NAME, Numbered, PackageReport, Reason, Report, UpdateReport,
-};
+use wire::v1::reports::{Batch, Numbered, Reason, Report, UpdateReport};
+use wire::v1::shape::{self, ShapeError};
 
 use super::report_error::ReportError;
 use crate::db;
@@ -20,12 +18,6 @@ use crate::db::incidents::NewIncident;
 
 /// Most terminals of one branch.
 pub const MAX_TERMINALS: i64 = 10_000;
-/// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
-const FIRST_YEAR: i32 = 1970;
-/// See `FIRST_YEAR`.
-const LAST_YEAR: i32 = 9999;
-/// Longest version text of an agent, in characters.
-const MAX_AGENT_VERSION: usize = 64;
 
 /// What storing a batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +45,8 @@ pub async fn store<C: GenericClient>(
     batch: Batch,
     now: DateTime<Utc>,
 ) -> Result<Stored, ReportError> {
+    shape::check(&batch)?;
     let Batch { epoch, reports } = batch;
-    check_shape(&reports)?;
     if !db::branches::lock(c, branch).await? {
         return Err(ReportError::UnknownBranch(branch.clone()));
     }
@@ -90,21 +82,6 @@ pub async fn store<C: GenericClient>(
     Ok(stored)
 }
 
-fn check_shape(reports: &[Numbered]) -> Result<(), ReportError> {
-    if reports.len() > MAX_BATCH {
-        return Err(ReportError::TooLong(reports.len()));
-    }
-    if let Some(odd) = reports.iter().find(|r| !(FIRST_YEAR..=LAST_YEAR).contains(&r.at.year())) {
-        let why = format!("report {} is of the year {}", odd.seq, odd.at.year());
-        return Err(ReportError::field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
-    }
-    let gap = reports.windows(2).any(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
-    if gap || reports.first().is_some_and(|r| r.seq == 0) {
-        return Err(ReportError::field("reports", "their numbers must begin at 1 or above and rise by one"));
-    }
-    Ok(())
-}
-
 /// What the reports of a batch amount to.
 #[derive(Default)]
 struct Found {
@@ -126,12 +103,11 @@ async fn store_one<C: GenericClient>(
     let Numbered { seq, at, report } = numbered;
     let unknown = |terminal| tracing::warn!(%branch, %terminal, seq, "a report of an unknown terminal is passed over");
     match report {
-        Report::TerminalSeen { mut facts, key } => {
-            facts.agent_version = clean(&facts.agent_version, MAX_AGENT_VERSION);
+        Report::TerminalSeen { facts, key } => {
             refuse_one_too_many(c, branch, &facts.name).await?;
             db::terminals::upsert(c, branch, &facts, now).await?;
             if let Some(key) = key {
-                let key: PublicKey = key.parse().map_err(|r: Refusal| ReportError::field("key", r.sentence()))?;
+                let key: PublicKey = key.parse().map_err(|r: Refusal| ShapeError::field("key", r.sentence()))?;
                 if db::terminals::pin(c, branch, &facts.name, &key).await? != Some(key.to_string()) {
                     tracing::warn!(%branch, terminal = %facts.name, %key, "another key of a terminal waits for an operator");
                 }
@@ -144,7 +120,6 @@ async fn store_one<C: GenericClient>(
             }
         }
         Report::Update { terminal, mut update } => {
-            check_evidence(&update)?;
             update.reason = update.reason.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
                 prove(c, branch, &terminal, &update).await?;
@@ -154,7 +129,6 @@ async fn store_one<C: GenericClient>(
             }
         }
         Report::Package { terminal, mut package } => {
-            check_package(&package)?;
             package.trouble = package.trouble.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
                 db::terminal_packages::record(c, branch, &terminal, &package, at).await?;
@@ -191,8 +165,7 @@ async fn store_one<C: GenericClient>(
                 unknown(terminal);
             }
         }
-        Report::BadPeer { terminal, artifact, mut addresses, wasted_bytes, certain } => {
-            addresses.truncate(MAX_ADDRESSES);
+        Report::BadPeer { terminal, artifact, addresses, wasted_bytes, certain } => {
             if db::artifacts::find_published(c, &artifact).await?.is_some() {
                 let incident = NewIncident { terminal, artifact, addresses, wasted_bytes, certain, at };
                 tracing::warn!(%branch, ?incident, "bad data arrived there");
@@ -249,31 +222,8 @@ async fn refuse_one_too_many<C: GenericClient>(
     Err(ReportError::TooManyTerminals { branch: branch.clone(), count, terminal: terminal.clone() })
 }
 
+/// A reason with a text that PostgreSQL and a person's screen can take.
 fn cleaned(reason: Reason) -> Reason {
-    Reason { code: reason.code.cleaned(), text: clean(clip_reason(&reason.text), wire::MAX_REASON_LEN), ..reason }
-}
-
-fn check_evidence(update: &UpdateReport) -> Result<(), ReportError> {
-    let Some(evidence) = &update.evidence else { return Ok(()) };
-    if update.state != UpdateState::RolledBack || evidence.tried > MAX_TRIED {
-        let why = format!("belongs to rolled-back, after at most {MAX_TRIED} boots");
-        return Err(ReportError::field("evidence", why));
-    }
-    Ok(())
-}
-
-fn check_package(package: &PackageReport) -> Result<(), ReportError> {
-    let max = i64::MAX as u64;
-    if package.name.len() > MAX_PAYLOAD_NAME || package.name.chars().any(char::is_control) {
-        return Err(ReportError::field("name", format!("must be at most {MAX_PAYLOAD_NAME} printable bytes")));
-    }
-    if package.have_bytes > max || package.total_bytes > max {
-        return Err(ReportError::field("have_bytes, total_bytes", "no package is that large"));
-    }
-    Ok(())
-}
-
-/// Text that PostgreSQL and a person's screen can take.
-fn clean(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    let text = clip_reason(&reason.text).chars().filter(|c| !c.is_control()).collect();
+    Reason { code: reason.code.cleaned(), text, ..reason }
 }

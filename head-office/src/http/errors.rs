@@ -72,10 +72,7 @@ impl From<ReportError> for ApiError {
         let text = capital(format!("{error}."));
         match error {
             ReportError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
-            ReportError::TooLong(count) => {
-                Self::new(Code::BatchTooLong, text, "Send them in several requests.").with("reports", count)
-            }
-            ReportError::Field { field, why } => Self::bad_field(field, why),
+            ReportError::Shape(error) => error.into(),
             ReportError::OutOfOrder { first, next } => {
                 Self::new(Code::ReportOutOfOrder, text, format!("Send the reports from {next} on."))
                     .with("first", first)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use reqwest::Method;
-use service_kit::client::{ByteStream, ClientError, JsonClient, Timeouts};
+use service_kit::client::{ByteStream, ClientError, Distrust, JsonClient, Timeouts};
 use tokio::sync::Notify;
 use trust::Refusal;
 use trust::certificates::{
@@ -53,7 +53,7 @@ impl HttpBranch {
     }
 
     fn distrusted(&self, why: impl std::fmt::Display) -> ClientError {
-        ClientError::Distrusted { url: self.url.clone(), why: why.to_string().trim_end_matches('.').to_owned() }
+        ClientError::Distrusted { url: self.url.clone(), why: Distrust::Other(why.to_string().trim_end_matches('.').to_owned()) }
     }
 
     fn client(&self) -> Result<JsonClient, ClientError> {

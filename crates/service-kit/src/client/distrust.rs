@@ -5,8 +5,29 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// Returns why one end did not trust the other, without its full stop; `None` if that is not the cause.
-pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<String> {
+/// Why one end did not trust the other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// The server belongs to the fleet, but another one was dialled.
+    #[error(transparent)]
+    OtherServer(OtherServer),
+    /// Anything else: a sentence without its full stop.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What a verifier of certificates says of a server of the fleet that is not the dialled one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("The server is {identity}, not {expected}")]
+pub struct OtherServer {
+    /// Whose certificate it presented.
+    pub identity: String,
+    /// Which server was dialled.
+    pub expected: String,
+}
+
+/// Returns why one end did not trust the other; `None` if that is not the cause.
+pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<Distrust> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<TlsError>() {
@@ -21,11 +42,14 @@ pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-fn explained(error: &TlsError) -> Option<String> {
+fn explained(error: &TlsError) -> Option<Distrust> {
     use AlertDescription as Alert;
     let why = match error {
-        // The words of the certificate's verifier: the library would show them in debug notation.
-        TlsError::InvalidCertificate(CertificateError::Other(other)) => other.0.to_string(),
+        // What the certificate's verifier says: the library would show it in debug notation.
+        TlsError::InvalidCertificate(CertificateError::Other(other)) => match other.0.downcast_ref::<OtherServer>() {
+            Some(server) => return Some(Distrust::OtherServer(server.clone())),
+            None => other.0.to_string(),
+        },
         TlsError::InvalidCertificate(certificate) => format!("its certificate is refused: {certificate}"),
         TlsError::AlertReceived(
             alert @ (Alert::BadCertificate
@@ -40,7 +64,7 @@ fn explained(error: &TlsError) -> Option<String> {
         TlsError::AlertReceived(Alert::ProtocolVersion) => "it speaks no version of TLS from 1.2 on".to_owned(),
         _ => return None,
     };
-    Some(why.trim_end_matches('.').to_owned())
+    Some(Distrust::Other(why.trim_end_matches('.').to_owned()))
 }
 
 #[cfg(test)]
@@ -52,12 +76,16 @@ mod tests {
 
     #[test]
     fn what_tls_says_is_found_below_an_io_error_and_nothing_else_is() {
-        let inner = io::Error::other("The server is branch north, not head office.");
-        let tls = TlsError::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(inner))));
-        let wrapped = io::Error::new(io::ErrorKind::InvalidData, tls);
-        assert_eq!(reason(&wrapped).unwrap(), "The server is branch north, not head office");
-        let alert = io::Error::other(TlsError::AlertReceived(AlertDescription::CertificateExpired));
-        assert_eq!(reason(&alert).unwrap(), "it refuses this end's certificate (CertificateExpired)");
+        let of_verifier = |inner: Arc<dyn Error + Send + Sync>| {
+            let tls = TlsError::InvalidCertificate(CertificateError::Other(OtherError(inner)));
+            reason(&io::Error::new(io::ErrorKind::InvalidData, tls)).unwrap()
+        };
+        let server = OtherServer { identity: "branch north".to_owned(), expected: "head office".to_owned() };
+        assert_eq!(of_verifier(Arc::new(server.clone())), Distrust::OtherServer(server));
+        let expired = of_verifier(Arc::new(io::Error::other("The certificate expired.")));
+        assert_eq!(expired, Distrust::Other("The certificate expired".to_owned()));
+        let alert = reason(&io::Error::other(TlsError::AlertReceived(AlertDescription::CertificateExpired))).unwrap();
+        assert_eq!(alert.to_string(), "it refuses this end's certificate (CertificateExpired)");
         assert_eq!(reason(&io::Error::other("no route to host")), None);
         assert_eq!(reason(&io::Error::other(TlsError::DecryptError)), None);
     }

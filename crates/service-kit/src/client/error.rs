@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::{Code, Problem};
 
-use super::distrust::reason;
+use super::distrust::{Distrust, reason};
 
 /// Why a request brought no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +37,8 @@ pub enum ClientError {
     Distrusted {
         /// What was asked.
         url: String,
-        /// Why: one sentence without its full stop.
-        why: String,
+        /// Why.
+        why: Distrust,
     },
     /// The service refused, and said why.
     #[error("{}: {} {}", .0.title, .0.detail, .0.remedy)]

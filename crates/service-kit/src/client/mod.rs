@@ -18,6 +18,7 @@ use wire::{Code, Problem};
 
 use crate::Secret;
 
+pub use distrust::{Distrust, OtherServer};
 pub use error::ClientError;
 pub use sse::{EventStream, SseEvent, read_events};
 
@@ -190,13 +191,13 @@ impl JsonClient {
     }
 
     /// GET bytes as they arrive, for callers who bound length and time themselves; `None` if the service says
-    /// `not-found`, which another program at the address would not say.
+    /// `not-found` or `route-missing`, which another program at the address would not say.
     ///
     /// # Errors
     /// As [`ClientError`].
     pub async fn get_stream(&self, path: &str) -> Result<Option<ByteStream>, ClientError> {
         let response = match self.send(self.request(Method::GET, path), path).await {
-            Err(error) if error.code() == Some(Code::NotFound) => return Ok(None),
+            Err(error) if matches!(error.code(), Some(Code::NotFound | Code::RouteMissing)) => return Ok(None),
             other => other?,
         };
         let url = self.url(path);

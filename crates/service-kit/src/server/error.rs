@@ -6,6 +6,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use wire::v1::shape::ShapeError;
 use wire::{Code, Problem};
 
 use super::Role;
@@ -148,6 +149,17 @@ impl ResponseError for ApiError {
         }
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
+    }
+}
+
+impl From<ShapeError> for ApiError {
+    fn from(error: ShapeError) -> Self {
+        match error {
+            ShapeError::TooLong(count) => {
+                Self::new(Code::BatchTooLong, format!("{error}."), "Send them in several batches.").with("reports", count)
+            }
+            ShapeError::Field { field, why } => Self::bad_field(field, why),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ async fn callers_are_let_in_by_role_and_errors_are_problems() {
     assert_eq!(code(client(address, Some("v")).post::<_, Echo>("/echo", &Echo { n: 7 }).await), Code::Forbidden);
     assert_eq!(code(desk.post::<_, Echo>("/echo", &serde_json::json!({ "n": "x" })).await), Code::BadField);
     assert_eq!(code(desk.get::<Echo>("/echo").await), Code::MethodNotAllowed);
-    assert_eq!(code(desk.get::<Echo>("/nothing").await), Code::NotFound);
+    assert_eq!(code(desk.get::<Echo>("/nothing").await), Code::RouteMissing);
     assert_eq!(code(desk.get::<Echo>("/forgotten").await), Code::Unauthenticated);
 }
 

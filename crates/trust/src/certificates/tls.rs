@@ -17,6 +17,7 @@ use rustls::{
     SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use service_kit::client::OtherServer;
 
 use super::check::{DenyList, Purpose, check_chain, fingerprint};
 use super::identity::{Identity, Suffix};
@@ -334,8 +335,8 @@ impl ServerCertVerifier for Verifier {
             Some(peer) if peer.is(&identity) => Ok(ServerCertVerified::assertion()),
             _ => {
                 let expected = self.peer.as_ref().map_or("no server".to_owned(), Peer::to_string);
-                let sentence = format!("The server is {identity}, not {expected}.");
-                Err(refused(Refusal::new(Why::CertificateName, sentence)))
+                let other = OtherServer { identity: identity.to_string(), expected };
+                Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(other)))))
             }
         }
     }

@@ -14,5 +14,6 @@ pub mod paths;
 pub mod plan;
 pub mod releases;
 pub mod reports;
+pub mod shape;
 pub mod status;
 pub mod sync;

@@ -40,7 +40,7 @@ fn paths(world: &World) -> Vec<Case> {
         world.people(name, Role::Admin, &format!("GET {path}"), &[], "", code, says)
     };
     vec![
-        get("up and out", "/v1/releases/../../etc/passwd", Code::NotFound, "/etc/passwd"),
+        get("up and out", "/v1/releases/../../etc/passwd", Code::RouteMissing, "/etc/passwd"),
         get("up and out, encoded", "/v1/releases/%2e%2e%2f%2e%2e%2fetc%2fpasswd", Code::BadRequest, "The path"),
         get("out of the API browser", "/swagger-ui/..%2f..%2f..%2fetc%2fpasswd", Code::NotFound, "API browser"),
         get("NUL, encoded", "/v1/branches/a%00b", Code::BadRequest, "The path"),

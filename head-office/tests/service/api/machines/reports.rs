@@ -285,15 +285,17 @@ async fn bad_peers_are_incidents_newest_first_and_bounded() {
     let epoch = Uuid::new_v4();
     let reports = vec![
         bad(1, artifact.sha256, Some("till-1"), 1),
-        bad(2, artifact.sha256, None, 1000),
+        bad(2, artifact.sha256, None, MAX_ADDRESSES),
         bad(3, invented, None, 1),
     ];
     assert_eq!(send(&branch, epoch, reports).await.through, 3);
+    let endless = Batch { epoch, reports: vec![bad(4, artifact.sha256, None, MAX_ADDRESSES + 1)] };
+    assert_eq!(refusal(branch.client.post::<_, Acknowledged>("/v1/reports", &endless).await), Code::BadField);
 
     let page: Incidents = office.admin().get("/v1/incidents").await.unwrap();
     let told: Vec<_> =
         page.incidents.iter().map(|i| (i.wasted_bytes, i.addresses.len(), i.terminal.is_some())).collect();
-    assert_eq!(told, [(2, MAX_ADDRESSES, false), (1, 1, true)], "newest first, bounded, without inventions");
+    assert_eq!(told, [(2, MAX_ADDRESSES, false), (1, 1, true)], "newest first, without inventions");
     assert_eq!(page.next, None);
     let status: Status = office.admin().get("/v1/status").await.unwrap();
     assert_eq!(status.incidents, page.incidents);

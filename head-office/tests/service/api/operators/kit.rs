@@ -41,7 +41,7 @@ async fn a_kit_without_a_plan_has_the_metadata_and_who_may_have_it() {
         assert!(has(name), "{name} is not among {:?}", kit.metadata.keys());
     }
     assert_eq!(refusal(office.as_role(Role::Viewer).get::<Kit>(&path).await), Code::Forbidden);
-    assert_eq!(refusal(branch.client.get::<Kit>(&path).await), Code::NotFound, "not on the machines' listener");
+    assert_eq!(refusal(branch.client.get::<Kit>(&path).await), Code::RouteMissing, "not on the machines' listener");
     let nowhere = paths::branch_kit(&"nowhere".parse().unwrap());
     assert_eq!(refusal(office.admin().get::<Kit>(&nowhere).await), Code::NotFound);
 }
