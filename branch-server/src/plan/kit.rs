@@ -10,7 +10,7 @@ use futures_util::stream;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, connection};
 use service_kit::edge::chain;
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use trust::client::{Body, Fetch, FetchError};
 use wire::Code;
 use wire::v1::kit::{CarriedArtifact, Imported, KIT_FORMAT, Kit, WantedArtifact};
@@ -196,6 +196,6 @@ pub async fn awaited(pool: &Pool, artifact: &Digest) -> Result<Result<artifacts:
                 Err(ApiError::new(Code::WrongState, detail, "Import the kit first with `filial kit import`."))
             }
         },
-        _ => Err(ApiError::not_found(format!("planned artifact {artifact}"))),
+        _ => Err(ApiError::not_found(Missing::Other("planned artifact"), &artifact)),
     })
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, Transaction, begin, commit, connection};
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use wire::Code;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
@@ -43,7 +43,7 @@ impl Intake {
         // This server's row before the terminal's, here as everywhere: one order of locks, no deadlock.
         site::lock(&tx).await?;
         if !terminals::lock(&tx, terminal).await? {
-            return Err(ApiError::not_found(format!("terminal {terminal}")));
+            return Err(ApiError::not_found(Missing::Terminal, &terminal));
         }
         terminals::heard(&tx, terminal, now).await?;
         let before = report_epochs::through(&tx, terminal, batch.epoch).await?;

@@ -146,9 +146,7 @@ impl Failure {
 
     fn sentence(&self) -> String {
         match self {
-            Self::Client(error) if is_route_missing(error) => {
-                "This server does not offer this command".to_owned()
-            }
+            Self::Client(error) if is_route_missing(error) => "This server does not offer this command".to_owned(),
             Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
             Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
             Self::Client(ClientError::Distrusted { url, why: Distrust::OtherServer(server) }) => {

@@ -8,7 +8,7 @@ use fleet_types::Digest;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use service_kit::database::{GenericClient, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 use wire::v1::paths;
@@ -32,14 +32,14 @@ const CHUNK: usize = 256 * 1024;
 pub async fn index(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let artifact = find(&app, &caller, &sha256).await?;
     let index = store::index::read(&app.store, &artifact).await.map_err(ApiError::internal)?;
-    let index = index.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))?;
+    let index = index.ok_or_else(|| ApiError::not_found(Missing::Other("published artifact"), &sha256))?;
     Ok(immutable("application/octet-stream", index))
 }
 
 /// Keeps the artifact's file from removal while the answer lives.
 fn hold(app: &App, artifact: &ArtifactRef) -> ApiResult<Reader> {
     let reader = app.store.holds().read(&artifact.sha256);
-    reader.ok_or_else(|| ApiError::not_found(format_args!("published artifact {}", artifact.sha256)))
+    reader.ok_or_else(|| ApiError::not_found(Missing::Other("published artifact"), &artifact.sha256))
 }
 
 /// The artifact's file, to be carried to a branch by hand.
@@ -68,7 +68,7 @@ pub async fn torrent(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> Ap
     let artifact = find(&app, &caller, &sha256).await?;
     let client = connection(&app.pool).await?;
     let torrent = app.seeder.wan_torrent(&client, &artifact.sha256).await?;
-    let torrent = torrent.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {sha256}")))?;
+    let torrent = torrent.ok_or_else(|| ApiError::not_found(Missing::Other("torrent of artifact"), &sha256))?;
     Ok(immutable("application/x-bittorrent", torrent))
 }
 
@@ -81,7 +81,7 @@ pub async fn torrent(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> Ap
 pub async fn manifest(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> ApiResult<HttpResponse> {
     let client = connection(&app.pool).await?;
     let manifest = db::releases::manifest(&client, &sha256).await?;
-    let manifest = manifest.ok_or_else(|| ApiError::not_found(format_args!("published manifest {sha256}")))?;
+    let manifest = manifest.ok_or_else(|| ApiError::not_found(Missing::Other("published manifest"), &sha256))?;
     refuse_unplanned(&client, &app, &caller, "Manifest", &sha256, json!({ "manifest": *sha256 })).await?;
     Ok(immutable("application/toml", manifest))
 }
@@ -89,7 +89,7 @@ pub async fn manifest(app: Data<App>, caller: Caller, sha256: Path<Digest>) -> A
 async fn find(app: &App, caller: &Caller, sha256: &Digest) -> ApiResult<ArtifactRef> {
     let client = connection(&app.pool).await?;
     let found = db::artifacts::find_published(&client, sha256).await?;
-    let found = found.ok_or_else(|| ApiError::not_found(format_args!("published artifact {sha256}")))?;
+    let found = found.ok_or_else(|| ApiError::not_found(Missing::Other("published artifact"), &sha256))?;
     let part = json!({ "artifact": { "sha256": sha256 } });
     refuse_unplanned(&client, app, caller, "Artifact", sha256, part).await?;
     Ok(found)

@@ -1,6 +1,6 @@
 //! How the errors of head office's parts become refusals.
 
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use trust::{Refusal, Why};
 use wire::{Code, sentences};
 
@@ -71,7 +71,7 @@ impl From<ReportError> for ApiError {
     fn from(error: ReportError) -> Self {
         let text = capital(format!("{error}."));
         match error {
-            ReportError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
+            ReportError::UnknownBranch(branch) => Self::not_found(Missing::Branch, &branch),
             ReportError::Shape(error) => error.into(),
             ReportError::OutOfOrder { first, next } => {
                 Self::new(Code::ReportOutOfOrder, text, format!("Send the reports from {next} on."))
@@ -111,9 +111,9 @@ impl From<AssignError> for ApiError {
         // Names stay as they are written, also at the beginning of a sentence.
         let text = format!("{error}.");
         match error {
-            AssignError::UnknownBranch(branch) => Self::not_found(format_args!("branch {branch}")),
+            AssignError::UnknownBranch(branch) => Self::not_found(Missing::Branch, &branch),
             AssignError::NotAssigned { product, branch } => {
-                Self::not_found(format_args!("assignment of {product} to branch {branch}"))
+                Self::not_found(Missing::Assignment, &format_args!("of {product} to branch {branch}"))
             }
             AssignError::NotPublished { product, version } => {
                 let remedy = "Check its state (`filial release list`) and wait until it is published.";
@@ -233,7 +233,7 @@ impl From<RoomError> for ApiError {
 impl From<ArrivalError> for ApiError {
     fn from(error: ArrivalError) -> Self {
         match error {
-            ArrivalError::Unknown(id) => Self::not_found(format_args!("upload {id}")),
+            ArrivalError::Unknown(id) => Self::not_found(Missing::Upload, &id),
             ArrivalError::Ended(reasons) => {
                 let text = if reasons.is_empty() { "The upload has ended.".to_owned() } else { sentences(&reasons) };
                 Self::new(Code::UploadGone, text, "Start the upload of the archive again.")

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Data, Path};
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use trust::client::is_metadata_name;
 use wire::Problem;
 use wire::v1::paths;
@@ -22,7 +22,7 @@ pub async fn metadata(app: Data<App>, name: Path<String>) -> ApiResult<HttpRespo
     let file = Some(name.as_str()).filter(|name| is_metadata_name(name)).and_then(|name| app.trust.file(name));
     let file = file.ok_or_else(|| {
         let name: String = name.chars().take(100).collect();
-        ApiError::not_found(format_args!("file of metadata {name:?}"))
+        ApiError::not_found(Missing::Other("file of metadata"), &format_args!("{name:?}"))
     })?;
     // A version never changes; the timestamp has none in its name.
     let lasting = match name.as_str() {

@@ -53,7 +53,10 @@ impl HttpBranch {
     }
 
     fn distrusted(&self, why: impl std::fmt::Display) -> ClientError {
-        ClientError::Distrusted { url: self.url.clone(), why: Distrust::Other(why.to_string().trim_end_matches('.').to_owned()) }
+        ClientError::Distrusted {
+            url: self.url.clone(),
+            why: Distrust::Other(why.to_string().trim_end_matches('.').to_owned()),
+        }
     }
 
     fn client(&self) -> Result<JsonClient, ClientError> {

@@ -5,7 +5,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use fleet_types::Digest;
 use service_kit::database::{Connection, DatabaseError, connection};
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use trust::planned;
 use wire::Code;
 use wire::v1::paths;
@@ -43,7 +43,7 @@ async fn offered(
         _ => {
             let names_it = |plan: Plan| planned::entries(&plan).any(|s| s.artifacts.contains(artifact));
             let named = followed(client).await?.is_some_and(names_it);
-            Err(if named { not_yet(&what) } else { ApiError::not_found(format!("artifact {artifact}")) })
+            Err(if named { not_yet(&what) } else { ApiError::not_found(Missing::Other("artifact"), &artifact) })
         }
     }
 }
@@ -105,6 +105,6 @@ pub async fn manifest(app: Data<App>, sha256: Path<String>) -> Result<HttpRespon
     Err(if named {
         not_yet(&format!("Manifest {manifest}"))
     } else {
-        ApiError::not_found(format!("manifest {manifest}"))
+        ApiError::not_found(Missing::Other("manifest"), &manifest)
     })
 }

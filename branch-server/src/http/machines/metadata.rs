@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path};
 use trust::client::is_metadata_name;
 
 use crate::app::App;
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Missing};
 use wire::v1::paths;
 
 /// A file of signed metadata, byte for byte.
@@ -22,6 +22,6 @@ pub async fn metadata(app: Data<App>, name: Path<String>) -> Result<HttpResponse
     let found = app.metadata.believed().file(&name).filter(|_| is_metadata_name(&name));
     match found {
         Some(bytes) => Ok(HttpResponse::Ok().content_type("application/json").body(bytes)),
-        None => Err(ApiError::not_found("metadata file of this name")),
+        None => Err(ApiError::not_found(Missing::Other("metadata file"), &"of this name")),
     }
 }

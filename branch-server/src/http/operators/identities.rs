@@ -6,7 +6,7 @@ use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use service_kit::database::{GenericClient, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use trust::certificates::validity;
 use wire::Code;
 use wire::v1::paths;
@@ -69,7 +69,7 @@ fn terminal(text: &str) -> Result<TerminalName, ApiError> {
 
 async fn shown<C: GenericClient>(client: &C, name: &TerminalName) -> Result<Json<TerminalIdentity>, ApiError> {
     let found = terminals::identity(client, name).await?;
-    let found = found.ok_or_else(|| ApiError::not_found(format!("terminal {name}")))?;
+    let found = found.ok_or_else(|| ApiError::not_found(Missing::Terminal, &name))?;
     let until = |der: Vec<u8>| validity(&CertificateDer::from(der)).ok().map(|(_, until)| until);
     Ok(Json(TerminalIdentity {
         name: found.name,
@@ -112,7 +112,7 @@ pub async fn deny(
 ) -> Result<Json<TerminalIdentity>, ApiError> {
     let (name, client) = (terminal(&name)?, connection(&app.pool).await?);
     if !terminals::deny(&client, &name, app.clock.now()).await? {
-        return Err(ApiError::not_found(format!("terminal {name}")));
+        return Err(ApiError::not_found(Missing::Terminal, &name));
     }
     app.streams.end(&name);
     let reason = presentable(body.reason.as_deref().unwrap_or_default());
@@ -147,7 +147,7 @@ pub async fn allow(
         return Err(ApiError::new(Code::NameTaken, detail, "Send the key that the terminal's log shows."));
     }
     if !terminals::allow(&client, &name, body.key.as_ref()).await? {
-        return Err(ApiError::not_found(format!("terminal {name}")));
+        return Err(ApiError::not_found(Missing::Terminal, &name));
     }
     if body.key.is_some() {
         app.streams.end(&name);

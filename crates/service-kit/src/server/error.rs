@@ -17,6 +17,55 @@ tokio::task_local! {
     pub(super) static REQUEST_ID: String;
 }
 
+/// A kind of object that a request named and that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A branch.
+    Branch,
+    /// A terminal.
+    Terminal,
+    /// An operator.
+    Operator,
+    /// An operator's token.
+    Token,
+    /// A release.
+    Release,
+    /// An assignment of a product to a branch.
+    Assignment,
+    /// An upload.
+    Upload,
+    /// An object that no command lists.
+    Other(&'static str),
+}
+
+impl Missing {
+    fn remedy(self) -> String {
+        match self {
+            Self::Branch | Self::Terminal | Self::Operator | Self::Token | Self::Release => {
+                format!("Check the name: `filial {self} list` shows what there is.")
+            }
+            Self::Assignment => "Check the names: `filial branch show NAME` lists the branch's assignments.".to_owned(),
+            Self::Upload => "Check the id: `filial release list` shows unfinished uploads.".to_owned(),
+            Self::Other(_) => "Check the name; the list shows what there is.".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Branch => "branch",
+            Self::Terminal => "terminal",
+            Self::Operator => "operator",
+            Self::Token => "token",
+            Self::Release => "release",
+            Self::Assignment => "assignment",
+            Self::Upload => "upload",
+            Self::Other(kind) => kind,
+        })
+    }
+}
+
 /// A refusal, and for the log its cause.
 pub struct ApiError {
     problem: Box<Problem>,
@@ -39,18 +88,9 @@ impl ApiError {
         )
     }
 
-    /// Nothing by that name. The first word of `what` is its kind.
-    pub fn not_found(what: impl fmt::Display) -> Self {
-        let what = what.to_string();
-        let remedy = match what.split(' ').next().unwrap_or_default() {
-            kind @ ("branch" | "terminal" | "operator" | "token" | "release") => {
-                format!("Check the name: `filial {kind} list` shows what there is.")
-            }
-            "assignment" => "Check the names: `filial branch show NAME` lists the branch's assignments.".to_owned(),
-            "upload" => "Check the id: `filial release list` shows unfinished uploads.".to_owned(),
-            _ => "Check the name; the list shows what there is.".to_owned(),
-        };
-        Self::new(Code::NotFound, format!("There is no {what}."), remedy)
+    /// Nothing of this kind has that name.
+    pub fn not_found(kind: Missing, name: &dyn fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("There is no {kind} {name}."), kind.remedy())
     }
 
     /// A field has a value that is not allowed.
@@ -156,7 +196,8 @@ impl From<ShapeError> for ApiError {
     fn from(error: ShapeError) -> Self {
         match error {
             ShapeError::TooLong(count) => {
-                Self::new(Code::BatchTooLong, format!("{error}."), "Send them in several batches.").with("reports", count)
+                Self::new(Code::BatchTooLong, format!("{error}."), "Send them in several batches.")
+                    .with("reports", count)
             }
             ShapeError::Field { field, why } => Self::bad_field(field, why),
         }

@@ -20,7 +20,7 @@ pub use auth::{Authenticator, Nobody, OperatorTokens};
 pub use bounds::{JOIN_TRIES, Limits, Throttle, network};
 pub use browser::{csrf_token, ended_cookie, from_other_site, is_private, session_cookie};
 pub use caller::{Caller, Via};
-pub use error::ApiError;
+pub use error::{ApiError, Missing};
 pub use metrics::Metrics;
 pub use role::Role;
 pub use route::{Route, configure, document};

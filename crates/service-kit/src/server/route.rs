@@ -344,5 +344,9 @@ fn wrong_method(request: &HttpRequest, allow: &str) -> Result<HttpResponse, ApiE
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path: String = request.path().chars().take(200).collect();
-    Err(ApiError::new(Code::RouteMissing, format!("There is nothing at {path}."), "See /openapi.json for what there is."))
+    Err(ApiError::new(
+        Code::RouteMissing,
+        format!("There is nothing at {path}."),
+        "See /openapi.json for what there is.",
+    ))
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi as Document;
 use wire::v1::paths;
 use wire::{Code, Problem};
 
-use super::{ApiError, Metrics, Role, Route};
+use super::{ApiError, Metrics, Missing, Role, Route};
 
 /// Longest that one readiness check may take.
 const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -106,7 +106,7 @@ async fn swagger_ui(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let config = Arc::new(utoipa_swagger_ui::Config::from(paths::OPENAPI));
     match utoipa_swagger_ui::serve(&file, config) {
         Ok(Some(found)) => Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned())),
-        Ok(None) => Err(ApiError::not_found("such file of the API browser")),
+        Ok(None) => Err(ApiError::not_found(Missing::Other("such file"), &"of the API browser")),
         Err(error) => Err(ApiError::internal(error.to_string())),
     }
 }

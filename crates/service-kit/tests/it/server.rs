@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::server::{
-    ApiError, Caller, Check, Limits, Listener, Metrics, OperatorTokens, Readiness, Role, Route, ServerEvent, Transport,
-    bind, configure, health_routes, sse,
+    ApiError, Caller, Check, Limits, Listener, Metrics, Missing, OperatorTokens, Readiness, Role, Route, ServerEvent,
+    Transport, bind, configure, health_routes, sse,
 };
 use service_kit::{Secret, Shutdown};
 use wire::Code;
@@ -145,18 +145,25 @@ async fn readiness_names_everything_that_is_missing() {
 
 #[test]
 fn what_is_not_there_is_looked_up_with_a_command() {
-    for (what, command) in [
-        ("branch nowhere", "`filial branch list`"),
-        ("terminal north/x", "`filial terminal list`"),
-        ("operator ann", "`filial operator list`"),
-        ("token 7 of yours", "`filial token list`"),
-        ("release 7", "`filial release list`"),
-        ("assignment of kiosk to branch north", "`filial branch show NAME`"),
+    for (kind, name, detail, remedy) in [
+        (Missing::Branch, "nowhere", "There is no branch nowhere.", "`filial branch list`"),
+        (Missing::Terminal, "north/x", "There is no terminal north/x.", "`filial terminal list`"),
+        (Missing::Operator, "ann", "There is no operator ann.", "`filial operator list`"),
+        (Missing::Token, "7 of yours", "There is no token 7 of yours.", "`filial token list`"),
+        (Missing::Release, "7", "There is no release 7.", "`filial release list`"),
+        (
+            Missing::Assignment,
+            "of kiosk to north",
+            "There is no assignment of kiosk to north.",
+            "`filial branch show NAME`",
+        ),
+        (Missing::Upload, "7", "There is no upload 7.", "unfinished uploads"),
+        (Missing::Other("manifest"), "7", "There is no manifest 7.", "Check the name"),
     ] {
-        let refused = ApiError::not_found(what);
+        let refused = ApiError::not_found(kind, &name);
         let problem = refused.problem();
-        assert_eq!(problem.detail, format!("There is no {what}."));
-        assert!(problem.remedy.contains(command), "{what}: {}", problem.remedy);
+        assert_eq!(problem.detail, detail);
+        assert!(problem.remedy.contains(remedy), "{detail} {}", problem.remedy);
     }
     let refused = ApiError::bad_field("key", "expected 64 digits.");
     assert_eq!(refused.problem().detail, "key: expected 64 digits.", "one full stop");

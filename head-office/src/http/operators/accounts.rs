@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use fleet_types::OperatorName;
 use serde_json::json;
 use service_kit::database::{begin, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use wire::v1::operators::{ChangeOperator, NewOperator, Operator, SetPassword};
 use wire::v1::paths;
 use wire::{Code, Problem};
@@ -23,7 +23,7 @@ fn seen(row: &OperatorRow) -> serde_json::Value {
 }
 
 fn unknown(name: &OperatorName) -> ApiError {
-    ApiError::not_found(format_args!("operator {name}"))
+    ApiError::not_found(Missing::Operator, &name)
 }
 
 /// Operators by name, disabled ones among them.

@@ -7,7 +7,7 @@ use fleet_types::BranchName;
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use service_kit::token;
 use trust::certificates::JoinToken;
 use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved, DenyBranch};
@@ -68,7 +68,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>)
 pub async fn show(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Branch>> {
     let client = connection(&app.pool).await?;
     let row = db::branches::find(&client, &branch).await?;
-    let missing = || ApiError::not_found(format_args!("branch {branch}"));
+    let missing = || ApiError::not_found(Missing::Branch, &branch);
     let found = branches(&client, vec![row.ok_or_else(missing)?]).await?.pop();
     Ok(Json(found.ok_or_else(missing)?))
 }
@@ -135,7 +135,7 @@ pub async fn remove(
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     if !db::branches::lock(&transaction, &branch).await? {
-        return Err(ApiError::not_found(format_args!("branch {branch}")));
+        return Err(ApiError::not_found(Missing::Branch, &branch));
     }
     let now = app.clock.now();
     let heard = db::terminals::heard_since(&transaction, &branch, now - IN_USE, MAX_NAMED).await?;
@@ -196,7 +196,7 @@ async fn set_denied(
 ) -> ApiResult<Json<Branch>> {
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    let missing = || ApiError::not_found(format_args!("branch {branch}"));
+    let missing = || ApiError::not_found(Missing::Branch, &branch);
     if !db::branches::lock(&transaction, branch).await? {
         return Err(missing());
     }

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Json, Path};
 use fleet_types::BranchName;
 use serde_json::json;
 use service_kit::database::{Connection, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use wire::v1::kit::{Blob, CarriedArtifact, KIT_FORMAT, Kit, MAX_KIT};
 use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
@@ -32,7 +32,7 @@ pub async fn kit(app: Data<App>, branch: Path<BranchName>) -> ApiResult<Json<Kit
     let branch = branch.into_inner();
     let client = connection(&app.pool).await?;
     if db::branches::find(&client, &branch).await?.is_none() {
-        return Err(ApiError::not_found(format_args!("branch {branch}")));
+        return Err(ApiError::not_found(Missing::Branch, &branch));
     }
     let newest = tick::newest(&client, &branch, app.clock.now(), &app.issuer, &app.replan).await?;
     let mut kit = Kit {
@@ -61,10 +61,10 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
             && let Some(artifact) = db::artifacts::find_published(client, &digest).await?
         {
             let index = index::read(&app.store, &artifact).await.map_err(ApiError::internal)?;
-            let index = Blob(index.ok_or_else(|| ApiError::not_found(format_args!("published artifact {digest}")))?);
+            let index = Blob(index.ok_or_else(|| ApiError::not_found(Missing::Other("published artifact"), &digest))?);
             let torrent = app.seeder.wan_torrent(client, &digest).await?;
             let torrent =
-                Blob(torrent.ok_or_else(|| ApiError::not_found(format_args!("torrent of artifact {digest}")))?);
+                Blob(torrent.ok_or_else(|| ApiError::not_found(Missing::Other("torrent of artifact"), &digest))?);
             bytes += index.0.len() + torrent.0.len();
             kit.artifacts.push(CarriedArtifact { artifact: digest, length: artifact.length, index, torrent });
         }

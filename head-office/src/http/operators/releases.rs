@@ -6,7 +6,7 @@ use fleet_types::{ProductName, ReleaseState, Version};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use trust::repository::{MAX_PROPOSAL, Proposal};
 use uuid::Uuid;
 use wire::v1::paths;
@@ -78,8 +78,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, listing: Query<Listing>)
 ))]
 pub async fn show(app: Data<App>, id: Path<Uuid>) -> ApiResult<Json<Release>> {
     let client = connection(&app.pool).await?;
-    let row =
-        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let row = db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
@@ -95,15 +94,14 @@ pub async fn approve(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Json<
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
-    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let release = found.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     let (by, policy, now) = ((caller.name.as_str(), reason.as_str()), &app.settings.policy, app.clock.now());
     let state = accept(&transaction, &release, by, policy, &app.trust, now).await?;
     let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
     let change = change.after(json!({ "state": state, "accepted": true }));
     app.audit.commit(transaction, &caller, change).await?;
     tracing::info!(release = %id, by = caller.name, reason, "warnings accepted");
-    let row =
-        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let row = db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
@@ -133,7 +131,7 @@ pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload)
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
-    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let release = found.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     if release.state != ReleaseState::AwaitingSignature {
         let detail = format!("The release is {} and does not accept signatures.", release.state);
         let remedy = "Signatures are accepted between the end of validation and approval.";
@@ -146,8 +144,7 @@ pub async fn sign(app: Data<App>, id: Path<Uuid>, caller: Caller, body: Payload)
     let change = change.after(json!({ "state": state, "signed_by": signed.signed_by, "missing": signed.missing }));
     app.audit.commit(transaction, &caller, change).await?;
     tracing::info!(release = %id, by = caller.name, missing = signed.missing, "signatures posted");
-    let row =
-        db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let row = db::releases::find(&client, *id).await?.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     Ok(Json(view(&client, &app.store, row).await?))
 }
 
@@ -173,12 +170,12 @@ pub async fn withdraw(
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     let found = db::releases::lock(&transaction, *id).await?;
-    let release = found.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let release = found.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     let now = app.clock.now();
     let done = take_back(&transaction, &release, &reason, &caller.name, now, &app.issuer).await.map_err(not_moved)?;
     let payloads = signing::of_release(&transaction, &release).await?;
     let row = db::releases::find(&transaction, *id).await?;
-    let row = row.ok_or_else(|| ApiError::not_found(format_args!("release {id}")))?;
+    let row = row.ok_or_else(|| ApiError::not_found(Missing::Release, &id))?;
     let change = Change::of(format!("release {id}")).because(Some(&reason)).before(json!({ "state": release.state }));
     let change = change.after(json!({ "state": ReleaseState::Withdrawn, "branches": done.branches }));
     app.audit.commit(transaction, &caller, change).await?;

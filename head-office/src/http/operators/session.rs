@@ -7,7 +7,9 @@ use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use service_kit::database::{begin, connection};
-use service_kit::server::{ApiError, Caller, Role, Via, csrf_token, ended_cookie, from_other_site, session_cookie};
+use service_kit::server::{
+    ApiError, Caller, Missing, Role, Via, csrf_token, ended_cookie, from_other_site, session_cookie,
+};
 use service_kit::token;
 use uuid::Uuid;
 use wire::v1::operators::{ChangePassword, LogIn, LoggedIn, OperatorRole, Session, WhoAmI};
@@ -152,7 +154,7 @@ pub async fn end(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult<Ht
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
     if !db::sessions::end(&transaction, *id, &operator_of(&caller)?).await? {
-        return Err(ApiError::not_found(format_args!("session {id} of yours")));
+        return Err(ApiError::not_found(Missing::Other("session"), &format_args!("{id} of yours")));
     }
     let change = Change::of(format!("session {id}")).after(json!({ "ended": true }));
     app.audit.commit(transaction, &caller, change).await?;

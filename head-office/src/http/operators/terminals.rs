@@ -6,7 +6,7 @@ use fleet_types::{BranchName, TerminalName, TerminalRef};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, Missing};
 use trust::{PublicKey, Refusal};
 use wire::v1::fleet::{AcceptKey, Terminal};
 use wire::v1::paths;
@@ -54,7 +54,7 @@ pub async fn list(app: Data<App>, request: HttpRequest, filter: Query<Filter>) -
     let mut found = match &filter.branch {
         Some(branch) => {
             if db::branches::find(&client, branch).await?.is_none() {
-                return Err(ApiError::not_found(format_args!("branch {branch}")));
+                return Err(ApiError::not_found(Missing::Branch, &branch));
             }
             db::terminals::of_branch(&client, branch, after.1, rows).await?
         }
@@ -75,7 +75,7 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
     let (branch, name) = &*path;
     let client = connection(&app.pool).await?;
     let row = db::terminals::find(&client, branch, name).await?;
-    let row = row.ok_or_else(|| ApiError::not_found(format_args!("terminal {branch}/{name}")))?;
+    let row = row.ok_or_else(|| ApiError::not_found(Missing::Terminal, &format_args!("{branch}/{name}")))?;
     Ok(Json(one_terminal(&client, row).await?))
 }
 
@@ -98,7 +98,7 @@ pub async fn accept_key(
     let key: PublicKey = body.key.parse().map_err(|r: Refusal| ApiError::bad_field("key", r.sentence()))?;
     let mut client = connection(&app.pool).await?;
     let transaction = begin(&mut client).await?;
-    let missing = || ApiError::not_found(format_args!("terminal {branch}/{name}"));
+    let missing = || ApiError::not_found(Missing::Terminal, &format_args!("{branch}/{name}"));
     let before = db::terminals::find(&transaction, branch, name).await?.ok_or_else(missing)?;
     if !db::terminals::accept_key(&transaction, branch, name, &key).await? {
         let detail = format!("Terminal {branch}/{name} does not ask for the key {key}.");

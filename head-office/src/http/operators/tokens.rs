@@ -7,7 +7,7 @@ use fleet_types::OperatorName;
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{GenericClient, begin, connection};
-use service_kit::server::{ApiError, Caller, Role, Via};
+use service_kit::server::{ApiError, Caller, Missing, Role, Via};
 use service_kit::token;
 use uuid::Uuid;
 use wire::v1::operators::{NewToken, OperatorRole, Token, TokenMade};
@@ -65,7 +65,7 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
         return Err(ApiError::forbidden(caller.role, Role::Admin));
     }
     let owner = db::operators::lock(&transaction, &operator).await?;
-    let owner = owner.ok_or_else(|| ApiError::not_found(format_args!("operator {operator}")))?;
+    let owner = owner.ok_or_else(|| ApiError::not_found(Missing::Operator, &operator))?;
     if operator != own && owner.password.is_some() {
         let detail = format!("{operator} is a person; only {operator} creates tokens for this account.");
         return Err(ApiError::new(
@@ -137,7 +137,8 @@ pub async fn revoke(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult
     let token = db::tokens::lock(&transaction, *id).await?;
     let allowed = |token: &Token| token.operator.as_str() == caller.name || caller.role.reaches(Role::Admin);
     // Another's token is as unknown as none.
-    let token = token.filter(allowed).ok_or_else(|| ApiError::not_found(format_args!("token {id} of yours")))?;
+    let token =
+        token.filter(allowed).ok_or_else(|| ApiError::not_found(Missing::Token, &format_args!("{id} of yours")))?;
     if db::tokens::revoke(&transaction, *id, app.clock.now()).await? {
         let before = json!({ "operator": token.operator, "name": token.name, "role": token.role });
         let change = Change::of(format!("token {id}")).before(before).after(json!({ "revoked": true }));

@@ -51,7 +51,9 @@ impl Fetch for HeadOffice {
         let path = paths::metadata(name);
         match self.0.get_bytes(&path, MAX_TARGETS as usize).await {
             Ok(bytes) => Ok(Some(Box::pin(stream::iter([Ok(bytes)])))),
-            Err(ClientError::Refused(problem)) if matches!(problem.code, Code::NotFound | Code::RouteMissing) => Ok(None),
+            Err(ClientError::Refused(problem)) if matches!(problem.code, Code::NotFound | Code::RouteMissing) => {
+                Ok(None)
+            }
             // Also a bare 404.
             Err(ClientError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(FetchError(error.to_string())),
