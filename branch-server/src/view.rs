@@ -223,6 +223,7 @@ async fn branch(
         last_heard: site.last_contact,
         plan_serial: plan.map(|p| p.serial),
         plan_refused: site.plan_refused.clone(),
+        plan_unreadable: None,
         assignments,
         artifacts,
         // Head office shows it, as it was reported.

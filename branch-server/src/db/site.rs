@@ -15,7 +15,9 @@ service_kit::statements! {
     SET_BRANCH = "update site set branch = $1 where branch is null or branch = $1";
     HEARD = "update site set last_contact = $1, trouble = null";
     UNHEARD = "update site set trouble = $1";
-    REFUSED = "update site set plan_refused = $1, plan_refused_json = $2 where plan_refused is distinct from $1";
+    // JSON of another text, or none, is what an earlier version left: the reason is news once more, with its code.
+    REFUSED = "update site set plan_refused = $1, plan_refused_json = $2
+         where plan_refused is distinct from $1 or plan_refused_json ->> 'text' is distinct from $2::jsonb ->> 'text'";
     JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end, join_sha256 = $1
          returning join_since";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";

@@ -112,6 +112,22 @@ async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_an_earlier_version_recorded_gets_its_code() {
+    let branch = Branch::enrolled().await;
+    offer(&branch, &plan(7)).await;
+    offer(&branch, &plan(6)).await;
+    let client = connection(&branch.app.pool).await.unwrap();
+    let code = async || branch.status().await["head_office"]["plan_refused"]["code"].clone();
+    let stale = r#"{"code":"plan-expired","params":{},"text":"The plan expired."}"#;
+    for left in ["NULL".to_owned(), format!("'{stale}'")] {
+        client.execute(&format!("UPDATE site SET plan_refused_json = {left}"), &[]).await.unwrap();
+        assert_eq!(code().await, "unclassified", "{left}");
+        offer(&branch, &plan(6)).await;
+        assert_eq!(code().await, "plan-replayed", "{left}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_office_that_lost_its_plan_takes_none_away() {
     let branch = Branch::enrolled().await;
     offer(&branch, &plan(7)).await;

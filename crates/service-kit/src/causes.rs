@@ -1,11 +1,27 @@
 //! An error and its causes as text: pure, so that deciding modules may render reasons.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io;
 
 /// An error and its causes on one line. A cause that repeats what was said already is left out.
 pub fn chain(error: &dyn Error) -> String {
     texts(error).join(": ")
+}
+
+/// Most failures that [`failures`] names.
+const MAX_NAMED: usize = 5;
+
+/// Names what failed, each with its error and its causes: `north (no key signs); south (no key signs)`. At most five; the others
+/// are counted.
+pub fn failures<N: Display, E: Error>(failed: &[(N, E)]) -> String {
+    let named = failed.iter().take(MAX_NAMED).map(|(name, error)| format!("{name} ({})", chain(error)));
+    let named = named.collect::<Vec<_>>().join("; ");
+    match failed.len().saturating_sub(MAX_NAMED) {
+        0 => named,
+        1 => format!("{named}; and 1 other"),
+        others => format!("{named}; and {others} others"),
+    }
 }
 
 /// Returns whether a full disk or an exhausted quota is among an error's causes.

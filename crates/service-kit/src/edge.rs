@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 use crate::output::{self, OutputError};
 use crate::telemetry::TelemetryError;
 
-pub use crate::causes::{chain, is_disk_full};
+pub use crate::causes::{chain, failures, is_disk_full};
 
 /// Exit code: it failed.
 pub const EXIT_FAILURE: u8 = 1;
@@ -69,6 +69,18 @@ mod tests {
     fn the_chain_says_everything_once() {
         assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
         assert_eq!(chain(&Outer(std::io::Error::other("outer"))), "outer");
+    }
+
+    #[test]
+    fn failures_are_named_up_to_a_bound_and_the_others_counted() {
+        let of = |count: usize| {
+            let failed: Vec<_> = (0..count).map(|n| (format!("b{n}"), Outer(std::io::Error::other("inner")))).collect();
+            failures(&failed)
+        };
+        assert_eq!(of(2), "b0 (outer: inner); b1 (outer: inner)");
+        let (six, seven) = (of(6), of(7));
+        assert!(six.contains("b4 (") && !six.contains("b5") && six.ends_with("; and 1 other"), "{six}");
+        assert!(seven.ends_with("; and 2 others"), "{seven}");
     }
 
     #[test]

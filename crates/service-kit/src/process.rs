@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-/// How long output is read after the program's end: a process that it left behind may hold it open.
+/// How long output is read after the program's end, at most to its time limit: a process that it left behind may hold it open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How much of an output is kept, in bytes.
@@ -99,7 +99,17 @@ impl Ended {
 ///
 /// # Errors
 /// It cannot be started, or waiting for it failed.
-pub async fn run(mut command: Command, input: &[u8], bounds: Bounds) -> Result<Ended, RunError> {
+pub async fn run(command: Command, input: &[u8], bounds: Bounds) -> Result<Ended, RunError> {
+    run_listening(command, input, bounds, LAST_WORDS).await
+}
+
+/// Runs a command; once it has ended, what it left behind is listened to for as long as `last_words`.
+async fn run_listening(
+    mut command: Command,
+    input: &[u8],
+    bounds: Bounds,
+    last_words: Duration,
+) -> Result<Ended, RunError> {
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(RunError::Start)?;
@@ -124,15 +134,9 @@ pub async fn run(mut command: Command, input: &[u8], bounds: Bounds) -> Result<E
                 listen(stderr, &mut errors, bounds.errors, exceed)
             );
         };
-        tokio::time::timeout(bounds.limit, until_end(&group, talk, bounds.leftovers)).await
+        until_end(&group, talk, bounds, last_words).await
     };
-    let timed_out = match ended {
-        Ok(ended) => ended.map(|()| false).map_err(RunError::Watch)?,
-        Err(_) => {
-            group.kill();
-            true
-        }
-    };
+    let timed_out = ended.map_err(RunError::Watch)?;
     let status = group.reap().await.map_err(RunError::Watch)?;
     let end = match (too_much.into_inner(), timed_out) {
         (true, _) => End::TooMuch,
@@ -142,22 +146,37 @@ pub async fn run(mut command: Command, input: &[u8], bounds: Bounds) -> Result<E
     Ok(Ended { end, output, errors })
 }
 
-/// Talks to the program until it ends, and a moment longer.
-async fn until_end(group: &Group, talk: impl Future<Output = ()>, leftovers: Leftovers) -> io::Result<()> {
+/// Talks to the program until it ends, and a moment longer within its time limit; `true` if it was killed at the limit.
+async fn until_end(
+    group: &Group,
+    talk: impl Future<Output = ()>,
+    bounds: Bounds,
+    last_words: Duration,
+) -> io::Result<bool> {
+    let mut limit = pin!(tokio::time::sleep(bounds.limit));
     let (mut end, mut talk, mut said_all) = (pin!(group.leader_ended()), pin!(talk), false);
     loop {
         tokio::select! {
             ended = &mut end => break ended?,
             () = &mut talk, if !said_all => said_all = true,
+            () = &mut limit => {
+                group.kill();
+                return Ok(true);
+            }
         }
     }
-    if leftovers == Leftovers::Killed {
+    if bounds.leftovers == Leftovers::Killed {
         group.kill();
     }
     if !said_all {
-        let _ = tokio::time::timeout(LAST_WORDS, talk).await;
+        // The program ended in time, whoever still holds its output.
+        tokio::select! {
+            () = &mut talk => {}
+            () = tokio::time::sleep(last_words) => {}
+            () = &mut limit => {}
+        }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Reads a pipe to its end, or until there is more than may be kept. One that breaks has ended.

@@ -83,6 +83,19 @@ async fn what_a_program_leaves_behind_is_killed_or_goes_on() {
 }
 
 #[tokio::test]
+async fn last_words_end_at_the_time_limit_and_do_not_make_the_program_time_out() {
+    let bounds = Bounds { leftovers: Leftovers::GoOn, ..bounds(Duration::from_secs(3), Keep::First(100)) };
+    let run = run_listening(sh("sleep 1000 & echo $!"), b"", bounds, 2 * LONG);
+    let ended = tokio::time::timeout(LONG, run).await.expect("it listens beyond the limit").unwrap();
+    let left = String::from_utf8(ended.output).unwrap();
+    let lives = runs(&left);
+    let pid = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    assert!(matches!(ended.end, End::Exited(status) if status.success()), "{:?}", ended.end);
+    assert!(lives, "it was killed");
+}
+
+#[tokio::test]
 async fn dropping_the_future_kills_the_group() {
     let folder = tempfile::tempdir().unwrap();
     let note = folder.path().join("pid");

@@ -113,12 +113,15 @@ pub async fn newest<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Opti
     query_opt(c, NEWEST, &[&branch.as_str()]).await?.as_ref().map(from_row).transpose()
 }
 
-/// The newest plan of each of some branches.
+/// The newest plan of each of some branches. A plan that cannot be read is an error of its branch alone.
 ///
 /// # Errors
 /// As every statement.
-pub async fn newest_of<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<PlanRow>, DatabaseError> {
-    query(c, NEWEST_OF, &[&branches]).await?.iter().map(from_row).collect()
+pub async fn newest_of<C: GenericClient>(
+    c: &C,
+    branches: &[&str],
+) -> Result<Vec<(BranchName, Result<PlanRow, DatabaseError>)>, DatabaseError> {
+    query(c, NEWEST_OF, &[&branches]).await?.iter().map(|row| Ok((text(row, "branch")?, from_row(row)))).collect()
 }
 
 /// Returns the ages of the newest plans of the next `limit` branches after `after`.

@@ -19,9 +19,14 @@ pub async fn forget<C: GenericClient>(
     by: &str,
     now: DateTime<Utc>,
 ) -> Result<u64, DatabaseError> {
-    if let Some(plan) = db::plans::newest(c, branch).await? {
-        let named: Vec<_> = plan.entries().map(|step| step.artifact.sha256).collect();
-        db::artifacts::named_until(c, &named, now).await?;
+    match db::plans::newest(c, branch).await {
+        Ok(Some(plan)) => {
+            let named: Vec<_> = plan.entries().map(|step| step.artifact.sha256).collect();
+            db::artifacts::named_until(c, &named, now).await?;
+        }
+        // Its artifacts may leave the store earlier; a plan that cannot be read must not keep the branch.
+        Ok(None) | Err(DatabaseError::Value { .. }) => {}
+        Err(error) => return Err(error),
     }
     // Its server looks again, and is refused.
     wake(c, &[audience(branch)], now).await?;

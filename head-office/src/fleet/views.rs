@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use fleet_types::{BranchName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
-use wire::Reason;
+use service_kit::edge::chain;
 use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, BranchSpace, Terminal};
+use wire::{Reason, ReasonCode};
 
 use crate::db;
 use crate::db::branches::{BranchRow, HeldRow};
@@ -24,8 +25,17 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
     for row in db::assignments::of_branches(c, &names).await? {
         assignments.entry(row.branch).or_default().push(Assigned { product: row.product, version: row.version });
     }
-    let plans = db::plans::newest_of(c, &names).await?;
-    let plans: HashMap<BranchName, PlanRow> = plans.into_iter().map(|p| (p.branch.clone(), p)).collect();
+    let (mut plans, mut unreadable) = (HashMap::new(), HashMap::new());
+    for (branch, plan) in db::plans::newest_of(c, &names).await? {
+        match plan {
+            Ok(plan) => drop(plans.insert(branch, plan)),
+            Err(error) => {
+                tracing::error!(%branch, error = chain(&error), "the newest plan of a branch cannot be read");
+                let why = Reason::of(ReasonCode::PlanUnreadable).with("error", chain(&error));
+                unreadable.insert(branch, why);
+            }
+        }
+    }
     let mut held: HashMap<BranchName, Vec<HeldRow>> = HashMap::new();
     for row in db::branches::artifacts(c, &names).await? {
         held.entry(row.branch.clone()).or_default().push(row);
@@ -49,6 +59,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
                 last_heard: row.last_heard,
                 plan_serial: plan.map(|p| p.serial),
                 plan_refused: refusals.remove(&row.name),
+                plan_unreadable: unreadable.remove(&row.name),
                 assignments: assignments.remove(&row.name).unwrap_or_default(),
                 artifacts: plan.map(|p| artifacts(p, held)).unwrap_or_default(),
                 store: stores.get(&row.name).copied(),

@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
-use service_kit::edge::chain;
+use service_kit::edge::{chain, failures};
 use trust::repository::{SignedArtifact, SignedPayload};
+use uuid::Uuid;
 use wire::v1::status::Alert;
 use wire::{Reason, ReasonCode};
 
@@ -18,6 +19,7 @@ use crate::alerts::Alerts;
 use crate::db;
 use crate::db::payloads::PayloadRow;
 use crate::metrics::Gauges;
+use crate::releases::moves::MoveError;
 use crate::releases::signing::{self, SigningError};
 use crate::store::folders::Store;
 use crate::trust::{Standing, Trust, TrustError, alerts};
@@ -41,6 +43,20 @@ enum WatchError {
          `filial trust accept`, or withdraw it"
     )]
     Unsigned(String),
+    #[error("releases that failed: {}, {}", .0.len(), failures(.0))]
+    Releases(Vec<(String, WatchError)>),
+}
+
+impl WatchError {
+    /// Whether the database was not there: that concerns every release.
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Signing(SigningError::Move(MoveError::Database(error))) => {
+                error.is_unavailable()
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<trust::Refusal> for WatchError {
@@ -136,21 +152,31 @@ impl Vouching {
         troubles
     }
 
-    /// Lets releases go on that wait for nothing any more.
+    /// Lets releases go on that wait for nothing any more. One that fails does not stop the others.
     async fn settle(&self) -> Result<(), WatchError> {
         let waiting = {
             let client = connection(&self.pool).await?;
             db::releases::waiting(&client, BATCH).await?
         };
+        let mut failed = Vec::new();
         for id in waiting {
-            let mut client = connection(&self.pool).await?;
-            let transaction = begin(&mut client).await?;
-            let Some(release) = db::releases::lock(&transaction, id).await? else { continue };
-            // A release whose archive was not read is not judged.
-            if release.report.is_some() {
-                signing::settle(&transaction, &self.trust, &release, self.clock.now()).await?;
-                commit(transaction).await?;
+            match self.settle_one(id).await {
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => failed.push((id.to_string(), error)),
+                Ok(()) => {}
             }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(WatchError::Releases(failed)) }
+    }
+
+    async fn settle_one(&self, id: Uuid) -> Result<(), WatchError> {
+        let mut client = connection(&self.pool).await?;
+        let transaction = begin(&mut client).await?;
+        let Some(release) = db::releases::lock(&transaction, id).await? else { return Ok(()) };
+        // A release whose archive was not read is not judged.
+        if release.report.is_some() {
+            signing::settle(&transaction, &self.trust, &release, self.clock.now()).await?;
+            commit(transaction).await?;
         }
         Ok(())
     }
@@ -188,7 +214,7 @@ impl Vouching {
         let (signed, derived) = self.trust.content()?;
         let (signed, derived): (BTreeSet<_>, BTreeSet<_>) =
             (signed.into_iter().collect(), derived.into_iter().collect());
-        let mut unsigned = Vec::new();
+        let (mut unsigned, mut failed) = (Vec::new(), Vec::new());
         for release in releases {
             let rows: Vec<_> = rows.iter().filter(|row| row.release == release.id).collect();
             let payload =
@@ -198,21 +224,29 @@ impl Vouching {
             if payloads.iter().all(|p| signed.contains(p)) && artifacts.iter().all(|a| derived.contains(a)) {
                 continue;
             }
+            let name = format!("{} {}", release.product, release.version);
             match self.trust.standing(&payloads) {
                 Standing::Unsigned if self.trust.signs(&release.product) => {}
                 Standing::Signed => {}
                 _ => {
-                    unsigned.push(format!("{} {}", release.product, release.version));
+                    unsigned.push(name);
                     continue;
                 }
             }
-            self.trust.vouch(payloads, artifacts, self.clock.now()).await?;
+            if let Err(error) = self.trust.vouch(payloads, artifacts, self.clock.now()).await {
+                failed.push((name, error.into()));
+            }
         }
-        match unsigned.as_slice() {
-            [] => Ok(()),
-            [one] => Err(WatchError::Unsigned(one.clone())),
-            [first, rest @ ..] => Err(WatchError::Unsigned(format!("{first} and {} more", rest.len()))),
+        let unsigned = match unsigned.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
+        };
+        if failed.is_empty() {
+            return unsigned.map_or(Ok(()), |which| Err(WatchError::Unsigned(which)));
         }
+        failed.extend(unsigned.map(|which| (which.clone(), WatchError::Unsigned(which))));
+        Err(WatchError::Releases(failed))
     }
 
     /// Takes out the artifacts that were put away, but for those that are just being made again.

@@ -68,6 +68,22 @@ impl Issuer {
     }
 }
 
+/// The result of a tick for many branches.
+#[derive(Debug, Default)]
+pub struct Ticked {
+    /// The outcomes of the branches that did not fail, in the order given.
+    pub outcomes: Vec<Outcome>,
+    /// The branches whose previous plans cannot be read; they keep them.
+    pub failed: Vec<(BranchName, TickError)>,
+}
+
+impl Ticked {
+    /// Returns how many plans were issued.
+    pub fn issued(&self) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.issued.is_some()).count()
+    }
+}
+
 /// The result of a tick for one branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -89,14 +105,17 @@ pub async fn branch<C: GenericClient>(
     now: DateTime<Utc>,
     issuer: &Issuer,
 ) -> Result<Outcome, TickError> {
-    let outcome = batch(c, std::slice::from_ref(branch), now, issuer).await?.pop();
-    outcome.ok_or_else(|| TickError::NotPlanned { branch: branch.clone() })
+    let Ticked { mut outcomes, mut failed } = batch(c, std::slice::from_ref(branch), now, issuer).await?;
+    match (outcomes.pop(), failed.pop()) {
+        (Some(outcome), _) => Ok(outcome),
+        (None, Some((_, error))) => Err(error),
+        (None, None) => Err(TickError::NotPlanned { branch: branch.clone() }),
+    }
 }
 
 /// Brings the plans of many branches up to date, given in order of their names.
 ///
-/// The outcomes in the same order. The number of statements grows with every [`BATCH`] branches, not with each. `c`
-/// must be a transaction.
+/// The number of statements grows with every [`BATCH`] branches, not with each. `c` must be a transaction.
 ///
 /// # Errors
 /// As [`TickError`].
@@ -105,16 +124,18 @@ pub async fn branches<C: GenericClient>(
     branches: &[BranchName],
     now: DateTime<Utc>,
     issuer: &Issuer,
-) -> Result<Vec<Outcome>, TickError> {
+) -> Result<Ticked, TickError> {
     // Every branch before the first artifact: a tick of another branch holds its branch and then touches an artifact, so
     // that taking a later branch after an artifact could deadlock with it.
     let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
     db::branches::lock_all(c, &names).await?;
-    let mut outcomes = Vec::with_capacity(branches.len());
+    let mut ticked = Ticked::default();
     for names in branches.chunks(BATCH) {
-        outcomes.extend(batch(c, names, now, issuer).await?);
+        let Ticked { outcomes, failed } = batch(c, names, now, issuer).await?;
+        ticked.outcomes.extend(outcomes);
+        ticked.failed.extend(failed);
     }
-    Ok(outcomes)
+    Ok(ticked)
 }
 
 /// Returns the newest plan of a branch. It only reads: if the next plan is due, it calls for the tick that issues it.
@@ -144,17 +165,23 @@ pub(super) async fn batch<C: GenericClient>(
     branches: &[BranchName],
     now: DateTime<Utc>,
     issuer: &Issuer,
-) -> Result<Vec<Outcome>, TickError> {
+) -> Result<Ticked, TickError> {
     let names: Vec<&str> = branches.iter().map(BranchName::as_str).collect();
     db::branches::lock_all(c, &names).await?;
     let audit = db::audit::head(c).await?;
     let mut fleets = load(c, &names).await?;
-    let mut previous: HashMap<BranchName, Previous> =
-        db::plans::newest_of(c, &names).await?.into_iter().map(|row| from_row(row, issuer)).collect();
-    let (mut outcomes, mut issued, mut replaced) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut previous: HashMap<BranchName, Result<PlanRow, DatabaseError>> =
+        db::plans::newest_of(c, &names).await?.into_iter().collect();
+    let (mut ticked, mut issued, mut replaced) = (Ticked::default(), Vec::new(), BTreeSet::new());
     for branch in branches {
         let fleet = fleets.remove(branch).unwrap_or_default();
-        let previous = previous.remove(branch);
+        let previous = match previous.remove(branch).transpose() {
+            Ok(row) => row.map(|row| from_row(row, issuer)),
+            Err(error) => {
+                ticked.failed.push((branch.clone(), error.into()));
+                continue;
+            }
+        };
         let proposal = plan::propose(&fleet);
         let plan = plan::issue(branch, &proposal, previous.as_ref(), now, issuer.life);
         let plan = plan.map(|plan| Plan { audit: Some(audit), ..plan });
@@ -167,7 +194,7 @@ pub(super) async fn batch<C: GenericClient>(
             let (steps, packages) = (plan.steps.len(), plan.packages.len());
             tracing::info!(%branch, serial = plan.serial, steps, packages, "plan issued");
         }
-        outcomes.push(Outcome { proposal, issued: plan });
+        ticked.outcomes.push(Outcome { proposal, issued: plan });
     }
     if !issued.is_empty() {
         db::plans::insert_all(c, &issued).await?;
@@ -176,7 +203,7 @@ pub(super) async fn batch<C: GenericClient>(
         let audiences: Vec<String> = issued.iter().map(|(plan, _)| audience(&plan.branch)).collect();
         wake(c, &audiences, now).await?;
     }
-    Ok(outcomes)
+    Ok(ticked)
 }
 
 async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<BranchName, Fleet>, DatabaseError> {
@@ -218,10 +245,10 @@ async fn load<C: GenericClient>(c: &C, branches: &[&str]) -> Result<HashMap<Bran
     Ok(fleets)
 }
 
-fn from_row(row: PlanRow, issuer: &Issuer) -> (BranchName, Previous) {
-    let PlanRow { branch, serial, issued, expires, steps, packages, signers } = row;
+fn from_row(row: PlanRow, issuer: &Issuer) -> Previous {
+    let PlanRow { branch: _, serial, issued, expires, steps, packages, signers } = row;
     let sealed = issuer.is_signed(&signers);
-    (branch, Previous { serial, issued, expires, steps, packages, sealed })
+    Previous { serial, issued, expires, steps, packages, sealed }
 }
 
 fn payload(row: &db::payloads::PayloadRow) -> Option<Payload> {

@@ -127,6 +127,9 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
     if let Some(why) = &b.plan_refused {
         out.push_str(&format!("refuses the newest plan: {}\n", reason(Some(why))));
     }
+    if b.plan_unreadable.is_some() {
+        out.push_str(&format!("{}\n", reason(b.plan_unreadable.as_ref())));
+    }
     if !b.assignments.is_empty() {
         let rows: Vec<_> = b.assignments.iter().map(|a| [a.product.to_string(), a.version.to_string()]).collect();
         out.push('\n');

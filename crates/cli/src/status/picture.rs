@@ -120,13 +120,13 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
     let confirmed = format!("{} of {}", b.confirmed, b.terminals);
     let name = b.name.to_string();
     let free = b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes));
-    let refuses = b.plan_refused.as_ref().map(|why| {
-        let why = format!("refuses the newest plan: {}", reason(Some(why)));
-        [String::new(), String::new(), String::new(), why, String::new(), String::new()]
-    });
+    let refuses = b.plan_refused.as_ref().map(|why| format!("refuses the newest plan: {}", reason(Some(why))));
+    let unreadable = b.plan_unreadable.as_ref().map(|why| reason(Some(why)));
+    let below = |why: String| [String::new(), String::new(), String::new(), why, String::new(), String::new()];
+    let notes = refuses.into_iter().chain(unreadable).map(below);
     if b.artifacts.is_empty() {
         let first = [name, heard, free, "-".to_owned(), "-".to_owned(), confirmed];
-        return std::iter::once(first).chain(refuses).collect();
+        return std::iter::once(first).chain(notes).collect();
     }
     let row = |(i, a): (usize, &wire::v1::fleet::BranchArtifact)| {
         let trouble = a.trouble.as_ref().map(|t| format!("  {}", plain(&t.sentence()))).unwrap_or_default();
@@ -138,7 +138,7 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
             [String::new(), String::new(), String::new(), of, held, String::new()]
         }
     };
-    b.artifacts.iter().enumerate().map(row).chain(refuses).collect()
+    b.artifacts.iter().enumerate().map(row).chain(notes).collect()
 }
 
 fn terminal(t: &Terminal) -> [String; 7] {

@@ -28,7 +28,12 @@ impl Board {
             failures: 0,
             last: None,
         };
-        let entry = Arc::new(Entry(Mutex::new(State { status, succeeded: None })));
+        let state = State {
+            status,
+            #[cfg(feature = "server")]
+            succeeded: None,
+        };
+        let entry = Arc::new(Entry(Mutex::new(state)));
         self.lock().push(entry.clone());
         entry
     }
@@ -51,8 +56,8 @@ pub(super) struct Entry(Mutex<State>);
 pub(super) struct State {
     /// As `status` shows it.
     pub(super) status: TaskStatus,
-    /// When it last succeeded.
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only metrics read it"))]
+    /// When it last succeeded. Only metrics read it.
+    #[cfg(feature = "server")]
     pub(super) succeeded: Option<DateTime<Utc>>,
 }
 
@@ -69,9 +74,10 @@ impl Entry {
         let mut state = self.state();
         state.status.running = false;
         state.status.runs += 1;
-        match failure {
-            Some(_) => state.status.failures += 1,
-            None => state.succeeded = Some(now),
+        state.status.failures += u64::from(failure.is_some());
+        #[cfg(feature = "server")]
+        if failure.is_none() {
+            state.succeeded = Some(now);
         }
         let failure = failure.map(|text| text[..text.floor_char_boundary(MAX_TEXT)].to_owned());
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -323,6 +323,8 @@ codes! {
     MetadataExpires = "metadata-expires", "Role {role} expires {at}.";
     /// The signed metadata could not be brought up to date.
     MetadataStuck = "metadata-stuck";
+    /// A branch's newest plan cannot be read from the database.
+    PlanUnreadable = "plan-unreadable", "Head office cannot read the branch's newest plan: {error}. Update head office or restore its database.";
 
     /// A sentence without a code, of an older sender or stored by an earlier version.
     Unclassified = "unclassified";

@@ -70,6 +70,9 @@ pub struct Branch {
     /// Why its server does not follow the newest plan that it was offered, if it refused one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_refused: Option<Reason>,
+    /// Why head office cannot read its newest plan, if it cannot. Serial, artifacts and confirmations are missing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_unreadable: Option<Reason>,
     /// What it is assigned, a product each.
     pub assignments: Vec<Assigned>,
     /// Its server's progress with each artifact of the plan.

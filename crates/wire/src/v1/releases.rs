@@ -178,9 +178,10 @@ pub struct Withdraw {
 pub struct Withdrawn {
     /// The release.
     pub release: Release,
-    /// How many branches it was assigned to; each has a new plan without it.
+    /// How many branches it was assigned to; each has a new plan without it, unless `to_do` names it.
     pub branches: u64,
-    /// What people must still do, if anything: release keys that head office does not hold still vouch for it.
+    /// What people must still do, if anything: branches keep unreadable plans, or release keys that head office does not hold
+    /// still vouch for the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_do: Option<String>,
 }

@@ -6,6 +6,7 @@ use fleet_types::{ProductName, ReleaseState, Version};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
+use service_kit::edge::failures;
 use service_kit::server::{ApiError, Caller, Missing};
 use trust::repository::{MAX_PROPOSAL, Proposal};
 use uuid::Uuid;
@@ -183,7 +184,11 @@ pub async fn withdraw(
     tracing::info!(release = %id, by = caller.name, reason, branches = done.branches, "release withdrawn");
     uploads::remove(&app.store.upload(*id)).await;
     app.retire.notify_one();
-    let to_do = vouch_no_more(&app.trust, payloads, now).await;
+    let to_do: Vec<String> = done.to_do().into_iter().chain(vouch_no_more(&app.trust, payloads, now).await).collect();
+    if !done.failed.is_empty() {
+        tracing::error!(release = %id, failed = failures(&done.failed), "plans of branches cannot follow a withdrawal");
+    }
+    let to_do = (!to_do.is_empty()).then(|| to_do.join(" "));
     let release = view(&client, &app.store, row).await?;
     Ok(Json(Withdrawn { release, branches: done.branches as u64, to_do }))
 }

@@ -269,6 +269,30 @@ async fn a_release_that_is_signed_in_the_metadata_already_goes_on_at_the_next_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_cannot_be_read_does_not_stop_those_behind_it() {
+    let mut office = office().await;
+    let (first, second) = (uploaded(&office, "1.0.0").await, uploaded(&office, "1.1.0").await);
+    let changes = [Change::Release(payloads(&first)), Change::Release(payloads(&second))];
+    let proposal = proposed(&office, &changes);
+    office.stop().await;
+    let mut repository = store::read(&office.settings.trust.metadata).unwrap();
+    take(&mut repository, proposal, &[&key(&office, 1), &key(&office, 2)]);
+    publish(&office.trust(), &mut repository, begin());
+    let client = connection(&office.pool().await).await.unwrap();
+    let damage = "UPDATE releases SET report = '7' WHERE id = $1";
+    assert_eq!(client.execute(damage, &[&first.id]).await.unwrap(), 1);
+    office.resume().await;
+    wait_for("the second release to go on, and the first to be named", PATIENCE, async || {
+        let release = office.release(second.id).await;
+        let metrics = office.admin().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let failures = r#"filial_background_failures_total{task="metadata"}"#;
+        let failed = metrics.lines().any(|line| line.starts_with(failures) && !line.ends_with(" 0"));
+        if goes_on(&release) && failed { Ok(()) } else { Err(format!("{release:?}, failed: {failed}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_published_while_head_office_runs_is_not_overwritten() {
     let office = office().await;
     let (first, second) = (uploaded(&office, "1.0.0").await, uploaded(&office, "1.1.0").await);

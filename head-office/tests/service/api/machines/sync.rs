@@ -1,13 +1,17 @@
 use chrono::TimeDelta;
+use fleet_types::ReleaseState;
 use reqwest::Method;
 use serde_json::json;
 use test_kit::wait_for;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::Plan;
+use wire::v1::releases::Withdrawn;
+use wire::v1::status::Status;
 use wire::v1::sync::Sync;
-use wire::{Code, PLAN_PAYLOAD_TYPE};
+use wire::{Code, PLAN_PAYLOAD_TYPE, ReasonCode};
 
 use service_kit::database::connection;
+use service_kit::server::Role;
 
 use crate::api::refusal;
 use crate::support::{Office, PATIENCE, published};
@@ -83,4 +87,40 @@ async fn a_broken_plan_of_one_branch_stops_no_other_branchs_renewal_and_is_a_fai
         if line.is_some_and(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(format!("no failure: {line:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_plan_of_one_branch_is_shown_with_it_and_a_withdrawal_reaches_the_others() {
+    let office = Office::start().await;
+    published(&office, "kiosk", "2.0.0", "k1").await;
+    let mut branches = Vec::new();
+    for name in ["east", "north", "west"] {
+        branches.push(office.branch(name, "k1", &["till-1"]).await);
+        let body = json!({ "branch": name, "product": "kiosk", "version": "2.0.0" });
+        office.admin().post::<_, PlanIssued>("/v1/assignments", &body).await.unwrap();
+    }
+    let client = connection(&office.pool().await).await.unwrap();
+    let broken = "UPDATE plans SET steps = '{\"broken\": true}' WHERE branch = 'north'";
+    assert_eq!(client.execute(broken, &[]).await.unwrap(), 1);
+
+    let status: Status = office.admin().get("/v1/status").await.unwrap();
+    let shown: Vec<_> = status.branches.iter().map(|b| (b.name.as_str(), b.plan_serial.is_some())).collect();
+    assert_eq!(shown, [("east", true), ("north", false), ("west", true)]);
+    let why = status.branches[1].plan_unreadable.clone().unwrap();
+    assert!(why.code == ReasonCode::PlanUnreadable && why.sentence().contains("column steps"), "{why:?}");
+    assert!(status.branches[0].plan_unreadable.is_none() && !status.branches[0].artifacts.is_empty());
+
+    let body = json!({ "reason": "Receipts print twice." });
+    let path = format!("/v1/releases/{}/withdraw", status.releases[0].id);
+    let done: Withdrawn = office.as_role(Role::Operator).post(&path, &body).await.unwrap();
+    assert_eq!((done.release.state, done.branches), (ReleaseState::Withdrawn, 3));
+    let to_do = done.to_do.unwrap();
+    assert!(to_do.contains("north (column steps") && !to_do.contains("east"), "{to_do}");
+    for branch in branches.iter().filter(|branch| branch.name.as_str() != "north") {
+        let sync: Sync = branch.client.get("/v1/sync").await.unwrap();
+        let plan = sync.plan.unwrap().open::<Plan>(PLAN_PAYLOAD_TYPE).unwrap();
+        assert_eq!(plan.steps, [], "{}", branch.name);
+    }
+    let gone: serde_json::Value = office.admin().delete("/v1/branches/north?force=true").await.unwrap();
+    assert_eq!(gone["terminals"], 1, "it can be removed");
 }
