@@ -5,6 +5,7 @@
 
 mod digest;
 mod names;
+mod plural;
 mod size;
 mod slot;
 mod states;
@@ -12,6 +13,7 @@ mod version;
 
 pub use digest::{Digest, InfoHash, ParseHexError};
 pub use names::{BranchName, ModelName, NameError, OperatorName, ProductName, TerminalName, TerminalRef};
+pub use plural::plural;
 pub use size::size;
 pub use slot::{ParseSlotError, Slot};
 pub use states::{ParseStateError, ReleaseState, TransitionError, UpdateState};

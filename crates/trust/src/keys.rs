@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, VerificationAlgorithm as _};
-use fleet_types::Digest;
+use fleet_types::{Digest, plural};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use service_kit::Secret;
 use tough::schema::key as tuf;
@@ -212,7 +212,9 @@ impl KeySet {
             return refuse(Why::BadKeySet, format!("A role must have 1 to {MAX_KEYS} keys; {} are given.", keys.len()));
         }
         if threshold == 0 || threshold as usize > keys.len() {
-            return refuse(Why::BadKeySet, format!("{threshold} signatures cannot come from {} key(s).", keys.len()));
+            let signatures = plural(threshold, "signature", "signatures");
+            let sentence = format!("{signatures} cannot come from {}.", plural(keys.len(), "key", "keys"));
+            return refuse(Why::BadKeySet, sentence);
         }
         Ok(Self { keys: distinct, threshold })
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::{BranchName, Digest, ProductName, TerminalName, Version};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName, Version, plural};
 use serde::{Deserialize, Serialize};
 use wire::v1::plan::Plan;
 use wire::{Envelope, EnvelopeError, PLAN_PAYLOAD_TYPE, Signature};
@@ -177,7 +177,8 @@ fn check_signatures(envelope: &Envelope, payload: &[u8], keys: &KeySet) -> Resul
     if valid.is_empty() {
         return refuse(Why::PlanUnknownKey, "The plan is not signed by any known plan key.");
     }
-    let sentence = format!("The plan has {} valid signature(s) of {} required.", valid.len(), keys.threshold());
+    let valid = plural(valid.len(), "valid signature", "valid signatures");
+    let sentence = format!("The plan has {valid} of {} required.", keys.threshold());
     refuse(Why::PlanThreshold, sentence)
 }
 

@@ -1,5 +1,6 @@
 //! The signing keys that head office was given: a folder of `ROLE.pem` or `ROLE-NUMBER.pem`.
 
+use fleet_types::plural;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -37,10 +38,9 @@ impl Keys {
             let (held, needed) = (keys.of(&role).len(), repository.holders(&role)?.threshold());
             if held < needed as usize {
                 let file = folder.join(format!("{role}.pem"));
-                return Err(Refusal::new(
-                    Why::KeyFileUnreadable,
-                    format!("Role {role} needs {needed} key(s), and {held} are there; {} is one.", file.display()),
-                ));
+                let (needed, held) = (plural(needed, "key", "keys"), plural(held, "is there", "are there"));
+                let sentence = format!("Role {role} needs {needed}, and {held}; {} is one.", file.display());
+                return Err(Refusal::new(Why::KeyFileUnreadable, sentence));
             }
         }
         Ok(keys)

@@ -2,9 +2,10 @@
 
 use crate::flaw::{ARCHIVE_SHAPE, Flaw, PATHS_SAFE};
 use crate::manifest::ManifestError;
+use fleet_types::plural;
 
 use super::case::{Case, Judgement};
-use super::words::{first_of, plural};
+use super::words::first_of;
 
 /// The archive's flaws under `rule` as sentences, with the first one's remedy.
 fn broken(case: &Case<'_>, rule: &str) -> Option<Judgement> {

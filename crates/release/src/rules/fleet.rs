@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_types::{ModelName, size};
+use fleet_types::{ModelName, plural, size};
 
 use crate::facts::SmallestSlot;
 use crate::manifest::{Manifest, Payload};
 
 use super::case::{Case, ELSEWHERE, Judgement};
-use super::words::{first_of, list, plural};
+use super::words::{first_of, list};
 
 pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
     let Some(manifest) = case.scan.manifest() else { return Judgement::no_manifest() };

@@ -3,9 +3,10 @@
 use crate::image::FileSystem;
 use crate::manifest::{Payload, PayloadKind};
 use crate::scan::Member;
+use fleet_types::plural;
 
 use super::case::{Case, Judgement};
-use super::words::{first_of, plural};
+use super::words::first_of;
 
 pub(super) fn digests(case: &Case<'_>) -> Judgement {
     let wrong = |(payload, member): (&Payload, Option<&Member>)| {

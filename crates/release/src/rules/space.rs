@@ -1,12 +1,12 @@
 //! Rule `branch-space`: whether the branches that get the release can hold its artifacts.
 
-use fleet_types::size;
+use fleet_types::{plural, size};
 
 use crate::facts::{BranchStore, StoreRoom};
 use crate::manifest::{Manifest, Payload, PayloadKind};
 
 use super::case::{Case, ELSEWHERE, Judgement};
-use super::words::{list, plural};
+use super::words::list;
 
 /// What a branch is expected to need for the release, in bytes.
 fn needs(manifest: &Manifest, branch: &BranchStore, percent: u32) -> u64 {

@@ -1,11 +1,6 @@
-//! Words of findings: plurals, lists and sentences.
+//! Words of findings: lists and sentences.
 
 use std::fmt::Display;
-
-/// Formats a count with the noun's matching form.
-pub(crate) fn plural(count: usize, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
-}
 
 /// Lists the first few of `total` names, and how many more there are.
 pub(crate) fn list(names: impl IntoIterator<Item = impl Display>, total: usize) -> String {

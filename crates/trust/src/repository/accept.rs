@@ -1,5 +1,6 @@
 //! Accepts proposals: checks signatures, changes and permissions.
 
+use fleet_types::plural;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -215,7 +216,8 @@ fn require(state: SignatureState, proposal: &Proposal) -> Result<BTreeSet<KeyId>
             format!("The proposal is signed only by keys that do not hold role {role}."),
         );
     }
-    let sentence =
-        format!("Role {role} has {} valid signature(s); {} more are needed.", state.signed_by.len(), state.missing);
+    let valid = plural(state.signed_by.len(), "valid signature", "valid signatures");
+    let missing = plural(state.missing, "more is", "more are");
+    let sentence = format!("Role {role} has {valid}; {missing} needed.");
     refuse(Why::ProposalThreshold, sentence)
 }

@@ -262,7 +262,7 @@ codes! {
     /// The free space of the store cannot be read.
     StoreUnknown = "store-unknown", "The free space of the store cannot be read. Check that the folder `store.folder` exists and is readable.";
     /// The limit of concurrent fetches is reached.
-    WaitingTurn = "waiting-turn", "Waits its turn: {others} other artifacts of the plan are being fetched, as many as `sync.fetch_at_once` allows.";
+    WaitingTurn = "waiting-turn", "Waits its turn: {others} {others:other artifact of the plan is|other artifacts of the plan are} being fetched, as many as `sync.fetch_at_once` allows.";
     /// The BitTorrent client does not answer.
     EngineUnreachable = "engine-unreachable", "The BitTorrent client does not answer. Check that it is running and accepts the configured password.";
     /// The last attempt failed and the next one waits.

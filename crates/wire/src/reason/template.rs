@@ -1,4 +1,5 @@
-//! Templates of sentences: text with `{name}`, `{name:size}` (bytes) and `{name:time}` (seconds) in it.
+//! Templates of sentences: text with `{name}`, `{name:size}` (bytes), `{name:time}` (seconds) and `{name:is|are}` (the form that the
+//! count needs) in it.
 
 use fleet_types::size;
 
@@ -13,7 +14,11 @@ pub(super) fn fill(template: &str, params: &Params) -> Option<String> {
         match place.split_once(':') {
             Some((name, "size")) => out.push_str(&size(params.get(name)?.parse().ok()?)),
             Some((name, "time")) => out.push_str(&time(params.get(name)?.parse().ok()?)),
-            _ => out.push_str(params.get(place)?),
+            Some((name, forms)) => {
+                let (one, many) = forms.split_once('|')?;
+                out.push_str(if params.get(name)? == "1" { one } else { many });
+            }
+            None => out.push_str(params.get(place)?),
         }
         rest = after;
     }
@@ -49,6 +54,16 @@ mod tests {
     }
 
     #[test]
+    fn a_noun_has_the_form_that_its_count_needs() {
+        let of = |count: &str| {
+            let mut params = Params::default();
+            params.insert("others", count);
+            fill("{others} {others:file is|files are} there", &params).unwrap()
+        };
+        assert_eq!(["0", "1", "2"].map(of), ["0 files are there", "1 file is there", "2 files are there"]);
+    }
+
+    #[test]
     fn a_missing_or_unreadable_parameter_fills_nothing() {
         let mut params = Params::default();
         params.insert("free", "much");
@@ -56,6 +71,7 @@ mod tests {
         assert_eq!(fill("{free:size}", &params), None);
         assert_eq!(fill("{needed}", &params), None);
         assert_eq!(fill("{free", &params), None);
+        assert_eq!(fill("{free:odd}", &params), None);
         assert_eq!(fill("no place", &params).as_deref(), Some("no place"));
     }
 }

@@ -1,5 +1,6 @@
 //! `filial trust propose` and `accept`: changes holders and expiries, and publishes signed changes.
 
+use fleet_types::plural;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -104,12 +105,9 @@ pub(super) fn accept(global: &Global, folder: &Path, files: &[PathBuf], online: 
     for proposal in &proposals {
         let state = repository.signature_state(proposal)?;
         if !state.complete() {
-            let sentence = format!(
-                "The proposal for role {} lacks {} signature(s); {} are valid",
-                proposal.role(),
-                state.missing,
-                state.signed_by.len()
-            );
+            let missing = plural(state.missing, "signature", "signatures");
+            let valid = plural(state.signed_by.len(), "is valid", "are valid");
+            let sentence = format!("The proposal for role {} lacks {missing}; {valid}", proposal.role());
             let remedy = "Have other holders sign it with `filial trust sign`, then repeat the command.";
             return Err(Failure::said(sentence, remedy));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::TimeDelta;
-use fleet_types::ProductName;
+use fleet_types::{ProductName, plural};
 use serde_json::json;
 use service_kit::durable::write_file;
 use trust::repository::{DelegationSpec, Lifetimes, Online, Repository, RoleName, RootSpec, store};
@@ -90,7 +90,9 @@ fn check(args: &InitArgs) -> Result<(), Failure> {
         [("root", args.root_keys, args.root_threshold), ("release", args.release_keys, args.release_threshold)]
     {
         if threshold > keys {
-            let sentence = format!("{threshold} signatures cannot come from {keys} {what} key(s)");
+            let signatures = plural(threshold, "signature", "signatures");
+            let held = plural(keys, &format!("{what} key"), &format!("{what} keys"));
+            let sentence = format!("{signatures} cannot come from {held}");
             return Err(Failure::said(sentence, format!("Raise --{what}-keys or lower --{what}-threshold.")));
         }
     }
