@@ -12,8 +12,9 @@ pub fn chain(error: &dyn Error) -> String {
 /// Most failures that [`failures`] names.
 const MAX_NAMED: usize = 5;
 
-/// Names what failed, each with its error and its causes: `north (no key signs); south (no key signs)`. At most five; the others
-/// are counted.
+/// Names what failed, each with its error and its causes; at most five, and a count of the others.
+///
+/// Such as `north (no key signs); south (no key signs)`.
 pub fn failures<N: Display, E: Error>(failed: &[(N, E)]) -> String {
     let named = failed.iter().take(MAX_NAMED).map(|(name, error)| format!("{name} ({})", chain(error)));
     let named = named.collect::<Vec<_>>().join("; ");

@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-/// How long output is read after the program's end, at most to its time limit: a process that it left behind may hold it open.
+/// How long output is read after the program's end, at most to its time limit.
+///
+/// A process that the program left behind may hold its output open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How much of an output is kept, in bytes.
@@ -146,7 +148,9 @@ async fn run_listening(
     Ok(Ended { end, output, errors })
 }
 
-/// Talks to the program until it ends, and a moment longer within its time limit; `true` if it was killed at the limit.
+/// Talks to the program until it ends, and a moment longer within its time limit.
+///
+/// Returns `true` if the program was killed at the limit.
 async fn until_end(
     group: &Group,
     talk: impl Future<Output = ()>,
@@ -169,7 +173,7 @@ async fn until_end(
         group.kill();
     }
     if !said_all {
-        // The program ended in time, whoever still holds its output.
+        // The program ended in time, even if another process holds its output.
         tokio::select! {
             () = &mut talk => {}
             () = tokio::time::sleep(last_words) => {}

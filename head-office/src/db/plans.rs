@@ -113,7 +113,9 @@ pub async fn newest<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Opti
     query_opt(c, NEWEST, &[&branch.as_str()]).await?.as_ref().map(from_row).transpose()
 }
 
-/// The newest plan of each of some branches. A plan that cannot be read is an error of its branch alone.
+/// The newest plan of each of some branches.
+///
+/// A plan that cannot be read is an error of its branch alone.
 ///
 /// # Errors
 /// As every statement.

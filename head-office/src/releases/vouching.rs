@@ -152,7 +152,9 @@ impl Vouching {
         troubles
     }
 
-    /// Lets releases go on that wait for nothing any more. One that fails does not stop the others.
+    /// Lets releases go on that wait for nothing any more.
+    ///
+    /// One that fails does not stop the others.
     async fn settle(&self) -> Result<(), WatchError> {
         let waiting = {
             let client = connection(&self.pool).await?;

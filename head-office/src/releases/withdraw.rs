@@ -25,7 +25,7 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// Returns what people must do for the branches that keep their plans; `None` if there are none.
+    /// Returns what people must do for the branches that keep their plans, if any does.
     pub fn to_do(&self) -> Option<String> {
         let text = "These branches keep a plan that names the release, because head office cannot read it";
         (!self.failed.is_empty())

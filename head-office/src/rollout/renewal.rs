@@ -25,7 +25,7 @@ pub struct Renewed {
 }
 
 impl Renewed {
-    /// Returns what kept plans from being renewed, with the names of the branches that failed; `None` if nothing did.
+    /// Returns what kept plans from being renewed, if anything did; branches that failed are named.
     pub fn failure(&self) -> Option<String> {
         let count = self.failed.len();
         let failed =

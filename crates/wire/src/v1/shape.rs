@@ -152,7 +152,7 @@ fn check_package(package: &PackageReport) -> Result<(), ShapeError> {
 /// Checks code and text of a reason.
 ///
 /// # Errors
-/// The one that is invalid.
+/// The first of them that is invalid.
 pub fn check_reason(reason: &Reason) -> Result<(), ShapeError> {
     if !reason.code.is_valid() {
         return Err(ShapeError::field("reason.code", format!("must be 1 to {MAX_REASON_CODE} of a-z, 0-9 and '-'")));

@@ -39,17 +39,23 @@ pub fn cases(world: &World) -> Vec<Case> {
         "[".repeat(100_000)
     );
     vec![
-        post("a gap inside", batch(vec![numbered(1), numbered(3)]), Code::BadField, "rise by one"),
-        post("a report twice", batch(vec![numbered(1), numbered(1)]), Code::BadField, "rise by one"),
-        post("before the first", batch(vec![numbered(0)]), Code::BadField, "begin at 1"),
+        post("a gap inside", batch(vec![numbered(1), numbered(3)]), Code::BadField, "3 does not follow"),
+        post("a report twice", batch(vec![numbered(1), numbered(1)]), Code::BadField, "1 does not follow"),
+        post("before the first", batch(vec![numbered(0)]), Code::BadField, "0 is not a valid"),
         post(
             "a gap before",
             batch(vec![numbered(7)]),
             Code::ReportOutOfOrder,
             "Report 7 arrived, but report 1 is the next",
         ),
-        post("the last number", batch(vec![numbered(u64::MAX)]), Code::ReportOutOfOrder, "18446744073709551615"),
-        post("beyond the last number", batch(vec![numbered(u64::MAX), numbered(0)]), Code::BadField, "rise by one"),
+        post("the last number", batch(vec![numbered(u64::MAX)]), Code::BadField, "18446744073709551615"),
+        post(
+            "a number that no database holds",
+            batch(vec![numbered(1_u64 << 63)]),
+            Code::BadField,
+            "9223372036854775808",
+        ),
+        post("far ahead", batch(vec![numbered(i64::MAX)]), Code::ReportOutOfOrder, "9223372036854775807"),
         post("below zero", batch(vec![numbered(-1)]), Code::BadField, "-1"),
         post("a number and a half", batch(vec![numbered(1.5)]), Code::BadField, "1.5"),
         post("a number beyond 64 bits", edited("/seq", json!(1e30)), Code::BadField, "1e+30"),
