@@ -60,7 +60,7 @@ pub fn configure_operators(app: &Arc<App>, config: &mut ServiceConfig) {
         .app_data(web::Data::from(app.clone()))
         .app_data(web::Data::new(readiness(app)))
         .app_data(web::Data::new(app.http_metrics.clone()))
-        .app_data(web::Data::new(ApiDocument(Arc::new(document()))));
+        .app_data(web::Data::new(ApiDocument::new(&document())));
     server::configure(config, &operator_routes(), Arc::new(app.operators.clone()));
 }
 

@@ -15,6 +15,8 @@ pub mod config;
 #[cfg(feature = "database")]
 #[path = "db/mod.rs"]
 pub mod database;
+#[cfg(feature = "server")]
+mod descriptors;
 pub mod durable;
 pub mod edge;
 pub mod manual;

@@ -53,7 +53,7 @@ pub fn groups() -> Vec<String> {
 pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
     shared(config, app);
     config
-        .app_data(web::Data::new(ApiDocument(Arc::new(operator_document()))))
+        .app_data(web::Data::new(ApiDocument::new(&operator_document())))
         .app_data(web::PayloadConfig::new(usize::MAX));
     configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.clone())));
 }

@@ -1,5 +1,7 @@
 //! Sections that several programs have, with the same keys in each.
 
+#[cfg(feature = "server")]
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -36,6 +38,12 @@ pub struct MachinesInputs {
 pub struct RequestsInputs {
     /// How long the head of a request, and then its body, may take to arrive.
     pub timeout_seconds: Option<f64>,
+    /// Most connections of one listener.
+    pub connections: Option<usize>,
+    /// Most connections from one address on which no request was let in yet.
+    pub strangers_per_address: Option<usize>,
+    /// Addresses of proxies that say in X-Forwarded-For who asks.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 #[cfg(feature = "server")]
@@ -47,7 +55,17 @@ impl RequestsInputs {
     pub fn check(self) -> Result<crate::server::Limits, ConfigError> {
         let default = crate::server::Limits::default();
         let key = "requests.timeout_seconds";
-        Ok(crate::server::Limits { request: check::seconds(self.timeout_seconds, key, default.request.as_secs_f64())? })
+        let request = check::seconds(self.timeout_seconds, key, default.request.as_secs_f64())?;
+        let connections = self.connections.unwrap_or(default.connections);
+        let strangers_per_address = self.strangers_per_address.unwrap_or(default.strangers_per_address);
+        Ok(crate::server::Limits {
+            request,
+            stalled: request,
+            connections: check::within(connections, 16, 1_000_000, "requests.connections")?,
+            strangers_per_address: check::within(strangers_per_address, 4, 100_000, "requests.strangers_per_address")?,
+            trusted_proxies: self.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
+            ..default
+        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! What strangers may take: time for a request, and tries at a join token.
+//! What callers may take: time, connections, bytes, and tries at a join token.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpMessage;
@@ -17,16 +18,47 @@ pub const JOIN_TRIES: u32 = 30;
 /// How long one of them stays counted: one is forgotten after each such time.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 
+/// Largest body of a route that anybody may ask, in bytes. What is sent to such routes is a request for a certificate, or a name
+/// and a password.
+pub const MAX_OPEN_BODY: usize = 16 * 1024;
+
 /// The bounds of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// How long the head of a request, and then its body, may take to arrive. Routes with a long body have their own.
     pub request: Duration,
+    /// How long the other end may go without reading while something waits to be written.
+    pub stalled: Duration,
+    /// Most connections at once.
+    pub connections: usize,
+    /// Most of them on which no request was let in yet.
+    pub strangers: usize,
+    /// Most of those from one address, or one network of IPv6.
+    pub strangers_per_address: usize,
+    /// Most connections of one operator or machine.
+    pub connections_per_caller: usize,
+    /// Whose strangers are not counted by address, as there are many behind it; these say in X-Forwarded-For who asks.
+    pub trusted_proxies: Arc<[IpAddr]>,
+}
+
+impl Limits {
+    /// Whether this is the address of a trusted proxy.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.contains(&address.to_canonical())
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request: Duration::from_secs(30) }
+        Self {
+            request: Duration::from_secs(30),
+            stalled: Duration::from_secs(30),
+            connections: 8_000,
+            strangers: 1_000,
+            strangers_per_address: 128,
+            connections_per_caller: 128,
+            trusted_proxies: Arc::new([]),
+        }
     }
 }
 
@@ -43,6 +75,22 @@ pub(super) fn bound_body(request: &mut ServiceRequest, limit: Duration) {
             Ok(next) => next.map(|chunk| (chunk, Some(body))),
             Err(_) => Some((Err(PayloadError::Io(io::ErrorKind::TimedOut.into())), None)),
         }
+    });
+    request.set_payload(Payload::Stream { payload: Box::pin(bounded) });
+}
+
+/// Lets the body fail once it is longer than `most` bytes.
+pub(super) fn bound_length(request: &mut ServiceRequest, most: usize) {
+    let body = request.take_payload();
+    if matches!(body, Payload::None) {
+        return;
+    }
+    let bounded = body.scan(0, move |taken, chunk| {
+        let chunk = chunk.and_then(|chunk| {
+            *taken += chunk.len();
+            if *taken > most { Err(PayloadError::Overflow) } else { Ok(chunk) }
+        });
+        std::future::ready(Some(chunk))
     });
     request.set_payload(Payload::Stream { payload: Box::pin(bounded) });
 }

@@ -17,20 +17,34 @@ struct RequestLabels {
     status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    listener: &'static str,
+    bound: &'static str,
+}
+
 /// A program's metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     requests: Family<RequestLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
 }
 
 impl Metrics {
-    /// An empty set whose names begin with `filial_`, with a counter of HTTP requests.
+    /// An empty set whose names begin with `filial_`, with counters of HTTP requests and of connections
+    /// that were refused.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("filial");
         let requests = Family::default();
         registry.register("http_requests", "HTTP requests answered", requests.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), requests }
+        let refused = Family::default();
+        registry.register(
+            "http_connections_refused",
+            "Connections refused, by the bound that was reached",
+            refused.clone(),
+        );
+        Self { registry: Arc::new(Mutex::new(registry)), requests, refused }
     }
 
     /// Adds a metric.
@@ -50,6 +64,10 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
         text
+    }
+
+    pub(super) fn count_refused(&self, listener: &'static str, bound: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { listener, bound }).inc();
     }
 
     pub(super) fn count_request(&self, method: &Method, path: &str, status: u16) {

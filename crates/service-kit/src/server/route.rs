@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ALLOW, AUTHORIZATION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -15,9 +15,11 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use utoipa::openapi::OpenApi as Document;
 use wire::Code;
 
-use super::bounds::{JOIN_TRIES, Limits, Throttle, bound_body};
+use super::bounds::{JOIN_TRIES, Limits, MAX_OPEN_BODY, Throttle, bound_body, bound_length};
 use super::browser::{check_own_site, cookie};
-use super::unreadable::{MAX_JSON_BODY, json_error, unreadable};
+use super::connections::Place;
+use super::forwarded::address_of;
+use super::unreadable::{MAX_JSON_BODY, json_error, too_large, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
 use crate::clock::instant;
 use crate::token::MAX_TOKEN_LEN;
@@ -229,7 +231,10 @@ async fn guard(
     if let Some(needed) = needed.filter(|role| !role.is_open()) {
         match admit(request.request(), needed, group(path), authenticator).await {
             Ok(caller) => {
-                let caller = caller.asking(format!("{} {path}", request.method()), peer(request.request()));
+                let caller = caller.asking(format!("{} {path}", request.method()), address_of(request.request()));
+                if let Err(error) = holds(request.request(), &caller) {
+                    return Ok(request.into_response(error.error_response()));
+                }
                 tracing::Span::current().record("caller", caller.name.as_str());
                 request.extensions_mut().insert(caller);
             }
@@ -238,11 +243,17 @@ async fn guard(
         }
     }
     if !long_body {
-        let limits = request.app_data::<Limits>().copied().unwrap_or_default();
-        bound_body(&mut request, limits.request);
+        let limit = request.app_data::<Limits>().map_or_else(|| Limits::default().request, |limits| limits.request);
+        bound_body(&mut request, limit);
     }
-    match request.app_data::<Throttle>().cloned().zip(request.peer_addr()) {
-        Some((throttle, peer)) if needed == Some(Role::JoinToken) => join(request, next, &throttle, peer.ip()).await,
+    if needed.is_none_or(Role::is_open) {
+        if announced(&request).is_some_and(|length| length > MAX_OPEN_BODY as u64) {
+            return Ok(request.into_response(too_large(MAX_OPEN_BODY).error_response()));
+        }
+        bound_length(&mut request, MAX_OPEN_BODY);
+    }
+    match request.app_data::<Throttle>().cloned().zip(address_of(request.request())) {
+        Some((throttle, address)) if needed == Some(Role::JoinToken) => join(request, next, &throttle, address).await,
         _ => next.call(request).await,
     }
 }
@@ -268,8 +279,19 @@ async fn join(
     Ok(response)
 }
 
-fn peer(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|peer| peer.ip().to_canonical())
+/// How long the body is, as the request says.
+fn announced(request: &ServiceRequest) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The connection is the caller's from now on.
+fn holds(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+    let Some(place) = request.conn_data::<Arc<Place>>() else { return Ok(()) };
+    place.belongs_to(&format!("{} {}", caller.role.as_str(), caller.name)).map_err(|_| {
+        let detail = format!("{} has too many connections.", caller.name);
+        ApiError::new(Code::TooMany, detail, "Close connections that are not used, and try again in a moment.")
+            .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+    })
 }
 
 async fn admit(

@@ -1,7 +1,7 @@
 //! Several listeners in one process.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use actix_http::{Extensions, HttpService};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::App;
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
@@ -19,14 +19,19 @@ use actix_web::web::ServiceConfig;
 use tracing::Instrument;
 
 use super::bounds::{Limits, Throttle};
+use super::connections::{Connections, Full, Place};
 use super::error::REQUEST_ID;
 use super::metrics::Metrics;
-use super::socket::Socket;
+use super::slices::sliced;
+use super::socket::{Socket, turned_away};
 use super::transport::Transport;
-use crate::Shutdown;
+use crate::{Shutdown, descriptors};
 
 /// The header that carries a request's id between programs.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Threads that answer, for each listener.
+const WORKERS: usize = 2;
 
 /// What an application of a listener consists of.
 pub type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
@@ -75,14 +80,24 @@ pub struct Bound {
     closing: Shutdown,
 }
 
-/// Takes the addresses of all `listeners`.
+/// Takes the addresses of all `listeners`, and lets the process have as many open files as the system grants it.
 ///
 /// # Errors
 /// An address cannot be taken.
 pub fn bind(listeners: Vec<Listener>) -> Result<Bound, ServeError> {
     let (mut servers, mut addresses, closing) = (Vec::new(), Vec::new(), Shutdown::new());
-    for listener in listeners {
+    let most = descriptors::connections_each(listeners.len());
+    for mut listener in listeners {
         let (name, address) = (listener.name, listener.address);
+        if listener.limits.connections > most {
+            tracing::warn!(
+                listener = name,
+                wanted = listener.limits.connections,
+                connections = most,
+                "fewer connections than configured: the limit of open files is too low; raise LimitNOFILE of the service"
+            );
+            listener.limits.connections = most;
+        }
         let (server, bound) =
             listen(listener, &closing).map_err(|source| ServeError::Bind { name, address, source })?;
         tracing::info!(listener = name, address = %bound, "listening");
@@ -96,18 +111,22 @@ pub fn bind(listeners: Vec<Listener>) -> Result<Bound, ServeError> {
 fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketAddr)> {
     let Listener { name, address, configure, metrics, limits, transport } = listener;
     let (throttle, closing) = (Throttle::default(), closing.clone());
+    let connections = Connections::new(limits.clone());
+    // This library's own bound only stops accepting; it lies beyond ours, which answers.
+    let beyond = limits.connections.saturating_add(WORKERS * 64);
     let socket = TcpListener::bind(address)?;
     let bound = socket.local_addr()?;
     let server = Server::build()
-        .workers(2)
+        .workers(WORKERS)
         .disable_signals()
         .shutdown_timeout(5)
-        .max_concurrent_connections(10_000)
+        .max_concurrent_connections(beyond)
         .listen(name, socket, move || {
             let (configure, metrics, closing) = (configure.clone(), metrics.clone(), closing.clone());
-            let transport = transport.clone();
+            let (transport, connections, limits) = (transport.clone(), connections.clone(), limits.clone());
+            let refusals = metrics.clone();
             let app = App::new()
-                .app_data(limits)
+                .app_data(limits.clone())
                 .app_data(throttle.clone())
                 .wrap(from_fn(move |request, next| observe(request, next, metrics.clone())))
                 .configure(move |config| configure(config));
@@ -123,14 +142,23 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                     if let Some(presented) = socket.connection().peer_certificates() {
                         data.insert(presented);
                     }
+                    data.insert(socket.place());
                 })
                 .h1(map_config(app.into_factory().map_err(actix_web::Error::from), |()| AppConfig::default()));
             fn_service(move |io: TcpStream| {
-                let transport = transport.clone();
+                let (transport, limits) = (transport.clone(), limits.clone());
+                let taken = take_place(&io, &connections, &transport).inspect_err(|full| {
+                    refusals.count_refused(name, full.as_str());
+                    if connections.is_news() {
+                        let bound = full.as_str();
+                        tracing::warn!(listener = name, bound, "too many connections: some are refused");
+                    }
+                });
                 async move {
                     let peer = io.peer_addr().ok();
+                    let place = taken.map_err(|_| DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))?;
                     match transport.accept(io, limits.request).await {
-                        Ok(connection) => Ok((Socket::new(connection), peer)),
+                        Ok(connection) => Ok((Socket::new(connection, limits.stalled, place), peer)),
                         Err(error) => {
                             // A stranger can cause as many of these as it likes.
                             tracing::debug!(listener = name, ?peer, %error, "a connection that did not come about");
@@ -143,6 +171,18 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
         })?
         .run();
     Ok((server, bound))
+}
+
+/// A place for a connection that was just made. Who gets none is told so, where that takes no handshake.
+fn take_place(io: &TcpStream, connections: &Arc<Connections>, transport: &Transport) -> Result<Place, Full> {
+    // An address that is gone already is a stranger's like any other.
+    let address = io.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    connections.take(address).inspect_err(|_| {
+        if matches!(transport, Transport::Plain) {
+            // As much as fits into the system's buffer, which is all of it.
+            let _ = io.try_write(&turned_away());
+        }
+    })
 }
 
 impl Bound {
@@ -186,7 +226,7 @@ async fn observe<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
     metrics: Metrics,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let id = request
         .headers()
         .get(&REQUEST_ID_HEADER)
@@ -208,5 +248,5 @@ async fn observe<B: MessageBody + 'static>(
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID_HEADER, header);
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| sliced(body)))
 }

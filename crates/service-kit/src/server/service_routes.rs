@@ -1,8 +1,11 @@
 //! The routes that every listener of people has: health, metrics and the API's own description.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
 use utoipa::openapi::OpenApi as Document;
@@ -35,9 +38,20 @@ impl Check {
 #[derive(Clone, Default)]
 pub struct Readiness(pub Vec<Check>);
 
-/// The API's description, as application data.
+/// The API's description and the pages that show it, as application data. Made once: anybody may ask for them, and all share them.
 #[derive(Clone)]
-pub struct ApiDocument(pub Arc<Document>);
+pub struct ApiDocument {
+    json: Bytes,
+    files: Arc<Mutex<BTreeMap<String, (String, Bytes)>>>,
+}
+
+impl ApiDocument {
+    /// Of this description.
+    pub fn new(document: &Document) -> Self {
+        // A document of this type is always JSON; an empty one would show in the first test that reads it.
+        Self { json: serde_json::to_vec(document).unwrap_or_default().into(), files: Arc::default() }
+    }
+}
 
 /// The answer of `/healthz` and `/readyz`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -99,13 +113,21 @@ pub async fn metrics(metrics: web::Data<Metrics>) -> HttpResponse {
 }
 
 async fn openapi(document: web::Data<ApiDocument>) -> HttpResponse {
-    HttpResponse::Ok().json(&*document.0)
+    HttpResponse::Ok().content_type(ContentType::json()).body(document.json.clone())
 }
 
-async fn swagger_ui(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
+async fn swagger_ui(file: web::Path<String>, document: web::Data<ApiDocument>) -> Result<HttpResponse, ApiError> {
+    let mut files = document.files.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((content_type, bytes)) = files.get(&*file) {
+        return Ok(HttpResponse::Ok().content_type(content_type.as_str()).body(bytes.clone()));
+    }
     let config = Arc::new(utoipa_swagger_ui::Config::from(paths::OPENAPI));
     match utoipa_swagger_ui::serve(&file, config) {
-        Ok(Some(found)) => Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned())),
+        Ok(Some(found)) => {
+            let bytes = Bytes::from(found.bytes.into_owned());
+            files.insert(file.into_inner(), (found.content_type.clone(), bytes.clone()));
+            Ok(HttpResponse::Ok().content_type(found.content_type).body(bytes))
+        }
         Ok(None) => Err(ApiError::not_found(Missing::Other("such file"), &"of the API browser")),
         Err(error) => Err(ApiError::internal(error.to_string())),
     }

@@ -3,12 +3,16 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wire::{Code, Problem};
 
+use super::connections::Place;
+use super::stall::Stalled;
 use super::transport::Connection;
 
 /// Longest answer that the library makes by itself, in bytes.
@@ -16,19 +20,26 @@ const MAX_BARE: usize = 512;
 
 /// A connection whose bare refusals are replaced.
 pub(super) struct Socket {
-    io: Connection,
+    io: Stalled<Connection>,
+    place: Arc<Place>,
     /// What goes out instead of something bare.
     instead: Bytes,
 }
 
 impl Socket {
-    pub(super) fn new(io: Connection) -> Self {
-        Self { io, instead: Bytes::new() }
+    /// A connection whose other end is given up once it has not read for `stalled`.
+    pub(super) fn new(io: Connection, stalled: Duration, place: Place) -> Self {
+        Self { io: Stalled::new(io, stalled), place: Arc::new(place), instead: Bytes::new() }
     }
 
     /// What is below.
     pub(super) fn connection(&self) -> &Connection {
-        &self.io
+        self.io.inner()
+    }
+
+    /// The place that it takes.
+    pub(super) fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -86,11 +97,20 @@ fn bare(bytes: &[u8]) -> Option<Code> {
     (!of_ours).then_some(code)
 }
 
+/// The answer to a connection that is not taken.
+pub(super) fn turned_away() -> Bytes {
+    problem(Code::TooMany)
+}
+
 fn problem(code: Code) -> Bytes {
     let (detail, remedy) = match code {
         Code::HeaderTooLarge => (
             "The request's line and headers are longer than 128 KiB, or there are more than 96 headers.",
             "Send fewer and shorter headers; what is long belongs into the body.",
+        ),
+        Code::TooMany => (
+            "There are too many connections from this address, or in all.",
+            "Close connections that are not used, and try again in a moment.",
         ),
         Code::Timeout => ("The head of the request did not arrive in time.", "Send the whole request at once."),
         _ => (

@@ -6,6 +6,7 @@ use actix_web::error::{JsonPayloadError, PayloadError};
 use wire::Code;
 
 use super::ApiError;
+use super::bounds::MAX_OPEN_BODY;
 
 /// Largest JSON body unless a route sets its own `web::JsonConfig`, in bytes.
 pub const MAX_JSON_BODY: usize = 1024 * 1024;
@@ -14,10 +15,8 @@ pub const MAX_JSON_BODY: usize = 1024 * 1024;
 pub(super) fn json_error(error: &JsonPayloadError) -> ApiError {
     use JsonPayloadError as E;
     match error {
-        E::Overflow { .. } | E::OverflowKnownLength { .. } => {
-            let detail = format!("The body is larger than the {MAX_JSON_BODY} bytes that this route takes.");
-            ApiError::new(Code::TooLarge, detail, "Send less at once.")
-        }
+        E::Overflow { .. } | E::OverflowKnownLength { .. } => too_large(MAX_JSON_BODY),
+        E::Payload(PayloadError::Overflow) => too_large(MAX_OPEN_BODY),
         E::ContentType => ApiError::new(
             Code::UnsupportedMediaType,
             "The body is not said to be JSON.",
@@ -48,6 +47,12 @@ pub(super) fn json_error(error: &JsonPayloadError) -> ApiError {
         // The library may come to know more.
         e => unreadable("body", e),
     }
+}
+
+/// Explains a body that is longer than the `most` bytes of its route.
+pub(super) fn too_large(most: usize) -> ApiError {
+    let detail = format!("The body is larger than the {most} bytes that this route takes.");
+    ApiError::new(Code::TooLarge, detail, "Send less at once.")
 }
 
 /// Messages of parsers repeat what they were given: only the beginning of it is said back.

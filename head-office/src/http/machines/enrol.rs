@@ -46,7 +46,7 @@ pub async fn enrol(
         None => app.tls.issue(&csr, &branch).map_err(unusable)?,
     };
     db::branches::enrol(&transaction, &branch, &key, &issued, now).await?;
-    let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let address = service_kit::server::address_of(&request);
     let caller = Caller::branch(branch.clone()).by(via).asking("POST /v1/enrol", address);
     let change = Change::of(format!("branch {branch}")).after(json!({ "enrolled": true, "key_sha256": key }));
     app.audit.commit(transaction, &caller, change).await?;

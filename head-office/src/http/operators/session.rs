@@ -28,7 +28,7 @@ use crate::http::errors::ApiResult;
 const MAX_PROGRAM: usize = 120;
 
 fn address(request: &HttpRequest) -> ApiResult<IpAddr> {
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let peer = service_kit::server::address_of(request);
     peer.ok_or_else(|| ApiError::internal("a connection without a peer"))
 }
 

@@ -1,0 +1,243 @@
+//! How many connections a listener holds: in all, of strangers, of strangers at one address, and of one caller.
+//!
+//! A connection begins as a stranger's. The first request that the guard lets in makes it its caller's, so that what strangers
+//! do is bounded without bounding who is known: many branches may stand behind one address.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::bounds::{Limits, network};
+use crate::clock::instant;
+
+/// How often the log says that connections are refused: a stranger can cause as many refusals as it likes.
+const NEWS_EVERY: Duration = Duration::from_secs(60);
+
+/// Which bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// That of all connections.
+    All,
+    /// That of strangers.
+    Strangers,
+    /// That of strangers at one address.
+    Address,
+    /// That of one caller.
+    Caller,
+}
+
+impl Full {
+    /// As metrics name it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Strangers => "strangers",
+            Self::Address => "address",
+            Self::Caller => "caller",
+        }
+    }
+}
+
+/// The connections of a listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    limits: Limits,
+    counts: Mutex<Counts>,
+    /// When the log last said that one was refused.
+    told: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    strangers: usize,
+    addresses: HashMap<IpAddr, usize>,
+    callers: HashMap<String, usize>,
+}
+
+/// Whose a connection is.
+#[derive(Debug, PartialEq, Eq)]
+enum Holder {
+    /// Of one at this address; none for a proxy, whose strangers are not told apart.
+    Stranger(Option<IpAddr>),
+    Caller(String),
+}
+
+/// A connection that is counted as long as this lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    of: Arc<Connections>,
+    holder: Mutex<Holder>,
+}
+
+impl Connections {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, counts: Mutex::default(), told: Mutex::default() })
+    }
+
+    /// Takes a place for a connection from this address.
+    ///
+    /// # Errors
+    /// Too many have one.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        let counted = (!self.limits.trusts(address)).then(|| network(address));
+        let mut counts = self.counts();
+        if counts.all >= self.limits.connections {
+            return Err(Full::All);
+        }
+        if counts.strangers >= self.limits.strangers.min(self.limits.connections / 2) {
+            return Err(Full::Strangers);
+        }
+        if let Some(address) = counted {
+            add(&mut counts.addresses, address, self.limits.strangers_per_address).ok_or(Full::Address)?;
+        }
+        counts.all += 1;
+        counts.strangers += 1;
+        Ok(Place { of: Arc::clone(self), holder: Mutex::new(Holder::Stranger(counted)) })
+    }
+
+    /// Whether the log should say that one was refused.
+    pub(super) fn is_news(&self) -> bool {
+        let (now, mut told) = (instant(), self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        let news = told.is_none_or(|at| now.saturating_duration_since(at) >= NEWS_EVERY);
+        if news {
+            *told = Some(now);
+        }
+        news
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Every change below is whole before anything can panic.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Makes the connection this caller's.
+    ///
+    /// # Errors
+    /// The caller has too many others.
+    pub(super) fn belongs_to(&self, caller: &str) -> Result<(), Full> {
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*holder, Holder::Caller(known) if known == caller) {
+            return Ok(());
+        }
+        let mut counts = self.of.counts();
+        add(&mut counts.callers, caller.to_owned(), self.of.limits.connections_per_caller).ok_or(Full::Caller)?;
+        counts.leave(&holder);
+        *holder = Holder::Caller(caller.to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let holder = self.holder.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.of.counts();
+        counts.all -= 1;
+        counts.leave(holder);
+    }
+}
+
+impl Counts {
+    fn leave(&mut self, holder: &Holder) {
+        match holder {
+            Holder::Stranger(address) => {
+                self.strangers -= 1;
+                if let Some(address) = address {
+                    remove(&mut self.addresses, address);
+                }
+            }
+            Holder::Caller(caller) => remove(&mut self.callers, caller),
+        }
+    }
+}
+
+/// Counts one more, if there are fewer than `most`.
+fn add<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, most: usize) -> Option<()> {
+    match counts.get_mut(&key) {
+        Some(count) if *count >= most => return None,
+        Some(count) => *count += 1,
+        None => drop(counts.insert(key, 1)),
+    }
+    Some(())
+}
+
+fn remove<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        let proxy = "10.9.9.9".parse().unwrap();
+        Limits {
+            connections: 8,
+            strangers: 4,
+            strangers_per_address: 2,
+            connections_per_caller: 2,
+            trusted_proxies: Arc::new([proxy]),
+            ..Limits::default()
+        }
+    }
+
+    fn take(of: &Arc<Connections>, address: &str) -> Result<Place, Full> {
+        of.take(address.parse().unwrap())
+    }
+
+    #[test]
+    fn strangers_are_bounded_by_address_and_together() {
+        let of = Connections::new(limits());
+        let (one, two) = (take(&of, "10.0.0.1").unwrap(), take(&of, "10.0.0.1").unwrap());
+        assert_eq!(take(&of, "::ffff:10.0.0.1").unwrap_err(), Full::Address);
+        let others = (take(&of, "fd00::1").unwrap(), take(&of, "fd00::2").unwrap());
+        assert_eq!(take(&of, "10.0.0.2").unwrap_err(), Full::Strangers);
+        drop(one);
+        let again = take(&of, "10.0.0.1").unwrap();
+        drop((two, others, again));
+        assert!(of.counts().addresses.is_empty() && of.counts().all == 0 && of.counts().strangers == 0);
+    }
+
+    #[test]
+    fn who_is_known_no_longer_counts_as_a_stranger() {
+        let of = Connections::new(limits());
+        let known: Vec<Place> = ["a", "a", "b", "b", "e", "e"]
+            .map(|name| {
+                let place = take(&of, "10.0.0.1").unwrap();
+                place.belongs_to(name).unwrap();
+                place.belongs_to(name).unwrap();
+                place
+            })
+            .into();
+        assert_eq!(of.counts().strangers, 0);
+        let stranger = take(&of, "10.0.0.1").unwrap();
+        assert_eq!(stranger.belongs_to("a").unwrap_err(), Full::Caller);
+        assert_eq!(of.counts().strangers, 1, "it stays what it was");
+        // A proxy's connection carries one caller after the other.
+        stranger.belongs_to("c").unwrap();
+        stranger.belongs_to("d").unwrap();
+        assert_eq!(of.counts().callers.get("c"), None);
+        let _last = take(&of, "10.0.0.2").unwrap();
+        assert_eq!(take(&of, "10.0.0.3").unwrap_err(), Full::All);
+        drop((known, stranger));
+        assert!(of.counts().callers.is_empty());
+    }
+
+    #[test]
+    fn strangers_behind_a_trusted_proxy_are_not_counted_by_its_address() {
+        let of = Connections::new(limits());
+        let all: Vec<Place> = (0..4).map(|_| take(&of, "10.9.9.9").unwrap()).collect();
+        assert_eq!(take(&of, "10.9.9.9").unwrap_err(), Full::Strangers);
+        drop(all);
+        assert_eq!(of.counts().strangers, 0);
+    }
+}
