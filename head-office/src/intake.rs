@@ -6,6 +6,7 @@ use fleet_types::BranchName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
 use service_kit::server::Caller;
+use service_kit::turns::Turns;
 use tokio::sync::Notify;
 use wire::v1::reports::{Acknowledged, Batch};
 
@@ -46,6 +47,8 @@ pub struct Intake {
     pub counters: Counters,
     /// Wakes the renewal of torrents.
     pub reseed: Arc<Notify>,
+    /// One batch of a branch at a time: others of it wait here, and not with a connection of the database in hand.
+    pub turns: Turns<BranchName>,
 }
 
 impl Intake {
@@ -59,6 +62,8 @@ impl Intake {
         batch: Batch,
         carried: Option<(&Caller, Change)>,
     ) -> Result<Acknowledged, IntakeError> {
+        // None is refused: the listener bounds how many of a branch there are.
+        let _turn = self.turns.take(branch.clone()).await;
         let now = self.clock.now();
         let mut client = connection(&self.pool).await?;
         let transaction = begin(&mut client).await?;

@@ -7,6 +7,7 @@ use fleet_types::OperatorName;
 use service_kit::background::{Board, Driver};
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
+use service_kit::turns::Turns;
 use service_kit::{Clock, Secret, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
 use tokio::sync::Notify;
@@ -159,6 +160,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         audit: audit.clone(),
         counters: counters.clone(),
         reseed: reseed.clone(),
+        turns: Turns::new(1, usize::MAX),
     };
     let app = Arc::new(app::App {
         settings,

@@ -31,6 +31,7 @@ pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod token;
+pub mod turns;
 pub mod users;
 
 pub use clock::{Clock, FixedClock, Stopwatch, SystemClock};

@@ -37,6 +37,8 @@ pub struct Limits {
     pub strangers_per_address: usize,
     /// Most connections of one operator or machine.
     pub connections_per_caller: usize,
+    /// Most requests of one operator or machine that are answered at once. More of them wait, and many more are refused.
+    pub requests_per_caller: usize,
     /// Whose strangers are not counted by address, as there are many behind it; these say in X-Forwarded-For who asks.
     pub trusted_proxies: Arc<[IpAddr]>,
 }
@@ -57,6 +59,7 @@ impl Default for Limits {
             strangers: 1_000,
             strangers_per_address: 128,
             connections_per_caller: 128,
+            requests_per_caller: 8,
             trusted_proxies: Arc::new([]),
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::bounds::{Limits, network};
 use crate::clock::instant;
+use crate::turns::{TooMany, Turn, Turns};
 
 /// How often the log says that connections are refused: a stranger can cause as many refusals as it likes.
 const NEWS_EVERY: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ impl Full {
 pub(super) struct Connections {
     limits: Limits,
     counts: Mutex<Counts>,
+    /// Of requests, by caller.
+    turns: Turns<String>,
     /// When the log last said that one was refused.
     told: Mutex<Option<Instant>>,
 }
@@ -74,7 +77,8 @@ pub(super) struct Place {
 
 impl Connections {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, counts: Mutex::default(), told: Mutex::default() })
+        let turns = Turns::new(limits.requests_per_caller, limits.connections_per_caller);
+        Arc::new(Self { limits, counts: Mutex::default(), turns, told: Mutex::default() })
     }
 
     /// Takes a place for a connection from this address.
@@ -129,6 +133,14 @@ impl Place {
         counts.leave(&holder);
         *holder = Holder::Caller(caller.to_owned());
         Ok(())
+    }
+
+    /// Waits until the caller's other requests leave room for one more.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub(super) async fn turn(&self, caller: String) -> Result<Turn<String>, TooMany> {
+        self.of.turns.take(caller).await
     }
 }
 

@@ -23,6 +23,7 @@ use super::unreadable::{MAX_JSON_BODY, json_error, too_large, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
 use crate::clock::instant;
 use crate::token::MAX_TOKEN_LEN;
+use crate::turns::Turn;
 
 /// One entry of a listener's route table. [`routes!`](crate::routes) makes it of a documented handler.
 #[derive(Clone)]
@@ -227,13 +228,16 @@ async fn guard(
     long_body: bool,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let needed = roles.iter().find(|(method, _)| method == request.method()).map(|(_, role)| *role);
+    // Held until the handler has answered.
+    let mut turn = None;
     // A method that is not in the table goes on to the 405, which tells no more than the table's paths.
     if let Some(needed) = needed.filter(|role| !role.is_open()) {
         match admit(request.request(), needed, group(path), authenticator).await {
             Ok(caller) => {
                 let caller = caller.asking(format!("{} {path}", request.method()), address_of(request.request()));
-                if let Err(error) = holds(request.request(), &caller) {
-                    return Ok(request.into_response(error.error_response()));
+                match holds(request.request(), &caller, long_body).await {
+                    Ok(held) => turn = held,
+                    Err(error) => return Ok(request.into_response(error.error_response())),
                 }
                 tracing::Span::current().record("caller", caller.name.as_str());
                 request.extensions_mut().insert(caller);
@@ -252,10 +256,12 @@ async fn guard(
         }
         bound_length(&mut request, MAX_OPEN_BODY);
     }
-    match request.app_data::<Throttle>().cloned().zip(address_of(request.request())) {
+    let response = match request.app_data::<Throttle>().cloned().zip(address_of(request.request())) {
         Some((throttle, address)) if needed == Some(Role::JoinToken) => join(request, next, &throttle, address).await,
         _ => next.call(request).await,
-    }
+    };
+    drop(turn);
+    response
 }
 
 /// A try at a join token: refused ones are counted, and too many of them are not looked at.
@@ -284,14 +290,22 @@ fn announced(request: &ServiceRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The connection is the caller's from now on.
-fn holds(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
-    let Some(place) = request.conn_data::<Arc<Place>>() else { return Ok(()) };
-    place.belongs_to(&format!("{} {}", caller.role.as_str(), caller.name)).map_err(|_| {
-        let detail = format!("{} has too many connections.", caller.name);
-        ApiError::new(Code::TooMany, detail, "Close connections that are not used, and try again in a moment.")
+/// The connection is the caller's from now on, and the request has its turn among the caller's. A long body has none: it would
+/// keep the others waiting.
+async fn holds(request: &HttpRequest, caller: &Caller, long_body: bool) -> Result<Option<Turn<String>>, ApiError> {
+    let Some(place) = request.conn_data::<Arc<Place>>() else { return Ok(None) };
+    let too_many = |what: &str, remedy: &str| {
+        ApiError::new(Code::TooMany, format!("{} has too many {what}.", caller.name), remedy)
             .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
-    })
+    };
+    let key = format!("{} {}", caller.role.as_str(), caller.name);
+    let remedy = "Close connections that are not used, and try again in a moment.";
+    place.belongs_to(&key).map_err(|_| too_many("connections", remedy))?;
+    if long_body {
+        return Ok(None);
+    }
+    let remedy = "Wait for answers before sending more requests.";
+    place.turn(key).await.map(Some).map_err(|_| too_many("requests at once", remedy))
 }
 
 async fn admit(

@@ -16,10 +16,11 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
+use tokio::io::AsyncWriteExt;
 use tracing::Instrument;
 
 use super::bounds::{Limits, Throttle};
-use super::connections::{Connections, Full, Place};
+use super::connections::Connections;
 use super::error::REQUEST_ID;
 use super::metrics::Metrics;
 use super::slices::sliced;
@@ -147,7 +148,10 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                 .h1(map_config(app.into_factory().map_err(actix_web::Error::from), |()| AppConfig::default()));
             fn_service(move |io: TcpStream| {
                 let (transport, limits) = (transport.clone(), limits.clone());
-                let taken = take_place(&io, &connections, &transport).inspect_err(|full| {
+                let peer = io.peer_addr().ok();
+                // An address that is gone already is a stranger's like any other.
+                let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+                let taken = connections.take(address).inspect_err(|full| {
                     refusals.count_refused(name, full.as_str());
                     if connections.is_news() {
                         let bound = full.as_str();
@@ -155,8 +159,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                     }
                 });
                 async move {
-                    let peer = io.peer_addr().ok();
-                    let place = taken.map_err(|_| DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))?;
+                    let Ok(place) = taken else { return Err(turn_away(io, &transport).await) };
                     match transport.accept(io, limits.request).await {
                         Ok(connection) => Ok((Socket::new(connection, limits.stalled, place), peer)),
                         Err(error) => {
@@ -173,16 +176,13 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
     Ok((server, bound))
 }
 
-/// A place for a connection that was just made. Who gets none is told so, where that takes no handshake.
-fn take_place(io: &TcpStream, connections: &Arc<Connections>, transport: &Transport) -> Result<Place, Full> {
-    // An address that is gone already is a stranger's like any other.
-    let address = io.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    connections.take(address).inspect_err(|_| {
-        if matches!(transport, Transport::Plain) {
-            // As much as fits into the system's buffer, which is all of it.
-            let _ = io.try_write(&turned_away());
-        }
-    })
+/// Tells who gets no place why, where that takes no handshake.
+async fn turn_away(mut io: TcpStream, transport: &Transport) -> DispatchError {
+    if matches!(transport, Transport::Plain) {
+        // A new connection takes that much at once, or is not worth waiting for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), io.write_all(&turned_away())).await;
+    }
+    DispatchError::Io(io::ErrorKind::QuotaExceeded.into())
 }
 
 impl Bound {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
@@ -14,6 +15,7 @@ use service_kit::server::{
 use service_kit::{Secret, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use wire::Code;
 
 /// A file as large as those of the API browser.
@@ -32,9 +34,26 @@ async fn known() -> &'static str {
     "\"known\""
 }
 
+/// Answers once the gate is open, and counts who stands before it.
+async fn slow(gate: web::Data<Gate>) -> &'static str {
+    let here = gate.here.fetch_add(1, Ordering::SeqCst) + 1;
+    gate.most.fetch_max(here, Ordering::SeqCst);
+    let _ = gate.open.subscribe().wait_for(|open| *open).await;
+    gate.here.fetch_sub(1, Ordering::SeqCst);
+    "\"slow\""
+}
+
+#[derive(Clone, Default)]
+struct Gate {
+    here: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    open: Arc<watch::Sender<bool>>,
+}
+
 struct Flooded {
     address: SocketAddr,
     metrics: Metrics,
+    gate: Gate,
     _shutdown: Shutdown,
 }
 
@@ -46,17 +65,19 @@ fn start(limits: Limits) -> Flooded {
             Route::get("/file", Role::Public, || web::to(file)),
             Route::post("/take", Role::Public, || web::to(take)),
             Route::get("/known", Role::Viewer, || web::to(known)),
+            Route::get("/slow", Role::Viewer, || web::to(slow)),
         ];
         [own, health_routes()].concat()
     };
-    let counted = metrics.clone();
+    let (counted, gate) = (metrics.clone(), Gate::default());
+    let before = gate.clone();
     let bound = bind(vec![Listener {
         transport: Transport::Plain,
         name: "test",
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         configure: Arc::new(move |config| {
             config.app_data(web::Data::new(shared.clone())).app_data(web::Data::new(counted.clone()));
-            config.app_data(web::Data::new(Readiness::default()));
+            config.app_data(web::Data::new(Readiness::default())).app_data(web::Data::new(before.clone()));
             configure(config, &routes(), Arc::new(tokens.clone()));
         }),
         metrics: metrics.clone(),
@@ -65,7 +86,7 @@ fn start(limits: Limits) -> Flooded {
     .unwrap();
     let address = bound.addresses()[0];
     tokio::spawn(bound.run(shutdown.clone()));
-    Flooded { address, metrics, _shutdown: shutdown }
+    Flooded { address, metrics, gate, _shutdown: shutdown }
 }
 
 impl Flooded {
@@ -181,6 +202,31 @@ async fn one_caller_holds_so_many_connections_and_another_is_let_in() {
     held.clear();
     drop(fifth.shutdown().await);
     assert!(closed(&mut fifth).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_one_caller_wait_for_each_other_and_another_is_answered() {
+    let server = start(Limits { requests_per_caller: 2, connections_per_caller: 6, ..Limits::default() });
+    let watch = JsonClient::new(&format!("http://{}/", server.address), Some(Secret::new("v")), Timeouts::default());
+    let watch = watch.unwrap();
+    let mut asked: Vec<_> = (0..6)
+        .map(|_| {
+            let watch = watch.clone();
+            tokio::spawn(async move { watch.get::<String>("/slow").await })
+        })
+        .collect();
+    let running = async {
+        while server.gate.here.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(PATIENCE, running).await.unwrap();
+    assert_eq!(server.desk().get::<String>("/known").await.unwrap(), "known");
+    server.gate.open.send_replace(true);
+    for answer in asked.drain(..) {
+        assert_eq!(answer.await.unwrap().unwrap(), "slow");
+    }
+    assert_eq!(server.gate.most.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ async fn a_body_that_drips_is_given_up_although_it_never_stops() {
     let world = World::with(|s| s.limits.request = Duration::from_secs(2)).await;
     let before = world.snapshot().await;
     let mut stream = TcpStream::connect(world.address(Side::Machines)).await.unwrap();
-    let head = format!("POST /v1/enrol HTTP/1.1\r\nHost: test\r\n{JSON}\r\nContent-Length: 1000000\r\n\r\n");
+    let head = format!("POST /v1/enrol HTTP/1.1\r\nHost: test\r\n{JSON}\r\nContent-Length: 10000\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let (mut reading, mut writing) = stream.into_split();
     let dripping = tokio::spawn(async move {
@@ -93,6 +93,54 @@ async fn hundreds_of_event_streams_of_one_branch_are_not_opened() {
     }
     assert_eq!((open.len(), refused), (8, 192));
     assert_eq!(before, world.snapshot().await);
+}
+
+/// Its row is locked, as by a report that takes long: everything that the branch sends meanwhile waits or is refused, and takes
+/// no connection of the database from anybody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_reports_of_one_branch_at_once_refuse_nobody_else() {
+    let world = World::start().await;
+    let mut west = world.office.branch("west", "k1", &["till-1"]).await;
+    let pool = world.office.pool().await;
+    let mut locking = service_kit::database::connection(&pool).await.unwrap();
+    let held = service_kit::database::begin(&mut locking).await.unwrap();
+    held.execute("SELECT name FROM branches WHERE name = 'north' FOR UPDATE", &[]).await.unwrap();
+    let (told, mut refusals) = tokio::sync::mpsc::unbounded_channel();
+    let posts: Vec<_> = (0..300)
+        .map(|_| {
+            let (client, told) = (world.north.client.clone(), told.clone());
+            tokio::spawn(async move {
+                let batch = Batch { epoch: Uuid::new_v4(), reports: seen("till-1") };
+                let answer = client.post::<_, Acknowledged>("/v1/reports", &batch).await;
+                if answer.is_err() {
+                    told.send(()).unwrap();
+                }
+                answer
+            })
+        })
+        .collect();
+    // The rest of them is there once the first is refused.
+    tokio::time::timeout(PATIENCE, refusals.recv()).await.unwrap().unwrap();
+    for _ in 0..20 {
+        west.seen("till-1", "k1").await;
+        world.office.admin().get::<serde_json::Value>("/v1/branches").await.unwrap();
+    }
+    service_kit::database::commit(held).await.unwrap();
+    let (mut stored, mut refused) = (0, 0);
+    for post in posts {
+        match post.await.unwrap() {
+            Ok(answer) => {
+                assert_eq!(answer.through, 1);
+                stored += 1;
+            }
+            Err(ClientError::Refused(problem)) => {
+                assert_eq!(problem.code, Code::TooMany, "{problem:?}");
+                refused += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(stored >= 8 && refused > 0 && stored + refused == 300, "{stored} {refused}");
 }
 
 fn seen(terminal: &str) -> Vec<Numbered> {
