@@ -194,7 +194,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             address: app.settings.operators.listen,
             configure: Arc::new(move |config| configure_operators(&operators, config)),
             metrics: app.http_metrics.clone(),
-            limits: app.settings.limits,
+            limits: app.settings.limits.clone(),
             transport: Transport::Tls(Arc::new(move || to_people.people())),
         },
         Listener {
@@ -202,7 +202,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             address: app.settings.machines_listen,
             configure: Arc::new(move |config| configure_machines(&machines, config)),
             metrics: app.http_metrics.clone(),
-            limits: app.settings.limits,
+            limits: app.settings.limits.clone(),
             transport: Transport::Tls(Arc::new(move || to_machines.machines())),
         },
     ]

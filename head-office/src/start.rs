@@ -241,7 +241,7 @@ fn listener(
     app: &Arc<app::App>,
     configure: fn(&mut actix_web::web::ServiceConfig, &Arc<app::App>),
 ) -> Listener {
-    let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits, app.clone());
+    let (metrics, limits, app) = (app.metrics.clone(), app.settings.limits.clone(), app.clone());
     let configure = Arc::new(move |config: &mut actix_web::web::ServiceConfig| configure(config, &app));
     Listener { name, address, configure, metrics, limits, transport }
 }

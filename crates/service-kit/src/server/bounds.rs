@@ -18,6 +18,11 @@ pub const JOIN_TRIES: u32 = 30;
 /// How long one of them stays counted: one is forgotten after each such time.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 
+/// Join tokens that are let in from one address at once, and after what time one is forgotten: whole fleets enrol from behind
+/// one address, and a machine that asks without end does not load the database.
+const JOINS: u32 = 300;
+const JOIN_FORGIVEN_AFTER: Duration = Duration::from_millis(100);
+
 /// Largest body of a route that anybody may ask, in bytes. What is sent to such routes is a request for a certificate, or a name
 /// and a password.
 pub const MAX_OPEN_BODY: usize = 16 * 1024;
@@ -98,25 +103,34 @@ pub(super) fn bound_length(request: &mut ServiceRequest, most: usize) {
     request.set_payload(Payload::Stream { payload: Box::pin(bounded) });
 }
 
-/// Counts refused join tokens by address, so that tokens cannot be guessed and a flood of them does not load the database.
+/// Counts join tokens by address, so that they cannot be guessed and a flood of them does not load the database.
 #[derive(Debug, Clone)]
-pub struct Throttle(Tries<IpAddr>);
+pub struct Throttle {
+    refused: Tries<IpAddr>,
+    let_in: Tries<IpAddr>,
+}
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self(Tries::new(JOIN_TRIES, FORGIVEN_AFTER))
+        Self { refused: Tries::new(JOIN_TRIES, FORGIVEN_AFTER), let_in: Tries::new(JOINS, JOIN_FORGIVEN_AFTER) }
     }
 }
 
 impl Throttle {
     /// How long this address has to wait; none if it may try.
     pub(super) fn must_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        self.0.must_wait(&network(address), now)
+        let network = network(address);
+        self.refused.must_wait(&network, now).or_else(|| self.let_in.must_wait(&network, now))
     }
 
     /// One more was refused.
     pub(super) fn refused(&self, address: IpAddr, now: Instant) {
-        self.0.refused(network(address), now);
+        self.refused.refused(network(address), now);
+    }
+
+    /// One more was let in.
+    pub(super) fn let_in(&self, address: IpAddr, now: Instant) {
+        self.let_in.refused(network(address), now);
     }
 }
 
@@ -141,6 +155,12 @@ mod tests {
             throttle.refused(one, now);
         }
         assert!(throttle.must_wait(one, now).is_some() && throttle.must_wait(two, now).is_none());
+        for _ in 0..JOINS {
+            assert_eq!(throttle.must_wait(two, now), None);
+            throttle.let_in(two, now);
+        }
+        assert!(throttle.must_wait(two, now).is_some());
+        assert_eq!(throttle.must_wait(two, now + JOIN_FORGIVEN_AFTER), None);
     }
 
     #[test]

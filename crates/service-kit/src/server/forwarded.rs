@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::X_FORWARDED_FOR;
+use actix_web::http::header::{FORWARDED, X_FORWARDED_FOR};
 
 use super::bounds::Limits;
 
@@ -26,6 +26,14 @@ pub fn address_of(request: &HttpRequest) -> Option<IpAddr> {
     Some(nearest)
 }
 
+/// Returns whether a program at the machine itself asks, and not somebody behind a proxy there.
+pub(super) fn is_local(request: &HttpRequest) -> bool {
+    let Some(peer) = request.peer_addr().map(|peer| peer.ip().to_canonical()) else { return false };
+    let is_proxy = request.app_data::<Limits>().is_some_and(|limits| limits.trusts(peer));
+    let forwarded = request.headers().contains_key(X_FORWARDED_FOR) || request.headers().contains_key(FORWARDED);
+    peer.is_loopback() && !is_proxy && !forwarded
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -40,6 +48,19 @@ mod tests {
         let request = TestRequest::default().app_data(limits).peer_addr((peer.parse::<IpAddr>().unwrap(), 4000).into());
         let request = forwarded.iter().fold(request, |r, line| r.append_header((X_FORWARDED_FOR, *line)));
         address_of(&request.to_http_request()).unwrap().to_string()
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_not_at_the_machine() {
+        let limits = || Limits { trusted_proxies: Arc::new(["127.0.0.7".parse().unwrap()]), ..Limits::default() };
+        let local = |peer: &str, header: Option<&str>| {
+            let request =
+                TestRequest::default().app_data(limits()).peer_addr((peer.parse::<IpAddr>().unwrap(), 1).into());
+            is_local(&header.into_iter().fold(request, |r, name| r.append_header((name, "::1"))).to_http_request())
+        };
+        assert!(local("127.0.0.1", None) && local("::1", None) && local("::ffff:127.0.0.1", None));
+        assert!(!local("10.0.0.1", None) && !local("127.0.0.7", None));
+        assert!(!local("127.0.0.1", Some("X-Forwarded-For")) && !local("::1", Some("Forwarded")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod caller;
 mod connections;
 mod error;
 mod forwarded;
+mod headers;
 mod metrics;
 mod role;
 mod route;

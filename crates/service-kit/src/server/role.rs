@@ -14,6 +14,8 @@ pub enum Role {
     Public,
     /// Every caller: the handler itself checks the join token in the body.
     JoinToken,
+    /// Every caller at the machine itself, and viewers from elsewhere: for programs that watch it.
+    Monitor,
     /// Looks at everything, changes nothing.
     Viewer,
     /// Runs rollouts.
@@ -30,9 +32,10 @@ pub enum Role {
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Public,
         Role::JoinToken,
+        Role::Monitor,
         Role::Viewer,
         Role::Operator,
         Role::ReleaseManager,
@@ -46,6 +49,7 @@ impl Role {
         match self {
             Self::Public => "public",
             Self::JoinToken => "join-token",
+            Self::Monitor => "monitor",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::ReleaseManager => "release-manager",
@@ -72,7 +76,16 @@ impl Role {
             Self::Operator => Some(OperatorRole::Operator),
             Self::ReleaseManager => Some(OperatorRole::ReleaseManager),
             Self::Admin => Some(OperatorRole::Admin),
-            Self::Public | Self::JoinToken | Self::Branch | Self::Terminal => None,
+            Self::Public | Self::JoinToken | Self::Monitor | Self::Branch | Self::Terminal => None,
+        }
+    }
+
+    /// What a route with this role asks of a caller, at the machine itself or elsewhere.
+    pub(super) const fn asked(self, local: bool) -> Self {
+        match self {
+            Self::Monitor if local => Self::Public,
+            Self::Monitor => Self::Viewer,
+            other => other,
         }
     }
 
@@ -82,7 +95,7 @@ impl Role {
             Self::Operator => Some(2),
             Self::ReleaseManager => Some(3),
             Self::Admin => Some(4),
-            Self::Public | Self::JoinToken | Self::Branch | Self::Terminal => None,
+            Self::Public | Self::JoinToken | Self::Monitor | Self::Branch | Self::Terminal => None,
         }
     }
 

@@ -15,10 +15,10 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use utoipa::openapi::OpenApi as Document;
 use wire::Code;
 
-use super::bounds::{JOIN_TRIES, Limits, MAX_OPEN_BODY, Throttle, bound_body, bound_length};
+use super::bounds::{Limits, MAX_OPEN_BODY, Throttle, bound_body, bound_length};
 use super::browser::{check_own_site, cookie};
 use super::connections::Place;
-use super::forwarded::address_of;
+use super::forwarded::{address_of, is_local};
 use super::unreadable::{MAX_JSON_BODY, json_error, too_large, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
 use crate::clock::instant;
@@ -227,7 +227,10 @@ async fn guard(
     authenticator: &dyn Authenticator,
     long_body: bool,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let needed = roles.iter().find(|(method, _)| method == request.method()).map(|(_, role)| *role);
+    let needed = roles
+        .iter()
+        .find(|(method, _)| method == request.method())
+        .map(|(_, role)| role.asked(is_local(request.request())));
     // Held until the handler has answered.
     let mut turn = None;
     // A method that is not in the table goes on to the 405, which tells no more than the table's paths.
@@ -273,14 +276,16 @@ async fn join(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     if let Some(wait) = throttle.must_wait(peer, instant()) {
         let seconds = wait.as_secs().max(1);
-        let detail = format!("More than {JOIN_TRIES} join tokens from {peer} were refused.");
+        let detail = format!("Too many join tokens came from {peer}.");
         let error = ApiError::new(Code::TooMany, detail, format!("Wait {seconds} s, then try the right join token."))
             .with_header(RETRY_AFTER, HeaderValue::from(seconds));
         return Ok(request.into_response(error.error_response()));
     }
     let response = next.call(request).await?;
-    if response.status() == StatusCode::FORBIDDEN {
-        throttle.refused(peer, instant());
+    match response.status() {
+        StatusCode::FORBIDDEN => throttle.refused(peer, instant()),
+        status if status.is_success() => throttle.let_in(peer, instant()),
+        _ => {}
     }
     Ok(response)
 }

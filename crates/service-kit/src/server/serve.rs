@@ -22,6 +22,7 @@ use tracing::Instrument;
 use super::bounds::{Limits, Throttle};
 use super::connections::Connections;
 use super::error::REQUEST_ID;
+use super::headers::protect;
 use super::metrics::Metrics;
 use super::slices::sliced;
 use super::socket::{Socket, turned_away};
@@ -244,6 +245,8 @@ async fn observe<B: MessageBody + 'static>(
     let pattern = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = response.status().as_u16();
     metrics.count_request(&method, &pattern, status);
+    let request = response.request().clone();
+    protect(&request, response.headers_mut());
     span.in_scope(|| tracing::debug!(status, "answered"));
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID_HEADER, header);

@@ -13,6 +13,7 @@ use service_kit::server::{
     Transport, bind, configure, health_routes, sse,
 };
 use service_kit::{Secret, Shutdown};
+use test_kit::{RawAnswer, RawRequest};
 use wire::Code;
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -141,6 +142,33 @@ async fn readiness_names_everything_that_is_missing() {
         panic!("not ready was not refused")
     };
     assert_eq!(problem.detail, "database: start database; engine: start engine");
+}
+
+/// A header of a proxy stands for a caller from elsewhere: over a real network it would be the address.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_from_elsewhere_see_neither_numbers_nor_addresses() {
+    let failing = Check::new("database", || async { Err("no server at 10.1.2.3".to_owned()) });
+    let (address, _shutdown) = start(Readiness(vec![failing])).await;
+    let ask = async |line: &str, headers: &[&str]| {
+        let headers: Vec<String> = headers.iter().map(|h| (*h).to_owned()).collect();
+        RawRequest::new(line, &headers, "").send(address).await
+    };
+    let (elsewhere, viewer) = ("X-Forwarded-For: 10.0.0.9", "Authorization: Bearer v");
+    let body = |answer: &RawAnswer| String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(ask("GET /metrics", &[]).await.status, 200);
+    assert_eq!(ask("GET /metrics", &[elsewhere]).await.status, 401);
+    assert_eq!(ask("GET /metrics", &[elsewhere, viewer]).await.status, 200);
+    let here = ask("GET /readyz", &[]).await;
+    assert!(here.status == 503 && body(&here).contains("database: no server at 10.1.2.3"), "{here:?}");
+    let there = ask("GET /readyz", &[elsewhere]).await;
+    assert!(there.status == 503 && body(&there).contains("database"), "{there:?}");
+    assert!(!body(&there).contains("10.1.2.3"), "{there:?}");
+    for answer in [&here, &there, &ask("GET /nothing", &[]).await] {
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("strict-transport-security"), None, "this is not encrypted");
+    }
 }
 
 #[test]

@@ -41,16 +41,20 @@ pub async fn enrol(
     let via = if body.join_token.is_some() { Via::JoinToken } else { Via::Certificate };
     let row = enrolment::admit(&transaction, body.join_token.as_deref(), &key, now).await?;
     let branch = row.name.clone();
-    let issued = match enrolment::kept(&row, &key, now) {
-        Some(kept) => kept,
-        None => app.tls.issue(&csr, &branch).map_err(unusable)?,
+    let answer = |certificate: &_| {
+        let authority = certificate_to_pem(app.tls.certificate());
+        Json(BranchEnrolResponse { branch: branch.clone(), certificate: certificate_to_pem(certificate), authority })
     };
+    if let Some(kept) = enrolment::kept(&row, &key, now) {
+        // The answer was lost, or somebody asks again and again: nothing changes, and nothing is written.
+        return Ok(answer(&kept));
+    }
+    let issued = app.tls.issue(&csr, &branch).map_err(unusable)?;
     db::branches::enrol(&transaction, &branch, &key, &issued, now).await?;
     let address = service_kit::server::address_of(&request);
     let caller = Caller::branch(branch.clone()).by(via).asking("POST /v1/enrol", address);
     let change = Change::of(format!("branch {branch}")).after(json!({ "enrolled": true, "key_sha256": key }));
     app.audit.commit(transaction, &caller, change).await?;
     tracing::info!(%branch, key = %key.short(), renewed = row.key.is_some(), "branch enrolled");
-    let authority = certificate_to_pem(app.tls.certificate());
-    Ok(Json(BranchEnrolResponse { branch, certificate: certificate_to_pem(&issued), authority }))
+    Ok(answer(&issued))
 }

@@ -35,7 +35,12 @@ async fn a_join_token_certifies_one_key_and_its_answer_may_be_lost() {
     assert!(branch.enrolled && branch.last_heard.is_some() && branch.denied.is_none());
     // The same key again, as after a crash before it was kept: the same answer, byte for byte.
     office.clock.advance(TimeDelta::hours(71));
-    assert_eq!(try_enrol(&machines, Some(&added.join_token), &key).await.unwrap(), answer);
+    let pool = office.pool().await;
+    let before = count(&pool, "SELECT count(*) FROM audit").await;
+    for token in [Some(added.join_token.as_str()), None] {
+        assert_eq!(try_enrol(&machines, token, &key).await.unwrap(), answer);
+    }
+    assert_eq!(count(&pool, "SELECT count(*) FROM audit").await, before, "nothing changed, and nothing is recorded");
     // Stolen: another key.
     let stolen = try_enrol(&machines, Some(&added.join_token), &self::key()).await;
     assert!(stolen.as_ref().unwrap_err().to_string().contains("was used on 2030-01-01 08:00 UTC"), "{stolen:?}");
