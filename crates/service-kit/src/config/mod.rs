@@ -47,7 +47,7 @@ pub enum ConfigError {
     #[error("The file {} is empty: write the secret into it", .0.display())]
     NoSecret(PathBuf),
     /// A file that should hold text holds other bytes.
-    #[error("The file {} is not text: check that it is the right one", .0.display())]
+    #[error("The file {} is not text: check that it is the right one, and save it as UTF-8", .0.display())]
     NotText(PathBuf),
     /// A file is not TOML.
     #[error("{} is not TOML", .path.display())]
@@ -174,7 +174,9 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(ConfigError::TooLarge(path.to_owned()));
     }
-    String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.to_owned()))
+    let text = String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.to_owned()))?;
+    // Editors of Windows begin a file with a byte order mark.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
@@ -308,6 +310,11 @@ mod tests {
         let file = dir.path().join("s");
         std::fs::write(&file, "hunter2\n").unwrap();
         assert_eq!(read_secret_file(&file).unwrap().expose(), "hunter2");
+        // As an editor of Windows saves it.
+        std::fs::write(&file, "\u{feff}hunter2\r\n").unwrap();
+        assert_eq!(read_secret_file(&file).unwrap().expose(), "hunter2");
+        std::fs::write(&file, "\u{feff}\r\n").unwrap();
+        assert!(matches!(read_secret_file(&file), Err(ConfigError::NoSecret(_))));
         std::fs::write(&file, "\n").unwrap();
         let refused = read_secret_file(&file).unwrap_err().to_string();
         assert_eq!(refused, format!("The file {} is empty: write the secret into it", file.display()));

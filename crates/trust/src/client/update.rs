@@ -69,9 +69,10 @@ impl Client {
                     Refusal::new(r.why(), format!("The root file {} is not valid: {}", root.display(), r.sentence()))
                 };
                 let bytes = read_bounded(root, MAX_ROOT)?;
+                let bytes = without_mark(&bytes);
                 // Judged before it is kept, so that what is said names the right file.
-                State::begin(&bytes, DateTime::UNIX_EPOCH).map_err(of_file)?;
-                Self::provision(path, &bytes, DateTime::UNIX_EPOCH)
+                State::begin(bytes, DateTime::UNIX_EPOCH).map_err(of_file)?;
+                Self::provision(path, bytes, DateTime::UNIX_EPOCH)
             }
             Err(error) => Err(storage(root, &error)),
         }
@@ -183,4 +184,9 @@ async fn load(bridge: &Bridge, root: &[u8], scratch: &Path, limits: Limits) -> R
     // What the bridge met is said in its own words: tough only knows that its transport failed.
     let loaded = Box::pin(loading).await;
     loaded.map(|_| ()).map_err(|e| bridge.trouble().unwrap_or_else(|| bridge::refusal(&e)))
+}
+
+/// The same without what editors of Windows add: a byte order mark in front, ends of lines behind.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_end()
 }

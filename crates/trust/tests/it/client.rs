@@ -188,6 +188,12 @@ async fn a_store_is_begun_with_the_root_file_once_and_opened_afterwards() {
     assert_eq!(refused.why(), Why::MetadataForm);
     assert!(refused.sentence().contains(&root.display().to_string()) && !store.exists(), "{refused}");
     service_kit::durable::write_file(&root, fleet.repository.root_file()).unwrap();
+    // As an editor of Windows saves it.
+    let text = String::from_utf8(fleet.repository.root_file().to_vec()).unwrap();
+    let windows = format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"));
+    service_kit::durable::write_file(&root, windows.as_bytes()).unwrap();
+    Client::open_or_provision(&folder.path().join("windows.json"), &root).unwrap();
+    service_kit::durable::write_file(&root, fleet.repository.root_file()).unwrap();
     let client = Client::open_or_provision(&store, &root).unwrap();
     assert_eq!((client.timestamp_version(), client.floor().timestamp()), (None, 0));
     std::fs::remove_file(&root).unwrap();

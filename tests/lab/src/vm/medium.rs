@@ -33,11 +33,11 @@ pub(crate) struct Particulars<'a> {
 pub(crate) fn make(folder: &Path, medium: &Path, own: &Particulars<'_>, options: &VmOptions) -> Result<(), LabError> {
     create_dir(folder)?;
     let file = |name: &str| folder.join(name);
-    write(&file("terminal.toml"), settings(own, options))?;
-    write(&file("10-lan.network"), network(own.address))?;
-    let token = std::fs::read_to_string(own.join_token).map_err(LabError::file("read", own.join_token))?;
-    write_secret(&file("join-token"), &token)?;
-    std::fs::copy(own.root, file("root.json")).map_err(LabError::file("copy the root to", file("root.json")))?;
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(LabError::file("read", path));
+    write(&file("terminal.toml"), as_windows(&settings(own, options)))?;
+    write(&file("10-lan.network"), as_windows(&network(own.address)))?;
+    write_secret(&file("join-token"), &as_windows(&read(own.join_token)?))?;
+    write(&file("root.json"), as_windows(&read(own.root)?))?;
     let mut names = vec!["terminal.toml", "10-lan.network", "join-token", "root.json"];
     if let Some(seconds) = options.trial_timer_seconds {
         write(&file("trial-deadline"), format!("{seconds}\n"))?;
@@ -49,6 +49,11 @@ pub(crate) fn make(folder: &Path, medium: &Path, own: &Particulars<'_>, options:
     Tool::new("mkfs.vfat").args(["-n", LABEL, "-C"]).arg(medium).arg(SIZE).run()?;
     let files: Vec<PathBuf> = names.into_iter().map(file).collect();
     Tool::new("mcopy").args(["-n", "-i"]).arg(medium).args(files).arg("::/").run().map(drop)
+}
+
+/// As an editor of Windows saves it, which is what many of those people use.
+fn as_windows(text: &str) -> String {
+    format!("\u{feff}{}", text.replace('\n', "\r\n"))
 }
 
 /// Everything else is as the image has it.
@@ -102,7 +107,7 @@ mod tests {
         let label = Tool::new("mlabel").args(["-s", "-i"]).arg(path("medium")).arg("::").run().unwrap();
         assert!(label.contains(LABEL), "{label}");
         let read = |name: &str| Tool::new("mtype").arg("-i").arg(path("medium")).arg(format!("::/{name}")).run();
-        assert!(read("10-lan.network").unwrap().contains("\nAddress=10.78.1.171/24\n"));
+        assert!(read("10-lan.network").unwrap().contains("\nAddress=10.78.1.171/24\r\n"));
         assert_eq!(read("trial-deadline").unwrap(), "120\n");
         let settings = read("terminal.toml").unwrap();
         for line in
