@@ -63,6 +63,12 @@ pub enum DatabaseError {
     /// The schema could not be brought up to date.
     #[error("the database schema could not be migrated: the previous version still runs against it")]
     Migrate(#[source] Box<refinery::Error>),
+    /// The database cannot hold every text.
+    #[error(
+        "the database has the encoding {0}, in which names of other scripts cannot be stored: create one with ENCODING 'UTF8' TEMPLATE \
+         template0 and name it in database.url"
+    )]
+    Encoding(String),
     /// The program was asked to stop while it waited.
     #[error("asked to stop while waiting for PostgreSQL")]
     Stopped,

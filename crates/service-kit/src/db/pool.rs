@@ -44,7 +44,7 @@ const WARN_EVERY: u32 = 60;
 /// A pool, once PostgreSQL answers: tries until it does, or until shutdown.
 ///
 /// # Errors
-/// The settings are wrong, or stopping was asked for.
+/// The settings are wrong, the database is not in UTF-8, or stopping was asked for.
 pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result<Pool, DatabaseError> {
     let manager =
         Manager::from_config(settings.config()?, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -57,8 +57,9 @@ pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result
         .map_err(DatabaseError::Build)?;
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
-        match ping(&pool).await {
-            Ok(()) => {
+        match encoding(&pool).await {
+            Ok(other) if other != "UTF8" => return Err(DatabaseError::Encoding(other)),
+            Ok(_) => {
                 if backoff.failures() > 0 {
                     tracing::info!(attempts = backoff.failures(), "PostgreSQL answers");
                 }
@@ -89,6 +90,12 @@ pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result
 /// PostgreSQL gives none in time.
 pub async fn connection(pool: &Pool) -> Result<Object, DatabaseError> {
     pool.get().await.map_err(|e| DatabaseError::Connection(Box::new(e)))
+}
+
+/// The encoding of the database, in PostgreSQL's words.
+async fn encoding(pool: &Pool) -> Result<String, DatabaseError> {
+    let row = connection(pool).await?.query_one("SHOW server_encoding", &[]).await;
+    row.and_then(|row| row.try_get(0)).map_err(|source| DatabaseError::Statement { statement: "encoding", source })
 }
 
 /// Whether PostgreSQL answers.

@@ -50,6 +50,21 @@ async fn every_statement_can_be_prepared() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+/// A name in another script would be refused in the middle of the work.
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused_at_start() {
+    let (database, pool) = database().await;
+    let client = connection(&pool).await.unwrap();
+    let name = format!("latin_{}", Uuid::new_v4().simple());
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    client.batch_execute(&create).await.unwrap();
+    // The last of two names counts.
+    let settings = DatabaseSettings::new(format!("{} dbname={name}", database.url()));
+    let refused = connect(&settings, &Shutdown::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("LATIN1") && refused.contains("UTF8"), "{refused}");
+    client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
 #[tokio::test]
 async fn asking_twice_is_asking_once_until_it_is_done() {
     let (_database, pool) = database().await;
