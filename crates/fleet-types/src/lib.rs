@@ -9,6 +9,7 @@ mod plural;
 mod size;
 mod slot;
 mod states;
+mod text;
 mod version;
 
 pub use digest::{Digest, InfoHash, ParseHexError};
@@ -17,4 +18,5 @@ pub use plural::plural;
 pub use size::size;
 pub use slot::{ParseSlotError, Slot};
 pub use states::{ParseStateError, ReleaseState, TransitionError, UpdateState};
+pub use text::{is_invisible, is_plain, printable};
 pub use version::{Version, VersionError, VersionRange};

@@ -57,7 +57,7 @@ impl Draft {
             line: e
                 .span()
                 .map_or(1, |s| text.as_bytes()[..s.start.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1),
-            why: e.message().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            why: fleet_types::printable(&e.message().chars().take(300).collect::<String>()),
         };
         let probe: Probe = toml::from_str(text).map_err(not_schema)?;
         if probe.format != 1 {

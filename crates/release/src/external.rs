@@ -1,9 +1,8 @@
 //! Parses the answer of the external command; running it is the caller's task.
 
+use fleet_types::is_invisible;
 use serde::Deserialize;
 use wire::v1::releases::Verdict;
-
-use crate::path::is_invisible;
 
 /// Longest accepted cause or remedy of the command, in bytes.
 const MAX_TEXT: usize = 600;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use fleet_types::is_invisible;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest path of a member in bytes.
@@ -43,12 +44,6 @@ impl UnsafePath {
             Self::Character(_) => "path-character",
         }
     }
-}
-
-/// Whether a character is invisible or changes text direction, so that names look alike.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The path of a member relative to the archive's root.

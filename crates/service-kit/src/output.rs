@@ -23,16 +23,21 @@ pub fn write(text: &str) -> Result<(), OutputError> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(OutputError)
 }
 
-/// Writes `text` and a line end to standard output.
+/// Writes `text` and a line end to standard output, without anything that moves something on a screen but ends of lines and
+/// tabulators: it may repeat what came from elsewhere.
 ///
 /// # Errors
 /// As [`write`].
 pub fn line(text: impl std::fmt::Display) -> Result<(), OutputError> {
-    write(&format!("{text}\n"))
+    write(&format!("{}\n", still(&text.to_string())))
 }
 
-/// Writes `text` to standard error, if that has a reader.
+/// Writes `text` to standard error, if that has a reader; as [`line`] writes it.
 pub fn complain(text: &str) {
     // Nothing is left to tell it to.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(still(text).as_bytes());
+}
+
+fn still(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\n' | '\t') || fleet_types::is_plain(c) { c } else { ' ' }).collect()
 }

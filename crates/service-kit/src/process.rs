@@ -253,7 +253,7 @@ impl Drop for Group {
 /// The words of what a program printed, on one line without control characters.
 pub fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = fleet_types::printable(&text);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -10,7 +10,7 @@ mod verify;
 use std::io;
 use std::path::PathBuf;
 
-use fleet_types::{Digest, InfoHash};
+use fleet_types::{Digest, InfoHash, is_invisible};
 use sha1::{Digest as _, Sha1};
 
 use crate::bencode::{BencodeError, Writer};
@@ -311,12 +311,6 @@ fn is_plain_name(name: &str) -> bool {
         && name != "."
         && name != ".."
         && !name.contains(|c: char| matches!(c, '/' | '\\') || c.is_control() || is_invisible(c))
-}
-
-/// Characters that are not seen, or make text read in another order than it has.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn kill_group(child: &Child) {
 /// The last 200 characters of what a program said, on one line.
 pub(crate) fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let words: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = fleet_types::printable(&text);
     let text = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let skip = text.chars().count().saturating_sub(200);
     text.chars().skip(skip).collect()

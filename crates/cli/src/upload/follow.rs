@@ -5,6 +5,7 @@ use std::time::Duration;
 use fleet_types::{ProductName, ReleaseState, Version};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service_kit::client::JsonClient;
+use service_kit::output;
 use service_kit::retry::Backoff;
 use uuid::Uuid;
 use wire::v1::releases::Release;
@@ -111,7 +112,7 @@ impl Display {
 
     fn show(&self, release: &Release, new_state: bool) {
         if self.log && new_state {
-            eprintln!("filial: {} is {}", display_name(release), release.state);
+            output::complain(&format!("filial: {} is {}\n", display_name(release), release.state));
         }
         self.line.set_message(now(release));
     }

@@ -9,6 +9,7 @@ mod tus;
 use std::path::Path;
 
 use service_kit::client::JsonClient;
+use service_kit::output;
 use uuid::Uuid;
 use wire::Code;
 use wire::v1::paths;
@@ -99,7 +100,7 @@ async fn begin(server: &JsonClient, archive: &Archive<'_>, memory: &Memory, quie
             Err(e) if tus::is_gone(&e) => {
                 if !quiet {
                     let why = why_gone(server, &upload).await;
-                    eprintln!("filial: the earlier upload has ended, starting again: {why}");
+                    output::complain(&format!("filial: the earlier upload has ended, starting again: {why}\n"));
                 }
                 memory.forget();
             }

@@ -8,7 +8,7 @@ use super::{Reason, ReasonCode};
 /// Returns the reason of a row: its JSON if that belongs to text and code, else the text with the code, if it has one.
 pub fn from_columns(json: Option<serde_json::Value>, code: Option<&str>, text: String) -> Reason {
     let stored: Option<Reason> = json.and_then(|json| serde_json::from_value(json).ok());
-    let belongs = |r: &Reason| r.text == crate::printable(&text) && code.is_none_or(|code| r.code == code);
+    let belongs = |r: &Reason| r.text == fleet_types::printable(&text) && code.is_none_or(|code| r.code == code);
     match stored.filter(belongs) {
         Some(reason) => reason,
         None => Reason::new(code.map_or(ReasonCode::Unclassified, ReasonCode::from), text),
@@ -19,7 +19,11 @@ pub fn from_columns(json: Option<serde_json::Value>, code: Option<&str>, text: S
 pub fn all_from_columns(json: Option<serde_json::Value>, text: String) -> Vec<Reason> {
     let stored: Vec<Reason> = json.and_then(|json| serde_json::from_value(json).ok()).unwrap_or_default();
     let texts: Vec<&str> = stored.iter().map(|r| r.text.as_str()).collect();
-    if texts.join(" ") == crate::printable(&text) { stored } else { vec![Reason::new(ReasonCode::Unclassified, text)] }
+    if texts.join(" ") == fleet_types::printable(&text) {
+        stored
+    } else {
+        vec![Reason::new(ReasonCode::Unclassified, text)]
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn clip_reason(text: &str) -> &str {
 /// A reason's text comes from commands, disks and other machines, and ends on screens and in logs.
 fn cleaned(text: &str) -> String {
     // Cut first: a hostile text may be long, and replaced characters only become shorter.
-    crate::printable(clip_reason(text))
+    fleet_types::printable(clip_reason(text))
 }
 
 /// The parameter that stands for the whole sentence when a code has no template, or some of its parameters are missing.
@@ -89,7 +89,9 @@ impl Reason {
     pub fn sentence(&self) -> String {
         match self.rendered() {
             Some(own) => own,
-            None if self.text.is_empty() => crate::printable(self.params.get(CAUSE).unwrap_or(self.code.as_str())),
+            None if self.text.is_empty() => {
+                fleet_types::printable(self.params.get(CAUSE).unwrap_or(self.code.as_str()))
+            }
             None => self.text.clone(),
         }
     }
@@ -106,7 +108,7 @@ impl Reason {
     }
 
     fn rendered(&self) -> Option<String> {
-        template::fill(self.code.template()?, &self.params).map(|text| crate::printable(&text))
+        template::fill(self.code.template()?, &self.params).map(|text| fleet_types::printable(&text))
     }
 }
 

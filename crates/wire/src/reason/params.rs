@@ -54,7 +54,7 @@ impl Params {
         }
         // Cut first: a hostile value may be long, and replaced characters only become shorter.
         let cut = &value[..value.floor_char_boundary(MAX_PARAM_VALUE)];
-        let printable = cut.chars().map(|c| if crate::is_plain(c) || c == '\n' { c } else { ' ' });
+        let printable = cut.chars().map(|c| if fleet_types::is_plain(c) || c == '\n' { c } else { ' ' });
         self.0.insert(name.to_owned(), printable.collect());
     }
 }

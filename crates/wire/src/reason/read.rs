@@ -32,7 +32,7 @@ impl<'de> Visitor<'de> for ReasonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reason, A::Error> {
         let Parts { code, params, text } = Parts::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Reason { code, params, text: crate::printable(&text) })
+        Ok(Reason { code, params, text: fleet_types::printable(&text) })
     }
 }
 

@@ -4,7 +4,7 @@
 use fleet_types::Slot;
 use serde::{Deserialize, Serialize};
 
-use crate::is_plain;
+use fleet_types::is_plain;
 
 /// Most lines of a log that travel.
 pub const MAX_LINES: usize = 60;
@@ -101,7 +101,7 @@ impl TryFrom<String> for Sentence {
 impl Sentence {
     /// Of a text, whatever it holds: cut, and without what is not printable; `None` if nothing is left.
     pub fn of(text: &str) -> Option<Self> {
-        let text: String = text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect();
+        let text = fleet_types::printable(text);
         let text = text[..text.floor_char_boundary(MAX_SENTENCE)].trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }

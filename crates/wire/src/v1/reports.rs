@@ -174,7 +174,7 @@ impl UnknownReport {
     /// Returns its kind, for a log: printable, and at most 64 bytes.
     pub fn kind(&self) -> String {
         let kind = self.0.get("kind").and_then(Value::as_str).unwrap_or_default();
-        crate::printable(&kind[..kind.floor_char_boundary(MAX_KIND)])
+        fleet_types::printable(&kind[..kind.floor_char_boundary(MAX_KIND)])
     }
 }
 
