@@ -83,6 +83,7 @@ impl Intake {
             self.counters.plans_issued(1);
         }
         self.counters.unknown_reports(stored.unknown);
-        Ok(Acknowledged { through: stored.through })
+        self.counters.states_not_taken(stored.not_taken.len() as u64);
+        Ok(Acknowledged { through: stored.through, not_taken: stored.not_taken })
     }
 }

@@ -103,6 +103,7 @@ pub struct Counters {
     failed_attempts: Family<Kind, Counter>,
     plans: Counter,
     unknown_reports: Counter,
+    states_not_taken: Counter,
     /// What there is now.
     pub gauges: Gauges,
 }
@@ -118,6 +119,9 @@ impl Counters {
         metrics.register("plans_issued", "Plans issued", this.plans.clone());
         let help = "Reports of kinds that this version does not know; they were acknowledged and skipped";
         metrics.register("unknown_reports", help, this.unknown_reports.clone());
+        let help =
+            "Reported states of terminals that do not count: not signed by the terminal, or older than what is known";
+        metrics.register("states_not_taken", help, this.states_not_taken.clone());
         this
     }
 
@@ -139,6 +143,11 @@ impl Counters {
     /// Counts plans that were issued.
     pub fn plans_issued(&self, plans: u64) {
         self.plans.inc_by(plans);
+    }
+
+    /// Counts states of terminals that do not count.
+    pub fn states_not_taken(&self, states: u64) {
+        self.states_not_taken.inc_by(states);
     }
 
     /// Counts reports of kinds that this version does not know.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use wire::v1::reports::{MAX_BATCH_BYTES, Numbered, Report};
 
 use super::rows::{get, signed, unsigned};
-use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 
 service_kit::statements! {
     INSERT = "insert into relay_queue (seq, at, subject, report) values ($1, $2, $3, $4)";
@@ -17,6 +17,7 @@ service_kit::statements! {
     AFTER = "select seq, at, report from relay_queue where seq > $1 order by seq limit $2";
     DELETE = "delete from relay_queue where seq <= $1";
     SHIFT = "update relay_queue set seq = seq - $1";
+    COUNT = "select count(*) as count from relay_queue where subject = $1";
     OLDEST = "select seq, at from relay_queue order by seq limit 1";
 }
 
@@ -48,6 +49,11 @@ pub async fn with_evidence(
     sent: u64,
 ) -> Result<Vec<Numbered>, DatabaseError> {
     query(client, WITH_EVIDENCE, &[&subject, &signed(sent)]).await?.iter().map(numbered).collect()
+}
+
+/// How many reports of `subject` wait.
+pub async fn count(client: &impl GenericClient, subject: &str) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(client, COUNT, &[&subject]).await?, "count")
 }
 
 /// Puts other content under a number that was never sent.

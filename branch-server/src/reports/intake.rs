@@ -16,6 +16,9 @@ use crate::db::{moves, report_epochs, site, terminals, updates};
 use crate::metrics::BranchMetrics;
 use crate::signals::Signals;
 
+/// Most states of one terminal that may wait for head office, so that it takes no room of others: more than a hundred updates.
+const MAX_OF_TERMINAL: u64 = 1000;
+
 /// What the intake of reports uses.
 pub struct Intake {
     /// PostgreSQL.
@@ -57,6 +60,10 @@ impl Intake {
             let detail = "The queue of reports for head office is full: head office has been unreachable for too long.";
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
+        if !fresh.is_empty() && relay::waiting_of(&tx, terminal).await? >= MAX_OF_TERMINAL {
+            let detail = format!("{MAX_OF_TERMINAL} states of {terminal} wait for head office.");
+            return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
+        }
         let (mut unknown, mut first_unknown) = (0, None);
         for numbered in &fresh {
             // Its content was not understood, so it is not relayed: acknowledged and counted, it blocks nothing.
@@ -71,7 +78,7 @@ impl Intake {
         let through = fresh.last().map_or(before, |last| last.seq);
         if batch.reports.is_empty() {
             // No numbering begins with nothing.
-            return Ok(Acknowledged { through });
+            return Ok(Acknowledged::all(through));
         }
         report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
         commit(tx).await?;
@@ -83,7 +90,7 @@ impl Intake {
         self.metrics.reports_stored.inc_by(fresh.len() as u64 - unknown);
         self.metrics.reports_unknown.inc_by(unknown);
         self.signals.relay.notify_one();
-        Ok(Acknowledged { through })
+        Ok(Acknowledged::all(through))
     }
 }
 

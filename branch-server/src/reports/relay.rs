@@ -5,6 +5,7 @@
 //! does not fill the disk; one that was sent never changes, so that a repetition says the same.
 
 use chrono::{DateTime, Utc};
+use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
 use wire::Code;
 use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Reason, Report};
@@ -156,6 +157,14 @@ pub async fn queue(tx: &impl GenericClient, at: DateTime<Utc>, report: &Report) 
     relay_queue::insert(tx, &Numbered { seq, at, report: report.clone() }, &subject).await
 }
 
+/// How many moves of a terminal's updates wait.
+///
+/// # Errors
+/// As every statement.
+pub async fn waiting_of(client: &impl GenericClient, terminal: &TerminalName) -> Result<u64, DatabaseError> {
+    relay_queue::count(client, &format!("update/{terminal}")).await
+}
+
 /// Queues `report` in a separate transaction.
 ///
 /// # Errors
@@ -199,6 +208,11 @@ pub async fn deliver(pool: &Pool, head_office: &dyn HeadOffice, limit: usize) ->
     let (Some(first), Some(last)) = (batch.reports.first(), batch.reports.last()) else { return Ok(Delivery::Nothing) };
     match head_office.report(&batch).await {
         Ok(answer) if (first.seq..=last.seq).contains(&answer.through) => {
+            if let Some(not_taken) = answer.not_taken.first() {
+                // One line for all of them: a terminal must not flood the log.
+                let (count, why) = (answer.not_taken.len(), &not_taken.text);
+                tracing::warn!(count, code = %not_taken.code, first = why, "head office did not take states of terminals");
+            }
             let client = connection(pool).await?;
             Ok(Delivery::Delivered(relay_queue::delete_through(&client, answer.through).await?))
         }

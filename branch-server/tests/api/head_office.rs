@@ -277,7 +277,7 @@ async fn reports(state: Shared, request: HttpRequest, batch: web::Json<Batch>) -
         let broken = stream::iter([Err::<web::Bytes, _>(std::io::Error::other("as the test wants it"))]);
         return HttpResponse::Ok().streaming(broken);
     }
-    HttpResponse::Ok().json(Acknowledged { through: last })
+    HttpResponse::Ok().json(Acknowledged::all(last))
 }
 
 async fn metadata(state: Shared, request: HttpRequest, name: web::Path<String>) -> HttpResponse {

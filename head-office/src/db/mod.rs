@@ -8,6 +8,7 @@ pub mod audit;
 pub mod branch_stores;
 pub mod branches;
 pub mod facts;
+pub mod held_reports;
 pub mod incidents;
 pub mod operators;
 pub mod payloads;
@@ -39,6 +40,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
     facts::STATEMENTS,
+    held_reports::STATEMENTS,
     incidents::STATEMENTS,
     jobs::STATEMENTS,
     operators::STATEMENTS,

@@ -24,7 +24,7 @@ service_kit::statements! {
     // The first key stays; another one waits. Answers with the key in force.
     PIN = "UPDATE terminals SET report_key = coalesce(report_key, $3),
         asked_key = CASE WHEN report_key <> $3 THEN $3 END WHERE branch = $1 AND name = $2 RETURNING report_key";
-    KEY = "SELECT report_key FROM terminals WHERE branch = $1 AND name = $2";
+    KEYS = "SELECT report_key, asked_key FROM terminals WHERE branch = $1 AND name = $2";
     ACCEPT_KEY = "UPDATE terminals SET report_key = asked_key, asked_key = NULL
         WHERE branch = $1 AND name = $2 AND asked_key = $3";
     HEARD_SINCE = "SELECT name FROM terminals WHERE branch = $1 AND last_heard > $2 ORDER BY name LIMIT $3";
@@ -110,19 +110,22 @@ pub async fn pin<C: GenericClient>(
     row.map_or(Ok(None), |row| get(&row, "report_key"))
 }
 
-/// By which key a terminal's states are proven.
-///
-/// None if there is no such terminal, or it has none.
+/// By which keys a terminal's states are proven.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// The one that counts; none before it reported one.
+    pub accepted: Option<PublicKey>,
+    /// The one that waits for an operator.
+    pub asked: Option<PublicKey>,
+}
+
+/// Returns the keys of a terminal; none if there is no such terminal.
 ///
 /// # Errors
 /// As every statement.
-pub async fn key<C: GenericClient>(
-    c: &C,
-    branch: &BranchName,
-    name: &TerminalName,
-) -> Result<Option<PublicKey>, DatabaseError> {
-    let row = query_opt(c, KEY, &[&branch.as_str(), &name.as_str()]).await?;
-    row.map_or(Ok(None), |row| text_opt(&row, "report_key"))
+pub async fn keys<C: GenericClient>(c: &C, branch: &BranchName, name: &TerminalName) -> Result<Keys, DatabaseError> {
+    let Some(row) = query_opt(c, KEYS, &[&branch.as_str(), &name.as_str()]).await? else { return Ok(Keys::default()) };
+    Ok(Keys { accepted: text_opt(&row, "report_key")?, asked: text_opt(&row, "asked_key")? })
 }
 
 /// Accepts the key that waits. False if another key waits, or none.

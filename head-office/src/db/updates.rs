@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, Digest, TerminalName};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -22,7 +22,7 @@ const MAX_UPDATES: i64 = 200;
 const MAX_EVIDENCE: i64 = 10;
 
 service_kit::statements! {
-    NEWEST_FOR_UPDATE = "SELECT id, version, payload_sha256, state FROM updates
+    NEWEST_FOR_UPDATE = "SELECT id, serial, payload_sha256, state FROM updates
         WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
     INSERT = "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
             segments_total, reason_code, reason_text, since, reason_json)
@@ -79,11 +79,11 @@ pub struct StandRow {
     /// The terminal.
     pub terminal: TerminalName,
     /// The product.
-    pub product: fleet_types::ProductName,
+    pub product: ProductName,
     /// The payload of its newest update.
     pub payload: Digest,
     /// Where that stands.
-    pub state: fleet_types::UpdateState,
+    pub state: UpdateState,
 }
 
 fn from_row(row: &Row) -> Result<UpdateRow, DatabaseError> {
@@ -110,6 +110,42 @@ fn reason(row: &Row) -> Result<Option<Reason>, DatabaseError> {
     row::reason(row, Some("reason_code"), "reason_text", "reason_json")
 }
 
+/// What is known of a terminal's newest update of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Of the plan that ordered it, or of a later one that names the same payload.
+    pub serial: u64,
+    /// What it installs.
+    pub payload: Digest,
+}
+
+/// The newest update of a terminal's product, held until the transaction ends.
+#[derive(Debug)]
+pub struct Newest {
+    id: i64,
+    /// What it is.
+    pub known: Known,
+    state: UpdateState,
+}
+
+/// Returns the newest update of a terminal's product and holds it.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest_for_update<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    product: &ProductName,
+) -> Result<Option<Newest>, DatabaseError> {
+    let row = query_opt(c, NEWEST_FOR_UPDATE, &[&branch.as_str(), &terminal.as_str(), &product.as_str()]).await?;
+    row.map(|row| {
+        let known = Known { serial: unsigned(&row, "serial")?, payload: text(&row, "payload_sha256")? };
+        Ok(Newest { id: get(&row, "id")?, known, state: text(&row, "state")? })
+    })
+    .transpose()
+}
+
 /// Stores a report of an update, which must concern a known terminal.
 ///
 /// A new update if it says it is the first move or speaks of another payload than the newest; a move if the state
@@ -121,20 +157,19 @@ pub async fn record<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     terminal: &TerminalName,
+    newest: Option<&Newest>,
     report: &UpdateReport,
     at: DateTime<Utc>,
 ) -> Result<(), DatabaseError> {
     let names: [&(dyn ToSql + Sync); 3] = [&branch.as_str(), &terminal.as_str(), &report.product.as_str()];
-    let newest = query_opt(c, NEWEST_FOR_UPDATE, &names).await?;
     let (version, payload) = (report.version.to_string(), report.payload.to_string());
     let (code, words, json) = reason_columns(report.reason.as_ref(), "reason_json")?;
     let (serial, done, total) = (signed(report.serial), signed(report.segments_done), signed(report.segments_total));
     let (state, from) = (report.state.as_str(), report.from.map(|s| s.as_str()));
-    let continued = newest.filter(|row| report.from.is_some() && row.get::<_, &str>("payload_sha256") == payload);
-    let (id, moved): (i64, bool) = if let Some(row) = &continued {
-        let (id, before): (i64, &str) = (get(row, "id")?, get(row, "state")?);
-        execute(c, ADVANCE, &[&id, &serial, &state, &done, &total, &code, &words, &at, &json]).await?;
-        (id, before != state)
+    let continued = newest.filter(|newest| report.from.is_some() && newest.known.payload == report.payload);
+    let (id, moved): (i64, bool) = if let Some(Newest { id, state: before, .. }) = continued {
+        execute(c, ADVANCE, &[id, &serial, &state, &done, &total, &code, &words, &at, &json]).await?;
+        (*id, *before != report.state)
     } else {
         let rest: [&(dyn ToSql + Sync); 10] =
             [&serial, &version, &payload, &state, &done, &total, &code, &words, &at, &json];

@@ -6,4 +6,5 @@ pub mod events;
 pub mod removal;
 pub mod report_error;
 pub mod reports;
+pub mod states;
 pub mod views;

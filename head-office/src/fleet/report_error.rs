@@ -1,6 +1,6 @@
 //! Why reports of a branch are refused.
 
-use fleet_types::{BranchName, TerminalName, UpdateState};
+use fleet_types::{BranchName, TerminalName};
 use service_kit::database::DatabaseError;
 use wire::v1::shape::ShapeError;
 
@@ -20,24 +20,6 @@ pub enum ReportError {
         first: u64,
         /// The number that must come next.
         next: u64,
-    },
-    /// A terminal's state is not signed by its key.
-    #[error("the report that terminal {branch}/{terminal} is {state} is not signed by the terminal's key")]
-    StateNotProven {
-        /// The branch.
-        branch: BranchName,
-        /// The terminal.
-        terminal: TerminalName,
-        /// The state that was reported.
-        state: UpdateState,
-    },
-    /// The evidence of a failed boot is not signed by the terminal's key.
-    #[error("the evidence of a failed boot of terminal {branch}/{terminal} is not signed by the terminal's key")]
-    EvidenceNotProven {
-        /// The branch.
-        branch: BranchName,
-        /// The terminal.
-        terminal: TerminalName,
     },
     /// The branch has the most terminals that a branch may have.
     #[error("branch {branch} has {count} terminals, the most that a branch may have; {terminal} would be one more")]

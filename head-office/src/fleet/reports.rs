@@ -7,10 +7,11 @@ use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::GenericClient;
 use trust::{PublicKey, Refusal};
 use wire::clip_reason;
-use wire::v1::reports::{Batch, Numbered, Reason, Report, UpdateReport};
+use wire::v1::reports::{Batch, NotTaken, Numbered, Reason, Report};
 use wire::v1::shape::{self, ShapeError};
 
 use super::report_error::ReportError;
+use super::states;
 use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::HeldRow;
@@ -20,7 +21,7 @@ use crate::db::incidents::NewIncident;
 pub const MAX_TERMINALS: i64 = 10_000;
 
 /// What storing a batch did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Up to which number everything is stored.
     pub through: u64,
@@ -30,6 +31,8 @@ pub struct Stored {
     pub renewal_requested: bool,
     /// How many reports were of a kind that this version does not know.
     pub unknown: u64,
+    /// States of terminals that do not count.
+    pub not_taken: Vec<NotTaken>,
 }
 
 /// Stores a batch of a branch.
@@ -50,7 +53,8 @@ pub async fn store<C: GenericClient>(
     if !db::branches::lock(c, branch).await? {
         return Err(ReportError::UnknownBranch(branch.clone()));
     }
-    let mut stored = Stored { through: 0, terminals_changed: false, renewal_requested: false, unknown: 0 };
+    let mut stored =
+        Stored { through: 0, terminals_changed: false, renewal_requested: false, unknown: 0, not_taken: Vec::new() };
     if reports.is_empty() {
         // Nothing to store, and no numbering begins with nothing.
         stored.through = db::reports::through(c, branch, epoch).await?;
@@ -66,8 +70,12 @@ pub async fn store<C: GenericClient>(
         stored.through = numbered.seq;
         store_one(c, branch, numbered, now, &mut found).await?;
     }
-    let Found { terminals_changed, lost, unknown, first_unknown } = found;
-    (stored.terminals_changed, stored.unknown) = (terminals_changed, unknown);
+    let Found { terminals_changed, lost, unknown, first_unknown, not_taken } = found;
+    if let Some(first) = not_taken.first() {
+        // One line for all of them, as below.
+        tracing::warn!(%branch, count = not_taken.len(), code = %first.code, first = first.text, "states that do not count");
+    }
+    (stored.terminals_changed, stored.unknown, stored.not_taken) = (terminals_changed, unknown, not_taken);
     if let Some((seq, kind)) = first_unknown {
         // One line for all of them: a batch must not flood the log.
         tracing::warn!(%branch, unknown, seq, kind, "skipped reports of kinds that this version does not know");
@@ -91,6 +99,8 @@ struct Found {
     unknown: u64,
     /// Number and kind of the first unknown report.
     first_unknown: Option<(u64, String)>,
+    /// States of terminals that do not count.
+    not_taken: Vec<NotTaken>,
 }
 
 async fn store_one<C: GenericClient>(
@@ -122,8 +132,8 @@ async fn store_one<C: GenericClient>(
         Report::Update { terminal, mut update } => {
             update.reason = update.reason.map(cleaned);
             if db::terminals::heard(c, branch, &terminal, now).await? {
-                prove(c, branch, &terminal, &update).await?;
-                db::updates::record(c, branch, &terminal, &update, at).await?;
+                let doubt = states::take(c, branch, &terminal, &update, at).await?;
+                found.not_taken.extend(doubt.map(|doubt| doubt.answer(seq, branch, &terminal)));
             } else {
                 unknown(terminal);
             }
@@ -178,33 +188,6 @@ async fn store_one<C: GenericClient>(
         }
     }
     Ok(())
-}
-
-/// Only a terminal says in which state it is, and what it found of a failed boot.
-///
-/// Its branch server could be in other hands.
-async fn prove<C: GenericClient>(
-    c: &C,
-    branch: &BranchName,
-    terminal: &TerminalName,
-    update: &UpdateReport,
-) -> Result<(), ReportError> {
-    let key = db::terminals::key(c, branch, terminal).await?;
-    let signed = |statement: &str, proof: Option<&String>| {
-        key.as_ref().zip(proof).is_some_and(|(key, proof)| key.verify_text(statement, proof))
-    };
-    let evidence = update.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());
-    let state = signed(&update.statement(branch, terminal), update.proof.as_ref());
-    let log = update.evidence_statement(branch, terminal).is_none_or(|statement| signed(&statement, evidence));
-    if state && log {
-        return Ok(());
-    }
-    tracing::warn!(%branch, %terminal, state = %update.state, version = %update.version, "a state that is not proven");
-    let (branch, terminal) = (branch.clone(), terminal.clone());
-    Err(match state {
-        true => ReportError::EvidenceNotProven { branch, terminal },
-        false => ReportError::StateNotProven { branch, terminal, state: update.state },
-    })
 }
 
 /// A branch must not fill the table with inventions.

@@ -78,12 +78,6 @@ impl From<ReportError> for ApiError {
                     .with("first", first)
                     .with("next", next)
             }
-            ReportError::StateNotProven { branch, terminal, .. }
-            | ReportError::EvidenceNotProven { branch, terminal } => {
-                let remedy = "If the terminal has a new key, an operator accepts it (`filial terminal show`, `filial terminal \
-                    accept-key`). If it has not, inspect its branch server.";
-                Self::new(Code::ReportNotProven, text, remedy).with("branch", branch).with("terminal", terminal)
-            }
             ReportError::TooManyTerminals { branch, count, .. } => {
                 let remedy = "Divide the branch; each part needs a separate branch server.";
                 Self::new(Code::TooManyTerminals, text, remedy).with("branch", branch).with("terminals", count)

@@ -166,7 +166,7 @@ impl Branch for FakeBranch {
         let through = world.reports.last().map_or(begin, |r| r.seq);
         drop(world);
         self.0.kill.point();
-        Ok(Acknowledged { through })
+        Ok(Acknowledged::all(through))
     }
 
     async fn healthy(&self) -> Result<(), ClientError> {

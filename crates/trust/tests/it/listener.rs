@@ -118,7 +118,7 @@ impl World {
             address: self.address,
             configure: Arc::new(move |config| configure(config, &routes(), known.clone())),
             metrics: Metrics::new(),
-            limits: Limits { request: Duration::from_secs(2) },
+            limits: Limits { request: Duration::from_secs(2), ..Limits::default() },
             transport: Transport::Tls(Arc::new(move || config.clone())),
         }])
         .unwrap();

@@ -47,10 +47,31 @@ pub struct Numbered {
 }
 
 /// The receiver's answer: everything up to here is stored durably; forget it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Acknowledged {
     /// The highest number stored.
     pub through: u64,
+    /// Reports up to there that do not count, at most [`MAX_BATCH`]. Older senders do not read it, and lose nothing by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_taken: Vec<NotTaken>,
+}
+
+impl Acknowledged {
+    /// Everything up to `through` counts.
+    pub fn all(through: u64) -> Self {
+        Self { through, not_taken: Vec::new() }
+    }
+}
+
+/// A report that was read and does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NotTaken {
+    /// Its number.
+    pub seq: u64,
+    /// Why, for programs.
+    pub code: crate::Code,
+    /// Why, for people, with what to do.
+    pub text: String,
 }
 
 /// What is reported.

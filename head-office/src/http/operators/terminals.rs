@@ -15,6 +15,7 @@ use wire::{Code, Problem};
 use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
+use crate::fleet::states;
 use crate::fleet::views::{one_terminal, terminals};
 use crate::http::errors::ApiResult;
 use crate::http::page;
@@ -81,7 +82,8 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
 
 /// Believe a terminal's new key.
 ///
-/// Until then its states are not taken: its branch server could have made the key up.
+/// Until then its states are held, and do not count: its branch server could have made the key up. The newest of them counts
+/// now.
 #[utoipa::path(post, path = paths::TERMINAL_KEY, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
     (status = 200, description = "The terminal", body = Terminal),
@@ -108,6 +110,7 @@ pub async fn accept_key(
             "Check which key the terminal asks for (`filial terminal show`).",
         ));
     }
+    states::take_held(&transaction, branch, name).await?;
     let change = Change::of(format!("terminal {branch}/{name}")).because(body.reason.as_deref());
     let change = change.before(json!({ "key": before.key })).after(json!({ "key": key }));
     app.audit.commit(transaction, &caller, change).await?;

@@ -1,6 +1,7 @@
 //! Reports that a terminal must have signed: a branch server cannot speak for it.
 
 use fleet_types::UpdateState;
+use reqwest::Method;
 use trust::SigningKey;
 use uuid::Uuid;
 use wire::Code;
@@ -9,7 +10,7 @@ use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
 use super::reports::{seen, seen_with, send, signed, till, update};
 use crate::api::refusal;
-use crate::support::Office;
+use crate::support::{Office, begin};
 
 /// The attack of the design, by its name: a branch server in other hands says that a terminal is confirmed.
 #[tokio::test(flavor = "multi_thread")]
@@ -19,10 +20,19 @@ async fn forged_confirmation_by_a_branch() {
     let branch = office.branch("north", "k1", &[]).await;
     let epoch = Uuid::new_v4();
     send(&branch, epoch, vec![seen(1), update(2, None, Assigned, 0), update(3, Some(Assigned), Fetching, 1)]).await;
-    let refused = async |report: Numbered| {
-        let batch = Batch { epoch, reports: vec![report] };
-        let refused = branch.client.post::<_, Acknowledged>("/v1/reports", &batch).await;
-        assert_eq!(refusal(refused), Code::ReportNotProven);
+    let mut seq = 3;
+    let mut not_taken = async |mut report: Numbered, code: Code| {
+        seq += 1;
+        report.seq = seq;
+        let answer = send(&branch, epoch, vec![report]).await;
+        let told: Vec<_> = answer.not_taken.iter().map(|n| (n.seq, n.code)).collect();
+        assert_eq!(
+            (answer.through, told),
+            (seq, vec![(seq, code)]),
+            "it is passed over, named, and keeps nothing else waiting"
+        );
+        assert!(answer.not_taken[0].text.contains("north/till-1"), "{answer:?}");
+        seq
     };
     let genuine = update(4, Some(Fetching), Confirmed, 10);
     let with = |edit: &dyn Fn(&mut UpdateReport)| {
@@ -43,13 +53,15 @@ async fn forged_confirmation_by_a_branch() {
         // The branch server's own key, which it may say is the terminal's: that waits for an operator.
         signed(genuine.clone(), &SigningKey::generate().unwrap()),
     ] {
-        refused(forged).await;
+        not_taken(forged, Code::ReportNotProven).await;
     }
     let endless = Batch { epoch, reports: vec![with(&|u| u.proof = Some("x".repeat(100_000)))] };
     assert_eq!(refusal(branch.client.post::<_, Acknowledged>("/v1/reports", &endless).await), Code::BadField);
     let thief = SigningKey::generate().unwrap();
-    send(&branch, epoch, vec![seen_with(4, &thief)]).await;
-    refused(signed(update(5, Some(Fetching), Confirmed, 10), &thief)).await;
+    let last = not_taken(with(&|u| u.proof = None), Code::ReportNotProven).await;
+    send(&branch, epoch, vec![seen_with(last + 1, &thief)]).await;
+    let held = send(&branch, epoch, vec![signed(update(last + 2, Some(Fetching), Confirmed, 10), &thief)]).await;
+    assert_eq!(held.not_taken[0].code, Code::ReportHeld);
     let shown = async || office.admin().get::<Terminal>("/v1/terminals/north/till-1").await.unwrap();
     let terminal = shown().await;
     assert_eq!(terminal.update.unwrap().state, Fetching);
@@ -59,8 +71,51 @@ async fn forged_confirmation_by_a_branch() {
     );
     assert_eq!(office.admin().get::<Branch>("/v1/branches/north").await.unwrap().confirmed, 0);
     // What is honest goes on.
-    send(&branch, epoch, vec![update(5, Some(Fetching), Confirmed, 10)]).await;
+    send(&branch, epoch, vec![update(last + 3, Some(Fetching), Confirmed, 10)]).await;
     assert_eq!(shown().await.update.unwrap().state, Confirmed);
+}
+
+/// What a terminal once signed stays signed: a branch server in other hands sends it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_confirmations_do_not_come_back() {
+    use UpdateState::{Assigned, Confirmed, RolledBack};
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let epoch = Uuid::new_v4();
+    let of = |version: &str, serial: u64, seq: u64, state: UpdateState| {
+        let mut report = update(seq, (state != Assigned).then_some(Assigned), state, 10);
+        let Report::Update { update, .. } = &mut report.report else { unreachable!() };
+        (update.serial, update.version) = (serial, version.parse().unwrap());
+        update.payload = service_kit::token::hash(version);
+        signed(report, till())
+    };
+    send(&branch, epoch, vec![seen(1)]).await;
+    let told = [
+        of("1.0.0", 10, 2, Assigned),
+        of("1.0.0", 10, 3, Confirmed),
+        of("2.0.0", 20, 4, Assigned),
+        of("2.0.0", 20, 5, Confirmed),
+        of("3.0.0", 30, 6, Assigned),
+        of("3.0.0", 30, 7, RolledBack),
+    ];
+    assert_eq!(send(&branch, epoch, told.to_vec()).await.not_taken, []);
+    let shown = async || office.admin().get::<Terminal>("/v1/terminals/north/till-1").await.unwrap().update.unwrap();
+    let before = shown().await;
+    assert_eq!((before.state, before.version.to_string()), (RolledBack, "3.0.0".to_owned()));
+    // All of it again under new numbers, and what the terminal never signed under that plan.
+    let again = [3, 5].map(|seq| told.iter().find(|t| t.seq == seq).unwrap().report.clone());
+    let again = again.into_iter().zip(8..).map(|(report, seq)| Numbered { seq, at: begin(), report });
+    let again: Vec<Numbered> = again.chain([of("1.0.0", 30, 10, Confirmed)]).collect();
+    let answer = send(&branch, epoch, again).await;
+    let codes: Vec<_> = answer.not_taken.iter().map(|n| (n.seq, n.code)).collect();
+    assert_eq!(codes, [(8, Code::ReportOld), (9, Code::ReportOld), (10, Code::ReportOld)]);
+    assert_eq!(shown().await, before);
+    // A later plan may order an earlier version, and its renewals keep counting.
+    let later = vec![of("1.0.0", 40, 11, Assigned), of("1.0.0", 41, 12, Confirmed)];
+    assert_eq!(send(&branch, epoch, later).await.not_taken, []);
+    assert_eq!((shown().await.state, shown().await.serial), (Confirmed, 41));
+    let metrics = office.stranger().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("filial_states_not_taken_total 3"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,9 +131,18 @@ async fn a_terminals_new_key_counts_once_an_operator_accepts_it() {
     };
     assert_eq!(refusal(accept("no key".into()).await), Code::BadField);
     assert_eq!(refusal(accept(till().public().to_string()).await), Code::WrongState);
+    // What it says meanwhile is held, the newest of each product, and counts with the key.
+    let meanwhile = [(3, UpdateState::Assigned), (4, UpdateState::Confirmed)];
+    let meanwhile = meanwhile.map(|(seq, state)| signed(update(seq, Some(UpdateState::Assigned), state, 10), &new));
+    let answer = send(&branch, epoch, meanwhile.to_vec()).await;
+    let codes: Vec<_> = answer.not_taken.iter().map(|n| (n.seq, n.code)).collect();
+    assert_eq!((answer.through, codes), (4, vec![(3, Code::ReportHeld), (4, Code::ReportHeld)]));
+    let shown = async || office.admin().get::<Terminal>("/v1/terminals/north/till-1").await.unwrap().update;
+    assert_eq!(shown().await, None);
     let terminal = accept(key.clone()).await.unwrap();
     assert_eq!((terminal.key, terminal.asked_key), (Some(key.clone()), None));
     assert_eq!(refusal(accept(key).await), Code::WrongState);
-    let signed = signed(update(3, None, UpdateState::Assigned, 0), &new);
-    assert_eq!(send(&branch, epoch, vec![signed]).await.through, 3);
+    assert_eq!(shown().await.unwrap().state, UpdateState::Confirmed);
+    let signed = signed(update(5, None, UpdateState::Assigned, 0), &new);
+    assert_eq!(send(&branch, epoch, vec![signed]).await, Acknowledged::all(5));
 }

@@ -1,0 +1,162 @@
+//! States of terminals: who signed them, and whether they are news. A branch server only carries them, and could be in other
+//! hands: it can neither make one up nor send an old one again.
+
+use chrono::{DateTime, Utc};
+use fleet_types::{BranchName, TerminalName};
+use service_kit::database::{DatabaseError, GenericClient};
+use trust::PublicKey;
+use wire::Code;
+use wire::v1::reports::{NotTaken, UpdateReport};
+
+use crate::db;
+use crate::db::updates::Known;
+
+/// Why a state does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The terminal did not sign it.
+    NotProven,
+    /// The terminal did not sign what was found of a failed boot.
+    EvidenceNotProven,
+    /// It is signed with a key that no operator accepted yet, and held until one does.
+    Held,
+    /// The terminal signed it, and a later one since.
+    Old,
+}
+
+impl Doubt {
+    /// The answer to the branch.
+    pub fn answer(self, seq: u64, branch: &BranchName, terminal: &TerminalName) -> NotTaken {
+        let (code, text) = match self {
+            Self::NotProven => (
+                Code::ReportNotProven,
+                format!("The state of {branch}/{terminal} is not signed by the terminal; inspect its branch server."),
+            ),
+            Self::EvidenceNotProven => (
+                Code::ReportNotProven,
+                format!(
+                    "The log of a failed boot of {branch}/{terminal} is not signed by the terminal; inspect its branch server."
+                ),
+            ),
+            Self::Held => (
+                Code::ReportHeld,
+                format!(
+                    "Terminal {branch}/{terminal} has a new key; its state counts once an operator accepts it (`filial terminal \
+                     show`, `filial terminal accept-key`)."
+                ),
+            ),
+            Self::Old => (
+                Code::ReportOld,
+                format!(
+                    "Terminal {branch}/{terminal} has reported a later state since; if this comes again, inspect its branch server."
+                ),
+            ),
+        };
+        NotTaken { seq, code, text }
+    }
+}
+
+/// Returns whether a state may follow what is known.
+///
+/// The serials of a branch's plans rise, and a plan has one payload for a terminal's product: a lower serial, or another payload
+/// under the same serial, was signed before. Within a serial a terminal may try again, so that any state may follow another.
+pub fn is_news(known: Option<Known>, report: &UpdateReport) -> bool {
+    known.is_none_or(|known| {
+        report.serial > known.serial || (report.serial == known.serial && report.payload == known.payload)
+    })
+}
+
+/// Stores a state of a terminal that there is, if the terminal signed it and it is news. `c` must be a transaction.
+///
+/// # Errors
+/// As every statement.
+pub async fn take<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+    at: DateTime<Utc>,
+) -> Result<Option<Doubt>, DatabaseError> {
+    let keys = db::terminals::keys(c, branch, terminal).await?;
+    if let Err(doubt) = prove(keys.accepted.as_ref(), branch, terminal, update) {
+        if keys.asked.is_some() && prove(keys.asked.as_ref(), branch, terminal, update).is_ok() {
+            db::held_reports::hold(c, branch, terminal, update, at).await?;
+            return Ok(Some(Doubt::Held));
+        }
+        return Ok(Some(doubt));
+    }
+    let newest = db::updates::newest_for_update(c, branch, terminal, &update.product).await?;
+    if !is_news(newest.as_ref().map(|newest| newest.known), update) {
+        return Ok(Some(Doubt::Old));
+    }
+    db::updates::record(c, branch, terminal, newest.as_ref(), update, at).await?;
+    Ok(None)
+}
+
+/// Lets count what was held of a terminal whose key was just accepted. `c` must be the transaction that accepted it.
+///
+/// # Errors
+/// As every statement.
+pub async fn take_held<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<(), DatabaseError> {
+    for (at, update) in db::held_reports::take(c, branch, terminal).await? {
+        if let Some(doubt) = take(c, branch, terminal, &update, at).await? {
+            tracing::warn!(%branch, %terminal, ?doubt, state = %update.state, "a state that was held does not count");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a terminal signed a state, and what it found of a failed boot.
+fn prove(
+    key: Option<&PublicKey>,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+) -> Result<(), Doubt> {
+    let signed = |statement: &str, proof: Option<&String>| {
+        key.zip(proof).is_some_and(|(key, proof)| key.verify_text(statement, proof))
+    };
+    if !signed(&update.statement(branch, terminal), update.proof.as_ref()) {
+        return Err(Doubt::NotProven);
+    }
+    let evidence = update.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());
+    match update.evidence_statement(branch, terminal) {
+        Some(statement) if !signed(&statement, evidence) => Err(Doubt::EvidenceNotProven),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_types::UpdateState;
+
+    use super::*;
+
+    fn report(serial: u64, payload: u8) -> UpdateReport {
+        UpdateReport {
+            serial,
+            product: "till".parse().unwrap(),
+            version: "2.0.0".parse().unwrap(),
+            payload: [payload; 32].into(),
+            from: None,
+            state: UpdateState::Confirmed,
+            segments_done: 1,
+            segments_total: 1,
+            reason: None,
+            proof: None,
+            evidence: None,
+        }
+    }
+
+    #[test]
+    fn a_state_of_an_earlier_plan_or_of_another_payload_of_the_same_is_no_news() {
+        let known = Some(Known { serial: 20, payload: [2; 32].into() });
+        assert!(is_news(None, &report(1, 1)));
+        assert!(is_news(known, &report(20, 2)) && is_news(known, &report(21, 2)) && is_news(known, &report(21, 1)));
+        assert!(!is_news(known, &report(19, 2)) && !is_news(known, &report(10, 1)) && !is_news(known, &report(20, 1)));
+    }
+}
