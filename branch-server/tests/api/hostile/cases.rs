@@ -99,7 +99,7 @@ fn callers(world: &World) -> Vec<Case> {
             "branch",
         ),
         certified("a certificate for a request", &world.request.replace("CERTIFICATE REQUEST", "CERTIFICATE"), "PEM"),
-        certified("a request of 900 kB", &"A".repeat(900_000), "PEM"),
+        certified("a request of 9 kB", &"A".repeat(9_000), "PEM"),
         certified("a request that is noise", &world.request.replace('A', "B"), "request"),
         case(
             "a token of 1 MB",

@@ -81,7 +81,7 @@ impl Role {
     }
 
     /// What a route with this role asks of a caller, at the machine itself or elsewhere.
-    pub(super) const fn asked(self, local: bool) -> Self {
+    pub const fn asked(self, local: bool) -> Self {
         match self {
             Self::Monitor if local => Self::Public,
             Self::Monitor => Self::Viewer,

@@ -96,7 +96,7 @@ pub fn cases(world: &World) -> Vec<Case> {
         enrol("an administrator's token as a join token", admin, Code::JoinRefused, "not valid"),
         certified("no request", "", "not a certificate request"),
         certified("a request under another name", &forged, "not a certificate request"),
-        certified("a request of 100 kB", &"x".repeat(100_000), "not a certificate request"),
+        certified("a request of 10 kB", &"x".repeat(10_000), "not a certificate request"),
         certified("a request that its key did not sign", &spoiled, "certificate request is invalid"),
         Case::new(
             "a key that never enrolled",
@@ -105,7 +105,8 @@ pub fn cases(world: &World) -> Vec<Case> {
             Code::JoinRefused,
             "No branch server has enrolled with this key",
         ),
-        enrol("a join token of 900 kB", &"x".repeat(900_000), Code::JoinRefused, "not valid"),
+        enrol("a join token of 10 kB", &"x".repeat(10_000), Code::JoinRefused, "not valid"),
+        enrol("a join token of 900 kB", &"x".repeat(900_000), Code::TooLarge, "16384"),
         Case::new(
             "a terminal at head office",
             Side::Machines,

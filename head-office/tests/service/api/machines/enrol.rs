@@ -142,7 +142,7 @@ async fn unknown_expired_and_absurd_tokens_are_told_apart() {
     office.clock.advance(TimeDelta::hours(73));
     let of = async |token: &str| refusal(try_enrol(&office.machine(None), Some(token), &key()).await);
     assert_eq!(of(&added.join_token).await, Code::JoinExpired);
-    for token in ["join-unknown", "", &"x".repeat(100_000)] {
+    for token in ["join-unknown", "", &"x".repeat(10_000)] {
         assert_eq!(of(token).await, Code::JoinRefused);
     }
     let whole = BranchEnrolRequest { join_token: Some(added.join_token.clone()), ..enrolment(None, &key()) };
