@@ -30,6 +30,9 @@ pub(super) enum Full {
 }
 
 impl Full {
+    /// Those by which a connection is refused; the others refuse a request on one.
+    pub(super) const OF_CONNECTIONS: [Self; 3] = [Self::All, Self::Strangers, Self::Address];
+
     /// As metrics name it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

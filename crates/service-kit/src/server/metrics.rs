@@ -66,6 +66,13 @@ impl Metrics {
         text
     }
 
+    /// Shows counts of zero, so that their rise is seen from the first refusal on.
+    pub(super) fn show_refused(&self, listener: &'static str, bounds: [&'static str; 3]) {
+        for bound in bounds {
+            drop(self.refused.get_or_create(&RefusedLabels { listener, bound }));
+        }
+    }
+
     pub(super) fn count_refused(&self, listener: &'static str, bound: &'static str) {
         self.refused.get_or_create(&RefusedLabels { listener, bound }).inc();
     }

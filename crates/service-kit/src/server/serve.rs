@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tracing::Instrument;
 
 use super::bounds::{Limits, Throttle};
-use super::connections::Connections;
+use super::connections::{Connections, Full};
 use super::error::REQUEST_ID;
 use super::headers::protect;
 use super::metrics::Metrics;
@@ -114,6 +114,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
     let Listener { name, address, configure, metrics, limits, transport } = listener;
     let (throttle, closing) = (Throttle::default(), closing.clone());
     let connections = Connections::new(limits.clone());
+    metrics.show_refused(name, Full::OF_CONNECTIONS.map(Full::as_str));
     // This library's own bound only stops accepting; it lies beyond ours, which answers.
     let beyond = limits.connections.saturating_add(WORKERS * 64);
     let socket = TcpListener::bind(address)?;
