@@ -8,6 +8,7 @@ use service_kit::background::Board;
 use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
 use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
+use service_kit::turns::Turns;
 use service_kit::{Clock, Shutdown, SystemClock};
 use swarm::{AccessList, AccessListError, Engine, EngineError};
 use trust::certificates::{FleetTime, fingerprint};
@@ -154,6 +155,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             metrics: metrics.clone(),
             signals: signals.clone(),
             max_waiting: settings.relay.max_waiting,
+            turns: Turns::new(1, usize::MAX),
         },
         enrolment: Enrolment {
             pool: pool.clone(),

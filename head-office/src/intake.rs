@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fleet_types::BranchName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::edge::chain;
 use service_kit::server::Caller;
 use service_kit::turns::Turns;
 use tokio::sync::Notify;
@@ -70,7 +71,15 @@ impl Intake {
         let stored = reports::store(&transaction, branch, batch, now).await?;
         let mut issued = false;
         if stored.terminals_changed {
-            issued = tick::branch(&transaction, branch, now, &self.issuer).await?.issued.is_some();
+            issued = match tick::branch(&transaction, branch, now, &self.issuer).await {
+                Ok(outcome) => outcome.issued.is_some(),
+                // The reports are right, and `status` shows the plan: confirmations must not wait behind it.
+                Err(TickError::Database(error @ DatabaseError::Value { .. })) => {
+                    tracing::error!(%branch, error = %chain(&error), "the branch's plan cannot be read: it does not follow its terminals");
+                    false
+                }
+                Err(error) => return Err(error.into()),
+            };
         }
         match carried {
             Some((caller, change)) => self.audit.commit(transaction, caller, change).await?,

@@ -1,13 +1,14 @@
 //! Table `relay_queue`: reports that head office has not acknowledged.
 
 use chrono::{DateTime, Utc};
+use fleet_types::TerminalName;
 use wire::v1::reports::{MAX_BATCH_BYTES, Numbered, Report};
 
 use super::rows::{get, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 
 service_kit::statements! {
-    INSERT = "insert into relay_queue (seq, at, subject, report) values ($1, $2, $3, $4)";
+    INSERT = "insert into relay_queue (seq, at, subject, report, terminal) values ($1, $2, $3, $4, $5)";
     NEWEST = "select seq, at, report from relay_queue where subject = $1 and seq > $2 order by seq desc limit 1";
     // What has no such member is rewritten as it is.
     WITH_EVIDENCE = "select seq, at, report from relay_queue where subject = $1 and seq > $2
@@ -17,7 +18,7 @@ service_kit::statements! {
     AFTER = "select seq, at, report from relay_queue where seq > $1 order by seq limit $2";
     DELETE = "delete from relay_queue where seq <= $1";
     SHIFT = "update relay_queue set seq = seq - $1";
-    COUNT = "select count(*) as count from relay_queue where subject = $1";
+    COUNT = "select count(*) as count from relay_queue where terminal = $1";
     OLDEST = "select seq, at from relay_queue order by seq limit 1";
 }
 
@@ -33,8 +34,8 @@ fn text(report: &Report) -> Result<String, DatabaseError> {
 
 /// Queues a report under its number.
 pub async fn insert(client: &impl GenericClient, numbered: &Numbered, subject: &str) -> Result<(), DatabaseError> {
-    let report = text(&numbered.report)?;
-    execute(client, INSERT, &[&signed(numbered.seq), &numbered.at, &subject, &report]).await.map(drop)
+    let (report, terminal) = (text(&numbered.report)?, numbered.report.terminal().map(TerminalName::as_str));
+    execute(client, INSERT, &[&signed(numbered.seq), &numbered.at, &subject, &report, &terminal]).await.map(drop)
 }
 
 /// The newest report of `subject` whose number is above `sent`.
@@ -51,9 +52,9 @@ pub async fn with_evidence(
     query(client, WITH_EVIDENCE, &[&subject, &signed(sent)]).await?.iter().map(numbered).collect()
 }
 
-/// How many reports of `subject` wait.
-pub async fn count(client: &impl GenericClient, subject: &str) -> Result<u64, DatabaseError> {
-    unsigned(&query_one(client, COUNT, &[&subject]).await?, "count")
+/// How many reports of a terminal wait.
+pub async fn count(client: &impl GenericClient, terminal: &TerminalName) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(client, COUNT, &[&terminal.as_str()]).await?, "count")
 }
 
 /// Puts other content under a number that was never sent.

@@ -8,6 +8,7 @@ use fleet_types::TerminalName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, Transaction, begin, commit, connection};
 use service_kit::server::{ApiError, Missing};
+use service_kit::turns::Turns;
 use wire::Code;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
@@ -16,7 +17,7 @@ use crate::db::{moves, report_epochs, site, terminals, updates};
 use crate::metrics::BranchMetrics;
 use crate::signals::Signals;
 
-/// Most states of one terminal that may wait for head office, so that it takes no room of others: more than a hundred updates.
+/// Most reports of one terminal that may wait for head office, so that it takes no room of others: more than a hundred updates.
 const MAX_OF_TERMINAL: u64 = 1000;
 
 /// What the intake of reports uses.
@@ -31,6 +32,9 @@ pub struct Intake {
     pub signals: Arc<Signals>,
     /// Most reports that may wait for head office.
     pub max_waiting: u64,
+    /// One batch at a time, as this server's row has them in any case: others wait here, and not with a connection of the
+    /// database in hand.
+    pub turns: Turns<()>,
 }
 
 impl Intake {
@@ -40,6 +44,8 @@ impl Intake {
     /// The batch is malformed, has a gap, or names another terminal; nothing of it is stored then.
     pub async fn store(&self, terminal: &TerminalName, batch: &Batch) -> Result<Acknowledged, ApiError> {
         shape::check(terminal, batch)?;
+        // None is refused: the listener bounds how many of a terminal there are.
+        let _turn = self.turns.take(()).await;
         let now = self.clock.now();
         let mut client = connection(&self.pool).await?;
         let tx = begin(&mut client).await?;
@@ -60,8 +66,9 @@ impl Intake {
             let detail = "The queue of reports for head office is full: head office has been unreachable for too long.";
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
-        if !fresh.is_empty() && relay::waiting_of(&tx, terminal).await? >= MAX_OF_TERMINAL {
-            let detail = format!("{MAX_OF_TERMINAL} states of {terminal} wait for head office.");
+        let more = fresh.len() as u64;
+        if more > 0 && relay::waiting_of(&tx, terminal).await?.saturating_add(more) > MAX_OF_TERMINAL {
+            let detail = format!("{MAX_OF_TERMINAL} reports of {terminal} wait for head office.");
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
         let (mut unknown, mut first_unknown) = (0, None);

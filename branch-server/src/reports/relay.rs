@@ -96,6 +96,16 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         // Only the newest counts.
         (Report::PlanRefused { .. }, Report::PlanRefused { .. }) => (at, new.clone()),
+        (Report::Running { terminal, .. }, Report::Running { terminal: terminal2, .. }) if terminal == terminal2 => {
+            (at, new.clone())
+        }
+        // A disk that is full now and then has the same trouble again and again.
+        (Report::Package { terminal, package: old }, Report::Package { terminal: terminal2, package })
+            if (terminal, &old.product, &old.version, &old.name)
+                == (terminal2, &package.product, &package.version, &package.name) =>
+        {
+            (at, new.clone())
+        }
         (Report::TerminalRefusesPlan { terminal, .. }, Report::TerminalRefusesPlan { terminal: terminal2, .. })
             if terminal == terminal2 =>
         {
@@ -157,12 +167,12 @@ pub async fn queue(tx: &impl GenericClient, at: DateTime<Utc>, report: &Report) 
     relay_queue::insert(tx, &Numbered { seq, at, report: report.clone() }, &subject).await
 }
 
-/// How many moves of a terminal's updates wait.
+/// How many reports of a terminal wait.
 ///
 /// # Errors
 /// As every statement.
 pub async fn waiting_of(client: &impl GenericClient, terminal: &TerminalName) -> Result<u64, DatabaseError> {
-    relay_queue::count(client, &format!("update/{terminal}")).await
+    relay_queue::count(client, terminal).await
 }
 
 /// Queues `report` in a separate transaction.

@@ -1,8 +1,8 @@
 //! Table `held_reports`: states that were signed with a key that waits for an operator.
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, TerminalName};
-use service_kit::database::{DatabaseError, GenericClient, execute, query};
+use fleet_types::{BranchName, ProductName, TerminalName};
+use service_kit::database::{DatabaseError, GenericClient, execute, query, query_opt};
 use wire::v1::reports::UpdateReport;
 
 use super::row::get;
@@ -15,6 +15,7 @@ service_kit::statements! {
         ON CONFLICT (branch, terminal, product) DO UPDATE SET at = $4, report = $5";
     FORGET = "DELETE FROM held_reports WHERE branch = $1 AND terminal = $2 AND product NOT IN
         (SELECT product FROM held_reports WHERE branch = $1 AND terminal = $2 ORDER BY at DESC, product LIMIT $3)";
+    FIND = "SELECT report FROM held_reports WHERE branch = $1 AND terminal = $2 AND product = $3";
     TAKE = "DELETE FROM held_reports WHERE branch = $1 AND terminal = $2 RETURNING at, report";
 }
 
@@ -35,6 +36,20 @@ pub async fn hold<C: GenericClient>(
     execute(c, FORGET, &[&branch, &terminal, &MAX_HELD]).await.map(drop)
 }
 
+/// Returns what is held of a terminal's product.
+///
+/// # Errors
+/// As every statement.
+pub async fn find<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    product: &ProductName,
+) -> Result<Option<UpdateReport>, DatabaseError> {
+    let row = query_opt(c, FIND, &[&branch.as_str(), &terminal.as_str(), &product.as_str()]).await?;
+    row.map(|row| read(get(&row, "report")?)).transpose()
+}
+
 /// Takes what is held of a terminal away.
 ///
 /// # Errors
@@ -45,10 +60,9 @@ pub async fn take<C: GenericClient>(
     terminal: &TerminalName,
 ) -> Result<Vec<(DateTime<Utc>, UpdateReport)>, DatabaseError> {
     let rows = query(c, TAKE, &[&branch.as_str(), &terminal.as_str()]).await?;
-    rows.iter()
-        .map(|row| {
-            let report = serde_json::from_str(get(row, "report")?);
-            Ok((get(row, "at")?, report.map_err(|e| DatabaseError::value("held_reports.report", e))?))
-        })
-        .collect()
+    rows.iter().map(|row| Ok((get(row, "at")?, read(get(row, "report")?)?))).collect()
+}
+
+fn read(report: &str) -> Result<UpdateReport, DatabaseError> {
+    serde_json::from_str(report).map_err(|e| DatabaseError::value("held_reports.report", e))
 }

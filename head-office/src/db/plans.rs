@@ -17,6 +17,7 @@ service_kit::statements! {
     NEWEST = "SELECT branch, serial, issued, expires, steps, packages,
             jsonb_path_query_array(envelope, '$.signatures[*].keyid') AS signers
         FROM plans WHERE branch = $1 ORDER BY serial DESC LIMIT 1";
+    NEWEST_SERIAL = "SELECT max(serial) AS serial FROM plans WHERE branch = $1";
     NAMING = "SELECT count(*) AS count FROM plans
         WHERE branch = $1 AND expires > $2 AND (steps @> $3 OR packages @> $3)";
     // One look into the index for each branch, however many plans it ever had.
@@ -111,6 +112,15 @@ pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> R
 /// As every statement.
 pub async fn newest<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Option<PlanRow>, DatabaseError> {
     query_opt(c, NEWEST, &[&branch.as_str()]).await?.as_ref().map(from_row).transpose()
+}
+
+/// The serial of the newest plan of a branch, also of one that cannot be read.
+///
+/// # Errors
+/// As every statement.
+pub async fn newest_serial<C: GenericClient>(c: &C, branch: &BranchName) -> Result<Option<u64>, DatabaseError> {
+    let row = query_one(c, NEWEST_SERIAL, &[&branch.as_str()]).await?;
+    Ok(get::<Option<i64>>(&row, "serial")?.and_then(|serial| u64::try_from(serial).ok()))
 }
 
 /// The newest plan of each of some branches.

@@ -16,6 +16,8 @@ use crate::db::updates::Known;
 pub enum Doubt {
     /// The terminal did not sign it.
     NotProven,
+    /// Head office knows no key of the terminal yet.
+    NoKey,
     /// The terminal did not sign what was found of a failed boot.
     EvidenceNotProven,
     /// It is signed with a key that no operator accepted yet, and held until one does.
@@ -31,6 +33,12 @@ impl Doubt {
             Self::NotProven => (
                 Code::ReportNotProven,
                 format!("The state of {branch}/{terminal} is not signed by the terminal; inspect its branch server."),
+            ),
+            Self::NoKey => (
+                Code::ReportNotProven,
+                format!(
+                    "No key of terminal {branch}/{terminal} is known yet; it must enrol with its branch server again."
+                ),
             ),
             Self::EvidenceNotProven => (
                 Code::ReportNotProven,
@@ -56,12 +64,13 @@ impl Doubt {
     }
 }
 
-/// Returns whether a state may follow what is known.
+/// Returns whether a state may follow what is known, when `newest_plan` is the serial of the branch's newest plan.
 ///
 /// The serials of a branch's plans rise, and a plan has one payload for a terminal's product: a lower serial, or another payload
-/// under the same serial, was signed before. Within a serial a terminal may try again, so that any state may follow another.
-pub fn is_news(known: Option<Known>, report: &UpdateReport) -> bool {
-    known.is_none_or(|known| {
+/// under the same serial, was signed before. Within a serial a terminal may try again, so that any state may follow another. A
+/// serial of which head office knows no plan shuts nothing out: the terminal, or a thief of the plan key, made it up.
+pub fn is_news(known: Option<Known>, newest_plan: Option<u64>, report: &UpdateReport) -> bool {
+    known.filter(|known| newest_plan.is_some_and(|newest| known.serial <= newest)).is_none_or(|known| {
         report.serial > known.serial || (report.serial == known.serial && report.payload == known.payload)
     })
 }
@@ -80,17 +89,36 @@ pub async fn take<C: GenericClient>(
     let keys = db::terminals::keys(c, branch, terminal).await?;
     if let Err(doubt) = prove(keys.accepted.as_ref(), branch, terminal, update) {
         if keys.asked.is_some() && prove(keys.asked.as_ref(), branch, terminal, update).is_ok() {
-            db::held_reports::hold(c, branch, terminal, update, at).await?;
-            return Ok(Some(Doubt::Held));
+            return hold(c, branch, terminal, update, at).await.map(Some);
         }
-        return Ok(Some(doubt));
+        let keyless = doubt == Doubt::NotProven && keys.accepted.is_none() && keys.asked.is_none();
+        return Ok(Some(if keyless { Doubt::NoKey } else { doubt }));
     }
+    let newest_plan = db::plans::newest_serial(c, branch).await?;
     let newest = db::updates::newest_for_update(c, branch, terminal, &update.product).await?;
-    if !is_news(newest.as_ref().map(|newest| newest.known), update) {
+    if !is_news(newest.as_ref().map(|newest| newest.known), newest_plan, update) {
         return Ok(Some(Doubt::Old));
     }
     db::updates::record(c, branch, terminal, newest.as_ref(), update, at).await?;
     Ok(None)
+}
+
+/// Holds a state that is signed with a key that waits, unless a later one is held.
+async fn hold<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    update: &UpdateReport,
+    at: DateTime<Utc>,
+) -> Result<Doubt, DatabaseError> {
+    let newest_plan = db::plans::newest_serial(c, branch).await?;
+    let held = db::held_reports::find(c, branch, terminal, &update.product).await?;
+    let known = held.map(|held| Known { serial: held.serial, payload: held.payload });
+    if !is_news(known, newest_plan, update) {
+        return Ok(Doubt::Old);
+    }
+    db::held_reports::hold(c, branch, terminal, update, at).await?;
+    Ok(Doubt::Held)
 }
 
 /// Lets count what was held of a terminal whose key was just accepted. `c` must be the transaction that accepted it.
@@ -155,8 +183,15 @@ mod tests {
     #[test]
     fn a_state_of_an_earlier_plan_or_of_another_payload_of_the_same_is_no_news() {
         let known = Some(Known { serial: 20, payload: [2; 32].into() });
-        assert!(is_news(None, &report(1, 1)));
-        assert!(is_news(known, &report(20, 2)) && is_news(known, &report(21, 2)) && is_news(known, &report(21, 1)));
-        assert!(!is_news(known, &report(19, 2)) && !is_news(known, &report(10, 1)) && !is_news(known, &report(20, 1)));
+        let news = |serial, payload| is_news(known, Some(30), &report(serial, payload));
+        assert!(is_news(None, Some(30), &report(1, 1)));
+        assert!(news(20, 2) && news(21, 2) && news(21, 1));
+        assert!(!news(19, 2) && !news(10, 1) && !news(20, 1));
+    }
+
+    #[test]
+    fn a_serial_without_a_plan_shuts_nothing_out() {
+        let made_up = Some(Known { serial: u64::MAX, payload: [2; 32].into() });
+        assert!(is_news(made_up, Some(30), &report(30, 1)) && is_news(made_up, None, &report(1, 1)));
     }
 }

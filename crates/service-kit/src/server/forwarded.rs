@@ -1,6 +1,6 @@
 //! Where a request comes from, also behind a proxy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, X_FORWARDED_FOR};
@@ -14,16 +14,22 @@ use super::bounds::Limits;
 pub fn address_of(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip().to_canonical();
     let Some(limits) = request.app_data::<Limits>().filter(|limits| limits.trusts(peer)) else { return Some(peer) };
-    let lines: Vec<&str> = request.headers().get_all(X_FORWARDED_FOR).filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<_> =
+        request.headers().get_all(X_FORWARDED_FOR).map(|l| String::from_utf8_lossy(l.as_bytes())).collect();
     let mut nearest = peer;
     for entry in lines.iter().flat_map(|line| line.split(',')).rev() {
-        let Ok(address) = entry.trim().parse::<IpAddr>() else { break };
+        let Some(address) = address(entry.trim()) else { break };
         nearest = address.to_canonical();
         if !limits.trusts(nearest) {
             break;
         }
     }
     Some(nearest)
+}
+
+/// An address as proxies write it, some with a port.
+fn address(entry: &str) -> Option<IpAddr> {
+    entry.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 /// Returns whether a program at the machine itself asks, and not somebody behind a proxy there.
@@ -70,5 +76,7 @@ mod tests {
         assert_eq!(asked("10.0.0.7", &["1.2.3.4", "5.6.7.8, 10.0.0.8"]), "5.6.7.8");
         assert_eq!(asked("10.0.0.7", &[]), "10.0.0.7");
         assert_eq!(asked("10.0.0.7", &["1.2.3.4, unknown"]), "10.0.0.7");
+        assert_eq!(asked("10.0.0.7", &["1.2.3.4", "\u{e9}, 5.6.7.8:4711"]), "5.6.7.8", "one bad entry hides no other");
+        assert_eq!(asked("10.0.0.7", &["[fd00::1]:443"]), "fd00::1");
     }
 }

@@ -202,7 +202,7 @@ fn resource(
 > {
     let mut resource = web::resource(path);
     let path: Arc<str> = path.into();
-    let long_body = routes.iter().any(|r| r.long_body);
+    let long: Arc<[Method]> = routes.iter().filter(|r| r.long_body).map(|r| r.method.clone()).collect();
     let allow = routes.iter().map(|r| r.method.as_str()).collect::<Vec<_>>().join(", ");
     let roles: Arc<[(Method, Role)]> = routes.iter().map(|r| (r.method.clone(), r.role)).collect();
     for route in routes {
@@ -215,6 +215,7 @@ fn resource(
         }))
         .wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
             let (roles, authenticator, path) = (roles.clone(), authenticator.clone(), path.clone());
+            let long_body = long.contains(request.method());
             async move { guard(request, next, &path, &roles, &*authenticator, long_body).await }
         }))
 }
@@ -303,7 +304,8 @@ async fn holds(request: &HttpRequest, caller: &Caller, long_body: bool) -> Resul
         ApiError::new(Code::TooMany, format!("{} has too many {what}.", caller.name), remedy)
             .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
     };
-    let key = format!("{} {}", caller.role.as_str(), caller.name);
+    // An operator is one caller, whichever of its tokens is used.
+    let key = format!("{} {}", if caller.role.is_operator() { "operator" } else { caller.role.as_str() }, caller.name);
     let remedy = "Close connections that are not used, and try again in a moment.";
     place.belongs_to(&key).map_err(|_| too_many("connections", remedy))?;
     if long_body {

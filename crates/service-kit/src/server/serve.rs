@@ -16,17 +16,19 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
+use fleet_types::Digest;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 use tracing::Instrument;
 
 use super::bounds::{Limits, Throttle};
-use super::connections::{Connections, Full};
+use super::connections::{Connections, Full, Place};
 use super::error::REQUEST_ID;
 use super::headers::protect;
 use super::metrics::Metrics;
-use super::slices::sliced;
+use super::slices::{SLICE, sliced};
 use super::socket::{Socket, turned_away};
-use super::transport::Transport;
+use super::transport::{PeerCertificates, Transport};
 use crate::{Shutdown, descriptors};
 
 /// The header that carries a request's id between programs.
@@ -96,7 +98,7 @@ pub fn bind(listeners: Vec<Listener>) -> Result<Bound, ServeError> {
                 listener = name,
                 wanted = listener.limits.connections,
                 connections = most,
-                "fewer connections than configured: the limit of open files is too low; raise LimitNOFILE of the service"
+                "the limit of open files allows fewer connections; raise LimitNOFILE of the service"
             );
             listener.limits.connections = most;
         }
@@ -140,6 +142,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                 })
                 .keep_alive(Duration::from_secs(75))
                 .client_request_timeout(limits.request)
+                .h1_write_buffer_size(SLICE)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .on_connect_ext(|socket: &Socket, data: &mut Extensions| {
                     if let Some(presented) = socket.connection().peer_certificates() {
@@ -163,7 +166,12 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                 async move {
                     let Ok(place) = taken else { return Err(turn_away(io, &transport).await) };
                     match transport.accept(io, limits.request).await {
-                        Ok(connection) => Ok((Socket::new(connection, limits.stalled, place), peer)),
+                        Ok(connection) => {
+                            if let Some(presented) = connection.peer_certificates() {
+                                greet(&place, &presented);
+                            }
+                            Ok((Socket::new(connection, limits.stalled, place), peer))
+                        }
                         Err(error) => {
                             // A stranger can cause as many of these as it likes.
                             tracing::debug!(listener = name, ?peer, %error, "a connection that did not come about");
@@ -176,6 +184,21 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
         })?
         .run();
     Ok((server, bound))
+}
+
+/// A certificate of the fleet makes its holder no stranger: machines find room while strangers take all of theirs. The first
+/// request tells who it is.
+fn greet(place: &Place, presented: &PeerCertificates) {
+    if let Some(own) = presented.0.first() {
+        // Too many with the same certificate stay strangers.
+        let _ = place.belongs_to(&format!("certificate {}", fingerprint(own)));
+    }
+}
+
+/// A certificate's SHA-256.
+fn fingerprint(certificate: &[u8]) -> Digest {
+    let digest: [u8; 32] = Sha256::digest(certificate).into();
+    Digest::new(digest)
 }
 
 /// Tells who gets no place why, where that takes no handshake.

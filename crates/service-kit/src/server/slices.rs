@@ -6,8 +6,9 @@ use actix_web::body::{BoxBody, MessageBody, SizedStream};
 use bytes::Bytes;
 use futures_util::stream;
 
-/// Longest piece that is handed to the HTTP library at once, in bytes. It copies each into the connection's buffer.
-const SLICE: usize = 16 * 1024;
+/// Longest piece that is handed to the HTTP library at once, in bytes. It copies pieces into the connection's buffer until that holds
+/// as much.
+pub(super) const SLICE: usize = 16 * 1024;
 
 /// The same body; one that is long and known is a stream of its slices.
 pub(super) fn sliced<B: MessageBody + 'static>(body: B) -> BoxBody {

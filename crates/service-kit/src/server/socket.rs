@@ -106,7 +106,7 @@ fn problem(code: Code) -> Bytes {
     let (detail, remedy) = match code {
         Code::HeaderTooLarge => (
             "The request's line and headers are longer than 128 KiB, or there are more than 96 headers.",
-            "Send fewer and shorter headers; what is long belongs into the body.",
+            "Send fewer and shorter headers; long values belong in the body.",
         ),
         Code::TooMany => (
             "There are too many connections from this address, or in all.",

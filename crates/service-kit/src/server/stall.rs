@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// What the other end must take within the limit while something waits to be written, in bytes: half of what a line of 4,800
-/// bit/s carries in 30 seconds.
+/// What the other end must take within the limit while something waits to be written, in bytes. The kernel tells of room only once
+/// a third of its buffer is free, some 30 kB: a line of 9,600 bit/s, which carries 36 kB in 30 seconds, is fast enough.
 pub(super) const LEAST_TAKEN: usize = 8 * 1024;
 
 /// A stream whose writes fail once the other end has taken less than [`LEAST_TAKEN`] for as long as the limit.

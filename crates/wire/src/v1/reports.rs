@@ -250,6 +250,21 @@ pub struct UpdateReport {
     pub evidence: Option<BootEvidence>,
 }
 
+impl Report {
+    /// Returns the terminal that it is about; none for a branch server's own reports and those of unknown kinds.
+    pub const fn terminal(&self) -> Option<&TerminalName> {
+        match self {
+            Self::TerminalSeen { facts, .. } => Some(&facts.name),
+            Self::Running { terminal, .. }
+            | Self::Update { terminal, .. }
+            | Self::Package { terminal, .. }
+            | Self::TerminalRefusesPlan { terminal, .. } => Some(terminal),
+            Self::BadPeer { terminal, .. } => terminal.as_ref(),
+            Self::Artifact { .. } | Self::Store { .. } | Self::PlanRefused { .. } | Self::Unknown(_) => None,
+        }
+    }
+}
+
 impl UpdateReport {
     /// What the terminal signs of this: that it is in this state with this update. Not when, why, and how far within the state,
     /// which a branch server may fold together while head office is away.

@@ -58,11 +58,14 @@ async fn listen(mut stream: UnixStream, kept: &Path) -> std::io::Result<bool> {
     let mut lines = BufReader::new(stream).lines();
     let mut reset = false;
     for _ in 0..MOST {
-        let Some(line) = lines.next_line().await? else { break };
+        // An error is an end too: what was told before it counts.
+        let Ok(Some(line)) = lines.next_line().await else { break };
         if let Some(event) = event(&line) {
             reset |= is_reset(&event);
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(kept)?;
-            file.write_all(format!("{line}\n").as_bytes())?;
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(kept);
+            if file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())).is_err() {
+                break;
+            }
         }
     }
     Ok(reset)

@@ -2,6 +2,7 @@
 
 use fleet_types::UpdateState;
 use reqwest::Method;
+use service_kit::database::connection;
 use trust::SigningKey;
 use uuid::Uuid;
 use wire::Code;
@@ -90,6 +91,11 @@ async fn old_confirmations_do_not_come_back() {
         signed(report, till())
     };
     send(&branch, epoch, vec![seen(1)]).await;
+    // The newest plan that head office issued; of later serials it knows nothing.
+    let plan = "INSERT INTO plans (branch, serial, issued, expires, steps, packages, envelope)
+        VALUES ('north', $1, now(), now(), '[]', '[]', '{}')";
+    let client = connection(&office.pool().await).await.unwrap();
+    client.execute(plan, &[&41_i64]).await.unwrap();
     let told = [
         of("1.0.0", 10, 2, Assigned),
         of("1.0.0", 10, 3, Confirmed),
@@ -114,6 +120,10 @@ async fn old_confirmations_do_not_come_back() {
     let later = vec![of("1.0.0", 40, 11, Assigned), of("1.0.0", 41, 12, Confirmed)];
     assert_eq!(send(&branch, epoch, later).await.not_taken, []);
     assert_eq!((shown().await.state, shown().await.serial), (Confirmed, 41));
+    // A terminal that makes a serial up does not shut out what comes.
+    let made_up = vec![of("9.0.0", 1 << 60, 13, Confirmed), of("1.0.0", 41, 14, Confirmed)];
+    assert_eq!(send(&branch, epoch, made_up).await.not_taken, []);
+    assert_eq!(shown().await.serial, 41);
     let metrics = office.stranger().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("filial_states_not_taken_total 3"), "{metrics}");
 }
