@@ -96,9 +96,6 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         // Only the newest counts.
         (Report::PlanRefused { .. }, Report::PlanRefused { .. }) => (at, new.clone()),
-        (Report::Running { terminal, .. }, Report::Running { terminal: terminal2, .. }) if terminal == terminal2 => {
-            (at, new.clone())
-        }
         // A disk that is full now and then has the same trouble again and again.
         (Report::Package { terminal, package: old }, Report::Package { terminal: terminal2, package })
             if (terminal, &old.product, &old.version, &old.name)
@@ -300,7 +297,7 @@ mod tests {
     use super::*;
     use fleet_types::{UpdateState, Version};
     use wire::ReasonCode;
-    use wire::v1::reports::UpdateReport;
+    use wire::v1::reports::{PackageReport, UpdateReport};
 
     fn at(second: u32) -> DateTime<Utc> {
         format!("2030-01-10T12:00:{second:02}Z").parse().unwrap()
@@ -349,6 +346,28 @@ mod tests {
         use UpdateState::{Assigned, Fetching, Installing};
         let waiting = waits(update(Fetching, Some(Assigned), 10));
         assert_eq!(fold(&waiting, at(9), &update(Installing, Some(Fetching), 10)), None);
+    }
+
+    #[test]
+    fn of_a_package_only_the_newest_waits() {
+        let package = |name: &str, trouble: bool| {
+            let package = PackageReport {
+                product: "tools".parse().unwrap(),
+                version: Version::new(1, 0, 0),
+                name: name.to_owned(),
+                payload: [3; 32].into(),
+                have_bytes: 5,
+                total_bytes: 10,
+                complete: false,
+                removed: false,
+                trouble: trouble.then(|| Reason::new("data-full", "make room")),
+            };
+            Report::Package { terminal: "till-1".parse().unwrap(), package }
+        };
+        let waiting = waits(package("tools", true));
+        let folded = fold(&waiting, at(9), &package("tools", false)).unwrap();
+        assert_eq!(folded, Numbered { seq: 4, at: at(9), report: package("tools", false) });
+        assert_eq!(fold(&waiting, at(9), &package("other", true)), None);
     }
 
     #[test]

@@ -225,3 +225,48 @@ async fn text_of_a_terminal_is_text_and_no_sql() {
     // Only the line's end is not kept: a reason is one line.
     assert_eq!(terminal(&branch).await["update"]["reason"]["text"], text.replace('\n', " "));
 }
+
+/// Its peers are invented, each with another address, so that nothing folds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_fills_its_own_part_of_the_queue_and_no_other() {
+    let branch = Branch::enrolled().await;
+    let (noisy, honest) = (branch.enrol("till-1").await, branch.enrol("till-2").await);
+    let bad = |n: u32| Report::BadPeer {
+        terminal: Some(name("till-1")),
+        artifact: [1; 32].into(),
+        addresses: vec![std::net::Ipv4Addr::from(0x0a00_0000 + n).into()],
+        wasted_bytes: 1,
+        certain: false,
+    };
+    let (epoch, before) = (Uuid::new_v4(), queued(&branch).await);
+    for n in 0..5 {
+        let reports = (n * 199..(n + 1) * 199).map(bad).collect();
+        let sent = send(&branch, &noisy, &batch(epoch, u64::from(n) * 199 + 1, reports)).await;
+        assert_eq!(acknowledged(sent).await, u64::from(n + 1) * 199);
+    }
+    let more = batch(epoch, 996, (5000..5010).map(bad).collect());
+    assert_refused(send(&branch, &noisy, &more).await, Code::TooMany).await;
+    assert_eq!(acknowledged(send(&branch, &honest, &batch(Uuid::new_v4(), 1, vec![running("till-2")])).await).await, 1);
+    assert_eq!(queued(&branch).await - before, 996);
+}
+
+/// This server's row is held, as by a transaction that takes long: batches that wait take no connection from anybody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_wait_take_no_connection_of_the_database() {
+    let branch = Branch::enrolled().await;
+    let token = branch.enrol("till-1").await;
+    let mut client = branch.app.pool.get().await.unwrap();
+    let held = client.transaction().await.unwrap();
+    held.execute("select 1 from site for update", &[]).await.unwrap();
+    let waiting = batch(Uuid::new_v4(), 1, vec![running("till-1")]);
+    let posts = (0..20).map(|_| send(&branch, &token, &waiting));
+    let posts = futures_util::future::join_all(posts);
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(branch.get(branch.operators, "/v1/terminals", Some(VIEWER)).await.status(), StatusCode::OK);
+        }
+        held.commit().await.unwrap();
+    };
+    let (posts, ()) = tokio::join!(posts, others);
+    assert!(posts.iter().all(|answer| answer.status() == StatusCode::OK));
+}
