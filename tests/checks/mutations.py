@@ -134,7 +134,7 @@ OF_PROGRAMS = [
     ("head-office", "table::every_route_refuses", [("crates/service-kit/src", "if !caller.role.reaches(needed) {", "if false {")]),
     ("head-office", "table::every_route_refuses", [("crates/service-kit/src", "if !caller.may_use(group) {", "if false {")]),
     ("head-office", "proofs::forged_confirmation_by_a_branch", [("head-office/src", "key.verify_text(statement, proof))", "key.verify_text(statement, proof) || true)")]),
-    ("head-office", "proofs::old_confirmations_do_not_come_back", [("head-office/src/fleet/states.rs", "if !is_news(newest.as_ref().map(|newest| newest.known), update) {", "if false {")]),
+    ("head-office", "proofs::old_confirmations_do_not_come_back", [("head-office/src/fleet/states.rs", "if !is_news(newest.as_ref().map(|newest| newest.known), newest_plan, update) {", "if false {")]),
     ("head-office", "proofs::forged_confirmation_by_a_branch", [("head-office/src/fleet/states.rs", "if keys.asked.is_some() && prove(", "if true || prove(")]),
     ("head-office", "audit::a_changed_row", [("crates/wire/src", "            return Err(Broken::Changed(entry.seq));", "")]),
 ]
