@@ -101,7 +101,7 @@ codes! {
     /// A reported terminal state is not signed with the terminal's registered key.
     ReportNotProven = "report-not-proven", 422, "Not signed by the terminal";
     /// A reported terminal state is signed with a key that no operator accepted yet; it counts once one does.
-    ReportHeld = "report-held", 202, "Held until the key is accepted";
+    ReportHeld = "report-held", 409, "Held until the key is accepted";
     /// A reported terminal state was signed before another that is known.
     ReportOld = "report-old", 409, "An old state";
     /// An operator denied this identity.
