@@ -2,7 +2,7 @@
 
 /// Returns whether a character moves nothing on a screen.
 ///
-/// It is no control character (an escape sequence begins with one), and does not turn the direction of text (Unicode UAX #9).
+/// Control characters (an escape sequence begins with one) and those that turn the direction of text (Unicode UAX #9) do.
 pub fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for what is no connection of a caller: the database, files, child processes.
+/// Reserved for everything but callers' connections: the database, files, child processes.
 const RESERVED: u64 = 512;
 
 /// Raises the soft limit of open files to the hard one, and returns how many connections each of so many listeners can have.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Turns by key. Clones share them. Holds nothing of a key that nobody uses.
+/// Turns by key. Clones share them. A key that is not in use takes no memory.
 #[derive(Debug)]
 pub struct Turns<K: Eq + Hash> {
     running: usize,

@@ -32,7 +32,7 @@ fn address(entry: &str) -> Option<IpAddr> {
     entry.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
-/// Returns whether a program at the machine itself asks, and not somebody behind a proxy there.
+/// Returns whether the request comes from a program at the machine itself, and not through a proxy there.
 pub(super) fn is_local(request: &HttpRequest) -> bool {
     let Some(peer) = request.peer_addr().map(|peer| peer.ip().to_canonical()) else { return false };
     let is_proxy = request.app_data::<Limits>().is_some_and(|limits| limits.trusts(peer));

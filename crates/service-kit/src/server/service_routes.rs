@@ -108,7 +108,7 @@ pub async fn readyz(request: HttpRequest, readiness: web::Data<Readiness>) -> Re
     Err(ApiError::new(Code::NotReady, missing.join("; "), "Start or repair what is named, then ask again."))
 }
 
-/// Numbers for Prometheus. Whoever asks from another machine needs a viewer's token.
+/// Numbers for Prometheus. A request from another machine needs a viewer's token.
 #[utoipa::path(get, path = paths::METRICS, tag = "service", responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
 ))]

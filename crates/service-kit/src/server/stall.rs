@@ -14,7 +14,7 @@ pub(super) const LEAST_TAKEN: usize = 8 * 1024;
 
 /// A stream whose writes fail once the other end has taken less than [`LEAST_TAKEN`] for as long as the limit.
 ///
-/// Silence is no stall: time counts only while something waits to be written.
+/// An idle connection is not stalled: time counts only while something waits to be written.
 pub(super) struct Stalled<T> {
     io: T,
     limit: Duration,

@@ -197,7 +197,7 @@ async fn strangers_at_one_address_take_no_place_of_others_nor_of_who_is_known() 
     assert!(head.starts_with("HTTP/1.1 200"), "another address is let in: {head}");
     let counted = "http_connections_refused_total{listener=\"test\",bound=\"address\"} 1";
     assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
-    // Whoever leaves makes room.
+    // A connection that ends makes room.
     drop(strangers);
     let again = async { while !server.asked([127, 0, 2, 1], "v").await.1.starts_with("HTTP/1.1 200") {} };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
