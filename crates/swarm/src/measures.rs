@@ -89,7 +89,7 @@ pub enum Measure {
 pub enum Renewal {
     /// So much bad data arrived that the engine may keep away the source as well.
     BadData,
-    /// The engine keeps away a peer that fetches.
+    /// The engine keeps away a peer that fetches, or that it should fetch from.
     PeerKeptAway,
 }
 
@@ -116,7 +116,7 @@ impl fmt::Display for Measure {
             }
             Self::Renew(Renewal::BadData) => f.write_str("add the torrent again, which clears the engine's own bans"),
             Self::Renew(Renewal::PeerKeptAway) => {
-                f.write_str("add the torrent again, since the engine keeps away a peer that fetches")
+                f.write_str("add the torrent again, since the engine keeps away a peer that is there")
             }
         }
     }

@@ -42,6 +42,8 @@ pub struct TorrentStatus {
     pub peers: u32,
     /// By announce URL: how many clients without the whole content the tracker counted at the last announce.
     pub fetching: BTreeMap<String, u32>,
+    /// By announce URL: how many clients with the whole content the tracker counted, if it answered the last announce.
+    pub serving: BTreeMap<String, u32>,
     /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
     /// or none and peers known already, the torrent may be doing well all the same.
     pub trouble: Option<String>,

@@ -42,11 +42,12 @@ service_kit::statements! {
         count(*) FILTER (WHERE last_heard <= $2) AS longer_ago,
         count(*) FILTER (WHERE last_heard IS NULL) AS never FROM branches";
     COUNT = "SELECT count(*) FROM branches";
-    SET_ARTIFACT = "WITH before AS (SELECT complete FROM branch_artifacts WHERE branch = $1 AND artifact = $2)
+    SET_ARTIFACT = "WITH before AS (SELECT complete, have_bytes FROM branch_artifacts WHERE branch = $1 AND artifact = $2)
         INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, trouble, at, trouble_json)
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (branch, artifact)
         DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6, trouble_json = $7
-        RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost";
+        RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost,
+            complete OR have_bytes > coalesce((SELECT have_bytes FROM before), 0) AS grew";
     ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble, trouble_json FROM branch_artifacts WHERE branch = ANY($1)";
 }
 
@@ -302,19 +303,33 @@ pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
     unsigned(&query_one(c, COUNT, &[]).await?, "count")
 }
 
+/// What a branch holds of an artifact, compared with what it held before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was complete and is not any more.
+    Lost,
+    /// It is complete, or more than before.
+    Grew,
+    /// Neither.
+    Same,
+}
+
 /// Stores what a branch holds of an artifact.
-///
-/// Whether it was complete there and is not any more.
 ///
 /// # Errors
 /// As every statement.
-pub async fn set_artifact<C: GenericClient>(c: &C, held: &HeldRow, at: DateTime<Utc>) -> Result<bool, DatabaseError> {
+pub async fn set_artifact<C: GenericClient>(c: &C, held: &HeldRow, at: DateTime<Utc>) -> Result<Change, DatabaseError> {
     let (branch, artifact) = (held.branch.as_str(), held.artifact.to_string());
     let have = signed(held.have_bytes);
     let (_, trouble, json) = reason_columns(held.trouble.as_ref(), "trouble_json")?;
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
         [&branch, &artifact, &have, &held.complete, &trouble, &at, &json];
-    get(&query_one(c, SET_ARTIFACT, &parameters).await?, "lost")
+    let row = query_one(c, SET_ARTIFACT, &parameters).await?;
+    Ok(match (get(&row, "lost")?, get(&row, "grew")?) {
+        (true, _) => Change::Lost,
+        (false, true) => Change::Grew,
+        (false, false) => Change::Same,
+    })
 }
 
 /// What some branches hold.

@@ -14,7 +14,7 @@ use super::report_error::ReportError;
 use super::states;
 use crate::db;
 use crate::db::branch_stores::Room;
-use crate::db::branches::HeldRow;
+use crate::db::branches::{Change, HeldRow};
 use crate::db::incidents::NewIncident;
 
 /// Most terminals of one branch.
@@ -27,7 +27,7 @@ pub struct Stored {
     pub through: u64,
     /// The branch's plan may have to change.
     pub terminals_changed: bool,
-    /// The renewal of a torrent was requested that was not requested before.
+    /// The renewal of a torrent was requested.
     pub renewal_requested: bool,
     /// How many reports were of a kind that this version does not know.
     pub unknown: u64,
@@ -81,8 +81,8 @@ pub async fn store<C: GenericClient>(
         tracing::warn!(%branch, unknown, seq, kind, "skipped reports of kinds that this version does not know");
     }
     if !lost.is_empty() {
-        // Last: these rows belong to all branches and stay locked until the transaction ends.
-        stored.renewal_requested = db::torrent_renewals::request(c, &lost).await?;
+        db::torrent_renewals::request(c, branch, &lost, now).await?;
+        stored.renewal_requested = true;
     }
     if stored.through > before {
         db::reports::advance(c, branch, epoch, stored.through).await?;
@@ -151,8 +151,14 @@ async fn store_one<C: GenericClient>(
             if db::artifacts::find_published(c, &artifact).await?.is_some() {
                 let trouble = trouble.map(cleaned);
                 let held = HeldRow { branch: branch.clone(), artifact, have_bytes, complete, trouble };
-                if db::branches::set_artifact(c, &held, now).await? {
-                    found.lost.insert(artifact);
+                match db::branches::set_artifact(c, &held, now).await? {
+                    Change::Lost => drop(found.lost.insert(artifact)),
+                    Change::Grew => {
+                        // In the order of the reports: an earlier loss of this batch is made good.
+                        found.lost.remove(&artifact);
+                        db::torrent_renewals::helped(c, branch, &artifact).await?;
+                    }
+                    Change::Same => {}
                 }
             }
         }

@@ -12,11 +12,21 @@ use wire::v1::plan::ArtifactRef;
 use super::seeder::{SeedError, Seeder};
 use super::tracker::Tracker;
 use crate::db;
+use crate::db::torrent_renewals::RenewalRow;
 
-/// The shortest time between two renewals of one torrent.
+/// Within this time a torrent is renewed at most twice.
 ///
 /// While the daemon verifies it again, it serves no branch.
 const RENEWAL_INTERVAL: TimeDelta = TimeDelta::minutes(10);
+
+/// So long after the first renewal the branch should have something.
+///
+/// Transmission takes every peer for a seed of which it hears when the tracker counts nobody who fetches: it must not ask
+/// before the branch announced its loss.
+const FIRST_WAIT: TimeDelta = TimeDelta::seconds(30);
+
+/// A torrent is renewed at most so often for one request. After that something else keeps the branch from fetching.
+const TRIES: u32 = 5;
 
 /// The task `seeding`: lists what must be listed and seeds what must be seeded.
 pub struct Upkeep {
@@ -27,8 +37,8 @@ pub struct Upkeep {
     ///
     /// It may have missed the last signal.
     listed_once: bool,
-    /// When this process renewed each torrent last.
-    renewed: BTreeMap<Digest, DateTime<Utc>>,
+    /// When this process renewed each torrent within [`RENEWAL_INTERVAL`].
+    renewed: BTreeMap<Digest, Vec<DateTime<Utc>>>,
 }
 
 impl Upkeep {
@@ -70,34 +80,60 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Renews the torrents that branches asked for, each at most once per [`RENEWAL_INTERVAL`].
+    /// Renews the torrents that branches asked for, until it helps.
     ///
     /// Those renewed now.
     async fn renew(&mut self, wanted: &[ArtifactRef]) -> Result<BTreeSet<Digest>, SeedError> {
         let now = self.clock.now();
         // A clock that was set back does not prolong the wait.
-        self.renewed.retain(|_, at| *at <= now && now < *at + RENEWAL_INTERVAL);
-        let requested = {
+        self.renewed.values_mut().for_each(|times| times.retain(|at| *at <= now && now < *at + RENEWAL_INTERVAL));
+        self.renewed.retain(|_, times| !times.is_empty());
+        let due = {
             let client = connection(&self.seeder.pool).await?;
-            db::torrent_renewals::requested(&client).await?
+            db::torrent_renewals::due(&client, now).await?
         };
         let mut renewed = BTreeSet::new();
-        for renewal in &requested {
-            if self.renewed.contains_key(&renewal.artifact) {
-                continue;
-            }
-            let Some(artifact) = wanted.iter().find(|a| a.sha256 == renewal.artifact) else { continue };
-            let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
-            if self.seeder.renew(artifact).await? {
-                tracing::warn!(artifact = %artifact.sha256, "a branch lost its copy: renewed the torrent to serve it again");
-                self.renewed.insert(artifact.sha256, now);
-                renewed.insert(artifact.sha256);
-            }
-            // Only now: a kill before this renews once more, a deleted row would be forgotten.
+        for request in &due {
+            let again = self.follow(request, wanted, &mut renewed, now).await?;
+            // Only now: a kill before this renews once more, a row that was changed before would be forgotten.
             let client = connection(&self.seeder.pool).await?;
-            db::torrent_renewals::done(&client, renewal).await?;
+            match again {
+                Some((renewals, due)) => db::torrent_renewals::put_off(&client, request, renewals, due).await?,
+                None => db::torrent_renewals::end(&client, request).await?,
+            }
         }
         Ok(renewed)
+    }
+
+    /// Renews the torrent of a request, if that may help.
+    ///
+    /// Returns how often it was renewed for the request, and when to look again; `None`: no more.
+    async fn follow(
+        &mut self,
+        request: &RenewalRow,
+        wanted: &[ArtifactRef],
+        renewed: &mut BTreeSet<Digest>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(u32, DateTime<Utc>)>, SeedError> {
+        // What is seeded again later is added again then.
+        let Some(artifact) = wanted.iter().find(|a| a.sha256 == request.artifact) else { return Ok(None) };
+        if !renewed.contains(&artifact.sha256) {
+            let times = self.renewed.entry(artifact.sha256).or_default();
+            if let [first, .., _last] = times[..] {
+                return Ok(Some((request.renewals, first + RENEWAL_INTERVAL)));
+            }
+            let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { return Ok(None) };
+            if !self.seeder.renew(artifact).await? {
+                return Ok(None);
+            }
+            let branch = &request.branch;
+            tracing::warn!(%branch, artifact = %artifact.sha256, "a branch lost its copy: renewed the torrent to serve it again");
+            times.push(now);
+            renewed.insert(artifact.sha256);
+        }
+        let renewals = request.renewals + 1;
+        let wait = if renewals == 1 { FIRST_WAIT } else { RENEWAL_INTERVAL };
+        Ok((renewals < TRIES).then_some((renewals, now + wait)))
     }
 
     /// Adds what the daemon lacks.

@@ -30,14 +30,18 @@ pub(super) fn status(torrent: RpcTorrent) -> TorrentStatus {
         received_bytes: torrent.downloaded_ever.unwrap_or(0),
         corrupt_bytes: torrent.corrupt_ever.unwrap_or(0),
         peers: u32::try_from(torrent.peers_connected.unwrap_or(0)).unwrap_or(0),
-        fetching: fetching(&torrent),
+        fetching: counted(&torrent, |t| Some(t.leecher_count)),
+        serving: counted(&torrent, |t| t.last_announce_succeeded.then_some(t.seeder_count)),
         trouble: trouble(&torrent),
     }
 }
 
-/// The daemon has -1 for a tracker that did not say.
-fn fetching(torrent: &RpcTorrent) -> BTreeMap<String, u32> {
-    let counted = |t: &TrackerStat| Some((t.announce.clone(), u32::try_from(t.leecher_count).ok()?));
+/// What each tracker counted. The daemon has -1 for a tracker that did not say.
+fn counted<N>(torrent: &RpcTorrent, count: impl Fn(&TrackerStat) -> Option<N>) -> BTreeMap<String, u32>
+where
+    u32: TryFrom<N>,
+{
+    let counted = |t: &TrackerStat| Some((t.announce.clone(), u32::try_from(count(t)?).ok()?));
     torrent.tracker_stats.iter().flatten().filter_map(counted).collect()
 }
 

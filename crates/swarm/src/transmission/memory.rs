@@ -24,6 +24,7 @@ impl Memory {
         if self.stalls.look(hash, status, at) {
             measures.push(Measure::Announce);
         }
+        let is_kept_away = self.shunned.look(hash, status, &subject.duty, at);
         match (&subject.duty, peers) {
             (Duty::Fetch, Some(peers)) => {
                 let judged = self.guard.judge(Watch { hash, status, sources, at }, peers);
@@ -31,11 +32,10 @@ impl Memory {
                 measures.extend(judged.refuse.map(Measure::Refuse));
                 measures.extend(judged.renew.then_some(Measure::Renew(Renewal::BadData)));
             }
-            (Duty::Fetch, None) => {}
-            (Duty::Serve { tracker }, _) => {
-                let shunned = self.shunned.look(hash, status, tracker, at);
-                measures.extend(shunned.then_some(Measure::Renew(Renewal::PeerKeptAway)));
-            }
+            (Duty::Fetch, None) | (Duty::Serve { .. }, _) => {}
+        }
+        if is_kept_away && !measures.iter().any(|measure| matches!(measure, Measure::Renew(_))) {
+            measures.push(Measure::Renew(Renewal::PeerKeptAway));
         }
         measures
     }

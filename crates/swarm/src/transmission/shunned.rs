@@ -1,9 +1,11 @@
-//! Finds torrents whose client shuns a peer that needs them.
+//! Finds torrents whose client keeps away from a peer that it needs, or that needs it.
 //!
 //! For as long as it has a torrent, transmission-daemon 3.00 takes a peer that was complete once for a seed and hangs up on it
 //! (`tr_peerIsSeed` in its peer-mgr.c). A terminal that lost what it had fetched, as by a power cut before its disk had it,
-//! would never get it again. So a torrent without connected peers, while its tracker counts one that fetches, is to
-//! be added again: that clears what the client believes of its peers.
+//! would never get it again. And it tries a peer that it could not reach some times once in two hours
+//! (`getReconnectIntervalSecs`): after a night without the WAN a branch would wait that long. So a torrent without connected
+//! peers, while its tracker counts one that should be, is to be added again: that clears what the client believes of its
+//! peers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +13,14 @@ use std::time::Duration;
 use fleet_types::InfoHash;
 
 use crate::TorrentStatus;
+use crate::measures::Duty;
 
-/// So long it must be seen. Longer than [`super::stalls::Stalls`] waits before it has the tracker count again.
-const SEEN: Duration = Duration::from_secs(60);
+/// So long must be seen that nobody who fetches is served. Longer than [`super::stalls::Stalls`] waits before it has the
+/// tracker count again.
+const SERVING: Duration = Duration::from_secs(60);
+/// So long must be seen that nobody who has everything serves. Longer than the two minutes after which the client tries a
+/// second time by itself.
+const FETCHING: Duration = Duration::from_secs(180);
 /// While a torrent is verified again no peer is served: what a tracker counts must not cause that too often.
 const REST: Duration = Duration::from_secs(600);
 /// Most torrents that are remembered.
@@ -27,25 +34,24 @@ struct Seen {
     renewed: Option<Duration>,
 }
 
-/// How long torrents have had no peer although one fetches.
+/// How long torrents have had no peer although there is one.
 #[derive(Debug, Default)]
 pub(super) struct Shunned(BTreeMap<InfoHash, Seen>);
 
 impl Shunned {
     /// Takes a look at `at` (time since some fixed moment); true if the torrent is to be removed from the client, its
-    /// content kept, and added again; then note [`Shunned::renewed`]. `tracker` is the announce URL whose count says who should be served from here.
-    pub(super) fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, tracker: &str, at: Duration) -> bool {
+    /// content kept, and added again; then note [`Shunned::renewed`].
+    pub(super) fn look(&mut self, hash: &InfoHash, status: &TorrentStatus, duty: &Duty, at: Duration) -> bool {
         if self.0.len() >= MAX_TORRENTS && !self.0.contains_key(hash) {
             self.0.clear();
         }
         let seen = self.0.entry(*hash).or_default();
-        let somebody = status.fetching.get(tracker).is_some_and(|count| *count > 0);
-        if !status.complete || !status.running || status.peers > 0 || !somebody {
+        let Some(patience) = patience(status, duty) else {
             seen.since = None;
             return false;
-        }
+        };
         let since = *seen.since.get_or_insert(at);
-        if at < since + SEEN || seen.renewed.is_some_and(|renewed| at < renewed + REST) {
+        if at < since + patience || seen.renewed.is_some_and(|renewed| at < renewed + REST) {
             return false;
         }
         seen.asked = Some(at);
@@ -56,6 +62,23 @@ impl Shunned {
     pub(super) fn renewed(&mut self, hash: &InfoHash) {
         if let Some(seen) = self.0.get_mut(hash) {
             (seen.since, seen.renewed) = (None, seen.asked);
+        }
+    }
+}
+
+/// How long a torrent may stay alone as it is now; `None` if nobody is missing.
+fn patience(status: &TorrentStatus, duty: &Duty) -> Option<Duration> {
+    if !status.running || status.verifying || status.peers > 0 {
+        return None;
+    }
+    match duty {
+        Duty::Serve { tracker } => {
+            let somebody = status.fetching.get(tracker).is_some_and(|count| *count > 0);
+            (status.complete && somebody).then_some(SERVING)
+        }
+        Duty::Fetch => {
+            let somebody = status.serving.values().any(|count| *count > 0);
+            (!status.complete && somebody).then_some(FETCHING)
         }
     }
 }
@@ -71,30 +94,58 @@ mod tests {
         TorrentStatus { complete: true, running: true, total_bytes: 100, fetching, ..TorrentStatus::default() }
     }
 
-    #[test]
-    fn somebody_who_fetches_and_is_never_connected_is_let_in_anew_now_and_then() {
+    fn waiting(serving: u32) -> TorrentStatus {
+        let serving = [(LAN.to_owned(), 0), ("http://wan/announce".to_owned(), serving)].into();
+        TorrentStatus { running: true, total_bytes: 100, serving, ..TorrentStatus::default() }
+    }
+
+    fn serve() -> Duty {
+        Duty::Serve { tracker: LAN.to_owned() }
+    }
+
+    /// The seconds at which it is added again, if nothing changes.
+    fn renewals(status: &TorrentStatus, duty: &Duty) -> Vec<u64> {
         let (mut shunned, hash) = (Shunned::default(), InfoHash::new([1; 20]));
         let mut renewed = Vec::new();
         for at in (0..2000).map(Duration::from_secs) {
-            if shunned.look(&hash, &alone(1), LAN, at) {
+            if shunned.look(&hash, status, duty, at) {
                 shunned.renewed(&hash);
                 renewed.push(at.as_secs());
             }
         }
-        assert_eq!(renewed, [60, 660, 1260, 1860]);
+        renewed
+    }
+
+    #[test]
+    fn somebody_who_fetches_and_is_never_connected_is_let_in_anew_now_and_then() {
+        assert_eq!(renewals(&alone(1), &serve()), [60, 660, 1260, 1860]);
+    }
+
+    #[test]
+    fn a_source_that_answers_the_tracker_again_is_tried_anew_now_and_then() {
+        assert_eq!(renewals(&waiting(1), &Duty::Fetch), [180, 780, 1380, 1980]);
+        let unanswered = TorrentStatus { serving: BTreeMap::new(), ..waiting(1) };
+        assert!(renewals(&unanswered, &Duty::Fetch).is_empty(), "adding it again would only verify it");
     }
 
     #[test]
     fn whoever_is_served_or_fetches_elsewhere_changes_nothing() {
         let (mut shunned, hash) = (Shunned::default(), InfoHash::new([1; 20]));
-        let mut look = |status: &TorrentStatus, at| shunned.look(&hash, status, LAN, Duration::from_secs(at));
+        let mut look =
+            |status: &TorrentStatus, duty: &Duty, at| shunned.look(&hash, status, duty, Duration::from_secs(at));
         let served = TorrentStatus { peers: 1, ..alone(1) };
         let partly = TorrentStatus { complete: false, ..alone(1) };
         let uncounted = TorrentStatus { fetching: BTreeMap::new(), ..alone(1) };
+        let fetching = TorrentStatus { peers: 1, ..waiting(1) };
+        let verifying = TorrentStatus { verifying: true, ..waiting(1) };
+        let done = TorrentStatus { complete: true, ..waiting(1) };
         for at in 0..500 {
             for other in [&served, &partly, &uncounted, &alone(0)] {
                 // One look between at a peer that is shunned: not long enough.
-                assert!(!look(&alone(1), at) && !look(other, at), "{at}: {other:?}");
+                assert!(!look(&alone(1), &serve(), at) && !look(other, &serve(), at), "{at}: {other:?}");
+            }
+            for other in [&fetching, &verifying, &done, &waiting(0)] {
+                assert!(!look(&waiting(1), &Duty::Fetch, at) && !look(other, &Duty::Fetch, at), "{at}: {other:?}");
             }
         }
     }

@@ -7,6 +7,7 @@ use e2e::phases::{Director, Phase};
 use e2e::{Images, PATIENCE, all_confirmed, bring_out, ever_was, is, quick, version};
 use fleet_types::{ReleaseState, Slot, TerminalRef, UpdateState};
 use lab::{Lab, Part, Place, Rate, ReleaseSpec};
+use serde_json::{Value, json};
 
 /// 14 segments: enough for a middle.
 const NOISE: usize = 56_000_000;
@@ -202,8 +203,25 @@ async fn a_branch_that_lost_its_store_fetches_everything_again() -> anyhow::Resu
         Ok::<_, lab::LabError>(status.branches[0].artifacts.iter().map(|a| a.complete).collect::<Vec<_>>())
     };
     assert_eq!(held().await?, [true]);
+    let served = async || {
+        let fields = json!({ "fields": ["id", "trackerStats"] });
+        let mut answer = lab.daemon_rpc(&Place::HeadOffice)?.call("torrent-get", fields).await?;
+        Ok::<_, lab::LabError>(answer["torrents"].get_mut(0).map(Value::take))
+    };
+    let is_announced = |torrent: &Value| torrent["trackerStats"][0]["lastAnnounceSucceeded"] == true;
+    let before = served().await?.context("head office serves it")?["id"].take();
+    // The tracker hears of the loss only after head office has renewed the torrent: its daemon takes the branch for a seed.
+    let rules =
+        "table ip deaf { chain out { type filter hook output priority 0; ip daddr 10.77.0.1 tcp dport 6969 drop; }; }";
+    let place = Place::Branch(branch.clone());
+    lab.run_in(&place, "nft", &[rules]).await?;
     lab.empty_store(&branch).await?;
     lab.wait("the loss to be seen", PATIENCE, async || Ok((held().await? == [false]).then_some(()))).await?;
+    lab.wait("the renewal", PATIENCE, async || {
+        Ok(served().await?.filter(|torrent| torrent["id"] != before && is_announced(torrent)))
+    })
+    .await?;
+    lab.run_in(&place, "nft", &["delete table ip deaf"]).await?;
     lab.wait("all of it again", PATIENCE, async || Ok((held().await? == [true]).then_some(()))).await?;
     lab.stop().await?;
     Ok(())
