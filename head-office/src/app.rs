@@ -72,6 +72,8 @@ pub struct App {
     pub issuer: Issuer,
     /// Plans may be due.
     pub replan: Arc<Notify>,
+    /// Plans are to follow reports later.
+    pub delayed: Arc<Notify>,
     /// Open event streams.
     pub streams: Streams,
     /// What compares passwords.

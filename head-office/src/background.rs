@@ -13,7 +13,7 @@ use crate::releases::publish::Publish;
 use crate::releases::upkeep;
 use crate::releases::validate::Validate;
 use crate::releases::vouching::{Vouching, Watch};
-use crate::rollout::renewal;
+use crate::rollout::{follow, renewal};
 use crate::seeding::upkeep::Upkeep;
 
 /// The longest interval of what others depend on.
@@ -79,6 +79,33 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
                     None => Ok(Next::Interval),
                 }
             }
+        }),
+    );
+    let delayed = app.clone();
+    driver.start(
+        Task::every("plans-after-reports", OFTEN)
+            .retry(RETRY, OFTEN)
+            .woken_by(app.delayed.clone())
+            .at_most_every(PAUSE),
+        work(move || {
+            let app = delayed.clone();
+            async move {
+                let (renewed, next) = follow::delayed(&app.pool, app.clock.now(), &app.issuer).await;
+                app.counters.plans_issued(renewed.issued);
+                match (renewed.failure(), next) {
+                    (Some(failed), _) => Err(Failure::new(failed)),
+                    (None, Some(next)) => Ok(Next::After(follow::wait_until(next, app.clock.now()))),
+                    (None, None) => Ok(Next::Interval),
+                }
+            }
+        }),
+    );
+    let pruned = app.clone();
+    driver.start(
+        Task::every("past-plans", SELDOM).retry(RETRY, SELDOM),
+        work(move || {
+            let app = pruned.clone();
+            async move { follow::prune(&app.pool, app.clock.now()).await.map(|_| Next::Interval) }
         }),
     );
     let retained = app.clone();

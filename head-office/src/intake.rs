@@ -15,7 +15,8 @@ use crate::access::audit::{Audit, Change};
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;
 use crate::metrics::Counters;
-use crate::rollout::tick::{self, Issuer, TickError};
+use crate::rollout::follow::{self, Followed};
+use crate::rollout::tick::{Issuer, TickError};
 
 /// Why reports were not taken in. Nothing of the batch is stored then.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,8 @@ pub struct Intake {
     pub counters: Counters,
     /// Wakes the renewal of torrents.
     pub reseed: Arc<Notify>,
+    /// Wakes the task that lets plans follow later.
+    pub delayed: Arc<Notify>,
     /// One batch of a branch at a time: others of it wait here, and not with a connection of the database in hand.
     pub turns: Turns<BranchName>,
 }
@@ -69,10 +72,14 @@ impl Intake {
         let mut client = connection(&self.pool).await?;
         let transaction = begin(&mut client).await?;
         let stored = reports::store(&transaction, branch, batch, now).await?;
-        let mut issued = false;
+        let (mut issued, mut is_delayed) = (false, false);
         if stored.terminals_changed {
-            issued = match tick::branch(&transaction, branch, now, &self.issuer).await {
-                Ok(outcome) => outcome.issued.is_some(),
+            issued = match follow::report(&transaction, branch, now, &self.issuer).await {
+                Ok(Followed::Now(outcome)) => outcome.issued.is_some(),
+                Ok(Followed::Later) => {
+                    is_delayed = true;
+                    false
+                }
                 // The reports are right, and `status` shows the plan: confirmations must not wait behind it.
                 Err(TickError::Database(error @ DatabaseError::Value { .. })) => {
                     tracing::error!(%branch, error = %chain(&error), "the branch's plan cannot be read: it does not follow its terminals");
@@ -87,6 +94,9 @@ impl Intake {
         }
         if stored.renewal_requested {
             self.reseed.notify_one();
+        }
+        if is_delayed {
+            self.delayed.notify_one();
         }
         if issued {
             self.counters.plans_issued(1);

@@ -126,7 +126,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let tracker = Arc::new(Tracker::new(access_list));
     let counters = metrics::Counters::registered(&metrics);
     let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
-    let (watch, reseed) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let (watch, reseed, delayed) = (Arc::<Notify>::default(), Arc::<Notify>::default(), Arc::<Notify>::default());
     upkeep::remove_unknown_archives(&pool, &store).await?;
     stock::taking::take_stock(&pool, &store, clock.now() - settings.store.seed_for).await?;
     vouching::renew(&trust, clock.now()).await;
@@ -160,6 +160,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         audit: audit.clone(),
         counters: counters.clone(),
         reseed: reseed.clone(),
+        delayed: delayed.clone(),
         turns: Turns::new(1, usize::MAX),
     };
     let app = Arc::new(app::App {
@@ -185,6 +186,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         intake,
         issuer,
         replan: Arc::default(),
+        delayed,
         streams: fleet::events::Streams::default(),
         passwords,
         guesses: Guesses::default(),

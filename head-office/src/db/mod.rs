@@ -7,6 +7,7 @@ pub mod assignments;
 pub mod audit;
 pub mod branch_stores;
 pub mod branches;
+pub mod delayed_plans;
 pub mod facts;
 pub mod held_reports;
 pub mod incidents;
@@ -39,6 +40,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     audit::STATEMENTS,
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
+    delayed_plans::STATEMENTS,
     facts::STATEMENTS,
     held_reports::STATEMENTS,
     incidents::STATEMENTS,

@@ -8,6 +8,7 @@ use wire::Envelope;
 use wire::v1::plan::{Plan, Step};
 
 use super::row::{get, json, signed, text, to_json, unsigned};
+use crate::rollout::pace::Recent;
 
 service_kit::statements! {
     INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, packages, envelope)
@@ -29,6 +30,12 @@ service_kit::statements! {
         CROSS JOIN LATERAL (SELECT issued, expires, jsonb_path_query_array(envelope, '$.signatures[*].keyid') AS signers
             FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) AS p
         WHERE b.name > $1 ORDER BY b.name LIMIT $2";
+    RECENT = "SELECT max(issued) AS newest, count(*) AS count FROM plans WHERE branch = $1 AND issued > $2 AND issued <= $3";
+    PRUNE = "DELETE FROM plans p USING (
+            SELECT branch, serial, row_number() OVER (PARTITION BY branch ORDER BY serial DESC) AS nth FROM plans
+        ) AS numbered
+        WHERE p.branch = numbered.branch AND p.serial = numbered.serial
+            AND (nth > $1 AND p.expires <= $3 OR nth > $2)";
     ENVELOPE = "SELECT envelope FROM plans WHERE branch = $1 AND serial = $2";
 }
 
@@ -96,6 +103,30 @@ pub async fn insert_all<C: GenericClient>(c: &C, plans: &[(Plan, Envelope)]) -> 
     let packages: Vec<_> = plans.iter().map(|(p, _)| to_json(&p.packages, "packages")).collect::<Result<_, _>>()?;
     let envelopes: Vec<_> = plans.iter().map(|(_, e)| to_json(e, "envelope")).collect::<Result<_, _>>()?;
     execute(c, INSERT_ALL, &[&branches, &serials, &issued, &expires, &steps, &packages, &envelopes]).await.map(drop)
+}
+
+/// Returns the plans of a branch that were issued after `since` and not after `now`.
+///
+/// # Errors
+/// As every statement.
+pub async fn recent<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Recent, DatabaseError> {
+    let row = query_one(c, RECENT, &[&branch.as_str(), &since, &now]).await?;
+    Ok(Recent { newest: get(&row, "newest")?, count: unsigned(&row, "count")? })
+}
+
+/// Forgets plans of every branch: those that expired, but for the newest `keep`, and all but the newest `most`.
+///
+/// Returns how many.
+///
+/// # Errors
+/// As every statement.
+pub async fn prune<C: GenericClient>(c: &C, keep: i64, most: i64, now: DateTime<Utc>) -> Result<u64, DatabaseError> {
+    execute(c, PRUNE, &[&keep, &most, &now]).await
 }
 
 /// Forgets every plan of a branch.

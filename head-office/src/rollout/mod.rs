@@ -1,7 +1,9 @@
 //! From assignments to plans: [`plan`] decides (pure), [`tick`] brings it into force, [`renewal`] does so when it is due
-//! although nothing changed, [`assign`] what operators assign.
+//! although nothing changed, [`follow`] when reports change it, as often as [`pace`] lets them, [`assign`] what operators assign.
 
 pub mod assign;
+pub mod follow;
+pub mod pace;
 pub mod plan;
 pub mod renewal;
 pub mod tick;

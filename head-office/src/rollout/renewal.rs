@@ -54,25 +54,40 @@ async fn renew(pool: &Pool, now: DateTime<Utc>, issuer: &Issuer, renewed: &mut R
         after = last.branch.to_string();
         let is_due = |age: &AgeRow| plan::is_due(age.issued, age.expires, issuer.is_signed(&age.signers), now);
         let due: Vec<BranchName> = page.into_iter().filter(is_due).map(|age| age.branch).collect();
-        let mut waiting: Vec<&[BranchName]> = due.chunks(BATCH).rev().collect();
-        while let Some(names) = waiting.pop() {
-            match (one(pool, names, now, issuer).await, names) {
-                (Ok(ticked), _) => {
-                    renewed.issued += ticked.issued() as u64;
-                    renewed.failed.extend(ticked.failed);
-                }
-                (Err(TickError::Database(error)), _) if error.is_unavailable() => return Err(error),
-                (Err(error), [branch]) => {
-                    tracing::debug!(%branch, error = chain(&error), "the plan of a branch cannot be renewed");
-                    renewed.failed.push((branch.clone(), error));
-                }
-                (Err(_), names) => {
-                    let (first, second) = names.split_at(names.len() / 2);
-                    waiting.extend([second, first]);
-                }
+        each(pool, &due, now, issuer, renewed).await?;
+    }
+}
+
+/// Brings the plans of some branches up to date.
+///
+/// # Errors
+/// The database gives no connection. What failed for one branch is in `renewed`.
+pub(super) async fn each(
+    pool: &Pool,
+    due: &[BranchName],
+    now: DateTime<Utc>,
+    issuer: &Issuer,
+    renewed: &mut Renewed,
+) -> Result<(), DatabaseError> {
+    let mut waiting: Vec<&[BranchName]> = due.chunks(BATCH).rev().collect();
+    while let Some(names) = waiting.pop() {
+        match (one(pool, names, now, issuer).await, names) {
+            (Ok(ticked), _) => {
+                renewed.issued += ticked.issued() as u64;
+                renewed.failed.extend(ticked.failed);
+            }
+            (Err(TickError::Database(error)), _) if error.is_unavailable() => return Err(error),
+            (Err(error), [branch]) => {
+                tracing::debug!(%branch, error = chain(&error), "the plan of a branch cannot be renewed");
+                renewed.failed.push((branch.clone(), error));
+            }
+            (Err(_), names) => {
+                let (first, second) = names.split_at(names.len() / 2);
+                waiting.extend([second, first]);
             }
         }
     }
+    Ok(())
 }
 
 /// Renews the plans of some branches in one transaction.

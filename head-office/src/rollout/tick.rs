@@ -87,6 +87,8 @@ impl Ticked {
 /// The result of a tick for one branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// The branch.
+    pub branch: BranchName,
     /// What the plan should say.
     pub proposal: Proposal,
     /// The plan, if a new one was issued.
@@ -194,8 +196,10 @@ pub(super) async fn batch<C: GenericClient>(
             let (steps, packages) = (plan.steps.len(), plan.packages.len());
             tracing::info!(%branch, serial = plan.serial, steps, packages, "plan issued");
         }
-        ticked.outcomes.push(Outcome { proposal, issued: plan });
+        ticked.outcomes.push(Outcome { branch: branch.clone(), proposal, issued: plan });
     }
+    let done: Vec<&str> = ticked.outcomes.iter().map(|outcome| outcome.branch.as_str()).collect();
+    db::delayed_plans::done(c, &done).await?;
     if !issued.is_empty() {
         db::plans::insert_all(c, &issued).await?;
         // Those that the new plan names again are seen to be named as long as it is the newest.

@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use head_office::db;
 use serde_json::json;
 use service_kit::Clock;
@@ -51,6 +52,7 @@ async fn the_same_assignment_again_issues_nothing_and_a_new_terminal_does() {
     assert_eq!(first, second);
     branch.seen("till-1", "k1").await;
     assert_eq!(open(&branch.client.get("/v1/sync").await.unwrap()).serial, first.serial);
+    office.clock.advance(TimeDelta::seconds(5));
     branch.seen("till-2", "k1").await;
     let plan = open(&branch.client.get("/v1/sync").await.unwrap());
     assert!(plan.serial > first.serial);
@@ -160,7 +162,7 @@ async fn a_release_of_packages_alone_is_assigned_beside_the_slot() {
     assert_ne!(refusal(branch.client.get::<serde_json::Value>(&index).await), Code::NotInYourPlan);
     let client = connection(&pool).await.unwrap();
     client.execute("UPDATE releases SET state = 'withdrawn' WHERE product = 'tools'", &[]).await.unwrap();
-    let later = office.clock.now() + chrono::TimeDelta::days(300);
+    let later = office.clock.now() + TimeDelta::days(300);
     assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [], "a current plan names it");
     client.execute("UPDATE plans SET packages = '[]'", &[]).await.unwrap();
     assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [tools]);

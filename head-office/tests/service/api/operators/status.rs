@@ -21,7 +21,10 @@ async fn the_overview_shows_releases_branches_and_terminals_as_they_are() {
     assert_eq!((status.left_out, status.alerts.len(), status.incidents.len()), (LeftOut::default(), 0, 0));
 
     let tasks: Vec<&str> = status.background.iter().map(|task| task.name.as_str()).collect();
-    assert_eq!(tasks, ["seeding", "metadata", "plans", "retention", "uploads", "gauges"]);
+    assert_eq!(
+        tasks,
+        ["seeding", "metadata", "plans", "plans-after-reports", "past-plans", "retention", "uploads", "gauges"]
+    );
 
     let [release] = &status.releases[..] else { panic!("{:?}", status.releases) };
     assert_eq!(release.product.as_ref().unwrap().as_str(), "kiosk");
