@@ -91,9 +91,18 @@ pub async fn fetch(library: &dyn Library, wanted: &Wanted) -> Result<Description
     let max = usize::try_from(artifact.index_length.saturating_add(1)).unwrap_or(usize::MAX);
     let index = library.index(&artifact.sha256, max).await?;
     check_index(wanted, &index)?;
-    let torrent = library.torrent(&artifact.sha256).await?;
-    check_torrent(wanted, &torrent)?;
+    let torrent = fetch_torrent(library, wanted).await?;
     Ok(Description { manifest, index, torrent })
+}
+
+/// Fetches and checks an artifact's torrent alone, for the trackers of today.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_torrent(library: &dyn Library, wanted: &Wanted) -> Result<Bytes, DescribeError> {
+    let torrent = library.torrent(&wanted.artifact.sha256).await?;
+    check_torrent(wanted, &torrent)?;
+    Ok(torrent)
 }
 
 /// Fetches and checks a manifest.

@@ -8,6 +8,15 @@ use super::library::Library;
 use super::model::{Stage, Wanted};
 use crate::db::{artifacts, manifests};
 
+/// Asks for an artifact's torrent again, which may name other trackers now; true if it does.
+///
+/// # Errors
+/// As [`keep_description`].
+pub async fn renew_torrent(pool: &Pool, library: &dyn Library, wanted: &Wanted) -> Result<bool, ActionError> {
+    let torrent = describe::fetch_torrent(library, wanted).await?;
+    Ok(artifacts::set_torrent(&connection(pool).await?, &wanted.artifact.sha256, &torrent).await?)
+}
+
 /// Describes an artifact that the plan names, unless it is described already; its record then, none if it went meanwhile.
 ///
 /// # Errors

@@ -11,6 +11,17 @@ use wire::v1::reports::{MAX_ADDRESSES, Report};
 use super::parts::Parts;
 use crate::db::artifacts;
 
+/// What looking after a torrent that is being fetched came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarded {
+    /// It stays in the engine.
+    Stays,
+    /// It stays, and gets nowhere: its trackers were asked again, if they still are where it says.
+    Stalled,
+    /// It was removed from the engine, so that the next pass adds it again.
+    Removed,
+}
+
 /// Looks after the peers of this server's engine.
 pub struct Peers {
     parts: Parts,
@@ -23,12 +34,11 @@ impl Peers {
         Self { parts, begun: Stopwatch::start() }
     }
 
-    /// Looks after an artifact that is being fetched; true if its torrent was removed from the engine, so that the next
-    /// pass adds it again.
+    /// Looks after an artifact that is being fetched.
     ///
     /// # Errors
     /// A statement failed. What the engine does not do is tried again at the next look.
-    pub async fn guard(&self, record: &artifacts::Record, status: &TorrentStatus) -> Result<bool, DatabaseError> {
+    pub async fn guard(&self, record: &artifacts::Record, status: &TorrentStatus) -> Result<Guarded, DatabaseError> {
         let artifact = &record.wanted.artifact.sha256;
         let sources = match status.corrupt_bytes {
             0 => Vec::new(),
@@ -38,7 +48,11 @@ impl Peers {
         if let Some(bad) = outcome.bad_data() {
             self.report(artifact, bad.clone()).await?;
         }
-        Ok(outcome.removed())
+        Ok(match outcome.removed() {
+            true => Guarded::Removed,
+            false if outcome.stalled() => Guarded::Stalled,
+            false => Guarded::Stays,
+        })
     }
 
     /// Looks after an artifact that is served to terminals.

@@ -13,13 +13,13 @@ use tokio::task::spawn_blocking;
 use wire::v1::plan::Plan;
 
 use super::action::Action;
-use super::descriptions::keep_description;
+use super::descriptions::{keep_description, renew_torrent};
 use super::failure::ActionError;
 use super::library::OverTheLink;
 use super::look::{Records, View, look};
 use super::model::{Stage, Wanted, manifests as named_manifests, wanted};
 use super::parts::Parts;
-use super::peers::Peers;
+use super::peers::{Guarded, Peers};
 use super::plan::{Rules, Seen, decide};
 use super::progress::Progress;
 use super::trouble::{Trouble, Waiting};
@@ -28,6 +28,9 @@ use super::{check, describe};
 use crate::db::{artifacts, manifests, plan};
 use crate::terminals::calls::call_terminals;
 use crate::text::presentable;
+
+/// A torrent that was added again is not added for its trackers again before that.
+const SETTLES: TimeDelta = TimeDelta::minutes(10);
 
 /// Longer than any branch is without a plan.
 const FOREVER: TimeDelta = TimeDelta::days(36_500);
@@ -43,6 +46,8 @@ pub struct Runner {
     retries: BTreeMap<Digest, (Backoff, DateTime<Utc>)>,
     progress: Progress,
     peers: Peers,
+    /// When each artifact was added again after a look.
+    added: BTreeMap<Digest, DateTime<Utc>>,
     /// Artifacts that the daemon was asked to look for on the disk since they were last held.
     verified: BTreeSet<Digest>,
     /// Whether the room in the store could be learned the last time: said when it changes, not at every pass.
@@ -53,8 +58,8 @@ impl Runner {
     /// For this program.
     pub fn new(parts: Parts) -> Self {
         let (progress, peers) = (Progress::new(parts.clone()), Peers::new(parts.clone()));
-        let (named, retries, verified) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { parts, listed: None, named, retries, progress, peers, verified, room_known: true }
+        let (named, retries, added, verified) = Default::default();
+        Self { parts, listed: None, named, retries, progress, peers, added, verified, room_known: true }
     }
 
     /// Makes one pass: looks, decides, acts. Returns the actions.
@@ -268,7 +273,7 @@ impl Runner {
         let Some(record) = record else { return Ok(()) };
         let artifact = &record.wanted.artifact;
         let status = self.parts.engine.status(&artifact.info_hash).await?;
-        let answer = status.as_ref().map(answer);
+        let answer = status.as_ref().map(|status| self.answer(&artifact.sha256, status));
         let look = Look {
             stage: record.stage,
             length: artifact.length,
@@ -280,7 +285,10 @@ impl Runner {
         let (steps, status) = (after_look(look), status.unwrap_or_default());
         for step in steps {
             match step {
-                Step::Resume => self.add(Some(record)).await?,
+                Step::Resume => {
+                    self.added.insert(artifact.sha256, self.parts.clock.now());
+                    self.add(Some(record)).await?;
+                }
                 Step::Settle => drop(self.verified.remove(&artifact.sha256)),
                 Step::Serve => self.peers.serve(record, &status).await,
                 Step::Check => check::start(&self.parts, record),
@@ -288,11 +296,11 @@ impl Runner {
                     self.verified.insert(artifact.sha256);
                     self.parts.engine.verify(&artifact.info_hash).await?;
                 }
-                Step::Guard => {
-                    if self.peers.guard(record, &status).await? {
-                        break;
-                    }
-                }
+                Step::Guard => match self.peers.guard(record, &status).await? {
+                    Guarded::Removed => break,
+                    Guarded::Stalled => self.renew_torrent(record).await?,
+                    Guarded::Stays => {}
+                },
                 Step::Damaged => {
                     let client = self.parts.client().await?;
                     artifacts::set_stage(&client, &artifact.sha256, Stage::Held, Stage::Listed).await?;
@@ -303,6 +311,39 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Head office's tracker may have moved since the torrent came.
+    async fn renew_torrent(&self, record: &artifacts::Record) -> Result<(), ActionError> {
+        let library = OverTheLink(&*self.parts.head_office);
+        match renew_torrent(&self.parts.pool, &library, &record.wanted).await {
+            Ok(true) => {
+                tracing::info!(artifact = %record.wanted.artifact.sha256, "head office's tracker has another address: the torrent is added again");
+                self.add(Some(record)).await
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "the torrent could not be asked for again");
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what a decision needs of the engine's answer.
+    fn answer(&self, artifact: &Digest, status: &TorrentStatus) -> Answer {
+        let tracker = &self.parts.settings.tracker.lan_announce_url;
+        // An engine that writes the address differently must not have its torrent added again and again.
+        let since = self.added.get(artifact).map(|at| (self.parts.clock.now() - *at).abs());
+        let is_fresh = since.is_some_and(|since| since < SETTLES);
+        Answer {
+            have_bytes: status.have_bytes,
+            complete: status.complete,
+            verifying: status.verifying,
+            running: status.running,
+            announces_here: is_fresh || status.trackers.is_empty() || status.trackers.contains(tracker),
+            rate_down: status.rate_down,
+            trouble: status.trouble.clone(),
+        }
     }
 
     async fn stop(&self, record: Option<&artifacts::Record>) -> Result<(), ActionError> {
@@ -326,6 +367,7 @@ impl Runner {
         manifests::prune(&tx, &self.named.keys().copied().collect()).await?;
         commit(tx).await?;
         self.retries.remove(&artifact.sha256);
+        self.added.remove(&artifact.sha256);
         self.progress.forget(&artifact.sha256);
         Ok(())
     }
@@ -349,17 +391,5 @@ impl Runner {
         drop(client);
         let Some(record) = found else { return Ok(()) };
         Ok(self.progress.note(&record, record.have_bytes, record.stage == Stage::Held, Some(why.reason())).await?)
-    }
-}
-
-/// Returns what a decision needs of the engine's answer.
-fn answer(status: &TorrentStatus) -> Answer {
-    Answer {
-        have_bytes: status.have_bytes,
-        complete: status.complete,
-        verifying: status.verifying,
-        running: status.running,
-        rate_down: status.rate_down,
-        trouble: status.trouble.clone(),
     }
 }

@@ -26,6 +26,8 @@ pub struct Answer {
     pub verifying: bool,
     /// It is started.
     pub running: bool,
+    /// It announces to this branch's tracker, at the address of the configuration.
+    pub announces_here: bool,
     /// Bytes received per second.
     pub rate_down: u64,
     /// A complaint of the engine or a tracker.
@@ -52,7 +54,7 @@ pub struct Look<'a> {
 /// One thing to do after a look, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// It stands still: add it again, which starts it.
+    /// It stands still, or announces where the tracker was before: add it again, which starts it with the trackers of today.
     Resume,
     /// It is held and complete: a later loss may be verified again.
     Settle,
@@ -82,7 +84,7 @@ pub fn after_look(look: Look<'_>) -> Vec<Step> {
     // Gone since it was listed: the next pass adds it again.
     let Some(answer) = look.answer.filter(|answer| !answer.verifying) else { return Vec::new() };
     let mut steps = Vec::new();
-    if !answer.running {
+    if !answer.running || !answer.announces_here {
         steps.push(Step::Resume);
     }
     match (look.stage, answer.complete) {

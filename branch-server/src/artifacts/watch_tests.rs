@@ -6,7 +6,7 @@ const LENGTH: u64 = 1000;
 
 fn has(have_bytes: u64) -> Answer {
     let complete = have_bytes == LENGTH;
-    Answer { have_bytes, complete, running: true, ..Answer::default() }
+    Answer { have_bytes, complete, running: true, announces_here: true, ..Answer::default() }
 }
 
 fn look(stage: Stage, answer: Option<&Answer>) -> Look<'_> {
@@ -52,7 +52,10 @@ fn stopped_torrent_is_resumed_before_anything_else() {
         (Stage::Held, LENGTH, &["settle", "serve", "note 1000 complete fine"]),
     ] {
         let stopped = Answer { running: false, ..has(have) };
-        assert_eq!(verbs(look(stage, Some(&stopped))), [&["resume"][..], rest].concat(), "{stage:?} {have}");
+        let astray = Answer { announces_here: false, ..has(have) };
+        for answer in [&stopped, &astray] {
+            assert_eq!(verbs(look(stage, Some(answer))), [&["resume"][..], rest].concat(), "{stage:?} {answer:?}");
+        }
     }
 }
 

@@ -29,6 +29,8 @@ service_kit::statements! {
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing";
     RETITLE = "update artifacts set manifest = $2, product = $3, version = $4 where sha256 = $1";
     DESCRIBE = "update artifacts set index = $2, torrent = $3, stage = 'described' where sha256 = $1 and stage = 'wanted'";
+    RETORRENT = "update artifacts set torrent = $2 where sha256 = $1 and stage in ('described', 'listed', 'held')
+         and torrent is distinct from $2";
     SET_STAGE = "update artifacts set stage = $3 where sha256 = $1 and stage = $2";
     HOLD = "update artifacts
          set stage = 'held', have_bytes = length, trouble = null, trouble_json = null, mismatches = 0, retry_after = null
@@ -172,6 +174,11 @@ pub async fn describe(
     torrent: &[u8],
 ) -> Result<(), DatabaseError> {
     execute(client, DESCRIBE, &[&&sha256.as_bytes()[..], &index, &torrent]).await.map(drop)
+}
+
+/// Its torrent names other trackers now; `false` if it is the recorded one.
+pub async fn set_torrent(client: &impl GenericClient, sha256: &Digest, torrent: &[u8]) -> Result<bool, DatabaseError> {
+    Ok(execute(client, RETORRENT, &[&&sha256.as_bytes()[..], &torrent]).await? == 1)
 }
 
 /// Moves it from one stage to another; `false` if it is not in the first.

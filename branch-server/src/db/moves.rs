@@ -12,7 +12,10 @@ use super::updates;
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 
 service_kit::statements! {
-    ALL = "select terminal, from_state, to_state, at, reason_code, reason_text, reason_json from moves order by terminal, ordinal";
+    ALL = "select terminal, from_state, to_state, at, case when nth <= $1 then reason_code end as reason_code,
+             case when nth <= $1 then reason_text end as reason_text, case when nth <= $1 then reason_json end as reason_json
+         from (select *, row_number() over (partition by terminal order by ordinal desc) as nth from moves) as numbered
+         order by terminal, ordinal";
     INSERT = "insert into moves (terminal, from_state, to_state, at, reason_code, reason_text, reason_json)
          values ($1, $2, $3, $4, $5, $6, $7)";
     CLEAR = "delete from moves where terminal = $1";
@@ -23,10 +26,13 @@ service_kit::statements! {
 /// Most moves that are kept of one update. A good one has seven; a terminal that goes in circles must not fill a disk.
 pub const KEPT: u64 = 100;
 
-/// Every terminal's moves, oldest first.
+/// Moves of a terminal that are shown with their reasons: those of terminals that go in circles must not make the list too long.
+const WITH_REASONS: i64 = 3;
+
+/// Every terminal's moves, oldest first, the newest [`WITH_REASONS`] with their reasons.
 pub async fn all(client: &impl GenericClient) -> Result<BTreeMap<TerminalName, Vec<Move>>, DatabaseError> {
     let mut all: BTreeMap<TerminalName, Vec<Move>> = BTreeMap::new();
-    for row in query(client, ALL, &[]).await? {
+    for row in query(client, ALL, &[&WITH_REASONS]).await? {
         all.entry(parsed(&row, "terminal")?).or_default().push(Move {
             from: parsed_opt(&row, "from_state")?,
             to: parsed(&row, "to_state")?,

@@ -9,6 +9,7 @@ use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
 use wire::Code;
 use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Reason, Report};
+use wire::v1::shape::MAX_NUMBER;
 
 use crate::db::{relay_queue, site};
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
@@ -137,7 +138,8 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             },
         ) if (terminal, artifact, addresses, certain) == (terminal2, artifact2, addresses2, certain2) => {
             let (terminal, artifact, addresses) = (terminal.clone(), *artifact, addresses.clone());
-            let wasted_bytes = wasted_bytes.saturating_add(*more);
+            // Beyond it head office would refuse the report, and others with it.
+            let wasted_bytes = wasted_bytes.checked_add(*more).filter(|sum| *sum <= MAX_NUMBER)?;
             (waiting.at, Report::BadPeer { terminal, artifact, addresses, wasted_bytes, certain: *certain })
         }
         _ => return None,

@@ -114,4 +114,7 @@ fn the_same_bad_peer_again_is_one_report_with_the_bytes_of_both() {
     let waiting = Numbered { seq: 3, at: at(1), report: bad(9, 5) };
     assert_eq!(fold(&waiting, at(2), &bad(9, 7)).unwrap().report, bad(9, 12));
     assert_eq!(fold(&waiting, at(2), &bad(8, 7)), None, "another address is another report");
+    let full = Numbered { report: bad(9, MAX_NUMBER - 1), ..waiting };
+    assert_eq!(fold(&full, at(2), &bad(9, 1)).unwrap().report, bad(9, MAX_NUMBER));
+    assert_eq!(fold(&full, at(2), &bad(9, 2)), None, "head office would refuse the sum, and the batch with it");
 }

@@ -12,6 +12,7 @@ use branch_server::db::{artifacts, manifests};
 use chrono::TimeDelta;
 use service_kit::database::connection;
 use swarm::Torrent;
+use swarm::torrent::wan_tiers;
 use test_kit::wait_for;
 use wire::v1::paths;
 use wire::v1::plan::Plan;
@@ -47,6 +48,36 @@ async fn an_artifact_is_listed_added_to_both_swarms_and_offered_before_it_is_com
     assert_eq!(lan.info_hash(), fixture.step.artifact.info_hash);
     assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(branch.get(branch.operators, "/readyz", None).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trackers_that_moved_are_followed_whatever_the_daemon_remembers() {
+    let (daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let branch = Branch::start(daemons.options()).await;
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    let hash = fixture.step.artifact.info_hash.to_string();
+    let announces_at = async |wan: &str, lan: &str| {
+        let expected = [(0, wan.to_owned()), (1, lan.to_owned())];
+        wait_for("the trackers of today", PATIENCE, async || match daemons.trackers(&hash).await {
+            trackers if trackers == expected => Ok(()),
+            trackers => Err(format!("{trackers:?}")),
+        })
+        .await;
+    };
+    announces_at(WAN_TRACKER, &daemons.lan()).await;
+
+    // The branch server has another address in its LAN; its daemon was not restarted.
+    let moved = daemons.lan().replace("127.0.0.1", "localhost");
+    let branch = branch.restart(Options { tracker_url: moved.clone(), ..daemons.options() }).await;
+    branch.start_jobs();
+    announces_at(WAN_TRACKER, &moved).await;
+
+    // Head office's tracker has another one, and what is being fetched gets nowhere.
+    let wan = "http://127.0.0.1:10/announce";
+    let torrent = Torrent::parse(&fixture.torrent).unwrap().to_file(&wan_tiers(wan));
+    branch.head_office.serve(paths::artifact_torrent(&fixture.step.artifact.sha256), torrent);
+    announces_at(wan, &moved).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

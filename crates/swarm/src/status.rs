@@ -44,6 +44,8 @@ pub struct TorrentStatus {
     pub fetching: BTreeMap<String, u32>,
     /// By announce URL: how many clients with the whole content the tracker counted, if it answered the last announce.
     pub serving: BTreeMap<String, u32>,
+    /// The announce URLs that the client has for it, in their order.
+    pub trackers: Vec<String>,
     /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
     /// or none and peers known already, the torrent may be doing well all the same.
     pub trouble: Option<String>,

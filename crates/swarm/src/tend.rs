@@ -27,6 +27,12 @@ impl Outcome {
         })
     }
 
+    /// Whether the trackers were asked again because nothing moves, with or without an answer.
+    pub fn stalled(&self) -> bool {
+        let failed = self.failed.iter().map(|(measure, _)| measure);
+        self.taken.iter().chain(failed).any(|measure| *measure == Measure::Announce)
+    }
+
     /// Whether the torrent was removed: the program adds it again.
     pub fn removed(&self) -> bool {
         self.taken.iter().any(|measure| matches!(measure, Measure::Renew(_)))

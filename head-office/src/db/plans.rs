@@ -8,7 +8,6 @@ use wire::Envelope;
 use wire::v1::plan::{Plan, Step};
 
 use super::row::{get, json, signed, text, to_json, unsigned};
-use crate::rollout::pace::Recent;
 
 service_kit::statements! {
     INSERT_ALL = "INSERT INTO plans (branch, serial, issued, expires, steps, packages, envelope)
@@ -69,6 +68,15 @@ pub struct AgeRow {
     pub expires: DateTime<Utc>,
     /// The ids of the keys that its envelope says signed it.
     pub signers: Vec<String>,
+}
+
+/// The plans of a branch that were issued within some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    /// When the newest was issued.
+    pub newest: Option<DateTime<Utc>>,
+    /// How many there are.
+    pub count: u64,
 }
 
 impl PlanRow {

@@ -15,6 +15,10 @@ use super::row::{self, get, reason_columns, signed, text, text_opt, unsigned};
 /// Most moves of one update that are kept and shown. An honest update makes about eight.
 const MAX_MOVES: i64 = 100;
 
+/// Moves of one update that a list of terminals shows, without their reasons: a thousand terminals that go in circles, with long
+/// reasons, must not make a list too long to be read.
+const LISTED_MOVES: i64 = 20;
+
 /// Most updates of one terminal that are kept.
 const MAX_UPDATES: i64 = 200;
 
@@ -50,6 +54,10 @@ service_kit::statements! {
         FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT 1";
     MOVES = "SELECT update_id, from_state, to_state, at, reason_code, reason_text, reason_json FROM moves
         WHERE update_id = ANY($1) ORDER BY id";
+    NEWEST_MOVES = "SELECT update_id, from_state, to_state, at FROM (
+            SELECT update_id, id, from_state, to_state, at,
+                row_number() OVER (PARTITION BY update_id ORDER BY id DESC) AS nth FROM moves WHERE update_id = ANY($1)
+        ) AS m WHERE nth <= $2 ORDER BY id";
     // Their moves go with them.
     REMOVE_OF_BRANCH = "DELETE FROM updates WHERE branch = $1";
     STANDS = "SELECT u.branch, u.terminal, u.product, u.payload_sha256, u.state FROM terminals t
@@ -250,6 +258,27 @@ pub async fn with_history<C: GenericClient>(
             at: get(row, "at")?,
             reason: reason(row)?,
         };
+        moves.entry(get(row, "update_id")?).or_default().push(step);
+    }
+    for update in &mut updates {
+        update.update.history = moves.remove(&update.id).unwrap_or_default();
+    }
+    Ok(updates)
+}
+
+/// Fills in the newest moves of `updates`, without their reasons.
+///
+/// # Errors
+/// As every statement.
+pub async fn with_newest_moves<C: GenericClient>(
+    c: &C,
+    mut updates: Vec<UpdateRow>,
+) -> Result<Vec<UpdateRow>, DatabaseError> {
+    let ids: Vec<i64> = updates.iter().map(|u| u.id).collect();
+    let mut moves: HashMap<i64, Vec<Move>> = HashMap::new();
+    for row in &query(c, NEWEST_MOVES, &[&ids, &LISTED_MOVES]).await? {
+        let (from, to) = (text_opt(row, "from_state")?, text(row, "to_state")?);
+        let step = Move { from, to, at: get(row, "at")?, reason: None };
         moves.entry(get(row, "update_id")?).or_default().push(step);
     }
     for update in &mut updates {

@@ -79,7 +79,7 @@ pub async fn terminals<C: GenericClient>(c: &C, rows: Vec<TerminalRow>) -> Resul
     let branches: Vec<&str> = rows.iter().map(|r| r.branch.as_str()).collect();
     let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
     let updates = db::updates::newest_of(c, &branches, &names).await?;
-    let updates = db::updates::with_history(c, updates).await?;
+    let updates = db::updates::with_newest_moves(c, updates).await?;
     let mut updates: HashMap<_, _> = updates.into_iter().map(|u| ((u.branch.clone(), u.terminal.clone()), u)).collect();
     let mut refusals: HashMap<_, _> = db::terminal_refusals::of(c, &branches, &names).await?.into_iter().collect();
     Ok(rows

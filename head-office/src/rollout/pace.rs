@@ -5,6 +5,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::db::plans::Recent;
+
 /// Plans of one branch within [`WINDOW`] that come quickly.
 const QUICK: u64 = 20;
 
@@ -17,16 +19,7 @@ const SHORT: TimeDelta = TimeDelta::seconds(5);
 /// The shortest time between two plans once there were [`QUICK`].
 const LONG: TimeDelta = TimeDelta::minutes(2);
 
-/// The plans of a branch that were issued within [`WINDOW`], none of them later than now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recent {
-    /// When the newest was issued.
-    pub newest: Option<DateTime<Utc>>,
-    /// How many there are.
-    pub count: u64,
-}
-
-/// Returns when the plan may follow a report, if that is later than `now`.
+/// Returns when the plan may follow a report, if that is later than `now`. `recent` are the plans within [`WINDOW`].
 pub fn delay(recent: Recent, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let pause = if recent.count < QUICK { SHORT } else { LONG };
     recent.newest.map(|newest| newest + pause).filter(|at| now < *at)

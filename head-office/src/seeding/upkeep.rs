@@ -37,6 +37,8 @@ pub struct Upkeep {
     ///
     /// It may have missed the last signal.
     listed_once: bool,
+    /// Whether every torrent was given to the daemon since the start.
+    is_seeded_once: bool,
     /// When this process renewed each torrent within [`RENEWAL_INTERVAL`].
     renewed: BTreeMap<Digest, Vec<DateTime<Utc>>>,
 }
@@ -45,7 +47,7 @@ impl Upkeep {
     /// Makes the task.
     pub fn new(seeder: &Seeder, tracker: &Arc<Tracker>, clock: &Arc<dyn Clock>) -> Self {
         let (seeder, tracker, clock) = (seeder.clone(), tracker.clone(), clock.clone());
-        Self { seeder, tracker, clock, listed_once: false, renewed: BTreeMap::new() }
+        Self { seeder, tracker, clock, listed_once: false, is_seeded_once: false, renewed: BTreeMap::new() }
     }
 
     /// Compares daemon and tracker with the database once and mends what differs.
@@ -67,7 +69,9 @@ impl Upkeep {
             tracing::warn!(hash = %stray, "removed a torrent from the BitTorrent daemon that the database does not know");
         }
         let renewed = self.renew(&wanted).await?;
-        self.seed(&wanted, &held, &renewed).await
+        self.seed(&wanted, &held, &renewed).await?;
+        self.is_seeded_once = true;
+        Ok(())
     }
 
     async fn list(&mut self) -> Result<(), SeedError> {
@@ -119,8 +123,13 @@ impl Upkeep {
         let Some(artifact) = wanted.iter().find(|a| a.sha256 == request.artifact) else { return Ok(None) };
         if !renewed.contains(&artifact.sha256) {
             let times = self.renewed.entry(artifact.sha256).or_default();
-            if let [first, .., _last] = times[..] {
-                return Ok(Some((request.renewals, first + RENEWAL_INTERVAL)));
+            let not_before = match times[..] {
+                [] => now,
+                [only] => only + FIRST_WAIT,
+                [first, ..] => first + RENEWAL_INTERVAL,
+            };
+            if now < not_before {
+                return Ok(Some((request.renewals, not_before)));
             }
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { return Ok(None) };
             if !self.seeder.renew(artifact).await? {
@@ -146,11 +155,12 @@ impl Upkeep {
         renewed: &BTreeSet<Digest>,
     ) -> Result<(), SeedError> {
         let forgotten: BTreeSet<_> = self.seeder.engine.not_seeding().await?.into_iter().collect();
-        let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash);
+        // After a start all of them: what was added under an earlier configuration announces to the tracker of then.
+        let is_idle = |hash| !self.is_seeded_once || !held.contains(hash) || forgotten.contains(hash);
         for artifact in wanted.iter().filter(|a| !renewed.contains(&a.sha256) && is_idle(&a.info_hash)) {
             // Retention cannot put it away while this is held: seeded after that, the tracker would refuse it.
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
-            if self.seeder.add(artifact).await? {
+            if self.seeder.add(artifact).await? && !held.contains(&artifact.info_hash) {
                 tracing::info!(artifact = %artifact.sha256, "seeding again");
             }
         }

@@ -207,6 +207,32 @@ async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRe
     Ok(torrent.to_file(&[own]))
 }
 
+/// Asks for an artifact's torrent again, since its tracker may have moved; true if it names another one and was kept.
+///
+/// Without an answer everything stays as it is.
+pub async fn renew_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> bool {
+    let file = ArtifactFiles::of(settings, artifact).torrent();
+    let Ok(kept) = std::fs::read(&file) else { return false };
+    match fetch_torrent(ports, settings, artifact).await {
+        Ok(torrent) if torrent != kept => match durable::write_file(&file, &torrent) {
+            Ok(()) => {
+                let artifact = &artifact.sha256;
+                tracing::info!(%artifact, "the branch's tracker has another address: the torrent is added again");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the torrent with the tracker of today cannot be kept");
+                false
+            }
+        },
+        Ok(_) => false,
+        Err(unfit) => {
+            tracing::debug!(?unfit, "the torrent could not be asked for again");
+            false
+        }
+    }
+}
+
 /// Keeps an artifact's files where [`ArtifactFiles`] looks for them.
 ///
 /// # Errors

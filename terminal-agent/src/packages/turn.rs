@@ -9,6 +9,7 @@ use wire::v1::reports::{PackageReport, Reason, Report};
 use super::act::{PackageContext, PackageOutcome, act};
 use super::decide::{PackageAction, PackageSeen, Polls, decide};
 use super::observe::{Look, observe};
+use crate::branch::fetch::renew_torrent;
 use crate::branch::reports::report_bad_data;
 use crate::branch::talk::Talk;
 use crate::config::agent::Settings;
@@ -87,7 +88,8 @@ impl PackagesTurn<'_> {
                 if let Some(bad) = applied.report {
                     report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
                 }
-                if applied.add_again || self.session.peers.starts_again(&torrent) {
+                let is_moved = applied.is_stalled && renew_torrent(self.ports, self.settings, &torrent.artifact).await;
+                if is_moved || applied.add_again || self.session.peers.starts_again(&torrent) {
                     seen.transfer = Known::Is(None);
                 }
             }

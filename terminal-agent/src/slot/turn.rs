@@ -8,6 +8,7 @@ use super::decide::{Action, decide};
 use super::observe::observe;
 use super::outcome::Outcome;
 use super::record::Recorder;
+use crate::branch::fetch::renew_torrent;
 use crate::branch::reports::report_bad_data;
 use crate::branch::talk::Talk;
 use crate::config::agent::Settings;
@@ -88,7 +89,8 @@ impl SlotTurn<'_> {
         if let Some(bad) = applied.report {
             report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
         }
-        if applied.add_again || self.session.peers.starts_again(torrent) {
+        let is_moved = applied.is_stalled && renew_torrent(self.ports, self.settings, &torrent.artifact).await;
+        if is_moved || applied.add_again || self.session.peers.starts_again(torrent) {
             seen.transfer = Known::Is(None);
         }
         Ok(())

@@ -19,8 +19,6 @@ use crate::ports::Swarm;
 pub struct Work {
     /// Of which artifact.
     pub artifact: Digest,
-    /// Its torrent file, with this branch's tracker only.
-    pub torrent: Vec<u8>,
     /// Writes segments and remembers them. Away while a blocking task works with it.
     pub applier: Option<Applier>,
 }
@@ -82,7 +80,7 @@ impl ArtifactFiles {
             return None;
         }
         match Applier::open(Arc::new(index), &self.segments(update.target)) {
-            Ok(applier) => Some(Work { artifact: update.artifact.sha256, torrent, applier: Some(applier) }),
+            Ok(applier) => Some(Work { artifact: update.artifact.sha256, applier: Some(applier) }),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the journal of segments cannot be used");
                 None

@@ -15,6 +15,8 @@ use crate::ports::Ports;
 pub struct Applied {
     /// The torrent is to be given to the engine again.
     pub add_again: bool,
+    /// Nothing moves: its tracker was asked again, if it still is where the torrent says.
+    pub is_stalled: bool,
     /// Bad data to be reported.
     pub report: Option<BadData>,
 }
@@ -33,7 +35,11 @@ pub async fn apply(judgement: Judgement, look: &TorrentLook, ports: &Ports) -> A
     for (measure, error) in &outcome.failed {
         tracing::warn!(error = chain(error), %artifact, %measure, "not done: tried again at a later look");
     }
-    Applied { add_again: judgement.add_again || outcome.removed(), report: outcome.bad_data().cloned() }
+    Applied {
+        add_again: judgement.add_again || outcome.removed(),
+        is_stalled: outcome.stalled(),
+        report: outcome.bad_data().cloned(),
+    }
 }
 
 /// Gives the engine back what it should seed, once after a start: it may have lost its list.

@@ -75,6 +75,30 @@ fn trackers_that_do_not_answer_keep_no_other_measure_back() {
     rig.until_that("it at the branch", |rig| !reported(rig).is_empty());
 }
 
+#[test]
+fn a_tracker_that_moved_is_followed_in_the_middle_of_fetching() {
+    let moved = "http://10.1.0.1:7979/announce";
+    let mut slot = fetching();
+    let mut package = Rig::new(&v1(), &v1());
+    package.world.lock().pieces_a_look = 1;
+    package.offer_packages(&[&tools("1.0.0")]);
+    package.until_that("fetching", |rig| !rig.world.lock().torrents.is_empty());
+    for rig in [&mut slot, &mut package] {
+        rig.world.lock().tracker = moved.into();
+        rig.world.lock().judgements.push_back(vec![Measure::Announce]);
+        rig.until_that("the tracker of today", |rig| {
+            rig.world.lock().torrents.values().all(|torrent| torrent.torrent.tiers() == [[moved]])
+        });
+        let adds = rig.world.lock().adds;
+        rig.world.lock().judgements.push_back(vec![Measure::Announce]);
+        rig.until_that("another look", |rig| rig.world.lock().judgements.is_empty());
+        rig.turns(2);
+        assert_eq!(rig.world.lock().adds, adds, "it is added again only for another address");
+    }
+    slot.world.lock().pieces_a_look = 4;
+    slot.until("confirmed");
+}
+
 /// Lets the engine stop the only torrent with an error for a while; how often it was added again in that time, and in how
 /// many turns.
 fn stop_for_a_while(rig: &mut Rig, turns: usize) -> u32 {

@@ -17,7 +17,7 @@ use wire::v1::reports::{Acknowledged, Batch, Report};
 use wire::v1::sync::{EnrolRequest, EnrolResponse, Sync};
 use wire::{Code, Problem};
 
-use super::release::{FOREIGN_TRACKER, TRACKER, TestRelease, digest};
+use super::release::{FOREIGN_TRACKER, TestRelease, digest};
 use super::world::{JOIN, Port, World};
 
 pub struct FakeBranch(pub Arc<World>);
@@ -134,8 +134,9 @@ impl Branch for FakeBranch {
     async fn torrent(&self, artifact: &ArtifactRef, _: usize) -> Result<Bytes, ClientError> {
         self.known(Port::Torrent)?;
         let release = self.find(|r| r.artifact.sha256 == artifact.sha256)?;
+        let tracker = self.0.lock().tracker.clone();
         // A mirror that slips in a foreign tracker.
-        Ok(release.torrent.to_file(&[vec![TRACKER.into()], vec![FOREIGN_TRACKER.into()]]).into())
+        Ok(release.torrent.to_file(&[vec![tracker], vec![FOREIGN_TRACKER.into()]]).into())
     }
 
     async fn report(&self, batch: &Batch) -> Result<Acknowledged, ClientError> {

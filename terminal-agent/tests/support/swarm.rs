@@ -11,14 +11,13 @@ use fleet_types::InfoHash;
 use swarm::tend::{Measure, Observation, Subject};
 use swarm::{ContentNames, Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
 
-use super::release::TRACKER;
 use super::world::{Inner, Port, World};
 
 /// What this engine appends to the name of unfinished content.
 const UNFINISHED: &str = ".fetching";
 
 pub struct FakeTorrent {
-    torrent: Torrent,
+    pub torrent: Torrent,
     folder: PathBuf,
     content: Vec<u8>,
     held: Vec<bool>,
@@ -112,16 +111,17 @@ impl Engine for FakeSwarm {
 
     async fn add(&self, torrent: &[u8], folder: &Path) -> Result<InfoHash, EngineError> {
         let torrent = Torrent::parse(torrent).unwrap();
-        assert_eq!(torrent.tiers(), [[TRACKER.to_owned()]], "a terminal announces to its own branch only");
         self.call(Port::SwarmAdd, |world| {
+            assert_eq!(torrent.tiers(), [[world.tracker.clone()]], "a terminal announces to its own branch only");
             let hash = torrent.info_hash();
             let release = world.releases.iter().find(|r| r.artifact.info_hash == hash).expect("an unknown torrent");
             let content = release.artifact_bytes.clone();
             let held = vec![false; torrent.piece_count() as usize];
-            let added = FakeTorrent { torrent, folder: folder.to_owned(), content, held, stopped: None };
+            let added =
+                FakeTorrent { torrent: torrent.clone(), folder: folder.to_owned(), content, held, stopped: None };
             world.adds += 1;
             let added = world.torrents.entry(hash).or_insert(added);
-            added.stopped = None;
+            (added.stopped, added.torrent) = (None, torrent);
             // Content that is there already is verified and kept.
             if added.path(true).exists() {
                 added.held.fill(true);

@@ -20,7 +20,7 @@ use wire::Envelope;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Numbered, Report};
 
-use super::release::{TestRelease, digest};
+use super::release::{TRACKER, TestRelease, digest};
 
 /// The secret part of the join token.
 pub const JOIN: &str = "join-me-if-you-can";
@@ -153,6 +153,8 @@ pub struct Inner {
     pub stops_with: Option<String>,
     /// What the engine was asked to observe and has not judged yet.
     pub subjects: Vec<Subject>,
+    /// Where the branch's tracker is now.
+    pub tracker: String,
     /// What its next judgements are; nothing when there are no more.
     pub judgements: VecDeque<Vec<Measure>>,
     /// Measures that it asked for and that were not taken yet.
@@ -235,6 +237,7 @@ impl World {
             adds: 0,
             stops_with: None,
             subjects: Vec::new(),
+            tracker: TRACKER.into(),
             judgements: VecDeque::new(),
             pending: Vec::new(),
             measures: Vec::new(),

@@ -218,6 +218,7 @@ fn reports(world: &World) -> Vec<Case> {
         post("a number and a half", batch(vec![numbered(1.5, one.clone())]), Code::BadField, "1.5"),
         post("201 reports", batch(many), Code::BatchTooLong, "201 reports"),
         post("the year 9999999", at("9999999"), Code::BadField, "line 1"),
+        post("the year 9999", at("9999"), Code::BadField, "year 9999"),
         post("the year 262142", at("+262142"), Code::BadField, "262142"),
         post("before there were years", at("-200000"), Code::BadField, "-200000"),
         post("a reason of 2 kB", till(failed("unhealthy", &"x".repeat(2048))), Code::BadField, "reason.text"),

@@ -32,6 +32,7 @@ pub(super) fn status(torrent: RpcTorrent) -> TorrentStatus {
         peers: u32::try_from(torrent.peers_connected.unwrap_or(0)).unwrap_or(0),
         fetching: counted(&torrent, |t| Some(t.leecher_count)),
         serving: counted(&torrent, |t| t.last_announce_succeeded.then_some(t.seeder_count)),
+        trackers: torrent.tracker_stats.iter().flatten().map(|t| t.announce.clone()).collect(),
         trouble: trouble(&torrent),
     }
 }

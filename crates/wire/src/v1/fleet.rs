@@ -218,7 +218,8 @@ pub struct TerminalUpdate {
     pub reason: Option<Reason>,
     /// Since when, by the terminal's clock.
     pub since: DateTime<Utc>,
-    /// Every move so far, oldest first.
+    /// Its moves, oldest first. Head office's lists show the newest twenty without reasons, one terminal's resource all of them; a
+    /// branch server shows all, the newest three with reasons.
     pub history: Vec<Move>,
     /// What is left of its failed boot, if it was rolled back: told of one terminal, not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,10 +22,10 @@ const PROOF_DIGITS: usize = 128;
 const FIRST_YEAR: i32 = 1970;
 
 /// See `FIRST_YEAR`.
-const LAST_YEAR: i32 = 9999;
+const LAST_YEAR: i32 = 9998;
 
-/// Largest number that a terminal may report: what the database holds.
-const MAX_NUMBER: u64 = i64::MAX as u64;
+/// Largest number that a machine may report: what the database holds.
+pub const MAX_NUMBER: u64 = i64::MAX as u64;
 
 /// Why a batch is refused for its shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,11 @@ pub fn check(batch: &Batch) -> Result<(), ShapeError> {
         if !(FIRST_YEAR..=LAST_YEAR).contains(&numbered.at.year()) {
             let why = format!("report {} is of the year {}", numbered.seq, numbered.at.year());
             return Err(ShapeError::field("at", format!("{why}; write a time from {FIRST_YEAR} to {LAST_YEAR}")));
+        }
+        // A database rounds it up, into another second than the one that was checked.
+        if numbered.at.timestamp_subsec_nanos() >= 1_000_000_000 {
+            let why = format!("report {} is of a leap second; write the second before it", numbered.seq);
+            return Err(ShapeError::field("at", why));
         }
         check_report(&numbered.report)?;
     }

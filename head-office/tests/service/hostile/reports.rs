@@ -62,6 +62,8 @@ pub fn cases(world: &World) -> Vec<Case> {
         post("201 reports", batch((1..=201).map(numbered).collect::<Vec<_>>()), Code::BatchTooLong, "201 reports"),
         post("the year 9999999", edited("/at", json!("9999999-01-01T00:00:00Z")), Code::BadField, "line 1"),
         post("the year 262142", edited("/at", json!("+262142-01-01T00:00:00Z")), Code::BadField, "262142"),
+        post("the year 9999", edited("/at", json!("9999-01-01T00:00:00Z")), Code::BadField, "year 9999"),
+        post("a leap second", edited("/at", json!("9998-12-31T23:59:60Z")), Code::BadField, "leap second"),
         post("before there were years", edited("/at", json!("-262143-01-01T00:00:00Z")), Code::BadField, "-262143"),
         post("no epoch", json!({ "epoch": "latest", "reports": [] }).to_string(), Code::BadField, "UUID"),
         post("a kind that is not text", edited("/report/kind", json!(["reboot"])), Code::BadField, "sequence"),

@@ -82,9 +82,16 @@ async fn restart(ports: &Ports, session: &mut Session) -> Outcome {
     }
 }
 
-async fn add_torrent(ports: &Ports, settings: &Settings, session: &Session, update: &Update) -> Outcome {
-    let Some(work) = &session.work else { return Outcome::Done };
-    match ports.swarm.add(&work.torrent, &settings.engine.download_dir).await {
+async fn add_torrent(ports: &Ports, settings: &Settings, session: &mut Session, update: &Update) -> Outcome {
+    if session.work.is_none() {
+        return Outcome::Done;
+    }
+    // From the disk: it may have come again since, with another tracker.
+    let Ok(torrent) = std::fs::read(ArtifactFiles::of(settings, &update.artifact).torrent()) else {
+        session.work = None;
+        return Outcome::Done;
+    };
+    match ports.swarm.add(&torrent, &settings.engine.download_dir).await {
         Ok(hash) if hash == update.artifact.info_hash => Outcome::Done,
         Ok(hash) => Outcome::bounded(Reason::of(ReasonCode::EngineConfused).with("hash", hash), Retry::Later),
         Err(error) => Outcome::waits(engine_unavailable(chain(&error))),

@@ -92,6 +92,26 @@ async fn an_update_and_every_move_of_it_are_kept() {
     let stands = all[0].update.clone().unwrap();
     assert_eq!(stands.reason.unwrap().code, "unhealthy");
     assert_eq!(stands.history.len(), 4);
+    // A list shows where it stands; why it stood elsewhere before is told of one terminal.
+    assert!(stands.history.iter().all(|step| step.reason.is_none()));
+    let terminal: Terminal = office.admin().get("/v1/terminals/north/till-1").await.unwrap();
+    let last = terminal.update.unwrap().history.pop().unwrap();
+    assert_eq!((last.to, last.reason.unwrap().code.as_str()), (RolledBack, "unhealthy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_goes_in_circles_makes_no_list_long() {
+    const MOVES: &str = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text)
+        SELECT id, 'fetching', 'installing', now(), 'unhealthy', repeat('x', 4000) FROM updates, generate_series(1, 100)";
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    send(&branch, Uuid::new_v4(), vec![seen(1), update(2, None, UpdateState::Assigned, 0)]).await;
+    let client = service_kit::database::connection(&office.pool().await).await.unwrap();
+    client.execute(MOVES, &[]).await.unwrap();
+    let all: Vec<Terminal> = office.admin().get("/v1/terminals").await.unwrap();
+    assert_eq!(all[0].update.as_ref().unwrap().history.len(), 20);
+    let length = serde_json::to_vec(&all).unwrap().len();
+    assert!(length < 8_000, "{length} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
