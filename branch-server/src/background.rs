@@ -144,7 +144,12 @@ impl Work for Relay {
                 self.app.metrics.relay_set_aside.inc();
                 self.limit = MAX_BATCH;
             }
-            Delivery::Renumbered | Delivery::Nothing => self.limit = MAX_BATCH,
+            Delivery::Renumbered => {
+                self.limit = MAX_BATCH;
+                // With a pause: two servers with one database would renumber without end.
+                return Ok(Next::After(self.app.settings.sync.retry));
+            }
+            Delivery::Nothing => self.limit = MAX_BATCH,
         }
         Ok(if delivered == Delivery::Nothing { Next::Interval } else { Next::Now })
     }

@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use service_kit::database::{DatabaseError, GenericClient, Pool, begin, commit, connection};
+use uuid::Uuid;
 use wire::Code;
 use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Reason, Report};
 use wire::v1::shape::MAX_NUMBER;
@@ -24,14 +25,12 @@ pub enum RelayError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// An acknowledgement that cannot be true.
-    #[error("Head office acknowledged report {through} where {first} to {last} were sent: see head office's log.")]
+    #[error("Head office acknowledged report {through} although report {first} was sent: see head office's log.")]
     Acknowledged {
         /// What it acknowledged.
         through: u64,
         /// The first that was sent.
         first: u64,
-        /// The last that was sent.
-        last: u64,
     },
 }
 
@@ -42,7 +41,7 @@ pub enum Delivery {
     Nothing,
     /// So many were acknowledged; more may wait.
     Delivered(u64),
-    /// Head office misses earlier reports: those that wait got a new numbering. Send again.
+    /// Head office has another end of this numbering: the reports that wait got a new one. Send again.
     Renumbered,
     /// Head office does not take the batch as a whole: send one at a time to find out which.
     OneByOne,
@@ -214,18 +213,17 @@ pub async fn waiting(client: &impl GenericClient) -> Result<(u64, Option<DateTim
 /// Head office is away or refuses; everything waits on.
 pub async fn deliver(pool: &Pool, head_office: &dyn HeadOffice, limit: usize) -> Result<Delivery, RelayError> {
     let Some(batch) = take(pool, limit.clamp(1, MAX_BATCH)).await? else { return Ok(Delivery::Nothing) };
-    let (Some(first), Some(last)) = (batch.reports.first(), batch.reports.last()) else { return Ok(Delivery::Nothing) };
+    let Some(first) = batch.reports.first() else { return Ok(Delivery::Nothing) };
     match head_office.report(&batch).await {
-        Ok(answer) if (first.seq..=last.seq).contains(&answer.through) => {
+        Ok(answer) if answer.through >= first.seq => {
             if let Some(not_taken) = answer.not_taken.first() {
                 // One line for all of them: a terminal must not flood the log.
                 let (count, why) = (answer.not_taken.len(), &not_taken.text);
                 tracing::warn!(count, code = %not_taken.code, first = why, "head office did not take states of terminals");
             }
-            let client = connection(pool).await?;
-            Ok(Delivery::Delivered(relay_queue::delete_through(&client, answer.through).await?))
+            acknowledged(pool, batch.epoch, answer.through).await
         }
-        Ok(answer) => Err(RelayError::Acknowledged { through: answer.through, first: first.seq, last: last.seq }),
+        Ok(answer) => Err(RelayError::Acknowledged { through: answer.through, first: first.seq }),
         Err(error) => refused(pool, &batch, error).await,
     }
 }
@@ -260,38 +258,69 @@ async fn take(pool: &Pool, limit: usize) -> Result<Option<Batch>, DatabaseError>
     Ok(Some(Batch { epoch, reports }))
 }
 
+/// Forgets the reports up to `through`, if so many were sent in `epoch`.
+///
+/// A number beyond them was given before this database was restored from a copy, or by another server with the same
+/// database: it says nothing of the reports that wait here.
+async fn acknowledged(pool: &Pool, epoch: Uuid, through: u64) -> Result<Delivery, RelayError> {
+    let mut client = connection(pool).await?;
+    let tx = begin(&mut client).await?;
+    let site = site::lock(&tx).await?;
+    if site.relay_epoch != epoch {
+        return Ok(Delivery::Renumbered);
+    }
+    let delivery = if through > site.relay_sent {
+        tracing::warn!(
+            through,
+            sent = site.relay_sent,
+            "head office has reports that this server has not sent, as after its database was restored from a copy: what \
+             waits is numbered from 1 again"
+        );
+        renumber(&tx, None).await?;
+        Delivery::Renumbered
+    } else {
+        Delivery::Delivered(relay_queue::delete_through(&tx, through).await?)
+    };
+    commit(tx).await?;
+    Ok(delivery)
+}
+
 /// Some refusals would stay for ever: those are resolved, all others are errors to be tried again.
 async fn refused(pool: &Pool, batch: &Batch, error: UpstreamError) -> Result<Delivery, RelayError> {
     match error.code() {
         Some(Code::ReportOutOfOrder) => {
             tracing::warn!(%error, "head office misses earlier reports: beginning a new numbering");
-            renumber(pool, None).await?;
+            renumber_alone(pool, None).await?;
             Ok(Delivery::Renumbered)
         }
         Some(code) if code.is_about_content() => {
             let [only] = &batch.reports[..] else { return Ok(Delivery::OneByOne) };
             // Every later report would wait behind it for ever: confirmations matter more than one line.
             tracing::error!(%error, report = ?only, "head office does not take a report: set aside");
-            renumber(pool, Some(only.seq)).await?;
+            renumber_alone(pool, Some(only.seq)).await?;
             Ok(Delivery::SetAside)
         }
         _ => Err(error.into()),
     }
 }
 
-/// Numbers what waits from 1 under a new epoch, without the report `leave_out` at its head. None of it is stored at
-/// head office: it asked for something earlier, or refused.
-async fn renumber(pool: &Pool, leave_out: Option<u64>) -> Result<(), DatabaseError> {
+/// As [`renumber`], in a separate transaction.
+async fn renumber_alone(pool: &Pool, leave_out: Option<u64>) -> Result<(), DatabaseError> {
     let mut client = connection(pool).await?;
     let tx = begin(&mut client).await?;
     site::lock(&tx).await?;
-    if let Some(seq) = leave_out {
-        relay_queue::delete_through(&tx, seq).await?;
-    }
-    let first = relay_queue::oldest(&tx).await?.map_or(1, |(seq, _)| seq);
-    let count = relay_queue::shift(&tx, first - 1).await?;
-    site::renumber(&tx, count).await?;
+    renumber(&tx, leave_out).await?;
     commit(tx).await
+}
+
+/// Numbers what waits from 1 under a new epoch, without the report `leave_out` at its head. `tx` must hold the site's row.
+async fn renumber(tx: &impl GenericClient, leave_out: Option<u64>) -> Result<(), DatabaseError> {
+    if let Some(seq) = leave_out {
+        relay_queue::delete_through(tx, seq).await?;
+    }
+    let first = relay_queue::oldest(tx).await?.map_or(1, |(seq, _)| seq);
+    let count = relay_queue::shift(tx, first - 1).await?;
+    site::renumber(tx, count).await
 }
 
 #[cfg(test)]

@@ -81,8 +81,38 @@ async fn an_acknowledgement_that_cannot_be_true_deletes_nothing() {
         branch_server::db::site::read(&client).await.unwrap().relay_epoch
     };
     branch.head_office.with(|s| s.through.insert(epoch, 99));
-    assert!(matches!(once(&branch).await, Err(RelayError::Acknowledged { through: 99, first: 1, last: 3 })));
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered);
     assert_eq!(branch.status().await["head_office"]["reports_waiting"], 3);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3), "under a new numbering all of it arrives");
+    assert_eq!(numbers(&counted(&branch)), [1, 2, 3]);
+}
+
+/// Its numbers go back to where they were when the copy was made; head office knows later ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_database_loses_no_report_that_waits() {
+    let (branch, token) = with_three().await;
+    let client = branch.app.pool.get().await.unwrap();
+    let state = |from, to| vec![moved("till-1", Some(from), to, 0)];
+    let lost = state(UpdateState::Assigned, UpdateState::Fetching);
+    let (epoch, kept) = (Uuid::new_v4(), state(UpdateState::Fetching, UpdateState::Installing));
+    assert!(send(&branch, &token, &batch(epoch, 1, lost)).await.status().is_success());
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(4));
+    client.execute("update site set relay_last = 0, relay_sent = 0", &[]).await.unwrap();
+    assert!(send(&branch, &token, &batch(epoch, 2, kept)).await.status().is_success());
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(1));
+    let newest = counted(&branch).pop().unwrap();
+    assert!(matches!(newest.report, Report::Update { update, .. } if update.state == UpdateState::Installing));
+}
+
+/// An operator carried more to head office than one request holds, which then acknowledges all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledgement_of_carried_reports_forgets_all_of_them() {
+    let (branch, _) = with_three().await;
+    let carried = branch_server::reports::relay::carry(&branch.app.pool, 0).await.unwrap();
+    branch.head_office.with(|s| s.through.insert(carried.epoch, 3));
+    assert_eq!(deliver(&branch.app.pool, &*branch.app.head_office, 1).await.unwrap(), Delivery::Delivered(3));
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Nothing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

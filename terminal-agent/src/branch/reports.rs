@@ -57,17 +57,30 @@ impl Delivery {
             if !enrolment.is_enrolled() || reports.is_empty() || (waits && uptime < self.at) {
                 return Ok(false);
             }
-            let mut numbered = reports.clone();
-            if numbered.number() {
-                keeper.change(ports.clock.now(), |j| j.reports = numbered)?;
-            }
             // After a refusal one at a time, to find the refused report.
             let most = if self.failures.failures() > 0 { 1 } else { MAX_BATCH };
+            let mut numbered = reports.clone();
+            if numbered.number(most) {
+                keeper.change(ports.clock.now(), |j| j.reports = numbered)?;
+            }
             let Some(batch) = keeper.journal().reports.batch(most) else { return Ok(false) };
             let single = batch.reports.len() == 1;
             match ports.branch.report(&batch).await {
                 Ok(ack) if ack.through < batch.reports[0].seq => {
                     self.at = uptime + self.failures.next();
+                    return Ok(false);
+                }
+                Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {
+                    let (through, sent) = (ack.through, keeper.journal().reports.last_sent());
+                    tracing::warn!(
+                        through,
+                        sent,
+                        "the branch server has reports that this terminal has not sent, as after its data was restored \
+                         from a copy: what waits is numbered from 1 again"
+                    );
+                    // With a pause: each answer could be like this one.
+                    self.at = uptime + self.failures.next();
+                    keeper.change(ports.clock.now(), |j| j.reports.renumber(Uuid::new_v4(), false))?;
                     return Ok(false);
                 }
                 Ok(ack) => {

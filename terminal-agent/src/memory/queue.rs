@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 use wire::v1::evidence::BootEvidence;
-use wire::v1::reports::{Batch, MAX_BATCH, MAX_BATCH_BYTES, Numbered, Report, UpdateReport};
+use wire::v1::reports::{Batch, MAX_BATCH_BYTES, Numbered, Report, UpdateReport};
 
 /// Most reports that wait without a number.
 ///
@@ -75,15 +75,23 @@ impl Reports {
         !self.sent.is_empty() || self.waiting.iter().any(|w| progress(&w.report).is_none())
     }
 
-    /// Gives numbers to what waits.
+    /// Gives numbers to what waits, up to `most` reports that fit into one request.
     ///
+    /// A report without room in the request stays without a number, so that no number is beyond what was sent.
     /// True if some were given: the queue must be saved before they are sent.
-    pub fn number(&mut self) -> bool {
+    pub fn number(&mut self, most: usize) -> bool {
         let before = self.sent.len();
-        while self.sent.len() < MAX_BATCH
+        let mut bytes: usize = self.sent.iter().map(length).sum();
+        while self.sent.len() < most
             && let Some(Waiting { at, report }) = self.waiting.pop_front()
         {
-            self.sent.push(Numbered { seq: self.next, at, report });
+            let numbered = Numbered { seq: self.next, at, report };
+            bytes += length(&numbered);
+            if bytes > MAX_BATCH_BYTES && !self.sent.is_empty() {
+                self.waiting.push_front(Waiting { at, report: numbered.report });
+                break;
+            }
+            self.sent.push(numbered);
             self.next += 1;
         }
         self.sent.len() != before
@@ -96,7 +104,7 @@ impl Reports {
         let mut bytes = 0;
         let fits = |n: &&Numbered| {
             let before = bytes;
-            bytes += serde_json::to_vec(n).map_or(0, |json| json.len());
+            bytes += length(n);
             before == 0 || bytes <= MAX_BATCH_BYTES
         };
         let reports: Vec<Numbered> = self.sent.iter().take(most.max(1)).take_while(fits).cloned().collect();
@@ -128,24 +136,30 @@ impl Reports {
         known
     }
 
+    /// The highest number that was ever sent in this numbering; 0 before the first.
+    pub const fn last_sent(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
     /// The receiver has everything up to `through`.
     pub fn acknowledge(&mut self, through: u64) {
         self.sent.retain(|n| n.seq > through);
     }
 
-    /// Numbers the reports again under `epoch`, because the receiver expects other numbers.
+    /// Begins a new numbering under `epoch`, because the receiver expects other numbers: every report waits for a number again.
     ///
     /// `drop_first`: without the first report, which it will never take.
     pub fn renumber(&mut self, epoch: Uuid, drop_first: bool) {
-        let mut sent = std::mem::take(&mut self.sent);
-        if drop_first && !sent.is_empty() {
-            sent.remove(0);
-        }
-        for (number, report) in (1..).zip(&mut sent) {
-            report.seq = number;
-        }
-        *self = Self { epoch, next: sent.len() as u64 + 1, sent, waiting: std::mem::take(&mut self.waiting) };
+        let sent = std::mem::take(&mut self.sent).into_iter().skip(usize::from(drop_first));
+        let sent = sent.map(|Numbered { at, report, .. }| Waiting { at, report });
+        let waiting = sent.chain(std::mem::take(&mut self.waiting)).collect();
+        *self = Self { epoch, next: 1, sent: Vec::new(), waiting };
     }
+}
+
+/// Length of a report in a request, in bytes.
+fn length(numbered: &Numbered) -> usize {
+    serde_json::to_vec(numbered).map_or(0, |json| json.len())
 }
 
 /// Where the report keeps what is left of a failed boot, if it does.
@@ -168,6 +182,7 @@ fn progress(report: &Report) -> Option<&UpdateReport> {
 mod tests {
     use super::*;
     use fleet_types::{Digest, UpdateState, Version};
+    use wire::v1::reports::{MAX_BATCH, Reason};
 
     fn report(from: Option<UpdateState>, state: UpdateState, done: u64) -> Report {
         Report::Update {
@@ -199,17 +214,17 @@ mod tests {
             queue.push(at(), report(Some(UpdateState::Fetching), UpdateState::Fetching, done));
         }
         queue.push(at(), report(Some(UpdateState::Fetching), UpdateState::Installing, 9));
-        assert!(queue.number());
+        assert!(queue.number(MAX_BATCH));
         let first = queue.batch(MAX_BATCH).unwrap();
         assert_eq!(first.reports.iter().map(|n| n.seq).collect::<Vec<_>>(), [1, 2], "progress is merged");
         queue.push(at(), report(Some(UpdateState::Installing), UpdateState::Ready, 9));
-        assert!(queue.number());
+        assert!(queue.number(MAX_BATCH));
         assert_eq!(queue.batch(2).unwrap().reports, first.reports, "what was sent is sent again as it was");
         queue.acknowledge(1);
         let seqs: Vec<u64> = queue.batch(MAX_BATCH).unwrap().reports.iter().map(|n| n.seq).collect();
         assert_eq!(seqs, [2, 3]);
         queue.acknowledge(3);
-        assert!(queue.is_empty() && !queue.number() && queue.batch(1).is_none());
+        assert!(queue.is_empty() && !queue.number(MAX_BATCH) && queue.batch(1).is_none());
     }
 
     #[test]
@@ -218,11 +233,33 @@ mod tests {
         for state in [UpdateState::Assigned, UpdateState::Fetching, UpdateState::Installing] {
             queue.push(at(), report(None, state, 0));
         }
-        queue.number();
+        queue.number(MAX_BATCH);
         queue.acknowledge(1);
         queue.renumber(Uuid::max(), true);
+        assert!(queue.last_sent() == 0 && queue.batch(MAX_BATCH).is_none(), "nothing was sent in it yet");
+        queue.number(MAX_BATCH);
         let batch = queue.batch(MAX_BATCH).unwrap();
         assert_eq!((batch.epoch, batch.reports.len(), batch.reports[0].seq), (Uuid::max(), 1, 1));
+    }
+
+    #[test]
+    fn only_what_is_sent_has_a_number() {
+        let mut queue = Reports::new(Uuid::nil());
+        let reason = Reason::new("unhealthy", "x".repeat(1000));
+        for done in 0..600 {
+            let Report::Update { terminal, mut update } = report(None, UpdateState::Failed, done) else {
+                unreachable!()
+            };
+            update.reason = Some(reason.clone());
+            update.proof = Some("0".repeat(3000));
+            queue.push(at(), Report::Update { terminal, update });
+        }
+        queue.number(1);
+        assert_eq!(queue.last_sent(), 1);
+        queue.number(MAX_BATCH);
+        let sent = queue.batch(MAX_BATCH).unwrap().reports;
+        assert!(sent.len() < MAX_BATCH, "a request ends at {MAX_BATCH_BYTES} bytes");
+        assert_eq!(queue.last_sent(), sent.len() as u64);
     }
 
     #[test]

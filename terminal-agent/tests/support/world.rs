@@ -138,6 +138,8 @@ pub struct Inner {
     /// The newest time ever verified, as the branch's port was told.
     pub floor: DateTime<Utc>,
     pub epochs: Vec<uuid::Uuid>,
+    /// What the branch server answers to reports of a numbering that another machine continued.
+    pub continued: Option<(uuid::Uuid, Result<u64, wire::Code>)>,
     pub drop_ins: BTreeMap<String, DropInEnd>,
     pub failed_units: Vec<String>,
     pub unsynced: BTreeMap<Slot, VecDeque<(u64, Vec<u8>)>>,
@@ -225,6 +227,7 @@ impl World {
             turned_away: None,
             floor: DateTime::UNIX_EPOCH,
             epochs: Vec::new(),
+            continued: None,
             drop_ins: BTreeMap::new(),
             failed_units: vec!["old.service".into()],
             unsynced: BTreeMap::new(),
