@@ -130,7 +130,7 @@ struct Relay {
 #[async_trait]
 impl Work for Relay {
     async fn run(&mut self) -> Result<Next, Failure> {
-        let delivered = deliver(&self.app.pool, &*self.app.head_office, self.limit).await;
+        let delivered = deliver(&self.app.pool, &*self.app.head_office, self.limit, self.app.clock.now()).await;
         let delivered = delivered.map_err(|error| match error {
             RelayError::Upstream(UpstreamError::NotEnrolled) => {
                 Failure::new(chain(&error)).expected().retry_after(self.app.settings.sync.retry)

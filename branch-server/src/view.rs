@@ -1,6 +1,6 @@
 //! The operators' view of this branch, read from the tables.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, GenericClient};
@@ -8,10 +8,11 @@ use trust::repository::RoleName;
 use wire::Reason;
 use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
+use wire::v1::numbering;
 use wire::v1::plan::Plan;
 use wire::v1::status::{Status, TaskStatus};
 
-use crate::db::{artifacts, moves, plan, site, terminals, updates};
+use crate::db::{artifacts, moves, plan, reused_numbers, site, terminals, updates};
 use crate::model::Stage;
 use crate::plan::metadata::Believed;
 use crate::reports::relay;
@@ -19,6 +20,9 @@ use crate::text::presentable;
 
 /// Most terminals in a list.
 pub const MAX_TERMINALS: u64 = 10_000;
+
+/// Most alerts in the picture.
+const MAX_ALERTS: u64 = 20;
 
 /// This branch: the shape of head office's status as far as it applies, and what only the branch knows.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -156,6 +160,10 @@ pub async fn status(
         terminals = all_terminals(client, name).await?;
         branches.push(branch(client, name, &site, opened.as_ref(), terminals.len() as u64).await?);
     }
+    let since = now - TimeDelta::days(numbering::ALERT_DAYS.into());
+    let reused = reused_numbers::since(client, since, MAX_ALERTS).await?;
+    let machine = |terminal: Option<String>| terminal.unwrap_or_else(|| "This branch server".to_owned());
+    let alerts = reused.into_iter().map(|r| numbering::alert(&machine(r.terminal), r.times, r.last_at)).collect();
     let (reports_waiting, reports_oldest) = relay::waiting(client).await?;
     Ok(BranchStatus {
         status: Status {
@@ -164,7 +172,7 @@ pub async fn status(
             branches,
             terminals,
             incidents: Vec::new(),
-            alerts: Vec::new(),
+            alerts,
             background,
             left_out: Default::default(),
         },

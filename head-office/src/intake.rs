@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::access::audit::{Audit, Change};
+use crate::db;
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;
 use crate::metrics::Counters;
@@ -71,7 +72,16 @@ impl Intake {
         let now = self.clock.now();
         let mut client = connection(&self.pool).await?;
         let transaction = begin(&mut client).await?;
-        let stored = reports::store(&transaction, branch, batch, now).await?;
+        let stored = match reports::store(&transaction, branch, batch, now).await {
+            Err(error @ (ReportError::NumberReused { .. } | ReportError::Superseded { .. })) if carried.is_none() => {
+                transaction.rollback().await.map_err(|e| DatabaseError::Transaction("rollback", e))?;
+                tracing::warn!(%branch, %error, "numbers of reports were used twice");
+                db::reused_numbers::record(&client, branch, None, 1, now).await?;
+                return Err(error.into());
+            }
+            // An operator may carry a file of an earlier numbering late: only the link tells of a second machine.
+            stored => stored?,
+        };
         let (mut issued, mut is_delayed) = (false, false);
         if stored.terminals_changed {
             issued = match follow::report(&transaction, branch, now, &self.issuer).await {

@@ -9,6 +9,7 @@ pub mod moves;
 pub mod plan;
 pub mod relay_queue;
 pub mod report_epochs;
+pub mod reused_numbers;
 mod rows;
 pub mod site;
 pub mod terminals;
@@ -28,6 +29,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     plan::STATEMENTS,
     relay_queue::STATEMENTS,
     report_epochs::STATEMENTS,
+    reused_numbers::STATEMENTS,
     site::STATEMENTS,
     terminals::STATEMENTS,
     updates::STATEMENTS,

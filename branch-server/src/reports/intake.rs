@@ -6,14 +6,16 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use service_kit::Clock;
-use service_kit::database::{DatabaseError, Pool, Transaction, begin, commit, connection};
+use service_kit::database::{Connection, DatabaseError, Pool, Transaction, begin, commit, connection};
 use service_kit::server::{ApiError, Missing};
 use service_kit::turns::Turns;
 use wire::Code;
+use wire::v1::numbering;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
 use super::{relay, shape};
-use crate::db::{moves, report_epochs, site, terminals, updates};
+use crate::db::report_epochs::Numbering;
+use crate::db::{moves, report_epochs, reused_numbers, site, terminals, updates};
 use crate::metrics::BranchMetrics;
 use crate::signals::Signals;
 
@@ -55,7 +57,13 @@ impl Intake {
             return Err(ApiError::not_found(Missing::Terminal, &terminal));
         }
         terminals::heard(&tx, terminal, now).await?;
-        let before = report_epochs::through(&tx, terminal, batch.epoch).await?;
+        let Numbering { through: before, mut recent, elsewhere, superseded } =
+            report_epochs::read(&tx, terminal, batch.epoch).await?;
+        let continued = batch.reports.iter().find(|r| superseded && r.seq > before).map(|r| r.seq);
+        if let Some(seq) = recent.first_reused(before, &batch.reports).or(continued) {
+            tx.rollback().await.map_err(|e| DatabaseError::Transaction("rollback", e))?;
+            return Err(self.refuse_reused(&mut client, terminal, seq, now).await?);
+        }
         if let Some(first) = batch.reports.first().filter(|first| first.seq > before + 1) {
             let detail = format!("Report {} came where {} was expected.", first.seq, before + 1);
             let remedy = "Send the missing reports; if they are lost, start a new epoch at 1.";
@@ -73,10 +81,16 @@ impl Intake {
         }
         let (mut unknown, mut first_unknown) = (0, None);
         for numbered in &fresh {
+            let digest = numbering::digest(numbered);
+            recent.push(digest);
             // Its content was not understood, so it is not relayed: acknowledged and counted, it blocks nothing.
             if let Report::Unknown(report) = &numbered.report {
                 unknown += 1;
                 first_unknown.get_or_insert((numbered.seq, report));
+                continue;
+            }
+            if elsewhere.contains(&digest) {
+                // Stored under a number of another numbering: a sender that lost the thread sends what it has again.
                 continue;
             }
             apply(&tx, terminal, numbered, now).await?;
@@ -87,7 +101,7 @@ impl Intake {
             // No numbering begins with nothing.
             return Ok(Acknowledged::all(through));
         }
-        report_epochs::set(&tx, terminal, batch.epoch, through, now).await?;
+        report_epochs::set(&tx, terminal, batch.epoch, through, &recent, now).await?;
         commit(tx).await?;
         if let Some((seq, report)) = first_unknown {
             // One line for all of them: a batch must not flood the log.
@@ -98,6 +112,32 @@ impl Intake {
         self.metrics.reports_unknown.inc_by(unknown);
         self.signals.relay.notify_one();
         Ok(Acknowledged::all(through))
+    }
+
+    /// Records that `terminal` used numbers twice, tells head office, and returns the refusal.
+    async fn refuse_reused(
+        &self,
+        client: &mut Connection,
+        terminal: &TerminalName,
+        seq: u64,
+        now: DateTime<Utc>,
+    ) -> Result<ApiError, DatabaseError> {
+        let tx = begin(client).await?;
+        site::lock(&tx).await?;
+        reused_numbers::record(&tx, Some(terminal), now).await?;
+        if let Some(times) = reused_numbers::tell(&tx, terminal, now).await? {
+            let report = Report::NumbersReused { terminal: Some(terminal.clone()), times };
+            relay::queue(&tx, now, &report).await?;
+        }
+        commit(tx).await?;
+        self.signals.relay.notify_one();
+        let detail = format!(
+            "Report {seq} of {terminal} is known with other content, or continues a numbering after a newer one began: the terminal \
+             was restored from a copy, or there are two of it."
+        );
+        tracing::warn!(%terminal, seq, "numbers of reports were used twice: restored from a copy, or there are two of it");
+        let remedy = "Begin a new numbering at 1; if this comes again, find the second machine with this identity.";
+        Ok(ApiError::new(Code::NumberReused, detail, remedy))
     }
 }
 
@@ -111,6 +151,11 @@ async fn apply(
         Report::TerminalSeen { facts, .. } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
+        // The terminal noticed first. The report itself tells head office.
+        Report::NumbersReused { .. } => {
+            reused_numbers::record(tx, Some(terminal), now).await?;
+            reused_numbers::tell(tx, terminal, now).await.map(drop)
+        }
         // Refused by `check`; a bad peer, a package or a refusal is for head office, which gets it by the queue.
         Report::Artifact { .. }
         | Report::Store { .. }

@@ -12,7 +12,7 @@ use wire::Code;
 use wire::v1::reports::{Batch, MAX_BATCH, Numbered, Reason, Report};
 use wire::v1::shape::MAX_NUMBER;
 
-use crate::db::{relay_queue, site};
+use crate::db::{relay_queue, reused_numbers, site};
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
 
 /// Why reports were not delivered.
@@ -65,6 +65,9 @@ fn subject(report: &Report) -> String {
         Report::BadPeer { terminal, artifact, .. } => {
             let who = terminal.as_ref().map_or_else(|| "branch".to_owned(), ToString::to_string);
             format!("bad-peer/{who}/{artifact}")
+        }
+        Report::NumbersReused { terminal, .. } => {
+            format!("reused/{}", terminal.as_ref().map_or("", TerminalName::as_str))
         }
         Report::Unknown(_) => "unknown".to_owned(),
     }
@@ -141,6 +144,12 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             let wasted_bytes = wasted_bytes.checked_add(*more).filter(|sum| *sum <= MAX_NUMBER)?;
             (waiting.at, Report::BadPeer { terminal, artifact, addresses, wasted_bytes, certain: *certain })
         }
+        (Report::NumbersReused { terminal, times }, Report::NumbersReused { terminal: terminal2, times: more })
+            if terminal == terminal2 =>
+        {
+            let times = times.checked_add(*more).filter(|sum| *sum <= MAX_NUMBER)?;
+            (at, Report::NumbersReused { terminal: terminal.clone(), times })
+        }
         _ => return None,
     };
     Some(Numbered { seq: waiting.seq, at: folded.0, report: folded.1 })
@@ -211,7 +220,12 @@ pub async fn waiting(client: &impl GenericClient) -> Result<(u64, Option<DateTim
 ///
 /// # Errors
 /// Head office is away or refuses; everything waits on.
-pub async fn deliver(pool: &Pool, head_office: &dyn HeadOffice, limit: usize) -> Result<Delivery, RelayError> {
+pub async fn deliver(
+    pool: &Pool,
+    head_office: &dyn HeadOffice,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<Delivery, RelayError> {
     let Some(batch) = take(pool, limit.clamp(1, MAX_BATCH)).await? else { return Ok(Delivery::Nothing) };
     let Some(first) = batch.reports.first() else { return Ok(Delivery::Nothing) };
     match head_office.report(&batch).await {
@@ -221,10 +235,10 @@ pub async fn deliver(pool: &Pool, head_office: &dyn HeadOffice, limit: usize) ->
                 let (count, why) = (answer.not_taken.len(), &not_taken.text);
                 tracing::warn!(count, code = %not_taken.code, first = why, "head office did not take states of terminals");
             }
-            acknowledged(pool, batch.epoch, answer.through).await
+            acknowledged(pool, batch.epoch, answer.through, now).await
         }
         Ok(answer) => Err(RelayError::Acknowledged { through: answer.through, first: first.seq }),
-        Err(error) => refused(pool, &batch, error).await,
+        Err(error) => refused(pool, &batch, error, now).await,
     }
 }
 
@@ -262,7 +276,7 @@ async fn take(pool: &Pool, limit: usize) -> Result<Option<Batch>, DatabaseError>
 ///
 /// A number beyond them was given before this database was restored from a copy, or by another server with the same
 /// database: it says nothing of the reports that wait here.
-async fn acknowledged(pool: &Pool, epoch: Uuid, through: u64) -> Result<Delivery, RelayError> {
+async fn acknowledged(pool: &Pool, epoch: Uuid, through: u64, now: DateTime<Utc>) -> Result<Delivery, RelayError> {
     let mut client = connection(pool).await?;
     let tx = begin(&mut client).await?;
     let site = site::lock(&tx).await?;
@@ -277,6 +291,8 @@ async fn acknowledged(pool: &Pool, epoch: Uuid, through: u64) -> Result<Delivery
              waits is numbered from 1 again"
         );
         renumber(&tx, None).await?;
+        reused_numbers::record(&tx, None, now).await?;
+        queue(&tx, now, &Report::NumbersReused { terminal: None, times: 1 }).await?;
         Delivery::Renumbered
     } else {
         Delivery::Delivered(relay_queue::delete_through(&tx, through).await?)
@@ -286,8 +302,18 @@ async fn acknowledged(pool: &Pool, epoch: Uuid, through: u64) -> Result<Delivery
 }
 
 /// Some refusals would stay for ever: those are resolved, all others are errors to be tried again.
-async fn refused(pool: &Pool, batch: &Batch, error: UpstreamError) -> Result<Delivery, RelayError> {
+async fn refused(pool: &Pool, batch: &Batch, error: UpstreamError, now: DateTime<Utc>) -> Result<Delivery, RelayError> {
     match error.code() {
+        Some(Code::NumberReused) => {
+            tracing::warn!(
+                %error,
+                "head office knows other reports under the same numbers, as after this database was restored from a copy or if a \
+                 second server has this identity: beginning a new numbering"
+            );
+            reused_numbers::record(&connection(pool).await?, None, now).await?;
+            renumber_alone(pool, None).await?;
+            Ok(Delivery::Renumbered)
+        }
         Some(Code::ReportOutOfOrder) => {
             tracing::warn!(%error, "head office misses earlier reports: beginning a new numbering");
             renumber_alone(pool, None).await?;

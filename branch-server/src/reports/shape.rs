@@ -25,8 +25,10 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::Update { terminal, update } => (terminal, update.reason.as_ref()),
         Report::Package { terminal, package } => (terminal, package.trouble.as_ref()),
         Report::TerminalRefusesPlan { terminal, reason } => (terminal, reason.as_ref()),
-        Report::BadPeer { terminal: Some(terminal), .. } => (terminal, None),
-        Report::BadPeer { terminal: None, .. } => {
+        Report::BadPeer { terminal: Some(terminal), .. } | Report::NumbersReused { terminal: Some(terminal), .. } => {
+            (terminal, None)
+        }
+        Report::BadPeer { terminal: None, .. } | Report::NumbersReused { terminal: None, .. } => {
             return Err(ApiError::bad_field("terminal", "must name the reporting terminal"));
         }
         Report::Artifact { .. } | Report::Store { .. } => {

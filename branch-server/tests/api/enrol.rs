@@ -36,7 +36,9 @@ async fn a_terminal_gets_an_identity_that_works_and_head_office_hears_of_it() {
     assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
 
     let delivered =
-        branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
+        branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200, branch.app.clock.now())
+            .await
+            .unwrap();
     assert_eq!(delivered, branch_server::reports::relay::Delivery::Delivered(1));
     let counted = branch.head_office.with(|s| s.counted.clone());
     assert_eq!(counted[0].report, Report::TerminalSeen { facts: facts("till-1"), key: None });

@@ -47,7 +47,10 @@ fn counted(branch: &Branch) -> Vec<UpdateReport> {
 
 async fn deliver_all(branch: &Branch) -> usize {
     let mut requests = 0;
-    while !matches!(deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap(), Delivery::Nothing) {
+    while !matches!(
+        deliver(&branch.app.pool, &*branch.app.head_office, 200, branch.app.clock.now()).await.unwrap(),
+        Delivery::Nothing
+    ) {
         requests += 1;
     }
     requests

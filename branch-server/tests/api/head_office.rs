@@ -58,6 +58,8 @@ pub struct State {
     pub counted: Vec<Numbered>,
     /// How far each numbering is stored.
     pub through: BTreeMap<Uuid, u64>,
+    /// What each number says.
+    pub known: BTreeMap<(Uuid, u64), Numbered>,
     /// How many requests with reports came.
     pub deliveries: usize,
     pub enrolments: usize,
@@ -90,6 +92,7 @@ impl State {
             files: BTreeMap::new(),
             counted: Vec::new(),
             through: BTreeMap::new(),
+            known: BTreeMap::new(),
             deliveries: 0,
             enrolments: 0,
             forgot_branch: false,
@@ -265,12 +268,17 @@ async fn reports(state: Shared, request: HttpRequest, batch: web::Json<Batch>) -
     if batch.reports[0].seq > through + 1 {
         return problem(Code::ReportOutOfOrder);
     }
+    let differs = |n: &Numbered| state.known.get(&(batch.epoch, n.seq)).is_some_and(|known| known != n);
+    if batch.reports.iter().any(differs) {
+        return problem(Code::NumberReused);
+    }
     let is_running = |n: &Numbered| matches!(n.report, wire::v1::reports::Report::Running { .. });
     if state.mood == Mood::Picky && batch.reports.iter().any(is_running) {
         return problem(Code::BadField);
     }
     let last = batch.reports[batch.reports.len() - 1].seq.max(through);
     let fresh: Vec<Numbered> = batch.reports.iter().filter(|r| r.seq > through).cloned().collect();
+    state.known.extend(fresh.iter().map(|n| ((batch.epoch, n.seq), n.clone())));
     state.counted.extend(fresh);
     state.through.insert(batch.epoch, last);
     if state.mood == Mood::StoreThenBreak {

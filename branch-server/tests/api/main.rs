@@ -15,6 +15,7 @@ mod hostile;
 mod identities;
 mod kit;
 mod metadata;
+mod numbering;
 mod plans;
 mod relay;
 mod reports;

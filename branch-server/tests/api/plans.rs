@@ -87,7 +87,14 @@ async fn a_refused_plan_and_its_end_are_reported_upwards_once_each() {
     let branch = Branch::enrolled().await;
     offer(&branch, &plan(7)).await;
     let deliver = async || {
-        while branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap()
+        while branch_server::reports::relay::deliver(
+            &branch.app.pool,
+            &*branch.app.head_office,
+            200,
+            branch.app.clock.now(),
+        )
+        .await
+        .unwrap()
             != branch_server::reports::relay::Delivery::Nothing
         {}
         branch.head_office.with(|s| {

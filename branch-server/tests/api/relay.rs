@@ -25,7 +25,7 @@ async fn with_three() -> (Branch, Till) {
 }
 
 async fn once(branch: &Branch) -> Result<Delivery, RelayError> {
-    deliver(&branch.app.pool, &*branch.app.head_office, 200).await
+    deliver(&branch.app.pool, &*branch.app.head_office, 200, branch.app.clock.now()).await
 }
 
 fn counted(branch: &Branch) -> Vec<Numbered> {
@@ -82,9 +82,14 @@ async fn an_acknowledgement_that_cannot_be_true_deletes_nothing() {
     };
     branch.head_office.with(|s| s.through.insert(epoch, 99));
     assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered);
-    assert_eq!(branch.status().await["head_office"]["reports_waiting"], 3);
-    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3), "under a new numbering all of it arrives");
-    assert_eq!(numbers(&counted(&branch)), [1, 2, 3]);
+    let status = branch.status().await;
+    assert_eq!(status["head_office"]["reports_waiting"], 4);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(4), "under a new numbering all of it arrives");
+    let counted = counted(&branch);
+    assert_eq!(numbers(&counted), [1, 2, 3, 4]);
+    assert_eq!(counted[3].report, Report::NumbersReused { terminal: None, times: 1 }, "head office could not notice");
+    assert_eq!(status["alerts"][0]["code"], "machine-twice");
+    assert_eq!(status["alerts"][0]["params"]["machine"], "This branch server");
 }
 
 /// Its numbers go back to where they were when the copy was made; head office knows later ones.
@@ -99,7 +104,8 @@ async fn restored_database_loses_no_report_that_waits() {
     assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(4));
     client.execute("update site set relay_last = 0, relay_sent = 0", &[]).await.unwrap();
     assert!(send(&branch, &token, &batch(epoch, 2, kept)).await.status().is_success());
-    assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered, "its number says something else there");
+    assert_eq!(branch.status().await["alerts"][0]["code"], "machine-twice");
     assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(1));
     let newest = counted(&branch).pop().unwrap();
     assert!(matches!(newest.report, Report::Update { update, .. } if update.state == UpdateState::Installing));
@@ -111,7 +117,10 @@ async fn acknowledgement_of_carried_reports_forgets_all_of_them() {
     let (branch, _) = with_three().await;
     let carried = branch_server::reports::relay::carry(&branch.app.pool, 0).await.unwrap();
     branch.head_office.with(|s| s.through.insert(carried.epoch, 3));
-    assert_eq!(deliver(&branch.app.pool, &*branch.app.head_office, 1).await.unwrap(), Delivery::Delivered(3));
+    assert_eq!(
+        deliver(&branch.app.pool, &*branch.app.head_office, 1, branch.app.clock.now()).await.unwrap(),
+        Delivery::Delivered(3)
+    );
     assert_eq!(once(&branch).await.unwrap(), Delivery::Nothing);
 }
 
@@ -188,11 +197,13 @@ async fn connections_cut_at_any_byte_lose_and_double_nothing() {
         next += 1;
         proxy.cut_next_after(cut);
         // Whether this one arrives depends on where it was cut; that is the point.
-        let _ = deliver(&branch.app.pool, &head_office, 200).await;
+        let _ = deliver(&branch.app.pool, &head_office, 200, branch.app.clock.now()).await;
     }
-    wait_for("the queue to empty", PATIENCE, async || match deliver(&branch.app.pool, &head_office, 200).await {
-        Ok(Delivery::Nothing) => Ok(()),
-        other => Err(format!("{other:?}")),
+    wait_for("the queue to empty", PATIENCE, async || {
+        match deliver(&branch.app.pool, &head_office, 200, branch.app.clock.now()).await {
+            Ok(Delivery::Nothing) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
     assert_eq!(numbers(&counted(&branch)), (1..=12).collect::<Vec<_>>());

@@ -106,14 +106,9 @@ async fn a_repeated_batch_counts_once() {
     }
     assert_eq!(queued(&branch).await, before + 2);
     // One that overlaps brings only what is new.
-    let more = batch(
-        epoch,
-        2,
-        vec![
-            moved("till-1", None, UpdateState::Assigned, 0),
-            moved("till-1", Some(UpdateState::Assigned), UpdateState::Fetching, 0),
-        ],
-    );
+    let fetching = moved("till-1", Some(UpdateState::Assigned), UpdateState::Fetching, 0);
+    let mut more = batch(epoch, 3, vec![fetching]);
+    more.reports.insert(0, one.reports[1].clone());
     assert_eq!(acknowledged(send(&branch, &token, &more).await).await, 3);
     assert_eq!(queued(&branch).await, before + 3);
     assert_eq!(acknowledged(send(&branch, &token, &batch(epoch, 1, Vec::new())).await).await, 3);
@@ -193,7 +188,9 @@ async fn changed_facts_are_taken_and_passed_on() {
     let report = batch(Uuid::new_v4(), 1, vec![Report::TerminalSeen { facts: new.clone(), key: None }]);
     assert_eq!(acknowledged(send(&branch, &token, &report).await).await, 1);
     assert_eq!(terminal(&branch).await["agent_version"], "0.2.0");
-    branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200).await.unwrap();
+    branch_server::reports::relay::deliver(&branch.app.pool, &*branch.app.head_office, 200, branch.app.clock.now())
+        .await
+        .unwrap();
     let counted = branch.head_office.with(|s| s.counted.clone());
     assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new, key: None });
 }

@@ -160,6 +160,8 @@ codes! {
     NotHeldYet = "not-held-yet", 409, "Not available yet";
     /// The report's sequence number is out of order.
     ReportOutOfOrder = "report-out-of-order", 409, "Report out of order";
+    /// The report's number is known with other content, or a newer numbering has begun.
+    NumberReused = "number-reused", 409, "Report number used twice";
     /// The branch has reached its limit of terminals.
     TooManyTerminals = "too-many-terminals", 429, "Too many terminals";
     /// The caller has reached its limit of open event streams.

@@ -17,6 +17,7 @@ pub mod plan_refusals;
 pub mod plans;
 pub mod releases;
 pub mod reports;
+pub mod reused_numbers;
 mod row;
 pub mod sessions;
 pub mod signatures;
@@ -52,6 +53,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     plans::STATEMENTS,
     releases::STATEMENTS,
     reports::STATEMENTS,
+    reused_numbers::STATEMENTS,
     sessions::STATEMENTS,
     signatures::STATEMENTS,
     terminal_packages::STATEMENTS,

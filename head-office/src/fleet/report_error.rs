@@ -21,6 +21,20 @@ pub enum ReportError {
         /// The number that must come next.
         next: u64,
     },
+    /// A number came again with other content.
+    #[error("report {seq} is known with other content: the machine was restored from a copy, or there are two of it")]
+    NumberReused {
+        /// The number.
+        seq: u64,
+    },
+    /// New numbers came under an earlier numbering.
+    #[error(
+        "report {seq} continues a numbering after a newer one began: the machine was restored from a copy, or there are two of it"
+    )]
+    Superseded {
+        /// The number.
+        seq: u64,
+    },
     /// The branch has the most terminals that a branch may have.
     #[error("branch {branch} has {count} terminals, the most that a branch may have; {terminal} would be one more")]
     TooManyTerminals {

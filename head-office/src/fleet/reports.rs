@@ -7,6 +7,7 @@ use fleet_types::{BranchName, Digest, TerminalName};
 use service_kit::database::GenericClient;
 use trust::{PublicKey, Refusal};
 use wire::clip_reason;
+use wire::v1::numbering;
 use wire::v1::reports::{Batch, NotTaken, Numbered, Reason, Report};
 use wire::v1::shape::{self, ShapeError};
 
@@ -16,6 +17,7 @@ use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::{Change, HeldRow};
 use crate::db::incidents::NewIncident;
+use crate::db::reports::Numbering;
 
 /// Most terminals of one branch.
 pub const MAX_TERMINALS: i64 = 10_000;
@@ -60,14 +62,27 @@ pub async fn store<C: GenericClient>(
         stored.through = db::reports::through(c, branch, epoch).await?;
         return Ok(stored);
     }
-    let before = db::reports::open(c, branch, epoch, now).await?;
+    let Numbering { through: before, mut recent, elsewhere, superseded } =
+        db::reports::open(c, branch, epoch, now).await?;
+    if let Some(seq) = recent.first_reused(before, &reports) {
+        return Err(ReportError::NumberReused { seq });
+    }
     if let Some(first) = reports.first().filter(|r| r.seq > before + 1) {
         return Err(ReportError::OutOfOrder { first: first.seq, next: before + 1 });
+    }
+    if let Some(new) = reports.iter().find(|r| superseded && r.seq > before) {
+        return Err(ReportError::Superseded { seq: new.seq });
     }
     stored.through = before;
     let mut found = Found::default();
     for numbered in reports.into_iter().filter(|r| r.seq > before) {
         stored.through = numbered.seq;
+        let digest = numbering::digest(&numbered);
+        recent.push(digest);
+        if elsewhere.contains(&digest) {
+            // Stored under a number of another numbering: a sender that lost the thread sends what it has again.
+            continue;
+        }
         store_one(c, branch, numbered, now, &mut found).await?;
     }
     let Found { terminals_changed, lost, unknown, first_unknown, not_taken } = found;
@@ -85,7 +100,7 @@ pub async fn store<C: GenericClient>(
         stored.renewal_requested = true;
     }
     if stored.through > before {
-        db::reports::advance(c, branch, epoch, stored.through).await?;
+        db::reports::advance(c, branch, epoch, stored.through, &recent).await?;
     }
     Ok(stored)
 }
@@ -186,6 +201,16 @@ async fn store_one<C: GenericClient>(
                 let incident = NewIncident { terminal, artifact, addresses, wasted_bytes, certain, at };
                 tracing::warn!(%branch, ?incident, "bad data arrived there");
                 db::incidents::insert(c, branch, &incident).await?;
+            }
+        }
+        Report::NumbersReused { terminal, times } => {
+            let known = match &terminal {
+                Some(terminal) => db::terminals::heard(c, branch, terminal, now).await?,
+                None => true,
+            };
+            if known {
+                tracing::warn!(%branch, ?terminal, times, "numbers of reports were used twice there");
+                db::reused_numbers::record(c, branch, terminal.as_ref(), times, now).await?;
             }
         }
         Report::Unknown(report) => {

@@ -78,6 +78,11 @@ impl From<ReportError> for ApiError {
                     .with("first", first)
                     .with("next", next)
             }
+            ReportError::NumberReused { seq } | ReportError::Superseded { seq } => {
+                let remedy =
+                    "Begin a new numbering at 1; if this comes again, find the second machine with this identity.";
+                Self::new(Code::NumberReused, text, remedy).with("seq", seq)
+            }
             ReportError::TooManyTerminals { branch, count, .. } => {
                 let remedy = "Divide the branch; each part needs a separate branch server.";
                 Self::new(Code::TooManyTerminals, text, remedy).with("branch", branch).with("terminals", count)

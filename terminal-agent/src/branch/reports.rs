@@ -80,7 +80,11 @@ impl Delivery {
                     );
                     // With a pause: each answer could be like this one.
                     self.at = uptime + self.failures.next();
-                    keeper.change(ports.clock.now(), |j| j.reports.renumber(Uuid::new_v4(), false))?;
+                    let (now, terminal) = (ports.clock.now(), Some(settings.identity.name.clone()));
+                    keeper.change(now, |j| {
+                        j.reports.renumber(Uuid::new_v4(), false);
+                        j.reports.push(now, Report::NumbersReused { terminal, times: 1 });
+                    })?;
                     return Ok(false);
                 }
                 Ok(ack) => {
@@ -102,6 +106,13 @@ impl Delivery {
 fn renumber_refused(error: &ClientError, single: bool, ports: &Ports, keeper: &mut Keeper) -> Result<(), JournalError> {
     let now = ports.clock.now();
     match error.code() {
+        Some(Code::NumberReused) => {
+            tracing::warn!(
+                "the branch server knows other reports under the same numbers, as after the data of this terminal was \
+                 restored from a copy or if a second machine has its identity: reports are numbered from 1 again"
+            );
+            keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), false))
+        }
         Some(Code::ReportOutOfOrder) => {
             tracing::warn!("the branch server expects another report number: reports are numbered from 1 again");
             keeper.change(now, |j| j.reports.renumber(Uuid::new_v4(), false))

@@ -44,8 +44,12 @@ impl Reports {
         Self { epoch, next: 1, sent: Vec::new(), waiting: VecDeque::new() }
     }
 
-    /// Queues a report. Progress replaces the progress before it.
+    /// Queues a report. Progress replaces the progress before it, and of reused numbers one report waits.
     pub fn push(&mut self, at: DateTime<Utc>, report: Report) {
+        let is_reuse = |report: &Report| matches!(report, Report::NumbersReused { .. });
+        if is_reuse(&report) && self.waiting.iter().any(|w| is_reuse(&w.report)) {
+            return;
+        }
         if let (Some(new), Some(Waiting { report: old, .. })) = (progress(&report), self.waiting.back())
             && progress(old).is_some_and(|old| old.payload == new.payload && old.state == new.state)
         {

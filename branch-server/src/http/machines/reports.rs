@@ -14,7 +14,8 @@ use crate::app::App;
     (status = 200, description = "Stored durably up to here", body = Acknowledged),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
     (status = 403, description = "`not-yourself`: about another terminal", body = wire::Problem),
-    (status = 409, description = "`report-out-of-order`: one is missing before these", body = wire::Problem),
+    (status = 409, description = "`report-out-of-order`: one is missing before these; `number-reused`: other reports are known under \
+        their numbers", body = wire::Problem),
     (status = 413, description = "`batch-too-long`: more than 200 reports", body = wire::Problem),
     (status = 422, description = "`bad-field`", body = wire::Problem),
     (status = 429, description = "`too-many`: head office was away for too long", body = wire::Problem),

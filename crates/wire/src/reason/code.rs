@@ -280,6 +280,11 @@ codes! {
     /// An operation failed; the sentence is the error with its causes.
     Failed = "failed";
 
+    // A machine.
+
+    /// Report numbers of one machine came twice with different content.
+    MachineTwice = "machine-twice", "{machine} used report numbers twice ({times} ×, last {last}): its data was restored from a copy, or two machines run from copies of one disk.";
+
     // A release at head office.
 
     /// Some rules failed.

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod fleet;
 pub mod incidents;
 pub mod kit;
+pub mod numbering;
 pub mod operators;
 pub mod paths;
 pub mod plan;

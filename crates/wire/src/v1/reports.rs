@@ -29,7 +29,8 @@ pub const MAX_ADDRESSES: usize = 64;
 /// Some reports, in order.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Batch {
-    /// Which numbering this is: changes when a sender lost its journal and begins again at 1.
+    /// Which numbering this is: changes when a sender lost its journal, or its receiver knows other reports under the same
+    /// numbers, and begins again at 1.
     pub epoch: uuid::Uuid,
     /// The reports, rising by one.
     pub reports: Vec<Numbered>,
@@ -166,13 +167,22 @@ pub enum Report {
         /// It was the first address.
         certain: bool,
     },
+    /// Numbers of reports were used twice: the machine was restored from a copy, or there are two (told by who noticed;
+    /// relayed by its branch).
+    NumbersReused {
+        /// Which terminal; none: the branch server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terminal: Option<TerminalName>,
+        /// How often since the last such report.
+        times: u64,
+    },
     /// A kind that this version does not know; a newer sender reports it. The receiver acknowledges, counts and skips it.
     #[serde(skip)]
     Unknown(UnknownReport),
 }
 
 /// The kinds of [`Report`] that this version knows, as JSON names them.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "terminal-seen",
     "running",
     "update",
@@ -182,6 +192,7 @@ const KINDS: [&str; 9] = [
     "terminal-refuses-plan",
     "package",
     "bad-peer",
+    "numbers-reused",
 ];
 
 /// Longest kind of an unknown report that is shown, in bytes.
@@ -259,7 +270,7 @@ impl Report {
             | Self::Update { terminal, .. }
             | Self::Package { terminal, .. }
             | Self::TerminalRefusesPlan { terminal, .. } => Some(terminal),
-            Self::BadPeer { terminal, .. } => terminal.as_ref(),
+            Self::BadPeer { terminal, .. } | Self::NumbersReused { terminal, .. } => terminal.as_ref(),
             Self::Artifact { .. } | Self::Store { .. } | Self::PlanRefused { .. } | Self::Unknown(_) => None,
         }
     }

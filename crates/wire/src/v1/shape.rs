@@ -95,7 +95,11 @@ fn check_report(report: &Report) -> Result<(), ShapeError> {
             }
             Ok(())
         }
-        Report::Running { .. }
+        Report::NumbersReused { times, .. } if !(1..=MAX_NUMBER).contains(times) => {
+            Err(ShapeError::field("times", "must be a number in range, at least 1"))
+        }
+        Report::NumbersReused { .. }
+        | Report::Running { .. }
         | Report::Artifact { .. }
         | Report::Store { .. }
         | Report::PlanRefused { .. }

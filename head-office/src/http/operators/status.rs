@@ -1,9 +1,10 @@
 //! One picture of everything.
 
 use actix_web::web::{Data, Json};
-use service_kit::database::connection;
-use wire::v1::paths;
-use wire::v1::status::{LeftOut, Status};
+use chrono::{DateTime, TimeDelta, Utc};
+use service_kit::database::{DatabaseError, GenericClient, connection};
+use wire::v1::status::{Alert, LeftOut, Status};
+use wire::v1::{numbering, paths};
 
 use crate::app::App;
 use crate::db;
@@ -21,11 +22,13 @@ const TERMINALS: i64 = 1000;
 
 /// Incidents in the picture.
 const INCIDENTS: u64 = 5;
+/// Machines in the picture that used numbers of reports twice.
+const REUSED: u64 = 20;
 
 /// What is going on: the newest releases, branches and terminals.
 #[utoipa::path(get, path = paths::STATUS, tag = "status", responses((status = 200, description = "Status", body = Status)))]
 pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
-    let client = connection(&app.pool).await?;
+    let (client, now) = (connection(&app.pool).await?, app.clock.now());
     let releases = db::releases::newest(&client, After::default(), RELEASES).await?;
     let all = db::branches::all(&client, "", BRANCHES).await?;
     let rows = db::terminals::all(&client, ("", ""), TERMINALS).await?;
@@ -38,11 +41,20 @@ pub async fn status(app: Data<App>) -> ApiResult<Json<Status>> {
     Ok(Json(Status {
         background: app.background.list(),
         left_out,
-        alerts: app.alerts.now(),
-        now: app.clock.now(),
+        alerts: alerts(&app, &client, now).await?,
+        now,
         incidents: db::incidents::page(&client, None, INCIDENTS).await?,
         releases: view_all(&client, &app.store, releases).await?,
         branches: branches(&client, all).await?,
         terminals: terminals(&client, rows).await?,
     }))
+}
+
+/// The alerts of the background tasks, and the machines that used numbers of reports twice.
+async fn alerts<C: GenericClient>(app: &App, client: &C, now: DateTime<Utc>) -> Result<Vec<Alert>, DatabaseError> {
+    let mut alerts = app.alerts.now();
+    let since = now - TimeDelta::days(numbering::ALERT_DAYS.into());
+    let reused = db::reused_numbers::since(client, since, REUSED).await?;
+    alerts.extend(reused.iter().map(|machine| numbering::alert(&machine.machine, machine.times, machine.last_at)));
+    Ok(alerts)
 }

@@ -3,6 +3,7 @@
 mod enrol;
 mod events;
 mod evidence;
+mod numbering;
 mod plans;
 mod proofs;
 pub mod reports;

@@ -151,9 +151,11 @@ async fn a_gap_is_refused_and_says_where_to_go_on() {
     assert_eq!(post(epoch, vec![seen(0)]).await, Code::BadField);
     assert_eq!(post(Uuid::new_v4(), vec![seen(2)]).await, Code::ReportOutOfOrder);
     assert_eq!(post(epoch, (2..=202).map(seen).collect()).await, Code::BatchTooLong);
-    // A branch that lost its journal begins again under another name; its old reports still count as stored.
+    // A branch that lost its journal begins again under another name; its old reports still count as stored, and are
+    // not continued.
     assert_eq!(send(&branch, Uuid::new_v4(), vec![seen(1)]).await.through, 1);
-    assert_eq!(send(&branch, epoch, vec![seen(1), seen(2)]).await.through, 2);
+    assert_eq!(send(&branch, epoch, vec![seen(1)]).await.through, 1);
+    assert_eq!(post(epoch, vec![seen(1), seen(2)]).await, Code::NumberReused);
     assert_eq!(
         refusal(office.machine(None).post::<_, Acknowledged>("/v1/reports", &json!({})).await),
         Code::Unauthenticated
