@@ -122,6 +122,15 @@ OF_PROGRAMS = [
     ("branch-server", "attacks::fast_forward", [("crates/trust/src", "=> judge(self.clock),", "=> Err(refusal),")]),
     ("branch-server", "attacks::slow_retrieval", [(TRUST, "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
     ("branch-server", "attacks::indefinite_freeze", [("branch-server/src", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
+    # Numbers of reports that go back, or that two machines use.
+    ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),
+    ("branch-server", "relay::an_acknowledgement_that_cannot_be_true", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),
+    ("branch-server", "numbering::restored_terminal", [("branch-server/src", "recent.first_reused(before, &batch.reports).or(continued)", "continued")]),
+    ("branch-server", "numbering::two_clones", [("branch-server/src", "recent.first_reused(before, &batch.reports).or(continued)", "recent.first_reused(before, &batch.reports).or(continued.filter(|_| false))")]),
+    ("branch-server", "numbering::restored_terminal", [("branch-server/src", "if elsewhere.contains(&digest) {", "if false {")]),
+    ("head-office", "numbering::restored_branch", [("head-office/src", "if let Some(seq) = recent.first_reused(before, &reports) {", "if let Some(seq) = recent.first_reused(before, &reports).filter(|_| false) {")]),
+    ("head-office", "numbering::restored_branch", [("head-office/src", "if elsewhere.contains(&digest) {", "if false {")]),
+    ("head-office", "numbering::two_clones", [("head-office/src", "find(|r| superseded && r.seq > before)", "find(|r| superseded && r.seq > before && false)")]),
     # Head office.
     ("head-office", "attacks::csrf", [("crates/service-kit/src", "if !request.method().is_safe() {", "if false {")]),
     ("head-office", "attacks::session_fixation", [("head-office/src", "    for old in planted {", "    for old in planted.take(0) {")]),
