@@ -8,12 +8,14 @@ use chrono::{DateTime, Utc};
 use fleet_types::{Digest, OperatorName};
 use serde::{Deserialize, Serialize};
 use service_kit::Secret;
-use service_kit::durable::write_secret_file;
 use uuid::Uuid;
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::files::{can_create, save_secret};
 
+/// The file's name.
+const FILE: &str = "credentials.json";
 /// Longest accepted file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -47,7 +49,7 @@ pub(crate) fn path(global: &Global) -> Option<PathBuf> {
         (_, Some(home)) => Some(home.join(".config")),
         _ => None,
     };
-    config.map(|config| config.join("filial/credentials.json"))
+    config.map(|config| config.join("filial").join(FILE))
 }
 
 /// A server's key in the file.
@@ -83,12 +85,7 @@ pub(crate) fn authority(global: &Global) -> Result<Option<Digest>, Failure> {
 
 /// Stores a login and its server's authority; returns the file's path.
 pub(crate) fn keep(global: &Global, login: Login, authority: Option<Digest>) -> Result<PathBuf, Failure> {
-    let path = path(global).ok_or_else(|| {
-        Failure::said(
-            "The login cannot be stored: neither HOME nor XDG_CONFIG_HOME is set",
-            "Set one of them, or use --token-file.",
-        )
-    })?;
+    let path = must_have_path(global)?;
     let mut all = read(&path)?;
     all.servers.insert(key(&global.server).to_owned(), login);
     all.authorities.extend(authority.map(|authority| (key(&global.server).to_owned(), authority)));
@@ -107,10 +104,28 @@ pub(crate) fn forget(global: &Global) -> Result<bool, Failure> {
     Ok(was_there)
 }
 
+/// Refuses a login that could not be stored, before head office issues a token.
+pub(crate) fn can_keep(global: &Global) -> Result<(), Failure> {
+    let path = must_have_path(global)?;
+    read(&path)?;
+    // Its folders are created with it: a refused login leaves nothing.
+    let there = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    can_create(&there.join(FILE))
+}
+
+fn must_have_path(global: &Global) -> Result<PathBuf, Failure> {
+    path(global).ok_or_else(|| {
+        Failure::said(
+            "The login cannot be stored: neither HOME nor XDG_CONFIG_HOME is set",
+            "Set one of them, or use --token-file.",
+        )
+    })
+}
+
 fn write(path: &Path, all: &Credentials) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         let failed = |source| Failure::Write { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    Ok(write_secret_file(path, &serde_json::to_vec_pretty(all).map_err(Failure::Json)?)?)
+    save_secret(path, &serde_json::to_vec_pretty(all).map_err(Failure::Json)?)
 }

@@ -61,10 +61,11 @@ pub fn pack(source: &Path, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     let folder = manifest_path.parent().unwrap_or(Path::new("."));
     let sources = open_all(folder, &draft, out).map_err(|e| e.or_else(bad))?;
     let temporary = temporary_for(out);
-    let done = Archive::write(&temporary, &draft, sources, progress).map_err(|e| e.or_else(bad)).and_then(|packed| {
-        std::fs::rename(&temporary, out).map_err(|source| PackError::Write { path: out.to_path_buf(), source })?;
-        Ok(packed)
-    });
+    let done =
+        Archive::write((&temporary, out), &draft, sources, progress).map_err(|e| e.or_else(bad)).and_then(|packed| {
+            std::fs::rename(&temporary, out).map_err(|source| PackError::Write { path: out.to_path_buf(), source })?;
+            Ok(packed)
+        });
     if done.is_err() {
         // If this fails too there is nothing to add: the error that led here is the one to show.
         let _ = std::fs::remove_file(&temporary);
@@ -152,7 +153,11 @@ fn open(folder: &Path, payload: &DraftPayload, out: &Path) -> Result<Source, Fau
         }
     }
     let (file, length) = if is_tree {
-        tar_of(&path, &temporary_for(out)).map_err(failed)?
+        let temporary = temporary_for(out);
+        tar_of(&path, &temporary).map_err(|(path, source)| match path == temporary {
+            true => PackError::Write { path: out.to_path_buf(), source },
+            false => failed((path, source)),
+        })?
     } else {
         let file = File::open(&path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
@@ -198,6 +203,7 @@ fn temporary_for(out: &Path) -> PathBuf {
 
 /// The archive being written.
 struct Archive<'a> {
+    /// Where the archive goes in the end: the file that the caller knows.
     path: &'a Path,
     out: BufWriter<File>,
     length: u64,
@@ -206,13 +212,13 @@ struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     fn write(
-        path: &'a Path,
+        (temporary, path): (&Path, &'a Path),
         draft: &Draft,
         sources: Vec<Source>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Packed, Fault> {
         let total = sources.iter().map(|s| s.length).sum();
-        let file = File::create(path).map_err(|source| PackError::Write { path: path.to_path_buf(), source })?;
+        let file = File::create(temporary).map_err(|source| PackError::Write { path: path.to_path_buf(), source })?;
         let mut archive = Self { path, out: BufWriter::with_capacity(CHUNK, file), length: 0, payload_bytes: 0 };
         // All digests have one length: the manifest is written with blank ones, and once more in its place when the
         // files were read. So each file is read only once.

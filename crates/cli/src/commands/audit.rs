@@ -13,7 +13,7 @@ use wire::v1::paths;
 use crate::args::Global;
 use crate::args::accounts::AuditCommand;
 use crate::failure::Failure;
-use crate::files::read_bounded;
+use crate::files::{not_created, read_bounded};
 use crate::output::{answer, plain, table};
 use crate::server::{block_on, connect};
 
@@ -68,8 +68,8 @@ fn export(global: &Global, out: Option<PathBuf>) -> Result<(), Failure> {
     let server = connect(global)?;
     let mut sink: Box<dyn Write> = match &out {
         Some(path) => {
-            let failed = |source| Failure::Write { path: path.clone(), source };
-            Box::new(std::io::BufWriter::new(File::create(path).map_err(failed)?))
+            let file = File::create(path).map_err(|source| not_created(path, source))?;
+            Box::new(std::io::BufWriter::new(file))
         }
         None => Box::new(std::io::stdout().lock()),
     };

@@ -5,7 +5,6 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use fleet_types::Digest;
 use serde_json::{Value, json};
-use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, Word};
 use wire::v1::fleet::{
@@ -16,7 +15,7 @@ use wire::v1::paths;
 
 use crate::args::{AssignArgs, BranchCommand, Global, TerminalCommand, UnassignArgs};
 use crate::failure::Failure;
-use crate::files::must_be_new;
+use crate::files::{must_be_new, save_secret};
 use crate::output::units::{age, age_or_never, count, or_dash, size, size_of};
 use crate::output::{answer, fields, plain, table};
 use crate::server::{block_on, connect};
@@ -78,7 +77,7 @@ fn answer_added(global: &Global, added: &BranchAdded, file: Option<&Path>, now: 
             )
         });
     };
-    write_secret_file(file, format!("{}\n", added.join_token).as_bytes())?;
+    save_secret(file, format!("{}\n", added.join_token).as_bytes())?;
     let value = json!({ "name": added.name, "join_token_file": file, "join_token_expires": added.join_token_expires });
     answer(global.json, &value, |_| {
         format!("Branch {} is added. Its server's join token is in {}.", added.name, file.display())

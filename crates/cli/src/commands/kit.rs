@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use service_kit::client::JsonClient;
-use service_kit::durable::{rename, write_file};
+use service_kit::durable::rename;
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use wire::Code;
@@ -26,7 +26,7 @@ use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::args::{Global, KitCommand};
 use crate::failure::Failure;
-use crate::files::{digest, open, read_bounded};
+use crate::files::{digest, open, read_bounded, save};
 use crate::output::units::{count, size};
 use crate::output::{answer, progress};
 use crate::server::{block_on, connect};
@@ -74,7 +74,7 @@ fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Fai
         written += 1;
     }
     // Last: a folder with this file is whole.
-    write_file(&folder.join(KIT), &serde_json::to_vec(&kit).map_err(Failure::Json)?)?;
+    save(&folder.join(KIT), &serde_json::to_vec(&kit).map_err(Failure::Json)?)?;
     let said = json!({
         "branch": kit.branch, "made_at": kit.made_at, "plan": kit.plan.is_some(), "artifacts": kit.artifacts.len(),
         "written": written, "bytes": bytes, "folder": folder,
@@ -146,7 +146,7 @@ fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
     }
     let returned = block_on(take_back(&server))?;
     let reports: usize = returned.batches.iter().map(|b| b.reports.len()).sum();
-    write_file(&folder.join(REPORTS), &serde_json::to_vec(&returned).map_err(Failure::Json)?)?;
+    save(&folder.join(REPORTS), &serde_json::to_vec(&returned).map_err(Failure::Json)?)?;
     let said = json!({ "branch": kit.branch, "imported": imported, "brought": brought, "reports": reports });
     answer(global.json, &said, |_| {
         let plan = match (imported.serial, imported.new_plan) {

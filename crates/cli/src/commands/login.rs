@@ -19,6 +19,7 @@ pub(crate) fn login(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
     let server = anonymous(global)?;
     let prompt = format!("Password of {} at {}: ", args.name, global.server);
     let password = ask::password(args.password_file.as_deref(), &prompt, "--password-file")?;
+    credentials::can_keep(global)?;
     let log_in = LogIn { name: args.name.to_string(), password: password.expose().to_owned() };
     let made = block_on(exchange(&server, &log_in, args.days))?;
     let (expires, role) = (made.kept.expires, made.kept.role);

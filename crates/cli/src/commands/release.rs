@@ -9,7 +9,7 @@ use wire::v1::releases::Verdict;
 
 use crate::args::{Global, ReleaseCommand, ReleaseSignArgs};
 use crate::failure::Failure;
-use crate::files::{open, read_bounded};
+use crate::files::{can_create, open, read_bounded};
 use crate::output::checklist::{checklist, summary};
 use crate::output::units::size;
 use crate::output::{answer, fields, plain, progress, say, table};
@@ -41,6 +41,7 @@ fn pack(global: &Global, source: &Path, out: Option<PathBuf>) -> Result<(), Fail
         Some(out) => out,
         None => release::archive_name(source)?.into(),
     };
+    can_create(&out)?;
     let bar = progress::bytes("packing", 0, global.json);
     let packed = release::pack(source, &out, &mut |done, total| {
         bar.set_length(total);

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::json;
-use service_kit::durable::write_secret_file;
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::operators::{NewToken, Token, TokenMade};
 use wire::v1::paths;
@@ -11,7 +10,7 @@ use wire::v1::paths;
 use crate::args::Global;
 use crate::args::accounts::TokenCommand;
 use crate::failure::Failure;
-use crate::files::must_be_new;
+use crate::files::{must_be_new, save_secret};
 use crate::output::units::{age, age_or_never};
 use crate::output::{answer, plain, table};
 use crate::server::{block_on, connect, done};
@@ -29,7 +28,7 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
                     format!("Token {}, valid until {until}; it is not shown again:\n\n  {}", made.kept.id, made.token)
                 });
             };
-            write_secret_file(&file, format!("{}\n", made.token).as_bytes())?;
+            save_secret(&file, format!("{}\n", made.token).as_bytes())?;
             answer(global.json, &json!({ "file": file, "kept": made.kept }), |_| {
                 format!("Token {}, valid until {until}, is in {}.", made.kept.id, file.display())
             })

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use fleet_types::Digest;
 use serde_json::{Value, json};
-use service_kit::durable::write_file;
 use swarm::{Torrent, torrent::MAX_TORRENT_LEN};
 
 use crate::args::{Global, TorrentCommand};
 use crate::failure::Failure;
-use crate::files::read_bounded;
+use crate::files::{can_create, read_bounded, save};
 use crate::output::units::size;
 use crate::output::{answer, fields, plain, progress, table};
 
@@ -48,6 +47,8 @@ fn create(
     }
     let tiers: Vec<Vec<String>> = trackers.into_iter().map(|t| vec![t]).collect();
     let file = std::fs::metadata(path).map_err(Failure::read(path))?;
+    // Before minutes of reading.
+    can_create(&out)?;
     let bar = progress::bytes("hashing", if file.is_file() { file.len() } else { 0 }, global.json);
     let mut moved = |done| {
         bar.set_length(bar.length().unwrap_or(0).max(done));
@@ -62,7 +63,7 @@ fn create(
     bar.finish_and_clear();
     let (torrent, sha256) = made?;
     let bytes = torrent.to_file(&tiers);
-    write_file(&out, &bytes)?;
+    save(&out, &bytes)?;
     // Parsed again, so that the output shows what any client will see.
     let torrent = Torrent::parse(&bytes)?;
     let mut value = describe(&torrent, sha256);

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use fleet_types::Digest;
 use serde::{Deserialize, Serialize};
-use service_kit::durable::write_file;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use wire::v1::paths;
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::files::save;
 
 /// The path of an upload at the server that was asked, never at another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +86,7 @@ impl Memory {
         let folder = file.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
         let remembered = Remembered { length, upload: upload.path.clone() };
-        write_file(file, &serde_json::to_vec(&remembered).map_err(Failure::Json)?)?;
-        Ok(())
+        save(file, &serde_json::to_vec(&remembered).map_err(Failure::Json)?)
     }
 
     /// Forgets it: it is complete, or head office no longer has it.

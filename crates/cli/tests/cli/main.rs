@@ -13,6 +13,8 @@ mod kit;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod tls;

@@ -92,7 +92,7 @@ pub enum PackError {
     /// The archive cannot be written.
     #[error("Cannot write {path}: check that its folder exists and has free space")]
     Write {
-        /// The archive, or the temporary file beside it.
+        /// The archive.
         path: PathBuf,
         /// Why not.
         #[source]

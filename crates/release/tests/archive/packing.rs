@@ -104,7 +104,8 @@ fn bad_manifests_and_targets_are_refused() {
     assert!(matches!(pack(dir.path(), &image, &mut |_, _| {}), Err(PackError::OutIsSource { .. })));
     assert_eq!(std::fs::read(&image).unwrap(), squashfs(9000));
     let nowhere = dir.path().join("no/such/folder.upd");
-    assert!(matches!(pack(dir.path(), &nowhere, &mut |_, _| {}), Err(PackError::Write { .. })));
+    let refused = pack(dir.path(), &nowhere, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(&refused, PackError::Write { path, .. } if *path == nowhere), "{refused:?}");
 
     let name = "x".repeat(180);
     put(&dir.path().join(&name), &squashfs(9000));
@@ -208,6 +209,10 @@ fn a_folder_with_a_link_is_not_packed_and_neither_is_a_folder_for_an_image() {
     let refused = quiet(&linked).unwrap_err();
     assert!(matches!(&refused, PackError::Source { path, .. } if path.ends_with("bin/link")), "{refused:?}");
     assert!(!linked.path().join("out.upd").exists());
+    let tree = with_tree(|_| {});
+    let nowhere = tree.path().join("no/out.upd");
+    let refused = pack(tree.path(), &nowhere, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(&refused, PackError::Write { path, .. } if *path == nowhere), "{refused:?}");
     let dir = folder();
     let image = dir.path().join("payloads/rootfs.img");
     std::fs::remove_file(&image).unwrap();

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use service_kit::durable::write_file;
 use trust::repository::{Change, Lifetimes, Online, Proposal, Repository, RoleName, store};
 use trust::{KeySet, SigningKey};
 
@@ -13,6 +12,7 @@ use super::files::{metadata, now, read, read_proposal};
 use super::view;
 use crate::args::{Global, ProposeArgs};
 use crate::failure::Failure;
+use crate::files::save;
 use crate::output::answer;
 
 pub(super) fn propose(global: &Global, args: &ProposeArgs) -> Result<(), Failure> {
@@ -32,7 +32,7 @@ pub(super) fn propose(global: &Global, args: &ProposeArgs) -> Result<(), Failure
         (role, Some(holders)) => delegated(&repository, role, holders, now)?,
         (role, None) => repository.propose(role, &[], now, expires)?,
     };
-    write_file(&args.out, &proposal.to_bytes()?)?;
+    save(&args.out, &proposal.to_bytes()?)?;
     view::proposal(global, &args.out, &proposal)
 }
 

@@ -6,12 +6,12 @@ use std::path::Path;
 use chrono::TimeDelta;
 use fleet_types::{ProductName, plural};
 use serde_json::json;
-use service_kit::durable::write_file;
 use trust::repository::{DelegationSpec, Lifetimes, Online, Repository, RoleName, RootSpec, store};
 use trust::{KeySet, SigningKey};
 
 use crate::args::{Global, InitArgs};
 use crate::failure::Failure;
+use crate::files::save;
 use crate::output::answer;
 
 /// A role's private keys and the key set that they form.
@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
 
     // The root comes last: once it exists, everything else does.
     store::write(&folder.join("metadata"), &repository)?;
-    write_file(&folder.join("root.json"), repository.root_file())?;
+    save(&folder.join("root.json"), repository.root_file())?;
     done(global, args, &repository)
 }
 

@@ -12,11 +12,11 @@ mod view;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use service_kit::durable::write_file;
 use trust::SigningKey;
 
 use crate::args::{Global, TrustCommand};
 use crate::failure::Failure;
+use crate::files::{can_create, save};
 use crate::output::{answer, fields};
 
 use files::{read, read_proposal};
@@ -34,6 +34,7 @@ pub(crate) fn run(global: &Global, command: TrustCommand) -> Result<(), Failure>
 }
 
 fn key(global: &Global, file: &Path) -> Result<(), Failure> {
+    can_create(file)?;
     let public = SigningKey::create(file)?.public();
     let value = json!({ "file": file, "public": public, "id": public.id() });
     answer(global.json, &value, |_| {
@@ -47,7 +48,7 @@ fn sign(global: &Global, path: &Path, keys: &[PathBuf]) -> Result<(), Failure> {
         proposal.sign(&SigningKey::read(key)?)?;
     }
     if !keys.is_empty() {
-        write_file(path, &proposal.to_bytes()?)?;
+        save(path, &proposal.to_bytes()?)?;
     }
     view::proposal(global, path, &proposal)
 }

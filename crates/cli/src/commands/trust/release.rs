@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use fleet_types::Digest;
 use release::Manifest;
-use service_kit::durable::write_file;
 use trust::SigningKey;
 use trust::repository::{Change, Proposal, RoleName, SignedPayload};
 
@@ -14,6 +13,7 @@ use super::view;
 use crate::args::{Global, ReleaseSignArgs};
 use crate::commands::signatures;
 use crate::failure::Failure;
+use crate::files::save;
 
 /// Signs the payloads of the manifest.
 ///
@@ -50,7 +50,7 @@ pub(crate) fn sign(
         }
         proposal.sign(&key)?;
     }
-    write_file(&out, &proposal.to_bytes()?)?;
+    save(&out, &proposal.to_bytes()?)?;
     if args.post {
         return signatures::post(global, &format!("{}/{}", manifest.product, manifest.version), &out);
     }
