@@ -255,18 +255,11 @@ fn holders_sign_that_a_release_is_vouched_for_no_more() {
 fn whoever_signs_elsewhere_fetches_what_is_in_force_and_nobody_hands_out_what_was() {
     let dir = fleet();
     let at = dir.path();
-    let served = |folder: &Path| -> std::collections::BTreeMap<String, Vec<u8>> {
-        let entries = std::fs::read_dir(folder).unwrap().flatten();
-        let files = entries.filter(|e| e.file_name().to_string_lossy().ends_with(".json"));
-        let path = |e: &std::fs::DirEntry| format!("/v1/metadata/{}", e.file_name().to_string_lossy());
-        files.map(|e| (path(&e), std::fs::read(e.path()).unwrap())).collect()
-    };
-    let before = served(&at.join("trust/metadata"));
+    let before = served(&at.join("trust/metadata")).files;
     sign_with(at, "1");
     sign_with(at, "2");
     accept(at, &["kiosk-2.4.0.proposal"]);
-    let after = served(&at.join("trust/metadata"));
-    let fake = Fake::start(State { files: after, ..State::default() });
+    let fake = Fake::start(served(&at.join("trust/metadata")));
     let fetch = ["trust", "fetch", "away", "--root", "trust/root.json", "--server", &fake.url];
     json(at, &[&fetch[..], &["--json"]].concat());
     let seen = json(at, &["trust", "inspect", "away", "--json"]);
@@ -279,4 +272,46 @@ fn whoever_signs_elsewhere_fetches_what_is_in_force_and_nobody_hands_out_what_wa
     refused(at, &fetch, "the source replays old metadata");
     assert_eq!(json(at, &["trust", "inspect", "away", "--json"]), seen);
     refused(at, &["trust", "fetch", "new", "--root", "nothing", "--server", &fake.url], "nothing");
+}
+
+/// The metadata of a folder, as head office serves it.
+fn served(folder: &Path) -> State {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let files = entries.filter(|e| e.file_name().to_string_lossy().ends_with(".json"));
+    let path = |e: &std::fs::DirEntry| format!("/v1/metadata/{}", e.file_name().to_string_lossy());
+    State { files: files.map(|e| (path(&e), std::fs::read(e.path()).unwrap())).collect(), ..State::default() }
+}
+
+#[test]
+fn a_fetch_from_a_stopped_server_fails_as_every_command_and_leaves_nothing() {
+    let dir = fleet();
+    let url = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let fetch = ["trust", "fetch", "away", "--root", "trust/root.json", "--server", &url];
+    let output = filial(dir.path(), &fetch);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).starts_with(&format!("filial: {url} does not answer\n")), "{}", stderr(&output));
+    assert!(!dir.path().join("away").exists());
+}
+
+#[test]
+fn metadata_is_fetched_for_the_given_root_and_into_a_folder_of_its_own() {
+    let dir = fleet();
+    let at = dir.path();
+    json(at, &["trust", "init", "other", "--product", "kiosk", "--json"]);
+    let fake = Fake::start(served(&at.join("trust/metadata")));
+    let fetch =
+        |folder: &str, root: &str| filial(at, &["trust", "fetch", folder, "--root", root, "--server", &fake.url]);
+    let says = |output: &std::process::Output, text: &str| {
+        assert!(code(output) == 1 && stderr(output).starts_with(&format!("filial: {text}")), "{}", stderr(output));
+    };
+    says(&fetch("src", "trust/root.json"), "src is not empty and holds no metadata\n");
+    assert!(!at.join("src/trust.json").exists() && !at.join("src/metadata").exists());
+    // A wrong root file does not spoil the folder for the right one.
+    assert_eq!(code(&fetch("away", "other/root.json")), 1);
+    assert_eq!(code(&fetch("away", "src/release.toml")), 1);
+    let right = fetch("away", "trust/root.json");
+    assert_eq!(code(&right), 0, "{}", stderr(&right));
+    says(&fetch("away", "other/root.json"), "other/root.json belongs to another fleet than the metadata in away\n");
+    says(&fetch("away", "src/release.toml"), "src/release.toml is not a root.json: ");
+    assert_eq!(code(&fetch("away", "trust/root.json")), 0);
 }

@@ -117,6 +117,16 @@ impl Client {
         self.state.files()
     }
 
+    /// Whether `root`, the content of a root file, is one of the roots that this state was built on.
+    ///
+    /// # Errors
+    /// It is not a root file, or not signed by its own holders.
+    pub fn knows_root(&self, root: &[u8]) -> Result<bool, Refusal> {
+        let root = without_mark(root);
+        let version = State::begin(root, DateTime::UNIX_EPOCH)?.newest_version();
+        Ok(self.state.files().get(&RoleName::Root.file(version)).is_some_and(|held| held == root))
+    }
+
     /// The whole workflow (TUF 1.0, 5).
     ///
     /// New roots, timestamp, snapshot, targets, all delegated roles. Only what is new is fetched: if nothing is, the
