@@ -105,6 +105,26 @@ fn nobody_signs_what_is_damaged_or_says_something_else() {
 }
 
 #[test]
+fn a_key_that_does_not_hold_the_role_signs_no_proposal() {
+    let dir = fleet();
+    let at = dir.path();
+    json(at, &["trust", "propose", "trust", "product-kiosk", "--out", "p", "--json"]);
+    let before = std::fs::read(at.join("p")).unwrap();
+    let sign = |key: &'static str| ["trust", "sign", "p", "--key", key];
+    refused(at, &sign("trust/offline/root-1.pem"), "The key trust/offline/root-1.pem does not hold role product-kiosk");
+    assert_eq!(std::fs::read(at.join("p")).unwrap(), before);
+    json(at, &[&sign("trust/offline/product-kiosk-2.pem")[..], &["--json"]].concat());
+    // A proposal of an earlier version names no holders: the metadata decides when it is accepted.
+    let mut earlier: Value = serde_json::from_slice(&before).unwrap();
+    earlier.as_object_mut().unwrap().remove("holders").unwrap();
+    put(&at.join("p"), earlier.to_string().as_bytes());
+    json(at, &[&sign("trust/offline/root-1.pem")[..], &["--json"]].concat());
+    put(&at.join("run.sh"), b"#!/bin/sh\n");
+    refused(at, &["trust", "sign", "run.sh"], "filial: run.sh is not a proposal\n");
+    refused(at, &[&ACCEPT[..], &["run.sh"], &ONLINE].concat(), "filial: run.sh is not a proposal\n");
+}
+
+#[test]
 fn the_root_rotates_with_old_and_new_keys() {
     let dir = fleet();
     let at = dir.path();
@@ -231,7 +251,7 @@ fn signatures_are_posted_to_the_release_that_was_uploaded() {
     let show = filial(at, &["release", "show", ID, "--server", &fake.url]);
     assert!(stdout(&show).contains("1 of 2 needed"), "{}", stdout(&show));
     put(&at.join("none"), b"{}");
-    refused(at, &["release", "post-signatures", ID, "none", "--server", &fake.url], "The proposal is malformed");
+    refused(at, &["release", "post-signatures", ID, "none", "--server", &fake.url], "none is not a proposal");
 }
 
 #[test]

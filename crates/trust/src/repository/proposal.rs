@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tough::schema::{Role as _, Root, Signature, Targets};
 
-use crate::keys::{KeyId, MAX_KEYS, SigningKey, sha256};
+use crate::keys::{KeyId, KeySet, MAX_KEYS, SigningKey, sha256};
 use crate::metadata::names::RoleName;
 use crate::metadata::schema::{MAX_TARGETS, RoleSignature, canonical, to_chrono};
 use crate::refusal::{Refusal, Why, refuse};
@@ -25,6 +25,7 @@ pub struct Proposal {
     pub(crate) base: Option<u64>,
     pub(crate) body: Body,
     pub(crate) signatures: Vec<RoleSignature>,
+    pub(crate) holders: BTreeSet<KeyId>,
 }
 
 /// What is signed.
@@ -44,6 +45,9 @@ struct Raw {
     base: Option<u64>,
     signed: Value,
     signatures: Vec<RoleSignature>,
+    /// The keys that may sign. Unsigned: a hint for who signs offline, without the metadata that decides.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    holders: BTreeSet<KeyId>,
 }
 
 impl TryFrom<Raw> for Proposal {
@@ -56,6 +60,9 @@ impl TryFrom<Raw> for Proposal {
                 Why::ProposalContent,
                 format!("The proposal has format {}; this program reads format 1.", raw.format),
             );
+        }
+        if raw.holders.len() > 2 * MAX_KEYS {
+            return refuse(Why::ProposalContent, "The proposal names more holders than a role has.");
         }
         if raw.signatures.len() > MAX_KEYS {
             return refuse(Why::ProposalContent, format!("The proposal has more than {MAX_KEYS} signatures."));
@@ -87,7 +94,7 @@ impl TryFrom<Raw> for Proposal {
                 );
             }
         }
-        Ok(Self { role: raw.role, base: raw.base, body, signatures: raw.signatures })
+        Ok(Self { role: raw.role, base: raw.base, body, signatures: raw.signatures, holders: raw.holders })
     }
 }
 
@@ -98,13 +105,27 @@ impl From<Proposal> for Raw {
             Body::Targets(targets) => serde_json::to_value(targets),
         };
         // Such a value was read, or made, by the same types before: writing it cannot fail.
-        Self { format: 1, role: p.role, base: p.base, signed: signed.unwrap_or_default(), signatures: p.signatures }
+        let signed = signed.unwrap_or_default();
+        Self { format: 1, role: p.role, base: p.base, signed, signatures: p.signatures, holders: p.holders }
     }
 }
 
 impl Proposal {
     pub(crate) fn new(role: RoleName, base: Option<u64>, body: Body) -> Self {
-        Self { role, base, body, signatures: Vec::new() }
+        Self { role, base, body, signatures: Vec::new(), holders: BTreeSet::new() }
+    }
+
+    /// Names the keys that may sign.
+    pub(crate) fn held_by<'a>(mut self, sets: impl IntoIterator<Item = &'a KeySet>) -> Self {
+        self.holders = sets.into_iter().flat_map(|set| set.keys().map(|key| key.id())).collect();
+        self
+    }
+
+    /// Whether a key may sign, as far as the file says.
+    ///
+    /// What counts is decided by the metadata in force; a proposal of an earlier version names no holders.
+    pub fn may_be_signed_by(&self, key: KeyId) -> bool {
+        self.holders.is_empty() || self.holders.contains(&key)
     }
 
     /// Reads a proposal file.

@@ -64,7 +64,7 @@ impl Repository {
     /// The expiry is out of range.
     pub fn propose_first_root(spec: &RootSpec) -> Result<Proposal, Refusal> {
         let root = root(spec, NonZeroU64::MIN)?;
-        Ok(Proposal::new(RoleName::Root, None, Body::Root(Box::new(root))))
+        Ok(Proposal::new(RoleName::Root, None, Body::Root(Box::new(root))).held_by([&spec.root]))
     }
 
     /// The next root, to be signed by thresholds of the present and of the new root keys.
@@ -79,7 +79,9 @@ impl Repository {
         let Some(next) = next else {
             return refuse(Why::ProposalContent, "The root's version cannot be increased further.");
         };
-        Ok(Proposal::new(RoleName::Root, base, Body::Root(Box::new(root(spec, next)?))))
+        let present = self.holders(&RoleName::Root)?;
+        let proposal = Proposal::new(RoleName::Root, base, Body::Root(Box::new(root(spec, next)?)));
+        Ok(proposal.held_by([&present, &spec.root]))
     }
 
     /// What the present root says, to change one thing of it.
@@ -147,7 +149,8 @@ impl Repository {
         let mut targets = self.next(&RoleName::Targets, now, spec.expires)?;
         targets.delegations = Some(delegations);
         let base = self.version(&RoleName::Targets);
-        Ok(Proposal::new(RoleName::Targets, base, Body::Targets(Box::new(targets))))
+        let holders = self.holders(&RoleName::Targets)?;
+        Ok(Proposal::new(RoleName::Targets, base, Body::Targets(Box::new(targets))).held_by([&holders]))
     }
 
     /// The next version of a delegated role, to be signed by its holders.
@@ -164,7 +167,7 @@ impl Repository {
         now: DateTime<Utc>,
         expires: DateTime<Utc>,
     ) -> Result<Proposal, Refusal> {
-        self.holders(role)?;
+        let holders = self.holders(role)?;
         let mut next = self.next(role, now, expires)?;
         if let Some(file) = self.delegated.get(role) {
             next.targets = file.signed.signed.targets.clone();
@@ -174,7 +177,7 @@ impl Repository {
         }
         content(role, Some(&next))?;
         let proposal = Proposal::new(role.clone(), self.version(role), Body::Targets(Box::new(next)));
-        Ok(proposal)
+        Ok(proposal.held_by([&holders]))
     }
 
     fn next(&self, role: &RoleName, now: DateTime<Utc>, expires: DateTime<Utc>) -> Result<Targets, Refusal> {

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::files::{can_create, save};
 use crate::output::{answer, fields};
 
-use files::{read, read_proposal};
+use files::{read, read_proposal, sign as sign_with};
 
 pub(crate) fn run(global: &Global, command: TrustCommand) -> Result<(), Failure> {
     match command {
@@ -45,7 +45,7 @@ fn key(global: &Global, file: &Path) -> Result<(), Failure> {
 fn sign(global: &Global, path: &Path, keys: &[PathBuf]) -> Result<(), Failure> {
     let mut proposal = read_proposal(path)?;
     for key in keys {
-        proposal.sign(&SigningKey::read(key)?)?;
+        sign_with(&mut proposal, key)?;
     }
     if !keys.is_empty() {
         save(path, &proposal.to_bytes()?)?;

@@ -8,7 +8,7 @@ use release::Manifest;
 use trust::SigningKey;
 use trust::repository::{Change, Proposal, RoleName, SignedPayload};
 
-use super::files::{now, read, read_proposal};
+use super::files::{not_a_holder, now, read, read_proposal};
 use super::view;
 use crate::args::{Global, ReleaseSignArgs};
 use crate::commands::signatures;
@@ -44,9 +44,7 @@ pub(crate) fn sign(
     for path in &args.key {
         let key = SigningKey::read(path)?;
         if holders.by_id(key.public().id()).is_none() {
-            let sentence = format!("The key {} does not hold role {role}", path.display());
-            let remedy = "Use one of the product's release keys; `filial trust inspect` lists them.";
-            return Err(Failure::said(sentence, remedy));
+            return Err(not_a_holder(path, &role));
         }
         proposal.sign(&key)?;
     }
