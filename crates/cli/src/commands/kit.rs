@@ -60,6 +60,7 @@ pub(crate) fn run(global: &Global, command: KitCommand) -> Result<(), Failure> {
 }
 
 fn export(global: &Global, branch: &BranchName, folder: &Path) -> Result<(), Failure> {
+    must_be_for(branch, folder)?;
     let server = connect(global)?;
     std::fs::create_dir_all(folder).map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
     let kit: Kit = block_on(async { Ok(server.get(&paths::branch_kit(branch)).await?) })?;
@@ -136,7 +137,7 @@ async fn download(
 }
 
 fn import(global: &Global, folder: &Path) -> Result<(), Failure> {
-    let kit: Kit = read_json(&folder.join(KIT), MAX_KIT as u64, "filial kit export BRANCH FOLDER")?;
+    let kit: Kit = read_json(folder, KIT, MAX_KIT as u64)?;
     let at = global.at.clone().or_else(|| Some(kit.branch.clone()));
     let server = connect(&Global { at, ..global.clone() })?;
     let imported: Imported = block_on(async { Ok(server.post(paths::KIT, &kit).await?) })?;
@@ -206,7 +207,11 @@ async fn take_back(server: &JsonClient) -> Result<Returned, Failure> {
 }
 
 fn hand_in(global: &Global, folder: &Path) -> Result<(), Failure> {
-    let returned: Returned = read_json(&folder.join(REPORTS), MAX_REPORTS, "filial kit import FOLDER at the branch")?;
+    if folder.join(KIT).is_file() && !folder.join(REPORTS).exists() {
+        let sentence = format!("{} holds no reports yet", folder.display());
+        return Err(Failure::said(sentence, "Import the kit at the branch first: `filial kit import` collects them."));
+    }
+    let returned: Returned = read_json(folder, REPORTS, MAX_REPORTS)?;
     let server = connect(global)?;
     let path = paths::branch_reports(&returned.branch);
     let mut through = None;
@@ -234,9 +239,26 @@ fn is_whole(path: &Path, artifact: &Digest, length: u64, quiet: bool) -> Result<
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path, max: u64, made_by: &str) -> Result<T, Failure> {
-    let bytes = read_bounded(path, max)?;
-    let remedy = format!("Create it with `{made_by}`.");
+/// Refuses a folder with another branch's kit, whose reports may still have to come back.
+fn must_be_for(branch: &BranchName, folder: &Path) -> Result<(), Failure> {
+    // A damaged kit is replaced.
+    match read_json::<Kit>(folder, KIT, MAX_KIT as u64) {
+        Ok(there) if there.branch != *branch => {
+            let sentence = format!("{} holds the kit of branch {}", folder.display(), there.branch);
+            Err(Failure::said(sentence, format!("Give {branch} another folder, or empty this one.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file of a kit.
+fn read_json<T: DeserializeOwned>(folder: &Path, name: &str, max: u64) -> Result<T, Failure> {
+    let path = folder.join(name);
+    let remedy = "Give the folder that `filial kit export` wrote.";
+    if !path.exists() {
+        return Err(Failure::said(format!("{} is not a kit", folder.display()), remedy));
+    }
+    let bytes = read_bounded(&path, max)?;
     if bytes.len() as u64 > max {
         return Err(Failure::said(format!("{} is larger than {max} bytes", path.display()), remedy));
     }
@@ -265,9 +287,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(KIT);
         std::fs::write(&path, "{}").unwrap();
-        let failure = read_json::<Kit>(&path, 100, "filial kit export BRANCH FOLDER").unwrap_err();
+        let failure = read_json::<Kit>(folder.path(), KIT, 100).unwrap_err();
         assert!(failure.to_string().contains("is not valid"), "{failure}");
-        let failure = read_json::<Kit>(&path, 1, "filial kit export BRANCH FOLDER").unwrap_err();
+        let failure = read_json::<Kit>(folder.path(), KIT, 1).unwrap_err();
         assert!(failure.to_string().contains("larger than 1 bytes"), "{failure}");
     }
 }

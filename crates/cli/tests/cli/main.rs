@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod carried;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod help;
