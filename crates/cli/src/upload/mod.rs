@@ -6,6 +6,7 @@ mod memory;
 mod send;
 mod tus;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use service_kit::client::JsonClient;
@@ -18,6 +19,7 @@ use crate::args::Global;
 use crate::commands::releases::fetch;
 use crate::failure::Failure;
 use crate::output::release::display_name;
+use crate::output::units::size;
 use crate::output::{answer, plain};
 use crate::server::{block_on, connect};
 
@@ -31,12 +33,13 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
     let server = connect(global)?;
     let memory = Memory::of(global, server.base_url(), &archive.sha256);
     block_on(async {
-        let upload = begin(&server, &archive, &memory, global.json).await?;
+        let (upload, offset) = begin(&server, &archive, &memory, global.json).await?;
+        let held = Cell::new(offset);
         tokio::select! {
-            sent = send::send(&server, &archive, &upload, retries, global.json) => sent?,
+            sent = send::send(&server, &archive, &upload, retries, global.json, &held) => sent?,
             Ok(()) = tokio::signal::ctrl_c() => return Err(Failure::interrupted(
-                "The upload was interrupted",
-                format!("Repeat the command to resume it; `filial release cancel {}` discards it.", path.display()),
+                format!("The upload was interrupted: head office holds {} of {}", size(held.get()), size(archive.length)),
+                format!("Repeat the command: it resumes there. `filial release cancel {}` discards it.", path.display()),
             )),
         }
         let id = upload.release()?;
@@ -90,13 +93,18 @@ async fn end(global: &Global, server: &JsonClient, upload: &Upload) -> Result<()
     answer(global.json, &release, |r| format!("{} is {}. {}", display_name(r), r.state, plain(&r.why())))
 }
 
-/// The unfinished upload of an earlier call, if head office still has it.
+/// The unfinished upload of an earlier call, if head office still has it, and how many bytes it holds.
 ///
 /// Otherwise a new one.
-async fn begin(server: &JsonClient, archive: &Archive<'_>, memory: &Memory, quiet: bool) -> Result<Upload, Failure> {
+async fn begin(
+    server: &JsonClient,
+    archive: &Archive<'_>,
+    memory: &Memory,
+    quiet: bool,
+) -> Result<(Upload, u64), Failure> {
     if let Some(upload) = memory.recall(archive.length) {
         match tus::offset(server, &upload).await {
-            Ok(_) => return Ok(upload),
+            Ok(offset) => return Ok((upload, offset)),
             Err(e) if tus::is_gone(&e) => {
                 if !quiet {
                     let why = why_gone(server, &upload).await;
@@ -109,5 +117,5 @@ async fn begin(server: &JsonClient, archive: &Archive<'_>, memory: &Memory, quie
     }
     let upload = tus::create(server, archive.length, &archive.name).await?;
     memory.keep(&upload, archive.length)?;
-    Ok(upload)
+    Ok((upload, 0))
 }

@@ -1,5 +1,6 @@
 //! Sends an archive in chunks; resumes at head office's offset when the link drops.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -46,18 +47,19 @@ impl Chunk {
 }
 
 /// Sends the bytes that head office does not hold yet.
+///
+/// `held` is the highest offset that head office has stated; progress resets the retries.
 pub(crate) async fn send(
     server: &JsonClient,
     archive: &Archive<'_>,
     upload: &Upload,
     retries: u32,
     quiet: bool,
+    held: &Cell<u64>,
 ) -> Result<(), Failure> {
     let bar = progress::bytes("uploading", archive.length, quiet);
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     let mut chunk = Chunk(4 * MIB);
-    // The highest offset that head office has stated; progress resets the retries.
-    let mut held = 0;
     let mut position = None;
     let mut taken_over = 0;
     loop {
@@ -69,8 +71,8 @@ pub(crate) async fn send(
                     // A clock that was set back counts as quick: the next chunk shows.
                     chunk = chunk.after((SystemClock.now() - begun).to_std().unwrap_or_default());
                 }
-                if offset > held {
-                    held = offset;
+                if offset > held.get() {
+                    held.set(offset);
                     backoff.reset();
                 }
                 bar.set_position(offset);
@@ -109,7 +111,7 @@ pub(crate) async fn send(
             Err(failure) => {
                 bar.abandon();
                 let source = Box::new(failure);
-                return Err(Failure::UploadStopped { done: held, total: archive.length, source });
+                return Err(Failure::UploadStopped { done: held.get(), total: archive.length, source });
             }
         }
     }

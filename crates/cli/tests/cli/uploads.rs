@@ -237,7 +237,8 @@ fn ctrl_c_while_sending_says_how_to_resume() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 130, "{}", stderr(&output));
     let told = stderr(&output);
-    assert!(told.contains("Repeat the command to resume it") && told.contains("filial release cancel"), "{told}");
+    assert!(told.contains("The upload was interrupted: head office holds 976.6 KiB of 2.9 MiB\n"), "{told}");
+    assert!(told.contains("Repeat the command: it resumes there") && told.contains("filial release cancel"), "{told}");
     assert_eq!(remembered(&dir), 1);
 }
 
