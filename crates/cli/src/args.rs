@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 mod fleet;
 mod kit;
 mod trust;
+mod values;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use service_kit::manual::Manual;
 pub(crate) use self::fleet::{AssignArgs, BranchCommand, TerminalCommand, UnassignArgs};
 pub(crate) use self::kit::KitCommand;
 pub(crate) use self::trust::{InitArgs, ProposeArgs, ReleaseSignArgs, TrustCommand};
+use self::values::{interval, page, whole};
 use accounts::{AuditCommand, LoginArgs, OperatorCommand, TokenCommand};
 
 const EXIT_CODES: &str = "\
@@ -51,7 +53,7 @@ pub(crate) struct Global {
     /// Address of head office; with --at, of the branch server
     #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "https://127.0.0.1:7001")]
     pub(crate) server: String,
-    /// Connect to this branch's server (`status`, `terminal list`, `kit import`)
+    /// Connect to this branch's server (`status`, `terminal list|deny|allow`, `kit import`)
     #[arg(long, global = true, env = "FILIAL_AT", value_name = "BRANCH")]
     pub(crate) at: Option<BranchName>,
     /// Fingerprint of head office's authority, or its authority.pem [default: stored at login]
@@ -137,7 +139,8 @@ pub(crate) enum ReleaseCommand {
     /// Pack a folder with release.toml into an update archive
     ///
     /// Fills in sizes and digests of the payloads. A package or component tree given as a folder becomes a tar.
-    /// Equal input gives an equal archive. A complete release.toml is shown below.
+    /// Equal input gives an equal archive. A complete release.toml is shown below; head office's default policy requires
+    /// `notes`.
     #[command(after_help = PACK_HELP)]
     Pack {
         /// Folder that contains release.toml, or that file itself
@@ -197,7 +200,7 @@ pub(crate) enum ReleaseCommand {
         #[arg(long, hide = true, conflicts_with = "no_wait")]
         wait: bool,
         /// Maximum consecutive retries when the link drops
-        #[arg(long, value_name = "N", default_value_t = 10)]
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<u32, 0, 1_000_000>)]
         retries: u32,
     },
     /// Cancel an incomplete upload and delete what arrived
@@ -251,7 +254,7 @@ pub(crate) enum TorrentCommand {
         #[arg(long)]
         name: Option<String>,
         /// Piece length in KiB, a power of two [default: chosen by the content's length]
-        #[arg(long, value_name = "KIB")]
+        #[arg(long, value_name = "KIB", value_parser = whole::<u32, 1, 1_048_576>)]
         piece_length: Option<u32>,
         /// Announce URL of a tracker; may be repeated, tried in this order
         #[arg(long, value_name = "URL")]
@@ -276,10 +279,10 @@ pub(crate) enum TorrentCommand {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct IncidentsArgs {
     /// Maximum number of incidents, newest first
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64, 1, 200>)]
     pub(crate) limit: u64,
     /// Only incidents older than this number, as printed below the previous page
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = page)]
     pub(crate) before: Option<u64>,
 }
 
@@ -291,11 +294,4 @@ pub(crate) struct StatusArgs {
     /// Refresh interval in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
     pub(crate) interval: f64,
-}
-
-fn interval(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
-    }
 }

@@ -9,7 +9,7 @@ use service_kit::config::ConfigError;
 use service_kit::durable::DurableError;
 use service_kit::output::{self, OutputError};
 use uuid::Uuid;
-use wire::Code;
+use wire::{Code, Problem};
 
 use crate::output::units::size;
 
@@ -38,8 +38,6 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Pack(#[from] release::PackError),
     #[error(transparent)]
-    Policy(#[from] release::PolicyError),
-    #[error(transparent)]
     Trust(#[from] trust::Refusal),
     #[error(transparent)]
     Torrent(#[from] swarm::TorrentError),
@@ -53,6 +51,9 @@ pub(crate) enum Failure {
     Runtime(#[source] io::Error),
     #[error("Cannot convert the answer to or from JSON")]
     Json(#[source] serde_json::Error),
+    /// The token of the file that the options name was refused.
+    #[error("The token in {} was refused: {}", .file.display(), .problem.detail)]
+    TokenRefused { file: PathBuf, problem: Box<Problem> },
     /// The link dropped more often than retries were allowed.
     #[error("The upload stopped at {} of {}", size(*.done), size(*.total))]
     UploadStopped { done: u64, total: u64, source: Box<Failure> },
@@ -91,6 +92,16 @@ impl Failure {
         move |source| Self::Read { path, source }
     }
 
+    /// Names the file of a refused token.
+    pub(crate) fn with_token_file(self, file: Option<PathBuf>) -> Self {
+        match (self, file) {
+            (Self::Client(ClientError::Refused(problem)), Some(file)) if problem.code == Code::Unauthenticated => {
+                Self::TokenRefused { file, problem }
+            }
+            (other, _) => other,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => EXIT_UNREACHABLE,
@@ -106,6 +117,12 @@ impl Failure {
         match self {
             Self::Client(ClientError::Refused(problem)) if problem.code == Code::Unauthenticated => {
                 "Log in with `filial login NAME`, or name your token file with --token-file or FILIAL_TOKEN_FILE.".to_owned()
+            }
+            Self::TokenRefused { .. } => {
+                "Create another with `filial token create`, or log in with `filial login NAME` and give no token file.".to_owned()
+            }
+            Self::Client(error) if unresolved(error).is_some() => {
+                "Check the spelling of --server or FILIAL_SERVER, and the name service of this machine.".to_owned()
             }
             Self::Client(error) if is_route_missing(error) => {
                 "With --at, only `status`, `terminal list|deny|allow` and `kit import` are possible. Otherwise check that filial \
@@ -144,11 +161,14 @@ impl Failure {
         }
     }
 
-    fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Client(error) if is_route_missing(error) => "This server does not offer this command".to_owned(),
             Self::Client(ClientError::Refused(problem)) => problem.detail.clone(),
-            Self::Client(ClientError::Unreachable { url, .. }) => format!("{} does not answer", origin(url)),
+            Self::Client(error @ ClientError::Unreachable { url, .. }) => match unresolved(error) {
+                Some(host) => format!("The name {host} cannot be resolved"),
+                None => format!("{} does not answer", origin(url)),
+            },
             Self::Client(ClientError::Distrusted { url, why: Distrust::OtherServer(server) }) => {
                 format!("{} is {}, not {}", origin(url), server.identity, server.expected)
             }
@@ -162,6 +182,7 @@ impl Failure {
     fn code(&self) -> Option<String> {
         match self {
             Self::Client(e) => e.code().map(|c| c.to_string()),
+            Self::TokenRefused { problem, .. } => Some(problem.code.to_string()),
             Self::UploadStopped { source, .. } | Self::WatchStopped { source, .. } => source.code(),
             Self::Trust(refusal) => Some(refusal.code().to_owned()),
             _ => None,
@@ -211,6 +232,16 @@ fn is_route_missing(error: &ClientError) -> bool {
         ClientError::Status { status, .. } => *status == NOT_FOUND,
         _ => false,
     }
+}
+
+/// The host of a request whose name the system could not resolve.
+fn unresolved(error: &ClientError) -> Option<&str> {
+    let ClientError::Unreachable { url, source } = error else { return None };
+    let mut causes = std::iter::successors(source.source(), |error| (*error).source());
+    // The HTTP client's type for it is private.
+    let is_unresolved = causes.any(|cause| cause.to_string() == "dns error");
+    let host = origin(url).split("://").last().unwrap_or_default();
+    is_unresolved.then(|| host.rsplit_once(':').map_or(host, |(name, _)| name))
 }
 
 /// The scheme, host and port of an address: the part that the operator gave.

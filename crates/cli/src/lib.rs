@@ -29,8 +29,8 @@ pub fn command() -> clap::Command {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let args = manual::parse::<Args>();
-    let json = args.global.json;
-    match run(args) {
+    let (json, token_file) = (args.global.json, args.global.token_file.clone());
+    match run(args).map_err(|failure| failure.with_token_file(token_file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report(json);

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use reqwest::{Method, Url};
 use serde_json::Value;
 use service_kit::SystemClock;
-use service_kit::client::{ClientError, JsonClient, Timeouts};
+use service_kit::client::{JsonClient, Timeouts};
 use service_kit::config::read_secret_file;
 use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, none_denied, read_anchor};
 
@@ -49,7 +49,14 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
             let sentence = format!("{} is another machine, so plain HTTP is not allowed", global.server);
             return Err(Failure::said(sentence, "Use https:// instead."));
         }
-        _ => return Err(ClientError::BadAddress { given: global.server.clone(), scheme: "https" }.into()),
+        _ => {
+            let example = match global.at {
+                None => "head office's, such as https://head-office.example:7001",
+                Some(_) => "the branch server's, such as https://10.1.0.1:7003",
+            };
+            let sentence = format!("{:?} is not the address of a server", global.server);
+            return Err(Failure::said(sentence, format!("Give {example}, with --server or FILIAL_SERVER.")));
+        }
     }
     let anchor = anchor(global)?.ok_or_else(|| {
         let sentence = format!("No trusted authority is configured for {}", global.server);

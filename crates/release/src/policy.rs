@@ -21,6 +21,13 @@ pub struct PolicyError {
     why: String,
 }
 
+impl PolicyError {
+    /// What is wrong, without the name of a file: the caller knows which it read.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
 /// The parameters of the rules. Every one has a default, so an empty file is a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

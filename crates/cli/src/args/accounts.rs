@@ -7,6 +7,8 @@ use fleet_types::OperatorName;
 use uuid::Uuid;
 use wire::v1::operators::OperatorRole;
 
+use super::values::{page, token_id, whole};
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LoginArgs {
     /// Your name
@@ -15,7 +17,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Lifetime of the stored token in days; the password is not stored
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=366))]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u32, 1, 366>)]
     pub(crate) days: u32,
 }
 
@@ -34,8 +36,8 @@ pub(crate) enum TokenCommand {
         /// Restrict it to groups of routes, such as releases,uploads [default: all of its role]
         #[arg(long, value_delimiter = ',', value_name = "GROUPS")]
         scope: Option<Vec<String>>,
-        /// Lifetime in days
-        #[arg(long)]
+        /// Lifetime in days, at most head office's `operators.token_days` (366 unless changed) [default: 90]
+        #[arg(long, value_name = "DAYS", value_parser = whole::<u32, 1, 3660>)]
         days: Option<u32>,
         /// Issue it for this service; admins only
         #[arg(long)]
@@ -58,6 +60,7 @@ pub(crate) enum TokenCommand {
     #[command(after_help = "Example:\n  filial token revoke 7f2c1a52-0000-4000-8000-000000000001")]
     Revoke {
         /// Id of the token, from `filial token list`
+        #[arg(value_parser = token_id)]
         id: Uuid,
     },
 }
@@ -140,10 +143,10 @@ pub(crate) enum AuditCommand {
     #[command(after_help = "Example:\n  filial audit list --limit 20")]
     List {
         /// Maximum number of entries
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole::<u64, 1, 500>)]
         limit: u64,
         /// Only entries before this number, as printed below the previous page
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = page)]
         before: Option<u64>,
     },
     /// Verify that no entry was changed, removed, reordered or cut off; exits with 1 if one was

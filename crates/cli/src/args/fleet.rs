@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::values::whole;
 use clap::{Args as ClapArgs, Subcommand};
 use fleet_types::{BranchName, ProductName, TerminalName, TerminalRef, Version};
 
@@ -22,7 +23,7 @@ pub(crate) enum BranchCommand {
         /// Name of the branch
         branch: BranchName,
         /// Lifetime of the join token in hours, 1 to 8760 [default: head office's setting]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8760))]
+        #[arg(long, value_name = "N", value_parser = whole::<u32, 1, 8760>)]
         join_token_hours: Option<u32>,
         /// Write the join token into this file, readable by its owner only, instead of printing it
         #[arg(long, value_name = "FILE")]

@@ -7,6 +7,8 @@ use fleet_types::{ProductName, Version};
 use trust::PublicKey;
 use trust::repository::RoleName;
 
+use super::values::{public_key, role, whole};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrustCommand {
     /// Create the keys of a fleet and its first metadata in a new folder
@@ -79,25 +81,25 @@ pub(crate) struct InitArgs {
     #[arg(long, required = true, value_name = "PRODUCT")]
     pub(crate) product: Vec<ProductName>,
     /// Number of root keys
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<u32, 1, 16>)]
     pub(crate) root_keys: u32,
     /// Number of root keys that must sign
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<u32, 1, 16>)]
     pub(crate) root_threshold: u32,
     /// Number of release keys for each product
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<u32, 1, 16>)]
     pub(crate) release_keys: u32,
     /// Number of release keys that must sign a release
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32, 1, 16>)]
     pub(crate) release_threshold: u32,
     /// Store the release keys at head office, which signs what it approves
     #[arg(long)]
     pub(crate) online_releases: bool,
     /// Lifetime of the root in days
-    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=7300))]
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = whole::<u32, 1, 7300>)]
     pub(crate) root_days: u32,
     /// Lifetime of all other metadata signed offline, in days
-    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=7300))]
+    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = whole::<u32, 1, 7300>)]
     pub(crate) days: u32,
 }
 
@@ -106,18 +108,19 @@ pub(crate) struct ProposeArgs {
     /// The folder of metadata, or the folder that `filial trust init` made
     pub(crate) folder: PathBuf,
     /// `root`, `targets`, `snapshot`, `timestamp`, `derived`, `plan` or `product-NAME`
+    #[arg(value_parser = role)]
     pub(crate) role: RoleName,
     /// Public key of a new holder; may be repeated [default: keep the holders]
-    #[arg(long, value_name = "PUBLIC")]
+    #[arg(long, value_name = "PUBLIC", value_parser = public_key)]
     pub(crate) key: Vec<PublicKey>,
     /// Number of new holders that must sign [default: unchanged]
-    #[arg(long, value_name = "N", requires = "key")]
+    #[arg(long, value_name = "N", requires = "key", value_parser = whole::<u32, 1, 16>)]
     pub(crate) threshold: Option<u32>,
     /// A signed release to withdraw; may be repeated
     #[arg(long, value_name = "VERSION", conflicts_with = "key")]
     pub(crate) withdraw: Vec<Version>,
     /// Lifetime in days
-    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=7300))]
+    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = whole::<u32, 1, 7300>)]
     pub(crate) days: u32,
     /// A signed proposal to apply before this one; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -138,7 +141,7 @@ pub(crate) struct ReleaseSignArgs {
     #[arg(long, required = true, value_name = "FILE")]
     pub(crate) key: Vec<PathBuf>,
     /// Lifetime of the product's signed releases in days
-    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=7300))]
+    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = whole::<u32, 1, 7300>)]
     pub(crate) days: u32,
     /// The proposal to write or extend [default: PRODUCT-VERSION.proposal]
     #[arg(long, short, value_name = "FILE")]

@@ -67,20 +67,22 @@ pub(crate) fn branch(global: &Global, command: BranchCommand) -> Result<(), Fail
 }
 
 fn answer_added(global: &Global, added: &BranchAdded, file: Option<&Path>, now: DateTime<Utc>) -> Result<(), Failure> {
+    let hours = (added.join_token_expires - now).num_hours();
+    let until = added.join_token_expires.format("%Y-%m-%d %H:%M UTC");
+    let next = format!(
+        "Its server enrols once with this token, until {until} ({hours} hours). Next, copy the token to the branch server \
+         into the\nfile that its setting `head_office.join_token_file` names, and start it."
+    );
     let Some(file) = file else {
-        let hours = (added.join_token_expires - now).num_hours();
         return answer(global.json, added, |added| {
-            format!(
-                "Branch {} is added. Its server enrols once with this join token, within {hours} hours.\n\
-                 The token is not shown again:\n\n  {}",
-                added.name, added.join_token
-            )
+            let shown = "The token is not shown again";
+            format!("Branch {} is added. {shown}:\n\n  {}\n\n{next}", added.name, added.join_token)
         });
     };
     save_secret(file, format!("{}\n", added.join_token).as_bytes())?;
     let value = json!({ "name": added.name, "join_token_file": file, "join_token_expires": added.join_token_expires });
     answer(global.json, &value, |_| {
-        format!("Branch {} is added. Its server's join token is in {}.", added.name, file.display())
+        format!("Branch {} is added. Its server's join token is in {}.\n{next}", added.name, file.display())
     })
 }
 

@@ -147,6 +147,10 @@ fn validate(global: &Global, path: &Path, policy: Option<&Path>) -> Result<(), F
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
     let bytes = read_bounded(path, MAX_POLICY)?;
-    let invalid = |_| Failure::read(path)(std::io::ErrorKind::InvalidData.into());
-    Ok(Policy::parse(std::str::from_utf8(&bytes).map_err(invalid)?)?)
+    let invalid = |why: &str| {
+        let sentence = format!("{} is not a valid policy: {why}", path.display());
+        Failure::said(sentence, "Correct the setting, or omit it to use the default.")
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not text"))?;
+    Policy::parse(text).map_err(|error| invalid(error.why()))
 }

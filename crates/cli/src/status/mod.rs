@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use service_kit::client::{ClientError, JsonClient};
+use service_kit::output::complain;
 use wire::v1::paths;
 use wire::v1::status::Status;
 
@@ -58,24 +59,36 @@ async fn lines(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
 }
 
 /// Draws the screen in place on a terminal; elsewhere prints it again after each change.
+///
+/// While the server does not answer, the last picture stays, with the reason below it or on standard error.
 async fn live(server: &JsonClient, interval: Duration) -> Result<(), Failure> {
     let screen = Screen::find();
     let mut last = String::new();
+    let mut trouble = String::new();
     let mut changes = Changes::default();
     loop {
-        let (text, changed) = match look(server).await {
+        let (changed, now) = match look(server).await {
             Ok(status) => {
                 let changed = !changes.since(&status)?.is_empty();
                 last = picture::picture(&status, screen.as_ref().map(Screen::width));
-                (last.clone(), changed)
+                (changed, String::new())
             }
-            Err(e) if e.is_transient() => (format!("{last}\n{e}\n"), false),
+            Err(e) if e.is_transient() => (false, format!("{}; retrying", Failure::from(e).sentence())),
             Err(e) => return Err(e.into()),
         };
+        let is_new = now != trouble;
+        trouble = now;
         match &screen {
-            Some(screen) => screen.draw(&text)?,
-            None if changed => say(&format!("{text}\n"))?,
-            None => {}
+            Some(screen) => screen.draw(&last, &trouble)?,
+            None => {
+                if is_new {
+                    let text = if trouble.is_empty() { "the server answers again" } else { &trouble };
+                    complain(&format!("filial: {text}\n"));
+                }
+                if changed {
+                    say(&format!("{last}\n"))?;
+                }
+            }
         }
         tokio::time::sleep(interval).await;
     }

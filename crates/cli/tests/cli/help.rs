@@ -73,10 +73,32 @@ fn wrong_arguments_exit_2_and_say_what_is_wrong() {
         (&["terminal", "show", "till-1"], "written BRANCH/NAME"),
         (&["status", "--interval", "0"], "0.1 to 3600"),
         (&["status", "--token", "secret"], "--token"),
+        (&["audit", "list", "--before", "x"], "expected the number that the same command without --before prints"),
+        (&["incidents", "--before", "x"], "expected the number that"),
+        (&["audit", "list", "--limit", "x"], "expected a whole number from 1 to 500"),
+        (&["token", "create", "ci", "--days", "99999999999"], "expected a whole number from 1 to 3660"),
+        (&["token", "revoke", "nope"], "expected the id of a token: `filial token list` lists them"),
+        (&["trust", "propose", "f", "kiosk", "--out", "p"], "the role of product kiosk is product-kiosk"),
+        (&["trust", "propose", "f", "Kiosk!", "--out", "p"], "`filial trust inspect` lists them"),
+        (&["trust", "propose", "f", "root", "--key", "x", "--out", "p"], "as `filial trust key` prints it"),
     ] {
         let output = filial(dir.path(), args);
         assert_eq!(code(&output), 2, "{args:?}");
         assert!(stderr(&output).contains(says), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn help_states_what_is_required_and_what_is_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, says) in [
+        (&["token", "create", "--help"][..], "(366 unless changed) [default: 90]"),
+        (&["release", "pack", "--help"], "required by head office's default policy"),
+        (&["--help"], "`terminal list|deny|allow`"),
+    ] {
+        let help = stdout(&filial(dir.path(), args));
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(says), "{help}");
     }
 }
 

@@ -79,7 +79,7 @@ fn the_policy_is_the_one_that_is_given() {
     put(&dir.path().join("strict.toml"), b"[notes]\n");
     let output = filial(dir.path(), &["release", "validate", "kiosk-2.4.0.upd", "--policy", "strict.toml"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("policy.toml is not valid"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("strict.toml is not a valid policy: "), "{}", stderr(&output));
 }
 
 #[test]

@@ -163,10 +163,14 @@ fn a_join_token_goes_where_it_is_wanted() {
     let office = Fake::answering(&[("POST /v1/branches", 201, added)]);
     let dir = tempfile::tempdir().unwrap();
     let shown = filial(dir.path(), &["--server", &office.url, "branch", "add", "north"]);
-    assert!(stdout(&shown).contains("j0in"), "{}", stdout(&shown));
+    let next = stdout(&shown);
+    for part in ["j0in", "until 2031-05-06 07:08 UTC", "`head_office.join_token_file`"] {
+        assert!(next.contains(part), "{next}");
+    }
     let kept =
         filial(dir.path(), &["--server", &office.url, "branch", "add", "north", "--join-token-file", "north.join"]);
     assert_eq!(code(&kept), 0, "{}", stderr(&kept));
+    assert!(stdout(&kept).contains("until 2031-05-06 07:08 UTC") && stdout(&kept).contains("join_token_file"));
     assert!(!stdout(&kept).contains("j0in") && !stderr(&kept).contains("j0in"));
     let file = dir.path().join("north.join");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "j0in\n");
@@ -197,6 +201,62 @@ fn watching_as_json_tells_each_change_on_a_line() {
     let segments: Vec<_> = lines.iter().map(|l| l["terminal"]["update"]["segments_done"].as_u64()).collect();
     assert_eq!(segments, [Some(1), Some(2)]);
     assert_eq!(lines[0]["name"], "north/till-1");
+}
+
+#[test]
+fn watching_without_a_screen_tells_a_lost_server_once_and_keeps_the_picture() {
+    let picture = |segments| ("GET /v1/status", 200, status(segments));
+    let lost = || ("GET /v1/status", 0, Value::Null);
+    let office = Fake::answering(&[lost(), lost(), lost(), picture(1), lost(), lost(), lost(), picture(2)]);
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--server", &office.url, "status", "--watch", "--interval", "0.1"];
+    let mut child = command(dir.path(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let lost = format!("filial: {} does not answer; retrying", office.url);
+    let again = "filial: the server answers again".to_owned();
+    assert_eq!(told.by_ref().take(4).collect::<Vec<_>>(), [lost.clone(), again.clone(), lost, again]);
+    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(shown.any(|line| line.contains(" 1/75")) && shown.any(|line| line.contains(" 2/75")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_refused_token_is_named_by_its_file() {
+    let problem = wire::Problem::new(wire::Code::Unauthenticated, "The token is not valid.", "Send another.");
+    let office = Fake::answering(&[("GET /v1/branches", 401, serde_json::to_value(problem).unwrap())]);
+    let dir = tempfile::tempdir().unwrap();
+    super::kit::put(&dir.path().join("mine"), b"m1ne");
+    let output = filial(dir.path(), &["--server", &office.url, "--token-file", "mine", "branch", "list"]);
+    let text = stderr(&output);
+    assert!(text.starts_with("filial: The token in mine was refused: The token is not valid.\n"), "{text}");
+    assert!(code(&output) == 1 && text.contains("code: unauthenticated") && !text.contains("m1ne"), "{text}");
+    let output = filial(dir.path(), &["--server", &office.url, "branch", "list"]);
+    assert!(stderr(&output).starts_with("filial: The token is not valid.\n"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_answered_with_one_that_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = filial(dir.path(), &["--server", "nonsense", "status"]);
+    let text = stderr(&output);
+    assert!(
+        text.starts_with("filial: \"nonsense\" is not the address of a server\n") && text.contains(":7001"),
+        "{text}"
+    );
+    let output = filial(dir.path(), &["--server", "nonsense", "--at", "north", "terminal", "list"]);
+    assert!(
+        stderr(&output).contains("the branch server's") && stderr(&output).contains(":7003"),
+        "{}",
+        stderr(&output)
+    );
+    // Never resolved (RFC 6761, 6.4).
+    let authority = "ab".repeat(32);
+    let args = ["--server", "https://office.invalid:7001", "--authority", &authority, "status"];
+    let output = filial(dir.path(), &args);
+    let text = stderr(&output);
+    assert!(code(&output) == 3 && text.starts_with("filial: The name office.invalid cannot be resolved\n"), "{text}");
+    assert!(text.contains("spelling of --server"), "{text}");
 }
 
 #[test]
