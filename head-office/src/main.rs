@@ -9,10 +9,10 @@ use fleet_types::OperatorName;
 use head_office::access::bootstrap::Bootstrap;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::http::table;
-use head_office::{Deps, run};
-use service_kit::database::RunnerSettings;
+use head_office::{Deps, db, run};
+use service_kit::database::{RunnerSettings, connect, connection};
 use service_kit::manual::{self, Manual};
-use service_kit::{Clock as _, Shutdown, SystemClock, config, durable, edge, output, telemetry, token};
+use service_kit::{Clock as _, Secret, Shutdown, SystemClock, config, durable, edge, output, telemetry, token};
 
 /// Head office of Filial: publishes releases and tells each branch what to run.
 #[derive(Parser)]
@@ -119,11 +119,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     }
     if let Some(Command::Recover { name, password_file }) = arguments.command {
         let password = config::read_secret_file(&or_stdin(password_file))?;
-        let done = runtime.block_on(head_office::recover(&settings, &SystemClock, &name, &password));
-        let (sessions, tokens) = done?;
-        return Ok(output::line(format!(
-            "{name} has a new password. Sessions ended: {sessions}; tokens revoked: {tokens}."
-        ))?);
+        return runtime.block_on(recover(settings, name, password));
     }
     runtime.block_on(async {
         let engine = settings.engine.open()?;
@@ -135,6 +131,20 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
 
 fn or_stdin(path: PathBuf) -> PathBuf {
     if path.as_os_str() == "-" { "/dev/stdin".into() } else { path }
+}
+
+async fn recover(settings: Settings, name: OperatorName, password: Secret) -> anyhow::Result<()> {
+    let pool = connect(&settings.database, &Shutdown::new()).await?;
+    db::migrate(&pool).await?;
+    // A password would turn the service into a person who can log in.
+    if db::operators::find(&connection(&pool).await?, &name).await?.is_some_and(|found| found.password.is_none()) {
+        anyhow::bail!(
+            "{name} is a service and has no password: as an admin, create a token for it with \
+             `filial token create TOKEN --operator {name}`, or recover an admin who is a person"
+        );
+    }
+    let (sessions, tokens) = head_office::recover(&settings, &SystemClock, &name, &password).await?;
+    Ok(output::line(format!("{name} has a new password. Sessions ended: {sessions}; tokens revoked: {tokens}."))?)
 }
 
 async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Result<()> {

@@ -101,8 +101,11 @@ async fn an_admin_whom_nobody_can_let_in_comes_back_and_what_was_lost_opens_noth
         request.send().await.unwrap().status().as_u16()
     };
     assert_eq!(status(&session).await, 200);
+    let lab = json!({ "name": "lab", "role": "admin" });
+    let _: Value = admin.post("/v1/operators", &lab).await.unwrap();
     for (arguments, stdin, says) in [
         (&["eve", "--password-file", "-"][..], NEW, "enabled admins: ann"),
+        (&["lab", "--password-file", "-"], NEW, "lab is a service and has no password"),
         (&["ann", "--password-file", "-"], "short\n", "at least 12 characters"),
         (&["ann"], NEW, "--password-file"),
     ] {
