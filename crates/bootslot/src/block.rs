@@ -53,6 +53,24 @@ impl Block {
         Ok(block)
     }
 
+    /// Keeps what can still be read of a damaged block: comments and variables up to the first byte that ends nothing.
+    ///
+    /// Bytes without GRUB's signature are not a block, so nothing of them is kept.
+    pub(crate) fn salvage(bytes: &[u8]) -> Self {
+        let Some(mut rest) = bytes[..bytes.len().min(BLOCK_SIZE)].strip_prefix(SIGNATURE) else { return Self::fresh() };
+        let mut block = Self { comments: Vec::new(), ..Self::fresh() };
+        while let Some(length) = line_length(rest).filter(|l| *l <= rest.len()) {
+            let (line, after) = rest.split_at(length);
+            // Ours are set again. A name with other bytes, such as the zeros of a lost sector, is not a variable's.
+            let name = line.split(|b| *b == b'=').next().unwrap_or_default();
+            if line[0] == b'#' || name.iter().all(u8::is_ascii_graphic) {
+                let _ = block.take(line, 0);
+            }
+            rest = after;
+        }
+        block
+    }
+
     fn take(&mut self, line: &[u8], number: usize) -> Result<(), BlockError> {
         if line[0] == b'#' {
             // A line of nothing but '#' is our own filler; a comment before any variable is the tool's warning.
@@ -90,8 +108,8 @@ impl Block {
         self.ours = fields::encode(state).map(Some);
     }
 
-    /// Serialises the block to 1024 bytes.
-    pub(crate) fn to_bytes(&self) -> Result<[u8; BLOCK_SIZE], BlockError> {
+    /// Serialises the block to 1024 bytes; `None` if other programs' variables leave no room for ours.
+    pub(crate) fn to_bytes(&self) -> Option<[u8; BLOCK_SIZE]> {
         let mut out = SIGNATURE.to_vec();
         self.comments.iter().for_each(|c| out.extend_from_slice(c));
         let begin = out.len();
@@ -105,14 +123,14 @@ impl Block {
         out.resize((begin + longest - 1).max(out.len() + 1), b'#');
         out.push(b'\n');
         if out.len() > FIRST_SECTOR {
-            return Err(BlockError::Full);
+            return None;
         }
         self.foreign.iter().for_each(|line| out.extend_from_slice(line));
         if out.len() > BLOCK_SIZE {
-            return Err(BlockError::Full);
+            return None;
         }
         out.resize(BLOCK_SIZE, b'#');
-        out.try_into().map_err(|_| BlockError::Full)
+        out.try_into().ok()
     }
 }
 

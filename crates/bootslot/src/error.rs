@@ -38,9 +38,6 @@ pub enum BlockError {
         /// The value, cut to 32 characters.
         value: String,
     },
-    /// Other variables leave no room for ours.
-    #[error("other variables leave no room in the block")]
-    Full,
     /// U-Boot's environment: neither copy has a valid checksum.
     #[error("neither of its two copies has a valid checksum")]
     Copies,
@@ -60,7 +57,6 @@ impl BlockError {
             Self::Missing(_) => "block-variable-missing",
             Self::Twice(_) => "block-variable-twice",
             Self::Value { .. } => "block-variable-value",
-            Self::Full => "block-full",
             Self::Copies => "block-copies",
             Self::NoState(_) => "block-no-state",
         }
@@ -109,6 +105,14 @@ pub enum BootError {
         path: PathBuf,
         /// The damage.
         source: BlockError,
+    },
+    /// Other programs' variables leave no room for ours.
+    #[error(
+        "other programs' variables leave no room in the boot environment {path}: remove some with `grub-editenv {path} unset NAME`"
+    )]
+    NoRoom {
+        /// The store.
+        path: PathBuf,
     },
     /// A new store was requested where a valid one exists.
     #[error("the boot environment {path} is valid, so it is not replaced")]

@@ -28,19 +28,23 @@ impl GrubEnv {
         Self { path: path.into() }
     }
 
-    /// Creates a block with `state` only, in place of a missing or damaged one.
+    /// Sets `state` in a block that has none, and creates the block if it is missing.
+    ///
+    /// Variables of other programs stay, also those that are still readable in a damaged block.
     ///
     /// # Errors
-    /// A valid block exists (it may hold other variables), or the file cannot be written.
+    /// The block has a state, other variables leave no room for ours, or the file cannot be read or written.
     pub fn create(&self, state: &BootState) -> Result<(), BootError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|source| BootError::Open { path: self.path.clone(), source })?;
         file.lock().map_err(|source| BootError::Lock { path: self.path.clone(), source })?;
-        if self.load(&file).and_then(|block| block.state().map_err(|e| self.unusable(e))).is_ok() {
-            return Err(BootError::AlreadyValid { path: self.path.clone() });
-        }
-        let mut block = Block::fresh();
+        let bytes = self.bytes(&file)?;
+        let mut block = match Block::parse(&bytes) {
+            Ok(block) if block.state().is_ok() => return Err(BootError::AlreadyValid { path: self.path.clone() }),
+            Ok(block) => block,
+            Err(_) => Block::salvage(&bytes),
+        };
         block.set(state);
         self.store(&file, &block)?;
         // A longer leftover would not be a block either.
@@ -59,15 +63,19 @@ impl GrubEnv {
         Ok(file)
     }
 
-    fn load(&self, file: &File) -> Result<Block, BootError> {
+    fn bytes(&self, file: &File) -> Result<Vec<u8>, BootError> {
         let mut bytes = Vec::with_capacity(BLOCK_SIZE + 1);
         let mut limited = file.take(BLOCK_SIZE as u64 + 1);
         limited.read_to_end(&mut bytes).map_err(|source| BootError::Read { path: self.path.clone(), source })?;
-        Block::parse(&bytes).map_err(|e| self.unusable(e))
+        Ok(bytes)
+    }
+
+    fn load(&self, file: &File) -> Result<Block, BootError> {
+        Block::parse(&self.bytes(file)?).map_err(|e| self.unusable(e))
     }
 
     fn store(&self, file: &File, block: &Block) -> Result<(), BootError> {
-        let bytes = block.to_bytes().map_err(|e| self.unusable(e))?;
+        let bytes = block.to_bytes().ok_or_else(|| BootError::NoRoom { path: self.path.clone() })?;
         let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_all());
         written.map_err(|source| BootError::Write { path: self.path.clone(), source })
     }

@@ -116,7 +116,67 @@ fn when_others_fill_the_block_nothing_is_written() {
     editenv(&env.path, &["set", &format!("x={}", "y".repeat(room - 3))]);
     let before = fs::read(&env.path).unwrap();
     let error = env.write(&BootState::settled(A).start_trial(B, 1).unwrap()).unwrap_err();
-    assert!(matches!(error, BootError::Block { source: BlockError::Full, .. }), "{error}");
+    assert!(matches!(error, BootError::NoRoom { .. }), "{error}");
+    assert_eq!(fs::read(&env.path).unwrap(), before);
+}
+
+/// The variables of a Fedora machine.
+const FEDORA: [&str; 3] =
+    ["saved_entry=fedora-6.11", "boot_success=1", "kernelopts=root=/dev/sda3 ro rd.luks.uuid=luks-7 rhgb quiet"];
+
+fn others(path: &Path) -> Vec<String> {
+    let seen = variables(path);
+    seen.iter().filter(|(n, _)| !n.starts_with("filial_")).map(|(n, v)| format!("{n}={v}")).collect()
+}
+
+fn sorted(lines: &[&str]) -> Vec<String> {
+    let mut lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn create_keeps_what_other_programs_keep_in_a_damaged_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    editenv(&env.path, &["create"]);
+    editenv(&env.path, &[&["set"], &FEDORA[..]].concat());
+    let whole = fs::read(&env.path).unwrap();
+    let end = String::from_utf8_lossy(&whole).find("kernelopts").unwrap();
+    let longer = [&whole[..], b"#"].concat();
+    let twice =
+        [b"# GRUB Environment Block\nfilial_default=A\nfilial_default=B\n", &whole[25..whole.len() - 34]].concat();
+    let not_a_line = [b"# GRUB Environment Block\nnonsense\n", &whole[25..whole.len() - 9]].concat();
+    let mut lost_tail = whole.clone();
+    lost_tail[end + 5..].fill(0);
+    let mut lost_line = whole.clone();
+    lost_line[end - 15..end - 1].fill(0);
+    for (damaged, kept) in [
+        (&whole[..600], &FEDORA[..]),
+        (&longer, &FEDORA),
+        (&twice, &FEDORA),
+        (&not_a_line, &FEDORA),
+        (&lost_tail, &FEDORA[..2]),
+        (&whole[..end + 20], &FEDORA[..2]),
+        (&lost_line, &[FEDORA[0], FEDORA[2]]),
+    ] {
+        put(&env.path, damaged);
+        assert!(env.read().is_err());
+        env.create(&BootState::settled(B)).unwrap();
+        assert_eq!(env.read().unwrap(), BootState::settled(B));
+        assert_eq!(others(&env.path), sorted(kept), "{}", String::from_utf8_lossy(damaged));
+    }
+}
+
+#[test]
+fn create_changes_nothing_when_others_leave_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    editenv(&env.path, &["create"]);
+    editenv(&env.path, &["set", &format!("kernelopts={}", "y".repeat(880))]);
+    let before = fs::read(&env.path).unwrap();
+    let error = env.create(&BootState::settled(A)).unwrap_err().to_string();
+    assert!(error.contains("no room") && error.contains("grub-editenv") && error.contains("unset"), "{error}");
     assert_eq!(fs::read(&env.path).unwrap(), before);
 }
 

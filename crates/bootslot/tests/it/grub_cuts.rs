@@ -170,7 +170,12 @@ fn so_does_a_fresh_block_over_an_unusable_one() {
         [&whole[..at], &fs::read(&env.path).unwrap()[at..]].concat()
     };
     let at = String::from_utf8_lossy(&whole).find("filial_trial=A").unwrap() + "filial_trial=A".len();
-    let olds = [vec![], whole[..100].to_vec(), vec![0; BLOCK_SIZE], sector, torn(at), torn(at + 5)];
+    let mut olds = vec![vec![], whole[..100].to_vec(), vec![0; BLOCK_SIZE], sector, torn(at), torn(at + 5)];
+    // And the block of another program, whose variables stay.
+    let _ = fs::remove_file(&env.path);
+    run("grub-editenv", &[text(&env.path), "create"]);
+    run("grub-editenv", &[text(&env.path), "set", "saved_entry=0", "kernelopts=root=UUID=7 ro quiet"]);
+    olds.push(fs::read(&env.path).unwrap());
     // What the helper puts in its place: the slot that runs, or, when that one was on trial, the other one.
     let spent = BootState { default: A, trial: Some(Trial { slot: B, left: 0 }) };
     let news = [BootState::settled(A), BootState::settled(B), spent];
@@ -180,8 +185,9 @@ fn so_does_a_fresh_block_over_an_unusable_one() {
             put(&env.path, old);
             assert!(env.read().is_err(), "this block is usable: {}", String::from_utf8_lossy(old));
             env.create(new).unwrap();
-            // Without a block the safe slot counts as confirmed; of the torn ones the default is B.
-            let before = if old.starts_with(b"# GRUB") && old.len() == BLOCK_SIZE { B } else { A };
+            // Without a state the safe slot counts as confirmed; of the torn ones the default is B.
+            let stated = old.len() == BLOCK_SIZE && String::from_utf8_lossy(old).contains("filial_default=B");
+            let before = if stated { B } else { A };
             writes.push(Write {
                 old: old.clone(),
                 new: fs::read(&env.path).unwrap(),

@@ -69,6 +69,21 @@ fn foreign(rig: &dyn Rig) {
     }
 }
 
+/// A store of other programs is taken over with what they keep in it, also when our own state in it is invalid.
+fn taken_over(rig: &dyn Rig) {
+    rig.put_foreign("boot_success", "1");
+    rig.put_foreign("kernelopts", "root=UUID=7 ro quiet");
+    let kept = || [rig.foreign("boot_success"), rig.foreign("kernelopts")].map(Option::unwrap_or_default);
+    rig.slots().create(&BootState::settled(A)).unwrap();
+    assert_eq!(kept(), ["1", "root=UUID=7 ro quiet"]);
+    if !rig.judges_itself() {
+        rig.put("C", "x", "1");
+        rig.slots().create(&trial(1)).unwrap();
+        assert_eq!(rig.slots().read().unwrap(), trial(1));
+        assert_eq!(kept(), ["1", "root=UUID=7 ro quiet"]);
+    }
+}
+
 /// A store that was damaged says so, takes no write, and is made again.
 fn ruined(rig: &dyn Rig) {
     rig.slots().create(&trial(3)).unwrap();
@@ -114,6 +129,10 @@ macro_rules! contract {
             #[test]
             fn foreign_variables_survive() {
                 super::foreign(&super::rigs::$rig());
+            }
+            #[test]
+            fn create_keeps_foreign_variables() {
+                super::taken_over(&super::rigs::$rig());
             }
             #[test]
             fn an_unusable_store_is_made_again() {
