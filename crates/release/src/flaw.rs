@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tar::EntryType;
+
 use crate::manifest::MANIFEST_NAME;
 use crate::path::UnsafePath;
 
@@ -17,11 +19,47 @@ pub struct Why {
     pub code: &'static str,
     /// The rest of the sentence after its subject.
     pub says: &'static str,
+    /// The remedy.
+    pub remedy: &'static str,
 }
+
+/// The remedy for bytes that no `tar` writes.
+const DAMAGED: &str = "The file is damaged or not an uncompressed tar: pack it again with `filial release pack`.";
+/// The remedy for sparse files.
+pub(crate) const NOT_SPARSE: &str =
+    "Pack without `--sparse` (`-S`), or use `filial release pack`; with `bsdtar`, add `--no-read-sparse`.";
+/// The remedy for archives of several volumes.
+pub(crate) const ONE_VOLUME: &str = "Pack without `--multi-volume` (`-M`), or use `filial release pack`.";
 
 impl Why {
     pub(crate) const fn new(code: &'static str, says: &'static str) -> Self {
-        Self { code, says }
+        Self { code, says, remedy: DAMAGED }
+    }
+
+    /// For what an option of `tar` adds: the remedy names the option.
+    pub(crate) const fn with(code: &'static str, says: &'static str, remedy: &'static str) -> Self {
+        Self { code, says, remedy }
+    }
+
+    /// What keeps a member of this kind from being read at all, if anything does.
+    ///
+    /// Of these kinds the size says nothing reliable about what follows, or they have none.
+    pub(crate) fn unreadable(kind: EntryType) -> Option<Self> {
+        Some(match kind.as_byte() {
+            b'S' => Self::with("member-sparse", "is a sparse file", NOT_SPARSE),
+            b'V' => Self::with(
+                "member-volume-label",
+                "is a volume label",
+                "Pack without `--label` (`-V`), or use `filial release pack`.",
+            ),
+            b'M' => Self::with("member-volume", "continues a file of another volume", ONE_VOLUME),
+            b'D' => Self::with(
+                "member-incremental",
+                "lists a folder for an incremental backup",
+                "Pack without `--listed-incremental` (`-g`) and `--incremental` (`-G`), or use `filial release pack`.",
+            ),
+            _ => return None,
+        })
     }
 }
 
@@ -71,6 +109,14 @@ pub enum Flaw {
         /// Offset in the archive.
         at: u64,
         /// What is wrong with it.
+        why: Why,
+    },
+    /// A member of a kind that only some programs write, and that cannot be read here.
+    #[error("the member at byte {at} {why}")]
+    Unreadable {
+        /// Offset in the archive.
+        at: u64,
+        /// What it is.
         why: Why,
     },
     /// A GNU long name or PAX record over the limit.
@@ -164,7 +210,7 @@ impl Flaw {
             Self::Compressed { .. } => "archive-compressed",
             Self::Truncated { .. } => "archive-truncated",
             Self::NoEnd { .. } => "archive-no-end",
-            Self::BadHeader { why, .. } | Self::BadExtension { why, .. } => why.code,
+            Self::BadHeader { why, .. } | Self::BadExtension { why, .. } | Self::Unreadable { why, .. } => why.code,
             Self::LongExtension { .. } => "extension-too-long",
             Self::TooLong { .. } => "archive-too-long",
             Self::TooManyMembers { .. } => "archive-too-many-members",
@@ -186,8 +232,9 @@ impl Flaw {
                 "Pack it again with `filial release pack`, or repeat the interrupted copy."
             }
             Self::Compressed { .. } => "Unpack it and pack it with `filial release pack`, which does not compress.",
-            Self::BadHeader { .. } | Self::BadExtension { .. } | Self::LongExtension { .. } => {
-                "The file is damaged or not an uncompressed tar: pack it again with `filial release pack`."
+            Self::BadHeader { why, .. } | Self::BadExtension { why, .. } | Self::Unreadable { why, .. } => why.remedy,
+            Self::LongExtension { .. } => {
+                "Pack without `--xattrs`, `--acls` and `--selinux`, or use `filial release pack`."
             }
             Self::TooLong { .. } | Self::TooManyMembers { .. } => {
                 "Deliver less in one release, or raise the limit under [archive-shape] in policy.toml."

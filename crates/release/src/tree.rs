@@ -131,6 +131,9 @@ impl<R: Read> Pass<'_, R> {
                 extensions.add(kind, at, body)?;
                 continue;
             }
+            if let Some(why) = Why::unreadable(kind) {
+                return Err(Flaw::Unreadable { at, why }.into());
+            }
             let (name, size) = extensions.resolve(&header, at)?;
             self.member(&header, &name, size)?;
             if self.failed.is_some() {

@@ -2,7 +2,7 @@
 
 use tar::{EntryType, Header};
 
-use crate::flaw::{Flaw, Why};
+use crate::flaw::{Flaw, NOT_SPARSE, ONE_VOLUME, Why};
 
 use super::reader::entry_size;
 
@@ -139,8 +139,22 @@ fn parse(mut body: &[u8]) -> Result<Pax, Why> {
                 pax.size = Some(decimal(value).ok_or(Why::new("extension-size", "has a size that is not a number"))?);
             }
             b"path" | b"size" => return Err(Why::new("extension-twice", "says the same thing twice")),
-            b"hdrcharset" => return Err(Why::new("extension-charset", "changes the character set")),
-            _ if key.starts_with(b"GNU.sparse.") => return Err(Why::new("extension-sparse", "makes a sparse file")),
+            // Names must be UTF-8 here in any case, and then all three read the same.
+            b"hdrcharset" if matches!(value, b"" | b"BINARY" | b"ISO-IR 10646 2000 UTF-8") => {}
+            b"hdrcharset" => {
+                return Err(Why::with(
+                    "extension-charset",
+                    "changes the character set of names",
+                    "Pack with names in UTF-8 and without the pax option `hdrcharset`, or use `filial release pack`.",
+                ));
+            }
+            _ if key.starts_with(b"GNU.sparse.") => {
+                return Err(Why::with("extension-sparse", "makes a sparse file", NOT_SPARSE));
+            }
+            // The next member is then the rest of a file, under a name of its own.
+            b"GNU.volume.filename" | b"GNU.volume.size" | b"GNU.volume.offset" => {
+                return Err(Why::with("extension-volume", "continues a file of another volume", ONE_VOLUME));
+            }
             // Times, owners, comments and attributes: nothing here depends on them.
             _ => {}
         }
@@ -165,6 +179,14 @@ mod tests {
         let pax = parse(b"12 path=a\nb\n23 mtime=1234567.89012\n11 size=17\n").unwrap();
         assert_eq!(pax, Pax { path: Some(b"a\nb".to_vec()), size: Some(17) });
         assert_eq!(parse(b""), Ok(Pax::default()));
+    }
+
+    #[test]
+    fn character_sets_that_leave_utf_8_as_it_is_are_read() {
+        for charset in ["21 hdrcharset=BINARY\n", "38 hdrcharset=ISO-IR 10646 2000 UTF-8\n"] {
+            let record = [charset.as_bytes(), b"10 path=a\n"].concat();
+            assert_eq!(parse(&record), Ok(Pax { path: Some(b"a".to_vec()), size: None }), "{charset}");
+        }
     }
 
     #[test]

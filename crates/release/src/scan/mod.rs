@@ -155,6 +155,9 @@ impl<R: Read> Pass<'_, R> {
                 extensions.add(kind, at, body)?;
                 continue;
             }
+            if let Some(why) = Why::unreadable(kind) {
+                return Err(Flaw::Unreadable { at, why }.into());
+            }
             let (name, size) = extensions.resolve(&header, at)?;
             self.member(kind, &name, size, members == 0)?;
             members += 1;
@@ -287,7 +290,6 @@ pub(crate) fn describe(kind: EntryType) -> (&'static str, &'static str) {
         EntryType::Symlink => ("symbolic link", "member-symbolic-link"),
         EntryType::Char | EntryType::Block => ("device", "member-device"),
         EntryType::Fifo => ("named pipe", "member-named-pipe"),
-        EntryType::GNUSparse => ("sparse file", "member-sparse"),
         EntryType::Directory => ("folder with content", "member-folder-content"),
         _ => ("member of a kind that is not read here", "member-kind"),
     }

@@ -32,7 +32,9 @@ fn symlink_and_device_nodes_in_an_archive() {
         (b'6', "named pipe"),
         (b'7', "not read here"),
         (b'S', "sparse"),
-        (b'V', "not read here"),
+        (b'V', "volume label"),
+        (b'M', "another volume"),
+        (b'D', "incremental backup"),
         (b'A', "not read here"),
     ] {
         shape_fails(&Tar::good().member(b"extra", kind, b"").end(), says);

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use wire::v1::releases::Verdict::{Fail, Pass};
 
-use super::kit::{expect, folder, good, good_toml, put, squashfs};
+use release::Policy;
+
+use super::kit::{Tar, expect, fleet, folder, good, good_toml, judge, put, squashfs};
 
 #[expect(clippy::disallowed_methods, reason = "the ordinary tar is what this is tested against")]
 fn run(program: &str, args: &[&str], folder: &Path) -> String {
@@ -73,6 +75,73 @@ fn sparse_and_linked_files_of_tar_are_refused() {
         run("tar", &["-cSf", "x.upd", &format!("--format={format}"), "release.toml", "link2.img"], dir.path());
         expect(&std::fs::read(dir.path().join("x.upd")).unwrap(), "archive-shape", Fail, "sparse");
     }
+}
+
+/// Packs a good release with options of the real tar, and expects the remedy to name the option.
+#[track_caller]
+fn remedy_names(options: &[&str], option: &str) {
+    let dir = folder();
+    put(&dir.path().join("release.toml"), good_toml().as_bytes());
+    let hole = std::fs::File::options().write(true).open(dir.path().join("payloads/rootfs.img")).unwrap();
+    hole.set_len(1 << 20).unwrap();
+    let arguments = [&["-c", "-f", "x.upd"], options, &["release.toml", "payloads"]].concat();
+    run("tar", &arguments, dir.path());
+    let archive = std::fs::read(dir.path().join("x.upd")).unwrap();
+    let finding = judge(&archive, &fleet(), &Policy::default(), "archive-shape");
+    assert_eq!(finding.verdict, Fail, "{options:?}: {finding:?}");
+    assert!(finding.remedy.contains(option), "{options:?}: {finding:?}");
+    assert!(!finding.remedy.contains("damaged"), "{options:?}: {finding:?}");
+}
+
+#[test]
+fn the_remedy_names_the_option_of_tar() {
+    for format in ["--format=gnu", "--format=oldgnu", "--format=posix"] {
+        remedy_names(&["--sparse", format], "`--sparse`");
+    }
+    for version in ["0.0", "0.1", "1.0"] {
+        remedy_names(&["--sparse", "--format=posix", &format!("--sparse-version={version}")], "`--sparse`");
+    }
+    remedy_names(&["--label=kiosk", "--format=gnu"], "`--label`");
+    remedy_names(&["--incremental", "--format=gnu"], "`--listed-incremental`");
+}
+
+#[test]
+fn a_sparse_file_with_many_holes_is_not_taken_for_damage() {
+    let dir = folder();
+    let image = std::fs::File::options().write(true).open(dir.path().join("payloads/rootfs.img")).unwrap();
+    image.set_len(8 << 20).unwrap();
+    (1..64).for_each(|i| std::os::unix::fs::FileExt::write_all_at(&image, b"x", i << 17).unwrap());
+    for format in ["gnu", "posix"] {
+        run("tar", &["-cSf", "x.upd", &format!("--format={format}"), "release.toml", "payloads"], dir.path());
+        let archive = std::fs::read(dir.path().join("x.upd")).unwrap();
+        let finding = judge(&archive, &fleet(), &Policy::default(), "archive-shape");
+        assert!(finding.cause.contains("sparse") && !finding.cause.contains("not a tar header"), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_volume_label_in_a_pax_header_is_read_over() {
+    let dir = folder();
+    put(&dir.path().join("release.toml"), good_toml().as_bytes());
+    let options = ["-c", "-f", "x.upd", "-V", "kiosk", "--format=posix", "release.toml", "payloads"];
+    run("tar", &options, dir.path());
+    expect(&std::fs::read(dir.path().join("x.upd")).unwrap(), "archive-shape", Pass, "");
+}
+
+#[test]
+fn a_binary_character_set_is_accepted_when_names_are_utf_8() {
+    // As Python's tarfile and bsdtar mark a header with an owner's name that is not UTF-8.
+    let record = |name: &[u8]| {
+        let path = [format!("{} path=", name.len() + 9).as_bytes(), name, b"\n"].concat();
+        [b"21 hdrcharset=BINARY\n", &path[..]].concat()
+    };
+    let file = "payloads/\u{438}\u{43c}\u{44f}.img";
+    let toml = good_toml().replace("payloads/rootfs.img", file);
+    let archive = Tar::of(&toml).member(b"p", b'x', &record(file.as_bytes())).file("x", &squashfs(9000)).end();
+    expect(&archive, "archive-shape", Pass, "");
+    expect(&archive, "paths-safe", Pass, "");
+    let latin = Tar::good().member(b"p", b'x', &record(b"payloads/caf\xe9.img")).file("x", b"x").end();
+    expect(&latin, "paths-safe", Fail, "UTF-8");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) fn all() -> Vec<Hostile> {
         archive("named-pipe", "member-named-pipe", kind(b'6')),
         archive("sparse-file", "member-sparse", kind(b'S')),
         archive("contiguous-file", "member-kind", kind(b'7')),
-        archive("volume-label", "member-kind", kind(b'V')),
+        archive("volume-label", "member-volume-label", kind(b'V')),
         archive("kind-of-the-future", "member-kind", kind(0xee)),
         archive("folder-with-content", "member-folder-content", Tar::good().member(b"payloads", b'5', b"hidden").end()),
         archive("link-for-the-manifest", "manifest-not-first", Tar::default().member(b"release.toml", b'2', b"").end()),

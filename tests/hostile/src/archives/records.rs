@@ -35,7 +35,7 @@ pub(super) fn all() -> Vec<Hostile> {
         archive("pax-line-without-a-length", "extension-line-length", raw(b'x', b"path=a\n")),
         archive("pax-line-without-a-value", "extension-line", raw(b'x', b"7 path\n")),
         archive("pax-name-twice", "extension-twice", raw(b'x', b"10 path=a\n10 path=b\n")),
-        archive("pax-changes-the-charset", "extension-charset", raw(b'x', b"21 hdrcharset=BINARY\n")),
+        archive("pax-changes-the-charset", "extension-charset", raw(b'x', b"33 hdrcharset=ISO-IR 8859 1 1998\n")),
         archive("pax-sparse", "extension-sparse", raw(b'x', b"22 GNU.sparse.major=1\n")),
         archive(
             "pax-header-twice",
