@@ -36,7 +36,7 @@ pub use pieces::{PieceSet, PieceSetError};
 pub use role::EngineRole;
 pub use settings::{EngineConfig, EngineInputs, EngineSettings};
 pub use status::{EngineInfo, Limits, Peer, TorrentStatus};
-pub use torrent::{Created, Torrent, TorrentError, Verified, create, create_any, piece_length_for};
+pub use torrent::{Created, Torrent, TorrentError, TorrentFile, Verified, create, create_any, piece_length_for};
 pub use tracker::{AccessList, AccessListError, AccessListSettings, Announced, Announcement, Reload};
 pub use transmission::{
     DaemonOptions, DaemonSettingsError, Encryption, SettingsError, TransmissionAccess, TransmissionEngine,

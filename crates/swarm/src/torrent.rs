@@ -1,4 +1,4 @@
-//! Torrent files: BitTorrent v1, private, deterministic.
+//! Torrent files: BitTorrent v1, private, deterministic. Of a hybrid of v1 and v2 (BEP 52) the v1 part is read.
 //!
 //! The info dictionary depends on nothing but the content, its name and the piece length, so every tier's torrent
 //! file has the same info hash and joins the same swarm; only the trackers around it differ.
@@ -70,6 +70,8 @@ pub struct TorrentFile {
     pub path: Vec<String>,
     /// Its length in bytes.
     pub length: u64,
+    /// Whether it is a padding file of zeros (BEP 47), which need not be on the disk.
+    pub padding: bool,
 }
 
 /// A torrent of one file, and the file's digest, from the same pass.
@@ -153,6 +155,8 @@ impl Torrent {
     }
 
     /// The torrent file for these trackers: every tier's has the same info dictionary. No tiers, no trackers.
+    ///
+    /// Of a hybrid it is the v1 part: the piece layers of v2 stand outside the info dictionary and are left out.
     pub fn to_file(&self, tiers: &[Vec<String>]) -> Vec<u8> {
         let mut w = Writer::with_capacity(self.info.len() + 512);
         w.dict();

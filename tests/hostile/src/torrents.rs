@@ -97,6 +97,7 @@ pub(crate) fn hostile() -> Vec<Hostile> {
         one("torrent-that-is-a-list", "torrent-not-dictionary", b"le".to_vec()),
         one("torrent-without-info", "torrent-no-info", b"de".to_vec()),
         one("torrent-of-version-2", "torrent-version-2", b"d4:infod12:meta versioni2eee".to_vec()),
+        one("torrent-of-version-3", "torrent-version", b"d4:infod12:meta versioni3eee".to_vec()),
         one("torrent-piece-length-zero", "torrent-piece-length", pieces_of(0)),
         one("torrent-piece-length-negative", "torrent-piece-length", pieces_of(-262_144)),
         one("torrent-piece-length-odd", "torrent-piece-length", pieces_of(262_143)),

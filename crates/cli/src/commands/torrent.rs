@@ -82,8 +82,13 @@ fn read(path: &Path) -> Result<Torrent, Failure> {
     Ok(Torrent::parse(&read_bounded(path, MAX_TORRENT_LEN as u64)?)?)
 }
 
+/// The files that lie on a disk: padding between them is no concern of the user.
+fn files_of(t: &Torrent) -> impl Iterator<Item = &swarm::TorrentFile> {
+    t.files().iter().filter(|f| !f.padding)
+}
+
 fn describe(t: &Torrent, sha256: Option<Digest>) -> Value {
-    let files: Vec<Value> = t.files().iter().map(|f| json!({ "path": f.path.join("/"), "length": f.length })).collect();
+    let files: Vec<Value> = files_of(t).map(|f| json!({ "path": f.path.join("/"), "length": f.length })).collect();
     let mut value = json!({
         "info_hash": t.info_hash(), "name": t.name(), "length": t.length(), "piece_length": t.piece_length(),
         "pieces": t.piece_count(), "private": t.is_private(), "trackers": t.tiers(), "files": files,
@@ -107,11 +112,12 @@ fn text(t: &Torrent, sha256: Option<Digest>) -> String {
         ("sha256", sha256.map(|d| d.to_string()).unwrap_or_default()),
     ]);
     if t.is_folder() {
-        let rows: Vec<_> = t.files().iter().take(SHOWN).map(|f| [size(f.length), plain(&f.path.join("/"))]).collect();
+        let rows: Vec<_> = files_of(t).take(SHOWN).map(|f| [size(f.length), plain(&f.path.join("/"))]).collect();
         out.push('\n');
         out.push_str(&table(["size", "file"], &rows));
-        if t.files().len() > SHOWN {
-            out.push_str(&format!("… and {} more; --json shows all\n", t.files().len() - SHOWN));
+        let count = files_of(t).count();
+        if count > SHOWN {
+            out.push_str(&format!("… and {} more; --json shows all\n", count - SHOWN));
         }
     }
     out

@@ -25,7 +25,7 @@ pub fn create(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Created, TorrentError> {
     let length = regular_length(path)?;
-    let content = vec![(path.to_owned(), TorrentFile { path: Vec::new(), length })];
+    let content = vec![(path.to_owned(), TorrentFile { path: Vec::new(), length, padding: false })];
     let mut sha256 = Sha256::new();
     let torrent = build(path, name, false, content, piece_length, &mut sha256, progress)?;
     Ok(Created { torrent, sha256: Digest::new(sha256.finalize().into()) })
@@ -88,7 +88,7 @@ fn collect(
                 return Err(TorrentError::TooManyFiles { path: root.to_owned() });
             }
             let length = regular_length(&path)?;
-            content.push((path, TorrentFile { path: below.clone(), length }));
+            content.push((path, TorrentFile { path: below.clone(), length, padding: false }));
         } else {
             return Err(TorrentError::Kind { path, found: "neither a file nor a folder" });
         }

@@ -45,8 +45,17 @@ impl Torrent {
 
 /// Checks the info dictionary `info`, which stands as `original` in the file.
 pub(super) fn from_info(info: &Node<'_>, original: &[u8]) -> Result<Torrent, TorrentError> {
-    if info.get("meta version").is_some_and(|v| v.integer() != Some(1)) {
-        return Err(invalid("torrent-version-2", "it is of BitTorrent version 2; version 1 is needed"));
+    match info.get("meta version").map(Node::integer) {
+        None | Some(Some(1)) => {}
+        // A hybrid: its v1 keys describe the same content, and its v1 info hash is over the same bytes.
+        Some(Some(2)) if info.get("pieces").is_some() => {}
+        Some(Some(2)) => {
+            return Err(invalid(
+                "torrent-version-2",
+                "it is of BitTorrent version 2 alone; make it again as version 1 or as a hybrid of both",
+            ));
+        }
+        Some(_) => return Err(invalid("torrent-version", "its BitTorrent version is unknown; make it as version 1")),
     }
     let piece_length = info
         .get("piece length")
@@ -83,7 +92,9 @@ pub(super) fn from_info(info: &Node<'_>, original: &[u8]) -> Result<Torrent, Tor
 /// The files, and whether they lie in a folder.
 fn content(info: &Node<'_>) -> Result<(Vec<TorrentFile>, bool), TorrentError> {
     match (info.get("length"), info.get("files")) {
-        (Some(length), None) => Ok((vec![TorrentFile { path: Vec::new(), length: file_length(Some(length))? }], false)),
+        (Some(length), None) => {
+            Ok((vec![TorrentFile { path: Vec::new(), length: file_length(Some(length))?, padding: false }], false))
+        }
         (None, Some(files)) => {
             let files = files.list().ok_or(invalid("torrent-files", "its files are not a list"))?;
             if files.is_empty() || files.len() > MAX_FILES {
@@ -103,7 +114,8 @@ fn file(node: &Node<'_>) -> Result<TorrentFile, TorrentError> {
         return Err(invalid("torrent-file-path", "a file's path is empty or too deep"));
     }
     let path = path.iter().map(plain_name).collect::<Result<_, _>>()?;
-    Ok(TorrentFile { path, length: file_length(node.get("length"))? })
+    let padding = node.get("attr").and_then(Node::bytes).is_some_and(|attributes| attributes.contains(&b'p'));
+    Ok(TorrentFile { path, length: file_length(node.get("length"))?, padding })
 }
 
 fn file_length(node: Option<&Node<'_>>) -> Result<u64, TorrentError> {
@@ -120,10 +132,13 @@ fn plain_name(node: &Node<'_>) -> Result<String, TorrentError> {
 }
 
 /// No path twice, and none that is a file here and a folder there.
+///
+/// Padding files of the same length share a path (BEP 47).
 fn distinct(files: &[TorrentFile]) -> Result<(), TorrentError> {
+    let files: Vec<_> = files.iter().filter(|file| !file.padding).collect();
     let paths: BTreeSet<&[String]> = files.iter().map(|file| file.path.as_slice()).collect();
     let within =
-        |file: &TorrentFile| (1..file.path.len()).any(|n| file.path.get(..n).is_some_and(|p| paths.contains(p)));
+        |file: &&TorrentFile| (1..file.path.len()).any(|n| file.path.get(..n).is_some_and(|p| paths.contains(p)));
     if paths.len() != files.len() || files.iter().any(within) {
         return Err(invalid(
             "torrent-same-path",

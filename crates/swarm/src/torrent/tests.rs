@@ -2,6 +2,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -152,6 +154,7 @@ fn hostile_torrents_are_refused() {
         files("d6:lengthi1e4:pathl1:aeed6:lengthi1e4:pathl1:aee"),
         files("d6:lengthi1e4:pathl1:aeed6:lengthi1e4:pathl1:a1:bee"),
         format!("d6:lengthi9223372036854775807e12:meta versioni2e4:name1:n12:piece lengthi16384e{pieces}e"),
+        format!("d6:lengthi1e12:meta versioni3e4:name1:n12:piece lengthi16384e{pieces}e"),
     ];
     for info in refused {
         assert!(with_info(&info).is_err(), "{info}");
@@ -159,6 +162,63 @@ fn hostile_torrents_are_refused() {
     assert!(matches!(Torrent::parse(&vec![b'0'; MAX_TORRENT_LEN + 1]), Err(TorrentError::TooLarge { .. })));
     let many = format!("d13:announce-listl{}e4:info{good}e", "l1:ae".repeat(65));
     assert!(Torrent::parse(many.as_bytes()).is_err());
+}
+
+/// A hybrid of three files, made by libtorrent 2.1.1 with pieces of 16 KiB.
+const HYBRID: &str = "\
+    ZDg6YW5ub3VuY2UxNzpodHRwOi8vdC9hbm5vdW5jZTQ6aW5mb2Q5OmZpbGUgdHJlZWQxOmFkMDpkNjpsZW5ndGhpMjAwMDBlMTE6\
+    cGllY2VzIHJvb3QzMjoNmn155iXyqjFlNGPkERBB2zPJ1p8w0j2SCyk2yETJFmVlMTpiZDA6ZDY6bGVuZ3RoaTIwMDAwZTExOnBp\
+    ZWNlcyByb290MzI6t20CZMeO9Eb3RAOdoYhXAlH3Zw/FK6VeTTzQXIOZFv1lZTE6Y2QwOmQ2Omxlbmd0aGkxZTExOnBpZWNlcyBy\
+    b290MzI6Ln0sA6lQeuJl7PW1NWiFpTOTogKdJBOUmXJloaJa78ZlZWU1OmZpbGVzbGQ2Omxlbmd0aGkyMDAwMGU0OnBhdGhsMTph\
+    ZWVkNDphdHRyMTpwNjpsZW5ndGhpMTI3NjhlNDpwYXRobDQ6LnBhZDU6MTI3NjhlZWQ2Omxlbmd0aGkyMDAwMGU0OnBhdGhsMTpi\
+    ZWVkNDphdHRyMTpwNjpsZW5ndGhpMTI3NjhlNDpwYXRobDQ6LnBhZDU6MTI3NjhlZWQ2Omxlbmd0aGkxZTQ6cGF0aGwxOmNlZWQ0\
+    OmF0dHIxOnA2Omxlbmd0aGkxNjM4M2U0OnBhdGhsNDoucGFkNToxNjM4M2VlZTEyOm1ldGEgdmVyc2lvbmkyZTQ6bmFtZTE6bjEy\
+    OnBpZWNlIGxlbmd0aGkxNjM4NGU2OnBpZWNlczEwMDpo87gaEd4eFinoFVW05wrtlV0RQIZkeqs4GaT+znwRWvxcw5eHPHvLGjj3\
+    ZG4Ea4mUSGhgFqvyxjcEGR4yS5KT2fWecFje9qiP4f6uslTYuwKoDLMEIBBhtmFagfuk468/iVuWZTEyOnBpZWNlIGxheWVyc2Qz\
+    MjoNmn155iXyqjFlNGPkERBB2zPJ1p8w0j2SCyk2yETJFjY0OkNI47mOijJ7NM7TnB2p5nzbTNXkjk15YGB6OuQD018MARzH9eVM\
+    xHk7Ac0XjpZuex6W/AMWvDGh48dTWVCPkRQzMjq3bQJkx470RvdEA52hiFcCUfdnD8UrpV5NPNBcg5kW/TY0Oilr/M11hHyQjxsN\
+    jSubLJxfTM5WAVCRtTEy9/H1FnhGHcpc1Ao5Sz41KnpZO2khrKYCbJExfBeY8u5BLwXKJW1lZQ==";
+
+#[test]
+fn of_a_hybrid_torrent_the_first_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = STANDARD.decode(HYBRID).unwrap();
+    let torrent = Torrent::parse(&file).unwrap();
+    // As libtorrent says.
+    assert_eq!(torrent.info_hash().to_string(), "db1ee1544765488d0c4689a2bec8741e94c2f9e5");
+    let files: Vec<_> = torrent.files().iter().map(|f| (f.path.join("/"), f.length, f.padding)).collect();
+    let padding = |length: u64| (format!(".pad/{length}"), length, true);
+    let ours = |name: &str, length: u64| (name.to_owned(), length, false);
+    let expected =
+        [ours("a", 20_000), padding(12_768), ours("b", 20_000), padding(12_768), ours("c", 1), padding(16_383)];
+    assert_eq!(files, expected);
+
+    let counted = |modulus: u32| (0..20_000u32).map(|i| (i % modulus) as u8).collect::<Vec<u8>>();
+    put(dir.path(), "n/a", &counted(251));
+    put(dir.path(), "n/b", &counted(241));
+    put(dir.path(), "n/c", b"c");
+    let verified = torrent.verify(&dir.path().join("n"), &mut |_| {}).unwrap();
+    assert_eq!((verified.good, verified.is_good()), (5, true), "padding is zeros, and on no disk: {verified:?}");
+    put(dir.path(), "n/b", &counted(239));
+    assert_eq!(torrent.verify(&dir.path().join("n"), &mut |_| {}).unwrap().bad, [2, 3]);
+}
+
+#[test]
+fn version_two_alone_is_refused_with_a_remedy() {
+    let tree = format!("d1:ad0:d6:lengthi1e11:pieces root32:{}eee", "x".repeat(32));
+    let info = format!("d9:file tree{tree}12:meta versioni2e4:name1:n12:piece lengthi16384ee");
+    let error = with_info(&info).unwrap_err();
+    assert_eq!(error.code(), "torrent-version-2");
+    assert!(error.to_string().contains("hybrid"), "{error}");
+}
+
+#[test]
+fn files_that_only_claim_to_be_padding_stay_within_the_folder() {
+    let pieces = format!("6:pieces20:{}", "x".repeat(20));
+    let hostile = format!(
+        "d5:filesld4:attr1:p6:lengthi1e4:pathl2:..1:xeee12:meta versioni2e4:name1:n12:piece lengthi16384e{pieces}e"
+    );
+    assert!(matches!(with_info(&hostile), Err(TorrentError::Name { .. })));
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Verified {
 
 impl Torrent {
     /// Compares the file (or folder) at `path` with this torrent, reading it once; `progress` hears the bytes checked
-    /// so far. Files that are missing or short make their pieces bad.
+    /// so far. Files that are missing or short make their pieces bad; padding is zeros and not looked for.
     ///
     /// # Errors
     /// If something that is there cannot be read.
@@ -63,9 +63,15 @@ struct Content<'a> {
 
 struct Open {
     path: PathBuf,
-    /// None: it is not there, or ended early.
-    file: Option<File>,
+    source: Source,
     left: u64,
+}
+
+enum Source {
+    File(File),
+    Padding,
+    /// It is not there, or ended early.
+    Missing,
 }
 
 impl Content<'_> {
@@ -78,16 +84,15 @@ impl Content<'_> {
             }
             let Some(open) = &mut self.open else { return Ok(false) };
             let want = length.min(open.left);
-            let got = match &mut open.file {
-                Some(file) => {
-                    let read = |source| TorrentError::Read { path: open.path.clone(), source };
-                    file.take(want).read_to_end(piece).map_err(read)? as u64
-                }
-                None => 0,
+            let read = |source| TorrentError::Read { path: open.path.clone(), source };
+            let got = match &mut open.source {
+                Source::File(file) => file.take(want).read_to_end(piece).map_err(read)? as u64,
+                Source::Padding => io::repeat(0).take(want).read_to_end(piece).map_err(read)? as u64,
+                Source::Missing => 0,
             };
             if got < want {
                 whole = false;
-                open.file = None;
+                open.source = Source::Missing;
             }
             open.left -= want;
             length -= want;
@@ -99,8 +104,12 @@ impl Content<'_> {
         let Some(wanted) = self.torrent.files.get(self.next) else { return Ok(false) };
         self.next += 1;
         let path = wanted.path.iter().fold(self.root.to_owned(), |path, name| path.join(name));
+        if wanted.padding {
+            self.open = Some(Open { path, source: Source::Padding, left: wanted.length });
+            return Ok(true);
+        }
         let read = |source| TorrentError::Read { path: path.clone(), source };
-        let file = match File::open(&path) {
+        let source = match File::open(&path) {
             Ok(file) => {
                 let metadata = file.metadata().map_err(read)?;
                 if metadata.is_dir() {
@@ -110,12 +119,12 @@ impl Content<'_> {
                 if metadata.is_file() && metadata.len() > wanted.length {
                     self.too_long.push(path.clone());
                 }
-                Some(file)
+                Source::File(file)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Missing,
             Err(error) => return Err(read(error)),
         };
-        self.open = Some(Open { path, file, left: wanted.length });
+        self.open = Some(Open { path, source, left: wanted.length });
         Ok(true)
     }
 }
