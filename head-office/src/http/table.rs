@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use service_kit::routes;
 use service_kit::server::{
@@ -55,7 +56,9 @@ pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
     config
         .app_data(web::Data::new(ApiDocument::new(&operator_document())))
         .app_data(web::PayloadConfig::new(usize::MAX));
-    configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.clone())));
+    let doorkeeper = Arc::new(Doorkeeper::new(app.clone()));
+    let routes = move |config: &mut ServiceConfig| configure(config, &operator_routes(), doorkeeper);
+    config.service(web::scope("").wrap(from_fn(uploads::tus)).configure(routes));
 }
 
 /// The branch servers' application.

@@ -2,6 +2,7 @@
 //! (<https://tus.io/protocols/resumable-upload>).
 
 mod headers;
+mod manners;
 
 use std::time::Duration;
 
@@ -27,9 +28,11 @@ use crate::stock::budget;
 use crate::store::claims::ClaimError;
 
 use headers::{
-    CHUNK_TYPE, EXPIRES, EXTENSIONS, LENGTH, MAX_SIZE, METADATA, OFFSET, VERSION, VERSIONS, answer, date, file_name,
-    number, speaks_tus, with_version,
+    CHUNK_TYPE, EXPIRES, EXTENSIONS, LENGTH, MAX_SIZE, METADATA, OFFSET, VERSION, VERSIONS, date, file_name, number,
+    speaks_tus,
 };
+
+pub use manners::tus;
 
 /// A connection that brings nothing for so long is given up.
 const IDLE: Duration = Duration::from_secs(30);
@@ -37,6 +40,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const TOUCH_EVERY: TimeDelta = TimeDelta::minutes(10);
 
 /// What this server's tus can do.
+///
+/// A client behind a proxy that lets only POST through names the method in `X-HTTP-Method-Override`.
 #[utoipa::path(options, path = paths::UPLOADS, tag = "uploads", responses(
     (status = 204, description = "tus capabilities, in headers", headers(
         ("Tus-Version" = String, description = "1.0.0"),
@@ -44,7 +49,7 @@ const TOUCH_EVERY: TimeDelta = TimeDelta::minutes(10);
         ("Tus-Max-Size" = u64, description = "Longest archive in bytes"))),
 ))]
 pub async fn options(app: web::Data<App>) -> HttpResponse {
-    answer(HttpResponse::NoContent())
+    HttpResponse::NoContent()
         .insert_header((VERSIONS, VERSION))
         .insert_header((EXTENSIONS, "creation,expiration,termination"))
         .insert_header((MAX_SIZE, app.settings.uploads.max_bytes))
@@ -65,12 +70,8 @@ pub async fn options(app: web::Data<App>) -> HttpResponse {
     (status = 507, description = "No room", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn create(request: HttpRequest, caller: Caller, app: web::Data<App>) -> ApiResult<HttpResponse> {
-    created(&request, &caller, &app).await.map_err(with_version)
-}
-
-async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult<HttpResponse> {
-    speaks_tus(request)?;
-    let length = number(request, &LENGTH)?;
+    speaks_tus(&request)?;
+    let length = number(&request, &LENGTH)?;
     let limits = app.settings.uploads;
     if length == 0 {
         return Err(ApiError::bad_field("Upload-Length", "must be at least 1"));
@@ -80,16 +81,16 @@ async fn created(request: &HttpRequest, caller: &Caller, app: &App) -> ApiResult
         return Err(ApiError::new(Code::TooLarge, detail, "Make the release smaller, or raise uploads.max_bytes.")
             .with_header(MAX_SIZE, HeaderValue::from(limits.max_bytes)));
     }
-    let file_name = file_name(request)?;
+    let file_name = file_name(&request)?;
     // One after the other: two that are created at once must not both be promised the last room.
     let _turn = app.uploads.claims.creating().await;
     room::for_upload(&app.uploads, limits.reserve_bytes, length).await?;
     budget::admit(&app.retention, app.settings.store.budget_bytes, length).await?;
     let (id, now) = (Uuid::new_v4(), app.clock.now());
     let new = NewRelease { id, file_name: &file_name, archive_bytes: length, created_by: &caller.name, now };
-    app.uploads.begin(&new, caller).await?;
+    app.uploads.begin(&new, &caller).await?;
     tracing::info!(release = %id, file_name, length, by = caller.name, "upload begins");
-    Ok(answer(HttpResponse::Created())
+    Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("{}/{id}", paths::UPLOADS)))
         .insert_header((OFFSET, 0u64))
         .insert_header((EXPIRES, date(now + limits.abandon_after)))
@@ -115,12 +116,9 @@ pub async fn head(
     caller: Caller,
     app: web::Data<App>,
 ) -> ApiResult<HttpResponse> {
-    let state = async {
-        speaks_tus(&request)?;
-        Ok(app.uploads.standing(*id, &caller).await?)
-    };
-    let (release, offset) = state.await.map_err(with_version)?;
-    let mut answer = answer(HttpResponse::Ok());
+    speaks_tus(&request)?;
+    let (release, offset) = app.uploads.standing(*id, &caller).await?;
+    let mut answer = HttpResponse::Ok();
     if offset < release.archive_bytes {
         let expires = app.uploads.expires(&connection(&app.pool).await?, *id).await?;
         answer.insert_header((EXPIRES, date(expires)));
@@ -159,30 +157,21 @@ pub async fn patch(
     app: web::Data<App>,
     body: web::Payload,
 ) -> ApiResult<HttpResponse> {
-    patched(&request, *id, &caller, &app, body).await.map_err(with_version)
-}
-
-async fn patched(
-    request: &HttpRequest,
-    id: Uuid,
-    caller: &Caller,
-    app: &App,
-    body: web::Payload,
-) -> ApiResult<HttpResponse> {
-    speaks_tus(request)?;
+    let id = *id;
+    speaks_tus(&request)?;
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if media_type != CHUNK_TYPE {
         let detail = format!("A chunk has the media type {CHUNK_TYPE}.");
         return Err(ApiError::new(Code::UnsupportedMediaType, detail, "Set Content-Type."));
     }
-    let offset = number(request, &OFFSET)?;
+    let offset = number(&request, &OFFSET)?;
     // First the claim: what is found then does not change under our hands.
     let claim = app.uploads.claims.claim(id, &caller.name).await?;
     let release = app.uploads.find(id).await?;
     if release.state != ReleaseState::Uploading {
         // A repeated last chunk whose answer was lost is not an error.
         if offset == release.archive_bytes {
-            return Ok(answer(HttpResponse::NoContent()).insert_header((OFFSET, offset)).finish());
+            return Ok(HttpResponse::NoContent().insert_header((OFFSET, offset)).finish());
         }
         return Err(has_arrived(release.state, "There is nothing more to send; ask for the release's state."));
     }
@@ -191,7 +180,7 @@ async fn patched(
     let taken_over = claim.taken_over();
     let bounds = uploads::Bounds { offset, length: release.archive_bytes, reserve: app.settings.uploads.reserve_bytes };
     let mut writer = uploads::Writer::open(app.store.upload(id), bounds, claim).await?;
-    let received = receive(app, id, &mut writer, &taken_over, body).await;
+    let received = receive(&app, id, &mut writer, &taken_over, body).await;
     // However the chunk ended: what arrived of it is kept and counted.
     let end = match (received, writer.flush().await) {
         (Ok(()), end) => end?,
@@ -203,9 +192,9 @@ async fn patched(
     };
     app.counters.uploaded(end.saturating_sub(offset));
     app.uploads.touch(id).await?;
-    let mut answer = answer(HttpResponse::NoContent());
+    let mut answer = HttpResponse::NoContent();
     if end == release.archive_bytes {
-        app.uploads.complete(id, caller).await.map_err(not_moved)?;
+        app.uploads.complete(id, &caller).await.map_err(not_moved)?;
     } else {
         answer.insert_header((EXPIRES, date(app.clock.now() + app.settings.uploads.abandon_after)));
     }
@@ -268,20 +257,17 @@ pub async fn cancel(
     caller: Caller,
     app: web::Data<App>,
 ) -> ApiResult<HttpResponse> {
-    cancelled(&request, *id, &caller, &app).await.map_err(with_version)
-}
-
-async fn cancelled(request: &HttpRequest, id: Uuid, caller: &Caller, app: &App) -> ApiResult<HttpResponse> {
-    speaks_tus(request)?;
+    let id = *id;
+    speaks_tus(&request)?;
     let claim = app.uploads.claims.claim_from_anybody(id, &caller.name).await?;
     let release = app.uploads.find(id).await?;
     if release.state != ReleaseState::Uploading {
         let remedy = "An upload that is complete cannot be cancelled; withdraw the release instead.";
         return Err(has_arrived(release.state, remedy));
     }
-    app.uploads.end(claim, id, arriving::cancelled_by(&caller.name), Some(caller)).await.map_err(not_moved)?;
+    app.uploads.end(claim, id, arriving::cancelled_by(&caller.name), Some(&caller)).await.map_err(not_moved)?;
     tracing::info!(release = %id, by = caller.name, "upload cancelled");
-    Ok(answer(HttpResponse::NoContent()).finish())
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn has_arrived(state: ReleaseState, remedy: &str) -> ApiError {

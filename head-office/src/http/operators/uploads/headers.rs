@@ -1,7 +1,7 @@
 //! The headers of tus: what they are called, read and written.
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponseBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
@@ -12,7 +12,8 @@ use crate::http::errors::ApiResult;
 
 pub(super) const VERSION: &str = "1.0.0";
 pub(super) const CHUNK_TYPE: &str = "application/offset+octet-stream";
-const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 pub(super) const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -25,23 +26,14 @@ pub(super) const EXTENSIONS: HeaderName = HeaderName::from_static("tus-extension
 const MAX_NAME: usize = 200;
 /// Longest `Upload-Metadata` that is read, in bytes.
 const MAX_METADATA: usize = 4096;
-fn version() -> HeaderValue {
-    HeaderValue::from_static(VERSION)
-}
 
-/// Every answer says that tus is spoken, refusals as well.
-pub(super) fn with_version(error: ApiError) -> ApiError {
-    error.with_header(RESUMABLE, version())
+pub(super) fn version() -> HeaderValue {
+    HeaderValue::from_static(VERSION)
 }
 
 /// A date as HTTP writes it (RFC 9110, IMF-fixdate).
 pub(super) fn date(at: DateTime<Utc>) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-pub(super) fn answer(mut builder: HttpResponseBuilder) -> HttpResponseBuilder {
-    builder.insert_header((RESUMABLE, VERSION));
-    builder
 }
 
 pub(super) fn speaks_tus(request: &HttpRequest) -> ApiResult<()> {

@@ -56,6 +56,55 @@ async fn what_the_server_can_do_is_said_to_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_of_an_upload_route_says_that_tus_is_spoken() {
+    let office = Office::start().await;
+    let (manager, viewer) = (office.as_role(Role::ReleaseManager), office.as_role(Role::Viewer));
+    let id = create(&manager, 10).await;
+    let one = format!("/v1/uploads/{id}");
+    for (client, method, path, status) in [
+        (&manager, Method::PUT, "/v1/uploads", 405),
+        (&manager, Method::GET, one.as_str(), 405),
+        (&viewer, Method::POST, "/v1/uploads", 403),
+        (&manager, Method::HEAD, "/v1/uploads/5f4dcc3b-5aa7-65d6-8327-deb882cf99a1", 404),
+    ] {
+        let answer = request(client, method.clone(), path).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers().get_all("tus-resumable").iter().collect::<Vec<_>>(), ["1.0.0"], "{method} {path}");
+    }
+    let answer = manager.request(Method::GET, "/v1/releases").send().await.unwrap();
+    assert!(!answer.headers().contains_key("tus-resumable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_can_only_post_names_the_method_in_a_header() {
+    let office = Office::start().await;
+    let (manager, viewer) = (office.as_role(Role::ReleaseManager), office.as_role(Role::Viewer));
+    let id = create(&manager, 4).await;
+    let one = format!("/v1/uploads/{id}");
+    let post = |client, method: &str| request(client, Method::POST, &one).header("X-HTTP-Method-Override", method);
+    let chunk = |method: &str| {
+        post(&manager, method)
+            .header("Upload-Offset", 0)
+            .header("Content-Type", "application/offset+octet-stream")
+            .body(vec![7; 2])
+    };
+    let answer = chunk("PATCH").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["upload-offset"].to_str().unwrap()), (204, "2"));
+    let answer = post(&manager, "HEAD").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["upload-offset"].to_str().unwrap()), (200, "2"));
+    // The role is that of the method that runs, and a method that is not one of tus stays a POST.
+    assert_eq!(problem(post(&viewer, "DELETE").send().await.unwrap()).await, Code::Forbidden);
+    assert_eq!(problem(chunk("TRACE").send().await.unwrap()).await, Code::MethodNotAllowed);
+    assert_eq!(problem(chunk("patch").send().await.unwrap()).await, Code::MethodNotAllowed);
+    assert_eq!(post(&manager, "DELETE").send().await.unwrap().status(), 204);
+    assert_eq!(offset_status(&manager, id).await, 410);
+}
+
+async fn offset_status(client: &service_kit::client::JsonClient, id: Uuid) -> u16 {
+    request(client, Method::HEAD, &format!("/v1/uploads/{id}")).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_cannot_be_are_refused_at_creation() {
     let office = Office::start().await;
     let manager = office.as_role(Role::ReleaseManager);
