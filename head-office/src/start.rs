@@ -7,6 +7,7 @@ use fleet_types::OperatorName;
 use service_kit::background::{Board, Driver};
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
+use service_kit::steady::{SteadyTime, older_than};
 use service_kit::turns::Turns;
 use service_kit::{Clock, Secret, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};
@@ -128,7 +129,10 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
     let (watch, reseed, delayed) = (Arc::<Notify>::default(), Arc::<Notify>::default(), Arc::<Notify>::default());
     upkeep::remove_unknown_archives(&pool, &store).await?;
-    stock::taking::take_stock(&pool, &store, clock.now() - settings.store.seed_for).await?;
+    let mut steady = SteadyTime::open(settings.store.state_folder.join("steady.json"));
+    let (now, seed_for) = (clock.now(), settings.store.seed_for);
+    let kept_since = older_than(seed_for, steady.look(now, seed_for / 2).await, now);
+    stock::taking::take_stock(&pool, &store, kept_since).await?;
     vouching::renew(&trust, clock.now()).await;
     let seeder = Seeder {
         engine: deps.engine.clone(),
@@ -151,7 +155,8 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         engine: deps.engine.clone(),
         tracker: tracker.clone(),
         watch: watch.clone(),
-        seed_for: settings.store.seed_for,
+        seed_for,
+        steady: steady.into(),
     };
     let intake = Intake {
         pool: pool.clone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
+use service_kit::steady::age;
 
 use super::action::Action;
 use super::model::{Disk, InEngine, Known, RESERVE_BYTES, Stage, Wanted};
@@ -14,6 +15,8 @@ use super::trouble::Waiting;
 pub struct Rules {
     /// How long an artifact stays after the last plan stopped naming it. One that is in use stays up to twice as long.
     pub retention: TimeDelta,
+    /// Since when the clock has run without a jump. Nothing is older than that.
+    pub steady: DateTime<Utc>,
     /// Most artifacts that arrive at the same time. One that is stalled holds up no other.
     pub fetch_at_once: usize,
 }
@@ -40,7 +43,7 @@ pub fn decide(seen: Seen<'_>, rules: Rules, now: DateTime<Utc>) -> Vec<Action> {
     let Seen { wanted, known, missing, backoffs, foreign, disk } = seen;
     let named: BTreeMap<Digest, &Wanted> = wanted.iter().map(|w| (w.artifact.sha256, w)).collect();
     let by_digest: BTreeMap<Digest, &Known> = known.iter().map(|k| (k.artifact(), k)).collect();
-    let over = |since: DateTime<Utc>, times: i32| now.signed_duration_since(since) >= rules.retention * times;
+    let over = |since: DateTime<Utc>, times: i32| age(since, rules.steady, now) >= rules.retention * times;
     let mut actions: Vec<Action> = foreign.iter().copied().map(Action::Release).collect();
     let gone = |k: &&Known| !named.contains_key(&k.artifact()) || k.stage == Stage::Dropping;
     let mut unnamed: Vec<&Known> = known.iter().filter(gone).collect();

@@ -8,7 +8,7 @@ use fleet_types::Version;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 
 const GIB: u64 = 1 << 30;
-const RULES: Rules = Rules { retention: TimeDelta::days(3), fetch_at_once: 2 };
+const RULES: Rules = Rules { retention: TimeDelta::days(3), steady: DateTime::<Utc>::MIN_UTC, fetch_at_once: 2 };
 
 fn digest(n: u8) -> Digest {
     Digest::new([n; 32])
@@ -177,7 +177,28 @@ fn an_unnamed_artifact_is_seeded_while_kept_but_not_fetched_further() {
 #[test]
 fn a_clock_that_steps_back_drops_nothing() {
     let k = Known { unnamed_since: Some(now() + days(100)), ..know(1, Stage::Held, InEngine::Present) };
-    assert_eq!(run(&[], &[k], &roomy()), ["watch 01010101"]);
+    assert!(!dropped_after_jump(k, days(0)));
+}
+
+#[test]
+fn a_clock_that_jumped_drops_nothing_until_the_full_time_has_passed() {
+    // From 2026, and from 2069 back: either way the age counts from the jump on.
+    for unnamed_since in [now() - days(43 * 365), now() + days(43 * 365)] {
+        let k = Known { unnamed_since: Some(unnamed_since), ..know(1, Stage::Held, InEngine::Present) };
+        assert!(!dropped_after_jump(k.clone(), days(0)), "{unnamed_since}");
+        assert!(!dropped_after_jump(k.clone(), days(2)), "{unnamed_since}");
+        assert!(dropped_after_jump(k, days(3)), "{unnamed_since}");
+    }
+}
+
+/// Whether `known`, which no plan names, is dropped when the clock has run for `steady` since its last jump.
+fn dropped_after_jump(known: Known, steady: TimeDelta) -> bool {
+    let rules = Rules { steady: now() - steady, ..RULES };
+    let (missing, backoffs, foreign) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    let known = [known];
+    let seen =
+        Seen { wanted: &[], known: &known, missing: &missing, backoffs: &backoffs, foreign: &foreign, disk: &roomy() };
+    decide(seen, rules, now()).iter().any(|action| matches!(action, Action::Drop(_)))
 }
 
 #[test]
@@ -387,7 +408,8 @@ proptest! {
                     let named = wanted.iter().any(|w| w.artifact.sha256 == *a);
                     prop_assert!(!named || stage(a) == Some(Stage::Dropping), "dropped what the plan names");
                     let k = known.iter().find(|k| k.artifact() == *a).unwrap();
-                    let over = k.unnamed_since.is_some_and(|since| now() - since >= days(3));
+                    // The rules say that the clock never jumped, so what is from the future is old.
+                    let over = k.unnamed_since.is_some_and(|since| since > now() || now() - since >= days(3));
                     prop_assert!(over || k.stage == Stage::Dropping, "dropped before its retention was over");
                 }
                 Action::Fetch(w) => {

@@ -8,6 +8,7 @@ use fleet_types::{Digest, InfoHash};
 use service_kit::database::{Connection, DatabaseError, begin, commit};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
+use service_kit::steady::SteadyTime;
 use swarm::TorrentStatus;
 use tokio::task::spawn_blocking;
 use wire::v1::plan::Plan;
@@ -50,6 +51,8 @@ pub struct Runner {
     added: BTreeMap<Digest, DateTime<Utc>>,
     /// Artifacts that the daemon was asked to look for on the disk since they were last held.
     verified: BTreeSet<Digest>,
+    /// Whether the clock jumped: nothing is dropped by an age that did not pass.
+    steady: SteadyTime,
     /// Whether the room in the store could be learned the last time: said when it changes, not at every pass.
     room_known: bool,
 }
@@ -59,7 +62,8 @@ impl Runner {
     pub fn new(parts: Parts) -> Self {
         let (progress, peers) = (Progress::new(parts.clone()), Peers::new(parts.clone()));
         let (named, retries, added, verified) = Default::default();
-        Self { parts, listed: None, named, retries, progress, peers, added, verified, room_known: true }
+        let steady = SteadyTime::open(parts.settings.state_folder.join("steady.json"));
+        Self { parts, listed: None, named, retries, progress, peers, added, verified, steady, room_known: true }
     }
 
     /// Makes one pass: looks, decides, acts. Returns the actions.
@@ -110,11 +114,12 @@ impl Runner {
             foreign: &foreign,
             disk: &disk,
         };
-        let settings = &self.parts.settings;
+        let (settings, now) = (&self.parts.settings, self.parts.clock.now());
         // Without a plan it is unknown what is not wanted, as after an update to signed plans: nothing is dropped then.
         let retention = if plan.is_some() { settings.store.retention } else { FOREVER };
-        let rules = Rules { retention, fetch_at_once: settings.sync.fetch_at_once };
-        decide(seen, rules, self.parts.clock.now())
+        let steady = self.steady.look(now, settings.store.retention / 2).await;
+        let rules = Rules { retention, steady, fetch_at_once: settings.sync.fetch_at_once };
+        decide(seen, rules, now)
     }
 
     async fn perform(&mut self, action: &Action, records: &Records) -> Result<(), DatabaseError> {

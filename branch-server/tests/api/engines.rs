@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use branch_server::artifacts::model::Stage;
 use fleet_types::InfoHash;
+use service_kit::Clock;
 use swarm::tend::{BadData, Measure, Observation, Renewal, Subject};
 use swarm::{ContentNames, Engine, EngineError, EngineInfo, Limits, Peer, PieceSet, Torrent, TorrentStatus};
 use test_kit::wait_for;
@@ -230,7 +231,13 @@ async fn unfinished_content_of_another_engine_is_removed_with_its_artifact() {
     wait_for("the unfinished file", PATIENCE, there).await;
     publish(&branch.head_office, 8, &[&next]);
     wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
-    clock.advance(chrono::TimeDelta::days(3));
+    // Two steps that are no jump of the clock, each with a look.
+    for _ in 0..2 {
+        clock.advance(chrono::TimeDelta::hours(35));
+        let now = clock.now();
+        crate::stages::wait_for_clock(&branch, "seen", now).await;
+    }
+    clock.advance(chrono::TimeDelta::hours(3));
     wait_for_stage(&branch, &fixture, None).await;
     assert!(!unfinished.exists() && !store(&branch, &fixture).exists());
 }

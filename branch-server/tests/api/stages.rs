@@ -9,7 +9,8 @@ use std::time::Duration;
 use branch_server::artifacts::model::Stage;
 use branch_server::artifacts::run::Runner;
 use branch_server::db::{artifacts, manifests};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use service_kit::Clock;
 use service_kit::database::connection;
 use swarm::Torrent;
 use swarm::torrent::wan_tiers;
@@ -48,6 +49,20 @@ async fn an_artifact_is_listed_added_to_both_swarms_and_offered_before_it_is_com
     assert_eq!(lan.info_hash(), fixture.step.artifact.info_hash);
     assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([fixture.step.artifact.info_hash]));
     assert_eq!(branch.get(branch.operators, "/readyz", None).await.status(), 200);
+}
+
+/// Waits until the branch server has stored a look at its clock under `field`, at or after `at`.
+pub async fn wait_for_clock(branch: &Branch, field: &str, at: DateTime<Utc>) {
+    let file = branch.app.settings.state_folder.join("steady.json");
+    wait_for("a look at the clock", PATIENCE, async || {
+        let stored: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap_or_default()).unwrap_or_default();
+        match stored[field].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok()) {
+            Some(seen) if seen >= at => Ok(()),
+            _ => Err(stored),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +112,17 @@ async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention
     publish(&branch.head_office, 8, &[&next]);
     wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held), "kept for the retention");
-    clock.advance(TimeDelta::days(3));
+    // A clock that jumps drops nothing: the retention begins anew.
+    clock.advance(TimeDelta::days(4_000));
+    let jumped = clock.now();
+    wait_for_clock(&branch, "since", jumped).await;
+    for _ in 0..2 {
+        clock.advance(TimeDelta::hours(35));
+        let now = clock.now();
+        wait_for_clock(&branch, "seen", now).await;
+        assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held), "kept for the retention after a jump");
+    }
+    clock.advance(TimeDelta::hours(3));
     wait_for_stage(&branch, &fixture, None).await;
     assert!(!store(&branch, &fixture).exists());
     assert_eq!(branch.app.artifacts.tracker.read().unwrap(), BTreeSet::from([next.step.artifact.info_hash]));

@@ -29,6 +29,7 @@ mod secret;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod shutdown;
+pub mod steady;
 pub mod telemetry;
 pub mod token;
 pub mod turns;

@@ -24,13 +24,13 @@ service_kit::statements! {
         WHERE a.stage = 'held' AND EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
             WHERE p.artifact_sha256 = a.sha256 AND r.state IN ('published', 'withdrawn'))";
     DUE = "SELECT a.sha256, a.length, a.index_sha256, a.index_length, a.info_hash FROM artifacts a WHERE a.stage <> 'held'
-            OR ((a.last_named IS NULL OR a.last_named <= $1)
+            OR ((a.last_named IS NULL OR a.last_named <= $1 OR a.last_named > $2)
                 AND NOT EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
                     WHERE p.artifact_sha256 = a.sha256 AND r.state <> 'withdrawn')
                 AND a.sha256 NOT IN (SELECT s.value -> 'artifact' ->> 'sha256' FROM branches b
                     CROSS JOIN LATERAL (SELECT steps || packages AS named FROM plans WHERE branch = b.name ORDER BY serial DESC LIMIT 1) n
                     CROSS JOIN LATERAL jsonb_array_elements(n.named) s WHERE s.value -> 'artifact' ->> 'sha256' IS NOT NULL))
-        ORDER BY a.stage = 'held', a.last_named NULLS FIRST, a.created_at, a.sha256 LIMIT $2";
+        ORDER BY a.stage = 'held', a.last_named NULLS FIRST, a.created_at, a.sha256 LIMIT $3";
     // What is on its way out goes on; what is held leaves unless it is needed again meanwhile.
     LEAVE = "UPDATE artifacts a SET stage = CASE a.stage WHEN 'held' THEN 'leaving' ELSE a.stage END WHERE a.sha256 = $1
         AND (a.stage <> 'held' OR NOT EXISTS (SELECT 1 FROM payloads p JOIN releases r ON r.id = p.release_id
@@ -128,16 +128,18 @@ pub async fn torrent_to_seed<C: GenericClient>(c: &C, sha256: &Digest) -> Result
 /// The artifacts that can be put away.
 ///
 /// Those on their way out, then those of withdrawn releases alone that no current plan names and none named after
-/// `unnamed_since`, the least recently wanted first. At most `limit`.
+/// `unnamed_since`, the least recently wanted first. At most `limit`. Named after `now`, the clock was wrong, and the name
+/// does not count.
 ///
 /// # Errors
 /// As every statement.
 pub async fn due<C: GenericClient>(
     c: &C,
-    unnamed_since: DateTime<Utc>,
+    unnamed_since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<ArtifactRef>, DatabaseError> {
-    query(c, DUE, &[&unnamed_since, &limit]).await?.iter().map(from_row).collect()
+    query(c, DUE, &[&unnamed_since, &unnamed_since.map(|_| now), &limit]).await?.iter().map(from_row).collect()
 }
 
 /// The artifact is on its way out from now on. False if it is needed again.

@@ -50,7 +50,7 @@ pub async fn admit(retention: &Retention, budget: Option<u64>, archive_bytes: u6
     if used.saturating_add(needed) > budget {
         let over = used.saturating_add(needed) - budget;
         // Short of room, it does not wait for `store.seed_days`.
-        let spare = retention.due(retention.clock.now()).await?;
+        let spare = retention.due(Some(retention.clock.now())).await?;
         let mut freed = 0u64;
         let enough: Vec<_> = spare
             .into_iter()

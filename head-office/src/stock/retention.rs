@@ -10,8 +10,9 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::steady::{SteadyTime, older_than};
 use swarm::{Engine, EngineError};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use wire::v1::plan::ArtifactRef;
 
 use crate::db;
@@ -54,6 +55,8 @@ pub struct Retention {
     pub watch: Arc<Notify>,
     /// How long artifacts are kept after the last plan that named them.
     pub seed_for: TimeDelta,
+    /// Whether the clock jumped: nothing is put away by an age that did not pass.
+    pub steady: Mutex<SteadyTime>,
 }
 
 impl Retention {
@@ -62,20 +65,22 @@ impl Retention {
     /// # Errors
     /// As [`RetentionError`]; what was begun is finished by the next call.
     pub async fn once(&self) -> Result<(), RetentionError> {
-        let unnamed_since = self.clock.now() - self.seed_for;
+        let now = self.clock.now();
+        let steady = self.steady.lock().await.look(now, self.seed_for / 2).await;
+        let unnamed_since = older_than(self.seed_for, steady, now);
         self.put_away(&self.due(unnamed_since).await?).await
     }
 
     /// Returns the artifacts that are due to be removed.
     ///
-    /// Only withdrawn releases have them, and no plan named them after `unnamed_since`. Those whose removal began come
-    /// first, then the least recently wanted.
+    /// Only withdrawn releases have them, and no plan named them after `unnamed_since`; without a time, those that no
+    /// plan ever named. Those whose removal began come first, then the least recently wanted.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn due(&self, unnamed_since: DateTime<Utc>) -> Result<Vec<ArtifactRef>, DatabaseError> {
+    pub async fn due(&self, unnamed_since: Option<DateTime<Utc>>) -> Result<Vec<ArtifactRef>, DatabaseError> {
         let client = connection(&self.pool).await?;
-        db::artifacts::due(&client, unnamed_since, BATCH).await
+        db::artifacts::due(&client, unnamed_since, self.clock.now(), BATCH).await
     }
 
     /// Removes artifacts from daemon, tracker, disk and database.

@@ -18,11 +18,11 @@ const BATCH: usize = 1000;
 
 /// Compares store and database, both ways. Before any job runs.
 ///
-/// Unknown files that were written after `kept_since` stay.
+/// Unknown files that were written after `kept_since` stay; without a time, all of them.
 ///
 /// # Errors
 /// The database failed.
-pub async fn take_stock(pool: &Pool, store: &Store, kept_since: DateTime<Utc>) -> Result<(), DatabaseError> {
+pub async fn take_stock(pool: &Pool, store: &Store, kept_since: Option<DateTime<Utc>>) -> Result<(), DatabaseError> {
     for files in names(&store.artifacts()).await.chunks(BATCH) {
         let digests: Vec<Digest> = files.iter().filter_map(|name| digest(name)).collect();
         let known = {
@@ -101,11 +101,11 @@ async fn names(folder: &Path) -> Vec<String> {
 /// Removes a file or folder of ours that the database does not know.
 ///
 /// A young one stays: with the wrong database everything looks unknown.
-async fn remove_if_old(kept_since: DateTime<Utc>, path: &Path) {
+async fn remove_if_old(kept_since: Option<DateTime<Utc>>, path: &Path) {
     let ours = path.file_name().and_then(|n| n.to_str()).and_then(digest).is_some();
     let Ok(metadata) = tokio::fs::symlink_metadata(path).await else { return };
     let written: DateTime<Utc> = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into();
-    if !ours || written > kept_since {
+    if !ours || kept_since.is_none_or(|since| written > since) {
         tracing::warn!(file = %path.display(), "unknown file in the store; kept for now");
         return;
     }

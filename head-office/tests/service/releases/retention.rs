@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use fleet_types::ReleaseState;
 use reqwest::Method;
 use serde_json::json;
+use service_kit::Clock;
 use service_kit::client::ClientError;
 use service_kit::database::connection;
 use service_kit::server::Role;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use wire::v1::fleet::PlanIssued;
 use wire::v1::plan::ArtifactRef;
 use wire::v1::releases::{Release, Withdrawn};
+use wire::v1::status::Status;
 use wire::{Code, ReasonCode};
 
 use crate::api::refusal;
@@ -72,9 +74,11 @@ async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_th
     assign(&office, "1.0.0").await;
     office.clock.advance(TimeDelta::days(10));
     withdraw(&office, release.id).await;
-    office.clock.advance(TimeDelta::hours(71));
-    office.stop().await;
-    office.resume().await;
+    for hours in [35, 35, 1] {
+        office.clock.advance(TimeDelta::hours(hours));
+        office.stop().await;
+        office.resume().await;
+    }
     let engine = office.settings.engine.open().unwrap();
     assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
     assert!(file(&office, &artifact).exists() && daemons.listed() == [artifact.info_hash.to_string()]);
@@ -93,6 +97,41 @@ async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_th
     let again = publish(&office, &Recipe::default()).await;
     assert_eq!(again.payloads[0].artifact.as_ref(), Some(&artifact));
     assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_puts_nothing_away() {
+    let daemons = Daemons::start();
+    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    let artifact = artifact(&release);
+    assign(&office, "1.0.0").await;
+    withdraw(&office, release.id).await;
+    let engine = office.settings.engine.open().unwrap();
+    // As after a start with an empty battery: from 2026 to 2069. Afterwards the full time runs once more.
+    for days in [43 * 365, 1, 1] {
+        office.clock.advance(TimeDelta::days(days));
+        office.stop().await;
+        office.resume().await;
+        wait_for_retention(&office).await;
+        assert!(file(&office, &artifact).exists(), "put away after a jump of {days} days");
+        assert!(engine.status(&artifact.info_hash).await.unwrap().unwrap().complete);
+    }
+    office.clock.advance(TimeDelta::hours(25));
+    office.stop().await;
+    office.resume().await;
+    wait_until_gone(&office, &daemons, &artifact).await;
+}
+
+/// Waits until the task has run since the start.
+async fn wait_for_retention(office: &Office) {
+    wait_for("a run of the task", PATIENCE, async || {
+        let status: Status = office.admin().get("/v1/status").await.map_err(|e| e.to_string())?;
+        let task = status.background.into_iter().find(|task| task.name == "retention");
+        task.and_then(|task| task.last).map(drop).ok_or_else(|| "none yet".to_owned())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,9 +244,13 @@ async fn store_and_database_are_compared_at_start() {
     for name in leftovers {
         std::fs::write(folder.join(name), b"?").unwrap();
     }
-    office.stop().await;
-    office.resume().await;
-    // The clock says 2030: those files are old. What is not named as ours are stays.
+    // The clock says 2030: those files are old, once it has run for the whole time. What is not named as ours are stays.
+    for hours in [35, 35, 3] {
+        assert!(folder.join(&unknown).exists(), "removed by a clock that was only just set");
+        office.clock.advance(TimeDelta::hours(hours));
+        office.stop().await;
+        office.resume().await;
+    }
     assert_eq!(leftovers.map(|name| folder.join(name).exists()), [false, false, true]);
     let said =
         async |office: &Office| office.admin().get::<Vec<Release>>("/v1/releases").await.unwrap()[0].reasons.pop();
@@ -231,8 +274,8 @@ async fn store_and_database_are_compared_at_start() {
     assert_eq!(said(&office).await, None);
     // Young ones stay: with the wrong database everything would look unknown.
     office.stop().await;
-    office.clock.set(chrono::Utc::now());
-    std::fs::write(folder.join(&unknown), b"?").unwrap();
+    let young = std::fs::File::create(folder.join(&unknown)).unwrap();
+    young.set_modified(office.clock.now().into()).unwrap();
     office.resume().await;
     assert!(folder.join(&unknown).exists());
 }

@@ -163,7 +163,7 @@ async fn a_release_of_packages_alone_is_assigned_beside_the_slot() {
     let client = connection(&pool).await.unwrap();
     client.execute("UPDATE releases SET state = 'withdrawn' WHERE product = 'tools'", &[]).await.unwrap();
     let later = office.clock.now() + TimeDelta::days(300);
-    assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [], "a current plan names it");
+    assert_eq!(db::artifacts::due(&client, Some(later), later, 10).await.unwrap(), [], "a current plan names it");
     client.execute("UPDATE plans SET packages = '[]'", &[]).await.unwrap();
-    assert_eq!(db::artifacts::due(&client, later, 10).await.unwrap(), [tools]);
+    assert_eq!(db::artifacts::due(&client, Some(later), later, 10).await.unwrap(), [tools]);
 }

@@ -1,0 +1,145 @@
+//! Tells time that passed from a clock that jumped, for work that deletes what is old enough.
+//!
+//! A clock without a battery, or a wrong time server, can show 2069 for a minute. What is deleted by then is gone. So an
+//! age counts only from the last jump on: after one, everything is kept for its full time once more.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::edge::chain;
+
+/// How far the stored time may be behind the time in memory.
+const STORE_EVERY: TimeDelta = TimeDelta::hours(1);
+
+/// A stretch of time in which the clock did not jump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Stretch {
+    since: DateTime<Utc>,
+    seen: DateTime<Utc>,
+}
+
+impl Stretch {
+    fn begin(now: DateTime<Utc>) -> Self {
+        Self { since: now, seen: now }
+    }
+
+    /// A step of more than `longest`, forwards or back, is a jump.
+    fn look(self, now: DateTime<Utc>, longest: TimeDelta) -> Self {
+        if now.signed_duration_since(self.seen).abs() > longest {
+            return Self::begin(now);
+        }
+        Self { since: self.since.min(now), seen: now }
+    }
+}
+
+/// Watches the clock for jumps, across restarts.
+#[derive(Debug)]
+pub struct SteadyTime {
+    path: PathBuf,
+    stored: Option<Stretch>,
+    now: Option<Stretch>,
+}
+
+impl SteadyTime {
+    /// Continues with what the file at `path` holds. Without a valid file the time begins at the first look.
+    pub fn open(path: PathBuf) -> Self {
+        let stored = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, stored, now: stored }
+    }
+
+    /// Returns since when the clock has run without a jump.
+    ///
+    /// A step of more than `longest` since the last look is a jump. A file that cannot be written is logged: until it
+    /// can, a restart begins anew and nothing is deleted early.
+    pub async fn look(&mut self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
+        let last = self.now.unwrap_or_else(|| Stretch::begin(now));
+        let next = last.look(now, longest);
+        if self.now.is_some() && next.since > last.since {
+            tracing::warn!(from = %last.seen, to = %now, "the clock jumped: what would be deleted by age is kept anew");
+        }
+        self.now = Some(next);
+        let late = |s: Stretch| next.since != s.since || next.seen.signed_duration_since(s.seen).abs() >= STORE_EVERY;
+        if self.stored.is_none_or(late) {
+            match self.store(next).await {
+                Ok(()) => self.stored = Some(next),
+                Err(error) => tracing::warn!(%error, "the time of the last look cannot be stored"),
+            }
+        }
+        next.since
+    }
+
+    async fn store(&self, stretch: Stretch) -> Result<(), String> {
+        let (path, bytes) = (self.path.clone(), serde_json::to_vec(&stretch).map_err(|e| chain(&e))?);
+        let written = tokio::task::spawn_blocking(move || durable::write_file(&path, &bytes)).await;
+        written.map_err(|e| chain(&e))?.map_err(|e| chain(&e))
+    }
+}
+
+/// Returns how old something from `since` is, if the clock has run without a jump since `steady`.
+///
+/// What is from the future was stamped before the clock was set back: it is as old as the stretch.
+pub fn age(since: DateTime<Utc>, steady: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
+    now.signed_duration_since(if since > now { steady } else { since.max(steady) })
+}
+
+/// Returns the time before which something is older than `kept`; none until the clock has run so long without a jump.
+pub fn older_than(kept: TimeDelta, steady: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let before = now - kept;
+    (steady <= before).then_some(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: TimeDelta = TimeDelta::hours(36);
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_age_begins_anew_when_the_clock_jumps_and_when_it_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SteadyTime::open(dir.path().join("steady.json"));
+        let (stamp, jumped) = (at("2026-11-01T00:00:00Z"), at("2069-01-01T00:00:00Z"));
+        let mut time = open();
+        assert_eq!(time.look(stamp, LONGEST).await, stamp);
+        let next = stamp + TimeDelta::hours(30);
+        assert_eq!(time.look(next, LONGEST).await, stamp);
+        assert_eq!(age(stamp, stamp, next), TimeDelta::hours(30));
+        // In another process, as after a start with an empty battery.
+        let mut time = open();
+        assert_eq!(time.look(jumped, LONGEST).await, jumped);
+        assert_eq!(age(stamp, jumped, jumped), TimeDelta::zero());
+        assert_eq!(age(stamp, jumped, jumped + TimeDelta::hours(5)), TimeDelta::hours(5));
+        // What was stamped with the wrong time does not stay until then.
+        let mut time = open();
+        let back = time.look(next, LONGEST).await;
+        assert_eq!((back, age(jumped, back, next + TimeDelta::hours(7))), (next, TimeDelta::hours(7)));
+    }
+
+    #[tokio::test]
+    async fn small_corrections_and_a_short_stop_are_no_jump() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = at("2026-11-01T00:00:00Z");
+        let mut time = SteadyTime::open(dir.path().join("steady.json"));
+        time.look(start, LONGEST).await;
+        assert_eq!(time.look(start + TimeDelta::hours(36), LONGEST).await, start);
+        assert_eq!(time.look(start + TimeDelta::hours(35), LONGEST).await, start);
+        let mut again = SteadyTime::open(dir.path().join("steady.json"));
+        assert_eq!(again.look(start + TimeDelta::hours(70), LONGEST).await, start);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("steady.json");
+        durable::write_file(&path, b"{").unwrap();
+        let now = at("2026-11-01T00:00:00Z");
+        assert_eq!(SteadyTime::open(path).look(now, LONGEST).await, now);
+    }
+}
