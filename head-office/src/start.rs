@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleet_types::OperatorName;
+use service_kit::age::older_than;
 use service_kit::background::{Board, Driver};
 use service_kit::database::{DatabaseError, Runner, RunnerSettings, Wakeups, connect, connection, jobs as job_table};
 use service_kit::server::{Bound, Listener, Metrics, ServeError, Transport, bind};
-use service_kit::steady::{SteadyTime, older_than};
+use service_kit::steady::SteadyTime;
 use service_kit::turns::Turns;
 use service_kit::{Clock, Secret, Shutdown};
 use swarm::{AccessList, AccessListError, Engine};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{Digest, InfoHash};
-use service_kit::steady::age;
+use service_kit::age::age;
 
 use super::action::Action;
 use super::model::{Disk, InEngine, Known, RESERVE_BYTES, Stage, Wanted};

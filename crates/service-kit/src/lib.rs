@@ -6,6 +6,7 @@
 //! fleet it knows the roles of callers and the settings that every program shares. It holds no global besides the tracing
 //! subscriber.
 
+pub mod age;
 pub mod background;
 mod causes;
 pub mod client;

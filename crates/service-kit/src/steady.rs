@@ -53,12 +53,12 @@ impl SteadyTime {
     /// Returns since when the clock has run without a jump.
     ///
     /// A step of more than `longest` since the last look is a jump. A file that cannot be written is logged: until it
-    /// can, a restart begins anew and nothing is deleted early.
+    /// can, a restart begins again and nothing is deleted early.
     pub async fn look(&mut self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
         let last = self.now.unwrap_or_else(|| Stretch::begin(now));
         let next = last.look(now, longest);
         if self.now.is_some() && next.since > last.since {
-            tracing::warn!(from = %last.seen, to = %now, "the clock jumped: what would be deleted by age is kept anew");
+            tracing::warn!(from = %last.seen, to = %now, "the clock jumped: what would be deleted by age is kept for its full time again");
         }
         self.now = Some(next);
         let late = |s: Stretch| next.since != s.since || next.seen.signed_duration_since(s.seen).abs() >= STORE_EVERY;
@@ -78,22 +78,10 @@ impl SteadyTime {
     }
 }
 
-/// Returns how old something from `since` is, if the clock has run without a jump since `steady`.
-///
-/// What is from the future was stamped before the clock was set back: it is as old as the stretch.
-pub fn age(since: DateTime<Utc>, steady: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
-    now.signed_duration_since(if since > now { steady } else { since.max(steady) })
-}
-
-/// Returns the time before which something is older than `kept`; none until the clock has run so long without a jump.
-pub fn older_than(kept: TimeDelta, steady: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let before = now - kept;
-    (steady <= before).then_some(before)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::age::age;
 
     const LONGEST: TimeDelta = TimeDelta::hours(36);
 
@@ -102,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_age_begins_anew_when_the_clock_jumps_and_when_it_comes_back() {
+    async fn an_age_begins_again_when_the_clock_jumps_and_when_it_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let open = || SteadyTime::open(dir.path().join("steady.json"));
         let (stamp, jumped) = (at("2026-11-01T00:00:00Z"), at("2069-01-01T00:00:00Z"));
@@ -135,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_begins_anew() {
+    async fn after_a_damaged_file_the_time_begins_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steady.json");
         durable::write_file(&path, b"{").unwrap();

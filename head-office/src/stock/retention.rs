@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::Clock;
+use service_kit::age::older_than;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
-use service_kit::steady::{SteadyTime, older_than};
+use service_kit::steady::SteadyTime;
 use swarm::{Engine, EngineError};
 use tokio::sync::{Mutex, Notify};
 use wire::v1::plan::ArtifactRef;
