@@ -37,7 +37,7 @@ pub struct Upkeep {
     ///
     /// It may have missed the last signal.
     listed_once: bool,
-    /// Whether every torrent was given to the daemon since the start.
+    /// Whether the trackers of every torrent were compared since the start.
     is_seeded_once: bool,
     /// When this process renewed each torrent within [`RENEWAL_INTERVAL`].
     renewed: BTreeMap<Digest, Vec<DateTime<Utc>>>,
@@ -145,6 +145,18 @@ impl Upkeep {
         Ok((renewals < TRIES).then_some((renewals, now + wait)))
     }
 
+    /// Returns the torrents that announce to the tracker of an earlier configuration.
+    async fn astray(&self, wanted: &[ArtifactRef], held: &BTreeSet<InfoHash>) -> Result<BTreeSet<InfoHash>, SeedError> {
+        let mut astray = BTreeSet::new();
+        for hash in wanted.iter().map(|a| a.info_hash).filter(|hash| held.contains(hash)) {
+            let trackers = self.seeder.engine.status(&hash).await?.map(|status| status.trackers).unwrap_or_default();
+            if !trackers.is_empty() && !trackers.contains(&self.seeder.announce_url) {
+                astray.insert(hash);
+            }
+        }
+        Ok(astray)
+    }
+
     /// Adds what the daemon lacks.
     ///
     /// One that was killed comes back with torrents that are stopped or empty.
@@ -155,12 +167,12 @@ impl Upkeep {
         renewed: &BTreeSet<Digest>,
     ) -> Result<(), SeedError> {
         let forgotten: BTreeSet<_> = self.seeder.engine.not_seeding().await?.into_iter().collect();
-        // After a start all of them: what was added under an earlier configuration announces to the tracker of then.
-        let is_idle = |hash| !self.is_seeded_once || !held.contains(hash) || forgotten.contains(hash);
+        let astray = if self.is_seeded_once { BTreeSet::new() } else { self.astray(wanted, held).await? };
+        let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash) || astray.contains(hash);
         for artifact in wanted.iter().filter(|a| !renewed.contains(&a.sha256) && is_idle(&a.info_hash)) {
             // Retention cannot put it away while this is held: seeded after that, the tracker would refuse it.
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
-            if self.seeder.add(artifact).await? && !held.contains(&artifact.info_hash) {
+            if self.seeder.add(artifact).await? {
                 tracing::info!(artifact = %artifact.sha256, "seeding again");
             }
         }
