@@ -112,7 +112,7 @@ async fn a_complete_file_is_hashed_held_reported_and_dropped_after_the_retention
     publish(&branch.head_office, 8, &[&next]);
     wait_for_stage(&branch, &next, Some(Stage::Listed)).await;
     assert_eq!(stage(&branch, &fixture).await, Some(Stage::Held), "kept for the retention");
-    // A clock that jumps drops nothing: the retention begins anew.
+    // A clock that jumps drops nothing: the retention begins again.
     clock.advance(TimeDelta::days(4_000));
     let jumped = clock.now();
     wait_for_clock(&branch, "since", jumped).await;

@@ -54,7 +54,7 @@ impl SteadyTime {
     ///
     /// A step of more than `longest` since the last look is a jump. A file that cannot be written is logged: until it
     /// can, a restart begins again and nothing is deleted early.
-    pub async fn look(&mut self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
+    pub fn look(&mut self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
         let last = self.now.unwrap_or_else(|| Stretch::begin(now));
         let next = last.look(now, longest);
         if self.now.is_some() && next.since > last.since {
@@ -63,7 +63,7 @@ impl SteadyTime {
         self.now = Some(next);
         let late = |s: Stretch| next.since != s.since || next.seen.signed_duration_since(s.seen).abs() >= STORE_EVERY;
         if self.stored.is_none_or(late) {
-            match self.store(next).await {
+            match self.store(next) {
                 Ok(()) => self.stored = Some(next),
                 Err(error) => tracing::warn!(%error, "the time of the last look cannot be stored"),
             }
@@ -71,10 +71,11 @@ impl SteadyTime {
         next.since
     }
 
-    async fn store(&self, stretch: Stretch) -> Result<(), String> {
-        let (path, bytes) = (self.path.clone(), serde_json::to_vec(&stretch).map_err(|e| chain(&e))?);
-        let written = tokio::task::spawn_blocking(move || durable::write_file(&path, &bytes)).await;
-        written.map_err(|e| chain(&e))?.map_err(|e| chain(&e))
+    /// Blocks for one small file, once an hour: a write in a separate thread would outlive a look that is cut off, and could
+    /// replace what a later look stored.
+    fn store(&self, stretch: Stretch) -> Result<(), String> {
+        let bytes = serde_json::to_vec(&stretch).map_err(|e| chain(&e))?;
+        durable::write_file(&self.path, &bytes).map_err(|e| chain(&e))
     }
 }
 
@@ -89,45 +90,45 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[tokio::test]
-    async fn an_age_begins_again_when_the_clock_jumps_and_when_it_comes_back() {
+    #[test]
+    fn an_age_begins_again_when_the_clock_jumps_and_when_it_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let open = || SteadyTime::open(dir.path().join("steady.json"));
         let (stamp, jumped) = (at("2026-11-01T00:00:00Z"), at("2069-01-01T00:00:00Z"));
         let mut time = open();
-        assert_eq!(time.look(stamp, LONGEST).await, stamp);
+        assert_eq!(time.look(stamp, LONGEST), stamp);
         let next = stamp + TimeDelta::hours(30);
-        assert_eq!(time.look(next, LONGEST).await, stamp);
+        assert_eq!(time.look(next, LONGEST), stamp);
         assert_eq!(age(stamp, stamp, next), TimeDelta::hours(30));
         // In another process, as after a start with an empty battery.
         let mut time = open();
-        assert_eq!(time.look(jumped, LONGEST).await, jumped);
+        assert_eq!(time.look(jumped, LONGEST), jumped);
         assert_eq!(age(stamp, jumped, jumped), TimeDelta::zero());
         assert_eq!(age(stamp, jumped, jumped + TimeDelta::hours(5)), TimeDelta::hours(5));
         // What was stamped with the wrong time does not stay until then.
         let mut time = open();
-        let back = time.look(next, LONGEST).await;
+        let back = time.look(next, LONGEST);
         assert_eq!((back, age(jumped, back, next + TimeDelta::hours(7))), (next, TimeDelta::hours(7)));
     }
 
-    #[tokio::test]
-    async fn small_corrections_and_a_short_stop_are_no_jump() {
+    #[test]
+    fn small_corrections_and_a_short_stop_are_no_jump() {
         let dir = tempfile::tempdir().unwrap();
         let start = at("2026-11-01T00:00:00Z");
         let mut time = SteadyTime::open(dir.path().join("steady.json"));
-        time.look(start, LONGEST).await;
-        assert_eq!(time.look(start + TimeDelta::hours(36), LONGEST).await, start);
-        assert_eq!(time.look(start + TimeDelta::hours(35), LONGEST).await, start);
+        time.look(start, LONGEST);
+        assert_eq!(time.look(start + TimeDelta::hours(36), LONGEST), start);
+        assert_eq!(time.look(start + TimeDelta::hours(35), LONGEST), start);
         let mut again = SteadyTime::open(dir.path().join("steady.json"));
-        assert_eq!(again.look(start + TimeDelta::hours(70), LONGEST).await, start);
+        assert_eq!(again.look(start + TimeDelta::hours(70), LONGEST), start);
     }
 
-    #[tokio::test]
-    async fn after_a_damaged_file_the_time_begins_again() {
+    #[test]
+    fn after_a_damaged_file_the_time_begins_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("steady.json");
         durable::write_file(&path, b"{").unwrap();
         let now = at("2026-11-01T00:00:00Z");
-        assert_eq!(SteadyTime::open(path).look(now, LONGEST).await, now);
+        assert_eq!(SteadyTime::open(path).look(now, LONGEST), now);
     }
 }

@@ -70,7 +70,7 @@ async fn follow(
     db::delayed_plans::first(&connection(pool).await?).await
 }
 
-/// Forgets plans that nobody needs; returns how many.
+/// Forgets past plans but for those that are kept; returns how many.
 ///
 /// # Errors
 /// The database failed.

@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<Torrent, Failure> {
     Ok(Torrent::parse(&read_bounded(path, MAX_TORRENT_LEN as u64)?)?)
 }
 
-/// The files that lie on a disk: padding between them is no concern of the user.
+/// The files that lie on a disk: without the padding between them.
 fn files_of(t: &Torrent) -> impl Iterator<Item = &swarm::TorrentFile> {
     t.files().iter().filter(|f| !f.padding)
 }

@@ -15,10 +15,10 @@ use fleet_types::InfoHash;
 use crate::TorrentStatus;
 use crate::measures::Duty;
 
-/// So long must be seen that nobody who fetches is served. Longer than [`super::stalls::Stalls`] waits before it has the
+/// How long a client that fetches must have been without a connection to us. Longer than [`super::stalls::Stalls`] waits before it has the
 /// tracker count again.
 const SERVING: Duration = Duration::from_secs(60);
-/// So long must be seen that nobody who has everything serves. Longer than the two minutes after which the client tries a
+/// How long we must have been without a connection to a source. Longer than the two minutes after which the client tries a
 /// second time by itself.
 const FETCHING: Duration = Duration::from_secs(180);
 /// While a torrent is verified again no peer is served: what a tracker counts must not cause that too often.
@@ -66,19 +66,19 @@ impl Shunned {
     }
 }
 
-/// How long a torrent may stay alone as it is now; `None` if nobody is missing.
+/// How long a torrent may stay without peers as it is now; `None` if no peer is missing.
 fn patience(status: &TorrentStatus, duty: &Duty) -> Option<Duration> {
     if !status.running || status.verifying || status.peers > 0 {
         return None;
     }
     match duty {
         Duty::Serve { tracker } => {
-            let somebody = status.fetching.get(tracker).is_some_and(|count| *count > 0);
-            (status.complete && somebody).then_some(SERVING)
+            let is_wanted = status.fetching.get(tracker).is_some_and(|count| *count > 0);
+            (status.complete && is_wanted).then_some(SERVING)
         }
         Duty::Fetch => {
-            let somebody = status.serving.values().any(|count| *count > 0);
-            (!status.complete && somebody).then_some(FETCHING)
+            let is_served = status.serving.values().any(|count| *count > 0);
+            (!status.complete && is_served).then_some(FETCHING)
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::reason::{Reason, ReasonCode};
 /// Most digests that are kept of one numbering: a sender repeats one request at most.
 pub const KEPT: usize = MAX_BATCH;
 
-/// Days after which a number that was used twice is no longer an alert.
+/// Days for which a number that was used twice is an alert.
 pub const ALERT_DAYS: u32 = 7;
 
 /// Length of a SHA-256 digest, in bytes.
@@ -100,7 +100,7 @@ mod tests {
         let recent = stored(5);
         assert_eq!(recent.first_reused(5, &[report(4, 4), report(5, 5), report(6, 0)]), None);
         assert_eq!(recent.first_reused(5, &[report(3, 3), report(4, 9), report(5, 9)]), Some(4));
-        assert_eq!(recent.first_reused(5, &[report(0, 9)]), None, "there is no such number");
+        assert_eq!(recent.first_reused(5, &[report(0, 9)]), None, "numbers begin at 1");
         assert_eq!(Recent::default().first_reused(5, &[report(5, 9)]), None);
     }
 
