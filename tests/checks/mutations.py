@@ -107,6 +107,10 @@ OF_PROGRAMS = [
     ]),
     ("terminal-agent", "helper::a_slot_on_trial_is_not_written", [("terminal-agent/src", "if state != BootState::settled(running) {", "if false {")]),
     ("terminal-agent", "helper_process::a_foreign_user_is_not_heard", [("terminal-agent/src", "if peer.uid() != agent {", "if false {")]),
+    # Trials that say nothing about the release are bounded, and are not charged to it.
+    ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "match trial < UNJUDGED_TRIALS {", "match true {")]),
+    ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "let trials = self.unjudged_trials(&payload).saturating_add(1);", "let trials = 1;")]),
+    ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
     # What an archive or an artifact may hold.
     ("release", "archive::path_traversal_in_an_archive", [("crates/release/src", 'if s.split(\'/\').any(|part| matches!(part, "" | "." | "..")) {', "if false {")]),
     ("release", "archive::symlink_and_device_nodes_in_an_archive", [("crates/release/src", "self.note(Flaw::Kind { path: shown.clone(), kind: kind_name, code });", "let _ = (kind_name, code);")]),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::journal::{FORMAT, Held, Journal};
 use crate::memory::queue::Reports;
-use crate::model::memory::{Blamed, Setback};
+use crate::model::memory::{Blamed, Setback, Unjudged};
 use crate::model::package::Package;
 use crate::model::state::State;
 use crate::model::update::Retry;
@@ -31,6 +31,7 @@ pub fn read(bytes: &[u8], fresh: Uuid) -> Result<Journal, serde_json::Error> {
         ("confirmed", is::<fleet_types::Digest> as fn(&Value) -> bool),
         ("blamed", is::<Blamed>),
         ("setbacks", is::<Setback>),
+        ("unjudged", is::<Unjudged>),
     ] {
         if let Some(entries) = memory.get_mut(name) {
             each(entries, cautious);

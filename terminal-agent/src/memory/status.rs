@@ -8,6 +8,7 @@ use wire::v1::evidence::Sentence;
 
 use crate::memory::journal::Journal;
 use crate::memory::keeper::{JournalError, load};
+use crate::model::limits::UNJUDGED_TRIALS;
 
 /// What the journal in this file says.
 ///
@@ -37,6 +38,8 @@ pub fn as_json(journal: &Journal) -> Value {
         "running": journal.announced.as_ref().map(|a| json!({"slot": a.slot, "version": a.version})),
         "plan_serial": journal.floor,
         "failed_before": journal.memory.blamed,
+        "unjudged": journal.memory.unjudged,
+        "unjudged_trials": UNJUDGED_TRIALS,
     })
 }
 
@@ -70,6 +73,11 @@ pub fn as_text(journal: &Journal) -> String {
         for text in evidence.note.iter().map(Sentence::as_str).chain(evidence.lines.lines()) {
             line("", text.to_owned());
         }
+    }
+    for unjudged in journal.memory.unjudged.values() {
+        let (trials, version) = (format!("{} of {UNJUDGED_TRIALS}", unjudged.trials), &unjudged.version);
+        let at = unjudged.at.format("%F");
+        line("unjudged", format!("{version}, trial {trials} on {at}: {}", unjudged.reason.text));
     }
     for blamed in journal.memory.blamed.values() {
         line("failed", format!("{} on {}: {}", blamed.version, blamed.at.format("%F"), blamed.reason.text));

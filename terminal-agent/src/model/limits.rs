@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+/// Trials of a payload without a judgement, after which the payload is to blame.
+///
+/// A kernel that panics early looks like a power cut, and a broken network driver like a silent branch server.
+pub const UNJUDGED_TRIALS: u32 = 3;
+
 /// Bounds that decisions keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

@@ -9,7 +9,7 @@ use wire::v1::reports::Reason;
 
 use super::update::{Retry, Update, Verdict};
 
-/// Most digests remembered as failed, and most setbacks: the oldest are forgotten.
+/// Most digests remembered as failed, most setbacks and most unjudged payloads: the oldest are forgotten.
 const MAX_REMEMBERED: usize = 64;
 
 /// A payload that failed here.
@@ -39,6 +39,19 @@ pub struct Setback {
     pub reason: Reason,
 }
 
+/// A payload whose trials ended without a judgement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unjudged {
+    /// Its version.
+    pub version: Version,
+    /// Trials so far, under any plan.
+    pub trials: u32,
+    /// When the last one ended.
+    pub at: DateTime<Utc>,
+    /// Why it ended.
+    pub reason: Reason,
+}
+
 /// What earlier updates taught.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
@@ -50,6 +63,11 @@ pub struct Memory {
     pub blamed: BTreeMap<Digest, Blamed>,
     /// Payloads that are tried again under conditions.
     pub setbacks: BTreeMap<Digest, Setback>,
+    /// Payloads whose trials said nothing about them so far.
+    ///
+    /// An older agent ignores this part and drops it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unjudged: BTreeMap<Digest, Unjudged>,
 }
 
 impl Memory {
@@ -58,6 +76,7 @@ impl Memory {
         let (payload, reason) = (update.payload.sha256, verdict.reason.clone());
         if verdict.retry == Retry::Never {
             self.setbacks.remove(&payload);
+            self.unjudged.remove(&payload);
             self.blamed.insert(payload, Blamed { version: update.version.clone(), reason, at });
             forget_oldest(&mut self.blamed, |b| b.at);
             return;
@@ -67,6 +86,27 @@ impl Memory {
             Setback { count: before.saturating_add(1), serial: update.serial, at, retry: verdict.retry, reason };
         self.setbacks.insert(payload, setback);
         forget_oldest(&mut self.setbacks, |s| s.at);
+    }
+
+    /// Remembers the end of a trial; one that ended without a judgement is counted.
+    pub fn learn_trial(&mut self, update: &Update, verdict: &Verdict, at: DateTime<Utc>) {
+        let (payload, reason) = (update.payload.sha256, verdict.reason.clone());
+        let trials = self.unjudged_trials(&payload).saturating_add(1);
+        self.unjudged.insert(payload, Unjudged { version: update.version.clone(), trials, at, reason });
+        forget_oldest(&mut self.unjudged, |u| u.at);
+        self.learn(update, verdict, at);
+    }
+
+    /// Returns how many trials of a payload ended without a judgement.
+    pub fn unjudged_trials(&self, payload: &Digest) -> u32 {
+        self.unjudged.get(payload).map_or(0, |u| u.trials)
+    }
+
+    /// Remembers that a payload was confirmed in this slot.
+    pub fn confirm(&mut self, slot: Slot, payload: Digest) {
+        self.setbacks.remove(&payload);
+        self.unjudged.remove(&payload);
+        self.confirmed.insert(slot, payload);
     }
 }
 

@@ -83,11 +83,15 @@ pub fn data_unwritable(detail: impl Display) -> Reason {
 
 /// The reason for which something was given up after `attempts`.
 pub fn given_up(last: &Reason, attempts: u32) -> Reason {
-    let text = format!("{} Given up after {attempts} attempts.", sentence(&last.text));
-    let detail = last.params.get(DETAIL).map_or_else(String::new, str::to_owned);
-    match detail.is_empty() {
-        true => Reason::new(&last.code, text),
-        false => failed(last.code.clone(), text, detail),
+    continued(last, &format!("Given up after {attempts} attempts."))
+}
+
+/// The same reason with another sentence after its own.
+pub fn continued(first: &Reason, next: &str) -> Reason {
+    let text = format!("{} {next}", sentence(&first.text));
+    match first.params.get(DETAIL).filter(|detail| !detail.is_empty()) {
+        Some(detail) => failed(first.code.clone(), text, detail),
+        None => Reason::new(&first.code, text),
     }
 }
 

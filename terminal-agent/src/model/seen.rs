@@ -85,6 +85,8 @@ pub struct Observation {
     pub transfer: Known<Option<Transfer>>,
     /// The trial's health.
     pub health: Known<Health>,
+    /// Earlier trials of the update's payload that ended without a judgement.
+    pub unjudged: u32,
     /// Failures of the step at hand.
     pub trouble: Option<Trouble>,
     /// How long until it may be tried again; zero is now.
@@ -108,6 +110,7 @@ impl Observation {
             work: None,
             transfer: Known::Unknown(unknown()),
             health: Known::Unknown(unknown()),
+            unjudged: 0,
             trouble: None,
             retry_in: Duration::ZERO,
             restart_asked: None,

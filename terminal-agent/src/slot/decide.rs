@@ -10,7 +10,7 @@ use fleet_types::{Digest, Slot};
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
-use super::verdicts::{boot_state_changed, branch_silent, never_judged, never_ran, not_healthy_in_time};
+use super::verdicts::{boot_state_changed, branch_silent, never_judged, never_ran, not_healthy_in_time, of_trial};
 use crate::model::event::Event;
 use crate::model::health::Health;
 use crate::model::limits::Limits;
@@ -120,6 +120,10 @@ fn wait_for(time: Duration, why: Reason) -> Action {
 
 fn fail(reason: Reason, retry: Retry) -> Action {
     Action::Move(Event::Fail(Verdict::new(reason, retry)))
+}
+
+fn fall_back(verdict: Verdict, begun_in: Option<&str>, seen: &Observation) -> Action {
+    Action::FallBack { verdict: of_trial(verdict, seen.unjudged), begun_in: begun_in.map(str::to_owned) }
 }
 
 /// Between updates: keep the bootloader tidy, take up what the plan wants.
@@ -309,7 +313,7 @@ fn not_tried(update: &Update, intent: &Intent, running: Slot, seen: &Observation
             }
         }
         BootSeen::Is(BootState { trial: Some(Trial { slot, .. }), .. }) if *slot == update.target => {
-            Action::FallBack { verdict: never_ran(update), begun_in: Some(intent.boot_id.clone()) }
+            fall_back(never_ran(update), Some(&intent.boot_id), seen)
         }
         BootSeen::Is(BootState { default, trial: None }) if *default == running => {
             if intent.again >= limits.restarts {
@@ -336,7 +340,7 @@ fn trying(update: &Update, boot: &TrialBoot, seen: &Observation, limits: &Limits
     };
     if running != update.target {
         let verdict = boot.verdict.clone().unwrap_or_else(|| never_judged(update));
-        return Action::FallBack { verdict, begun_in: boot.begun_in.clone() };
+        return fall_back(verdict, boot.begun_in.as_deref(), seen);
     }
     if *boot_id != boot.boot_id {
         return Action::Move(Event::TrialBooted { boot_id: boot_id.clone(), since: now });

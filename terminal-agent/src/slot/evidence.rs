@@ -7,9 +7,9 @@ use fleet_types::Slot;
 use service_kit::edge::chain;
 use wire::ReasonCode;
 use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, MAX_TRIED, Sentence, Tail, Word};
-use wire::v1::reports::Reason;
 
 use crate::model::boots::EarlyRecord;
+use crate::model::reasons::continued;
 use crate::model::update::Verdict;
 use crate::ports::BootLogs;
 
@@ -162,20 +162,22 @@ pub fn nothing(slot: Slot, why: &str) -> BootEvidence {
 
 /// Adds to a fallback's verdict whether a log of the failed boot was kept.
 ///
-/// Other verdicts already say what happened.
-pub fn attached(verdict: Verdict, evidence: &BootEvidence) -> Verdict {
+/// Other verdicts already say what happened. `has_run`: the agent ran in the slot.
+pub fn attached(verdict: Verdict, evidence: &BootEvidence, has_run: bool) -> Verdict {
     if verdict.reason.code != ReasonCode::FellBack {
         return verdict;
     }
     let log =
         if evidence.lines.is_empty() { "no log of it was kept" } else { "the last lines of its log are attached" };
     let tried = match evidence.tried {
-        0 => "no start of it is on record, as when its kernel is damaged and the bootloader refuses it".to_owned(),
-        1 => format!("it was started once, and {log}"),
-        times => format!("it was started {times} times, and {log}"),
+        0 if has_run => "No log of the failed boot was kept.".to_owned(),
+        0 => {
+            "No start of the slot is on record, as when its kernel is damaged and the bootloader refuses it.".to_owned()
+        }
+        1 => format!("The slot was started once, and {log}."),
+        times => format!("The slot was started {times} times, and {log}."),
     };
-    let text = format!("{}; {tried}", verdict.reason.text);
-    Verdict { reason: Reason::new(&verdict.reason.code, text), ..verdict }
+    Verdict { reason: continued(&verdict.reason, &tried), ..verdict }
 }
 
 /// Asks for what is left of the last failed boot.

@@ -129,11 +129,19 @@ fn the_journals_lines_go_before_the_kernels_and_their_absence_is_said() {
 #[test]
 fn a_verdict_that_explains_itself_stays_as_it_is() {
     let none = nothing(Slot::B, "x");
-    let fell = attached(Verdict::new(Reason::new(ReasonCode::FellBack, "slot B never confirmed"), Retry::Never), &none);
+    let fell = Verdict::new(Reason::new(ReasonCode::FellBack, "slot B never confirmed"), Retry::Never);
     assert_eq!(
-        fell.reason.text,
-        "slot B never confirmed; no start of it is on record, as when its kernel is damaged and the bootloader refuses it"
+        attached(fell.clone(), &none, false).reason.text,
+        "Slot B never confirmed. No start of the slot is on record, as when its kernel is damaged and the bootloader \
+         refuses it."
     );
     let unhealthy = Verdict::new(Reason::new(ReasonCode::Unhealthy, "no paper"), Retry::Never);
-    assert_eq!(attached(unhealthy.clone(), &none), unhealthy);
+    assert_eq!(attached(unhealthy.clone(), &none, true), unhealthy);
+}
+
+#[test]
+fn a_slot_in_which_the_agent_ran_is_not_said_to_have_no_start_on_record() {
+    let none = nothing(Slot::B, "x");
+    let fell = Verdict::new(Reason::new(ReasonCode::FellBack, "The agent ran in slot B."), Retry::Later);
+    assert_eq!(attached(fell, &none, true).reason.text, "The agent ran in slot B. No log of the failed boot was kept.");
 }

@@ -9,11 +9,22 @@ use crate::model::health::{BRANCH, Check, CheckOutcome};
 use crate::model::update::{TrialBoot, Update};
 use crate::ports::{DropInEnd, DropInResult, Ports};
 
-/// Runs every check once. `newest` is the latest time that was written before this boot.
-pub async fn check(ports: &Ports, update: &Update, boot: &TrialBoot, newest: DateTime<Utc>) -> Vec<Check> {
+/// The times that the clock is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The clock, or the newest verified time if that is later.
+    ///
+    /// Everything else is judged by this time too, so that a machine without a battery needs no more.
+    pub judged: DateTime<Utc>,
+    /// The time of the last write before this boot.
+    pub newest: DateTime<Utc>,
+}
+
+/// Runs every check once.
+pub async fn check(ports: &Ports, update: &Update, boot: &TrialBoot, times: Times) -> Vec<Check> {
     vec![
         Check { name: "version", outcome: version(ports, update) },
-        Check { name: "time", outcome: time(ports.clock.now(), newest) },
+        Check { name: "time", outcome: time(ports.clock.now(), times) },
         Check { name: "units", outcome: units(ports, boot.failed_before.as_ref()).await },
         Check { name: "drop-ins", outcome: drop_ins(ports).await },
         Check { name: BRANCH, outcome: branch(ports).await },
@@ -31,8 +42,8 @@ fn version(ports: &Ports, update: &Update) -> CheckOutcome {
     }
 }
 
-fn time(now: DateTime<Utc>, newest: DateTime<Utc>) -> CheckOutcome {
-    if now >= newest {
+fn time(now: DateTime<Utc>, Times { judged, newest }: Times) -> CheckOutcome {
+    if judged >= newest {
         return CheckOutcome::Good;
     }
     CheckOutcome::NotYet(format!(

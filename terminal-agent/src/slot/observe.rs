@@ -9,7 +9,7 @@ use service_kit::edge::chain;
 use trust::plans::expired;
 use wire::ReasonCode;
 
-use super::health;
+use super::health::{self, Times};
 use crate::branch::wanted::{PlanInForce, wanted};
 use crate::config::agent::Settings;
 use crate::memory::journal::Journal;
@@ -42,6 +42,7 @@ pub async fn observe(
         wanted: what_is_wanted(ports, settings, journal, plan, &running, now),
         running,
         plan_refused: plan.refused.cloned(),
+        unjudged: journal.state.update().map_or(0, |u| journal.memory.unjudged_trials(&u.payload.sha256)),
         trouble: journal.trouble.clone(),
         retry_in: session.retry_at.map_or(Duration::ZERO, |at| at.saturating_sub(uptime)),
         restart_asked: session.restart_asked.map(|at| uptime.saturating_sub(at)),
@@ -62,7 +63,7 @@ pub async fn observe(
                 && seen.boot_id == Known::Is(boot.boot_id.clone())
                 && seen.boot != BootSeen::Is(BootState::settled(update.target)) =>
         {
-            let checks = health::check(ports, update, boot, journal.newest).await;
+            let checks = health::check(ports, update, boot, Times { judged: plan.time, newest: journal.newest }).await;
             seen.health = Known::Is(judge(&checks));
         }
         _ => {}

@@ -211,11 +211,9 @@ fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: Da
     match event {
         // From here on the slot is written to: what it held is history.
         Event::Prepared { .. } => _ = journal.memory.confirmed.remove(&update.target),
-        Event::Confirmed => {
-            journal.memory.setbacks.remove(&update.payload.sha256);
-            journal.memory.confirmed.insert(update.target, update.payload.sha256);
-        }
-        Event::Fail(verdict) | Event::FellBack { verdict, .. } => {
+        Event::Confirmed => journal.memory.confirm(update.target, update.payload.sha256),
+        Event::FellBack { verdict, .. } => journal.memory.learn_trial(update, verdict, now),
+        Event::Fail(verdict) => {
             journal.memory.learn(update, verdict, now);
             if verdict.reason.code == ReasonCode::ArtifactDoesNotCheck {
                 drop(journal);

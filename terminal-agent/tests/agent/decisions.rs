@@ -6,7 +6,7 @@ use bootslot::{BootState, Trial};
 use fleet_types::{Digest, InfoHash, Slot, Version};
 use terminal_agent::model::event::Event;
 use terminal_agent::model::health::Health;
-use terminal_agent::model::limits::Limits;
+use terminal_agent::model::limits::{Limits, UNJUDGED_TRIALS};
 use terminal_agent::model::memory::Trouble;
 use terminal_agent::model::seen::{BootSeen, Known, Observation, Transfer, WorkSeen};
 use terminal_agent::model::state::{State, next};
@@ -163,6 +163,7 @@ fn for_everything_seen(mut look: impl FnMut(&Observation)) {
                         (seen.trouble, seen.retry_in) = (trouble, retry_in);
                         for asked in asked {
                             seen.restart_asked = asked;
+                            seen.unjudged = if asked.is_some() { UNJUDGED_TRIALS - 1 } else { 0 };
                             // Only one of these two matters in any state.
                             for health in healths() {
                                 seen.health = health;
@@ -207,7 +208,10 @@ fn judge(state: &State, seen: &Observation, action: &Action) -> Result<(), Strin
         Action::FallBack { verdict, .. } => {
             let event = Event::FellBack { verdict: verdict.clone(), evidence: None };
             next(state.clone(), event).map_err(|e| e.to_string())?;
-            check(runs(OLD), "rolled back although the old slot does not run")
+            check(runs(OLD), "rolled back although the old slot does not run")?;
+            // No state here holds a verdict that blames.
+            let blames = verdict.retry == Retry::Never;
+            check(blames == (seen.unjudged + 1 == UNJUDGED_TRIALS), "blamed at another trial than the last one")
         }
         Action::Prepare | Action::AddTorrent | Action::WriteSegments { .. } | Action::Verify | Action::ReadBack => {
             check(runs(OLD), "the target is touched while it may be running")?;
@@ -264,7 +268,9 @@ fn judge_move(state: &State, seen: &Observation, event: &Event) -> Result<(), St
         }
         Event::Unhealthy(verdict) => {
             let silent = matches!(seen.health, Known::Is(Health::NotYet { branch_silent: true, .. }));
-            check(!(silent && verdict.retry == Retry::Never), "a digest is blamed for a silent branch")
+            check(!(silent && verdict.retry == Retry::Never), "a digest is blamed for a silent branch")?;
+            let bad = matches!(seen.health, Known::Is(Health::Unhealthy(_)));
+            check(bad == (verdict.retry == Retry::Never), "a digest is blamed without a check that failed")
         }
         _ => Ok(()),
     }

@@ -65,12 +65,12 @@ const ROWS: &[(&str, Port, Comes)] = &[
     ("trying", Port::Sync, Nothing),
     ("trying", Port::CommandLine, Waits),
     ("trying", Port::BootId, Waits),
-    ("trying", Port::BootRead, Ends("rolled-back", "unhealthy")),
+    ("trying", Port::BootRead, Ends("rolled-back", "not-healthy-yet")),
     ("trying", Port::BootWrite, Ends("rolled-back", "boot-state-unwritable")),
     ("trying", Port::Healthy, Ends("rolled-back", "branch-unreachable")),
-    ("trying", Port::ImageVersion, Ends("rolled-back", "unhealthy")),
-    ("trying", Port::FailedUnits, Ends("rolled-back", "unhealthy")),
-    ("trying", Port::DropIns, Ends("rolled-back", "unhealthy")),
+    ("trying", Port::ImageVersion, Ends("rolled-back", "not-healthy-yet")),
+    ("trying", Port::FailedUnits, Ends("rolled-back", "not-healthy-yet")),
+    ("trying", Port::DropIns, Ends("rolled-back", "not-healthy-yet")),
     ("confirmed", Port::Helper, Nothing),
     ("confirmed", Port::Report, Nothing),
     ("confirmed", Port::Sync, Nothing),
@@ -130,7 +130,7 @@ fn a_failure_that_stays_never_advances_the_state() {
                 rig.until_that(&what, |rig| rig.state() == *end);
                 assert_eq!(rig.reason(), *reason, "{what}");
                 let blames = rig.journal().memory.blamed.contains_key(&v2().payload.sha256);
-                assert_eq!(blames, *reason == "unhealthy", "{what}: only unhealthy boots blame a digest here");
+                assert!(!blames, "{what}: a broken port says nothing about the release");
                 let tried = rig.seen().contains("trying");
                 assert_eq!(tried, *state == "trying", "{what}: {:?}", rig.seen);
                 rig.world.heal();

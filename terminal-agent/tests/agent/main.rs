@@ -20,4 +20,5 @@ mod peers;
 mod plan;
 mod rolled_back;
 mod transitions;
+mod unjudged;
 mod update;

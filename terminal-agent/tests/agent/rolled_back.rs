@@ -65,7 +65,8 @@ fn a_slot_whose_agent_never_ran_is_told_of_with_the_journal_of_its_last_boot() {
     assert_eq!(lines(&evidence), ["mounting data", "[31mfailed"]);
     let reason = told.reason.unwrap();
     let text = "Slot B with kiosk 2.0.0 was never confirmed: the terminal agent did not get as far as judging it, and \
-                the bootloader went back; it was started 2 times, and the last lines of its log are attached";
+                the bootloader went back. Trial 1 of 3 without a judgement: the release is tried again. The slot was \
+                started 2 times, and the last lines of its log are attached.";
     assert_eq!((reason.code.as_str(), reason.text.as_str()), ("fell-back", text));
 }
 
@@ -98,7 +99,7 @@ fn where_nothing_was_kept_that_is_said() {
         note.as_str().starts_with("no log of the failed boot was kept: this machine keeps no early records"),
         "{note}"
     );
-    assert!(told.reason.unwrap().text.contains("; no start of it is on record"));
+    assert!(told.reason.unwrap().text.contains(" No start of the slot is on record"));
 }
 
 #[test]
@@ -113,7 +114,9 @@ fn a_slot_that_the_bootloader_refused_is_not_said_to_have_been_started() {
     let text = told.reason.unwrap().text;
     assert!(!text.contains("was started"), "{text}");
     assert!(
-        text.ends_with("; no start of it is on record, as when its kernel is damaged and the bootloader refuses it")
+        text.ends_with(
+            " No start of the slot is on record, as when its kernel is damaged and the bootloader refuses it."
+        )
     );
 }
 
@@ -149,6 +152,21 @@ fn an_agent_that_ran_and_never_judged_is_not_said_to_have_never_run() {
     let text = told.reason.unwrap().text;
     assert!(text.contains("the terminal agent ran in it, but the machine restarted each time"), "{text}");
     assert_eq!(evidence.tried, 2);
+}
+
+#[test]
+fn an_agent_that_ran_where_no_record_was_kept_is_not_said_to_have_no_start_on_record() {
+    let mut rig = Rig::new(&v1(), &v2());
+    rig.world.lock().drop_ins.insert("2.0.0".into(), DropInEnd::NotYet);
+    rig.until("trying");
+    rig.cut(Cut::Power);
+    rig.cut(Cut::Power);
+    rig.world.lock().early = None;
+    let (told, evidence) = evidence_of(rig);
+    let text = told.reason.unwrap().text;
+    assert_eq!(evidence.tried, 0);
+    assert!(text.contains("the terminal agent ran in it") && !text.contains("on record"), "{text}");
+    assert!(text.ends_with(" No log of the failed boot was kept."), "{text}");
 }
 
 #[test]

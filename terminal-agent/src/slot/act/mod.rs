@@ -24,6 +24,7 @@ use crate::model::event::Event;
 use crate::model::reasons::{engine_unavailable, failed, of_error};
 use crate::model::request::Request;
 use crate::model::seen::Refused;
+use crate::model::state::State;
 use crate::model::update::{Intent, Retry, Update, Verdict};
 use crate::ports::{HelperTrouble, Ports};
 use crate::swarm::files::ArtifactFiles;
@@ -54,7 +55,7 @@ pub async fn act(action: Action, context: Context<'_>, session: &mut Session) ->
         Action::ReadBack => check_slot(ports, session, &update).await,
         Action::BeginActivation => begin_activation(ports).await,
         Action::StartTrial => trial::start(context, &update).await,
-        Action::FallBack { verdict, begun_in } => fall_back(ports, update.target, begun_in, verdict).await,
+        Action::FallBack { verdict, begun_in } => fall_back(context, update.target, begun_in, verdict).await,
         _ => Outcome::Done,
     }
 }
@@ -146,12 +147,14 @@ async fn begin_activation(ports: &Ports) -> Outcome {
 }
 
 /// Collects what is left of the boots that failed, now that the old slot runs again.
-async fn fall_back(ports: &Ports, slot: Slot, begun_in: Option<String>, verdict: Verdict) -> Outcome {
+async fn fall_back(context: Context<'_>, slot: Slot, begun_in: Option<String>, verdict: Verdict) -> Outcome {
+    let Context { ports, journal, .. } = context;
     let evidence = match ports.host.boot_id() {
         Ok(now) => evidence::collect(&*ports.boot_logs, &FailedTrial { slot, begun_in, now }).await,
         Err(error) => evidence::nothing(slot, &chain(&error)),
     };
-    let verdict = evidence::attached(verdict, &evidence);
+    let has_run = matches!(journal.state, State::Trying { .. });
+    let verdict = evidence::attached(verdict, &evidence, has_run);
     Outcome::Event(Event::FellBack { verdict, evidence: Some(Box::new(evidence)) })
 }
 

@@ -26,10 +26,9 @@ retry_max_seconds = 3.0
 request_seconds = 10.0
 branch_wait_seconds = 30.0
 trial_deadline_seconds = 40.0
-
-[retry]
-wait_seconds = 20.0
 ";
+/// Seconds until a trial without a judgement is repeated: beyond a test that looks at the first one.
+const RETRY: f32 = 3600.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_updates_through_a_real_restart_and_leaves_a_release_whose_agent_cannot_start() -> anyhow::Result<()>
@@ -68,7 +67,7 @@ async fn a_machine_leaves_a_release_whose_kernel_panics() -> anyhow::Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes of emulation: make vm-test-full"]
 async fn a_full_data_partition_stops_an_update_and_nothing_else() -> anyhow::Result<()> {
-    let lab = lab("vm-full", "vm-v1", 2).await?;
+    let lab = lab_that_retries("vm-full", "vm-v1", 2, 20.0).await?;
     let bench = Bench { terminal: lab.vms().remove(0), lab: &lab };
     lab.power_cut(&bench.terminal).await?;
     // Halves, until nothing is left: what does not fit takes nothing. Then what ext4 keeps for itself, a fiftieth and at most
@@ -133,10 +132,15 @@ async fn a_flipped_bit_in_a_kernel_costs_a_slot_and_not_the_machine() -> anyhow:
 
 /// One branch with one terminal, which is a virtual machine, delivered with `image`.
 async fn lab(name: &str, image: &str, trial_attempts: u8) -> anyhow::Result<Lab> {
+    lab_that_retries(name, image, trial_attempts, RETRY).await
+}
+
+/// The same, where an update is repeated after other seconds.
+async fn lab_that_retries(name: &str, image: &str, trial_attempts: u8, retry: f32) -> anyhow::Result<Lab> {
     let begun = Instant::now();
     let vm = VmOptions {
         image: debian_image(image)?,
-        agent: AGENT.to_owned(),
+        agent: format!("{AGENT}\n[retry]\nwait_seconds = {retry:.1}\n"),
         trial_timer_seconds: Some(TRIAL_TIMER),
         trial_attempts,
         ..VmOptions::new()?
