@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use access::Access;
+use access::audit::Audit;
 use service_kit::background::Board;
 use service_kit::database::{Pool, Wakeups};
 use service_kit::server::Metrics;
@@ -9,9 +11,6 @@ use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 use tokio::sync::Notify;
 
-use crate::access::audit::Audit;
-use crate::access::guesses::Guesses;
-use crate::access::passwords::Passwords;
 use crate::alerts::Alerts;
 use crate::config::Settings;
 use crate::fleet::events::Streams;
@@ -76,14 +75,10 @@ pub struct App {
     pub delayed: Arc<Notify>,
     /// Open event streams.
     pub streams: Streams,
-    /// What compares passwords.
-    pub passwords: Passwords,
-    /// Wrong ones, counted.
-    pub guesses: Guesses,
+    /// Operators, their sessions and tokens.
+    pub access: Arc<Access>,
     /// The audit.
     pub audit: Arc<Audit>,
-    /// The groups of routes that a token's scope may name.
-    pub groups: Vec<String>,
     /// When to stop.
     pub shutdown: Shutdown,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::audit::{Audit, Change};
 use fleet_types::BranchName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
@@ -11,7 +12,6 @@ use service_kit::turns::Turns;
 use tokio::sync::Notify;
 use wire::v1::reports::{Acknowledged, Batch};
 
-use crate::access::audit::{Audit, Change};
 use crate::db;
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;

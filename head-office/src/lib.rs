@@ -4,7 +4,6 @@
 //! It must never publish what a rule failed or could not judge, never tell a branch of an artifact before it is listed
 //! and seeded, and never keep in memory alone what others rely on: the process may be killed at any instant.
 
-pub mod access;
 mod adapters;
 mod alerts;
 pub mod app;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use access::bootstrap::Bootstrap;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fleet_types::OperatorName;
-use head_office::access::bootstrap::Bootstrap;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::http::table;
 use head_office::{Deps, db, run};

@@ -3,6 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use access::anchor::Anchor;
+use access::audit::Audit;
+use access::bootstrap::{Bootstrap, BootstrapError};
+use access::guesses::Guesses;
+use access::passwords::{PasswordError, Passwords};
+use access::recover::RecoverError;
+use access::{Access, HEAD_OFFICE};
 use fleet_types::OperatorName;
 use service_kit::age::older_than;
 use service_kit::background::{Board, Driver};
@@ -15,12 +22,6 @@ use swarm::{AccessList, AccessListError, Engine};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::access::anchor::Anchor;
-use crate::access::audit::Audit;
-use crate::access::bootstrap::{Bootstrap, BootstrapError};
-use crate::access::guesses::Guesses;
-use crate::access::passwords::{PasswordError, Passwords};
-use crate::access::recover::RecoverError;
 use crate::config::Settings;
 use crate::http::table;
 use crate::intake::Intake;
@@ -34,7 +35,7 @@ use crate::store::claims::Claims;
 use crate::store::folders::{Store, StoreError};
 use crate::trust::tls::Tls;
 use crate::trust::{Trust, TrustError};
-use crate::{access, app, background, db, fleet, metrics, stock};
+use crate::{app, background, db, fleet, metrics, stock};
 
 /// What is given from outside: the time and the BitTorrent daemon.
 pub struct Deps {
@@ -125,6 +126,17 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let anchor = Anchor::open(&connection(&pool).await?, &settings.store.state_folder).await?;
     let clock = deps.clock;
     let audit = Arc::new(Audit::new(clock.clone(), anchor));
+    let access = Arc::new(Access {
+        server: HEAD_OFFICE,
+        settings: settings.access,
+        pool: pool.clone(),
+        clock: clock.clone(),
+        state_folder: settings.store.state_folder.clone(),
+        passwords,
+        guesses: Guesses::default(),
+        audit: audit.clone(),
+        groups: table::groups(),
+    });
     let tracker = Arc::new(Tracker::new(access_list));
     let counters = metrics::Counters::registered(&metrics);
     let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
@@ -194,10 +206,8 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         replan: Arc::default(),
         delayed,
         streams: fleet::events::Streams::default(),
-        passwords,
-        guesses: Guesses::default(),
+        access,
         audit,
-        groups: table::groups(),
         shutdown: shutdown.clone(),
     });
     let (to_people, to_machines) = (tls.clone(), tls);
@@ -222,7 +232,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
 pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
     let pool = connect(&settings.database, &Shutdown::new()).await?;
     db::migrate(&pool).await?;
-    access::bootstrap::bootstrap(&pool, wish, clock.now()).await?;
+    access::bootstrap::bootstrap(HEAD_OFFICE, &pool, wish, clock.now()).await?;
     // A head office that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
     Ok(())
 }
@@ -239,7 +249,7 @@ pub async fn recover(
 ) -> Result<(u64, u64), RecoverError> {
     let pool = connect(&settings.database, &Shutdown::new()).await?;
     db::migrate(&pool).await?;
-    access::recover::recover(&pool, name, password, clock.now()).await
+    access::recover::recover(HEAD_OFFICE, &pool, name, password, clock.now()).await
 }
 
 fn listener(

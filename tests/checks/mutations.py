@@ -137,10 +137,10 @@ OF_PROGRAMS = [
     ("head-office", "numbering::two_clones", [("head-office/src", "find(|r| superseded && r.seq > before)", "find(|r| superseded && r.seq > before && false)")]),
     # Head office.
     ("head-office", "attacks::csrf", [("crates/service-kit/src", "if !request.method().is_safe() {", "if false {")]),
-    ("head-office", "attacks::session_fixation", [("head-office/src", "    for old in planted {", "    for old in planted.take(0) {")]),
-    ("head-office", "attacks::role_escalation", [("head-office/src", "token.role.min(held.operator_role)", "held.operator_role")]),
+    ("head-office", "attacks::session_fixation", [("crates/access/src", "    for old in planted {", "    for old in planted.take(0) {")]),
+    ("head-office", "attacks::role_escalation", [("crates/access/src", "token.role.min(held.operator_role)", "held.operator_role")]),
     ("head-office", "sql::sql_in_every_text_field", [
-        ("head-office/src/db/tokens.rs", "execute(c, INSERT, &params)",
+        ("crates/access/src/db/tokens.rs", "execute(c, INSERT, &params)",
          'let sql = INSERT.sql.replace("$3", &format!("left($3, 0) || \'{}\'", token.name));'
          'execute(c, service_kit::database::Statement { sql: sql.leak(), ..INSERT }, &params)'),
     ]),

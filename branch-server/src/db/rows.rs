@@ -4,20 +4,12 @@ use std::error::Error as StdError;
 
 use fleet_types::{Digest, InfoHash};
 use service_kit::database::DatabaseError;
-pub(super) use service_kit::database::columns::{get, reason};
+pub(super) use service_kit::database::columns::{get, reason, signed, text as parsed, unsigned};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use wire::Reason;
 
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// A text column as a type that checks it.
-pub(super) fn parsed<T>(row: &Row, column: &'static str) -> Result<T, DatabaseError>
-where
-    T: std::str::FromStr<Err: StdError + Send + Sync + 'static>,
-{
-    get::<&str>(row, column)?.parse().map_err(|e: T::Err| DatabaseError::value(column, e))
-}
 
 /// A nullable text column as a type that checks it.
 pub(super) fn parsed_opt<T>(row: &Row, column: &'static str) -> Result<Option<T>, DatabaseError>
@@ -53,14 +45,4 @@ pub(super) fn digest_opt(row: &Row, column: &'static str) -> Result<Option<Diges
 pub(super) fn info_hash(row: &Row, column: &'static str) -> Result<InfoHash, DatabaseError> {
     let bytes: [u8; 20] = get::<&[u8]>(row, column)?.try_into().map_err(|e| DatabaseError::value(column, e))?;
     Ok(InfoHash::new(bytes))
-}
-
-/// A bigint column that is never negative.
-pub(super) fn unsigned(row: &Row, column: &'static str) -> Result<u64, DatabaseError> {
-    get::<i64>(row, column)?.try_into().map_err(|e| DatabaseError::value(column, e))
-}
-
-/// A count for a bigint column. What comes in from outside was bounded before; beyond it the largest stands.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -4,10 +4,11 @@
 mod inputs;
 mod settings;
 
+pub use access::settings::AccessSettings;
 pub use inputs::Inputs;
 pub use settings::{
-    AccessSettings, EncodeSettings, PlanSettings, PublicCertificate, Settings, Signing, StoreSettings, TlsSettings,
-    TrackerSettings, TrustSettings, UploadSettings,
+    EncodeSettings, PlanSettings, PublicCertificate, Settings, Signing, StoreSettings, TlsSettings, TrackerSettings,
+    TrustSettings, UploadSettings,
 };
 
 /// The name under which the environment is read: `FILIAL_HEAD_OFFICE__SECTION__KEY`.

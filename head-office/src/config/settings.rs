@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use access::settings::AccessSettings;
 use artifact::EncodeOptions;
 use chrono::TimeDelta;
 use release::Policy;
@@ -50,17 +51,6 @@ pub struct Settings {
     pub policy: Policy,
     /// Logs.
     pub telemetry: TelemetrySettings,
-}
-
-/// How long operators stay in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccessSettings {
-    /// Idle sessions end after this time.
-    pub session_idle: TimeDelta,
-    /// A session ends after so long, however it is used.
-    pub session_life: TimeDelta,
-    /// The longest that a token may live, in days.
-    pub token_days: u32,
 }
 
 /// The certificates of both listeners.
@@ -197,13 +187,7 @@ impl TryFrom<Inputs> for Settings {
 }
 
 fn access(inputs: &Operators) -> Result<AccessSettings, ConfigError> {
-    let idle = within(inputs.session_idle_minutes.unwrap_or(30), 1, 1440, "operators.session_idle_minutes")?;
-    let hours = within(inputs.session_hours.unwrap_or(12), 1, 720, "operators.session_hours")?;
-    Ok(AccessSettings {
-        session_idle: TimeDelta::minutes(i64::from(idle)),
-        session_life: TimeDelta::hours(i64::from(hours)),
-        token_days: within(inputs.token_days.unwrap_or(366), 1, 3660, "operators.token_days")?,
-    })
+    AccessSettings::check(inputs.session_idle_minutes, inputs.session_hours, inputs.token_days)
 }
 
 fn tls(inputs: Tls, state_folder: &Path) -> Result<TlsSettings, ConfigError> {

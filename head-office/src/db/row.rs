@@ -4,18 +4,9 @@ use std::error::Error;
 use std::str::FromStr;
 
 use service_kit::database::DatabaseError;
-pub(super) use service_kit::database::columns::{get, reason};
+pub(super) use service_kit::database::columns::{get, reason, signed, text, unsigned};
 use tokio_postgres::Row;
 use wire::Reason;
-
-/// Reads a text column and parses it.
-pub(super) fn text<T>(row: &Row, column: &'static str) -> Result<T, DatabaseError>
-where
-    T: FromStr<Err: Error + Send + Sync + 'static>,
-{
-    let text: &str = row.try_get(column).map_err(|e| DatabaseError::value(column, e))?;
-    text.parse().map_err(|e| DatabaseError::value(column, e))
-}
 
 /// Reads a text column that may be null and parses it.
 pub(super) fn text_opt<T>(row: &Row, column: &'static str) -> Result<Option<T>, DatabaseError>
@@ -70,17 +61,4 @@ pub(super) fn reasons_columns(
     }
     let texts: Vec<&str> = reasons.iter().map(|r| r.text.as_str()).collect();
     Ok((Some(texts.join(" ")), Some(to_json(&reasons, "reasons")?)))
-}
-
-/// Converts a number for a column.
-///
-/// PostgreSQL has no unsigned numbers, and ours lie far below 2^63.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Reads a column of lengths, counts or serials.
-pub(super) fn unsigned(row: &Row, column: &'static str) -> Result<u64, DatabaseError> {
-    let value: i64 = get(row, column)?;
-    u64::try_from(value).map_err(|e| DatabaseError::value(column, e))
 }

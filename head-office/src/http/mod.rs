@@ -4,7 +4,6 @@
 pub mod artifacts;
 pub mod certificates;
 pub mod document;
-pub mod doorkeeper;
 pub mod errors;
 pub mod machines;
 pub mod metadata;

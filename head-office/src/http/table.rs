@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use access::http::doorkeeper::Doorkeeper;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use service_kit::routes;
@@ -15,17 +16,14 @@ use wire::v1::paths;
 
 use super::certificates::BranchCertificates;
 use super::document::{machines_base, operators_base};
-use super::doorkeeper::Doorkeeper;
 use super::machines::{enrol, events, reports, sync};
-use super::operators::{
-    accounts, assignments, audit, branches, incidents, kit, releases, session, status, terminals, tokens, uploads,
-};
+use super::operators::{assignments, branches, incidents, kit, releases, status, terminals, uploads};
 use super::{artifacts, metadata};
 use crate::app::App;
 
 /// The routes of people's programs.
 pub fn operator_routes() -> Vec<Route> {
-    [operators(), health_routes(), document_routes()].concat()
+    [access::http::routes(), operators(), health_routes(), document_routes()].concat()
 }
 
 /// The routes of branch servers.
@@ -46,7 +44,7 @@ pub fn machine_document() -> Document {
 
 /// Returns the groups of routes that a token's scope may name.
 pub fn groups() -> Vec<String> {
-    let known = operators().into_iter().filter(|route| !route.role.is_open());
+    let known = [access::http::routes(), operators()].concat().into_iter().filter(|route| !route.role.is_open());
     known.map(|route| route.group().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -55,8 +53,9 @@ pub fn configure_operators(config: &mut ServiceConfig, app: &Arc<App>) {
     shared(config, app);
     config
         .app_data(web::Data::new(ApiDocument::new(&operator_document())))
+        .app_data(web::Data::from(app.access.clone()))
         .app_data(web::PayloadConfig::new(usize::MAX));
-    let doorkeeper = Arc::new(Doorkeeper::new(app.clone()));
+    let doorkeeper = Arc::new(Doorkeeper::new(app.access.clone()));
     let routes = move |config: &mut ServiceConfig| configure(config, &operator_routes(), doorkeeper);
     config.service(web::scope("").wrap(from_fn(uploads::tus)).configure(routes));
 }
@@ -91,22 +90,6 @@ fn readiness(app: &Arc<App>) -> Readiness {
 /// Lists the operators' routes, each with the role that it requires.
 fn operators() -> Vec<Route> {
     routes![
-        // Public: a caller who logs in is not authenticated yet. The handler limits what it accepts.
-        Role::Public => session::log_in,
-        Role::Viewer => session::who,
-        Role::Viewer => session::log_out,
-        Role::Viewer => session::list,
-        Role::Viewer => session::end,
-        Role::Viewer => session::change_password,
-        Role::Viewer => tokens::make,
-        Role::Viewer => tokens::list,
-        Role::Viewer => tokens::revoke,
-        Role::Admin => accounts::list,
-        Role::Admin => accounts::add,
-        Role::Admin => accounts::change,
-        Role::Admin => accounts::set_password,
-        Role::Admin => audit::list,
-        Role::Admin => audit::head,
         Role::Public => uploads::options,
         Role::ReleaseManager => uploads::create,
         Role::ReleaseManager => uploads::head,

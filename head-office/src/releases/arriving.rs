@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::audit::{Audit, Change};
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::ReleaseState;
 use serde_json::json;
@@ -13,7 +14,6 @@ use wire::{Reason, ReasonCode};
 
 use super::moves::{MoveError, advance, upload_complete};
 use super::uploads::{self, UploadError};
-use crate::access::audit::{Audit, Change};
 use crate::db;
 use crate::db::releases::{NewRelease, ReleaseRow};
 use crate::store::claims::{Claim, Claims};

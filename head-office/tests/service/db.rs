@@ -27,7 +27,7 @@ async fn every_file_of_db_is_in_the_list() {
     let mut listed: Vec<String> = head_office::db::STATEMENTS
         .iter()
         .map(|list| list[0].name.rsplit("::").nth(1).unwrap().to_owned())
-        .filter(|module| module != "jobs" && module != "outbox")
+        .filter(|module| !["jobs", "outbox", "audit", "operators", "sessions", "tokens"].contains(&module.as_str()))
         .collect();
     listed.sort();
     assert_eq!(listed, files);

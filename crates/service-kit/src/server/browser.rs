@@ -67,7 +67,7 @@ fn same<'a>(origin: &'a str, host: &str) -> Option<&'a str> {
 /// that only our page was told, and the browser names our origin.
 pub(super) fn check_own_site(request: &HttpRequest, cookie: &str) -> Result<(), ApiError> {
     let refused = |detail: &str| {
-        let remedy = "Send it from head office's own page with the token of GET /v1/session in X-Filial-Csrf; programs \
+        let remedy = "Send it from the server's own page with the token of GET /v1/session in X-Filial-Csrf; programs \
             use an API token instead of the cookie.";
         Err(ApiError::new(Code::CrossSite, detail, remedy))
     };

@@ -1,5 +1,6 @@
 //! A branch server asks for its certificate: with its join token, and later by its key alone.
 
+use access::audit::Change;
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde_json::json;
@@ -11,7 +12,6 @@ use wire::v1::paths;
 use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse};
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::fleet::enrolment;

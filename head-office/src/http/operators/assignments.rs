@@ -1,5 +1,6 @@
 //! Assignments: this branch runs this release.
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path};
 use fleet_types::{BranchName, ProductName};
 use serde_json::json;
@@ -9,7 +10,6 @@ use wire::Problem;
 use wire::v1::fleet::{Assign, PlanIssued};
 use wire::v1::paths;
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::http::errors::ApiResult;
 use crate::rollout::assign;

@@ -1,5 +1,6 @@
 //! Branches.
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +15,6 @@ use wire::v1::fleet::{AddBranch, Branch, BranchAdded, BranchRemoved, DenyBranch}
 use wire::v1::paths;
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::fleet::events::{audience, wake};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path};
 use fleet_types::BranchName;
 use serde_json::json;
@@ -12,7 +13,6 @@ use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::db::plans::PlanRow;

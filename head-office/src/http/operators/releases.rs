@@ -1,5 +1,6 @@
 //! Releases.
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleet_types::{ProductName, ReleaseState, Version};
@@ -14,7 +15,6 @@ use wire::v1::paths;
 use wire::v1::releases::{Approve, Release, Withdraw, Withdrawn};
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::db::releases::After;

@@ -1,5 +1,6 @@
 //! Terminals.
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleet_types::{BranchName, TerminalName, TerminalRef};
@@ -12,7 +13,6 @@ use wire::v1::fleet::{AcceptKey, Terminal};
 use wire::v1::paths;
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
 use crate::app::App;
 use crate::db;
 use crate::fleet::states;

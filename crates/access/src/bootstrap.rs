@@ -1,4 +1,4 @@
-//! The first admin. There is no default password: an administrator of head office's machine chooses it.
+//! The first admin. There is no default password: an administrator of the server's machine chooses it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::OperatorName;
@@ -13,7 +13,7 @@ use wire::v1::operators::{OperatorRole, Token};
 
 use super::audit::{self, Change};
 use super::passwords::{self, PasswordError};
-use crate::db;
+use crate::{Server, db};
 
 /// Who the first admin is to be.
 #[derive(Debug, Clone)]
@@ -53,7 +53,12 @@ pub enum BootstrapError {
 ///
 /// # Errors
 /// As [`BootstrapError`]; then nothing changed.
-pub async fn bootstrap(pool: &Pool, wish: Bootstrap, now: DateTime<Utc>) -> Result<Head, BootstrapError> {
+pub async fn bootstrap(
+    server: Server,
+    pool: &Pool,
+    wish: Bootstrap,
+    now: DateTime<Utc>,
+) -> Result<Head, BootstrapError> {
     let Bootstrap { name, password, token } = wish;
     if password.is_none() && token.is_none() {
         return Err(BootstrapError::NoWayIn);
@@ -83,7 +88,9 @@ pub async fn bootstrap(pool: &Pool, wish: Bootstrap, now: DateTime<Utc>) -> Resu
         db::tokens::insert(&transaction, &made, &token::hash(secret.expose())).await?;
         after["token"] = json!({ "id": made.id, "expires": made.expires });
     }
-    let caller = Caller::operator("bootstrap", Role::Admin).by(Via::Console).asking("head-office bootstrap", None);
+    let caller = Caller::operator("bootstrap", Role::Admin)
+        .by(Via::Console)
+        .asking(format!("{} bootstrap", server.program), None);
     let change = Change::of(format!("operator {name}")).after(after);
     let head = audit::record(&transaction, &caller, change, now).await?;
     commit(transaction).await?;

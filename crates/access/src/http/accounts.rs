@@ -10,13 +10,12 @@ use wire::v1::operators::{ChangeOperator, NewOperator, Operator, SetPassword};
 use wire::v1::paths;
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
-use crate::access::rules::{self, Admin, MAX_OPERATORS};
-use crate::app::App;
+use super::doorkeeper::only_in_private;
+use crate::audit::Change;
 use crate::db;
 use crate::db::operators::OperatorRow;
-use crate::http::doorkeeper::only_in_private;
-use crate::http::errors::ApiResult;
+use crate::rules::{self, Admin, MAX_OPERATORS};
+use crate::{Access, ApiResult};
 
 fn seen(row: &OperatorRow) -> serde_json::Value {
     json!({ "role": row.role, "service": row.password.is_none(), "disabled": row.disabled.is_some() })
@@ -30,9 +29,9 @@ fn unknown(name: &OperatorName) -> ApiError {
 #[utoipa::path(get, path = paths::OPERATORS, tag = "operators", responses(
     (status = 200, description = "Operators", body = Vec<Operator>),
 ))]
-pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Operator>>> {
+pub async fn list(access: Data<Access>) -> ApiResult<Json<Vec<Operator>>> {
     let most = i64::try_from(MAX_OPERATORS).unwrap_or(i64::MAX);
-    let rows = db::operators::all(&connection(&app.pool).await?, most).await?;
+    let rows = db::operators::all(&connection(&access.pool).await?, most).await?;
     Ok(Json(rows.into_iter().map(Operator::from).collect()))
 }
 
@@ -46,7 +45,7 @@ pub async fn list(app: Data<App>) -> ApiResult<Json<Vec<Operator>>> {
     (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn add(
-    app: Data<App>,
+    access: Data<Access>,
     request: HttpRequest,
     caller: Caller,
     body: Json<NewOperator>,
@@ -54,12 +53,12 @@ pub async fn add(
     let hash = match &body.password {
         Some(password) => {
             only_in_private(&request)?;
-            Some(app.passwords.hash("password", password).await?)
+            Some(access.passwords.hash("password", password).await?)
         }
         None => None,
     };
-    let now = app.clock.now();
-    let mut client = connection(&app.pool).await?;
+    let now = access.clock.now();
+    let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;
     if db::operators::count(&transaction).await? >= MAX_OPERATORS {
         let detail = format!("The limit of {MAX_OPERATORS} operators is reached.");
@@ -72,7 +71,7 @@ pub async fn add(
     }
     let row = db::operators::find(&transaction, name).await?.ok_or_else(|| unknown(name))?;
     let change = Change::of(format!("operator {name}")).because(body.reason.as_deref()).after(seen(&row));
-    app.audit.commit(transaction, &caller, change).await?;
+    access.audit.commit(transaction, &caller, change).await?;
     tracing::info!(operator = %name, role = %body.role, by = caller.name, "operator added");
     Ok(HttpResponse::Created().json(Operator::from(row)))
 }
@@ -89,13 +88,13 @@ pub async fn add(
     (status = 422, description = "Nothing to change", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn change(
-    app: Data<App>,
+    access: Data<Access>,
     caller: Caller,
     name: Path<OperatorName>,
     body: Json<ChangeOperator>,
 ) -> ApiResult<Json<Operator>> {
-    let now = app.clock.now();
-    let mut client = connection(&app.pool).await?;
+    let now = access.clock.now();
+    let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;
     let admins = db::operators::lock_admins(&transaction).await?;
     let row = db::operators::lock(&transaction, &name).await?.ok_or_else(|| unknown(&name))?;
@@ -114,7 +113,7 @@ pub async fn change(
     let changed = OperatorRow { role, disabled, ..row.clone() };
     let change = Change::of(format!("operator {name}")).because(body.reason.as_deref());
     let change = change.before(seen(&row)).after(seen(&changed));
-    app.audit.commit(transaction, &caller, change).await?;
+    access.audit.commit(transaction, &caller, change).await?;
     tracing::info!(operator = %name, %role, disabled = disabled.is_some(), by = caller.name, "operator changed");
     Ok(Json(changed.into()))
 }
@@ -131,7 +130,7 @@ pub async fn change(
     (status = 422, description = "It cannot be a password", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn set_password(
-    app: Data<App>,
+    access: Data<Access>,
     request: HttpRequest,
     caller: Caller,
     name: Path<OperatorName>,
@@ -142,8 +141,8 @@ pub async fn set_password(
         let detail = "This route does not change your own password, so that a stolen session cannot lock you out.";
         return Err(ApiError::new(Code::OwnAccount, detail, "Use PUT /v1/password, which asks for the current one."));
     }
-    let hash = app.passwords.hash("new", &body.new).await?;
-    let mut client = connection(&app.pool).await?;
+    let hash = access.passwords.hash("new", &body.new).await?;
+    let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;
     let row = db::operators::lock(&transaction, &name).await?.ok_or_else(|| unknown(&name))?;
     if row.password.is_none() {
@@ -153,6 +152,6 @@ pub async fn set_password(
     db::operators::set_password(&transaction, &name, &hash).await?;
     let ended = db::sessions::end_all(&transaction, &name, None).await?;
     let change = Change::of(format!("password of {name}")).because(body.reason.as_deref());
-    app.audit.commit(transaction, &caller, change.after(json!({ "sessions_ended": ended }))).await?;
+    access.audit.commit(transaction, &caller, change.after(json!({ "sessions_ended": ended }))).await?;
     Ok(HttpResponse::NoContent().finish())
 }

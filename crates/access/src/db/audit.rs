@@ -5,7 +5,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query, query_
 use tokio_postgres::Row;
 use wire::v1::audit::{Entry, Head};
 
-use super::row::{get, signed, text, unsigned};
+use service_kit::database::columns::{get, signed, text, unsigned};
 
 service_kit::statements! {
     // Holds the chain's end until the transaction ends: rows are added one after the other.

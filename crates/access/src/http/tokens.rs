@@ -14,12 +14,11 @@ use wire::v1::operators::{NewToken, OperatorRole, Token, TokenMade};
 use wire::v1::paths;
 use wire::{Code, Problem};
 
-use crate::access::audit::Change;
-use crate::access::rules::{self, Actor, DEAD_TOKENS, MAX_TOKENS};
-use crate::app::App;
+use super::doorkeeper::operator_of;
+use crate::audit::Change;
 use crate::db;
-use crate::http::doorkeeper::operator_of;
-use crate::http::errors::ApiResult;
+use crate::rules::{self, Actor, DEAD_TOKENS, MAX_TOKENS};
+use crate::{Access, ApiResult};
 
 /// Tokens of an operator in a list: all that there can be.
 const ALL: i64 = 200;
@@ -54,11 +53,11 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
         content_type = "application/problem+json"),
     (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiResult<HttpResponse> {
-    let now = app.clock.now();
+pub async fn make(access: Data<Access>, caller: Caller, body: Json<NewToken>) -> ApiResult<HttpResponse> {
+    let now = access.clock.now();
     let own = operator_of(&caller)?;
     let operator = body.operator.clone().unwrap_or_else(|| own.clone());
-    let mut client = connection(&app.pool).await?;
+    let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;
     let actor = actor(&transaction, &caller).await?;
     if operator != own && actor.role < OperatorRole::Admin {
@@ -74,8 +73,8 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
             "Name a service, or omit the operator to create a token for yourself.",
         ));
     }
-    let groups: Vec<&str> = app.groups.iter().map(String::as_str).collect();
-    let grant = rules::token(&actor, &body, &groups, app.settings.access.token_days, now)?;
+    let groups: Vec<&str> = access.groups.iter().map(String::as_str).collect();
+    let grant = rules::token(&actor, &body, &groups, access.settings.token_days, now)?;
     if grant.role > owner.role {
         let detail = format!("The token cannot have the role {}: {operator} has the role {}.", grant.role, owner.role);
         return Err(ApiError::new(Code::Forbidden, detail, "Request the operator's role or a lower one."));
@@ -104,7 +103,7 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
     let after = json!({ "operator": kept.operator, "name": kept.name, "role": kept.role, "scope": kept.scope,
         "expires": kept.expires });
     let change = Change::of(format!("token {}", kept.id)).because(body.reason.as_deref()).after(after);
-    app.audit.commit(transaction, &caller, change).await?;
+    access.audit.commit(transaction, &caller, change).await?;
     let made = TokenMade { token: secret.expose().to_owned(), kept };
     Ok(HttpResponse::Created().insert_header((CACHE_CONTROL, "no-store")).json(made))
 }
@@ -116,13 +115,13 @@ pub async fn make(app: Data<App>, caller: Caller, body: Json<NewToken>) -> ApiRe
     (status = 200, description = "Tokens", body = Vec<Token>),
     (status = 403, description = "Another's tokens", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn list(app: Data<App>, caller: Caller, whose: Query<Whose>) -> ApiResult<Json<Vec<Token>>> {
+pub async fn list(access: Data<Access>, caller: Caller, whose: Query<Whose>) -> ApiResult<Json<Vec<Token>>> {
     let own = operator_of(&caller)?;
     let operator = whose.operator.clone().unwrap_or_else(|| own.clone());
     if operator != own && !caller.role.reaches(Role::Admin) {
         return Err(ApiError::forbidden(caller.role, Role::Admin));
     }
-    Ok(Json(db::tokens::of(&connection(&app.pool).await?, &operator, ALL).await?))
+    Ok(Json(db::tokens::of(&connection(&access.pool).await?, &operator, ALL).await?))
 }
 
 /// Revoke a token: your own, or any as an admin. It is refused from now on.
@@ -131,18 +130,18 @@ pub async fn list(app: Data<App>, caller: Caller, whose: Query<Whose>) -> ApiRes
     (status = 404, description = "No such token, or not one of the caller's", body = Problem,
         content_type = "application/problem+json"),
 ))]
-pub async fn revoke(app: Data<App>, caller: Caller, id: Path<Uuid>) -> ApiResult<HttpResponse> {
-    let mut client = connection(&app.pool).await?;
+pub async fn revoke(access: Data<Access>, caller: Caller, id: Path<Uuid>) -> ApiResult<HttpResponse> {
+    let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;
     let token = db::tokens::lock(&transaction, *id).await?;
     let allowed = |token: &Token| token.operator.as_str() == caller.name || caller.role.reaches(Role::Admin);
     // Another's token is as unknown as none.
     let token =
         token.filter(allowed).ok_or_else(|| ApiError::not_found(Missing::Token, &format_args!("{id} of yours")))?;
-    if db::tokens::revoke(&transaction, *id, app.clock.now()).await? {
+    if db::tokens::revoke(&transaction, *id, access.clock.now()).await? {
         let before = json!({ "operator": token.operator, "name": token.name, "role": token.role });
         let change = Change::of(format!("token {id}")).before(before).after(json!({ "revoked": true }));
-        app.audit.commit(transaction, &caller, change).await?;
+        access.audit.commit(transaction, &caller, change).await?;
     }
     Ok(HttpResponse::NoContent().finish())
 }

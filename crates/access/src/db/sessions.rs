@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::operators::OperatorRole;
 
-use super::row::{get, text};
+use service_kit::database::columns::{get, text};
 
 service_kit::statements! {
     INSERT = "INSERT INTO sessions (id, operator, sha256, address, program, begun_at, last_used, expires_at)

@@ -6,7 +6,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query, query_
 use tokio_postgres::Row;
 use wire::v1::operators::{Operator, OperatorRole};
 
-use super::row::{get, text, unsigned};
+use service_kit::database::columns::{get, text, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO operators (name, role, password, added_at, added_by) VALUES ($1, $2, $3, $4, $5)

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::v1::operators::{OperatorRole, Token};
 
-use super::row::{get, text, unsigned};
+use service_kit::database::columns::{get, text, unsigned};
 
 service_kit::statements! {
     INSERT = "INSERT INTO tokens (id, operator, name, role, scope, sha256, made_at, expires_at)

@@ -1,4 +1,4 @@
-//! A way back for an admin when no other admin can help. It runs on head office's machine, whose administrators could change
+//! A way back for an admin when no other admin can help. It runs on the server's machine, whose administrators could change
 //! the database as well; this way leaves an audit row.
 
 use chrono::{DateTime, Utc};
@@ -10,7 +10,7 @@ use service_kit::server::{Caller, Role, Via};
 
 use super::audit::{self, Change};
 use super::passwords::{self, PasswordError};
-use crate::db;
+use crate::{Server, db};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,7 @@ pub enum RecoverError {
 /// # Errors
 /// As [`RecoverError`]; then nothing changed.
 pub async fn recover(
+    server: Server,
     pool: &Pool,
     name: &OperatorName,
     password: &Secret,
@@ -58,7 +59,8 @@ pub async fn recover(
     db::operators::set_password(&transaction, name, &hash).await?;
     let sessions = db::sessions::end_all(&transaction, name, None).await?;
     let tokens = db::tokens::revoke_all(&transaction, name, now).await?;
-    let caller = Caller::operator("recover", Role::Admin).by(Via::Console).asking("head-office recover", None);
+    let caller =
+        Caller::operator("recover", Role::Admin).by(Via::Console).asking(format!("{} recover", server.program), None);
     let after = json!({ "sessions_ended": sessions, "tokens_revoked": tokens });
     audit::record(&transaction, &caller, Change::of(format!("password of {name}")).after(after), now).await?;
     commit(transaction).await?;

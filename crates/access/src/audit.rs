@@ -102,7 +102,7 @@ pub async fn record<C: GenericClient>(
     Ok(Head { seq: entry.seq, hash: entry.hash })
 }
 
-/// The audit of a head office that runs.
+/// The audit of a server that runs.
 pub struct Audit {
     clock: Arc<dyn Clock>,
     anchor: Anchor,

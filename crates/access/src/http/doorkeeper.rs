@@ -12,24 +12,19 @@ use service_kit::token;
 use wire::Code;
 use wire::v1::operators::Token;
 
-use crate::app::App;
+use crate::Access;
 use crate::db;
-
-/// The cookie of a session.
-///
-/// Cookies do not tell ports apart, so a branch server's on the same machine has another name.
-pub const COOKIE: &str = "__Host-filial-head-office";
 
 /// How exactly it is noted when something was last used.
 const TOUCH_EVERY: TimeDelta = TimeDelta::minutes(1);
 
 /// Knows operators by their tokens and sessions.
-pub struct Doorkeeper(Arc<App>);
+pub struct Doorkeeper(Arc<Access>);
 
 impl Doorkeeper {
-    /// Out of this application's database.
-    pub fn new(app: Arc<App>) -> Self {
-        Self(app)
+    /// Out of this server's database.
+    pub fn new(access: Arc<Access>) -> Self {
+        Self(access)
     }
 }
 
@@ -70,13 +65,13 @@ impl Authenticator for Doorkeeper {
     }
 
     fn cookie(&self) -> Option<&'static str> {
-        Some(COOKIE)
+        Some(self.0.server.cookie)
     }
 
     async fn session(&self, cookie: &str) -> Result<Option<Caller>, ApiError> {
         let client = connection(&self.0.pool).await?;
         let now = self.0.clock.now();
-        let idle_since = now - self.0.settings.access.session_idle;
+        let idle_since = now - self.0.settings.session_idle;
         let Some(held) = db::sessions::by_secret(&client, &token::hash(cookie), now, idle_since).await? else {
             return Ok(None);
         };
@@ -104,6 +99,6 @@ pub fn only_in_private(request: &HttpRequest) -> Result<(), ApiError> {
         return Ok(());
     }
     let detail = "Passwords are not accepted over a connection that others can read.";
-    let remedy = "Use HTTPS, or connect from head office's own machine (`ssh -L`).";
+    let remedy = "Use HTTPS, or connect from the server's own machine (`ssh -L`).";
     Err(ApiError::new(Code::PlainConnection, detail, remedy))
 }

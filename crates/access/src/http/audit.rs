@@ -8,10 +8,9 @@ use wire::Problem;
 use wire::v1::audit::{AuditHead, AuditPage, MAX_PAGE};
 use wire::v1::paths;
 
-use crate::access::anchor;
-use crate::app::App;
+use crate::anchor;
 use crate::db;
-use crate::http::errors::ApiResult;
+use crate::{Access, ApiResult};
 
 /// Which page.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -30,12 +29,12 @@ pub struct Page {
     (status = 200, description = "Rows", body = AuditPage),
     (status = 422, description = "No such page", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn list(app: Data<App>, page: Query<Page>) -> ApiResult<Json<AuditPage>> {
+pub async fn list(access: Data<Access>, page: Query<Page>) -> ApiResult<Json<AuditPage>> {
     let limit = page.limit.unwrap_or(50);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::bad_field("limit", format!("must be 1 to {MAX_PAGE}")));
     }
-    let client = connection(&app.pool).await?;
+    let client = connection(&access.pool).await?;
     // One more than asked for says whether there is another page.
     let mut entries = match (page.after, page.before) {
         (Some(_), Some(_)) => return Err(ApiError::bad_field("before", "after and before exclude one another")),
@@ -52,11 +51,11 @@ pub async fn list(app: Data<App>, page: Query<Page>) -> ApiResult<Json<AuditPage
 #[utoipa::path(get, path = paths::AUDIT_HEAD, tag = "audit", responses(
     (status = 200, description = "Both", body = AuditHead),
 ))]
-pub async fn head(app: Data<App>) -> ApiResult<Json<AuditHead>> {
-    let folder = app.settings.store.state_folder.clone();
+pub async fn head(access: Data<Access>) -> ApiResult<Json<AuditHead>> {
+    let folder = access.state_folder.clone();
     // The file first: it never lies ahead of what is read after it.
     let anchor = tokio::task::spawn_blocking(move || anchor::read(&folder)).await;
     let anchor = anchor.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
-    let head = db::audit::head(&connection(&app.pool).await?).await?;
+    let head = db::audit::head(&connection(&access.pool).await?).await?;
     Ok(Json(AuditHead { head, anchor }))
 }
