@@ -111,6 +111,11 @@ OF_PROGRAMS = [
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "match trial < UNJUDGED_TRIALS {", "match true {")]),
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "let trials = self.unjudged_trials(&payload).saturating_add(1);", "let trials = 1;")]),
     ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
+    # The slot that does not run boots only verified.
+    ("terminal-agent", "marks::loses_its_mark_before_the_first_write", [("terminal-agent/src", "if self.devices.boot.keeps_marks() && verified != Some(running_alone) {", "if false {")]),
+    ("terminal-agent", "marks::loses_its_mark_before_the_first_write", [("crates/bootslot/src", "        self.store_copy(&stored)?;\n", "")]),
+    ("bootslot", "grub_script::not_verified_is_not_fallen_back_to", [("crates/bootslot/scripts/grub.cfg", 'if [ "x$filial_marks" = "x" -o "x$filial_marks" = "xAB" -o "x$filial_marks" = "x$filial_other" ]; then', "if true; then")]),
+    ("bootslot", "uboot_script::faults_lead", [("crates/bootslot/scripts/uboot.cmd", 'if test "${filial_unverified}" = "yes"; then filial_order="${filial_first}"; fi', "true")]),
     # What an archive or an artifact may hold.
     ("release", "archive::path_traversal_in_an_archive", [("crates/release/src", 'if s.split(\'/\').any(|part| matches!(part, "" | "." | "..")) {', "if false {")]),
     ("release", "archive::symlink_and_device_nodes_in_an_archive", [("crates/release/src", "self.note(Flaw::Kind { path: shown.clone(), kind: kind_name, code });", "let _ = (kind_name, code);")]),

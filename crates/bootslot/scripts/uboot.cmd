@@ -20,7 +20,9 @@
 # there), filial_trial_left (0 to 9). The environment must be redundant (CONFIG_SYS_REDUNDAND_ENVIRONMENT): else a
 # loss of power while it is saved loses it. A trial with attempts left costs one, saved before its slot starts; what
 # cannot be saved is not tried. A confirmed boot saves nothing. When a slot cannot be loaded the next one is taken:
-# trial, default, the other one. A default that is no slot is no default: the safe one stands in for it, and nothing
+# trial, default, the other one. Without a trial, filial_trial_left says which slots are verified (4, and 1 more for A, 2
+# more for B): then the other one is taken only if it is one of them. With another digit there are no marks, as after an older
+# agent, and it is taken as it is. A default that is no slot is no default: the safe one stands in for it, and nothing
 # is tried. There is no prompt at the end.
 #
 # Variables without setenv are the shell's own and are never saved. U-Boot's hush takes no empty assignment (the old
@@ -31,6 +33,7 @@ if test "x${filial_wait}" = "x"; then filial_wait=10; fi
 filial_done=no
 filial_next=none
 filial_tried=none
+filial_marks=none
 filial_trying="${filial_trial}"
 if test "x${filial_trial}" = "x"; then filial_trying=none; fi
 
@@ -40,6 +43,11 @@ if test "x${filial_first}" != "xA" && test "x${filial_first}" != "xB"; then
     echo "filial: the environment names no default slot; beginning with slot ${filial_safe}"
     filial_first=${filial_safe}
     filial_trying=none
+elif test "${filial_trying}" = "none"; then
+    if test "x${filial_trial_left}" = "x4"; then filial_marks=neither; fi
+    if test "x${filial_trial_left}" = "x5"; then filial_marks=A; fi
+    if test "x${filial_trial_left}" = "x6"; then filial_marks=B; fi
+    if test "x${filial_trial_left}" = "x7"; then filial_marks=none; fi
 fi
 if test "${filial_first}" = "A"; then filial_other=B; else filial_other=A; fi
 
@@ -77,8 +85,11 @@ if test "${filial_next}" != "none"; then
 fi
 
 # What was tried in vain is not taken again, uncounted.
+filial_unverified=no
+if test "${filial_marks}" != "none" && test "${filial_marks}" != "${filial_other}"; then filial_unverified=yes; fi
 if test "${filial_tried}" = "none"; then
     filial_order="${filial_first} ${filial_other}"
+    if test "${filial_unverified}" = "yes"; then filial_order="${filial_first}"; fi
 else
     filial_order="${filial_tried} ${filial_first}"
 fi
@@ -116,6 +127,9 @@ for filial_slot in ${filial_order}; do
         if test "${filial_done}" = "no"; then echo "filial: slot ${filial_slot} cannot be started"; fi
     fi
 done
+if test "${filial_done}" = "no" && test "${filial_unverified}" = "yes"; then
+    echo "filial: slot ${filial_other} is not verified and is not started"
+fi
 if test "${filial_done}" = "no"; then
     echo "filial: no slot starts; restarting in ${filial_wait} seconds (if this repeats, write a slot anew)"
     sleep ${filial_wait}

@@ -9,8 +9,9 @@
 //! trial_left=2
 //! ```
 //!
-//! `default` is `A` or `B`; `trial` is the other one or nothing (`trial=`); `trial_left` is one digit, 0 without a
-//! trial. If its store is readable but has no state (never written, or damaged), it exits 65 (`EX_DATAERR`). Any other
+//! `default` is `A` or `B`; `trial` is the other one or nothing (`trial=`); `trial_left` is one digit. Without a trial it is
+//! 0, or, if `boot.custom_marks` says that the bootloader looks at marks, 4 plus 1 if slot A and 2 if slot B is verified: then it
+//! falls back to no slot that is not. If its store is readable but has no state (never written, or damaged), it exits 65 (`EX_DATAERR`). Any other
 //! exit is a failure, explained on standard error.
 //!
 //! `PROGRAM [ARGUMENTS] set` reads the same three lines from its standard input, to the end, and replaces the state
@@ -25,8 +26,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::adapters::process::{self, ToolError};
+use fleet_types::Slot;
+
 use crate::error::{BlockError, BootError};
 use crate::fields::{self, LinesError};
+use crate::marks::{Stored, Verified};
 use crate::slots::BootSlots;
 use crate::state::BootState;
 
@@ -44,12 +48,14 @@ pub struct CustomProgram {
     pub arguments: Vec<String>,
     /// The time limit.
     pub limit: Duration,
+    /// Whether program and bootloader know marks of verified slots.
+    pub marks: bool,
 }
 
 impl CustomProgram {
     /// `program` with `arguments`, and the usual time limit.
     pub fn new(program: impl Into<PathBuf>, arguments: Vec<String>) -> Self {
-        Self { program: program.into(), arguments, limit: Duration::from_secs(20) }
+        Self { program: program.into(), arguments, limit: Duration::from_secs(20), marks: false }
     }
 
     fn run(&self, verb: &str, input: &[u8]) -> Result<Vec<u8>, BootError> {
@@ -61,12 +67,12 @@ impl CustomProgram {
         ended.success().map_err(|e| self.failed(e))
     }
 
-    fn set(&self, state: &BootState) -> Result<(), BootError> {
-        self.run("set", fields::to_lines(NAMES, state).as_bytes())?;
-        let kept = self.read()?;
-        match kept == *state {
+    fn set(&self, stored: &Stored) -> Result<(), BootError> {
+        self.run("set", fields::to_lines(NAMES, stored).as_bytes())?;
+        let kept = self.read_marked()?;
+        match kept == *stored {
             true => Ok(()),
-            false => Err(BootError::NotKept { path: self.program.clone(), written: *state, kept }),
+            false => Err(BootError::NotKept { path: self.program.clone(), written: stored.state, kept: kept.state }),
         }
     }
 
@@ -81,6 +87,14 @@ impl CustomProgram {
 
 impl BootSlots for CustomProgram {
     fn read(&self) -> Result<BootState, BootError> {
+        self.read_marked().map(|stored| stored.state)
+    }
+
+    fn keeps_marks(&self) -> bool {
+        self.marks
+    }
+
+    fn read_marked(&self) -> Result<Stored, BootError> {
         let output = self.run("get", b"")?;
         fields::from_lines(NAMES, &output).map_err(|error| {
             let why = match error {
@@ -93,13 +107,19 @@ impl BootSlots for CustomProgram {
 
     fn write(&self, state: &BootState) -> Result<(), BootError> {
         self.read()?;
-        self.set(state)
+        self.set(&(*state).into())
+    }
+
+    fn mark(&self, default: Slot, verified: Verified) -> Result<(), BootError> {
+        self.read()?;
+        let verified = Some(verified).filter(|_| self.marks);
+        self.set(&Stored { state: BootState::settled(default), verified })
     }
 
     fn create(&self, state: &BootState) -> Result<(), BootError> {
         match self.read() {
             Ok(_) => Err(BootError::AlreadyValid { path: self.program.clone() }),
-            Err(BootError::Block { .. }) => self.set(state),
+            Err(BootError::Block { .. }) => self.set(&(*state).into()),
             Err(error) => Err(error),
         }
     }

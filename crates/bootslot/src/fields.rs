@@ -3,13 +3,14 @@
 use fleet_types::Slot;
 
 use crate::error::BlockError;
+use crate::marks::{Stored, Verified};
 use crate::state::{BootState, MAX_ATTEMPTS, Trial};
 
 /// The variables' names in GRUB's and U-Boot's environment.
 pub(crate) const NAMES: [&str; 3] = ["filial_default", "filial_trial", "filial_trial_left"];
 
 /// Parses the state from three values, in the order of `names`.
-pub(crate) fn decode(names: [&'static str; 3], values: [&str; 3]) -> Result<BootState, BlockError> {
+pub(crate) fn decode(names: [&'static str; 3], values: [&str; 3]) -> Result<Stored, BlockError> {
     let bad = |index: usize| BlockError::Value { name: names[index], value: values[index].chars().take(32).collect() };
     let [default, trial, left] = values;
     let default = default.parse::<Slot>().map_err(|_| bad(0))?;
@@ -20,14 +21,16 @@ pub(crate) fn decode(names: [&'static str; 3], values: [&str; 3]) -> Result<Boot
     };
     match trial {
         Some(trial) if trial.slot == default => Err(bad(1)),
-        trial => Ok(BootState { default, trial }),
+        None => Ok(Stored { state: BootState::settled(default), verified: Verified::of_digit(left) }),
+        trial => Ok(BootState { default, trial }.into()),
     }
 }
 
 /// Formats the three values of a state.
-pub(crate) fn encode(state: &BootState) -> [String; 3] {
+pub(crate) fn encode(Stored { state, verified }: &Stored) -> [String; 3] {
     let trial = state.trial.map_or("", |t| t.slot.as_str());
-    let left = state.trial.map_or(0, |t| t.left.min(MAX_ATTEMPTS));
+    let marks = verified.map_or(0, Verified::digit);
+    let left = state.trial.map_or(marks, |t| t.left.min(MAX_ATTEMPTS));
     [state.default.to_string(), trial.to_owned(), left.to_string()]
 }
 
@@ -40,8 +43,8 @@ fn digit(text: &str) -> Option<u8> {
 }
 
 /// Formats the lines `name=value` of a tool's input and answer.
-pub(crate) fn to_lines(names: [&'static str; 3], state: &BootState) -> String {
-    names.iter().zip(encode(state)).map(|(name, value)| format!("{name}={value}\n")).collect()
+pub(crate) fn to_lines(names: [&'static str; 3], stored: &Stored) -> String {
+    names.iter().zip(encode(stored)).map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 /// Why a tool's lines were refused.
@@ -54,7 +57,7 @@ pub(crate) enum LinesError {
 }
 
 /// Parses such lines: each name once, in any order, and nothing else.
-pub(crate) fn from_lines(names: [&'static str; 3], lines: &[u8]) -> Result<BootState, LinesError> {
+pub(crate) fn from_lines(names: [&'static str; 3], lines: &[u8]) -> Result<Stored, LinesError> {
     let text = std::str::from_utf8(lines).map_err(|_| LinesError::Answer("the answer is not text"))?;
     let text = text.strip_suffix('\n').ok_or(LinesError::Answer("the last line is truncated"))?;
     let mut values = [None; 3];
@@ -75,10 +78,14 @@ mod tests {
 
     #[test]
     fn lines_are_read_in_any_order_and_nothing_is_guessed() {
-        let trial = BootState { default: Slot::A, trial: Some(Trial { slot: Slot::B, left: 2 }) };
+        let trial = Stored::from(BootState { default: Slot::A, trial: Some(Trial { slot: Slot::B, left: 2 }) });
         assert_eq!(to_lines(["a", "b", "c"], &trial), "a=A\nb=B\nc=2\n");
         let read = |lines: &str| from_lines(["a", "b", "c"], lines.as_bytes());
         assert_eq!(read("c=2\na=A\nb=B\n"), Ok(trial));
+        let marked = Stored::settled(Slot::B, Verified::only(Slot::A));
+        assert_eq!(to_lines(["a", "b", "c"], &marked), "a=B\nb=\nc=5\n");
+        assert_eq!(read("a=B\nb=\nc=5\n"), Ok(marked));
+        assert_eq!(read("a=B\nb=A\nc=5\n").map(|s| s.verified), Ok(None), "on trial it is the attempts");
         for answer in ["", "a=A\nb=B\nc=2", "a=A\nb=B\nc=2\n\n", "a=A\nb=B\nc=2\nd=1\n", "hello\n"] {
             assert!(matches!(read(answer), Err(LinesError::Answer(_))), "{answer:?}");
         }

@@ -8,14 +8,19 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use fleet_types::Slot;
+
 use crate::block::Block;
 use crate::error::{BLOCK_SIZE, BlockError, BootError};
+use crate::marks::{Stored, Verified};
 use crate::slots::BootSlots;
 use crate::state::BootState;
 
 /// GRUB's environment block in a file, usually on the EFI system partition.
 ///
-/// Variables: `filial_default` (`A` or `B`), `filial_trial` (`A`, `B` or empty), `filial_trial_left` (0 to 9).
+/// Variables: `filial_default` (`A` or `B`), `filial_trial` (`A`, `B` or empty), `filial_trial_left` (0 to 9; without a trial the
+/// marks of [`Verified`]). A second block beside it, with a `2` after its name, holds default and marks for the
+/// case that the first one becomes unusable.
 #[derive(Debug, Clone)]
 pub struct GrubEnv {
     /// The file.
@@ -41,18 +46,33 @@ impl GrubEnv {
         file.lock().map_err(|source| BootError::Lock { path: self.path.clone(), source })?;
         let bytes = self.bytes(&file)?;
         let mut block = match Block::parse(&bytes) {
-            Ok(block) if block.state().is_ok() => return Err(BootError::AlreadyValid { path: self.path.clone() }),
+            Ok(block) if block.stored().is_ok() => return Err(BootError::AlreadyValid { path: self.path.clone() }),
             Ok(block) => block,
             Err(_) => Block::salvage(&bytes),
         };
-        block.set(state);
+        block.set(&(*state).into());
         self.store(&file, &block)?;
         // A longer leftover would not be a block either.
-        let sized = file.set_len(BLOCK_SIZE as u64).and_then(|()| file.sync_all()).and_then(|()| {
-            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
-        });
-        sized.map_err(|source| BootError::Write { path: self.path.clone(), source })
+        finish(&file, &self.path).map_err(|source| BootError::Write { path: self.path.clone(), source })
+    }
+
+    /// The second block's file.
+    pub fn copy(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push("2");
+        name.into()
+    }
+
+    /// Writes the second block, which holds nothing but ours; it is made if it is missing.
+    fn store_copy(&self, stored: &Stored) -> Result<(), BootError> {
+        let path = self.copy();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|source| BootError::Open { path: path.clone(), source })?;
+        let mut block = Block::fresh();
+        block.set(stored);
+        let bytes = block.to_bytes().ok_or_else(|| BootError::NoRoom { path: path.clone() })?;
+        let written = file.write_all_at(&bytes, 0).and_then(|()| finish(&file, &path));
+        written.map_err(|source| BootError::Write { path, source })
     }
 
     fn open(&self, write: bool) -> Result<File, BootError> {
@@ -90,21 +110,48 @@ impl GrubEnv {
     }
 }
 
+/// Cuts a block's file to its length, and syncs it and its folder.
+fn finish(file: &File, path: &Path) -> std::io::Result<()> {
+    file.set_len(BLOCK_SIZE as u64)?;
+    file.sync_all()?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
 impl BootSlots for GrubEnv {
     fn read(&self) -> Result<BootState, BootError> {
-        let file = self.open(false)?;
-        self.load(&file)?.state().map_err(|e| self.unusable(e))
+        self.read_marked().map(|stored| stored.state)
     }
 
     fn write(&self, state: &BootState) -> Result<(), BootError> {
         let file = self.open(true)?;
         let mut block = self.load(&file)?;
-        block.state().map_err(|e| self.unusable(e))?;
-        block.set(state);
+        block.stored().map_err(|e| self.unusable(e))?;
+        block.set(&(*state).into());
         self.store(&file, &block)
     }
 
     fn create(&self, state: &BootState) -> Result<(), BootError> {
         GrubEnv::create(self, state)
+    }
+
+    fn keeps_marks(&self) -> bool {
+        true
+    }
+
+    fn read_marked(&self) -> Result<Stored, BootError> {
+        let file = self.open(false)?;
+        self.load(&file)?.stored().map_err(|e| self.unusable(e))
+    }
+
+    fn mark(&self, default: Slot, verified: Verified) -> Result<(), BootError> {
+        let file = self.open(true)?;
+        let mut block = self.load(&file)?;
+        block.stored().map_err(|e| self.unusable(e))?;
+        let stored = Stored::settled(default, verified);
+        // The second one first: it counts only where the first is unusable.
+        self.store_copy(&stored)?;
+        block.set(&stored);
+        self.store(&file, &block)
     }
 }

@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::adapters::process::{self, ToolError};
+use fleet_types::Slot;
+
 use crate::error::{BlockError, BootError};
 use crate::fields::{self, LinesError, NAMES};
+use crate::marks::{Stored, Verified};
 use crate::slots::BootSlots;
 use crate::state::BootState;
 
@@ -83,17 +86,17 @@ impl UBootEnv {
         ended.success().map_err(failed)
     }
 
-    fn set(&self, state: &BootState, defaults: &Path) -> Result<(), BootError> {
+    fn set(&self, stored: &Stored, defaults: &Path) -> Result<(), BootError> {
         // An empty value takes the variable away.
-        self.run("fw_setenv", defaults, &["-s", "-"], fields::to_lines(NAMES, state).as_bytes())?;
+        self.run("fw_setenv", defaults, &["-s", "-"], fields::to_lines(NAMES, stored).as_bytes())?;
         let kept = self.get()?;
-        match kept == *state {
+        match kept == *stored {
             true => Ok(()),
-            false => Err(BootError::NotKept { path: self.config.clone(), written: *state, kept }),
+            false => Err(BootError::NotKept { path: self.config.clone(), written: stored.state, kept: kept.state }),
         }
     }
 
-    fn get(&self) -> Result<BootState, BootError> {
+    fn get(&self) -> Result<Stored, BootError> {
         let output = self.run("fw_printenv", Path::new(NO_DEFAULTS), &NAMES, b"")?;
         fields::from_lines(NAMES, &output).map_err(|error| match error {
             LinesError::State(BlockError::Value { name, value }) if value.is_empty() => {
@@ -114,13 +117,27 @@ impl UBootEnv {
 
 impl BootSlots for UBootEnv {
     fn read(&self) -> Result<BootState, BootError> {
-        self.check_config()?;
-        self.get()
+        self.read_marked().map(|stored| stored.state)
     }
 
     fn write(&self, state: &BootState) -> Result<(), BootError> {
         self.read()?;
-        self.set(state, Path::new(NO_DEFAULTS))
+        self.set(&(*state).into(), Path::new(NO_DEFAULTS))
+    }
+
+    fn keeps_marks(&self) -> bool {
+        true
+    }
+
+    fn read_marked(&self) -> Result<Stored, BootError> {
+        self.check_config()?;
+        self.get()
+    }
+
+    /// Once: the environment itself lies on the medium twice.
+    fn mark(&self, default: Slot, verified: Verified) -> Result<(), BootError> {
+        self.read()?;
+        self.set(&Stored::settled(default, verified), Path::new(NO_DEFAULTS))
     }
 
     /// When a copy is good the variables of others stay.
@@ -132,9 +149,9 @@ impl BootSlots for UBootEnv {
             Err(BootError::Block { source: BlockError::Copies, .. }) => {
                 File::open(&self.defaults)
                     .map_err(|source| BootError::Defaults { path: self.defaults.clone(), source })?;
-                self.set(state, &self.defaults)
+                self.set(&(*state).into(), &self.defaults)
             }
-            Err(BootError::Block { .. }) => self.set(state, Path::new(NO_DEFAULTS)),
+            Err(BootError::Block { .. }) => self.set(&(*state).into(), Path::new(NO_DEFAULTS)),
             Err(error) => Err(error),
         }
     }

@@ -62,7 +62,9 @@ fn boot_slots(setting: &BootSetting) -> Arc<dyn BootSlots> {
         BootSetting::UBoot { config, defaults, tools } => {
             Arc::new(UBootEnv { defaults, tools, ..UBootEnv::new(config) })
         }
-        BootSetting::Custom { program, arguments } => Arc::new(CustomProgram::new(program, arguments)),
+        BootSetting::Custom { program, arguments, marks } => {
+            Arc::new(CustomProgram { marks, ..CustomProgram::new(program, arguments) })
+        }
     }
 }
 

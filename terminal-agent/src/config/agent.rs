@@ -186,6 +186,8 @@ pub enum BootSetting {
         program: PathBuf,
         /// What stands before `get` or `set`.
         arguments: Vec<String>,
+        /// Whether the bootloader looks at marks of verified slots.
+        marks: bool,
     },
 }
 
@@ -339,7 +341,8 @@ fn boot(boot: inputs::Boot) -> Result<BootSetting, ConfigError> {
             let (key, example) = ("boot.custom_command", "[\"/usr/lib/kiosk/boot-state\"]");
             let mut words = required(boot.custom_command, key, example)?.into_iter();
             let program = absolute(words.next().map(PathBuf::from), key, example)?;
-            Ok(BootSetting::Custom { program, arguments: words.collect() })
+            let marks = boot.custom_marks.unwrap_or(false);
+            Ok(BootSetting::Custom { program, arguments: words.collect(), marks })
         }
     }
 }

@@ -56,6 +56,7 @@ section!(Boot {
     uboot_defaults: PathBuf,
     uboot_tools: PathBuf,
     custom_command: Vec<String>,
+    custom_marks: bool,
     trial_attempts: u8,
 });
 section!(Power { reboot_command: Vec<String>, });

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bootslot::{BootError, BootSlots, BootState, EditError, SlotRoots, Trial, running_slot};
+use bootslot::{BootError, BootSlots, BootState, EditError, SlotRoots, Stored, Trial, Verified, running_slot};
 use fleet_types::{BranchName, Slot, TerminalName};
 use service_kit::durable;
 use service_kit::edge::chain;
@@ -77,7 +77,11 @@ impl Boots {
 
     /// The state as it stands.
     pub(super) fn look(&self) -> Result<BootState, Reason> {
-        self.devices.boot.read().map_err(|error| match error {
+        self.look_marked().map(|stored| stored.state)
+    }
+
+    fn look_marked(&self) -> Result<Stored, Reason> {
+        self.devices.boot.read_marked().map_err(|error| match error {
             BootError::Block { .. } => of_error(ReasonCode::BootStateInvalid, &error),
             error => of_error(ReasonCode::BootStateUnreadable, &error),
         })
@@ -98,12 +102,21 @@ impl Boots {
         let running = self.running()?;
         match self.devices.boot.read() {
             Ok(state) if state == BootState::settled(running) => {}
-            Ok(state) => self.write_boot(&state.adopt(running).map_err(changed)?)?,
+            Ok(state) => {
+                state.adopt(running).map_err(changed)?;
+                // A slot was checked before its trial. A default that did not start is damaged.
+                let verified = if state.trial.is_some() { Verified::BOTH } else { Verified::only(running) };
+                self.write_settled(running, verified)?;
+            }
             Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => {
                 let spent = Some(Trial { slot: running, left: 0 });
                 return self.replace_boot(&BootState { default: running.other(), trial: spent });
             }
-            Err(BootError::Block { .. }) => self.replace_boot(&BootState::settled(running))?,
+            Err(BootError::Block { .. }) => {
+                self.replace_boot(&BootState::settled(running))?;
+                // What the lost block said of the other slot is not known.
+                self.write_settled(running, Verified::only(running))?;
+            }
             Err(error) => return Err(of_error(ReasonCode::BootStateUnreadable, &error)),
         }
         self.mark_confirmed(running);
@@ -115,7 +128,8 @@ impl Boots {
         let (running, state) = (self.running()?, self.look()?);
         let confirmed = state.confirm(running).map_err(changed)?;
         if confirmed != state {
-            self.write_boot(&confirmed)?;
+            // The other one was the default until now, and no slot is written while there is a trial.
+            self.write_settled(running, Verified::BOTH)?;
         }
         self.mark_confirmed(running);
         self.forget_trial()
@@ -127,8 +141,13 @@ impl Boots {
         let old = BootState::settled(running.other());
         match self.devices.boot.read() {
             Ok(state) if state == old => {}
-            Ok(state) if state.trial.is_some_and(|t| t.slot == running) => self.write_boot(&old)?,
-            Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => self.replace_boot(&old)?,
+            Ok(state) if state.trial.is_some_and(|t| t.slot == running) => {
+                self.write_settled(old.default, Verified::BOTH)?;
+            }
+            Err(BootError::Block { .. }) if self.noted_trial()? == Some(running) => {
+                self.replace_boot(&old)?;
+                self.write_settled(old.default, Verified::BOTH)?;
+            }
             Ok(_) | Err(BootError::Block { .. }) => return Err(changed(EditError::NotOnTrial(running))),
             Err(error) => return Err(of_error(ReasonCode::BootStateUnreadable, &error)),
         }
@@ -138,13 +157,17 @@ impl Boots {
     /// The slot that may be written.
     ///
     /// The other one, while nothing is on trial and this one is the default. So nothing changes between the moment when
-    /// a slot was hashed and the one when it boots.
+    /// a slot was hashed and the one when it boots. It is not verified any more then, and is never fallen back to.
     pub(super) fn writable(&self) -> Result<Slot, Reason> {
         let _alone = self.alone()?;
-        let (running, state) = (self.running()?, self.look()?);
+        let (running, Stored { state, verified }) = (self.running()?, self.look_marked()?);
         if state != BootState::settled(running) {
             let state = format!("{state:?}");
             return Err(Reason::of(ReasonCode::BootNotSettled).with("slot", running).with("state", state));
+        }
+        let running_alone = Verified::only(running);
+        if self.devices.boot.keeps_marks() && verified != Some(running_alone) {
+            self.write_settled(running, running_alone)?;
         }
         self.forget_trial()?;
         Ok(running.other())
@@ -188,11 +211,24 @@ impl Boots {
 
     /// Read back, because a store that takes a write and does not keep it must not be believed.
     pub(super) fn write_boot(&self, state: &BootState) -> Result<(), Reason> {
-        match self.devices.boot.write(state).and_then(|()| self.devices.boot.read()) {
-            Ok(kept) if kept == *state => Ok(()),
+        let written = self.devices.boot.write(state);
+        self.read_back(written, (*state).into())
+    }
+
+    /// Ends every trial, and marks the slots that the boot script may fall back to.
+    fn write_settled(&self, default: Slot, verified: Verified) -> Result<(), Reason> {
+        let (boot, state) = (&self.devices.boot, BootState::settled(default));
+        let verified = Some(verified).filter(|_| boot.keeps_marks());
+        let written = verified.map_or_else(|| boot.write(&state), |verified| boot.mark(default, verified));
+        self.read_back(written, Stored { state, verified })
+    }
+
+    fn read_back(&self, written: Result<(), BootError>, stored: Stored) -> Result<(), Reason> {
+        match written.and_then(|()| self.devices.boot.read_marked()) {
+            Ok(kept) if kept == stored => Ok(()),
             Ok(kept) => {
                 let sentence = "The boot state does not keep what was written. Check the boot environment's medium.";
-                let detail = format!("written {state:?}, read {kept:?}");
+                let detail = format!("written {stored:?}, read {kept:?}");
                 Err(failed(ReasonCode::BootStateUnwritable, sentence, detail))
             }
             Err(error) => Err(of_error(ReasonCode::BootStateUnwritable, &error)),

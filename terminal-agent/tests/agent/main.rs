@@ -14,6 +14,7 @@ mod helper;
 mod identity;
 mod image_write;
 mod killed_in;
+mod marks;
 mod numbering;
 mod packages;
 mod peers;

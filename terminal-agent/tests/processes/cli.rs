@@ -49,8 +49,10 @@ fn each_boot_backend_has_its_keys() {
     };
     assert_eq!(with("backend = \"uboot\""), Ok(uboot("/etc/fw_env.config")));
     assert_eq!(with("backend = \"uboot\"\nuboot_config = \"/x\""), Ok(uboot("/x")));
-    let custom = BootSetting::Custom { program: "/p".into(), arguments: vec!["a".into()] };
-    assert_eq!(with("backend = \"custom\"\ncustom_command = [\"/p\", \"a\"]"), Ok(custom));
+    let custom = |marks| BootSetting::Custom { program: "/p".into(), arguments: vec!["a".into()], marks };
+    let command = "backend = \"custom\"\ncustom_command = [\"/p\", \"a\"]";
+    assert_eq!(with(command), Ok(custom(false)));
+    assert_eq!(with(&format!("{command}\ncustom_marks = true")), Ok(custom(true)));
     for (boot, key) in [
         ("backend = \"grub\"", "boot.grub_environment"),
         ("backend = \"custom\"", "boot.custom_command"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use artifact::ImageDisk;
-use bootslot::{BootError, BootSlots, BootState, GrubEnv};
+use bootslot::{BootError, BootSlots, BootState, GrubEnv, Stored, Verified};
 use fleet_types::Slot;
 use terminal_agent::ports::{Disks, PortError};
 
@@ -17,11 +17,7 @@ pub struct FakeBoot(pub Arc<World>, pub GrubEnv);
 
 impl BootSlots for FakeBoot {
     fn read(&self) -> Result<BootState, BootError> {
-        self.0.kill.dead();
-        if self.0.fails(Port::BootRead) {
-            return Err(BootError::Read { path: self.1.path.clone(), source: told() });
-        }
-        self.1.read()
+        self.read_marked().map(|stored| stored.state)
     }
 
     fn write(&self, state: &BootState) -> Result<(), BootError> {
@@ -37,6 +33,28 @@ impl BootSlots for FakeBoot {
     fn create(&self, state: &BootState) -> Result<(), BootError> {
         self.0.kill.point();
         self.1.create(state)
+    }
+
+    fn keeps_marks(&self) -> bool {
+        true
+    }
+
+    fn read_marked(&self) -> Result<Stored, BootError> {
+        self.0.kill.dead();
+        if self.0.fails(Port::BootRead) {
+            return Err(BootError::Read { path: self.1.path.clone(), source: told() });
+        }
+        self.1.read_marked()
+    }
+
+    fn mark(&self, default: Slot, verified: Verified) -> Result<(), BootError> {
+        self.0.kill.point();
+        if self.0.fails(Port::BootWrite) {
+            return Err(BootError::Write { path: self.1.path.clone(), source: told() });
+        }
+        self.1.mark(default, verified)?;
+        self.0.kill.point();
+        Ok(())
     }
 }
 

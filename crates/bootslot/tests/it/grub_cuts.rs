@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use bootslot::{BLOCK_SIZE, BootSlots, BootState, GrubEnv, Trial};
+use bootslot::{BLOCK_SIZE, BootSlots, BootState, GrubEnv, Trial, Verified};
 use fleet_types::Slot;
 use fleet_types::Slot::{A, B};
 
@@ -135,6 +135,60 @@ fn a_write_cut_at_any_byte_boots_one_of_the_two_slots() {
         writes.len()
     );
     assert!(cuts > 100_000, "{cuts} cuts are too few for {} edits", writes.len());
+}
+
+/// A settled state with marks, or what the boot state is on trial.
+type Begin = Result<(Slot, Verified), BootState>;
+
+/// Every write of marks, cut at every byte, and what falls back: only to a slot that was marked before or after, or where
+/// neither says anything, as while a trial is there.
+#[test]
+fn marks_that_are_cut_at_any_byte_name_no_slot_that_is_not_verified() {
+    let trial = |left| BootState::settled(A).start_trial(B, left).unwrap();
+    let writes: [(Begin, (Slot, Verified)); 6] = [
+        // Before the first write of slot B; of slot A.
+        (Ok((A, Verified::BOTH)), (A, Verified::only(A))),
+        (Ok((B, Verified::BOTH)), (B, Verified::only(B))),
+        // An older agent's block, before the first write.
+        (Err(BootState::settled(A)), (A, Verified::only(A))),
+        // Confirmed, and back from a trial: with as many attempts as look like a mark.
+        (Err(trial(7)), (B, Verified::BOTH)),
+        (Err(trial(5)), (A, Verified::BOTH)),
+        (Err(trial(7).boot().1), (A, Verified::BOTH)),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    let mut cuts = 0;
+    for (old, (default, verified)) in writes {
+        ours(&env.path, &old.map_or_else(|state| state, |(slot, _)| BootState::settled(slot)));
+        if let Ok((slot, verified)) = old {
+            env.mark(slot, verified).unwrap();
+        }
+        let before = fs::read(&env.path).unwrap();
+        env.mark(default, verified).unwrap();
+        let write = Write { old: before, new: fs::read(&env.path).unwrap(), confirmed: Slot::ALL.to_vec() };
+        let torn = write.torn();
+        let cases: Vec<Case> = torn.iter().map(|(block, _)| Case::of(block.clone())).collect();
+        let sound: Vec<Slot> = judge(&cases).iter().map(|v| v.started.unwrap().0).collect();
+        // A script from before marks makes the same first choice at every byte.
+        let before_marks: Vec<Case> = cases.iter().map(|case| Case { before: true, ..case.clone() }).collect();
+        let chosen: Vec<Slot> = judge(&before_marks).iter().map(|v| v.started.unwrap().0).collect();
+        assert_eq!(chosen, sound, "from {old:?}");
+        // Which slot is taken where the first choice does not start.
+        let cases: Vec<Case> =
+            cases.into_iter().zip(&sound).map(|(case, first)| Case { broken: vec![*first], ..case }).collect();
+        for (verdict, (first, (block, times))) in judge(&cases).iter().zip(sound.iter().zip(&torn)) {
+            let other = first.other();
+            let before = old.map_or(true, |(_, verified)| verified.has(other));
+            if verdict.started.is_some_and(|(slot, _)| slot == other) {
+                let shown = String::from_utf8_lossy(&block[..220]);
+                assert!(before || verified.has(other), "{other} is not verified: {shown}\n{}", verdict.console);
+            }
+            cuts += times;
+        }
+    }
+    assert!(cuts > 6 * BLOCK_SIZE, "{cuts} cuts");
+    println!("grub, marks: {} writes, {cuts} cuts: 0 fall back to a slot that is not verified", writes.len());
 }
 
 #[test]

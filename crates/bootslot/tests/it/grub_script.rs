@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bootslot::{BootSlots, BootState, GrubEnv, read_block};
+use bootslot::{BootSlots, BootState, GrubEnv, Verified, read_block};
 use fleet_types::Slot;
 use fleet_types::Slot::{A, B};
 
@@ -43,6 +43,108 @@ fn every_state_boots_as_its_value_says_and_leaves_that_value() {
         let bytes = verdict.after.unwrap();
         assert_eq!(read_block(&bytes), Ok(after), "{state:?}");
         assert!(counted || Some(bytes) == case.block, "{state:?}: a confirmed boot writes nothing");
+    }
+}
+
+/// Both blocks as our backend leaves them with these marks.
+fn marked(default: Slot, verified: Verified) -> (Vec<u8>, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    env.create(&BootState::settled(default)).unwrap();
+    env.mark(default, verified).unwrap();
+    (fs::read(&env.path).unwrap(), fs::read(env.copy()).unwrap())
+}
+
+#[test]
+fn a_slot_that_is_not_verified_is_not_fallen_back_to() {
+    for default in Slot::ALL {
+        let other = default.other();
+        let case = |verified, broken: &[Slot]| {
+            let (block, copy) = marked(default, verified);
+            Case { copy: Some(copy), broken: broken.to_vec(), ..Case::of(block) }
+        };
+        let cases = [
+            case(Verified::only(default), &[]),
+            case(Verified::BOTH, &[default]),
+            case(Verified::only(other), &[default]),
+            case(Verified::only(default), &[default]),
+            case(Verified::default(), &[default]),
+            // The default starts whatever its mark: the mark governs falling back only.
+            case(Verified::default(), &[]),
+        ];
+        let verdicts = judge(&cases);
+        let started: Vec<_> = verdicts.iter().map(|v| v.started.map(|(slot, _)| slot)).collect();
+        assert_eq!(started, [Some(default), Some(other), Some(other), None, None, Some(default)]);
+        for (case, verdict) in cases.iter().zip(&verdicts) {
+            assert_eq!(verdict.after, case.block, "a confirmed boot writes nothing");
+        }
+        let said = format!("filial: slot {other} is not verified and is not started");
+        assert!(says(&verdicts[3], &said) && verdicts[3].restarted, "{}", verdicts[3].console);
+    }
+}
+
+#[test]
+fn a_default_that_fails_its_sums_is_started_unchecked_before_a_slot_that_is_not_verified() {
+    let (block, copy) = marked(A, Verified::only(A));
+    let case = Case { copy: Some(copy), sums: true, flipped: vec![A], ..Case::of(block) };
+    let verdict = one(case.clone());
+    assert_eq!(verdict.started, Some((A, false)), "{}", verdict.console);
+    assert!(says(&verdict, "filial: no slot is sound; starting slot A, unchecked"), "{}", verdict.console);
+    // Without marks, as an older agent leaves it, the other slot is taken as before.
+    let verdict = one(Case { block: Some(block_of_an_older_agent(A)), copy: None, ..case });
+    assert_eq!(verdict.started, Some((B, false)), "{}", verdict.console);
+}
+
+fn block_of_an_older_agent(default: Slot) -> Vec<u8> {
+    block(&BootState::settled(default))
+}
+
+#[test]
+fn a_script_from_before_marks_boots_a_marked_block_as_it_boots_any_other() {
+    let mut cases = Vec::new();
+    for default in Slot::ALL {
+        for verified in [Verified::default(), Verified::only(A), Verified::only(B), Verified::BOTH] {
+            let (block, copy) = marked(default, verified);
+            let case = Case { copy: Some(copy), before: true, ..Case::of(block) };
+            cases.extend([case.clone(), Case { broken: vec![default], ..case }]);
+        }
+    }
+    for (at, (case, verdict)) in cases.iter().zip(judge(&cases)).enumerate() {
+        let default = if at < 8 { A } else { B };
+        let slot = if case.broken.is_empty() { default } else { default.other() };
+        assert_eq!(verdict.started, Some((slot, false)), "{case:?}: {}", verdict.console);
+        assert_eq!(verdict.after, case.block, "a confirmed boot writes nothing");
+    }
+}
+
+#[test]
+fn without_a_usable_block_its_copy_says_what_was_confirmed_and_verified() {
+    let (whole, copy) = marked(B, Verified::only(B));
+    let mut zeroed = whole.clone();
+    zeroed[..512].fill(0);
+    for block in [None, Some(vec![]), Some(whole[..30].to_vec()), Some(zeroed)] {
+        let case = |copy: &[u8], broken: &[Slot]| Case {
+            block: block.clone(),
+            copy: Some(copy.to_vec()),
+            broken: broken.to_vec(),
+            ..Case::of([])
+        };
+        let both = marked(B, Verified::BOTH).1;
+        // A copy of an older agent, or a damaged one, is none; nor is one tried by.
+        let unmarked = block_of_an_older_agent(B);
+        let on_trial = self::block(&BootState::settled(B).start_trial(A, 7).unwrap());
+        let cases = [
+            case(&copy, &[]),
+            case(&copy, &[B]),
+            case(&both, &[B]),
+            case(&unmarked, &[]),
+            case(&on_trial, &[]),
+            case(&copy[..30], &[]),
+        ];
+        let verdicts = judge(&cases);
+        let started: Vec<_> = verdicts.iter().map(|v| v.started).collect();
+        let plain = |slot| Some((slot, false));
+        assert_eq!(started, [plain(B), None, plain(A), plain(A), plain(A), plain(A)], "{}", verdicts[0].console);
     }
 }
 

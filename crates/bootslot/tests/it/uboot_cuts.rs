@@ -1,7 +1,7 @@
 //! Power cuts while fw_setenv writes U-Boot's redundant environment: cut at every byte, in either copy, and what the
 //! result holds is what stood before or what was to stand.
 
-use bootslot::{BootSlots, BootState, UBootEnv};
+use bootslot::{BootSlots, BootState, Stored, UBootEnv, Verified};
 use fleet_types::Slot::{A, B};
 
 use crate::support::uboot::{self, COPY};
@@ -64,6 +64,17 @@ fn a_write_cut_at_any_byte_leaves_the_old_state_or_the_new_one() {
         bench.cut(&old, &new, [state, *next]);
         put(&uboot::store(bench.dir.path()), &new);
         state = *next;
+    }
+    // And marks, as they are cleared before a write and set by a confirmation.
+    let settled = BootState::settled(A);
+    for (verified, to) in [(Verified::BOTH, Verified::only(A)), (Verified::only(A), Verified::BOTH)] {
+        bench.env.mark(A, verified).unwrap();
+        let old = uboot::bytes(bench.dir.path());
+        bench.env.mark(A, to).unwrap();
+        assert_eq!(bench.env.read_marked().unwrap(), Stored::settled(A, to));
+        let new = uboot::bytes(bench.dir.path());
+        bench.cut(&old, &new, [settled, settled]);
+        put(&uboot::store(bench.dir.path()), &new);
     }
     println!(
         "uboot: {} writes, {} cuts, 0 lose both copies; {} of them read by fw_printenv as well",

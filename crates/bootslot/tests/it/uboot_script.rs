@@ -13,7 +13,7 @@ use bootslot::BootState;
 use fleet_types::Slot;
 use fleet_types::Slot::{A, B};
 
-use crate::support::{feed, put, run, script, states, text, tool, uboot};
+use crate::support::{feed, put, run, script, script_before, states, text, tool, uboot};
 
 const IMAGE: &str = "/usr/lib/u-boot/qemu-x86/u-boot.rom";
 
@@ -27,11 +27,13 @@ struct Case {
     broken: Vec<Slot>,
     savable: bool,
     safe: Slot,
+    /// Whether the script is the one from before it knew marks.
+    before: bool,
 }
 
 impl Case {
     fn of(lines: impl Into<String>) -> Self {
-        Self { lines: lines.into(), broken: Vec::new(), savable: true, safe: A }
+        Self { lines: lines.into(), broken: Vec::new(), savable: true, safe: A, before: false }
     }
 }
 
@@ -101,7 +103,12 @@ fn make_disk(disk: &Path, dir: &Path, cases: &[Case]) {
     run("truncate", &["-s", "16M", text(disk)]);
     let partition = format!("{}@@{START}", text(disk));
     run("/sbin/mkfs.vfat", &["--offset", "2048", text(disk), "15360"]);
-    for (from, to) in [(header(cases), "boot.scr"), (fs::read_to_string(script("uboot.cmd")).unwrap(), "filial.scr")] {
+    let read = |path| fs::read_to_string(path).unwrap();
+    for (from, to) in [
+        (header(cases), "boot.scr"),
+        (read(script("uboot.cmd")), "filial.scr"),
+        (read(script_before("uboot.cmd")), "before.scr"),
+    ] {
         let (source, image) = (dir.join("source.cmd"), dir.join(to));
         put(&source, from.as_bytes());
         run("mkimage", &["-A", "x86", "-T", "script", "-C", "none", "-d", text(&source), text(&image)]);
@@ -125,7 +132,7 @@ fn header(cases: &[Case]) -> String {
     let names = "filial_default filial_trial filial_trial_left foreign";
     let mut text = String::from(concat!(
         "filial_root_a=A\nfilial_root_b=B\nfilial_kernel=k\nfilial_initrd=i\nfilial_args=ro\nfilial_trial_args=trial\n",
-        "filial_wait=0\nload virtio 0:1 0x2000000 filial.scr\n",
+        "filial_wait=0\nload virtio 0:1 0x2000000 filial.scr\nload virtio 0:1 0x2800000 before.scr\n",
         "setenv filial_boot 'echo \"@start ${bootargs} initrd ${filial_initrd_size}\"'\n",
         "setenv filial_restart 'echo @restart'\n",
     ));
@@ -142,10 +149,11 @@ fn header(cases: &[Case]) -> String {
             text,
             "echo @begin {at}\n{forget}load virtio 0:1 0x3000000 e{at}\nenv import -c 0x3000000 {SIZE:#x} {names}\n\
              setenv filial_save '{save}'\nfilial_slot_a=\"{}\"\nfilial_slot_b=\"{}\"\nfilial_safe={}\n\
-             source 0x2000000\necho @end {at}",
+             source {}\necho @end {at}",
             slot(A),
             slot(B),
             case.safe,
+            if case.before { "0x2800000" } else { "0x2000000" },
         )
         .unwrap();
     }
@@ -188,7 +196,11 @@ fn faults_lead_to_the_next_slot_and_never_to_an_uncounted_trial() {
     let safe_b = |lines: &str| Case { safe: B, ..Case::of(lines) };
     let uncounted = Case { savable: false, ..Case::of(uboot::lines(&trial(3))) };
     let (a, b) = ((A, false), (B, false));
-    let cases: [(Case, &[(Slot, bool)]); 18] = [
+    let marked = |digit: u8, broken: &[Slot]| Case {
+        broken: broken.to_vec(),
+        ..Case::of(format!("filial_default=A\nfilial_trial_left={digit}\n"))
+    };
+    let cases: [(Case, &[(Slot, bool)]); 28] = [
         (broken(trial(2), &[B]), &[a]),
         (broken(BootState::settled(A), &[A]), &[b]),
         (broken(BootState::settled(B), &[B]), &[a]),
@@ -207,6 +219,18 @@ fn faults_lead_to_the_next_slot_and_never_to_an_uncounted_trial() {
         (Case::of("filial_default=B\nfilial_trial=A\nfilial_trial_left=03\n"), &[b]),
         (Case::of("filial_default=B\nfilial_trial=A\nfilial_trial_left=10\n"), &[b]),
         (Case::of("filial_default=B\nfilial_trial=A\nfilial_trial_left=none\n"), &[b]),
+        // Marks of verified slots: only these are fallen back to, and the default starts whatever its mark.
+        (marked(4, &[]), &[a]),
+        (marked(4, &[A]), &[]),
+        (marked(5, &[A]), &[]),
+        (marked(6, &[A]), &[b]),
+        (marked(7, &[A]), &[b]),
+        (marked(0, &[A]), &[b]),
+        (marked(8, &[A]), &[b]),
+        // A script from before marks.
+        (Case { before: true, ..marked(4, &[]) }, &[a]),
+        (Case { before: true, ..marked(5, &[A]) }, &[b]),
+        (Case { before: true, ..marked(7, &[A]) }, &[b]),
     ];
     let asked: Vec<Case> = cases.iter().map(|(case, _)| case.clone()).collect();
     for ((case, expected), verdict) in cases.iter().zip(judge(&asked)) {

@@ -4,7 +4,7 @@
 mod faults;
 mod rigs;
 
-use bootslot::{BlockError, BootError, BootState, Trial};
+use bootslot::{BlockError, BootError, BootState, Stored, Trial, Verified};
 use fleet_types::Slot::{A, B};
 
 use crate::support::states;
@@ -57,6 +57,28 @@ fn update(rig: &dyn Rig) {
     assert_eq!(rig.seen(), Some(BootState::settled(B)));
     slots.write(&slots.read().unwrap().adopt(A).unwrap()).unwrap();
     assert_eq!(rig.seen(), Some(BootState::settled(A)));
+}
+
+/// Marks are read back, ignored by whoever looks at the state alone, and gone with the next change of it.
+fn marks(rig: &dyn Rig) {
+    let slots = rig.slots();
+    slots.create(&BootState::settled(A)).unwrap();
+    assert_eq!(slots.read_marked().unwrap(), BootState::settled(A).into(), "an older agent's store has none");
+    for (default, verified) in
+        [(A, Verified::BOTH), (A, Verified::only(A)), (B, Verified::only(A)), (B, Verified::default())]
+    {
+        slots.mark(default, verified).unwrap();
+        let expected =
+            if slots.keeps_marks() { Stored::settled(default, verified) } else { BootState::settled(default).into() };
+        assert_eq!(slots.read_marked().unwrap(), expected);
+        assert_eq!((slots.read().unwrap(), rig.seen()), (expected.state, Some(expected.state)));
+        // An older agent reads the state and writes another one.
+        let trial = slots.read().unwrap().start_trial(default.other(), 5).unwrap();
+        slots.write(&trial).unwrap();
+        assert_eq!(slots.read_marked().unwrap(), trial.into());
+        slots.write(&trial.clear_trial()).unwrap();
+        assert_eq!(slots.read_marked().unwrap(), trial.clear_trial().into(), "{verified:?} outlived a trial");
+    }
 }
 
 /// What others keep in the same store outlives every write.
@@ -127,6 +149,10 @@ macro_rules! contract {
                 super::update(&super::rigs::$rig());
             }
             #[test]
+            fn marks_are_kept_and_end_with_the_next_change() {
+                super::marks(&super::rigs::$rig());
+            }
+            #[test]
             fn foreign_variables_survive() {
                 super::foreign(&super::rigs::$rig());
             }
@@ -146,4 +172,4 @@ macro_rules! contract {
     };
 }
 
-contract!(grub, uboot, uboot_strict, custom);
+contract!(grub, uboot, uboot_strict, custom, custom_with_marks);

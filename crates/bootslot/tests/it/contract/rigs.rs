@@ -163,6 +163,12 @@ pub fn custom() -> Custom {
     Custom { dir, env }
 }
 
+/// One whose bootloader looks at marks.
+pub fn custom_with_marks() -> Custom {
+    let custom = custom();
+    Custom { env: CustomProgram { marks: true, ..custom.env }, ..custom }
+}
+
 impl Rig for Custom {
     fn slots(&self) -> &dyn BootSlots {
         &self.env

@@ -9,13 +9,15 @@ use std::path::Path;
 
 use fleet_types::Slot;
 
-use super::{put, run, script, text, tool};
+use super::{put, run, script, script_before, text, tool};
 
 /// One boot that GRUB is asked about.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The environment block; `None`: the file is missing.
     pub block: Option<Vec<u8>>,
+    /// The second block; `None`: the file is missing.
+    pub copy: Option<Vec<u8>>,
     /// Slots whose kernel is not there.
     pub broken: Vec<Slot>,
     /// Whether the initramfs is missing instead.
@@ -28,18 +30,22 @@ pub struct Case {
     pub savable: bool,
     /// The header's safe slot.
     pub safe: Slot,
+    /// Whether the script is the one from before it knew marks.
+    pub before: bool,
 }
 
 impl Case {
     pub fn of(block: impl Into<Vec<u8>>) -> Self {
         Self {
             block: Some(block.into()),
+            copy: None,
             broken: Vec::new(),
             no_initrd: false,
             sums: false,
             flipped: Vec::new(),
             savable: true,
             safe: Slot::A,
+            before: false,
         }
     }
 }
@@ -90,7 +96,8 @@ pub fn judge(cases: &[Case]) -> Vec<Verdict> {
 }
 
 fn name(at: usize) -> String {
-    format!("f/d{}/e{at}", at / PER_FOLDER)
+    // With a letter at the end: the second block of case 1 is not the block of case 12.
+    format!("f/d{}/e{at}x", at / PER_FOLDER)
 }
 
 fn lay_out(cases: &[Case], tree: &Path) {
@@ -99,6 +106,9 @@ fn lay_out(cases: &[Case], tree: &Path) {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         if let Some(block) = &case.block {
             put(&file, block);
+        }
+        if let Some(copy) = &case.copy {
+            put(&tree.join(name(at) + "2"), copy);
         }
     }
     let sum = |content| super::feed("sha256sum", &[], content).split_whitespace().next().unwrap().to_owned();
@@ -152,7 +162,7 @@ fn header(cases: &[Case], tree: &Path) -> String {
             slot(Slot::B, "/b", "/fb"),
             case.safe,
             if case.sums { "/s" } else { "" },
-            super::text(&script("grub.cfg")),
+            super::text(&if case.before { script_before("grub.cfg") } else { script("grub.cfg") }),
         )
         .unwrap();
     }

@@ -55,6 +55,11 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
 }
 
+/// The same script before it knew marks.
+pub fn script_before(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/before").join(name)
+}
+
 /// Every state that there is.
 pub fn states() -> Vec<BootState> {
     let mut all = Slot::ALL.map(BootState::settled).to_vec();
