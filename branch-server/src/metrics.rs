@@ -33,6 +33,8 @@ pub struct BranchMetrics {
     pub reports_stored: Counter,
     /// Reports of kinds that this version does not know.
     pub reports_unknown: Counter,
+    /// States that their terminal did not sign.
+    pub reports_unproven: Counter,
     /// Reports that wait for head office.
     pub relay_waiting: Number,
     /// Reports that head office acknowledged.
@@ -66,6 +68,11 @@ impl BranchMetrics {
             "branch_reports_unknown",
             "Reports of kinds that this version does not know: acknowledged and skipped",
             m.reports_unknown,
+        );
+        metrics.register(
+            "branch_reports_unproven",
+            "States that their terminal did not sign: named to it and skipped",
+            m.reports_unproven,
         );
         metrics.register("branch_relay_waiting", "Reports that wait for head office", m.relay_waiting);
         metrics.register("branch_relay_delivered", "Reports that head office acknowledged", m.relay_delivered);

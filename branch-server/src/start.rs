@@ -25,6 +25,7 @@ use crate::plan::kit::Kits;
 use crate::plan::metadata::Metadata;
 use crate::plan::poll::Poll;
 use crate::reports::intake::Intake;
+use crate::reports::proofs::Pace;
 use crate::signals::Signals;
 use crate::terminals::enrol::Enrolment;
 use crate::terminals::join::{Join, JoinTokenError};
@@ -156,6 +157,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             signals: signals.clone(),
             max_waiting: settings.relay.max_waiting,
             turns: Turns::new(1, usize::MAX),
+            turns_of_terminal: Turns::new(1, usize::MAX),
+            pace: Pace::default(),
         },
         enrolment: Enrolment {
             pool: pool.clone(),

@@ -131,6 +131,9 @@ OF_PROGRAMS = [
     ("branch-server", "attacks::fast_forward", [("crates/trust/src", "=> judge(self.clock),", "=> Err(refusal),")]),
     ("branch-server", "attacks::slow_retrieval", [(TRUST, "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
     ("branch-server", "attacks::indefinite_freeze", [("branch-server/src", "    if let Err(refusal) = fresh {", "    if let Some(refusal) = fresh.err().filter(|_| false) {")]),
+    ("branch-server", "proofs::unsigned_state", [("branch-server/src", "if self.key.is_some_and(|key| key.verify_text(&statement, proof)) {", "if self.key.is_some() || !proof.is_empty() {")]),
+    ("branch-server", "proofs::ten_thousand_unsigned_states", [("branch-server/src", "let detail = if self.unproven.must_wait(terminal, now).is_some() {", "let detail = if false {")]),
+    ("branch-server", "proofs::state_under_a_key_that_waits", [("branch-server/src", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.first());", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.last());")]),
     # Numbers of reports that go back, or that two machines use.
     ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),
     ("branch-server", "relay::an_acknowledgement_that_cannot_be_true", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),

@@ -1,11 +1,13 @@
 //! Reports of terminals: each counts exactly once. What a batch says is stored, and queued for head office, in the
-//! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged.
+//! transaction that also remembers how far the terminal's numbering has come; then it is acknowledged. A state that its terminal
+//! did not sign is named and passed over.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use service_kit::Clock;
+use service_kit::clock::instant;
 use service_kit::database::{Connection, DatabaseError, Pool, Transaction, begin, commit, connection};
 use service_kit::server::{ApiError, Missing};
 use service_kit::turns::Turns;
@@ -13,6 +15,7 @@ use wire::Code;
 use wire::v1::numbering;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
+use super::proofs::{Pace, Sender};
 use super::{relay, shape};
 use crate::db::report_epochs::Numbering;
 use crate::db::{moves, report_epochs, reused_numbers, site, terminals, updates};
@@ -37,16 +40,25 @@ pub struct Intake {
     /// One batch at a time, as this server's row has them in any case: others wait here, and not with a connection of the
     /// database in hand.
     pub turns: Turns<()>,
+    /// One batch of a terminal at a time: however many it sends, each other terminal waits for one of them at most.
+    pub turns_of_terminal: Turns<TerminalName>,
+    /// Bounds what one terminal may send.
+    pub pace: Pace,
 }
 
 impl Intake {
-    /// Stores what is new in `batch` of `terminal`.
+    /// Stores what is new in `batch`.
     ///
     /// # Errors
-    /// The batch is malformed, has a gap, or names another terminal; nothing of it is stored then.
-    pub async fn store(&self, terminal: &TerminalName, batch: &Batch) -> Result<Acknowledged, ApiError> {
-        shape::check(terminal, batch)?;
+    /// The batch is malformed, has a gap, or names another terminal, or the terminal sends too much; nothing of it is stored then.
+    pub async fn store(&self, sender: Sender<'_>, batch: &Batch) -> Result<Acknowledged, ApiError> {
+        let terminal = sender.terminal;
         // None is refused: the listener bounds how many of a terminal there are.
+        let _turn_of_terminal = self.turns_of_terminal.take(terminal.clone()).await;
+        self.pace.admit(terminal, instant())?;
+        shape::check(terminal, batch)?;
+        let unproven = sender.unproven(batch);
+        self.pace.unproven(terminal, unproven.len(), instant());
         let _turn = self.turns.take(()).await;
         let now = self.clock.now();
         let mut client = connection(&self.pool).await?;
@@ -89,6 +101,9 @@ impl Intake {
                 first_unknown.get_or_insert((numbered.seq, report));
                 continue;
             }
+            if unproven.contains_key(&numbered.seq) {
+                continue;
+            }
             if elsewhere.contains(&digest) {
                 // Stored under a number of another numbering: a sender that lost the thread sends what it has again.
                 continue;
@@ -108,10 +123,16 @@ impl Intake {
             let kind = report.kind();
             tracing::warn!(%terminal, unknown, seq, kind, "skipped reports of kinds that this version does not know");
         }
-        self.metrics.reports_stored.inc_by(fresh.len() as u64 - unknown);
+        let not_taken: Vec<_> = unproven.into_values().filter(|refused| refused.seq > before).collect();
+        if let Some(first) = not_taken.first() {
+            tracing::warn!(%terminal, count = not_taken.len(), first = first.text, "states that the terminal did not sign");
+        }
+        self.pace.stored(terminal, fresh.len(), instant());
+        self.metrics.reports_unproven.inc_by(not_taken.len() as u64);
+        self.metrics.reports_stored.inc_by((fresh.len() - not_taken.len()) as u64 - unknown);
         self.metrics.reports_unknown.inc_by(unknown);
         self.signals.relay.notify_one();
-        Ok(Acknowledged::all(through))
+        Ok(Acknowledged { through, not_taken })
     }
 
     /// Records that `terminal` used numbers twice, tells head office, and returns the refusal.

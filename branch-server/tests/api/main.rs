@@ -17,6 +17,7 @@ mod kit;
 mod metadata;
 mod numbering;
 mod plans;
+mod proofs;
 mod relay;
 mod reports;
 mod room;

@@ -4,6 +4,7 @@ use fleet_types::{Slot, UpdateState, Version};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use service_kit::{Clock, SystemClock};
+use trust::SigningKey;
 use uuid::Uuid;
 use wire::Code;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Reason, Report, UpdateReport};
@@ -37,8 +38,26 @@ pub fn batch(epoch: Uuid, first: u64, reports: Vec<Report>) -> Batch {
     Batch { epoch, reports: numbered.collect() }
 }
 
+/// A terminal's reports; states that nothing signs yet are signed with its key, as the agent does.
 pub async fn send(branch: &Branch, token: &Till, batch: &Batch) -> reqwest::Response {
+    let mut batch = batch.clone();
+    if let Ok(key) = SigningKey::from_pem(&token.leaf.key.to_pem()) {
+        batch.reports.iter_mut().for_each(|numbered| sign(&mut numbered.report, &key));
+    }
+    send_as_is(branch, token, &batch).await
+}
+
+/// A terminal's reports, of which nothing is changed.
+pub async fn send_as_is(branch: &Branch, token: &Till, batch: &Batch) -> reqwest::Response {
     branch.post("/v1/reports", Some(token), serde_json::to_string(batch).unwrap()).await
+}
+
+/// Signs a state that has no proof yet.
+pub fn sign(report: &mut Report, key: &SigningKey) {
+    if let Report::Update { terminal, update } = report {
+        let statement = update.statement(&"north".parse().unwrap(), terminal);
+        update.proof.get_or_insert_with(|| key.sign_text(&statement));
+    }
 }
 
 async fn acknowledged(response: reqwest::Response) -> u64 {
@@ -192,7 +211,8 @@ async fn changed_facts_are_taken_and_passed_on() {
         .await
         .unwrap();
     let counted = branch.head_office.with(|s| s.counted.clone());
-    assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new, key: None });
+    let key = Some(branch.signer("till-1").public().to_string());
+    assert_eq!(counted.last().unwrap().report, Report::TerminalSeen { facts: new, key });
 }
 
 #[tokio::test(flavor = "multi_thread")]

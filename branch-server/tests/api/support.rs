@@ -21,6 +21,7 @@ use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::Engine;
 use tempfile::TempDir;
 use test_kit::{Leaf, TestDatabase};
+use trust::SigningKey;
 use trust::certificates::{
     Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, none_denied, request_to_pem,
 };
@@ -261,10 +262,15 @@ impl Branch {
         till.http.get(format!("https://{}{path}", self.machines)).send().await.unwrap()
     }
 
-    /// The key that belongs to a terminal's name in this test.
+    /// The key that belongs to a terminal's name in this test, which signs its states too.
     pub fn key(&self, name: &str) -> TlsKey {
+        TlsKey::from_signing_key(&self.signer(name)).unwrap()
+    }
+
+    /// The same as it signs statements.
+    pub fn signer(&self, name: &str) -> SigningKey {
         let file = self.dir.path().join(format!("{name}.pem"));
-        if file.exists() { TlsKey::read(&file).unwrap() } else { TlsKey::create(&file).unwrap() }
+        if file.exists() { SigningKey::read(&file).unwrap() } else { SigningKey::create(&file).unwrap() }
     }
 
     /// How whoever presents this certificate, or none, speaks to the machines' listener: it must be `north`'s.

@@ -88,6 +88,10 @@ impl Delivery {
                     return Ok(false);
                 }
                 Ok(ack) => {
+                    if let Some(first) = ack.not_taken.first() {
+                        let (count, why) = (ack.not_taken.len(), &first.text);
+                        tracing::warn!(count, code = %first.code, first = why, "the branch server did not take reports");
+                    }
                     self.failures.reset();
                     self.at = uptime + settings.timing.progress;
                     keeper.change(ports.clock.now(), |j| j.reports.acknowledge(ack.through))?;

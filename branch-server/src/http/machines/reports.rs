@@ -1,15 +1,20 @@
 //! `POST /v1/reports`
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
-use service_kit::server::{ApiError, Caller};
+use service_kit::server::{ApiError, Caller, PeerCertificates};
+use trust::certificates::certificate_signer;
+use wire::Code;
 use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::app::App;
+use crate::reports::proofs::Sender;
 
 /// Take a terminal's reports.
 ///
-/// Numbered from 1 within an epoch; repeat them until they are acknowledged, each counts once.
+/// Numbered from 1 within an epoch; repeat them until they are acknowledged, each counts once. States must be signed with the key of
+/// the certificate; others are named in the answer as `report-not-proven` and do not count.
 #[utoipa::path(post, path = paths::REPORTS, tag = "machines", request_body = Batch, responses(
     (status = 200, description = "Stored durably up to here", body = Acknowledged),
     (status = 401, description = "`unauthenticated`", body = wire::Problem),
@@ -18,8 +23,18 @@ use crate::app::App;
         their numbers", body = wire::Problem),
     (status = 413, description = "`batch-too-long`: more than 200 reports", body = wire::Problem),
     (status = 422, description = "`bad-field`", body = wire::Problem),
-    (status = 429, description = "`too-many`: head office was away for too long", body = wire::Problem),
+    (status = 429, description = "`too-many`: head office was away for too long, or this terminal sends too much", body = wire::Problem),
 ))]
-pub async fn reports(app: Data<App>, caller: Caller, body: Json<Batch>) -> Result<Json<Acknowledged>, ApiError> {
-    app.intake.store(caller.terminal_name()?, &body).await.map(Json)
+pub async fn reports(
+    app: Data<App>,
+    request: HttpRequest,
+    caller: Caller,
+    body: Json<Batch>,
+) -> Result<Json<Acknowledged>, ApiError> {
+    // The certificate that the caller was known by.
+    let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.first());
+    let key = presented.map_or(Ok(None), certificate_signer);
+    let key = key.map_err(|refusal| ApiError::new(Code::CertificateRefused, refusal.sentence(), refusal.remedy()))?;
+    let sender = Sender { branch: caller.branch_name()?, terminal: caller.terminal_name()?, key };
+    app.intake.store(sender, &body).await.map(Json)
 }

@@ -61,6 +61,14 @@ impl<K: Eq + Hash> Tries<K> {
 
     /// One more was refused, or begins and is to count until it has succeeded.
     pub fn refused(&self, key: K, now: Instant) {
+        self.add(key, 1, now);
+    }
+
+    /// Counts `more` against the key; zero changes nothing.
+    pub fn add(&self, key: K, more: u32, now: Instant) {
+        if more == 0 {
+            return;
+        }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.known.len() >= MAX_KEYS {
             counts.known.retain(|_, count| count.now(now, self.forgiven_after).refused > 0);
@@ -69,7 +77,7 @@ impl<K: Eq + Hash> Tries<K> {
         let full = counts.known.len() >= MAX_KEYS && !counts.known.contains_key(&key);
         let count = if full { counts.others.get_or_insert(fresh) } else { counts.known.entry(key).or_insert(fresh) };
         *count = count.now(now, self.forgiven_after);
-        count.refused = count.refused.saturating_add(1);
+        count.refused = count.refused.saturating_add(more);
     }
 
     /// It succeeded after all: one less is held against the key.

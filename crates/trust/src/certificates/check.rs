@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::FromDer as _;
 
 use super::identity::{Identity, Suffix};
 use super::issue::MAX_CERTIFICATE;
-use crate::keys::sha256;
+use crate::keys::{PublicKey, sha256};
 use crate::refusal::{Refusal, Why, refuse};
 
 /// Maximum certificates in a peer's chain.
@@ -107,6 +108,17 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Result<(DateTime<Utc>, Date
     let at = |time: i64| DateTime::from_timestamp(time, 0).unwrap_or_default();
     let validity = certificate.validity();
     Ok((at(validity.not_before.timestamp()), at(validity.not_after.timestamp())))
+}
+
+/// Returns a certificate's ed25519 key, which also signs statements; `None` for another kind.
+///
+/// # Errors
+/// It cannot be read.
+pub fn certificate_signer(certificate: &CertificateDer<'_>) -> Result<Option<PublicKey>, Refusal> {
+    let certificate = parse(certificate)?;
+    let key = certificate.public_key();
+    let is_ed25519 = key.algorithm.algorithm == OID_SIG_ED25519;
+    Ok(PublicKey::from_bytes(&key.subject_public_key.data).filter(|_| is_ed25519))
 }
 
 /// Verifies signatures, times, usage and authority with webpki.

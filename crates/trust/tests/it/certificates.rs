@@ -5,7 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use trust::certificates::{
-    Authority, Chain, DenyList, Identity, Purpose, Suffix, TlsKey, check_chain, fingerprint, request_key,
+    Authority, Chain, DenyList, Identity, Purpose, Suffix, TlsKey, certificate_signer, check_chain, fingerprint,
+    request_key, request_signer,
 };
 use trust::{SigningKey, Why};
 
@@ -244,4 +245,15 @@ fn what_is_denied_is_refused_by_serial_by_key_and_by_its_branch() {
     assert_eq!(fleet.check_denied(&renewed, Purpose::Client, start(), &by_key), Err(Why::CertificateDenied));
     let fresh = fleet.north.issue_terminal(&TlsKey::generate().unwrap().request().unwrap(), &till, start()).unwrap();
     fleet.check_denied(&fresh, Purpose::Client, start(), &by_key).unwrap();
+}
+
+#[test]
+fn certificate_names_the_key_that_signs_statements() {
+    let fleet = Fleet::new();
+    let signer = certificate_signer(&fleet.terminal[0]).unwrap();
+    assert!(signer.is_some() && signer == request_signer(&fleet.terminal_key.request().unwrap()).unwrap());
+    // The intermediate has a P-256 key, which signs no statements.
+    assert_eq!(certificate_signer(&fleet.terminal[1]).unwrap(), None);
+    let torn = CertificateDer::from(fleet.terminal[0][..40].to_vec());
+    assert_eq!(certificate_signer(&torn).unwrap_err().why(), Why::CertificateForm);
 }
