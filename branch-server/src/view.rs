@@ -125,6 +125,7 @@ pub async fn all_terminals(client: &impl GenericClient, branch: &BranchName) -> 
         });
         Terminal {
             packages: Vec::new(),
+            denied: record.denied,
             plan_refused: None,
             key: None,
             asked_key: None,

@@ -134,6 +134,7 @@ OF_PROGRAMS = [
     ("branch-server", "proofs::unsigned_state", [("branch-server/src", "if self.key.is_some_and(|key| key.verify_text(&statement, proof)) {", "if self.key.is_some() || !proof.is_empty() {")]),
     ("branch-server", "proofs::ten_thousand_unsigned_states", [("branch-server/src", "let detail = if self.unproven.must_wait(terminal, now).is_some() {", "let detail = if false {")]),
     ("branch-server", "proofs::state_under_a_key_that_waits", [("branch-server/src", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.first());", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.last());")]),
+    ("head-office", "releases::one_terminals_false_slot", [("head-office/src", "FROM terminals WHERE denied_at IS NULL) AS t", "FROM terminals) AS t")]),
     # Numbers of reports that go back, or that two machines use.
     ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),
     ("branch-server", "relay::an_acknowledgement_that_cannot_be_true", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),

@@ -9,10 +9,10 @@ use super::rows::{Params, digest_opt, get, parsed, parsed_opt, signed, unsigned}
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 
 service_kit::statements! {
-    ALL = "select name, model, slot_bytes, data_bytes, agent_version, last_heard, slot, version
+    ALL = "select name, model, slot_bytes, data_bytes, agent_version, last_heard, slot, version, denied
          from terminals order by name limit $1";
     COUNT = "select count(*) as count from terminals";
-    FACTS = "select name, model, slot_bytes, data_bytes, agent_version, last_heard, slot, version
+    FACTS = "select name, model, slot_bytes, data_bytes, agent_version, last_heard, slot, version, denied
          from terminals where name = $1";
     IDENTITY = "select name, key_sha256, certificate, enrolled, denied, asked_key_sha256, asked
          from terminals where name = $1";
@@ -47,6 +47,8 @@ pub struct Record {
     pub slot: Option<Slot>,
     /// The version it runs, once reported.
     pub version: Option<Version>,
+    /// Since when it is denied.
+    pub denied: Option<DateTime<Utc>>,
 }
 
 fn record(row: &Row) -> Result<Record, DatabaseError> {
@@ -61,6 +63,7 @@ fn record(row: &Row) -> Result<Record, DatabaseError> {
         last_heard: get(row, "last_heard")?,
         slot: parsed_opt(row, "slot")?,
         version: parsed_opt(row, "version")?,
+        denied: get(row, "denied")?,
     })
 }
 

@@ -184,6 +184,7 @@ async fn apply(
         | Report::Package { .. }
         | Report::TerminalRefusesPlan { .. }
         | Report::BadPeer { .. }
+        | Report::TerminalDenied { .. }
         | Report::Unknown(_) => terminals::heard(tx, terminal, now).await,
     }
 }

@@ -69,6 +69,7 @@ fn subject(report: &Report) -> String {
         Report::NumbersReused { terminal, .. } => {
             format!("reused/{}", terminal.as_ref().map_or("", TerminalName::as_str))
         }
+        Report::TerminalDenied { terminal, .. } => format!("denied/{terminal}"),
         Report::Unknown(_) => "unknown".to_owned(),
     }
 }
@@ -107,6 +108,12 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
             (at, new.clone())
         }
         (Report::TerminalRefusesPlan { terminal, .. }, Report::TerminalRefusesPlan { terminal: terminal2, .. })
+            if terminal == terminal2 =>
+        {
+            (at, new.clone())
+        }
+        // Only the newest counts.
+        (Report::TerminalDenied { terminal, .. }, Report::TerminalDenied { terminal: terminal2, .. })
             if terminal == terminal2 =>
         {
             (at, new.clone())

@@ -31,7 +31,7 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::BadPeer { terminal: None, .. } | Report::NumbersReused { terminal: None, .. } => {
             return Err(ApiError::bad_field("terminal", "must name the reporting terminal"));
         }
-        Report::Artifact { .. } | Report::Store { .. } => {
+        Report::Artifact { .. } | Report::Store { .. } | Report::TerminalDenied { .. } => {
             return Err(ApiError::bad_field("kind", "is reported by branch servers, not by terminals"));
         }
         // Of a newer terminal: acknowledged and skipped.
@@ -95,6 +95,8 @@ mod tests {
         assert_eq!(code(vec![(1, artifact)]), Some(Code::BadField));
         let store = Report::Store { capacity_bytes: 1, free_bytes: 1, held_bytes: 0 };
         assert_eq!(code(vec![(1, store)]), Some(Code::BadField));
+        let allowed = Report::TerminalDenied { terminal: till(), denied: false };
+        assert_eq!(code(vec![(1, allowed)]), Some(Code::BadField));
         let bad_peer = |terminal: Option<&str>| Report::BadPeer {
             terminal: terminal.map(|t| t.parse().unwrap()),
             artifact: [1; 32].into(),

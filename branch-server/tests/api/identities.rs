@@ -39,12 +39,23 @@ async fn a_denied_terminal_is_cut_off_at_once_and_comes_back_when_it_is_allowed(
         assert_refused(branch.try_enrol(join, "till-1", &key).await, Code::IdentityDenied).await;
     }
     assert_eq!(branch.ask("/v1/sync", &other).await.status(), StatusCode::OK);
+    let list = branch.get(branch.operators, "/v1/terminals", Some(VIEWER)).await.json::<Value>().await.unwrap();
+    assert!(list[0]["denied"].is_string() && list[1].get("denied").is_none(), "{list}");
     // It outlives a restart.
     let branch = branch.restart(crate::support::Options::default()).await;
     let till = branch.till(key, till.answer);
     assert_refused(branch.ask("/v1/sync", &till).await, Code::IdentityDenied).await;
     assert_eq!(told(&branch, &allow, json!({})).await["denied"], Value::Null);
     assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
+    // Head office hears of both, and of the facts in case it has forgotten the terminal.
+    let denials = async || {
+        let client = branch.app.pool.get().await.unwrap();
+        let rows = client.query("select report from relay_queue order by seq", &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, String>(0)).filter(|text| text.contains("denied")).collect::<Vec<_>>()
+    };
+    let denials = denials().await;
+    assert_eq!(denials.len(), 1, "only the newest that was not sent waits: {denials:?}");
+    assert!(denials[0].contains("\"denied\":false") && denials[0].contains("till-1"), "{denials:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,14 +12,14 @@ use crate::external::External;
 pub struct SmallestSlot {
     /// Its size in bytes.
     pub bytes: u64,
-    /// Which terminal has it, if one does.
-    pub terminal: Option<TerminalRef>,
+    /// The terminals with the smallest slots and their sizes, the smallest first; bounded.
+    pub terminals: Vec<(TerminalRef, u64)>,
 }
 
 impl SmallestSlot {
     /// A slot of `bytes` without a terminal.
     pub const fn new(bytes: u64) -> Self {
-        Self { bytes, terminal: None }
+        Self { bytes, terminals: Vec::new() }
     }
 }
 

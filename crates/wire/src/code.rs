@@ -130,6 +130,8 @@ codes! {
     UnsupportedVersion = "unsupported-version", 412, "Unsupported protocol version";
     /// The branch's terminals were active recently.
     BranchInUse = "branch-in-use", 409, "Branch in use";
+    /// The terminal reported within the last day and is not denied.
+    TerminalInUse = "terminal-in-use", 409, "Terminal in use";
     /// The branch of this identity was removed.
     BranchRemoved = "branch-removed", 403, "Branch removed";
     /// The assigned release is not published.

@@ -20,7 +20,7 @@ service_kit::statements! {
     RUNNING = "SELECT t.version, count(*) AS terminals, sum(count(*)) OVER ()::bigint AS in_all,
             (array_agg(t.branch || '/' || t.name ORDER BY t.branch, t.name))[1:8] AS some
         FROM terminals t
-        WHERE t.model = ANY($1) AND $2 = coalesce((SELECT u.product FROM updates u WHERE u.branch = t.branch
+        WHERE t.denied_at IS NULL AND t.model = ANY($1) AND $2 = coalesce((SELECT u.product FROM updates u WHERE u.branch = t.branch
             AND u.terminal = t.name AND u.state = 'confirmed' ORDER BY u.id DESC LIMIT 1), $2)
         GROUP BY t.version ORDER BY terminals DESC, t.version LIMIT $3";
     STORES = "SELECT t.branch, array_agg(DISTINCT t.model) AS models, min(s.capacity_bytes) AS capacity_bytes,

@@ -7,6 +7,7 @@ use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use super::row::{get, signed, unsigned};
 
 service_kit::statements! {
+    REMOVE_OF_TERMINAL = "DELETE FROM reused_numbers WHERE branch = $1 AND terminal = $2";
     // Two large numbers must not overflow.
     RECORD = "INSERT INTO reused_numbers (branch, terminal, times, last_at) VALUES ($1, $2, $3, $4)
         ON CONFLICT (branch, terminal) DO UPDATE
@@ -54,4 +55,16 @@ pub async fn since<C: GenericClient>(c: &C, since: DateTime<Utc>, limit: u64) ->
             Ok(ReusedRow { machine, times: unsigned(row, "times")?, last_at: get(row, "last_at")? })
         })
         .collect()
+}
+
+/// Forgets that a terminal used numbers twice.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_terminal<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_TERMINAL, &[&branch.as_str(), &terminal.as_str()]).await.map(drop)
 }

@@ -16,9 +16,9 @@ service_kit::statements! {
     SET_RUNNING = "UPDATE terminals SET slot = $3, version = $4, last_heard = $5 WHERE branch = $1 AND name = $2";
     HEARD = "UPDATE terminals SET last_heard = $3 WHERE branch = $1 AND name = $2";
     OF_BRANCH = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
-        asked_key FROM terminals WHERE branch = $1 AND name > $2 ORDER BY name LIMIT $3";
+        asked_key, denied_at FROM terminals WHERE branch = $1 AND name > $2 ORDER BY name LIMIT $3";
     OF_BRANCHES = "SELECT t.branch, t.name, t.model, t.slot_bytes, t.agent_version, t.slot, t.version, t.last_heard,
-        t.report_key, t.asked_key
+        t.report_key, t.asked_key, t.denied_at
         FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT $2) AS t";
     // The first key stays; another one waits. Answers with the key in force.
@@ -30,13 +30,19 @@ service_kit::statements! {
     HEARD_SINCE = "SELECT name FROM terminals WHERE branch = $1 AND last_heard > $2 ORDER BY name LIMIT $3";
     REMOVE_OF_BRANCH = "DELETE FROM terminals WHERE branch = $1";
     ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
-        asked_key FROM terminals WHERE (branch, name) > ($1, $2) ORDER BY branch, name LIMIT $3";
+        asked_key, denied_at FROM terminals WHERE (branch, name) > ($1, $2) ORDER BY branch, name LIMIT $3";
     COUNT_ALL = "SELECT count(*) FROM terminals";
     FIND = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
-        asked_key FROM terminals WHERE branch = $1 AND name = $2";
+        asked_key, denied_at FROM terminals WHERE branch = $1 AND name = $2";
     COUNT = "SELECT branch, count(*) FROM terminals WHERE branch = ANY($1) GROUP BY branch";
-    SMALLEST_SLOTS = "SELECT DISTINCT ON (model) branch, name, model, slot_bytes FROM terminals
-        ORDER BY model, slot_bytes, branch, name";
+    // What a denied terminal says of itself does not count.
+    SMALLEST_SLOTS = "SELECT branch, name, model, slot_bytes FROM (SELECT branch, name, model, slot_bytes,
+            row_number() OVER (PARTITION BY model ORDER BY slot_bytes, branch, name) AS nth
+            FROM terminals WHERE denied_at IS NULL) AS t
+        WHERE nth <= $1 ORDER BY model, nth";
+    SET_DENIED = "UPDATE terminals SET denied_at = CASE WHEN $3 THEN coalesce(denied_at, $4) END
+        WHERE branch = $1 AND name = $2";
+    REMOVE = "DELETE FROM terminals WHERE branch = $1 AND name = $2";
 }
 
 /// A row.
@@ -62,6 +68,8 @@ pub struct TerminalRow {
     pub key: Option<String>,
     /// Another key, which waits for an operator.
     pub asked_key: Option<String>,
+    /// Since when its branch server denies it.
+    pub denied: Option<DateTime<Utc>>,
 }
 
 fn from_row(row: &Row) -> Result<TerminalRow, DatabaseError> {
@@ -76,6 +84,7 @@ fn from_row(row: &Row) -> Result<TerminalRow, DatabaseError> {
         last_heard: get(row, "last_heard")?,
         key: get(row, "report_key")?,
         asked_key: get(row, "asked_key")?,
+        denied: get(row, "denied_at")?,
     })
 }
 
@@ -250,12 +259,37 @@ pub async fn find<C: GenericClient>(
     query(c, FIND, &[&branch.as_str(), &name.as_str()]).await?.first().map(from_row).transpose()
 }
 
-/// For each model of the fleet the smallest slot and who has it.
+/// Records whether a terminal is denied. False if there is no such terminal.
 ///
 /// # Errors
 /// As every statement.
-pub async fn smallest_slots<C: GenericClient>(c: &C) -> Result<Vec<(ModelName, u64, TerminalRef)>, DatabaseError> {
-    let rows = query(c, SMALLEST_SLOTS, &[]).await?;
+pub async fn set_denied<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    denied: bool,
+    at: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    Ok(execute(c, SET_DENIED, &[&branch.as_str(), &name.as_str(), &denied, &at]).await? == 1)
+}
+
+/// Forgets a terminal, whose updates are forgotten already. False if there is no such terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove<C: GenericClient>(c: &C, branch: &BranchName, name: &TerminalName) -> Result<bool, DatabaseError> {
+    Ok(execute(c, REMOVE, &[&branch.as_str(), &name.as_str()]).await? == 1)
+}
+
+/// For each model of the fleet the `limit` smallest slots and who has them, the smallest first.
+///
+/// # Errors
+/// As every statement.
+pub async fn smallest_slots<C: GenericClient>(
+    c: &C,
+    limit: i64,
+) -> Result<Vec<(ModelName, u64, TerminalRef)>, DatabaseError> {
+    let rows = query(c, SMALLEST_SLOTS, &[&limit]).await?;
     rows.iter()
         .map(|row| {
             let terminal = TerminalRef { branch: text(row, "branch")?, terminal: text(row, "name")? };

@@ -60,6 +60,7 @@ service_kit::statements! {
         ) AS m WHERE nth <= $2 ORDER BY id";
     // Their moves go with them.
     REMOVE_OF_BRANCH = "DELETE FROM updates WHERE branch = $1";
+    REMOVE_OF_TERMINAL = "DELETE FROM updates WHERE branch = $1 AND terminal = $2";
     STANDS = "SELECT u.branch, u.terminal, u.product, u.payload_sha256, u.state FROM terminals t
         JOIN assignments a ON a.branch = t.branch
         CROSS JOIN LATERAL (SELECT * FROM updates WHERE branch = t.branch AND terminal = t.name AND product = a.product
@@ -239,6 +240,18 @@ pub async fn newest_of_terminal<C: GenericClient>(
 /// As every statement.
 pub async fn remove_of_branch<C: GenericClient>(c: &C, branch: &BranchName) -> Result<(), DatabaseError> {
     execute(c, REMOVE_OF_BRANCH, &[&branch.as_str()]).await.map(drop)
+}
+
+/// Forgets the updates of a terminal.
+///
+/// # Errors
+/// As every statement.
+pub async fn remove_of_terminal<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+) -> Result<(), DatabaseError> {
+    execute(c, REMOVE_OF_TERMINAL, &[&branch.as_str(), &terminal.as_str()]).await.map(drop)
 }
 
 /// Fills in every move of `updates`.

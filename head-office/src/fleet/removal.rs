@@ -1,7 +1,7 @@
-//! Removal of a branch.
+//! Removal of branches and of single terminals.
 
 use chrono::{DateTime, Utc};
-use fleet_types::BranchName;
+use fleet_types::{BranchName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient};
 
 use super::events::{audience, wake};
@@ -37,4 +37,23 @@ pub async fn forget<C: GenericClient>(
     let terminals = db::terminals::remove_of_branch(c, branch).await?;
     db::branches::remove(c, branch, by, now).await?;
     Ok(terminals)
+}
+
+/// Removes a terminal of a branch that the transaction `c` holds, with everything known of it.
+///
+/// The branch's plan follows by the task for delayed plans. False if there is no such terminal.
+///
+/// # Errors
+/// The database failed.
+pub async fn forget_terminal<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    terminal: &TerminalName,
+    now: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    db::updates::remove_of_terminal(c, branch, terminal).await?;
+    db::reused_numbers::remove_of_terminal(c, branch, terminal).await?;
+    let removed = db::terminals::remove(c, branch, terminal).await?;
+    db::delayed_plans::delay(c, branch, now).await?;
+    Ok(removed)
 }

@@ -213,6 +213,13 @@ async fn store_one<C: GenericClient>(
                 db::reused_numbers::record(c, branch, terminal.as_ref(), times, now).await?;
             }
         }
+        Report::TerminalDenied { terminal, denied } => {
+            if db::terminals::set_denied(c, branch, &terminal, denied, at).await? {
+                tracing::warn!(%branch, %terminal, denied, "the terminal is denied at its branch server, or allowed again");
+            } else {
+                unknown(terminal);
+            }
+        }
         Report::Unknown(report) => {
             found.unknown += 1;
             found.first_unknown.get_or_insert_with(|| (seq, report.kind()));

@@ -119,6 +119,7 @@ fn terminal(row: TerminalRow, update: Option<UpdateRow>) -> Terminal {
         update: update.map(|u| u.update),
         last_heard: Some(row.last_heard),
         packages: Vec::new(),
+        denied: row.denied,
         plan_refused: None,
         key: row.key,
         asked_key: row.asked_key,

@@ -111,6 +111,7 @@ fn operators() -> Vec<Route> {
         Role::Viewer => terminals::list,
         Role::Viewer => terminals::show,
         Role::Operator => terminals::accept_key,
+        Role::Admin => terminals::remove,
         Role::Operator => assignments::assign,
         Role::Viewer => incidents::list,
         Role::Operator => assignments::unassign,

@@ -1,7 +1,7 @@
 //! What the rules may know: gathered from the database in the transaction that judges, and bounded however large the
 //! fleet is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use fleet_types::{ModelName, Version};
@@ -16,6 +16,9 @@ use crate::db;
 /// Each costs a look at its manifest.
 const MAX_STEPS: usize = 256;
 
+/// Most terminals of a model that a refusal names, those with the smallest slots.
+const MAX_NAMED: i64 = 8;
+
 /// Gathers everything that the rules ask for, at `now`.
 ///
 /// # Errors
@@ -26,10 +29,12 @@ pub async fn gather<C: GenericClient>(
     external: Option<External>,
     now: DateTime<Utc>,
 ) -> Result<Facts, DatabaseError> {
-    let smallest = db::terminals::smallest_slots(c).await?;
-    let slots =
-        smallest.into_iter().map(|(model, bytes, terminal)| (model, SmallestSlot { bytes, terminal: Some(terminal) }));
-    let facts = Facts { now: Some(now), models: Some(slots.collect()), external, ..Facts::unknown() };
+    let mut slots: BTreeMap<ModelName, SmallestSlot> = BTreeMap::new();
+    for (model, bytes, terminal) in db::terminals::smallest_slots(c, MAX_NAMED).await? {
+        // The smallest comes first.
+        slots.entry(model).or_insert_with(|| SmallestSlot::new(bytes)).terminals.push((terminal, bytes));
+    }
+    let facts = Facts { now: Some(now), models: Some(slots), external, ..Facts::unknown() };
     let Some(manifest) = scan.manifest() else { return Ok(facts) };
     let product = &manifest.product;
     let models: BTreeSet<&ModelName> = manifest.payloads.iter().flat_map(|p| &p.compatible).collect();

@@ -5,14 +5,16 @@ use chrono::{DateTime, Utc};
 use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use service_kit::database::{GenericClient, connection};
+use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::server::{ApiError, Caller, Missing};
 use trust::certificates::validity;
 use wire::Code;
 use wire::v1::paths;
+use wire::v1::reports::Report;
 
 use crate::app::App;
-use crate::db::terminals;
+use crate::db::{site, terminals};
+use crate::reports::relay;
 use crate::text::presentable;
 
 /// The key with which a terminal is registered.
@@ -110,10 +112,17 @@ pub async fn deny(
     name: Path<String>,
     body: Json<DenyTerminal>,
 ) -> Result<Json<TerminalIdentity>, ApiError> {
-    let (name, client) = (terminal(&name)?, connection(&app.pool).await?);
-    if !terminals::deny(&client, &name, app.clock.now()).await? {
+    let (name, now) = (terminal(&name)?, app.clock.now());
+    let mut client = connection(&app.pool).await?;
+    let tx = begin(&mut client).await?;
+    // This server's row before the terminal's, as everywhere.
+    site::lock(&tx).await?;
+    if !terminals::deny(&tx, &name, now).await? {
         return Err(ApiError::not_found(Missing::Terminal, &name));
     }
+    relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: true }).await?;
+    commit(tx).await?;
+    app.signals.relay.notify_one();
     app.streams.end(&name);
     let reason = presentable(body.reason.as_deref().unwrap_or_default());
     tracing::warn!(by = caller.name, terminal = %name, reason, "terminal identity denied");
@@ -139,16 +148,26 @@ pub async fn allow(
     name: Path<String>,
     body: Json<AllowTerminal>,
 ) -> Result<Json<TerminalIdentity>, ApiError> {
-    let (name, client) = (terminal(&name)?, connection(&app.pool).await?);
+    let (name, now) = (terminal(&name)?, app.clock.now());
+    let mut client = connection(&app.pool).await?;
+    let tx = begin(&mut client).await?;
+    site::lock(&tx).await?;
     if let Some(key) = &body.key
-        && let Some(other) = terminals::by_key(&client, key).await?.filter(|other| other.name != name)
+        && let Some(other) = terminals::by_key(&tx, key).await?.filter(|other| other.name != name)
     {
         let detail = format!("Key {} belongs to terminal {}.", key.short(), other.name);
         return Err(ApiError::new(Code::NameTaken, detail, "Send the key that the terminal's log shows."));
     }
-    if !terminals::allow(&client, &name, body.key.as_ref()).await? {
+    if !terminals::allow(&tx, &name, body.key.as_ref()).await? {
         return Err(ApiError::not_found(Missing::Terminal, &name));
     }
+    // With its facts, in case head office has forgotten it.
+    if let Some(record) = terminals::read(&tx, &name).await? {
+        relay::queue(&tx, now, &Report::TerminalSeen { facts: record.facts, key: None }).await?;
+    }
+    relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: false }).await?;
+    commit(tx).await?;
+    app.signals.relay.notify_one();
     if body.key.is_some() {
         app.streams.end(&name);
     }

@@ -88,6 +88,17 @@ pub(crate) enum TerminalCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Remove a terminal with its history from head office: what it said of itself no longer counts
+    ///
+    /// Deny a stolen or false terminal at its branch first (`filial terminal deny`), or it comes back.
+    #[command(after_help = "Example:\n  filial terminal remove north/till-1")]
+    Remove {
+        /// BRANCH/NAME
+        terminal: TerminalRef,
+        /// Remove it even if it reported within the last 24 hours and is not denied
+        #[arg(long)]
+        force: bool,
+    },
     /// Deny a terminal at its branch server: it is refused with any key from now on
     ///
     /// Connects to the branch server: --server is its address, --at its branch.

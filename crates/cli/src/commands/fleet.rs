@@ -9,7 +9,7 @@ use service_kit::{Clock as _, SystemClock};
 use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, Word};
 use wire::v1::fleet::{
     AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, BranchSpace, DenyBranch, PlanIssued, Terminal,
-    TerminalPackage,
+    TerminalPackage, TerminalRemoved,
 };
 use wire::v1::paths;
 
@@ -173,6 +173,12 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &terminal, |t| terminal_text(t, now))
         }
+        TerminalCommand::Remove { terminal, force } => {
+            let query = if force { "?force=true" } else { "" };
+            let path = format!("{}{query}", paths::terminal(&terminal));
+            let removed: TerminalRemoved = block_on(async { Ok(server.delete(&path).await?) })?;
+            answer(global.json, &removed, |r| format!("Terminal {}/{} is removed.", r.branch, r.name))
+        }
         TerminalCommand::Deny { .. } | TerminalCommand::Allow { .. } if global.at.is_none() => {
             let remedy = "Add --at BRANCH and --server with the branch server's address.";
             Err(Failure::said(
@@ -225,11 +231,17 @@ fn terminal_list(terminals: &[Terminal], now: DateTime<Utc>) -> String {
                 or_dash(t.slot.as_ref()),
                 or_dash(t.version.as_ref()),
                 t.update.as_ref().map_or_else(|| "-".to_owned(), |u| format!("{} {}", u.version, u.state)),
-                age_or_never(now, t.last_heard),
+                heard(t, now),
             ]
         })
         .collect();
     table(["terminal", "model", "slot", "version", "update", "heard"], &rows)
+}
+
+/// When a terminal was heard, and whether it is denied.
+fn heard(t: &Terminal, now: DateTime<Utc>) -> String {
+    let heard = age_or_never(now, t.last_heard);
+    t.denied.map_or_else(|| heard.clone(), |at| format!("{heard}; denied {}", age(now, at)))
 }
 
 fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
@@ -239,7 +251,7 @@ fn terminal_text(t: &Terminal, now: DateTime<Utc>) -> String {
         ("slot", format!("{} ({} each)", or_dash(t.slot.as_ref()), size(t.slot_bytes))),
         ("version", or_dash(t.version.as_ref())),
         ("agent", plain(&t.agent_version)),
-        ("heard", age_or_never(now, t.last_heard)),
+        ("heard", heard(t, now)),
         ("key", or_dash(t.key.as_ref())),
     ]);
     if let Some(key) = &t.asked_key {

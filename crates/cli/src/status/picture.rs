@@ -9,7 +9,7 @@ use wire::v1::status::Status;
 
 use crate::commands::incidents::row as incident;
 use crate::output::release::{BAR, display_name, progress};
-use crate::output::units::{age_or_never, bar, or_dash, percent, size, size_of};
+use crate::output::units::{age, age_or_never, bar, or_dash, percent, size, size_of};
 use crate::output::{plain, table};
 
 /// Maximum releases shown.
@@ -56,7 +56,7 @@ fn without_bar(cell: &mut String) {
 fn render(status: &Status, bars: bool) -> String {
     let mut releases: Vec<_> = foremost(status).into_iter().map(release).collect();
     let mut branches: Vec<_> = status.branches.iter().flat_map(|b| branch(b, status.now)).collect();
-    let mut terminals: Vec<_> = status.terminals.iter().map(terminal).collect();
+    let mut terminals: Vec<_> = status.terminals.iter().map(|t| terminal(t, status.now)).collect();
     if !bars {
         releases.iter_mut().flatten().for_each(without_bar);
         branches.iter_mut().flatten().for_each(without_bar);
@@ -141,10 +141,12 @@ fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
     b.artifacts.iter().enumerate().map(row).chain(notes).collect()
 }
 
-fn terminal(t: &Terminal) -> [String; 7] {
+fn terminal(t: &Terminal, now: DateTime<Utc>) -> [String; 7] {
     let name = format!("{}/{}", t.branch, t.name);
     let (slot, runs) = (or_dash(t.slot.as_ref()), or_dash(t.version.as_ref()));
+    let denied = t.denied.map(|at| format!("denied {}", age(now, at)));
     let refuses = t.plan_refused.as_ref().map(|why| format!("refuses the newest plan: {}", reason(Some(why))));
+    let refuses = denied.or(refuses);
     let Some(u) = &t.update else {
         return [name, slot, runs, "-".to_owned(), "-".to_owned(), "-".to_owned(), refuses.unwrap_or_default()];
     };
@@ -251,6 +253,14 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
         let picture = picture(&status, None);
         let shown: Vec<_> = picture.lines().skip(1).take(5).map(|l| l.split_whitespace().nth(1).unwrap()).collect();
         assert_eq!(shown, ["2.4.0", "2.5.0", "2.9.0", "2.9.1", "2.9.2"], "the assigned one is first: {picture}");
+    }
+
+    #[test]
+    fn denied_terminal_is_shown_as_denied() {
+        let mut status = status();
+        status.terminals[0].denied = Some(status.now - chrono::TimeDelta::hours(2));
+        let picture = picture(&status, None);
+        assert!(picture.lines().any(|l| l.starts_with("north/till-1") && l.ends_with("denied 2 h ago")), "{picture}");
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&format!("POST /v1/releases/{ID}/approve"), 200, release()),
         (&format!("POST /v1/releases/{ID}/withdraw"), 200, json!({ "release": release(), "branches": 2 })),
         ("DELETE /v1/branches/north?force=true", 200, json!({ "name": "north", "terminals": 3 })),
+        ("DELETE /v1/terminals/north/till-1?force=true", 200, json!({ "branch": "north", "name": "till-1" })),
         ("DELETE /v1/assignments/north/kiosk", 200, json!({ "branch": "north", "serial": 7, "terminals": [] })),
         ("POST /v1/assignments", 200, json!({ "branch": "north", "serial": 6, "terminals": ["till-1"] })),
     ]);
@@ -143,6 +144,7 @@ fn lists_and_single_things_are_asked_for_where_they_are() {
         (&["release", "approve", "kiosk/2.4.0", "--reason", "Agreed."], "kiosk 2.4.0 is published"),
         (&["release", "withdraw", "kiosk/2.4.0", "--reason", "Bad."], "2 branches have a new plan without it"),
         (&["branch", "remove", "north", "--force"], "north and its 3 terminals are removed"),
+        (&["terminal", "remove", "north/till-1", "--force"], "Terminal north/till-1 is removed"),
         (&["unassign", "north", "kiosk"], "kiosk is no longer assigned to branch north: plan 7"),
         (&["assign", "north", "kiosk", "2.4.0"], "kiosk 2.4.0 is assigned to branch north: plan 6, terminals: till-1"),
     ] {

@@ -95,7 +95,9 @@ pub(super) fn fits_slot(case: &Case<'_>) -> Judgement {
     let too_large = |(payload, model): &(&Payload, &ModelName)| {
         let slot = models.get(*model)?;
         let needs = payload.size.saturating_add(headroom);
-        let whose = slot.terminal.as_ref().map(|t| format!(" (terminal {t})")).unwrap_or_default();
+        let small: Vec<_> = slot.terminals.iter().filter(|(_, bytes)| needs > *bytes).collect();
+        let named: Vec<String> = small.iter().map(|(t, bytes)| format!("{t} with {}", size(*bytes))).collect();
+        let whose = if named.is_empty() { String::new() } else { format!(" (terminals: {})", named.join(", ")) };
         (needs > slot.bytes).then(|| {
             let (needs, more) = (size(needs), size(needs - slot.bytes));
             format!("{} needs {needs}, {more} more than the smallest slot of {model} has{whose}", payload.file)
@@ -103,7 +105,11 @@ pub(super) fn fits_slot(case: &Case<'_>) -> Judgement {
     };
     let sentences: Vec<String> = images.iter().filter_map(too_large).collect();
     if !sentences.is_empty() {
-        return Judgement::fail(first_of(&sentences), "Make the image smaller, or remove the model from `compatible`.");
+        return Judgement::fail(
+            first_of(&sentences),
+            "Make the image smaller, or remove the model from `compatible`. If what a terminal says of its slot is wrong, deny it at its \
+             branch (`filial terminal deny`) or remove it (`filial terminal remove`).",
+        );
     }
     if let Some((_, model)) = images.iter().find(|(_, model)| !models.contains_key(*model)) {
         return Judgement::unknown(

@@ -70,7 +70,7 @@ pub fn scan_of(bytes: &[u8]) -> Scan {
 
 /// A fleet that takes [`good`].
 pub fn fleet() -> Facts {
-    let slot = SmallestSlot { bytes: 10_000, terminal: Some("north/till-1".parse().unwrap()) };
+    let slot = SmallestSlot { bytes: 10_000, terminals: vec![("north/till-1".parse().unwrap(), 10_000)] };
     Facts {
         models: Some([("kiosk-x86-64".parse().unwrap(), slot)].into()),
         published: Some(vec!["2.3.0".parse().unwrap(), "2.2.0".parse().unwrap()]),

@@ -134,10 +134,14 @@ fn compatible_known() {
 fn fits_slot() {
     expect(&good(), "fits-slot", Pass, "fits");
     let slot = |bytes| Facts { models: Some([("kiosk-x86-64".parse().unwrap(), bytes)].into()), ..fleet() };
-    let named = SmallestSlot { bytes: 8999, terminal: Some("north/till-1".parse().unwrap()) };
+    let terminals = [("north/till-1", 8000), ("east/till-2", 8999), ("north/till-3", 9000)];
+    let terminals = terminals.map(|(terminal, bytes)| (terminal.parse().unwrap(), bytes)).to_vec();
+    let named = SmallestSlot { bytes: 8999, terminals };
     let finding = judge(&good(), &slot(named), &Policy::default(), "fits-slot");
     assert_eq!(finding.verdict, Fail);
-    assert!(finding.cause.contains("needs 8.8 KiB, ") && finding.cause.contains("north/till-1"), "{finding:?}");
+    assert!(finding.cause.contains("needs 8.8 KiB, ") && finding.cause.contains("north/till-1 with "), "{finding:?}");
+    assert!(finding.cause.contains("east/till-2") && !finding.cause.contains("till-3"), "{finding:?}");
+    assert!(finding.remedy.contains("filial terminal remove"), "{finding:?}");
 
     let exact = slot(SmallestSlot::new(9000));
     assert_eq!(judge(&good(), &exact, &Policy::default(), "fits-slot").verdict, Pass);

@@ -149,6 +149,9 @@ pub struct Terminal {
     pub update: Option<TerminalUpdate>,
     /// When it was last heard.
     pub last_heard: Option<DateTime<Utc>>,
+    /// Since when its branch server denies it, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<DateTime<Utc>>,
     /// Why it does not follow the plan that its branch server offers, if it refuses that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_refused: Option<Reason>,
@@ -161,6 +164,15 @@ pub struct Terminal {
     /// Its packages, by product and name: told of one terminal, not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<TerminalPackage>,
+}
+
+/// A terminal was removed, with everything that head office knew of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TerminalRemoved {
+    /// Its branch.
+    pub branch: BranchName,
+    /// Its name.
+    pub name: TerminalName,
 }
 
 /// A terminal's new key is to be believed from now on.

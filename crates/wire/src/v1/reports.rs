@@ -176,13 +176,20 @@ pub enum Report {
         /// How often since the last such report.
         times: u64,
     },
+    /// An operator denied a terminal at its branch server, or allowed it again (branch to head office).
+    TerminalDenied {
+        /// Which terminal.
+        terminal: TerminalName,
+        /// Whether it is denied from now on.
+        denied: bool,
+    },
     /// A kind that this version does not know; a newer sender reports it. The receiver acknowledges, counts and skips it.
     #[serde(skip)]
     Unknown(UnknownReport),
 }
 
 /// The kinds of [`Report`] that this version knows, as JSON names them.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "terminal-seen",
     "running",
     "update",
@@ -193,6 +200,7 @@ const KINDS: [&str; 10] = [
     "package",
     "bad-peer",
     "numbers-reused",
+    "terminal-denied",
 ];
 
 /// Longest kind of an unknown report that is shown, in bytes.
@@ -269,7 +277,8 @@ impl Report {
             Self::Running { terminal, .. }
             | Self::Update { terminal, .. }
             | Self::Package { terminal, .. }
-            | Self::TerminalRefusesPlan { terminal, .. } => Some(terminal),
+            | Self::TerminalRefusesPlan { terminal, .. }
+            | Self::TerminalDenied { terminal, .. } => Some(terminal),
             Self::BadPeer { terminal, .. } | Self::NumbersReused { terminal, .. } => terminal.as_ref(),
             Self::Artifact { .. } | Self::Store { .. } | Self::PlanRefused { .. } | Self::Unknown(_) => None,
         }

@@ -104,6 +104,7 @@ fn check_report(report: &Report) -> Result<(), ShapeError> {
         | Report::Store { .. }
         | Report::PlanRefused { .. }
         | Report::TerminalRefusesPlan { .. }
+        | Report::TerminalDenied { .. }
         | Report::Unknown(_) => Ok(()),
     }
 }

@@ -3,18 +3,20 @@
 use access::audit::Change;
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use chrono::TimeDelta;
 use fleet_types::{BranchName, TerminalName, TerminalRef};
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::database::{begin, connection};
 use service_kit::server::{ApiError, Caller, Missing};
 use trust::{PublicKey, Refusal};
-use wire::v1::fleet::{AcceptKey, Terminal};
+use wire::v1::fleet::{AcceptKey, Terminal, TerminalRemoved};
 use wire::v1::paths;
 use wire::{Code, Problem};
 
 use crate::app::App;
 use crate::db;
+use crate::fleet::removal::forget_terminal;
 use crate::fleet::states;
 use crate::fleet::views::{one_terminal, terminals};
 use crate::http::errors::ApiResult;
@@ -31,6 +33,9 @@ pub struct Filter {
     /// Those after this terminal, as BRANCH/NAME.
     pub after: Option<String>,
 }
+
+/// A terminal that was heard so recently is in use.
+const IN_USE: TimeDelta = TimeDelta::hours(24);
 
 /// Terminals on one page, unless the caller says otherwise.
 const PAGE: u32 = 200;
@@ -116,4 +121,56 @@ pub async fn accept_key(
     app.audit.commit(transaction, &caller, change).await?;
     let row = db::terminals::find(&client, branch, name).await?.ok_or_else(missing)?;
     Ok(Json(one_terminal(&client, row).await?))
+}
+
+/// How to remove.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// Also a terminal that was heard within the last 24 hours and is not denied.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Remove a terminal with its history.
+///
+/// What it said of itself no longer counts, and its branch's plan follows. Its branch server still knows it: a terminal that is not
+/// denied there comes back when it enrols, or reports changed facts.
+#[utoipa::path(delete, path = paths::TERMINAL, tag = "terminals",
+    params(("branch" = BranchName, Path), ("name" = TerminalName, Path), Removal), responses(
+    (status = 200, description = "It is gone", body = TerminalRemoved),
+    (status = 404, description = "No such terminal", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is in use", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn remove(
+    app: Data<App>,
+    caller: Caller,
+    path: Path<(BranchName, TerminalName)>,
+    removal: Query<Removal>,
+) -> ApiResult<Json<TerminalRemoved>> {
+    let (branch, name) = path.into_inner();
+    let missing = || ApiError::not_found(Missing::Terminal, &format_args!("{branch}/{name}"));
+    let mut client = connection(&app.pool).await?;
+    let transaction = begin(&mut client).await?;
+    if !db::branches::lock(&transaction, &branch).await? {
+        return Err(missing());
+    }
+    let now = app.clock.now();
+    let before = db::terminals::find(&transaction, &branch, &name).await?.ok_or_else(missing)?;
+    let in_use = before.denied.is_none() && before.last_heard > now - IN_USE;
+    if in_use && !removal.force {
+        let hours = IN_USE.num_hours();
+        let detail = format!("Terminal {branch}/{name} was heard within {hours} hours and is not denied.");
+        let remedy =
+            "Deny it at its branch (`filial terminal deny`), or force the removal (`filial terminal remove --force`).";
+        return Err(ApiError::new(Code::TerminalInUse, detail, remedy));
+    }
+    forget_terminal(&transaction, &branch, &name, now).await?;
+    let change = Change::of(format!("terminal {branch}/{name}"));
+    let change = change.before(json!({ "model": before.model, "slot_bytes": before.slot_bytes, "key": before.key }));
+    let change = change.after(json!({ "removed": true, "forced": removal.force }));
+    app.audit.commit(transaction, &caller, change).await?;
+    app.delayed.notify_one();
+    tracing::info!(%branch, terminal = %name, forced = in_use, by = caller.name, "terminal removed");
+    Ok(Json(TerminalRemoved { branch, name }))
 }

@@ -171,6 +171,8 @@ async fn fleet(doer: &mut Doer) {
     let accept = doer.admin(Method::POST, "/v1/terminals/north/till-1/key", json!({ "key": second }));
     doer.one("POST /v1/terminals/{branch}/{name}/key", accept).await;
     // The terminal was heard just now.
+    let remove = doer.admin(Method::DELETE, "/v1/terminals/north/till-1?force=true", Value::Null);
+    doer.one("DELETE /v1/terminals/{branch}/{name}", remove).await;
     let remove = doer.admin(Method::DELETE, "/v1/branches/north?force=true", Value::Null);
     doer.one("DELETE /v1/branches/{branch}", remove).await;
     published(&doer.office, "kiosk", "3.0.0", "k1").await;

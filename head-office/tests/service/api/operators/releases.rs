@@ -56,6 +56,33 @@ async fn an_image_that_fits_no_slot_and_an_old_version_are_rejected() {
     assert!(finding.cause.contains("north/till-1"), "{}", finding.cause);
 }
 
+/// The attack: one terminal says that it has a tiny slot. It is named, and once it is denied nothing of it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_terminals_false_slot_stops_its_model_only_until_it_is_denied() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let mut facts = crate::support::facts("till-2", "kiosk-x86");
+    facts.slot_bytes = 1;
+    branch.report(wire::v1::reports::Report::TerminalSeen { facts, key: None }).await;
+    let refused = uploaded(&office, &Recipe::default()).await;
+    let release = office.wait_for_state(refused, ReleaseState::Rejected).await;
+    assert_eq!(failed(&release), ["fits-slot"]);
+    let finding = &release.report.unwrap().findings.into_iter().find(|f| f.id == "fits-slot").unwrap();
+    assert!(finding.cause.contains("north/till-2 with 1 byte)"), "{}", finding.cause);
+    assert!(!finding.cause.contains("till-1") && finding.remedy.contains("filial terminal deny"), "{finding:?}");
+    let terminal = "till-2".parse().unwrap();
+    branch.report(wire::v1::reports::Report::TerminalDenied { terminal, denied: true }).await;
+    let taken = uploaded(&office, &Recipe::default()).await;
+    test_kit::wait_for("the release to pass", crate::support::PATIENCE, async || {
+        let release = office.release(taken).await;
+        match release.state {
+            ReleaseState::Approved | ReleaseState::Publishing | ReleaseState::AwaitingSignature => Ok(()),
+            _ => Err(format!("{release:?}")),
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_archives_of_one_version_only_one_goes_on() {
     let office = Office::start().await;

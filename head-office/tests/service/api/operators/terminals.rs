@@ -1,10 +1,12 @@
 use reqwest::Method;
 use service_kit::server::Role;
 use wire::Code;
-use wire::v1::fleet::Terminal;
+use wire::v1::audit::AuditPage;
+use wire::v1::fleet::{Terminal, TerminalRemoved};
+use wire::v1::reports::Report;
 
 use crate::api::refusal;
-use crate::support::{Office, status_of};
+use crate::support::{Office, count, status_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn terminals_are_learned_from_reports_and_listed() {
@@ -35,4 +37,48 @@ async fn what_does_not_exist_or_cannot_be_read_is_refused() {
     let branch = office.branch("north", "k1", &[]).await;
     let at_operators = office.line().client(office.operators, None, Some(&office.leaf(&branch)));
     assert_eq!(refusal(at_operators.get::<Vec<Terminal>>("/v1/terminals").await), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminal_in_use_is_removed_by_force_or_once_it_is_denied() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &["till-1", "till-2"]).await;
+    let remove = async |path: &str| office.admin().delete::<TerminalRemoved>(path).await;
+    let error = remove("/v1/terminals/north/till-1").await.unwrap_err();
+    assert!(error.to_string().contains("terminal deny") && error.to_string().contains("--force"), "{error}");
+    assert_eq!(refusal(remove("/v1/terminals/north/till-1").await), Code::TerminalInUse);
+    for role in [Role::Viewer, Role::Operator, Role::ReleaseManager] {
+        let answer = office.as_role(role).delete::<TerminalRemoved>("/v1/terminals/north/till-1?force=true").await;
+        assert_eq!(refusal(answer), Code::Forbidden);
+    }
+    for path in ["/v1/terminals/north/nobody", "/v1/terminals/nowhere/till-1"] {
+        assert_eq!(refusal(remove(path).await), Code::NotFound);
+    }
+    let running = Report::Running {
+        terminal: "till-1".parse().unwrap(),
+        slot: fleet_types::Slot::A,
+        version: "1.0.0".parse().unwrap(),
+    };
+    branch.report(running).await;
+    let update =
+        "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
+        segments_total, since) VALUES ('north', 'till-1', 'kiosk', 1, '1.0.0', '00', 'fetching', 0, 0, now())";
+    let pool = office.pool().await;
+    service_kit::database::connection(&pool).await.unwrap().execute(update, &[]).await.unwrap();
+    let removed = remove("/v1/terminals/north/till-1?force=true").await.unwrap();
+    assert_eq!((removed.branch.as_str(), removed.name.as_str()), ("north", "till-1"));
+    assert_eq!(refusal(remove("/v1/terminals/north/till-1").await), Code::NotFound);
+    assert_eq!(count(&pool, "SELECT count(*) FROM updates").await, 0);
+    let page: AuditPage = office.admin().get("/v1/audit?limit=1").await.unwrap();
+    let told = serde_json::to_string(&page).unwrap();
+    assert!(told.contains("terminal north/till-1") && told.contains("forced"), "{told}");
+    // A denied one needs no force.
+    branch.report(Report::TerminalDenied { terminal: "till-2".parse().unwrap(), denied: true }).await;
+    let shown: Terminal = office.admin().get("/v1/terminals/north/till-2").await.unwrap();
+    assert!(shown.denied.is_some());
+    remove("/v1/terminals/north/till-2").await.unwrap();
+    // It comes back when it enrols, not denied.
+    branch.report(Report::TerminalSeen { facts: crate::support::facts("till-2", "k1"), key: None }).await;
+    let shown: Terminal = office.admin().get("/v1/terminals/north/till-2").await.unwrap();
+    assert_eq!(shown.denied, None);
 }
