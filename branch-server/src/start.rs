@@ -27,6 +27,7 @@ use crate::plan::poll::Poll;
 use crate::reports::intake::Intake;
 use crate::reports::proofs::Pace;
 use crate::signals::Signals;
+use crate::terminals::denied::Denied;
 use crate::terminals::enrol::Enrolment;
 use crate::terminals::join::{Join, JoinTokenError};
 use crate::terminals::streams::Streams;
@@ -127,9 +128,10 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let store = Store::new(settings.store.folder.clone(), settings.store.budget_bytes, engine.content_names());
     let plans = Plans::new(pool.clone(), clock.clone(), metadata.clone(), metrics.clone(), signals.clone());
     let plans = Arc::new(plans);
+    let denied: Arc<Denied> = Arc::default();
     Ok(Arc::new(App {
         wakeups: Wakeups::listen(&settings.database, shutdown.clone())?,
-        poll: Poll::new(pool.clone(), clock.clone(), head_office.clone(), join.clone(), plans.clone()),
+        poll: Poll::new(pool.clone(), clock.clone(), head_office.clone(), join.clone(), plans.clone(), denied.clone()),
         kits: Kits {
             pool: pool.clone(),
             clock: clock.clone(),
@@ -166,6 +168,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             join: join.clone(),
             tls: tls.clone(),
             signals: signals.clone(),
+            denied,
             max: settings.terminals.max,
         },
         pool,

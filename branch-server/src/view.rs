@@ -5,12 +5,12 @@ use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use serde::{Deserialize, Serialize};
 use service_kit::database::{DatabaseError, GenericClient};
 use trust::repository::RoleName;
-use wire::Reason;
 use wire::v1::confirmed::confirmed;
 use wire::v1::fleet::{Assigned, Branch, BranchArtifact, Terminal, TerminalUpdate};
 use wire::v1::numbering;
 use wire::v1::plan::Plan;
-use wire::v1::status::{Status, TaskStatus};
+use wire::v1::status::{Alert, Status, TaskStatus};
+use wire::{Reason, ReasonCode};
 
 use crate::db::{artifacts, moves, plan, reused_numbers, site, terminals, updates};
 use crate::model::Stage;
@@ -164,7 +164,12 @@ pub async fn status(
     let since = now - TimeDelta::days(numbering::ALERT_DAYS.into());
     let reused = reused_numbers::since(client, since, MAX_ALERTS).await?;
     let machine = |terminal: Option<String>| terminal.unwrap_or_else(|| "This branch server".to_owned());
-    let alerts = reused.into_iter().map(|r| numbering::alert(&machine(r.terminal), r.times, r.last_at)).collect();
+    let mut alerts: Vec<Alert> =
+        reused.into_iter().map(|r| numbering::alert(&machine(r.terminal), r.times, r.last_at)).collect();
+    let at = site.branch.as_ref().map_or("BRANCH", BranchName::as_str);
+    for terminal in terminals::asking(client, MAX_ALERTS).await? {
+        alerts.extend(terminal.asked.map(|(key, _)| asking(&terminal.name, &key, at)));
+    }
     let (reports_waiting, reports_oldest) = relay::waiting(client).await?;
     Ok(BranchStatus {
         status: Status {
@@ -194,6 +199,16 @@ pub async fn status(
             expires: plan.expires,
         }),
     })
+}
+
+/// The alert that another key asks for a certificate in a terminal's name.
+fn asking(terminal: &TerminalName, key: &Digest, branch: &str) -> Alert {
+    let reason = Reason::of(ReasonCode::KeyAsked).with("machine", terminal).with("key", key);
+    let remedy = format!(
+        "If the change is legitimate: `filial terminal allow {terminal} --at {branch} --key {key}`. If not, find the machine that asks, and \
+         replace the branch's join token."
+    );
+    Alert { reason, remedy }
 }
 
 async fn branch(

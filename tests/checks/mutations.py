@@ -135,6 +135,13 @@ OF_PROGRAMS = [
     ("branch-server", "proofs::ten_thousand_unsigned_states", [("branch-server/src", "let detail = if self.unproven.must_wait(terminal, now).is_some() {", "let detail = if false {")]),
     ("branch-server", "proofs::state_under_a_key_that_waits", [("branch-server/src", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.first());", "let presented = request.conn_data::<PeerCertificates>().and_then(|presented| presented.0.last());")]),
     ("head-office", "releases::one_terminals_false_slot", [("head-office/src", "FROM terminals WHERE denied_at IS NULL) AS t", "FROM terminals) AS t")]),
+    ("branch-server", "joining::denied_terminal_does_not_come_back", [("branch-server/src", "let join_token_replaced = !body.keep_join_token && replace_join_token", "let join_token_replaced = body.keep_join_token && replace_join_token")]),
+    ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "Who::Terminal(_, name) if name == facts.name && checked.key == *key => Ok(()),", "Who::Terminal(_, name) if name == facts.name => Ok(()),")]),
+    ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "if self.denied.names(&facts.name) {", "if false {")]),
+    ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "keys: issuers.iter().copied().collect(), ", "")]),
+    ("branch-server", "joining::join_token_enrols_as_many", [("branch-server/src", "where join_uses < $1 and join_sha256 = $2", "where $1 >= 0 and join_sha256 = $2")]),
+    ("branch-server", "joining::bogus_join_tokens", [("crates/service-kit/src", "map_or(true, |peek| peek.join_token.is_some())", "map_or(false, |peek| peek.join_token.is_some())")]),
+    ("head-office", "sync::denied_terminals_and_servers", [("head-office/src", "    db::denied_names::remember(c, branch).await?;\n", "")]),
     # Numbers of reports that go back, or that two machines use.
     ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),
     ("branch-server", "relay::an_acknowledgement_that_cannot_be_true", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),

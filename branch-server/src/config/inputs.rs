@@ -47,6 +47,7 @@ pub(super) struct Trust {
 pub(super) struct Terminals {
     pub join_token_file: Option<PathBuf>,
     pub join_token_days: Option<u32>,
+    pub join_token_uses: Option<u32>,
     pub max: Option<u64>,
 }
 

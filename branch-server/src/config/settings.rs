@@ -76,6 +76,8 @@ pub struct TerminalSettings {
     pub join_token_file: PathBuf,
     /// How long that token counts.
     pub join_token_life: TimeDelta,
+    /// Most terminals that may enrol with one token.
+    pub join_token_uses: u64,
     /// Most terminals that may enrol.
     pub max: u64,
 }
@@ -204,6 +206,13 @@ impl TryFrom<Inputs> for Settings {
                 join_token_life: TimeDelta::days(
                     within(terminals.join_token_days.unwrap_or(365), 1, 36_500, "terminals.join_token_days")?.into(),
                 ),
+                join_token_uses: within(
+                    terminals.join_token_uses.unwrap_or(1_000),
+                    1,
+                    1_000_000,
+                    "terminals.join_token_uses",
+                )?
+                .into(),
                 max: terminals.max.unwrap_or(10_000),
             },
             store: StoreSettings {

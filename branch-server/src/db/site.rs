@@ -18,8 +18,10 @@ service_kit::statements! {
     // JSON of another text, or none, is what an earlier version left: the reason is news once more, with its code.
     REFUSED = "update site set plan_refused = $1, plan_refused_json = $2
          where plan_refused is distinct from $1 or plan_refused_json ->> 'text' is distinct from $2::jsonb ->> 'text'";
-    JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end, join_sha256 = $1
+    JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end,
+         join_uses = case when join_sha256 = $1 then join_uses else 0 end, join_sha256 = $1
          returning join_since";
+    USE_JOIN = "update site set join_uses = join_uses + 1 where join_uses < $1 and join_sha256 = $2";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
     SENT = "update site set relay_sent = greatest(relay_sent, $1)";
     RENUMBER = "update site set relay_epoch = gen_random_uuid(), relay_last = $1, relay_sent = 0";
@@ -94,6 +96,11 @@ pub async fn join_since(
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, DatabaseError> {
     get(&query_one(client, JOIN, &[&&secret.as_bytes()[..], &now]).await?, "join_since")
+}
+
+/// Counts one more terminal that enrols with the secret of this SHA-256. `false` if `most` have, or it was replaced.
+pub async fn use_join(tx: &impl GenericClient, secret: &Digest, most: u64) -> Result<bool, DatabaseError> {
+    Ok(execute(tx, USE_JOIN, &[&signed(most), &&secret.as_bytes()[..]]).await? == 1)
 }
 
 /// The number of the next report to head office. Holds the row's lock until the transaction ends, so that numbers

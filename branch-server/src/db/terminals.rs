@@ -18,6 +18,8 @@ service_kit::statements! {
          from terminals where name = $1";
     BY_KEY = "select name, key_sha256, certificate, enrolled, denied, asked_key_sha256, asked
          from terminals where key_sha256 = $1";
+    ASKING = "select name, key_sha256, certificate, enrolled, denied, asked_key_sha256, asked
+         from terminals where asked is not null and denied is null order by asked desc, name limit $1";
     LOCK = "select name from terminals where name = $1 for update";
     ENROL = "insert into terminals (name, model, slot_bytes, data_bytes, agent_version, key_sha256, enrolled, last_heard)
          values ($1, $2, $3, $4, $5, $6, $7, $7)
@@ -118,6 +120,11 @@ pub async fn identity(client: &impl GenericClient, name: &TerminalName) -> Resul
 /// The terminal that is known by this key.
 pub async fn by_key(client: &impl GenericClient, key: &Digest) -> Result<Option<Identity>, DatabaseError> {
     query_opt(client, BY_KEY, &[&&key.as_bytes()[..]]).await?.as_ref().map(as_identity).transpose()
+}
+
+/// The terminals in whose names another key asked, the last first.
+pub async fn asking(client: &impl GenericClient, limit: u64) -> Result<Vec<Identity>, DatabaseError> {
+    query(client, ASKING, &[&signed(limit)]).await?.iter().map(as_identity).collect()
 }
 
 /// Locks a terminal until the transaction ends, so that its reports are taken one batch after the other.

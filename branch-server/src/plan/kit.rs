@@ -110,7 +110,7 @@ impl Kits {
         if kit.metadata.len().max(kit.artifacts.len()).max(kit.manifests.len()) > MAX_FILES {
             return Err(ApiError::bad_field("kit", format!("has more than {MAX_FILES} files")));
         }
-        let offer = Offer { plan: kit.plan, available: Vec::new(), metadata: None };
+        let offer = Offer { plan: kit.plan, available: Vec::new(), metadata: None, denied: None };
         let carried = Arc::new(Carried {
             metadata: kit.metadata.into_iter().map(|(name, blob)| (name, blob.0.into())).collect(),
             artifacts: kit.artifacts.into_iter().map(|a| (a.artifact, a)).collect(),

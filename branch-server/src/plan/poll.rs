@@ -14,6 +14,7 @@ use wire::Code;
 use super::consider::{ConsiderError, Considered, Plans};
 use super::judge::Refusal;
 use crate::db::site;
+use crate::terminals::denied::Denied;
 use crate::terminals::join::{Join, JoinTokenError};
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
 use crate::upstream::identity::Age;
@@ -56,6 +57,7 @@ pub struct Poll {
     head_office: Arc<dyn HeadOffice>,
     join: Arc<Join>,
     plans: Arc<Plans>,
+    denied: Arc<Denied>,
 }
 
 impl Poll {
@@ -66,8 +68,9 @@ impl Poll {
         head_office: Arc<dyn HeadOffice>,
         join: Arc<Join>,
         plans: Arc<Plans>,
+        denied: Arc<Denied>,
     ) -> Self {
-        Self { pool, clock, head_office, join, plans }
+        Self { pool, clock, head_office, join, plans, denied }
     }
 
     /// Enrols if that is needed, asks, and considers what is offered.
@@ -80,7 +83,7 @@ impl Poll {
             self.head_office.renew().await?;
             tracing::info!("certificate renewed after it had expired");
         }
-        let offer = match self.head_office.sync().await {
+        let mut offer = match self.head_office.sync().await {
             Err(error) if is_of_identity(&error) => {
                 // An operator may have put a new join token there.
                 self.head_office.enrol().await.map_err(|_| error)?;
@@ -96,6 +99,7 @@ impl Poll {
                 }
             }
         }
+        self.denied.set(offer.denied.take());
         site::heard(&connection(&self.pool).await?, self.clock.now()).await?;
         match self.plans.consider(branch, offer, None).await? {
             // Asked again sooner than the next poll: the link may be back.

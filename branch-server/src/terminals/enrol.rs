@@ -1,26 +1,32 @@
-//! Certifies terminals: with the branch's join token, and later by their key alone.
+//! Certifies terminals: with the branch's join token, and later by their key alone; one that this server does not know comes back by a
+//! certificate of this branch.
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use service_kit::Clock;
 use service_kit::database::{GenericClient, Pool, begin, commit, connection};
 use service_kit::server::ApiError;
 use trust::Refusal;
-use trust::certificates::{certificate_to_pem, request_from_pem, request_key, request_signer};
+use trust::certificates::{Identity as Who, certificate_to_pem, request_from_pem, request_key, request_signer};
 use wire::Code;
 use wire::v1::reports::Report;
 use wire::v1::shape;
-use wire::v1::sync::{EnrolRequest, EnrolResponse};
+use wire::v1::sync::{EnrolRequest, EnrolResponse, FormerCertificate, TerminalFacts};
 
-use super::identity::{is_denied, other_key};
+use super::denied::Denied;
+use super::identity::{is_denied, is_listed, of_another_branch, other_key};
 use super::join::Join;
 use super::tls::Tls;
 use crate::db::{site, terminals};
 use crate::reports::relay;
 use crate::signals::Signals;
 use crate::upstream::identity::Identity;
+
+/// After so long it is written again that the same key asks.
+const ASKED_AGAIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What the enrolment of terminals uses.
 pub struct Enrolment {
@@ -34,6 +40,8 @@ pub struct Enrolment {
     pub tls: Tls,
     /// Wake-up calls.
     pub signals: Arc<Signals>,
+    /// What head office says must not be let in.
+    pub denied: Arc<Denied>,
     /// Most terminals of this branch.
     pub max: u64,
 }
@@ -50,13 +58,20 @@ impl Enrolment {
         }
         let csr = request_from_pem(&request.certificate_request).map_err(unusable)?;
         let key = request_key(&csr).map_err(unusable)?;
-        let facts = match (&request.join_token, request.terminal) {
-            (Some(_), Some(facts)) => Some(facts),
-            (Some(_), None) => return Err(ApiError::bad_field("terminal", "is missing")),
+        let former = request.certificate.as_ref().filter(|_| request.join_token.is_none());
+        let facts = match (request.join_token.is_some() || former.is_some(), request.terminal) {
+            (true, Some(facts)) => Some(facts),
+            (true, None) => return Err(ApiError::bad_field("terminal", "is missing")),
             // By its key alone it gets a certificate and changes nothing.
-            (None, _) => None,
+            (false, _) => None,
         };
+        if let (Some(former), Some(facts)) = (former, &facts) {
+            self.check_former(identity, former, facts, &key)?;
+        }
         let mut client = connection(&self.pool).await?;
+        if let Some(kept) = self.again(&client, identity, &key, facts.as_ref()).await? {
+            return Ok(answer(identity, &kept));
+        }
         let tx = begin(&mut client).await?;
         // Locked, so that terminals enrol one after the other and the bound holds.
         if site::lock(&tx).await?.branch.as_ref() != Some(&identity.branch) {
@@ -73,10 +88,20 @@ impl Enrolment {
             return Err(is_denied(&known.name));
         }
         if let Some((known, other)) = known.as_ref().and_then(|k| Some((k, k.key.filter(|other| *other != key)?))) {
-            terminals::asked(&tx, &known.name, &key, now).await?;
-            commit(tx).await?;
+            if !known.asked.is_some_and(|(asked, at)| asked == key && now - at < ASKED_AGAIN) {
+                terminals::asked(&tx, &known.name, &key, now).await?;
+                commit(tx).await?;
+            }
             tracing::warn!(terminal = %known.name, %key, "another key asks for its name with the join token");
             return Err(other_key(&known.name, &other, &key));
+        }
+        if let (None, Some(facts)) = (&known, &facts) {
+            if self.denied.names(&facts.name) {
+                return Err(is_listed(&identity.branch, &facts.name));
+            }
+            if let Some(secret) = &request.join_token {
+                self.join.count(&tx, secret, now).await?;
+            }
         }
         let name = facts.as_ref().map(|facts| &facts.name).or(known.as_ref().map(|known| &known.name));
         let name = name.cloned().ok_or_else(not_enrolled)?;
@@ -94,12 +119,61 @@ impl Enrolment {
         commit(tx).await?;
         self.signals.relay.notify_one();
         tracing::info!(terminal = %name, key = %key.short(), again = known.is_some(), "terminal certified");
-        Ok(EnrolResponse {
-            branch: identity.branch.clone(),
-            certificate: certificate_to_pem(&issued),
-            intermediate: certificate_to_pem(identity.intermediate()),
-            authority: certificate_to_pem(&identity.authority),
-        })
+        Ok(answer(identity, &issued))
+    }
+
+    /// Lets a terminal in that a server of this branch certified before, by the certificate and the same key.
+    fn check_former(
+        &self,
+        identity: &Identity,
+        former: &FormerCertificate,
+        facts: &TerminalFacts,
+        key: &Digest,
+    ) -> Result<(), ApiError> {
+        let denied = self.denied.known()?;
+        let checked = identity
+            .check_former(former, self.tls.time(), &denied.issuers)
+            .map_err(|refusal| ApiError::new(Code::CertificateRefused, refusal.sentence(), refusal.remedy()))?;
+        match checked.identity {
+            Who::Terminal(branch, _) if branch != identity.branch => Err(of_another_branch(&branch, &identity.branch)),
+            Who::Terminal(_, name) if name == facts.name && checked.key == *key => Ok(()),
+            _ => {
+                let detail = format!(
+                    "The certificate belongs to another terminal than {}, or to another key than this request.",
+                    facts.name
+                );
+                Err(ApiError::new(Code::CertificateRefused, detail, "Enrol with the branch's join token."))
+            }
+        }
+    }
+
+    /// Returns the certificate that a terminal has already, if nothing changed since: nothing is locked or written then.
+    async fn again<C: GenericClient>(
+        &self,
+        client: &C,
+        identity: &Identity,
+        key: &Digest,
+        facts: Option<&TerminalFacts>,
+    ) -> Result<Option<CertificateDer<'static>>, ApiError> {
+        let Some(known) = terminals::by_key(client, key).await?.filter(|known| known.denied.is_none()) else {
+            return Ok(None);
+        };
+        if let Some(facts) = facts
+            && terminals::read(client, &known.name).await?.is_none_or(|record| record.facts != *facts)
+        {
+            return Ok(None);
+        }
+        let kept = known.certificate.map(CertificateDer::from);
+        Ok(kept.filter(|kept| identity.issued(kept, self.tls.times())))
+    }
+}
+
+fn answer(identity: &Identity, certificate: &CertificateDer<'_>) -> EnrolResponse {
+    EnrolResponse {
+        branch: identity.branch.clone(),
+        certificate: certificate_to_pem(certificate),
+        intermediate: certificate_to_pem(identity.intermediate()),
+        authority: certificate_to_pem(&identity.authority),
     }
 }
 

@@ -24,6 +24,13 @@ pub fn is_denied(terminal: &TerminalName) -> ApiError {
     ApiError::new(Code::IdentityDenied, detail, remedy)
 }
 
+/// Returns the refusal of a terminal that this server does not know and head office lists as denied.
+pub fn is_listed(branch: &BranchName, terminal: &TerminalName) -> ApiError {
+    let detail = format!("Head office remembers that the identity of terminal {terminal} was denied.");
+    let remedy = format!("An admin can lift that at head office: `filial terminal remove {branch}/{terminal}`.");
+    ApiError::new(Code::IdentityDenied, detail, remedy)
+}
+
 /// Returns the refusal of a terminal of another branch.
 pub fn of_another_branch(branch: &BranchName, here: &BranchName) -> ApiError {
     let detail = format!("This certificate is for branch {branch}; this is branch {here}.");
@@ -41,6 +48,7 @@ mod tests {
         let (terminal, key) = ("till-1".parse().unwrap(), Digest::new([7; 32]));
         for (error, command) in [
             (other_key(&terminal, &key, &key), format!("`filial terminal allow till-1 --at BRANCH --key {key}`")),
+            (is_listed(&"north".parse().unwrap(), &terminal), "`filial terminal remove north/till-1`".to_owned()),
             (is_denied(&terminal), "`filial terminal allow till-1 --at BRANCH`".to_owned()),
         ] {
             let told = error.to_string() + &error.problem().remedy;

@@ -2,15 +2,17 @@
 //! fleet's authority, by which a terminal knows this server, so it can be made only once this server itself enrolled.
 //!
 //! The token grants a certificate for a new name only: a registered name stays with its key
-//! ([`crate::terminals::enrol`]). It counts for a limited time; without its file, the next start makes a new one.
+//! ([`crate::terminals::enrol`]). It counts for a limited time and a limited number of terminals. Denying a terminal replaces it, as the
+//! terminal has it on its disk; without its file, the next start makes a new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::Digest;
+use service_kit::Secret;
 use service_kit::config::{ConfigError, read_secret_file};
-use service_kit::database::{DatabaseError, Pool, connection};
+use service_kit::database::{DatabaseError, GenericClient, Pool, connection};
 use service_kit::durable::{self, DurableError};
 use service_kit::server::ApiError;
 use service_kit::token::{self, MAX_TOKEN_LEN};
@@ -24,6 +26,10 @@ use crate::db::site;
 
 /// The remedy for a join token that is refused.
 const TAKE_IT: &str = "Use the branch server's current join token, in the file `terminals.join_token_file`.";
+
+/// The remedy for a join token that is used up.
+const REPLACE_IT: &str = "At the branch server, remove the file `terminals.join_token_file`, restart the branch server, and put the new \
+    token into the images.";
 
 /// Why there is no token for terminals.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,7 @@ pub enum JoinTokenError {
 pub struct Join {
     file: PathBuf,
     life: TimeDelta,
+    uses: u64,
     held: Mutex<Option<Held>>,
 }
 
@@ -64,7 +71,8 @@ struct Held {
 impl Join {
     /// As the settings have it. Nothing is read yet.
     pub fn new(settings: &TerminalSettings) -> Self {
-        Self { file: settings.join_token_file.clone(), life: settings.join_token_life, held: Mutex::default() }
+        let TerminalSettings { join_token_file, join_token_life: life, join_token_uses: uses, .. } = settings;
+        Self { file: join_token_file.clone(), life: *life, uses: *uses, held: Mutex::default() }
     }
 
     fn held(&self) -> Option<Held> {
@@ -81,11 +89,7 @@ impl Join {
         }
         let file = self.file.clone();
         let token = spawn_blocking(move || kept(&file, authority)).await??;
-        let secret = token::hash(token.secret.expose());
-        let since = site::join_since(&connection(pool).await?, &secret, now).await?;
-        let held = Held { authority, secret, until: since + self.life };
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        Ok(())
+        self.hold(pool, &token, now).await
     }
 
     /// Checks the secret part of a token.
@@ -103,10 +107,49 @@ impl Join {
             return Ok(());
         }
         let detail = format!("The join token expired at {}.", held.until.format("%Y-%m-%d %H:%M UTC"));
-        let remedy = "At the branch server, remove the file `terminals.join_token_file`, restart the branch server, and put the new \
-            token into the images.";
-        Err(ApiError::new(Code::JoinExpired, detail, remedy))
+        Err(ApiError::new(Code::JoinExpired, detail, REPLACE_IT))
     }
+
+    /// Counts one more terminal that enrols with the token, in the transaction that lets it in.
+    ///
+    /// # Errors
+    /// As many have as may, or the token was replaced meanwhile.
+    pub async fn count(&self, tx: &impl GenericClient, secret: &str, now: DateTime<Utc>) -> Result<(), ApiError> {
+        if site::use_join(tx, &token::hash(secret), self.uses).await? {
+            return Ok(());
+        }
+        self.check(secret, now)?;
+        let detail = format!("{} terminals have enrolled with this join token, the most that may.", self.uses);
+        Err(ApiError::new(Code::JoinExpired, detail, REPLACE_IT))
+    }
+
+    /// Replaces the token: machines that have the present one can no longer enrol with it. `false` before there is one.
+    ///
+    /// # Errors
+    /// The new one cannot be written.
+    pub async fn replace(&self, pool: &Pool, now: DateTime<Utc>) -> Result<bool, JoinTokenError> {
+        let Some(Held { authority, .. }) = self.held() else { return Ok(false) };
+        let file = self.file.clone();
+        let token = spawn_blocking(move || made(&file, token::generate("terminals"), authority)).await??;
+        self.hold(pool, &token, now).await?;
+        Ok(true)
+    }
+
+    /// Takes a token up that its file holds.
+    async fn hold(&self, pool: &Pool, token: &JoinToken, now: DateTime<Utc>) -> Result<(), JoinTokenError> {
+        let secret = token::hash(token.secret.expose());
+        let since = site::join_since(&connection(pool).await?, &secret, now).await?;
+        let held = Held { authority: token.authority, secret, until: since + self.life };
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        Ok(())
+    }
+}
+
+/// Writes a new token into the file. Blocking.
+fn made(file: &Path, secret: Secret, authority: Digest) -> Result<JoinToken, JoinTokenError> {
+    let token = JoinToken::new(secret, authority).map_err(JoinTokenError::Unusable)?;
+    durable::write_secret_file(file, format!("{}\n", token.to_text().expose()).as_bytes())?;
+    Ok(token)
 }
 
 /// Reads the token of the file, or generates it; written again if it does not name this authority. Blocking.

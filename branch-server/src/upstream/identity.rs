@@ -12,10 +12,10 @@ use service_kit::config::read_toml;
 use service_kit::durable;
 use trust::certificates::{
     Authority, Chain, Checked, DenyList, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain,
-    fingerprint, validity,
+    check_former, fingerprint, validity,
 };
 use trust::{Refusal, Why};
-use wire::v1::sync::BranchEnrolResponse;
+use wire::v1::sync::{BranchEnrolResponse, FormerCertificate};
 
 pub use trust::certificates::Age;
 
@@ -178,6 +178,22 @@ impl Identity {
         let young = validity(certificate).is_ok_and(|(from, until)| times.latest < from + (until - from) / 2);
         let chain = [certificate.clone(), self.intermediate().clone()];
         young && [times.clock, times.latest].iter().all(|now| self.check(&chain, *now).is_ok())
+    }
+
+    /// Whom a terminal's former certificate of this branch names, also an expired one of another server of the branch.
+    ///
+    /// # Errors
+    /// It is not of this fleet, or one of `issuers` issued it.
+    pub fn check_former(
+        &self,
+        presented: &FormerCertificate,
+        now: DateTime<Utc>,
+        issuers: &[Digest],
+    ) -> Result<Checked, Refusal> {
+        let FormerCertificate { certificate, intermediate } = presented;
+        let chain = [certificate_from_pem(certificate)?, certificate_from_pem(intermediate)?];
+        let denied = DenyList { keys: issuers.iter().copied().collect(), ..DenyList::default() };
+        check_former(&chain, &self.authority, &Suffix::default(), now, &denied)
     }
 
     /// Whom a client presents.

@@ -20,7 +20,7 @@ use trust::certificates::{
 use uuid::Uuid;
 use wire::v1::plan::Plan;
 use wire::v1::reports::{Acknowledged, Batch, Numbered};
-use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse, Sync};
+use wire::v1::sync::{BranchEnrolRequest, BranchEnrolResponse, DeniedMachines, Sync};
 use wire::{Code, Envelope, Problem};
 
 /// The secret part of the branch's join token.
@@ -75,6 +75,8 @@ pub struct State {
     pub metadata: BTreeMap<String, Vec<u8>>,
     /// What is said of their version.
     pub hint: Option<u64>,
+    /// What a branch server must not let in.
+    pub denied: Option<DeniedMachines>,
     /// What it does with metadata files, beside serving them.
     pub trick: Option<Trick>,
     /// How many metadata files were asked for.
@@ -101,6 +103,7 @@ impl State {
             fleet,
             metadata,
             hint,
+            denied: Some(DeniedMachines::default()),
             trick: None,
             metadata_asked: 0,
         }
@@ -242,7 +245,8 @@ async fn enrol(state: Shared, body: web::Json<BranchEnrolRequest>) -> HttpRespon
 async fn sync(state: Shared, request: HttpRequest) -> HttpResponse {
     let state = state.lock().unwrap();
     turned_away(&state, &request).unwrap_or_else(|| {
-        HttpResponse::Ok().json(Sync { plan: state.plan.clone(), available: Vec::new(), metadata: state.hint })
+        let (plan, denied) = (state.plan.clone(), state.denied.clone());
+        HttpResponse::Ok().json(Sync { plan, available: Vec::new(), metadata: state.hint, denied })
     })
 }
 

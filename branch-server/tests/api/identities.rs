@@ -27,8 +27,8 @@ async fn a_denied_terminal_is_cut_off_at_once_and_comes_back_when_it_is_allowed(
     let other = branch.enrol("till-2").await;
     let mut events = branch.ask("/v1/events", &till).await.bytes_stream();
     let [deny, allow] = [paths::terminal_deny(&name("till-1")), paths::terminal_allow(&name("till-1"))];
-    let denied = told(&branch, &deny, json!({ "reason": "stolen" })).await;
-    assert!(denied["denied"].is_string(), "{denied}");
+    let denied = told(&branch, &deny, json!({ "reason": "broken", "keep_join_token": true })).await;
+    assert!(denied["denied"].is_string() && denied["join_token_replaced"] == false, "{denied}");
     // On the connection that is open, too.
     let ended = async { while events.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
@@ -69,10 +69,16 @@ async fn a_new_key_waits_for_an_admin_and_ends_the_old_one() {
     let own = request_key(&branch.key("till-1").request().unwrap()).unwrap();
     assert_eq!(asked["key"], json!(own));
     assert!(asked["certificate_expires"].is_string());
+    let alerts = async || branch.status().await["alerts"].clone();
+    let alert = alerts().await[0].clone();
+    let remedy = alert["remedy"].as_str().unwrap();
+    assert_eq!((&alert["code"], &alert["params"]["machine"]), (&json!("key-asked"), &json!("till-1")), "{alert}");
+    assert!(remedy.contains(&format!("terminal allow till-1 --at north --key {digest}")), "{remedy}");
 
     let allow = paths::terminal_allow(&name("till-1"));
     let allowed = told(&branch, &allow, json!({ "key": digest })).await;
     assert_eq!((&allowed["key"], &allowed["asked"]), (&json!(digest), &Value::Null));
+    assert!(alerts().await.as_array().is_none_or(Vec::is_empty));
     assert_refused(branch.ask("/v1/sync", &old).await, Code::OtherKey).await;
     assert_refused(branch.try_enrol(None, "till-1", &branch.key("till-1")).await, Code::JoinRefused).await;
     let answer = branch.try_enrol(Some(JOIN), "till-1", &new).await;

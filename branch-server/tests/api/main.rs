@@ -13,6 +13,7 @@ mod fixture;
 mod head_office;
 mod hostile;
 mod identities;
+mod joining;
 mod kit;
 mod metadata;
 mod numbering;

@@ -62,6 +62,8 @@ pub struct Options {
     pub tls_clock: Option<Arc<dyn Clock>>,
     /// Most bytes that artifacts may take.
     pub budget_bytes: Option<u64>,
+    /// Most terminals that may enrol with one join token.
+    pub join_uses: u32,
     /// How long a request may take to arrive.
     pub request_seconds: f64,
     /// How long head office may take for an answer.
@@ -80,6 +82,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             tls_clock: None,
             budget_bytes: None,
+            join_uses: 1_000,
             request_seconds: 30.0,
             head_office_seconds: 30.0,
         }
@@ -137,7 +140,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
          [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\nrequest_seconds = {}\n\
-         [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\nmax = 5\n[store]\nfolder = {:?}\n{}\
+         [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\njoin_token_uses = {}\nmax = 5\n[store]\nfolder = {:?}\n{}\
          [engine.transmission]\nurl = {:?}\nuser = \"filial\"\npassword_file = {:?}\n\
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
@@ -149,6 +152,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
         options.head_office_seconds,
         path("root.json"),
         path("terminals-join"),
+        options.join_uses,
         path("store"),
         options.budget_bytes.map(|bytes| format!("budget_bytes = {bytes}\n")).unwrap_or_default(),
         options.engine_url,
@@ -335,6 +339,7 @@ pub fn enrolment(join: Option<&str>, name: &str, key: &TlsKey) -> EnrolRequest {
         join_token: join.map(str::to_owned),
         certificate_request: request_to_pem(&key.request().unwrap()),
         terminal: join.map(|_| facts(name)),
+        certificate: None,
     }
 }
 

@@ -13,7 +13,7 @@ async fn before_the_first_plan_there_is_none() {
     let sync: Sync = branch.ask("/v1/sync", &token).await.json().await.unwrap();
     let metadata = branch.head_office.with(|s| s.fleet.version());
     assert!(metadata.is_some());
-    assert_eq!(sync, Sync { plan: None, available: Vec::new(), metadata });
+    assert_eq!(sync, Sync { plan: None, available: Vec::new(), metadata, denied: None });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ pub mod assignments;
 pub mod branch_stores;
 pub mod branches;
 pub mod delayed_plans;
+pub mod denied_names;
 pub mod facts;
 pub mod held_reports;
 pub mod incidents;
@@ -39,6 +40,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
     delayed_plans::STATEMENTS,
+    denied_names::STATEMENTS,
     facts::STATEMENTS,
     held_reports::STATEMENTS,
     incidents::STATEMENTS,

@@ -27,6 +27,8 @@ service_kit::statements! {
     KEYS = "SELECT report_key, asked_key FROM terminals WHERE branch = $1 AND name = $2";
     ACCEPT_KEY = "UPDATE terminals SET report_key = asked_key, asked_key = NULL
         WHERE branch = $1 AND name = $2 AND asked_key = $3";
+    ASKING = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
+        asked_key, denied_at FROM terminals WHERE asked_key IS NOT NULL ORDER BY branch, name LIMIT $1";
     HEARD_SINCE = "SELECT name FROM terminals WHERE branch = $1 AND last_heard > $2 ORDER BY name LIMIT $3";
     REMOVE_OF_BRANCH = "DELETE FROM terminals WHERE branch = $1";
     ALL = "SELECT branch, name, model, slot_bytes, agent_version, slot, version, last_heard, report_key,
@@ -135,6 +137,14 @@ pub struct Keys {
 pub async fn keys<C: GenericClient>(c: &C, branch: &BranchName, name: &TerminalName) -> Result<Keys, DatabaseError> {
     let Some(row) = query_opt(c, KEYS, &[&branch.as_str(), &name.as_str()]).await? else { return Ok(Keys::default()) };
     Ok(Keys { accepted: text_opt(&row, "report_key")?, asked: text_opt(&row, "asked_key")? })
+}
+
+/// The terminals whose new key waits for an operator, at most `limit`.
+///
+/// # Errors
+/// As every statement.
+pub async fn asking<C: GenericClient>(c: &C, limit: i64) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, ASKING, &[&limit]).await?.iter().map(from_row).collect()
 }
 
 /// Accepts the key that waits. False if another key waits, or none.

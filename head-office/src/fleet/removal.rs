@@ -34,6 +34,7 @@ pub async fn forget<C: GenericClient>(
     db::plans::remove_of_branch(c, branch).await?;
     db::reports::remove_of_branch(c, branch).await?;
     db::updates::remove_of_branch(c, branch).await?;
+    db::denied_names::remember(c, branch).await?;
     let terminals = db::terminals::remove_of_branch(c, branch).await?;
     db::branches::remove(c, branch, by, now).await?;
     Ok(terminals)
@@ -53,7 +54,8 @@ pub async fn forget_terminal<C: GenericClient>(
 ) -> Result<bool, DatabaseError> {
     db::updates::remove_of_terminal(c, branch, terminal).await?;
     db::reused_numbers::remove_of_terminal(c, branch, terminal).await?;
-    let removed = db::terminals::remove(c, branch, terminal).await?;
+    let remembered = db::denied_names::forget(c, branch, terminal).await?;
+    let removed = db::terminals::remove(c, branch, terminal).await? || remembered;
     db::delayed_plans::delay(c, branch, now).await?;
     Ok(removed)
 }

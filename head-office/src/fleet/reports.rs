@@ -214,6 +214,9 @@ async fn store_one<C: GenericClient>(
             }
         }
         Report::TerminalDenied { terminal, denied } => {
+            if !denied {
+                db::denied_names::forget(c, branch, &terminal).await?;
+            }
             if db::terminals::set_denied(c, branch, &terminal, denied, at).await? {
                 tracing::warn!(%branch, %terminal, denied, "the terminal is denied at its branch server, or allowed again");
             } else {

@@ -1,15 +1,17 @@
 //! Gets a certificate from the branch server and renews it: with the join token the first time, with the key alone
-//! afterwards.
+//! afterwards, and with the certificate of before at a branch server that does not know this terminal.
 
 use service_kit::Secret;
 use service_kit::client::ClientError;
 use service_kit::config::read_secret_file;
 use service_kit::edge::chain;
 use trust::Refusal;
-use trust::certificates::{Age, Anchor, Identity as Who, JoinToken, Peer, fingerprint, request_key, request_to_pem};
+use trust::certificates::{
+    Age, Anchor, Identity as Who, JoinToken, Peer, certificate_to_pem, fingerprint, request_key, request_to_pem,
+};
 use wire::Code;
 use wire::v1::reports::UpdateReport;
-use wire::v1::sync::EnrolRequest;
+use wire::v1::sync::{EnrolRequest, FormerCertificate};
 
 use super::facts::facts;
 use super::identity::IdentityFiles;
@@ -97,7 +99,12 @@ impl Enrolment {
             return self.enrol(ports, settings, keeper, believed).await;
         };
         if self.lost {
-            self.enrol(ports, settings, keeper, believed).await?;
+            // The certificate first: the join token may be gone or used up.
+            let asked = Asked { certificate: true, ..Asked::by_key(&identity) };
+            if let Err(why) = self.certify(asked, ports, settings, keeper, believed).await {
+                tracing::info!(why, "the branch server does not take the certificate of before; trying the join token");
+                self.enrol(ports, settings, keeper, believed).await?;
+            }
             self.lost = false;
             return Ok(());
         }
@@ -105,11 +112,7 @@ impl Enrolment {
         if age == Age::Young {
             return Ok(());
         }
-        let asked = Asked {
-            join_token: None,
-            anchor: Anchor::Known(identity.authority.clone()),
-            peer: Who::Branch(identity.branch.clone()).into(),
-        };
+        let asked = Asked::by_key(&identity);
         match (self.certify(asked, ports, settings, keeper, believed).await, age) {
             (Ok(()), _) => tracing::info!("the certificate is renewed"),
             // It is still valid; the next poll tries again.
@@ -150,7 +153,12 @@ impl Enrolment {
         let token = join_token(settings)?;
         let known = self.identity.as_ref().filter(|known| fingerprint(&known.authority) == token.authority);
         let peer = known.map_or(Peer::AnyBranch, |known| Who::Branch(known.branch.clone()).into());
-        let asked = Asked { join_token: Some(&token.secret), anchor: Anchor::Pinned(token.authority), peer };
+        let asked = Asked {
+            join_token: Some(&token.secret),
+            certificate: false,
+            anchor: Anchor::Pinned(token.authority),
+            peer,
+        };
         self.certify(asked, ports, settings, keeper, believed).await?;
         tracing::info!(branch = self.identity.as_ref().map(|i| i.branch.as_str()), "enrolled");
         Ok(())
@@ -159,7 +167,7 @@ impl Enrolment {
     /// Has this terminal's key certified, and keeps the answer before it is used.
     async fn certify(
         &mut self,
-        Asked { join_token, anchor, peer }: Asked<'_>,
+        Asked { join_token, certificate, anchor, peer }: Asked<'_>,
         ports: &Ports,
         settings: &Settings,
         keeper: &mut Keeper,
@@ -168,11 +176,13 @@ impl Enrolment {
         // Small files, and this happens once in months: not worth a thread.
         let key = self.files.key().map_err(|r| text_of(&r))?;
         let csr = key.request().map_err(|r| text_of(&r))?;
-        let facts = join_token.map(|_| facts(ports, settings)).transpose()?;
+        let facts = (join_token.is_some() || certificate).then(|| facts(ports, settings)).transpose()?;
+        let former = self.identity.as_ref().filter(|_| certificate).and_then(former);
         let request = EnrolRequest {
             join_token: join_token.map(|token| token.expose().to_owned()),
             certificate_request: request_to_pem(&csr),
             terminal: facts.clone(),
+            certificate: former,
         };
         let pinned = anchor.fingerprint();
         let answer = ports.branch.enrol(anchor, peer.clone(), &request).await.map_err(|error| {
@@ -207,8 +217,29 @@ impl Enrolment {
 /// How the branch server is asked for a certificate.
 struct Asked<'a> {
     join_token: Option<&'a Secret>,
+    /// Whether the certificate of before is shown.
+    certificate: bool,
     anchor: Anchor,
     peer: Peer,
+}
+
+impl Asked<'_> {
+    /// By the key of a known identity, at its own branch server.
+    fn by_key(identity: &Identity) -> Self {
+        Self {
+            join_token: None,
+            certificate: false,
+            anchor: Anchor::Known(identity.authority.clone()),
+            peer: Who::Branch(identity.branch.clone()).into(),
+        }
+    }
+}
+
+/// The certificate of an identity, as a branch server that does not know it is shown it.
+fn former(identity: &Identity) -> Option<FormerCertificate> {
+    let [certificate, intermediate, ..] = &identity.chain[..] else { return None };
+    let (certificate, intermediate) = (certificate_to_pem(certificate), certificate_to_pem(intermediate));
+    Some(FormerCertificate { certificate, intermediate })
 }
 
 fn join_token(settings: &Settings) -> Result<JoinToken, String> {

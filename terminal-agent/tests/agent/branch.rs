@@ -49,7 +49,7 @@ async fn enrol(branch: web::Data<TestBranch>, request: web::Json<EnrolRequest>) 
 /// How many certificates were presented, as if it were a version.
 async fn sync(request: HttpRequest) -> HttpResponse {
     let presented = request.conn_data::<PeerCertificates>().map(|presented| presented.0.len() as u64);
-    HttpResponse::Ok().json(Sync { plan: None, available: Vec::new(), metadata: presented })
+    HttpResponse::Ok().json(Sync { plan: None, available: Vec::new(), metadata: presented, denied: None })
 }
 
 impl Server {
@@ -89,7 +89,12 @@ impl Server {
 
 fn asks(key: &TlsKey) -> EnrolRequest {
     let certificate_request = request_to_pem(&key.request().unwrap());
-    EnrolRequest { join_token: Some("join-me-if-you-can".into()), certificate_request, terminal: None }
+    EnrolRequest {
+        join_token: Some("join-me-if-you-can".into()),
+        certificate_request,
+        terminal: None,
+        certificate: None,
+    }
 }
 
 /// Enrols at a server that its authority proves to be some branch.

@@ -90,6 +90,19 @@ fn a_branch_that_lost_its_database_gets_the_same_key_again_by_the_join_token() {
 }
 
 #[test]
+fn branch_server_that_took_a_dead_ones_place_lets_the_terminal_in_by_its_certificate() {
+    let mut rig = rig();
+    rig.until("fetching");
+    let before = key(&rig);
+    // The join token is of no use any more.
+    std::fs::remove_file(rig.world.path("join-token")).unwrap();
+    (rig.world.lock().known_key, rig.world.lock().readmits) = (None, true);
+    rig.until_that("certified again", |rig| certified(rig).len() == 2);
+    rig.until("confirmed");
+    assert_eq!((certified(&rig), key(&rig)), (vec![Peer::AnyBranch, north()], before));
+}
+
+#[test]
 fn a_denied_terminal_keeps_what_it_has_and_comes_back_when_it_is_allowed() {
     for code in [Code::IdentityDenied, Code::OtherKey] {
         let mut rig = rig();

@@ -78,6 +78,12 @@ impl Branch for FakeBranch {
                 assert_eq!((secret.as_str(), facts.name.as_str()), (JOIN, "till-1"));
                 assert_eq!((facts.model.as_str(), facts.slot_bytes), ("kiosk", 400_000));
             }
+            None if request.certificate.is_some() => {
+                assert_eq!(request.terminal.as_ref().unwrap().name.as_str(), "till-1");
+                if !world.readmits {
+                    return Err(refused(Code::BadField));
+                }
+            }
             None => {
                 assert!(request.terminal.is_none() && matches!(anchor, Anchor::Known(_)));
                 if world.known_key != Some(key) {
@@ -104,7 +110,7 @@ impl Branch for FakeBranch {
         let (forged, plan, now) = (world.forged.clone(), world.plan.clone(), world.now);
         let plan = forged.or_else(|| plan.map(|p| world.fleet.order(&p, now).unwrap()));
         let metadata = world.mirror.as_ref().map_or_else(|| world.fleet.version(), |(_, hint)| *hint);
-        Ok(Sync { plan, available: Vec::new(), metadata })
+        Ok(Sync { plan, available: Vec::new(), metadata, denied: None })
     }
 
     async fn metadata(&self, name: &str) -> Result<Option<ByteStream>, ClientError> {

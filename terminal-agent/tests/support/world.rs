@@ -130,6 +130,8 @@ pub struct Inner {
     pub branch: TestBranch,
     /// The key of the terminal as the branch server knows it, and of whom each of its certificates was asked for.
     pub known_key: Option<Digest>,
+    /// Whether the branch server lets a terminal in that it does not know, by its certificate; older ones do not.
+    pub readmits: bool,
     /// By which it proves what it reports.
     pub signer: Option<trust::PublicKey>,
     pub certified: Vec<Peer>,
@@ -222,6 +224,7 @@ impl World {
             reports: Vec::new(),
             branch,
             known_key: None,
+            readmits: false,
             signer: None,
             certified: Vec::new(),
             turned_away: None,

@@ -102,6 +102,7 @@ impl Lab {
             join_token: Some(join_token),
             certificate_request,
             terminal: Some(facts),
+            certificate: None,
         });
         let url = format!("https://{address}:7004{}", paths::ENROL);
         self.knock(tried, &Place::Terminal(victim.clone()), &url, request, expected).await

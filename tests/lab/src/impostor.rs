@@ -88,7 +88,7 @@ impl Lab {
 impl Impostor {
     /// Offers this plan, with a hint that there is metadata of this version.
     pub fn offer(&self, plan: &Envelope, metadata: Option<u64>) {
-        let sync = Sync { plan: Some(plan.clone()), available: Vec::new(), metadata };
+        let sync = Sync { plan: Some(plan.clone()), available: Vec::new(), metadata, denied: None };
         // A message always serialises.
         self.lock().answers.insert(paths::SYNC.to_owned(), serde_json::to_vec(&sync).unwrap_or_default());
     }

@@ -23,10 +23,10 @@ pub async fn sync(app: Data<App>, caller: Caller) -> Result<Json<Sync>, ApiError
     terminals::heard(&client, caller.terminal_name()?, app.clock.now()).await?;
     let metadata = app.metadata.believed().version();
     let Some(stored) = plan::read(&client).await? else {
-        return Ok(Json(Sync { plan: None, available: Vec::new(), metadata }));
+        return Ok(Json(Sync { plan: None, available: Vec::new(), metadata, denied: None }));
     };
     let records = artifacts::all(&client).await?.into_iter().filter(|r| r.stage.is_available());
     let offered: Vec<_> = records.map(|r| r.wanted).collect();
     let available = available(&stored.open()?, &offered, &manifests::here(&client).await?);
-    Ok(Json(Sync { plan: Some(stored.envelope), available, metadata }))
+    Ok(Json(Sync { plan: Some(stored.envelope), available, metadata, denied: None }))
 }

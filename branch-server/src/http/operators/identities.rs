@@ -6,8 +6,9 @@ use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use service_kit::database::{GenericClient, begin, commit, connection};
+use service_kit::edge::chain;
 use service_kit::server::{ApiError, Caller, Missing};
-use trust::certificates::validity;
+use trust::certificates::{certificate_signer, validity};
 use wire::Code;
 use wire::v1::paths;
 use wire::v1::reports::Report;
@@ -54,6 +55,19 @@ pub struct DenyTerminal {
     /// For the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the branch's join token stays, which the terminal may have on its disk.
+    #[serde(default)]
+    pub keep_join_token: bool,
+}
+
+/// A terminal that was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TerminalDenied {
+    /// The key with which it is registered.
+    #[serde(flatten)]
+    pub identity: TerminalIdentity,
+    /// Whether the branch's join token was replaced: machines that enrol from now on need the new one.
+    pub join_token_replaced: bool,
 }
 
 /// Lifts the denial of a terminal's identity.
@@ -97,11 +111,12 @@ pub async fn identity(app: Data<App>, name: Path<String>) -> Result<Json<Termina
 
 /// Deny a terminal's identity.
 ///
-/// Its open event streams end, its next request is refused, and it gets no new certificate.
+/// Its open event streams end, its next request is refused, and it gets no new certificate. The branch's join token is replaced, as the
+/// terminal may have it on its disk and could enrol under a new name; terminals that are registered need none.
 #[utoipa::path(post, path = paths::TERMINAL_DENY, tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")), request_body = DenyTerminal,
     responses(
-        (status = 200, description = "It is denied", body = TerminalIdentity),
+        (status = 200, description = "It is denied", body = TerminalDenied),
         (status = 401, description = "`unauthenticated`", body = wire::Problem),
         (status = 403, description = "`forbidden`", body = wire::Problem),
         (status = 404, description = "`not-found`", body = wire::Problem),
@@ -111,7 +126,7 @@ pub async fn deny(
     caller: Caller,
     name: Path<String>,
     body: Json<DenyTerminal>,
-) -> Result<Json<TerminalIdentity>, ApiError> {
+) -> Result<Json<TerminalDenied>, ApiError> {
     let (name, now) = (terminal(&name)?, app.clock.now());
     let mut client = connection(&app.pool).await?;
     let tx = begin(&mut client).await?;
@@ -126,7 +141,18 @@ pub async fn deny(
     app.streams.end(&name);
     let reason = presentable(body.reason.as_deref().unwrap_or_default());
     tracing::warn!(by = caller.name, terminal = %name, reason, "terminal identity denied");
-    shown(&client, &name).await
+    let join_token_replaced = !body.keep_join_token && replace_join_token(&app, &name).await?;
+    let Json(identity) = shown(&client, &name).await?;
+    Ok(Json(TerminalDenied { identity, join_token_replaced }))
+}
+
+async fn replace_join_token(app: &App, denied: &TerminalName) -> Result<bool, ApiError> {
+    app.join.replace(&app.pool, app.clock.now()).await.map_err(|error| {
+        tracing::error!(error = %chain(&error), "the join token cannot be replaced");
+        let detail = format!("Terminal {denied} is denied, but the join token that it may have cannot be replaced.");
+        let remedy = "See the branch server's log, and deny the terminal again: that replaces the token.";
+        ApiError::new(Code::Internal, detail, remedy)
+    })
 }
 
 /// Lift the denial of a terminal's identity, or register another key.
@@ -163,7 +189,10 @@ pub async fn allow(
     }
     // With its facts, in case head office has forgotten it.
     if let Some(record) = terminals::read(&tx, &name).await? {
-        relay::queue(&tx, now, &Report::TerminalSeen { facts: record.facts, key: None }).await?;
+        let certificate = terminals::identity(&tx, &name).await?.and_then(|known| known.certificate);
+        let key = certificate.and_then(|der| certificate_signer(&CertificateDer::from(der)).ok().flatten());
+        let key = key.map(|key| key.to_string());
+        relay::queue(&tx, now, &Report::TerminalSeen { facts: record.facts, key }).await?;
     }
     relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: false }).await?;
     commit(tx).await?;

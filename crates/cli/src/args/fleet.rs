@@ -101,6 +101,9 @@ pub(crate) enum TerminalCommand {
     },
     /// Deny a terminal at its branch server: it is refused with any key from now on
     ///
+    /// The branch's join token is replaced, because the terminal may have it on its disk: machines that enrol from now on need the
+    /// new one. Registered terminals renew by their keys.
+    ///
     /// Connects to the branch server: --server is its address, --at its branch.
     #[command(
         after_help = "Example:\n  filial terminal deny till-1 --at north --server https://10.1.0.1:7003 --reason Stolen"
@@ -111,6 +114,9 @@ pub(crate) enum TerminalCommand {
         /// Reason, recorded in the branch server's log
         #[arg(long)]
         reason: Option<String>,
+        /// Keep the branch's join token, such as for a broken terminal that was not stolen
+        #[arg(long)]
+        keep_join_token: bool,
     },
     /// Allow a denied terminal again at its branch server, with its key or a new one
     ///

@@ -186,10 +186,24 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
                 remedy,
             ))
         }
-        TerminalCommand::Deny { terminal, reason } => {
+        TerminalCommand::Deny { terminal, reason, keep_join_token } => {
             let path = paths::terminal_deny(&terminal);
-            let denied: Value = block_on(async { Ok(server.post(&path, &json!({ "reason": reason })).await?) })?;
-            answer(global.json, &denied, |_| format!("Terminal {terminal} is refused at its branch from now on."))
+            let mut body = json!({ "reason": reason });
+            if keep_join_token {
+                // Only then: older branch servers do not know it.
+                body["keep_join_token"] = json!(true);
+            }
+            let denied: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
+            answer(global.json, &denied, |d| {
+                let replaced = match d["join_token_replaced"].as_bool() {
+                    Some(true) => {
+                        " The branch's join token is replaced: machines that enrol from now on need the new one, in the branch \
+                                   server's `terminals.join_token_file`."
+                    }
+                    _ => " The branch's join token is not replaced: a machine that has it can enrol under a new name.",
+                };
+                format!("Terminal {terminal} is refused at its branch from now on.{replaced}")
+            })
         }
         TerminalCommand::Allow { terminal, key } => {
             key.as_deref().map_or(Ok(()), is_key)?;

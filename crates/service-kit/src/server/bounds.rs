@@ -11,6 +11,7 @@ use actix_web::error::PayloadError;
 use futures_util::stream::{self, StreamExt};
 
 use super::tries::Tries;
+use crate::turns::{TooMany, Turn, Turns};
 
 /// Refused join tokens that one address may send at once.
 pub const JOIN_TRIES: u32 = 30;
@@ -22,6 +23,10 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 /// one address, and a machine that asks without end does not load the database.
 const JOINS: u32 = 300;
 const JOIN_FORGIVEN_AFTER: Duration = Duration::from_millis(100);
+
+/// Requests for certificates of one address that are answered at once, and how many more wait for it.
+const JOINING: usize = 2;
+const JOINS_WAITING: usize = 1024;
 
 /// Largest body of a route that anybody may ask, in bytes. What is sent to such routes is a request for a certificate, or a name
 /// and a password.
@@ -104,28 +109,48 @@ pub(super) fn bound_length(request: &mut ServiceRequest, most: usize) {
 }
 
 /// Counts join tokens by address, so that they cannot be guessed and a flood of them does not load the database.
+///
+/// Who asks by its key alone is not counted: a key cannot be guessed, and a flood of join tokens must not keep machines behind
+/// the same address from renewing their certificates. Both take turns.
 #[derive(Debug, Clone)]
 pub struct Throttle {
     refused: Tries<IpAddr>,
     let_in: Tries<IpAddr>,
+    turns: Turns<IpAddr>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { refused: Tries::new(JOIN_TRIES, FORGIVEN_AFTER), let_in: Tries::new(JOINS, JOIN_FORGIVEN_AFTER) }
+        Self {
+            refused: Tries::new(JOIN_TRIES, FORGIVEN_AFTER),
+            let_in: Tries::new(JOINS, JOIN_FORGIVEN_AFTER),
+            turns: Turns::new(JOINING, JOINS_WAITING),
+        }
     }
 }
 
 impl Throttle {
-    /// How long this address has to wait; none if it may try.
-    pub(super) fn must_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let network = network(address);
-        self.refused.must_wait(&network, now).or_else(|| self.let_in.must_wait(&network, now))
+    /// Waits until a request of this address may be answered.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub(super) async fn turn(&self, address: IpAddr) -> Result<Turn<IpAddr>, TooMany> {
+        self.turns.take(network(address)).await
     }
 
-    /// One more was refused.
-    pub(super) fn refused(&self, address: IpAddr, now: Instant) {
-        self.refused.refused(network(address), now);
+    /// Counts one try of this address as refused until it is known to be none.
+    ///
+    /// # Errors
+    /// How long this address has to wait.
+    pub(super) fn begin(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let network = network(address);
+        self.let_in.must_wait(&network, now).map_or(Ok(()), Err)?;
+        self.refused.begin(network, now)
+    }
+
+    /// The last one begun was not refused.
+    pub(super) fn forgive(&self, address: IpAddr) {
+        self.refused.forgive(&network(address));
     }
 
     /// One more was let in.
@@ -151,16 +176,16 @@ mod tests {
         let (throttle, now) = (Throttle::default(), Instant::now());
         let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap());
         for _ in 0..JOIN_TRIES {
-            assert_eq!(throttle.must_wait(one, now), None);
-            throttle.refused(one, now);
+            assert_eq!(throttle.begin(one, now), Ok(()));
         }
-        assert!(throttle.must_wait(one, now).is_some() && throttle.must_wait(two, now).is_none());
+        assert!(throttle.begin(one, now).is_err());
         for _ in 0..JOINS {
-            assert_eq!(throttle.must_wait(two, now), None);
+            assert_eq!(throttle.begin(two, now), Ok(()));
+            throttle.forgive(two);
             throttle.let_in(two, now);
         }
-        assert!(throttle.must_wait(two, now).is_some());
-        assert_eq!(throttle.must_wait(two, now + JOIN_FORGIVEN_AFTER), None);
+        assert!(throttle.begin(two, now).is_err());
+        assert_eq!(throttle.begin(two, now + JOIN_FORGIVEN_AFTER), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod connections;
 mod error;
 mod forwarded;
 mod headers;
+mod joining;
 mod metrics;
 mod role;
 mod route;

@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
@@ -19,9 +18,9 @@ use super::bounds::{Limits, MAX_OPEN_BODY, Throttle, bound_body, bound_length};
 use super::browser::{check_own_site, cookie};
 use super::connections::Place;
 use super::forwarded::{address_of, is_local};
+use super::joining::join;
 use super::unreadable::{MAX_JSON_BODY, json_error, too_large, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
-use crate::clock::instant;
 use crate::token::MAX_TOKEN_LEN;
 use crate::turns::Turn;
 
@@ -266,29 +265,6 @@ async fn guard(
     };
     drop(turn);
     response
-}
-
-/// A try at a join token: refused ones are counted, and too many of them are not looked at.
-async fn join(
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-    throttle: &Throttle,
-    peer: IpAddr,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if let Some(wait) = throttle.must_wait(peer, instant()) {
-        let seconds = wait.as_secs().max(1);
-        let detail = format!("Too many join tokens came from {peer}.");
-        let error = ApiError::new(Code::TooMany, detail, format!("Wait {seconds} s, then try the right join token."))
-            .with_header(RETRY_AFTER, HeaderValue::from(seconds));
-        return Ok(request.into_response(error.error_response()));
-    }
-    let response = next.call(request).await?;
-    match response.status() {
-        StatusCode::FORBIDDEN => throttle.refused(peer, instant()),
-        status if status.is_success() => throttle.let_in(peer, instant()),
-        _ => {}
-    }
-    Ok(response)
 }
 
 /// How long the body is, as the request says.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Most keys that are told apart. Beyond it all others share one count.
@@ -53,10 +53,33 @@ impl<K: Eq + Hash> Tries<K> {
 
     /// How long this key has to wait; none if it may try.
     pub fn must_wait(&self, key: &K, now: Instant) -> Option<Duration> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wait(&self.counts(), key, now)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts<K>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, counts: &Counts<K>, key: &K, now: Instant) -> Option<Duration> {
         let full = counts.known.len() >= MAX_KEYS;
         let count = counts.known.get(key).or(counts.others.as_ref().filter(|_| full))?;
         (count.now(now, self.forgiven_after).refused >= self.allowed).then_some(self.forgiven_after)
+    }
+
+    /// Counts one try against the key before it is judged, so that tries at the same time stay within what is allowed.
+    ///
+    /// # Errors
+    /// How long this key has to wait; nothing is counted then.
+    pub fn begin(&self, key: K, now: Instant) -> Result<(), Duration>
+    where
+        K: Clone,
+    {
+        let mut counts = self.counts();
+        if let Some(wait) = self.wait(&counts, &key, now) {
+            return Err(wait);
+        }
+        self.count(&mut counts, key, 1, now);
+        Ok(())
     }
 
     /// One more was refused, or begins and is to count until it has succeeded.
@@ -66,10 +89,12 @@ impl<K: Eq + Hash> Tries<K> {
 
     /// Counts `more` against the key; zero changes nothing.
     pub fn add(&self, key: K, more: u32, now: Instant) {
-        if more == 0 {
-            return;
+        if more > 0 {
+            self.count(&mut self.counts(), key, more, now);
         }
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    fn count(&self, counts: &mut Counts<K>, key: K, more: u32, now: Instant) {
         if counts.known.len() >= MAX_KEYS {
             counts.known.retain(|_, count| count.now(now, self.forgiven_after).refused > 0);
         }
@@ -82,7 +107,7 @@ impl<K: Eq + Hash> Tries<K> {
 
     /// It succeeded after all: one less is held against the key.
     pub fn forgive(&self, key: &K) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts();
         let Counts { known, others } = &mut *counts;
         if let Some(count) = known.get_mut(key).or(others.as_mut()) {
             count.refused = count.refused.saturating_sub(1);
@@ -91,7 +116,7 @@ impl<K: Eq + Hash> Tries<K> {
 
     /// It succeeded: nothing is held against the key any more.
     pub fn forget(&self, key: &K) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).known.remove(key);
+        self.counts().known.remove(key);
     }
 }
 
@@ -117,6 +142,16 @@ mod tests {
         tries.refused(1, now + STEP);
         tries.forget(&1);
         assert_eq!(tries.must_wait(&1, now + STEP), None);
+    }
+
+    #[test]
+    fn tries_count_before_they_are_judged() {
+        let (tries, now) = (Tries::new(3, STEP), Instant::now());
+        let begun = (0..9).filter(|_| tries.begin(1, now).is_ok()).count();
+        assert_eq!(begun, 3);
+        assert_eq!(tries.begin(1, now), Err(STEP));
+        tries.forgive(&1);
+        assert_eq!(tries.begin(1, now), Ok(()), "one succeeded after all");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::Digest;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -97,6 +97,26 @@ pub fn check_chain(
     check_denied(&leaf, denied)?;
     checked.issuer = check_issuer(&checked.identity, &path, suffix, denied)?;
     Ok(checked)
+}
+
+/// Checks a chain as [`check_chain`] does, except that it may have expired: who had a certificate keeps the identity.
+///
+/// Everything is judged at the last moment at which the leaf was valid.
+///
+/// # Errors
+/// As [`check_chain`]; also a leaf that is not valid yet.
+pub fn check_former(
+    chain: &[CertificateDer<'_>],
+    authority: &CertificateDer<'_>,
+    suffix: &Suffix,
+    now: DateTime<Utc>,
+    denied: &DenyList,
+) -> Result<Checked, Refusal> {
+    let Some(leaf) = chain.first().filter(|leaf| leaf.len() <= MAX_CERTIFICATE) else {
+        return refuse(Why::CertificateForm, "No certificate was presented, or it is too large.");
+    };
+    let (_, until) = validity(leaf)?;
+    check_chain(chain, authority, suffix, Purpose::Client, now.min(until - TimeDelta::seconds(1)), denied)
 }
 
 /// Returns a certificate's validity period.

@@ -20,7 +20,7 @@ mod join;
 mod time;
 mod tls;
 
-pub use check::{Checked, DenyList, Purpose, certificate_signer, check_chain, fingerprint, validity};
+pub use check::{Checked, DenyList, Purpose, certificate_signer, check_chain, check_former, fingerprint, validity};
 pub use files::{
     AUTHORITY_FILE, certificate_from_pem, certificate_to_pem, read_anchor, read_public, request_from_pem,
     request_to_pem,

@@ -44,9 +44,23 @@ pub struct EnrolRequest {
     pub join_token: Option<String>,
     /// A request for a certificate (PKCS#10, PEM), signed by the terminal's key: of it only the key is taken.
     pub certificate_request: String,
-    /// Who it is; needed with a join token only.
+    /// Who it is; needed with a join token or a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalFacts>,
+    /// Its certificate (X.509, PEM), also an expired one: a branch server that does not know the terminal, as after the loss of its
+    /// database, lets it in by that. Branch servers of older versions refuse it as `bad-field`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<FormerCertificate>,
+}
+
+/// A certificate that another server of the same branch issued, or this one before it lost its database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FormerCertificate {
+    /// The terminal's (X.509, PEM).
+    pub certificate: String,
+    /// The branch's, which issued it (X.509, PEM).
+    pub intermediate: String,
 }
 
 impl std::fmt::Debug for EnrolRequest {
@@ -94,6 +108,18 @@ pub struct Sync {
     /// is not trusted before it was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<u64>,
+    /// What a branch server must not let in; from head office to branch servers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<DeniedMachines>,
+}
+
+/// Machines of a branch that a server of it must not let in although it does not know them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DeniedMachines {
+    /// Terminals that a server of the branch denied.
+    pub terminals: Vec<TerminalName>,
+    /// SHA-256 of the keys of former branch servers that head office denied: what they certified does not count.
+    pub issuers: Vec<Digest>,
 }
 
 /// One line of the event stream. It carries no state: the receiver asks `/v1/sync`.

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Json};
 use service_kit::database::connection;
 use service_kit::server::Caller;
 use wire::v1::paths;
-use wire::v1::sync::Sync;
+use wire::v1::sync::{DeniedMachines, Sync};
 
 use crate::app::App;
 use crate::db;
@@ -20,7 +20,11 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let client = connection(&app.pool).await?;
     let newest = tick::newest(&client, branch, app.clock.now(), &app.issuer, &app.replan).await?;
     let metadata = app.trust.timestamp();
-    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata })) };
+    let denied = Some(DeniedMachines {
+        terminals: db::denied_names::terminals(&client, branch).await?,
+        issuers: db::denied_names::issuers(&client, branch).await?,
+    });
+    let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata, denied })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;
     let mut available = Vec::new();
     for step in newest.entries() {
@@ -29,5 +33,5 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
             available.push(artifact);
         }
     }
-    Ok(Json(Sync { plan, available, metadata }))
+    Ok(Json(Sync { plan, available, metadata, denied }))
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use service_kit::database::{DatabaseError, GenericClient, connection};
 use wire::v1::status::{Alert, LeftOut, Status};
 use wire::v1::{numbering, paths};
+use wire::{Reason, ReasonCode};
 
 use crate::app::App;
 use crate::db;
@@ -24,6 +25,9 @@ const TERMINALS: i64 = 1000;
 const INCIDENTS: u64 = 5;
 /// Machines in the picture that used numbers of reports twice.
 const REUSED: u64 = 20;
+
+/// Terminals in the picture whose new key waits for an operator.
+const ASKING: i64 = 20;
 
 /// What is going on: the newest releases, branches and terminals.
 #[utoipa::path(get, path = paths::STATUS, tag = "status", responses((status = 200, description = "Status", body = Status)))]
@@ -56,5 +60,17 @@ async fn alerts<C: GenericClient>(app: &App, client: &C, now: DateTime<Utc>) -> 
     let since = now - TimeDelta::days(numbering::ALERT_DAYS.into());
     let reused = db::reused_numbers::since(client, since, REUSED).await?;
     alerts.extend(reused.iter().map(|machine| numbering::alert(&machine.machine, machine.times, machine.last_at)));
+    for terminal in db::terminals::asking(client, ASKING).await? {
+        alerts.extend(terminal.asked_key.map(|key| asking(&format!("{}/{}", terminal.branch, terminal.name), &key)));
+    }
     Ok(alerts)
+}
+
+/// The alert that a terminal's new key waits.
+fn asking(terminal: &str, key: &str) -> Alert {
+    let reason = Reason::of(ReasonCode::KeyAsked).with("machine", terminal).with("key", key);
+    let remedy = format!(
+        "If the change is legitimate: `filial terminal accept-key {terminal} {key}`. If not, inspect its branch server."
+    );
+    Alert { reason, remedy }
 }

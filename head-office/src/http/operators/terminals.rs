@@ -134,8 +134,9 @@ pub struct Removal {
 
 /// Remove a terminal with its history.
 ///
-/// What it said of itself no longer counts, and its branch's plan follows. Its branch server still knows it: a terminal that is not
-/// denied there comes back when it enrols, or reports changed facts.
+/// What it said of itself no longer counts, and its branch's plan follows. So ends the memory that it was denied, also by a former server
+/// of its branch. Its branch server still knows it: a terminal that is not
+/// denied there comes back when it enrols there for the first time, is allowed there again, or reports changed facts.
 #[utoipa::path(delete, path = paths::TERMINAL, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path), Removal), responses(
     (status = 200, description = "It is gone", body = TerminalRemoved),
@@ -156,8 +157,8 @@ pub async fn remove(
         return Err(missing());
     }
     let now = app.clock.now();
-    let before = db::terminals::find(&transaction, &branch, &name).await?.ok_or_else(missing)?;
-    let in_use = before.denied.is_none() && before.last_heard > now - IN_USE;
+    let before = db::terminals::find(&transaction, &branch, &name).await?;
+    let in_use = before.as_ref().is_some_and(|t| t.denied.is_none() && t.last_heard > now - IN_USE);
     if in_use && !removal.force {
         let hours = IN_USE.num_hours();
         let detail = format!("Terminal {branch}/{name} was heard within {hours} hours and is not denied.");
@@ -165,9 +166,14 @@ pub async fn remove(
             "Deny it at its branch (`filial terminal deny`), or force the removal (`filial terminal remove --force`).";
         return Err(ApiError::new(Code::TerminalInUse, detail, remedy));
     }
-    forget_terminal(&transaction, &branch, &name, now).await?;
+    if !forget_terminal(&transaction, &branch, &name, now).await? {
+        return Err(missing());
+    }
     let change = Change::of(format!("terminal {branch}/{name}"));
-    let change = change.before(json!({ "model": before.model, "slot_bytes": before.slot_bytes, "key": before.key }));
+    let change = change.before(before.map_or_else(
+        || json!({ "denied": true }),
+        |t| json!({ "model": t.model, "slot_bytes": t.slot_bytes, "key": t.key, "denied": t.denied.is_some() }),
+    ));
     let change = change.after(json!({ "removed": true, "forced": removal.force }));
     app.audit.commit(transaction, &caller, change).await?;
     app.delayed.notify_one();

@@ -5,9 +5,10 @@ use reqwest::Method;
 use service_kit::database::connection;
 use trust::SigningKey;
 use uuid::Uuid;
-use wire::Code;
 use wire::v1::fleet::{AcceptKey, Branch, Terminal};
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
+use wire::v1::status::Status;
+use wire::{Code, ReasonCode};
 
 use super::reports::{seen, seen_with, send, signed, till, update};
 use crate::api::refusal;
@@ -139,6 +140,9 @@ async fn a_terminals_new_key_counts_once_an_operator_accepts_it() {
         let body = AcceptKey { key, reason: Some("a new disk".into()) };
         office.admin().post::<_, Terminal>("/v1/terminals/north/till-1/key", &body).await
     };
+    let status: Status = office.admin().get("/v1/status").await.unwrap();
+    let alert = status.alerts.iter().find(|alert| alert.reason.code == ReasonCode::KeyAsked).unwrap();
+    assert!(alert.remedy.contains(&format!("accept-key north/till-1 {key}")), "{alert:?}");
     assert_eq!(refusal(accept("no key".into()).await), Code::BadField);
     assert_eq!(refusal(accept(till().public().to_string()).await), Code::WrongState);
     // What it says meanwhile is held, the newest of each product, and counts with the key.

@@ -3,18 +3,19 @@ use fleet_types::ReleaseState;
 use reqwest::Method;
 use serde_json::json;
 use test_kit::wait_for;
-use wire::v1::fleet::PlanIssued;
+use wire::v1::fleet::{Branch, BranchRemoved, PlanIssued, TerminalRemoved};
 use wire::v1::plan::Plan;
 use wire::v1::releases::Withdrawn;
+use wire::v1::reports::Report;
 use wire::v1::status::Status;
-use wire::v1::sync::Sync;
+use wire::v1::sync::{DeniedMachines, Sync};
 use wire::{Code, PLAN_PAYLOAD_TYPE, ReasonCode};
 
 use service_kit::database::connection;
 use service_kit::server::Role;
 
 use crate::api::refusal;
-use crate::support::{Office, PATIENCE, published};
+use crate::support::{Branch as Server, Office, PATIENCE, published};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_was_told_nothing_has_no_plan() {
@@ -123,4 +124,32 @@ async fn a_broken_plan_of_one_branch_is_shown_with_it_and_a_withdrawal_reaches_t
     }
     let gone: serde_json::Value = office.admin().delete("/v1/branches/north?force=true").await.unwrap();
     assert_eq!(gone["terminals"], 1, "it can be removed");
+}
+
+/// A branch server is told whom it must not let in by an old certificate; that outlives the branch.
+#[tokio::test(flavor = "multi_thread")]
+async fn denied_terminals_and_servers_are_told_to_the_next_server_of_their_branch() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &["till-1", "till-2"]).await;
+    let east = office.branch("east", "k1", &["till-1"]).await;
+    let denied = async |branch: &Server| branch.client.get::<Sync>("/v1/sync").await.unwrap().denied.unwrap();
+    assert_eq!(denied(&branch).await, DeniedMachines::default());
+    let report = |terminal: &str, denied| Report::TerminalDenied { terminal: terminal.parse().unwrap(), denied };
+    branch.report(report("till-1", true)).await;
+    branch.report(report("till-2", true)).await;
+    branch.report(report("till-2", false)).await;
+    let names = |denied: &DeniedMachines| denied.terminals.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&denied(&branch).await), ["till-1"]);
+    assert_eq!(denied(&east).await, DeniedMachines::default());
+    // The server is stolen: it is denied and removed, and another takes its place.
+    let stolen = json!({ "reason": "stolen" });
+    office.admin().post::<_, Branch>("/v1/branches/north/deny", &stolen).await.unwrap();
+    office.admin().delete::<BranchRemoved>("/v1/branches/north?force=true").await.unwrap();
+    let next = office.branch("north", "k1", &[]).await;
+    let told = denied(&next).await;
+    assert_eq!((names(&told), told.issuers.len()), (vec!["till-1".to_owned()], 1));
+    // An admin lifts it where head office remembers it.
+    let removed: TerminalRemoved = office.admin().delete("/v1/terminals/north/till-1").await.unwrap();
+    assert_eq!(removed.name.as_str(), "till-1");
+    assert_eq!(names(&denied(&next).await), Vec::<String>::new());
 }
