@@ -121,6 +121,12 @@ pub trait Disks: Send + Sync {
     /// It cannot be opened; a slot that is mounted must be refused.
     fn open(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError>;
 
+    /// Opens the running slot for reading alone.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn open_running(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError>;
+
     /// Length of a slot in bytes, of the running one too.
     ///
     /// # Errors

@@ -102,8 +102,7 @@ OF_PROGRAMS = [
     ("terminal-agent", "attacks::forged_delta", [("crates/artifact/src/read_back.rs", "    if found != payload.sha256 {", "    if false {")]),
     ("terminal-agent", "attacks::without_a_branch_server_a_restart", [("terminal-agent/src", "        plans.restore(enrolment.recipient().as_ref(), ports, keeper)?;\n", "")]),
     ("terminal-agent", "helper::helper_asked_to_activate_an_unverified_slot", [
-        ("terminal-agent/src", "        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;",
-         "        let _ = self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length });"),
+        ("terminal-agent/src", "        self.check_slot(running.other(), &payload)?;", "        let _ = self.check_slot(running.other(), &payload);"),
     ]),
     ("terminal-agent", "helper::a_slot_on_trial_is_not_written", [("terminal-agent/src", "if state != BootState::settled(running) {", "if false {")]),
     ("terminal-agent", "helper_process::a_foreign_user_is_not_heard", [("terminal-agent/src", "if peer.uid() != agent {", "if false {")]),
@@ -111,6 +110,12 @@ OF_PROGRAMS = [
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "match trial < UNJUDGED_TRIALS {", "match true {")]),
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "let trials = self.unjudged_trials(&payload).saturating_add(1);", "let trials = 1;")]),
     ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
+    # Confirmed, with other bytes.
+    ("terminal-agent", "delivered::confirmed_with_other_bytes", [("terminal-agent/src", "        None => Runs::Version,\n", "        None => Runs::Payload,\n")]),
+    ("terminal-agent", "delivered::compares_the_running_slot", [("terminal-agent/src", "let (running, payload) = (self.boots.running()?, self.ordered(order, clock)?);", "let (running, payload) = (self.boots.running()?.other(), self.ordered(order, clock)?);")]),
+    ("head-office", "proofs::confirmed_with_other_bytes", [("head-office/src", "    db::updates::remove_of_terminal(&transaction, branch, name).await?;\n", "")]),
+    ("head-office", "releases::confirmed_with_other_bytes", [("crates/release/src", "any(|withdrawn| *withdrawn != payloads)", "any(|withdrawn| *withdrawn != payloads && false)")]),
+    ("branch-server", "identities::confirmed_with_other_bytes", [("branch-server/src", "        updates::forget(&tx, &name).await?;\n", "")]),
     # The slot that does not run boots only verified.
     ("terminal-agent", "marks::loses_its_mark_before_the_first_write", [("terminal-agent/src", "if self.devices.boot.keeps_marks() && verified != Some(running_alone) {", "if false {")]),
     ("terminal-agent", "marks::loses_its_mark_before_the_first_write", [("crates/bootslot/src", "        self.store_copy(&stored)?;\n", "")]),

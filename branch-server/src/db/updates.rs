@@ -17,6 +17,7 @@ service_kit::statements! {
     READ = "select terminal, serial, product, version, payload, state, segments_done, segments_total, reason_code,
              reason_text, reason_json, since
          from updates where terminal = $1";
+    FORGET = "delete from updates where terminal = $1";
     WRITE = "insert into updates (terminal, serial, product, version, payload, state, segments_done, segments_total,
              reason_code, reason_text, since, reason_json)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -82,6 +83,11 @@ pub async fn all(client: &impl GenericClient) -> Result<BTreeMap<TerminalName, R
 /// One terminal's newest update.
 pub async fn read(client: &impl GenericClient, terminal: &TerminalName) -> Result<Option<Record>, DatabaseError> {
     query_opt(client, READ, &[&terminal.as_str()]).await?.as_ref().map(record).transpose()
+}
+
+/// Forgets a terminal's newest update.
+pub async fn forget(client: &impl GenericClient, terminal: &TerminalName) -> Result<(), DatabaseError> {
+    execute(client, FORGET, &[&terminal.as_str()]).await.map(drop)
 }
 
 /// Records a terminal's newest update.

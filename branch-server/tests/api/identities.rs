@@ -1,12 +1,15 @@
 //! /v1/terminals/{name}/identity, …/deny and …/allow
 
+use fleet_types::UpdateState;
 use futures_util::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use trust::certificates::{TlsKey, request_key};
+use uuid::Uuid;
 use wire::Code;
 use wire::v1::paths;
 
+use crate::reports::{batch, moved, send};
 use crate::support::{ADMIN, Branch, JOIN, OPERATOR, PATIENCE, VIEWER, assert_refused, name};
 
 async fn told(branch: &Branch, path: &str, body: Value) -> Value {
@@ -84,6 +87,27 @@ async fn a_new_key_waits_for_an_admin_and_ends_the_old_one() {
     let answer = branch.try_enrol(Some(JOIN), "till-1", &new).await;
     let till = branch.till(new, answer.json().await.unwrap());
     assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
+}
+
+/// A machine that was written again, perhaps with a withdrawn image: that the old disk had confirmed an update says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmed_with_other_bytes_a_new_key_starts_without_an_update() {
+    let branch = Branch::enrolled().await;
+    let (till, new) = (branch.enrol("till-1").await, TlsKey::generate().unwrap());
+    let confirmed = batch(Uuid::new_v4(), 1, vec![moved("till-1", None, UpdateState::Confirmed, 10)]);
+    assert_eq!(send(&branch, &till, &confirmed).await.status(), StatusCode::OK);
+    let update = async || {
+        let list = branch.get(branch.operators, "/v1/terminals", Some(VIEWER)).await;
+        list.json::<Value>().await.unwrap()[0]["update"].clone()
+    };
+    assert_eq!(update().await["state"], "confirmed");
+    let allow = paths::terminal_allow(&name("till-1"));
+    // Allowed again with the key that it has, it is the same machine.
+    let own = request_key(&branch.key("till-1").request().unwrap()).unwrap();
+    told(&branch, &allow, json!({ "key": own })).await;
+    assert_eq!(update().await["state"], "confirmed");
+    told(&branch, &allow, json!({ "key": request_key(&new.request().unwrap()).unwrap() })).await;
+    assert_eq!(update().await, Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread")]

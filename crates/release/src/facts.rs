@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, ModelName, TerminalRef, Version, VersionRange};
+use fleet_types::{BranchName, Digest, ModelName, TerminalRef, Version, VersionRange};
 
 use crate::external::External;
 
@@ -108,6 +108,8 @@ pub struct Facts {
     pub models: Option<BTreeMap<ModelName, SmallestSlot>>,
     /// Versions of the product that are published or being published, in any order.
     pub published: Option<Vec<Version>>,
+    /// Payloads by name of each release of the same product and version that was published and withdrawn.
+    pub withdrawn: Option<Vec<BTreeMap<String, Digest>>>,
     /// Versions that the release's target terminals run.
     pub running: Option<Running>,
     /// The product's published releases, in any order; bounded.
@@ -129,6 +131,7 @@ impl Facts {
             now: None,
             models: None,
             published: None,
+            withdrawn: None,
             running: None,
             steps: None,
             branches: None,

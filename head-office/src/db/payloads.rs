@@ -1,8 +1,8 @@
 //! Table `payloads`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use fleet_types::{Digest, ModelName};
+use fleet_types::{Digest, ModelName, ProductName, Version};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -19,7 +19,25 @@ service_kit::statements! {
         WHERE p.release_id = ANY($1) ORDER BY p.release_id, p.position";
     TO_ENCODE = "SELECT DISTINCT p.sha256 FROM payloads p JOIN releases r ON r.id = p.release_id
         WHERE p.sha256 = ANY($1) AND r.state IN ('approved', 'publishing')";
+    OF_WITHDRAWN = "SELECT p.release_id, p.name, p.sha256 FROM releases r JOIN payloads p ON p.release_id = r.id
+        WHERE r.product = $1 AND r.version = $2 AND r.state = 'withdrawn' AND r.published_at IS NOT NULL";
     SET_ARTIFACT = "UPDATE payloads SET artifact_sha256 = $3 WHERE release_id = $1 AND name = $2";
+}
+
+/// Returns the payloads by name of each release of a version that was published and withdrawn.
+///
+/// # Errors
+/// As every statement.
+pub async fn of_withdrawn<C: GenericClient>(
+    c: &C,
+    product: &ProductName,
+    version: &Version,
+) -> Result<Vec<BTreeMap<String, Digest>>, DatabaseError> {
+    let mut releases: BTreeMap<Uuid, BTreeMap<String, Digest>> = BTreeMap::new();
+    for row in query(c, OF_WITHDRAWN, &[&product.as_str(), &version.to_string()]).await? {
+        releases.entry(get(&row, "release_id")?).or_default().insert(get(&row, "name")?, text(&row, "sha256")?);
+    }
+    Ok(releases.into_values().collect())
 }
 
 /// A row with its artifact, once there is one.

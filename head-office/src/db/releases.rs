@@ -36,8 +36,8 @@ service_kit::statements! {
     PUBLISHED = "SELECT id, state, reason, reasons, file_name, archive_bytes, product, version, manifest_sha256, report,
         progress, created_at, changed_at, approved_by IS NOT NULL AS accepted FROM releases WHERE state = 'published' AND product = $1 AND version = $2
         FOR SHARE";
-    SET_STATE = "UPDATE releases SET state = $3, reason = $4, reasons = $6, progress = NULL, changed_at = $5
-        WHERE id = $1 AND state = $2";
+    SET_STATE = "UPDATE releases SET state = $3, reason = $4, reasons = $6, progress = NULL, changed_at = $5,
+        published_at = CASE WHEN $3 = 'published' THEN $5 ELSE published_at END WHERE id = $1 AND state = $2";
     WAITING = "SELECT id FROM releases WHERE state = 'awaiting-signature' ORDER BY changed_at, id LIMIT $1";
     SET_REASONS = "UPDATE releases SET reason = $2, reasons = $3 WHERE id = $1";
     SET_PROGRESS = "UPDATE releases SET progress = $2 WHERE id = $1 AND state IN ('validating', 'publishing')";

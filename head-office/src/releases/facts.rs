@@ -49,6 +49,7 @@ pub async fn gather<C: GenericClient>(
     };
     Ok(Facts {
         published: Some(db::releases::taken_versions(c, product).await?),
+        withdrawn: Some(db::payloads::of_withdrawn(c, product, &manifest.version).await?),
         running: Some(running),
         steps: Some(steps),
         branches: db::facts::stores(c, &models, product).await?,

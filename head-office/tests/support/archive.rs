@@ -102,8 +102,8 @@ pub async fn insert_published_as(
     let client = connection(pool).await.unwrap();
     let manifest: Digest = digest("manifest");
     let sql = "INSERT INTO releases (id, state, file_name, archive_bytes, product, version, manifest, manifest_sha256,
-        created_by, created_at, changed_at, touched_at)
-        VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6, $6)";
+        created_by, created_at, changed_at, touched_at, published_at)
+        VALUES ($1, 'published', 'a.upd', 1, $2, $3, $4, $5, 'test', $6, $6, $6, $6)";
     let text = format!(
         "format = 1\nproduct = \"{product}\"\nversion = \"{version}\"\nnotes = \"First.\"\n[[payload]]\nname = \"{name}\"\n\
          kind = \"{kind}\"\ncompatible = [\"{model}\"]\nfile = \"payloads/rootfs.img\"\nsize = 300000\nsha256 = \"{}\"\n",

@@ -74,6 +74,10 @@ impl Disks for HelperDisks {
         Ok(Box::new(HelperDisk { length: self.length(slot)?, helper: self.0.clone() }))
     }
 
+    fn open_running(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError> {
+        Err(PortError::new(format!("only the root helper reads the running slot {slot}")))
+    }
+
     fn length(&self, slot: Slot) -> Result<u64, PortError> {
         match self.0.call(&Request::Length { slot }, &[]) {
             Ok(Answer::Length(bytes)) => Ok(bytes),

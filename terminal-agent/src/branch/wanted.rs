@@ -42,27 +42,34 @@ pub fn wanted(
 ) -> Wanted {
     let (mut why, serial) = (None, plan.plan().serial);
     for step in planned::steps(plan.plan()).filter(|s| s.terminals.contains(&recipient.name)) {
-        if is_done(&step, running, memory) {
+        let runs = runs(&step, running, memory);
+        if runs == Runs::Payload {
             continue;
         }
         if let Err(refusal) = check_claim(plan, claim(&step, recipient, running)) {
             why = Some(reason(&refusal));
             continue;
         }
+        let update = |target| {
+            Box::new(Update {
+                serial,
+                product: step.product.clone(),
+                version: step.version.clone(),
+                manifest: step.manifest,
+                payload: step.payload.clone(),
+                artifact: step.artifacts.choose().clone(),
+                target,
+            })
+        };
+        if runs == Runs::Version {
+            return Wanted::Check(update(running.slot));
+        }
         let mine = current == Some(&step.payload.sha256);
         // A later step may need this one: the order is the plan's.
         if let Some(reason) = held_back(&step, serial, memory, policy, now).filter(|_| !mine) {
             return Wanted::Nothing(Some(reason));
         }
-        return Wanted::Step(Box::new(Update {
-            serial,
-            product: step.product.clone(),
-            version: step.version.clone(),
-            manifest: step.manifest,
-            payload: step.payload.clone(),
-            artifact: step.artifacts.choose().clone(),
-            target: running.slot.other(),
-        }));
+        return Wanted::Step(update(running.slot.other()));
     }
     Wanted::Nothing(why)
 }
@@ -73,12 +80,24 @@ fn claim<'a>(step: &PlannedStep<'a>, recipient: &'a Recipient, running: &'a Runn
     Claim { terminal: &recipient.name, product: step.product, manifest, payload, installed: Some(&running.version) }
 }
 
-/// Whether the step's payload runs, confirmed.
-///
-/// What a slot was provisioned with is taken at its version.
-fn is_done(step: &PlannedStep<'_>, running: &Running, memory: &Memory) -> bool {
-    *step.version == running.version
-        && memory.confirmed.get(&running.slot).is_none_or(|payload| *payload == step.payload.sha256)
+/// What runs, compared with a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    /// Its payload, confirmed.
+    Payload,
+    /// Its version, in a slot that was delivered: what it holds is not known yet.
+    Version,
+    /// Something else.
+    Other,
+}
+
+fn runs(step: &PlannedStep<'_>, running: &Running, memory: &Memory) -> Runs {
+    match memory.confirmed.get(&running.slot) {
+        _ if *step.version != running.version => Runs::Other,
+        None => Runs::Version,
+        Some(payload) if *payload == step.payload.sha256 => Runs::Payload,
+        Some(_) => Runs::Other,
+    }
 }
 
 fn held_back(

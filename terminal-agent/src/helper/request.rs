@@ -27,6 +27,7 @@ enum Verb {
     Look,
     Accept,
     Activate,
+    CheckRunning,
     Settle,
     Confirm,
     GiveUp,
@@ -82,6 +83,12 @@ struct Activate {
     payload: Digest,
 }
 
+impl From<Activate> for Order {
+    fn from(Activate { product, manifest, payload, .. }: Activate) -> Self {
+        Self { product, manifest, payload }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Length {
@@ -125,9 +132,8 @@ impl Request {
             Verb::Length => serde_json::from_slice(head).map(|Length { slot, .. }| Self::Length { slot }),
             Verb::Write => serde_json::from_slice(head).map(|Write { offset, .. }| Self::Write { offset }),
             Verb::Read => serde_json::from_slice(head).map(|Read { offset, length, .. }| Self::Read { offset, length }),
-            Verb::Activate => serde_json::from_slice(head).map(|Activate { product, manifest, payload, .. }| {
-                Self::Activate(Order { product, manifest, payload })
-            }),
+            Verb::Activate => serde_json::from_slice(head).map(|order: Activate| Self::Activate(order.into())),
+            Verb::CheckRunning => serde_json::from_slice(head).map(|order: Activate| Self::CheckRunning(order.into())),
             Verb::Accept => serde_json::from_slice(head).map(|Accept { metadata, plan, .. }| {
                 let Plan { payload_type, payload, signatures } = plan;
                 Self::Accept(Evidence { metadata, plan: Envelope { payload_type, payload, signatures } })

@@ -70,6 +70,7 @@ impl Helper {
             Request::Read { offset, length } => return self.read(offset, length).map(Answer::Bytes),
             Request::Accept(evidence) => self.accept(evidence, clock).await?,
             Request::Activate(order) => self.activate(&order, clock)?,
+            Request::CheckRunning(order) => self.check_running(&order, clock)?,
             Request::Settle => self.boots.settle()?,
             Request::Confirm => self.boots.confirm()?,
             Request::GiveUp => self.boots.give_up()?,
@@ -116,6 +117,28 @@ impl Helper {
 
     fn activate(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
         let running = self.boots.running()?;
+        // The digest and length that the release keys signed, not what the caller claims the slot holds.
+        let payload = self.ordered(order, clock)?;
+        self.check_slot(running.other(), &payload)?;
+        self.boots.start_trial(running)?;
+        tracing::info!(slot = %running.other(), payload = %payload.sha256, "on trial");
+        Ok(())
+    }
+
+    fn check_running(&self, order: &Order, clock: DateTime<Utc>) -> Result<(), Reason> {
+        let (running, payload) = (self.boots.running()?, self.ordered(order, clock)?);
+        let disk = self.boots.devices.disks.open_running(running);
+        let mut disk = disk.map_err(|e| of_error(ReasonCode::SlotUnavailable, &e))?;
+        read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
+            ReadBackError::Mismatch { .. } | ReadBackError::DeviceTooSmall(_) => {
+                of_error(ReasonCode::ReadBackMismatch, &error)
+            }
+            error => of_error(ReasonCode::SlotUnreadable, &error),
+        })
+    }
+
+    /// What head office ordered for this terminal and the release keys signed, if it is this.
+    fn ordered(&self, order: &Order, clock: DateTime<Utc>) -> Result<PayloadId, Reason> {
         let installed = self.boots.devices.host.image_version();
         let installed = installed.map_err(|e| of_error(ReasonCode::RunningVersionUnknown, &e))?;
         let claim = Claim {
@@ -129,11 +152,7 @@ impl Helper {
         let signed = self.accepted.envelope().ok_or_else(none);
         let signed = signed.and_then(|plan| self.believed.authorise(plan, &self.boots.setup.branch, claim, clock));
         let signed = signed.map_err(|r| reason(&r))?;
-        // The digest and length that the release keys signed, not what the caller claims the slot holds.
-        self.check_slot(running.other(), PayloadId { sha256: signed.sha256, length: signed.length })?;
-        self.boots.start_trial(running)?;
-        tracing::info!(slot = %running.other(), payload = %signed.sha256, "on trial");
-        Ok(())
+        Ok(PayloadId { sha256: signed.sha256, length: signed.length })
     }
 
     fn disk(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, Reason> {
@@ -152,10 +171,10 @@ impl Helper {
         Ok(bytes)
     }
 
-    fn check_slot(&self, slot: Slot, payload: PayloadId) -> Result<(), Reason> {
+    fn check_slot(&self, slot: Slot, payload: &PayloadId) -> Result<(), Reason> {
         let mut disk = self.disk(slot)?;
         disk.sync().map_err(|e| of_error(ReasonCode::SlotUnreadable, &e))?;
-        read_back(disk.as_mut(), &payload, &mut |_| {}).map_err(|error| match error {
+        read_back(disk.as_mut(), payload, &mut |_| {}).map_err(|error| match error {
             ReadBackError::Mismatch { .. } => of_error(ReasonCode::ReadBackMismatch, &error),
             error => of_error(ReasonCode::SlotUnreadable, &error),
         })

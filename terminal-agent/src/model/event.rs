@@ -43,6 +43,8 @@ pub enum Event {
     Unhealthy(Verdict),
     /// The target slot is the default now.
     Confirmed,
+    /// The slot that runs was delivered with this.
+    Delivered(Box<Update>),
     /// The machine is back on the old slot.
     FellBack {
         /// Why.
@@ -71,6 +73,7 @@ impl Event {
             Self::TrialBooted { .. } => "trial-booted",
             Self::Unhealthy(_) => "unhealthy",
             Self::Confirmed => "confirmed",
+            Self::Delivered(_) => "delivered",
             Self::FellBack { .. } => "fell-back",
             Self::Fail(_) => "fail",
             Self::Withdraw(_) => "withdraw",

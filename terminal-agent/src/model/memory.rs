@@ -12,6 +12,9 @@ use super::update::{Retry, Update, Verdict};
 /// Most digests remembered as failed, most setbacks and most unjudged payloads: the oldest are forgotten.
 const MAX_REMEMBERED: usize = 64;
 
+/// Stands for content that is no payload which a plan named when it was looked at.
+pub const OTHER_CONTENT: Digest = Digest::new([0; 32]);
+
 /// A payload that failed here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blamed {
@@ -55,9 +58,9 @@ pub struct Unjudged {
 /// What earlier updates taught.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The payload that each slot holds, once it was confirmed there.
+    /// The payload that each slot holds, once it was confirmed there or found in a slot that was delivered.
     ///
-    /// Forgotten before the slot is written to.
+    /// [`OTHER_CONTENT`] if that slot holds something else. Forgotten before the slot is written to.
     pub confirmed: BTreeMap<Slot, Digest>,
     /// Payloads that are not tried again by themselves.
     pub blamed: BTreeMap<Digest, Blamed>,

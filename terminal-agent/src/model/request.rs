@@ -49,6 +49,8 @@ pub enum Request {
         /// How much, in bytes; at most one segment.
         length: u32,
     },
+    /// Compare the slot that runs with what was ordered for it: it was delivered, and never on trial here.
+    CheckRunning(Order),
     /// Answer once everything written to that slot survives a power cut.
     Sync,
     /// Have what is read next come from the medium, as far as that can be had.
@@ -94,7 +96,7 @@ impl Request {
     /// How long the agent waits for the answer: what reads or syncs a whole slot takes its time.
     pub const fn patience(&self) -> Duration {
         Duration::from_secs(match self {
-            Self::Activate(_) => 3600,
+            Self::Activate(_) | Self::CheckRunning(_) => 3600,
             Self::Accept(_) | Self::Restart | Self::Sync | Self::DropCaches => 600,
             _ => 60,
         })

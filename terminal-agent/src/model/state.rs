@@ -9,7 +9,8 @@
 //!                 failed, withdrawn
 //! ```
 //!
-//! From each end a newly assigned update begins at `assigned` again.
+//! From each end a newly assigned update begins at `assigned` again. What a machine was delivered with is `confirmed` at once,
+//! after its slot was compared with the plan.
 
 use fleet_types::UpdateState;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,10 @@ pub fn next(state: State, event: Event) -> Result<State, Forbidden> {
             S::Idle | S::Confirmed { .. } | S::Failed { .. } | S::RolledBack { .. } | S::Withdrawn { .. },
             E::Assign(u),
         ) => S::Assigned { update: *u },
+        (
+            S::Idle | S::Confirmed { .. } | S::Failed { .. } | S::RolledBack { .. } | S::Withdrawn { .. },
+            E::Delivered(u),
+        ) => S::Confirmed { update: *u, total: 0 },
         (S::Assigned { update }, E::Prepared { total }) => S::Fetching { update, done: 0, total, verifies: 0 },
         // Again, because what had been fetched was lost: the count of verifications stays, so that it stays bounded.
         (S::Fetching { update, done, verifies, .. }, E::Prepared { total }) => {

@@ -14,6 +14,8 @@ pub enum Wanted {
     Unknown,
     /// Nothing, and why, if there is something to say.
     Nothing(Option<Reason>),
+    /// That the slot that runs, which was delivered, is compared with this.
+    Check(Box<Update>),
     /// This update.
     Step(Box<Update>),
 }

@@ -59,6 +59,8 @@ pub enum Action {
     BeginActivation,
     /// Restart the machine.
     Restart,
+    /// Compare the slot that runs, which was delivered, with what the plan wants there.
+    CheckRunning(Box<Update>),
     /// Record and count the request, then restart the machine into the trial.
     RestartIntoTrial,
     /// The trial ended and the old slot runs.
@@ -140,6 +142,7 @@ fn at_rest(seen: &Observation, limits: &Limits) -> Action {
     }
     match &seen.wanted {
         Wanted::Step(update) => Action::Move(Event::Assign(update.clone())),
+        Wanted::Check(update) => Action::CheckRunning(update.clone()),
         Wanted::Nothing(why) => {
             Action::Wait { time: limits.idle_poll, why: why.clone().or_else(|| seen.plan_refused.clone()) }
         }
@@ -198,7 +201,7 @@ fn superseded(update: &Update, wanted: &Wanted) -> Option<Reason> {
         // The payload is what ends up in the slot: another artifact of it is another way to get there.
         Wanted::Step(step) if step.payload.sha256 == update.payload.sha256 => None,
         Wanted::Step(step) => Some(replaced.with("product", &step.product).with("version", &step.version)),
-        Wanted::Nothing(_) => {
+        Wanted::Nothing(_) | Wanted::Check(_) => {
             Some(replaced.with("cause", "A newer plan no longer assigns this release to this terminal."))
         }
     }

@@ -1,6 +1,6 @@
 //! What came of an action.
 
-use fleet_types::Digest;
+use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
@@ -19,6 +19,8 @@ pub enum Outcome {
     Done,
     /// An artifact is gone from the engine and the disk.
     Dropped(Digest),
+    /// This slot, which was delivered, holds something else than the plan wants.
+    Differs(Slot),
     /// It did not work. If `bounded`, failing often enough ends the update with this verdict.
     Trouble {
         /// Why, and when it may be tried again.

@@ -18,7 +18,7 @@ use crate::memory::journal::{FORMAT, Held, Journal};
 use crate::memory::keeper::Keeper;
 use crate::memory::session::Session;
 use crate::model::event::Event;
-use crate::model::memory::Trouble;
+use crate::model::memory::{OTHER_CONTENT, Trouble};
 use crate::model::reasons::DETAIL;
 use crate::model::state::{State, next};
 use crate::model::update::Verdict;
@@ -58,7 +58,7 @@ impl Recorder<'_> {
             return Ok(());
         }
         let report = self.report(&old, &new, new.reason().cloned());
-        let moved = old.public() != new.public() || matches!(event, Event::Assign(_));
+        let moved = old.public() != new.public() || matches!(event, Event::Assign(_) | Event::Delivered(_));
         let artifact = new.update().map(|update| update.artifact.sha256);
         let named = self.plan.zip(artifact).is_some_and(|(plan, artifact)| {
             planned::entries(plan.plan()).any(|step| step.artifacts.contains(&artifact))
@@ -191,6 +191,17 @@ impl Recorder<'_> {
         Ok(())
     }
 
+    /// Records that a slot was delivered with something else than the plan wants.
+    pub fn differs(&mut self, slot: fleet_types::Slot) -> Result<(), AgentError> {
+        tracing::warn!(%slot, "the running slot has the version that the plan names and other content: it is installed");
+        self.session.retry_at = None;
+        self.keeper.change(self.clock.now(), |j| {
+            j.memory.confirmed.insert(slot, OTHER_CONTENT);
+            j.trouble = None;
+        })?;
+        Ok(())
+    }
+
     /// Puts off the removal of an artifact.
     pub fn drop_later(&mut self, why: &str, wait: Duration) {
         tracing::warn!(why, "an artifact that is no longer wanted could not be removed yet");
@@ -202,6 +213,9 @@ impl Recorder<'_> {
 ///
 /// `named`: the plan still names the artifact.
 fn learn(journal: &mut Journal, old: &State, event: &Event, named: bool, now: DateTime<Utc>) {
+    if let Event::Delivered(update) = event {
+        journal.memory.confirm(update.target, update.payload.sha256);
+    }
     let Some(update) = old.update() else { return };
     let drop = |journal: &mut Journal| {
         if let Some(held) = journal.artifacts.get_mut(&update.artifact.sha256) {

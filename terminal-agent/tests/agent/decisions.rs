@@ -147,8 +147,14 @@ fn for_everything_seen(mut look: impl FnMut(&Observation)) {
     let boot_ids = [Known::Is("this".to_owned()), Known::Is("other".to_owned()), Known::Unknown("x".into())];
     // The payload in hand, by another artifact; and another payload.
     let same = Update { artifact: update(3).artifact, ..update(1) };
-    let wanted =
-        [Wanted::Unknown, Wanted::Nothing(None), Wanted::Step(Box::new(same)), Wanted::Step(Box::new(update(2)))];
+    let delivered = Wanted::Check(Box::new(Update { target: OLD, ..update(2) }));
+    let wanted = [
+        Wanted::Unknown,
+        Wanted::Nothing(None),
+        Wanted::Step(Box::new(same)),
+        Wanted::Step(Box::new(update(2))),
+        delivered,
+    ];
     let asked = [None, Some(Duration::from_secs(5)), Some(Duration::from_secs(900))];
     let mut seen = Observation::nothing();
     for running in &running {
@@ -243,6 +249,10 @@ fn judge(state: &State, seen: &Observation, action: &Action) -> Result<(), Strin
             check(!recent, "a restart is asked for again at once")?;
             let counted = *action == Action::RestartIntoTrial;
             check(counted == matches!(state, State::Activating { .. }), "a restart into the trial is not counted")
+        }
+        Action::CheckRunning(_) => {
+            let idle = !state.is_active();
+            check(idle && !matches!(seen.running, Known::Unknown(_)), "a slot is compared during an update")
         }
         Action::Wait { time, .. } => check(!time.is_zero(), "a wait of no time would spin"),
         _ => Ok(()),

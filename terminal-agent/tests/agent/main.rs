@@ -8,6 +8,7 @@ mod support;
 mod attacks;
 mod branch;
 mod decisions;
+mod delivered;
 mod failed_in;
 mod formats;
 mod helper;

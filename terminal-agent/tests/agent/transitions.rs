@@ -79,6 +79,7 @@ fn events() -> Vec<Event> {
         Event::FellBack { verdict: verdict("fell-back"), evidence: None },
         Event::Fail(verdict("slot-too-small")),
         Event::Withdraw(Reason::new(ReasonCode::Superseded, "x")),
+        Event::Delivered(Box::new(update(3))),
     ]
 }
 
@@ -121,6 +122,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("failed", "assign", "assigned"),
     ("rolled-back", "assign", "assigned"),
     ("withdrawn", "assign", "assigned"),
+    ("idle", "delivered", "confirmed"),
+    ("confirmed", "delivered", "confirmed"),
+    ("failed", "delivered", "confirmed"),
+    ("rolled-back", "delivered", "confirmed"),
+    ("withdrawn", "delivered", "confirmed"),
 ];
 
 /// The moves that the real table makes: every sampled state with every sampled event.
@@ -183,6 +189,7 @@ const fn place_of_event(event: &Event) -> usize {
         Event::FellBack { .. } => 11,
         Event::Fail(_) => 12,
         Event::Withdraw(_) => 13,
+        Event::Delivered(_) => 14,
     }
 }
 
@@ -191,7 +198,7 @@ fn every_state_and_every_event_has_a_sample() {
     let sampled: BTreeSet<usize> = states().values().map(place_of_state).collect();
     assert!(sampled.into_iter().eq(0..11));
     let sampled: BTreeSet<usize> = events().iter().map(place_of_event).collect();
-    assert!(sampled.into_iter().eq(0..14));
+    assert!(sampled.into_iter().eq(0..15));
     let names: Vec<&str> = states().values().map(State::name).collect();
     for state in UpdateState::ALL {
         assert!(names.contains(&state.as_str()), "no sample is {state}");
@@ -201,8 +208,12 @@ fn every_state_and_every_event_has_a_sample() {
 #[test]
 fn only_a_trial_that_is_not_lost_is_confirmed() {
     let moves = moves();
-    let from: Vec<&str> = moves.iter().filter(|(_, _, to)| *to == "confirmed").map(|(from, _, _)| *from).collect();
-    assert_eq!(from, ["trying"]);
+    let from = |to_confirmed: bool| {
+        let found = moves.iter().filter(|(_, e, to)| *to == "confirmed" && (*e == "delivered") != to_confirmed);
+        found.map(|(from, _, _)| *from).collect::<Vec<_>>()
+    };
+    assert_eq!(from(true), ["trying"]);
+    assert_eq!(from(false), ["confirmed", "failed", "idle", "rolled-back", "withdrawn"], "only between updates");
     let from: Vec<&str> = moves.iter().filter(|(_, e, _)| *e == "trial-booted").map(|(from, _, _)| *from).collect();
     assert_eq!(from, ["activating", "trying", "trying, lost"]);
 }

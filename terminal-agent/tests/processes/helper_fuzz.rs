@@ -256,7 +256,8 @@ fn honest(scene: &mut Scene) -> Vec<Vec<u8>> {
     let all = [
         (Request::Look, 0),
         (Request::Accept(Evidence { metadata, plan }), 0),
-        (Request::Activate(order), 0),
+        (Request::Activate(order.clone()), 0),
+        (Request::CheckRunning(order), 0),
         (Request::Settle, 0),
         (Request::Confirm, 0),
         (Request::GiveUp, 0),

@@ -71,6 +71,16 @@ impl Disks for FakeDisks {
         Ok(Box::new(FakeDisk { world: self.0.clone(), slot, file }))
     }
 
+    fn open_running(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError> {
+        assert_eq!(slot, self.0.running(), "another slot than the running one");
+        self.0.kill.point();
+        if self.0.fails(Port::DiskOpen) {
+            return Err(PortError::with("the slot cannot be opened", told()));
+        }
+        let file = File::open(self.0.slot_path(slot)).unwrap();
+        Ok(Box::new(FakeDisk { world: self.0.clone(), slot, file }))
+    }
+
     fn length(&self, slot: Slot) -> Result<u64, PortError> {
         let real = std::fs::metadata(self.0.slot_path(slot)).unwrap().len();
         Ok(self.0.lock().fake_slot_length.unwrap_or(real))

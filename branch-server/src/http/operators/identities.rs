@@ -14,7 +14,7 @@ use wire::v1::paths;
 use wire::v1::reports::Report;
 
 use crate::app::App;
-use crate::db::{site, terminals};
+use crate::db::{moves, site, terminals, updates};
 use crate::reports::relay;
 use crate::text::presentable;
 
@@ -158,7 +158,7 @@ async fn replace_join_token(app: &App, denied: &TerminalName) -> Result<bool, Ap
 /// Lift the denial of a terminal's identity, or register another key.
 ///
 /// With a key, that key is registered and certificates of the previous one are refused at once: for a terminal whose disk
-/// was erased or replaced. The terminal retries by itself.
+/// was erased or replaced. What the previous key had installed counts no more. The terminal retries by itself.
 #[utoipa::path(post, path = paths::TERMINAL_ALLOW, tag = "operators",
     params(("name" = TerminalName, Path, description = "The terminal")), request_body = AllowTerminal,
     responses(
@@ -178,6 +178,7 @@ pub async fn allow(
     let mut client = connection(&app.pool).await?;
     let tx = begin(&mut client).await?;
     site::lock(&tx).await?;
+    let known = terminals::identity(&tx, &name).await?;
     if let Some(key) = &body.key
         && let Some(other) = terminals::by_key(&tx, key).await?.filter(|other| other.name != name)
     {
@@ -186,6 +187,11 @@ pub async fn allow(
     }
     if !terminals::allow(&tx, &name, body.key.as_ref()).await? {
         return Err(ApiError::not_found(Missing::Terminal, &name));
+    }
+    if body.key.is_some_and(|key| known.is_some_and(|known| known.key != Some(key))) {
+        // Another disk: what was installed on the old one says nothing about it.
+        updates::forget(&tx, &name).await?;
+        moves::clear(&tx, &name).await?;
     }
     // With its facts, in case head office has forgotten it.
     if let Some(record) = terminals::read(&tx, &name).await? {

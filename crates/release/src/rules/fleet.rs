@@ -23,6 +23,14 @@ pub(super) fn version_newer(case: &Case<'_>) -> Judgement {
         )
         .code("version-published");
     }
+    let payloads: BTreeMap<_, _> = manifest.payloads.iter().map(|p| (p.name.to_string(), p.sha256)).collect();
+    if case.facts.withdrawn.iter().flatten().any(|withdrawn| *withdrawn != payloads) {
+        return Judgement::fail(
+            format!("{product} {version} was published with other content before it was withdrawn."),
+            "Use a new version; terminals may still hold the withdrawn content under this one.",
+        )
+        .code("version-withdrawn");
+    }
     match published.iter().max() {
         None => Judgement::pass(format!("{product} has no published version yet.")),
         Some(newest) if newest < version => {

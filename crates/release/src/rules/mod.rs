@@ -65,7 +65,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         id: "version-newer",
-        demands: "The version is newer than every published version of its product.",
+        demands: "The version is newer than every published version of its product, and never stood for other content.",
         judge: fleet::version_newer,
     },
     Rule {

@@ -75,6 +75,7 @@ pub fn fleet() -> Facts {
         models: Some([("kiosk-x86-64".parse().unwrap(), slot)].into()),
         published: Some(vec!["2.3.0".parse().unwrap(), "2.2.0".parse().unwrap()]),
         now: Some("2030-01-01T08:00:00Z".parse().unwrap()),
+        withdrawn: Some(Vec::new()),
         running: Some(Running { versions: vec![runs(Some("2.3.0"), &["north/till-1"])], beyond: 0 }),
         steps: Some(Vec::new()),
         branches: Some(vec![store("north", Some((20_000, 10_000)))]),

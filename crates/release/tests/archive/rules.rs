@@ -114,6 +114,10 @@ fn version_newer() {
     }
     let finding = judge(&good(), &Facts { published: None, ..fleet() }, &Policy::default(), "version-newer");
     assert_eq!(finding.verdict, Unknown);
+    // A version that was withdrawn stands for its content.
+    let other = Facts { withdrawn: Some(vec![[("rootfs".to_owned(), [9; 32].into())].into()]), ..fleet() };
+    let finding = judge(&good(), &other, &Policy::default(), "version-newer");
+    assert_eq!((finding.verdict, finding.cause.contains("published with other content")), (Fail, true), "{finding:?}");
     expect(&Tar::of(NO_MANIFEST).end(), "version-newer", Unknown, "no valid manifest");
 }
 

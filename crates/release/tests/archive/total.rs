@@ -67,6 +67,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         |((now, models, published), (running, steps, branches), previous, external, release_keys)| Facts {
             now,
             models,
+            withdrawn: published.is_some().then(|| vec![std::collections::BTreeMap::new()]),
             published,
             running,
             steps,

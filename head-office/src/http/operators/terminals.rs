@@ -88,7 +88,7 @@ pub async fn show(app: Data<App>, path: Path<(BranchName, TerminalName)>) -> Api
 /// Believe a terminal's new key.
 ///
 /// Until then its states are held, and do not count: its branch server could have made the key up. The newest of them counts
-/// now.
+/// now, and updates of the old key count no more.
 #[utoipa::path(post, path = paths::TERMINAL_KEY, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path)), request_body = AcceptKey, responses(
     (status = 200, description = "The terminal", body = Terminal),
@@ -115,6 +115,8 @@ pub async fn accept_key(
             "Check which key the terminal asks for (`filial terminal show`).",
         ));
     }
+    // Another disk, perhaps: what the holder of the old key had installed says nothing about this one.
+    db::updates::remove_of_terminal(&transaction, branch, name).await?;
     states::take_held(&transaction, branch, name).await?;
     let change = Change::of(format!("terminal {branch}/{name}")).because(body.reason.as_deref());
     let change = change.before(json!({ "key": before.key })).after(json!({ "key": key }));

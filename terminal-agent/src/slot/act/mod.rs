@@ -40,6 +40,7 @@ pub async fn act(action: Action, context: Context<'_>, session: &mut Session) ->
         (Action::Confirm, _) => return ask_helper(ports, Request::Confirm).await,
         (Action::GiveUp, _) => return ask_helper(ports, Request::GiveUp).await,
         (Action::Restart | Action::RestartIntoTrial, _) => return restart(ports, session).await,
+        (Action::CheckRunning(update), _) => return trial::check_running(context, update).await,
         (Action::Drop(artifact), _) => return drop_artifact(ports, settings, journal, session, *artifact).await,
         (_, Some(update)) => update.clone(),
         (action, None) => return Outcome::Later(format!("{action:?} without an update: this is a defect")),

@@ -3,7 +3,9 @@
 use trust::Why;
 use trust::plans::Claim;
 use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
+use crate::model::event::Event;
 use crate::model::reasons::{of_error, reason};
 use crate::model::request::{Order, Request};
 use crate::model::update::{Retry, Update};
@@ -19,16 +21,35 @@ pub async fn start(context: Context<'_>, update: &Update) -> Outcome {
     if let Err(refused) = authorise(context, update) {
         return refused;
     }
-    let Some(evidence) = context.plans.evidence() else {
-        return Outcome::Later("a trial without a plan: this is a defect".to_owned());
-    };
-    let order = Order { product: update.product.clone(), manifest: update.manifest, payload: update.payload.sha256 };
-    for request in [Request::Accept(evidence), Request::Activate(order)] {
-        if let Err(trouble) = context.ports.helper.ask(request).await {
-            return not_tried(&trouble);
-        }
+    match ask(context, Request::Activate(order(update))).await {
+        Ok(()) => Outcome::Done,
+        Err(trouble) => not_tried(&trouble),
     }
-    Outcome::Done
+}
+
+/// Compares the slot that runs with what was ordered: it was delivered, and nothing here knows what it holds.
+pub async fn check_running(context: Context<'_>, update: &Update) -> Outcome {
+    match ask(context, Request::CheckRunning(order(update))).await {
+        Ok(()) => Outcome::Event(Event::Delivered(Box::new(update.clone()))),
+        Err(HelperTrouble::Refused(reason)) if reason.code == ReasonCode::ReadBackMismatch => {
+            Outcome::Differs(update.target)
+        }
+        Err(trouble) => Outcome::waits(trouble.reason()),
+    }
+}
+
+fn order(update: &Update) -> Order {
+    Order { product: update.product.clone(), manifest: update.manifest, payload: update.payload.sha256 }
+}
+
+/// Asks the root helper for something that the followed plan orders.
+async fn ask(context: Context<'_>, request: Request) -> Result<(), HelperTrouble> {
+    let no_plan = || HelperTrouble::Refused(Reason::new(ReasonCode::NoMetadata, "No signed plan has arrived yet."));
+    let evidence = context.plans.evidence().ok_or_else(no_plan)?;
+    for request in [Request::Accept(evidence), request] {
+        context.ports.helper.ask(request).await?;
+    }
+    Ok(())
 }
 
 fn authorise(context: Context<'_>, update: &Update) -> Result<(), Outcome> {

@@ -129,6 +129,30 @@ async fn old_confirmations_do_not_come_back() {
     assert!(metrics.contains("filial_states_not_taken_total 3"), "{metrics}");
 }
 
+/// A machine that was written again, perhaps with a withdrawn image: that the old disk had confirmed an update says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmed_with_other_bytes_a_new_key_starts_without_update_states() {
+    let office = Office::start().await;
+    let branch = office.branch("north", "k1", &[]).await;
+    let (epoch, new) = (Uuid::new_v4(), SigningKey::generate().unwrap());
+    send(&branch, epoch, vec![seen(1), update(2, None, UpdateState::Confirmed, 10), seen_with(3, &new)]).await;
+    let shown = async || office.admin().get::<Terminal>("/v1/terminals/north/till-1").await.unwrap().update;
+    assert_eq!(
+        shown().await.map(|u| u.state),
+        Some(UpdateState::Confirmed),
+        "the old key counts until an operator decides"
+    );
+    let body = AcceptKey { key: new.public().to_string(), reason: Some("a new disk".into()) };
+    office.admin().post::<_, Terminal>("/v1/terminals/north/till-1/key", &body).await.unwrap();
+    assert_eq!(shown().await, None);
+    // Nor does what the old key signed come back.
+    let old = send(&branch, epoch, vec![update(4, None, UpdateState::Confirmed, 10)]).await;
+    assert_eq!(old.not_taken.iter().map(|n| n.code).collect::<Vec<_>>(), [Code::ReportNotProven]);
+    let own = signed(update(5, None, UpdateState::Confirmed, 10), &new);
+    assert_eq!(send(&branch, epoch, vec![own]).await, Acknowledged::all(5));
+    assert_eq!(shown().await.map(|u| u.state), Some(UpdateState::Confirmed));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminals_new_key_counts_once_an_operator_accepts_it() {
     let office = Office::start().await;

@@ -83,6 +83,36 @@ async fn one_terminals_false_slot_stops_its_model_only_until_it_is_denied() {
     .await;
 }
 
+/// Terminals may still hold what was withdrawn, and say its version.
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmed_with_other_bytes_a_withdrawn_version_is_not_published_with_other_content() {
+    let office = Office::start().await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let manager = office.as_role(Role::ReleaseManager);
+    let goes_on = async || {
+        let id = uploaded(&office, &Recipe::default()).await;
+        test_kit::wait_for("the release to pass the rules", crate::support::PATIENCE, async || {
+            let state = office.release(id).await.state;
+            if [ReleaseState::Approved, ReleaseState::Publishing].contains(&state) { Ok(()) } else { Err(state) }
+        })
+        .await;
+        id
+    };
+    let id = goes_on().await;
+    let body = json!({ "reason": "prints twice" });
+    manager.post::<_, serde_json::Value>(&format!("/v1/releases/{id}/withdraw"), &body).await.unwrap();
+    // It had been published before; that takes a BitTorrent client, which is not here.
+    let client = connection(&office.pool().await).await.unwrap();
+    client.execute("UPDATE releases SET published_at = changed_at WHERE id = $1", &[&id]).await.unwrap();
+    let other = uploaded(&office, &Recipe { bits: 7, ..Recipe::default() }).await;
+    let release = office.wait_for_state(other, ReleaseState::Rejected).await;
+    assert_eq!(failed(&release), ["version-newer"]);
+    let finding = release.report.unwrap().findings.into_iter().find(|f| f.id == "version-newer").unwrap();
+    assert!(finding.cause.contains("was published with other content before it was withdrawn"), "{}", finding.cause);
+    // The same content is the same version.
+    goes_on().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_archives_of_one_version_only_one_goes_on() {
     let office = Office::start().await;
