@@ -144,7 +144,7 @@ OF_PROGRAMS = [
     ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "Who::Terminal(_, name) if name == facts.name && checked.key == *key => Ok(()),", "Who::Terminal(_, name) if name == facts.name => Ok(()),")]),
     ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "if self.denied.names(&facts.name) {", "if false {")]),
     ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "keys: issuers.iter().copied().collect(), ", "")]),
-    ("branch-server", "joining::join_token_enrols_as_many", [("branch-server/src", "where join_uses < $1 and join_sha256 = $2", "where $1 >= 0 and join_sha256 = $2")]),
+    ("branch-server", "joining::join_token_enrols_as_many", [("branch-server/src", "where join_uses < $1 and join_sha256 = $2", "where (join_uses < $1 or join_uses >= 0) and join_sha256 = $2")]),
     ("branch-server", "joining::bogus_join_tokens", [("crates/service-kit/src", "map_or(true, |peek| peek.join_token.is_some())", "map_or(false, |peek| peek.join_token.is_some())")]),
     ("head-office", "sync::denied_terminals_and_servers", [("head-office/src", "    db::denied_names::remember(c, branch).await?;\n", "")]),
     # Numbers of reports that go back, or that two machines use.

@@ -12,7 +12,7 @@ use wire::v1::paths;
 use wire::v1::reports::{Acknowledged, Batch, Report};
 
 use crate::reports::{batch, moved, running, send, send_as_is, sign};
-use crate::support::{ADMIN, Branch, JOIN, Till, VIEWER, assert_refused, name};
+use crate::support::{ADMIN, Branch, JOIN, PATIENCE, Till, VIEWER, assert_refused, name};
 
 async fn queued(branch: &Branch) -> i64 {
     let client = branch.app.pool.get().await.unwrap();
@@ -83,7 +83,7 @@ async fn ten_thousand_unsigned_states_cost_nothing_and_delay_no_other_terminal()
         let more = batch(epoch, 201, vec![state.clone(); 200]);
         assert_refused(send_as_is(&branch, &hostile, &more).await, Code::TooMany).await;
     });
-    futures_util::future::join_all(flood).await;
+    tokio::time::timeout(PATIENCE, futures_util::future::join_all(flood)).await.unwrap();
     held.commit().await.unwrap();
     drop(client);
     let flood = (0..8).map(|_| send_as_is(&branch, &hostile, &first));
