@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use access::Access;
+use access::audit::Audit;
 use service_kit::background::Board;
 use service_kit::database::{Pool, Wakeups};
-use service_kit::server::{Metrics, OperatorTokens};
+use service_kit::server::Metrics;
 use service_kit::{Clock, Shutdown};
 use swarm::Engine;
 use tokio::sync::Mutex;
@@ -47,8 +49,10 @@ pub struct App {
     pub store: Store,
     /// The token that terminals enrol with.
     pub join: Arc<Join>,
-    /// The tokens of the operators' listener.
-    pub operators: OperatorTokens,
+    /// Operators, their sessions and tokens.
+    pub access: Arc<Access>,
+    /// The audit.
+    pub audit: Arc<Audit>,
     /// HTTP metrics and the registry.
     pub http_metrics: Metrics,
     /// This program's metrics.

@@ -8,6 +8,7 @@ use service_kit::background::{Driver, Failure, Next, Task, Work};
 use service_kit::database::{DatabaseError, connection};
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
+use wire::v1::audit::Head;
 use wire::v1::reports::MAX_BATCH;
 
 use crate::app::App;
@@ -16,6 +17,7 @@ use crate::artifacts::room_report;
 use crate::artifacts::run::Runner;
 use crate::db::site;
 use crate::housekeeping::Housekeeping;
+use crate::reports::audit_head;
 use crate::reports::relay::{Delivery, RelayError, deliver};
 use crate::text::presentable;
 use crate::upstream::head_office::UpstreamError;
@@ -38,6 +40,7 @@ pub fn start(app: &Arc<App>) -> Driver {
     let relay = retried(Task::every("relay", INTERVAL)).woken_by(signals.relay.clone()).not_woken_in_backoff();
     driver.start(relay, Relay { app: app.clone(), limit: MAX_BATCH });
     driver.start(Task::every("housekeeping", INTERVAL), housekeeping(app));
+    driver.start(Task::every("audit-head", INTERVAL), AuditHead { app: app.clone(), reported: None });
     driver.start(Task::every("store-room", INTERVAL), Room { app: app.clone(), reported: None });
     driver
 }
@@ -159,6 +162,22 @@ impl Work for Relay {
 impl Work for Housekeeping {
     async fn run(&mut self) -> Result<Next, Failure> {
         self.once().await?;
+        Ok(Next::Interval)
+    }
+}
+
+/// Reports to head office how far the audit reaches.
+struct AuditHead {
+    app: Arc<App>,
+    reported: Option<Head>,
+}
+
+#[async_trait]
+impl Work for AuditHead {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        if audit_head::once(&self.app.pool, self.app.clock.now(), &mut self.reported).await? {
+            self.app.signals.relay.notify_one();
+        }
         Ok(Next::Interval)
     }
 }

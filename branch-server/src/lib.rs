@@ -10,6 +10,7 @@
 //! - [`plan`] offers from head office or a kit: judged, accepted or refused
 //! - [`artifacts`] plan accepted → decided → done
 //! - [`reports`] from terminals in, to head office out
+//! - [`operators`] who may come in, and the audit of what they change
 //! - [`terminals`] how they join; [`view`] what the console shows of the branch
 //! - [`upstream`] head office, and this server's identity there
 //! - [`model`] values that tables and their users share
@@ -24,6 +25,7 @@ pub mod housekeeping;
 pub mod http;
 pub mod metrics;
 pub mod model;
+pub mod operators;
 pub mod plan;
 pub mod reports;
 pub mod signals;
@@ -33,4 +35,4 @@ pub mod text;
 pub mod upstream;
 pub mod view;
 
-pub use start::{Deps, RunError, build, listeners, run};
+pub use start::{Deps, RunError, bootstrap, build, listeners, recover, run};

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use access::BRANCH_SERVER;
+use access::bootstrap::{Bootstrap, BootstrapError};
+use access::recover::RecoverError;
 use chrono::DateTime;
+use fleet_types::OperatorName;
 use service_kit::background::Board;
-use service_kit::config::ConfigError;
 use service_kit::database::{DatabaseError, Wakeups, connect};
-use service_kit::server::{Listener, Metrics, OperatorTokens, ServeError, Transport, bind};
+use service_kit::server::{Listener, Metrics, ServeError, Transport, bind};
 use service_kit::turns::Turns;
-use service_kit::{Clock, Shutdown, SystemClock};
+use service_kit::{Clock, Secret, Shutdown, SystemClock};
 use swarm::{AccessList, AccessListError, Engine, EngineError};
 use trust::certificates::{FleetTime, fingerprint};
 use trust::client::{Client, Limits};
@@ -18,8 +21,9 @@ use crate::app::App;
 use crate::artifacts::parts::Parts;
 use crate::artifacts::store::Store;
 use crate::config::Settings;
-use crate::http::table::{configure_machines, configure_operators};
+use crate::http::table::{configure_machines, configure_operators, groups};
 use crate::metrics::BranchMetrics;
+use crate::operators::OperatorsError;
 use crate::plan::consider::Plans;
 use crate::plan::kit::Kits;
 use crate::plan::metadata::Metadata;
@@ -34,14 +38,14 @@ use crate::terminals::streams::Streams;
 use crate::terminals::tls::Tls;
 use crate::upstream::client::HttpHeadOffice;
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
-use crate::{background, db};
+use crate::{background, db, operators};
 
 /// Why the program cannot start or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A file that settings name.
-    #[error("a file that the settings name is not usable")]
-    Config(#[from] ConfigError),
+    /// The operators.
+    #[error(transparent)]
+    Operators(#[from] OperatorsError),
     /// A folder cannot be made.
     #[error("the folder {} cannot be created: check the owner of its parent", path.display())]
     Folder {
@@ -112,7 +116,6 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     let limits = Limits { deadline: settings.head_office.request, ..Limits::default() };
     let tls = Tls::new(deps.head_office.clone(), deps.time.clone()).map_err(RunError::Trust)?;
     let metadata = Metadata::new(trust_store, client, deps.head_office.clone(), limits, deps.time);
-    let operators = OperatorTokens::read(&settings.operators.tokens_file)?;
     let tracker = Arc::new(AccessList::new(settings.access_list())?);
     let pool = connect(&settings.database, shutdown).await?;
     db::migrate(&pool).await?;
@@ -122,12 +125,21 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     }
     let (http_metrics, board) = (Metrics::new(), Board::default());
     http_metrics.register_collector(Box::new(board.clone()));
+    let access = operators::open(&settings, &pool, &deps.clock, &http_metrics, groups()).await?;
+    let audit = access.audit.clone();
     let (metrics, signals) = (BranchMetrics::register(&http_metrics), Arc::new(Signals::default()));
     let (settings, metadata, join) = (Arc::new(settings), Arc::new(metadata), Arc::new(join));
     let Deps { clock, engine, head_office, .. } = deps;
     let store = Store::new(settings.store.folder.clone(), settings.store.budget_bytes, engine.content_names());
-    let plans = Plans::new(pool.clone(), clock.clone(), metadata.clone(), metrics.clone(), signals.clone());
-    let plans = Arc::new(plans);
+    let plans = Arc::new(Plans {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        metadata: metadata.clone(),
+        metrics: metrics.clone(),
+        signals: signals.clone(),
+        audit: audit.clone(),
+        considering: tokio::sync::Mutex::default(),
+    });
     let denied: Arc<Denied> = Arc::default();
     Ok(Arc::new(App {
         wakeups: Wakeups::listen(&settings.database, shutdown.clone())?,
@@ -138,6 +150,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             plans: plans.clone(),
             metadata: metadata.clone(),
             signals: signals.clone(),
+            audit: audit.clone(),
         },
         artifacts: Parts {
             pool: pool.clone(),
@@ -179,7 +192,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         tls,
         store,
         join,
-        operators,
+        access,
+        audit,
         metrics,
         http_metrics,
         board,
@@ -190,6 +204,34 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         shutdown: shutdown.clone(),
         settings,
     }))
+}
+
+/// Waits for PostgreSQL, brings the schema up to date and makes the first admin.
+///
+/// Also beside a branch server that runs.
+///
+/// # Errors
+/// There is an admin, or it cannot be done.
+pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
+    let pool = connect(&settings.database, &Shutdown::new()).await?;
+    db::migrate(&pool).await?;
+    // A branch server that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
+    access::bootstrap::bootstrap(BRANCH_SERVER, &pool, wish, clock.now()).await.map(drop)
+}
+
+/// As [`access::recover::recover`], without a server.
+///
+/// # Errors
+/// As [`RecoverError`].
+pub async fn recover(
+    settings: &Settings,
+    clock: &dyn Clock,
+    name: &OperatorName,
+    password: &Secret,
+) -> Result<(u64, u64), RecoverError> {
+    let pool = connect(&settings.database, &Shutdown::new()).await?;
+    db::migrate(&pool).await?;
+    access::recover::recover(BRANCH_SERVER, &pool, name, password, clock.now()).await
 }
 
 /// The two listeners of `app`.

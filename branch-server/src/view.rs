@@ -252,6 +252,7 @@ async fn branch(
         artifacts,
         // Head office shows it, as it was reported.
         store: None,
+        audit: None,
         terminals,
         confirmed,
     })

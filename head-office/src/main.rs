@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use access::bootstrap::Bootstrap;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use access::console::{BootstrapArgs, or_stdin};
+use clap::{CommandFactory, Parser, Subcommand};
 use fleet_types::OperatorName;
 use head_office::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use head_office::http::table;
-use head_office::{Deps, db, run};
-use service_kit::database::{RunnerSettings, connect, connection};
+use head_office::{Deps, run};
+use service_kit::database::RunnerSettings;
 use service_kit::manual::{self, Manual};
-use service_kit::{Clock as _, Secret, Shutdown, SystemClock, config, durable, edge, output, telemetry, token};
+use service_kit::{Clock as _, Secret, Shutdown, SystemClock, config, edge, output, telemetry};
 
 /// Head office of Filial: publishes releases and tells each branch what to run.
 #[derive(Parser)]
@@ -47,6 +47,8 @@ enum Command {
     )]
     Authority,
     /// Create the first admin and exit; refused once there is an admin.
+    #[command(after_help = "Example:\n  head-office bootstrap --name ann --password-file -\n  \
+        head-office bootstrap --name setup --token-file /root-only/token")]
     Bootstrap(BootstrapArgs),
     /// Set a new password for an admin when no other admin can, and exit.
     ///
@@ -59,26 +61,6 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         password_file: PathBuf,
     },
-}
-
-#[derive(Args)]
-#[command(after_help = "Example:\n  head-office bootstrap --name ann --password-file -\n  \
-    head-office bootstrap --name setup --token-file /root-only/token")]
-struct BootstrapArgs {
-    /// The operator's name.
-    #[arg(long)]
-    name: OperatorName,
-    /// File with the password on the first line; - is standard input.
-    ///
-    /// Without it the admin is a service, which acts by its token alone.
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// Also create an API token and write it to this file, readable by its owner only.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Days until the token expires.
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
-    token_days: u32,
 }
 
 fn after_help() -> String {
@@ -129,42 +111,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     })
 }
 
-fn or_stdin(path: PathBuf) -> PathBuf {
-    if path.as_os_str() == "-" { "/dev/stdin".into() } else { path }
-}
-
 async fn recover(settings: Settings, name: OperatorName, password: Secret) -> anyhow::Result<()> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    // A password would turn the service into a person who can log in.
-    if db::operators::find(&connection(&pool).await?, &name).await?.is_some_and(|found| found.password.is_none()) {
-        anyhow::bail!(
-            "{name} is a service and has no password: as an admin, create a token for it with \
-             `filial token create TOKEN --operator {name}`, or recover an admin who is a person"
-        );
-    }
     let (sessions, tokens) = head_office::recover(&settings, &SystemClock, &name, &password).await?;
     Ok(output::line(format!("{name} has a new password. Sessions ended: {sessions}; tokens revoked: {tokens}."))?)
 }
 
 async fn bootstrap(settings: Settings, arguments: BootstrapArgs) -> anyhow::Result<()> {
-    let BootstrapArgs { name, password_file, token_file, token_days } = arguments;
-    let password = password_file.map(or_stdin).map(|path| config::read_secret_file(&path)).transpose()?;
-    let token = token_file.as_ref().map(|_| (token::generate("filial"), token_days));
-    if let (Some(path), Some((token, _))) = (&token_file, &token) {
-        if path.exists() {
-            anyhow::bail!("{} exists already: remove it, or name another file", path.display());
-        }
-        // Before the admin exists: an admin whose token could not be written would lock every operator out.
-        durable::write_secret_file(path, format!("{}\n", token.expose()).as_bytes())?;
-    }
-    let wish = Bootstrap { name: name.clone(), password, token };
-    let made = head_office::bootstrap(&settings, &SystemClock, wish).await;
-    if made.is_err()
-        && let Some(path) = &token_file
-    {
-        let _ = std::fs::remove_file(path);
-    }
-    made?;
-    Ok(output::line(format!("{name} is the first admin."))?)
+    let prepared = arguments.prepare()?;
+    let made = head_office::bootstrap(&settings, &SystemClock, prepared.wish.clone()).await;
+    Ok(output::line(prepared.settle(made)?)?)
 }

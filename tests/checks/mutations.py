@@ -156,6 +156,15 @@ OF_PROGRAMS = [
     ("head-office", "numbering::restored_branch", [("head-office/src", "if let Some(seq) = recent.first_reused(before, &reports) {", "if let Some(seq) = recent.first_reused(before, &reports).filter(|_| false) {")]),
     ("head-office", "numbering::restored_branch", [("head-office/src", "if elsewhere.contains(&digest) {", "if false {")]),
     ("head-office", "numbering::two_clones", [("head-office/src", "find(|r| superseded && r.seq > before)", "find(|r| superseded && r.seq > before && false)")]),
+    # Operators of a branch.
+    ("branch-server", "operators::every_change_of_an_operator", [("branch-server/src/http/operators/identities.rs", "    if before != after {", "    if false {")]),
+    ("branch-server", "operators::a_change_whose_row_cannot_be_written", [("branch-server/src/http/operators/identities.rs", "app.audit.commit(tx, &caller, change).await?;", "tx.commit().await.map_err(ApiError::internal)?; let _ = change;")]),
+    ("branch-server", "operators::a_tokens_file_is_imported_once", [("branch-server/src/operators.rs", "    site::set_tokens_imported(&tx, now).await?;\n", "")]),
+    ("branch-server", "operators::an_expired_token", [("crates/access/src", "if token.expires <= now {", "if false {")]),
+    ("branch-server", "operators::bootstrap_makes_the_first_admin", [("crates/access/src", "if admin.password.is_some() || db", "if false && db")]),
+    ("head-office", "branch_audits::a_branch_whose_audit_was_cut_back", [("head-office/src/fleet/branch_audits.rs", "Ordering::Less if at <= known.at => Judged::Old,", "Ordering::Less => Judged::Old,"), ("head-office/src/fleet/branch_audits.rs", "        std::cmp::Ordering::Less => Judged::Cut,\n", "")]),
+    ("head-office", "branch_audits::a_branch_whose_audit_was_cut_back", [("head-office/src/fleet/branch_audits.rs", "let at = at.min(now);", "let _ = now;")]),
+    ("branch-server", "operators::the_head_of_the_audit", [("branch-server/src/reports/audit_head.rs", "if *reported == Some(head) {", "if reported.is_some_and(|last| last.seq >= head.seq) {")]),
     # Head office.
     ("head-office", "attacks::csrf", [("crates/service-kit/src", "if !request.method().is_safe() {", "if false {")]),
     ("head-office", "attacks::session_fixation", [("crates/access/src", "    for old in planted {", "    for old in planted.take(0) {")]),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, OperatorsInputs, RequestsInputs};
+use service_kit::config::{DatabaseInputs, FolderInputs, MachinesInputs, RequestsInputs};
 use service_kit::telemetry::TelemetryInputs;
 use swarm::EngineInputs;
 
@@ -11,7 +11,7 @@ use swarm::EngineInputs;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inputs {
-    pub(super) operators: OperatorsInputs,
+    pub(super) operators: Operators,
     pub(super) machines: MachinesInputs,
     pub(super) requests: RequestsInputs,
     pub(super) database: DatabaseInputs,
@@ -25,6 +25,17 @@ pub struct Inputs {
     pub(super) sync: Sync,
     pub(super) relay: Relay,
     pub(super) telemetry: TelemetryInputs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Operators {
+    pub listen: Option<String>,
+    pub session_idle_minutes: Option<u32>,
+    pub session_hours: Option<u32>,
+    pub token_days: Option<u32>,
+    /// From before this program knew operators: imported once.
+    pub tokens_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

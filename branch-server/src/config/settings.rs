@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use access::settings::AccessSettings;
 use chrono::TimeDelta;
 use service_kit::config::ConfigError;
 use service_kit::config::check::{absolute, address, http_url, https_url, seconds, within};
@@ -52,8 +53,10 @@ pub struct Settings {
 pub struct OperatorSettings {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Who may come in.
-    pub tokens_file: PathBuf,
+    /// How long operators stay in.
+    pub access: AccessSettings,
+    /// Token hashes from before this program knew operators: imported once. Absolute.
+    pub tokens_file: Option<PathBuf>,
 }
 
 /// Head office.
@@ -157,6 +160,11 @@ fn tracker(inputs: inputs::Tracker) -> Result<TrackerSettings, ConfigError> {
     })
 }
 
+fn tokens_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+    let example = "/etc/filial/branch-server/tokens.toml";
+    given.map(|path| absolute(Some(path), "operators.tokens_file", example)).transpose()
+}
+
 fn sync(inputs: inputs::Sync) -> Result<SyncSettings, ConfigError> {
     Ok(SyncSettings {
         poll: seconds(inputs.poll_seconds, "sync.poll_seconds", 60.0)?,
@@ -176,11 +184,12 @@ impl TryFrom<Inputs> for Settings {
         Ok(Self {
             operators: OperatorSettings {
                 listen: address(operators.listen, "operators.listen", "127.0.0.1:7003")?,
-                tokens_file: absolute(
-                    operators.tokens_file,
-                    "operators.tokens_file",
-                    "/etc/filial/branch-server/tokens.toml",
+                access: AccessSettings::check(
+                    operators.session_idle_minutes,
+                    operators.session_hours,
+                    operators.token_days,
                 )?,
+                tokens_file: tokens_file(operators.tokens_file)?,
             },
             limits: inputs.requests.check()?,
             machines_listen: address(machines.listen, "machines.listen", "192.168.10.2:7004")?,
@@ -277,6 +286,7 @@ mod tests {
     fn nonsense_is_refused_with_its_key() {
         for (from, to, key) in [
             ("poll_seconds = 60", "poll_seconds = 0", "sync.poll_seconds"),
+            ("token_days = 366", "token_days = 0", "operators.token_days"),
             ("127.0.0.1:7003", "everywhere", "operators.listen"),
             ("http://192.168.10.2:6969/announce", "udp://x", "tracker.lan_announce_url"),
             ("https://head-office", "http://head-office", "head_office.url"),

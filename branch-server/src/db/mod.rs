@@ -15,6 +15,7 @@ pub mod site;
 pub mod terminals;
 pub mod updates;
 
+use access::db::{audit, operators, sessions, tokens};
 use service_kit::database::{DatabaseError, Pool, Statement};
 
 mod embedded {
@@ -24,14 +25,18 @@ mod embedded {
 /// Every table's statements, for the test that prepares them.
 pub const STATEMENTS: &[&[Statement]] = &[
     artifacts::STATEMENTS,
+    audit::STATEMENTS,
     manifests::STATEMENTS,
     moves::STATEMENTS,
+    operators::STATEMENTS,
     plan::STATEMENTS,
     relay_queue::STATEMENTS,
     report_epochs::STATEMENTS,
     reused_numbers::STATEMENTS,
+    sessions::STATEMENTS,
     site::STATEMENTS,
     terminals::STATEMENTS,
+    tokens::STATEMENTS,
     updates::STATEMENTS,
 ];
 
@@ -40,5 +45,6 @@ pub const STATEMENTS: &[&[Statement]] = &[
 /// # Errors
 /// A migration failed; the previous version still runs against the schema.
 pub async fn migrate(pool: &Pool) -> Result<(), DatabaseError> {
-    service_kit::database::migrate(pool, embedded::migrations::runner()).await
+    let all = access::db::with_tables(&embedded::migrations::runner(), "V8__operators", "V9__audit");
+    service_kit::database::migrate(pool, all.map_err(|e| DatabaseError::Migrate(Box::new(e)))?).await
 }

@@ -22,6 +22,7 @@ service_kit::statements! {
          join_uses = case when join_sha256 = $1 then join_uses else 0 end, join_sha256 = $1
          returning join_since";
     USE_JOIN = "update site set join_uses = join_uses + 1 where join_uses < $1 and join_sha256 = $2";
+    TOKENS_IMPORTED = "update site set tokens_imported = $1";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
     SENT = "update site set relay_sent = greatest(relay_sent, $1)";
     RENUMBER = "update site set relay_epoch = gen_random_uuid(), relay_last = $1, relay_sent = 0";
@@ -38,6 +39,8 @@ pub struct Site {
     pub trouble: Option<String>,
     /// Why the newest offered plan was refused.
     pub plan_refused: Option<Reason>,
+    /// When the operators of the tokens file were imported.
+    pub tokens_imported: Option<DateTime<Utc>>,
     /// Which numbering of reports to head office this is.
     pub relay_epoch: Uuid,
     /// The highest number given to a report.
@@ -52,6 +55,7 @@ fn site(row: &Row) -> Result<Site, DatabaseError> {
         last_contact: get(row, "last_contact")?,
         trouble: get(row, "trouble")?,
         plan_refused: reason(row, None, "plan_refused", "plan_refused_json")?,
+        tokens_imported: get(row, "tokens_imported")?,
         relay_epoch: get(row, "relay_epoch")?,
         relay_last: unsigned(row, "relay_last")?,
         relay_sent: unsigned(row, "relay_sent")?,
@@ -101,6 +105,11 @@ pub async fn join_since(
 /// Counts one more terminal that enrols with the secret of this SHA-256. `false` if `most` have, or it was replaced.
 pub async fn use_join(tx: &impl GenericClient, secret: &Digest, most: u64) -> Result<bool, DatabaseError> {
     Ok(execute(tx, USE_JOIN, &[&signed(most), &&secret.as_bytes()[..]]).await? == 1)
+}
+
+/// The tokens file was imported.
+pub async fn set_tokens_imported(tx: &impl GenericClient, now: DateTime<Utc>) -> Result<(), DatabaseError> {
+    execute(tx, TOKENS_IMPORTED, &[&now]).await.map(drop)
 }
 
 /// The number of the next report to head office. Holds the row's lock until the transaction ends, so that numbers

@@ -1,7 +1,9 @@
 //! The route tables of both listeners, and the API's description, which is generated from the handlers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use access::http::doorkeeper::Doorkeeper;
 use actix_web::web::{self, ServiceConfig};
 use service_kit::database::ping;
 use service_kit::edge::chain;
@@ -18,7 +20,18 @@ use crate::app::App;
 
 /// The routes of the operators' listener.
 pub fn operator_routes() -> Vec<Route> {
-    let mut routes = service_kit::routes![
+    [access::http::routes(), operators(), health_routes(), document_routes()].concat()
+}
+
+/// Returns the groups of routes that a token's scope may name.
+pub fn groups() -> Vec<String> {
+    let known = [access::http::routes(), operators()].concat().into_iter().filter(|route| !route.role.is_open());
+    known.map(|route| route.group().to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Lists the operators' routes of this program, each with the role that it requires.
+fn operators() -> Vec<Route> {
+    service_kit::routes![
         Role::Viewer => status::status,
         Role::Viewer => status::terminals,
         Role::Viewer => identities::identity,
@@ -27,10 +40,7 @@ pub fn operator_routes() -> Vec<Route> {
         Role::Operator => kit::import, long_body,
         Role::Operator => kit::artifact, long_body,
         Role::Operator => kit::reports,
-    ];
-    routes.extend(health_routes());
-    routes.extend(document_routes());
-    routes
+    ]
 }
 
 /// The routes of the machines' listener.
@@ -58,10 +68,11 @@ async fn healthz() -> actix_web::HttpResponse {
 pub fn configure_operators(app: &Arc<App>, config: &mut ServiceConfig) {
     config
         .app_data(web::Data::from(app.clone()))
+        .app_data(web::Data::from(app.access.clone()))
         .app_data(web::Data::new(readiness(app)))
         .app_data(web::Data::new(app.http_metrics.clone()))
         .app_data(web::Data::new(ApiDocument::new(&document())));
-    server::configure(config, &operator_routes(), Arc::new(app.operators.clone()));
+    server::configure(config, &operator_routes(), Arc::new(Doorkeeper::new(app.access.clone())));
 }
 
 /// The application of the machines' listener.

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use access::audit::{Audit, Change};
 use chrono::{DateTime, Utc};
 use fleet_types::BranchName;
+use serde_json::json;
 use service_kit::Clock;
-use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
+use service_kit::database::{DatabaseError, Pool, Transaction, begin, commit, connection};
 use service_kit::edge::chain;
+use service_kit::server::Caller;
 use tokio::sync::Mutex;
 use tokio::task::{JoinError, spawn_blocking};
 use trust::client::Fetch;
@@ -52,28 +55,34 @@ pub enum Considered {
 
 /// The plan of this branch and what it is judged by. Offers are considered one after the other.
 pub struct Plans {
-    pool: Pool,
-    clock: Arc<dyn Clock>,
-    metadata: Arc<Metadata>,
-    metrics: BranchMetrics,
-    signals: Arc<Signals>,
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Signed metadata.
+    pub metadata: Arc<Metadata>,
+    /// What is counted.
+    pub metrics: BranchMetrics,
+    /// Wake-up calls.
+    pub signals: Arc<Signals>,
+    /// Where operators' changes are recorded.
+    pub audit: Arc<Audit>,
     /// Held while an offer is judged: of two plans that are judged at once, the older one must not be kept last.
-    considering: Mutex<()>,
+    pub considering: Mutex<()>,
+}
+
+/// What an operator brings with an offer that did not come over the link.
+pub struct ByHand {
+    /// The metadata of the offer.
+    pub metadata: Arc<dyn Fetch>,
+    /// Who brings it.
+    pub caller: Caller,
+    /// What the audit says of it.
+    pub change: Change,
 }
 
 impl Plans {
-    /// Puts the parts together.
-    pub fn new(
-        pool: Pool,
-        clock: Arc<dyn Clock>,
-        metadata: Arc<Metadata>,
-        metrics: BranchMetrics,
-        signals: Arc<Signals>,
-    ) -> Self {
-        Self { pool, clock, metadata, metrics, signals, considering: Mutex::default() }
-    }
-
-    /// Accepts what is offered, or says why not. `carried` has the metadata of an offer that did not come over the link.
+    /// Accepts what is offered, or says why not.
     ///
     /// # Errors
     /// The database or the trust store fails.
@@ -81,7 +90,7 @@ impl Plans {
         &self,
         branch: BranchName,
         offer: Offer,
-        carried: Option<Arc<dyn Fetch>>,
+        by_hand: Option<ByHand>,
     ) -> Result<Considered, ConsiderError> {
         let _alone = self.considering.lock().await;
         let now = self.clock.now();
@@ -89,14 +98,18 @@ impl Plans {
         // Verified when it was accepted; that it or the metadata may have expired since does not take it away.
         let is_kept = |offered: &Envelope| kept.as_ref().is_some_and(|k| k.envelope == *offered);
         let new = offer.plan.filter(|offered| !is_kept(offered));
-        let by_hand = carried.is_some();
-        let fresh = match by_hand || new.is_some() || self.metadata.believed().is_due(offer.metadata, now) {
+        let carried = by_hand.as_ref().map(|by_hand| by_hand.metadata.clone());
+        let fresh = match carried.is_some() || new.is_some() || self.metadata.believed().is_due(offer.metadata, now) {
             true => self.refresh(carried).await,
             false => Ok(()),
         };
         let Some(offered) = new else {
-            if let (Err(refusal), true) = (fresh, by_hand) {
+            if let (Err(refusal), Some(_)) = (fresh, &by_hand) {
                 return Ok(Considered::Refused(Refusal::NotFresh(refusal)));
+            }
+            if let Some(by_hand) = by_hand {
+                let mut client = connection(&self.pool).await?;
+                self.record(begin(&mut client).await?, by_hand, None).await?;
             }
             // None is offered yet, or none any more: the branch follows the plan that it has.
             self.note_refusal(None, None).await?;
@@ -112,7 +125,7 @@ impl Plans {
             judge(&envelope, Judge { branch: &branch, trusted, floors: &floors, now: at })
         });
         match judged.await? {
-            Ok(accepted) => self.keep(&accepted, &offered, now).await.map(|()| Considered::Kept),
+            Ok(accepted) => self.keep(&accepted, &offered, by_hand, now).await.map(|()| Considered::Kept),
             Err(refusal) => Ok(self.refuse(&offered, refusal).await?),
         }
     }
@@ -139,19 +152,35 @@ impl Plans {
     }
 
     /// Makes an accepted plan the branch's plan, with its floors, in one transaction.
-    async fn keep(&self, accepted: &Accepted, envelope: &Envelope, now: DateTime<Utc>) -> Result<(), ConsiderError> {
+    async fn keep(
+        &self,
+        accepted: &Accepted,
+        envelope: &Envelope,
+        by_hand: Option<ByHand>,
+        now: DateTime<Utc>,
+    ) -> Result<(), ConsiderError> {
         self.note_refusal(None, None).await?;
         let plan = accepted.plan.plan();
         let mut client = connection(&self.pool).await?;
         let tx = begin(&mut client).await?;
         plan::replace(&tx, plan, envelope, &accepted.floors, now).await?;
         call_terminals(&tx, now).await?;
-        commit(tx).await?;
+        match by_hand {
+            Some(by_hand) => self.record(tx, by_hand, Some(plan.serial)).await?,
+            None => commit(tx).await?,
+        }
         let (steps, packages) = (plan.steps.len(), plan.packages.len());
         tracing::info!(serial = plan.serial, steps, packages, "new plan");
         self.signals.pass.notify_one();
         // The plan key also proves that this time has passed.
         self.metadata.raise_floor(plan.issued).await.map_err(ConsiderError::TrustStore)
+    }
+
+    /// Commits what an operator brought, with its row of the audit: `serial` is that of the plan that is new with it.
+    async fn record(&self, tx: Transaction<'_>, by_hand: ByHand, serial: Option<u64>) -> Result<(), DatabaseError> {
+        let metadata = self.metadata.believed().version();
+        let change = by_hand.change.after(json!({ "new_plan": serial, "metadata": metadata }));
+        self.audit.commit(tx, &by_hand.caller, change).await
     }
 
     async fn refuse(&self, offered: &Envelope, refusal: Refusal) -> Result<Considered, DatabaseError> {

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::audit::{Audit, Change};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_types::{BranchName, Digest};
 use futures_util::stream;
+use serde_json::json;
 use service_kit::Clock;
-use service_kit::database::{DatabaseError, Pool, connection};
+use service_kit::database::{DatabaseError, Pool, begin, connection};
 use service_kit::edge::chain;
-use service_kit::server::{ApiError, Missing};
+use service_kit::server::{ApiError, Caller, Missing};
 use trust::client::{Body, Fetch, FetchError};
 use wire::Code;
 use wire::v1::kit::{CarriedArtifact, Imported, KIT_FORMAT, Kit, WantedArtifact};
 use wire::v1::sync::Sync as Offer;
 
-use super::consider::{ConsiderError, Considered, Plans};
+use super::consider::{ByHand, ConsiderError, Considered, Plans};
 use super::metadata::Metadata;
 use crate::artifacts::describe;
 use crate::artifacts::descriptions::keep_description;
@@ -80,6 +82,8 @@ pub struct Kits {
     pub metadata: Arc<Metadata>,
     /// Wake-up calls.
     pub signals: Arc<Signals>,
+    /// Where operators' changes are recorded.
+    pub audit: Arc<Audit>,
 }
 
 impl Kits {
@@ -87,7 +91,7 @@ impl Kits {
     ///
     /// # Errors
     /// It is for another branch or of another format, or what it carries is refused: nothing changed then but what is shown.
-    pub async fn import(&self, branch: Option<BranchName>, kit: Kit) -> Result<Imported, ApiError> {
+    pub async fn import(&self, branch: Option<BranchName>, kit: Kit, caller: Caller) -> Result<Imported, ApiError> {
         let Some(branch) = branch else {
             let detail = "This branch server has not enrolled at head office, so it cannot import a kit.";
             return Err(ApiError::new(
@@ -116,7 +120,11 @@ impl Kits {
             artifacts: kit.artifacts.into_iter().map(|a| (a.artifact, a)).collect(),
             manifests: kit.manifests.into_iter().map(|(digest, blob)| (digest, blob.0.into())).collect(),
         });
-        let new_plan = match self.plans.consider(branch, offer, Some(carried.clone())).await {
+        let before = plan::read(&connection(&self.pool).await?).await?.map(|kept| kept.serial);
+        let change = Change::of(format!("kit of {}", kit.made_at.format("%Y-%m-%d %H:%M UTC")));
+        let change = change.before(json!({ "plan": before, "metadata": self.metadata.believed().version() }));
+        let by_hand = ByHand { metadata: carried.clone(), caller, change };
+        let new_plan = match self.plans.consider(branch, offer, Some(by_hand)).await {
             Ok(Considered::Refused(refusal)) => {
                 let remedy = "Write a new kit at head office with `filial kit export` and import that.";
                 return Err(ApiError::new(Code::KitRefused, presentable(&refusal.to_string()), remedy));
@@ -129,6 +137,16 @@ impl Kits {
         let imported = self.describe_all(&carried, new_plan).await;
         self.signals.pass.notify_one();
         imported
+    }
+
+    /// Records that an operator brought the file of an artifact, which is in the store now.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn brought(&self, artifact: &Digest, length: u64, caller: &Caller) -> Result<(), DatabaseError> {
+        let mut client = connection(&self.pool).await?;
+        let change = Change::of(format!("artifact {artifact}")).after(json!({ "brought_bytes": length }));
+        self.audit.commit(begin(&mut client).await?, caller, change).await
     }
 
     async fn describe_all(&self, carried: &Carried, new_plan: bool) -> Result<Imported, ApiError> {

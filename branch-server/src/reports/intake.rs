@@ -181,6 +181,7 @@ async fn apply(
         Report::Artifact { .. }
         | Report::Store { .. }
         | Report::PlanRefused { .. }
+        | Report::AuditHead { .. }
         | Report::Package { .. }
         | Report::TerminalRefusesPlan { .. }
         | Report::BadPeer { .. }

@@ -1,5 +1,6 @@
 //! Reports: taken in from terminals, queued for and relayed to head office.
 
+pub mod audit_head;
 pub mod intake;
 pub mod proofs;
 pub mod relay;

@@ -58,6 +58,7 @@ fn subject(report: &Report) -> String {
         Report::Artifact { artifact, .. } => format!("artifact/{artifact}"),
         Report::Store { .. } => "store".to_owned(),
         Report::PlanRefused { .. } => "plan".to_owned(),
+        Report::AuditHead { .. } => "audit".to_owned(),
         Report::TerminalRefusesPlan { terminal, .. } => format!("refuses/{terminal}"),
         Report::Package { terminal, package: p } => {
             format!("package/{terminal}/{}/{}/{}", p.product, p.version, p.name)
@@ -100,6 +101,7 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         (Report::Store { .. }, Report::Store { .. }) => (at, new.clone()),
         // Only the newest counts.
         (Report::PlanRefused { .. }, Report::PlanRefused { .. }) => (at, new.clone()),
+        (Report::AuditHead { .. }, Report::AuditHead { .. }) => (at, new.clone()),
         // A disk that is full now and then has the same trouble again and again.
         (Report::Package { terminal, package: old }, Report::Package { terminal: terminal2, package })
             if (terminal, &old.product, &old.version, &old.name)

@@ -31,7 +31,7 @@ fn check_report(terminal: &TerminalName, report: &Report) -> Result<(), ApiError
         Report::BadPeer { terminal: None, .. } | Report::NumbersReused { terminal: None, .. } => {
             return Err(ApiError::bad_field("terminal", "must name the reporting terminal"));
         }
-        Report::Artifact { .. } | Report::Store { .. } | Report::TerminalDenied { .. } => {
+        Report::Artifact { .. } | Report::Store { .. } | Report::TerminalDenied { .. } | Report::AuditHead { .. } => {
             return Err(ApiError::bad_field("kind", "is reported by branch servers, not by terminals"));
         }
         // Of a newer terminal: acknowledged and skipped.

@@ -84,6 +84,7 @@ async fn a_plan_and_its_artifact_come_by_hand_and_terminals_get_them() {
     let token = branch.enrol("till-1").await;
     branch.start_jobs();
     let carried = kit(&branch, &names(&fixture, 7), &[&fixture]);
+    let length = fixture.step.artifact.length;
     let answer = import(&branch, &carried).await;
     assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
     let imported: Imported = answer.json().await.unwrap();
@@ -101,6 +102,12 @@ async fn a_plan_and_its_artifact_come_by_hand_and_terminals_get_them() {
     // Again: nothing is wanted, and what is here is not written over.
     let again: Imported = import(&branch, &carried).await.json().await.unwrap();
     assert_eq!(again.wants, []);
+    // What was brought, and nothing of the read-only rest, is in the audit: the plan's row with the plan.
+    let rows: Vec<_> = branch.audit().await.into_iter().map(|row| (row.who, row.action, row.after.unwrap())).collect();
+    let [first, file, second] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((first.0.as_str(), first.1.as_str(), &first.2["new_plan"]), ("operator", "POST /v1/kit", &7.into()));
+    assert_eq!((file.1.as_str(), &file.2["brought_bytes"]), ("PUT /v1/kit/artifacts/{sha256}", &length.into()));
+    assert_eq!((second.1.as_str(), &second.2["new_plan"]), ("POST /v1/kit", &serde_json::Value::Null));
     assert_refused(bring(&branch, &fixture, fixture.file.clone()).await, Code::WrongState).await;
     assert_eq!(files(&branch), 1);
 }

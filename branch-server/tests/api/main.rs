@@ -17,6 +17,7 @@ mod joining;
 mod kit;
 mod metadata;
 mod numbering;
+mod operators;
 mod plans;
 mod proofs;
 mod relay;

@@ -10,12 +10,12 @@ use std::time::Duration;
 use branch_server::app::App;
 use branch_server::config::{Inputs, Settings};
 use branch_server::{Deps, build, db, listeners};
-use chrono::DateTime;
-use fleet_types::TerminalName;
+use chrono::{DateTime, TimeDelta};
+use fleet_types::{OperatorName, TerminalName};
 use reqwest::StatusCode;
 use serde_json::Value;
 use service_kit::client::{JsonClient, Timeouts};
-use service_kit::database::{DatabaseSettings, connect};
+use service_kit::database::{DatabaseSettings, Pool, connect, connection};
 use service_kit::server::bind;
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::Engine;
@@ -25,6 +25,11 @@ use trust::SigningKey;
 use trust::certificates::{
     Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, none_denied, request_to_pem,
 };
+use uuid::Uuid;
+use wire::v1::audit::{AuditPage, Entry, Verifier};
+use wire::v1::operators::OperatorRole::{self, Admin, Operator, Viewer};
+use wire::v1::operators::Token;
+use wire::v1::paths;
 use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
 use wire::{Code, Problem};
 
@@ -68,6 +73,8 @@ pub struct Options {
     pub request_seconds: f64,
     /// How long head office may take for an answer.
     pub head_office_seconds: f64,
+    /// The file of token hashes that an earlier version read.
+    pub tokens_file: Option<std::path::PathBuf>,
 }
 
 impl Default for Options {
@@ -85,6 +92,7 @@ impl Default for Options {
             join_uses: 1_000,
             request_seconds: 30.0,
             head_office_seconds: 30.0,
+            tokens_file: None,
         }
     }
 }
@@ -115,20 +123,42 @@ pub async fn database() -> TestDatabase {
     TestDatabase::from_template("branch_server", async |url| {
         let pool = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
         db::migrate(&pool).await.unwrap();
+        give_tokens(&pool).await;
         pool.close();
     })
     .await
 }
 
+/// A database with the schema and no operators.
+pub async fn empty_database() -> TestDatabase {
+    TestDatabase::from_template("branch_server_empty", async |url| {
+        let pool = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
+        db::migrate(&pool).await.unwrap();
+        pool.close();
+    })
+    .await
+}
+
+/// Adds a service with its token for each role that tests use.
+pub async fn give_tokens(pool: &Pool) {
+    for (role, secret) in [(Viewer, VIEWER), (Operator, OPERATOR), (Admin, ADMIN)] {
+        give_token(pool, role, secret).await;
+    }
+}
+
+/// A service called as its role, with this token.
+async fn give_token(pool: &Pool, role: OperatorRole, secret: &str) {
+    let (client, made) = (connection(pool).await.unwrap(), DateTime::UNIX_EPOCH);
+    let operator: OperatorName = role.as_str().parse().unwrap();
+    access::db::operators::insert(&client, &operator, role, None, "test", made).await.unwrap();
+    let (id, name, expires) = (Uuid::new_v4(), "test".to_owned(), made + TimeDelta::days(36_500));
+    let kept = Token { id, operator, name, role, scope: None, made, expires, last_used: None, revoked: None };
+    access::db::tokens::insert(&client, &kept, &token::hash(secret)).await.unwrap();
+}
+
 fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options: &Options) -> Settings {
     let path = |name: &str| dir.join(name).display().to_string();
-    if !dir.join("tokens.toml").exists() {
-        let entry = |role: &str, secret: &str| {
-            format!("[[token]]\nname = \"{role}\"\nrole = \"{role}\"\nsha256 = \"{}\"\n", token::hash(secret))
-        };
-        let tokens = [("viewer", VIEWER), ("operator", OPERATOR), ("admin", ADMIN)];
-        let tokens: String = tokens.map(|(role, secret)| entry(role, secret)).concat();
-        write(&dir.join("tokens.toml"), tokens);
+    if !dir.join("password").exists() {
         write(&dir.join("password"), "correct horse");
         write(&dir.join("terminals-join"), JOIN);
         write(&dir.join("join"), head_office.join_token());
@@ -136,8 +166,9 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
     }
     let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));
     let pid_file = options.pid_file.as_ref().map(|p| format!("pid_file = {:?}\n", p.display().to_string()));
+    let tokens_file = options.tokens_file.as_ref().map(|p| format!("tokens_file = {:?}\n", p.display().to_string()));
     let text = format!(
-        "[operators]\nlisten = \"127.0.0.1:0\"\ntokens_file = {:?}\n[machines]\nlisten = \"127.0.0.1:0\"\n\
+        "[operators]\nlisten = \"127.0.0.1:0\"\n{}[machines]\nlisten = \"127.0.0.1:0\"\n\
          [database]\nurl = {database:?}\npool_size = 8\n[state]\nfolder = {:?}\n\
          [head_office]\nurl = \"https://{}\"\njoin_token_file = {:?}\nrequest_seconds = {}\n\
          [trust]\nroot = {:?}\n[terminals]\njoin_token_file = {:?}\njoin_token_uses = {}\nmax = 5\n[store]\nfolder = {:?}\n{}\
@@ -145,7 +176,7 @@ fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options:
          [tracker]\nlan_announce_url = {:?}\naccess_list = {access_list:?}\nconfirm_deadline_seconds = 20\n{}\
          [sync]\npoll_seconds = 1\npass_seconds = 0.2\nretry_seconds = 0.1\nretry_max_seconds = 0.5\n\
          [relay]\nprogress_seconds = 0.1\n[requests]\ntimeout_seconds = {}\n",
-        path("tokens.toml"),
+        tokens_file.unwrap_or_default(),
         path("state"),
         head_office.address,
         path("join"),
@@ -314,6 +345,15 @@ impl Branch {
     pub fn client(&self, till: &Till) -> JsonClient {
         JsonClient::secure(&format!("https://{}", self.machines), self.tls(Some(&till.leaf)), Timeouts::default())
             .unwrap()
+    }
+
+    /// The audit from its first row, checked as a chain.
+    pub async fn audit(&self) -> Vec<Entry> {
+        let path = format!("{}?after=0&limit=500", paths::AUDIT);
+        let page: AuditPage = self.get(self.operators, &path, Some(ADMIN)).await.json().await.unwrap();
+        let mut verifier = Verifier::new([]);
+        page.entries.iter().for_each(|entry| verifier.push(entry).unwrap());
+        page.entries
     }
 
     /// The operators' status.

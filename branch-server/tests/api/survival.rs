@@ -33,6 +33,7 @@ async fn without_postgresql_it_waits_at_the_start_and_while_it_runs_and_loses_no
     assert!(early.is_err(), "it started without its database");
     cluster.resume().unwrap();
     let branch = starting.await;
+    crate::support::give_tokens(&branch.app.pool).await;
     branch.start_jobs();
     wait_for("the enrolment", PATIENCE, async || match branch.head_office.with(|s| s.enrolments) {
         1 => Ok(()),

@@ -29,7 +29,7 @@ pub struct Bootstrap {
 /// Why there is no first admin.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
-    /// There is one.
+    /// An admin exists and can log in.
     #[error("{0} is an admin already: ask an admin to add operators (`filial operator add`)")]
     AdminExists(OperatorName),
     /// The name belongs to an operator who is not an admin.
@@ -49,7 +49,7 @@ pub enum BootstrapError {
     Database(#[from] DatabaseError),
 }
 
-/// Makes the first admin, unless there is an admin; answers how far the audit reaches then.
+/// Makes the first admin, unless an admin can log in; returns the audit's last row.
 ///
 /// # Errors
 /// As [`BootstrapError`]; then nothing changed.
@@ -74,9 +74,11 @@ pub async fn bootstrap(
     let transaction = begin(&mut client).await?;
     // Two first admins at once: the second waits here, and then finds the first.
     db::audit::lock_head(&transaction).await?;
-    let known = db::operators::all(&transaction, i64::MAX).await?;
-    if let Some(admin) = known.into_iter().find(|o| o.role == OperatorRole::Admin && o.disabled.is_none()) {
-        return Err(BootstrapError::AdminExists(admin.name));
+    for admin in db::operators::lock_admins(&transaction).await? {
+        // A service whose tokens have all ended cannot log in, and no operator can make it a token.
+        if admin.password.is_some() || db::tokens::count_live(&transaction, &admin.name, now).await? > 0 {
+            return Err(BootstrapError::AdminExists(admin.name));
+        }
     }
     let role = OperatorRole::Admin;
     if !db::operators::insert(&transaction, &name, role, hash.as_deref(), "bootstrap", now).await? {

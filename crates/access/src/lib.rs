@@ -1,7 +1,7 @@
 //! Who may do what at a server of Filial, and what they did: one implementation for head office and branch servers.
 //!
 //! - [`passwords`], [`guesses`] (wrong passwords are throttled), [`login`], [`rules`] (what operators may give and take)
-//! - [`bootstrap`] and [`recover`], from the console
+//! - [`bootstrap`] and [`recover`], from the [`console`]; [`import`] of the tokens file that branch servers had
 //! - [`audit`] and its [`anchor`]
 //! - [`http`] the routes of operators, sessions, tokens and the audit; [`db`] their tables
 //!
@@ -10,9 +10,11 @@
 pub mod anchor;
 pub mod audit;
 pub mod bootstrap;
+pub mod console;
 pub mod db;
 pub mod guesses;
 pub mod http;
+pub mod import;
 pub mod login;
 pub mod passwords;
 pub mod recover;
@@ -47,6 +49,9 @@ pub struct Server {
 
 /// Head office.
 pub const HEAD_OFFICE: Server = Server { program: "head-office", cookie: "__Host-filial-head-office" };
+
+/// A branch server.
+pub const BRANCH_SERVER: Server = Server { program: "branch-server", cookie: "__Host-filial-branch-server" };
 
 /// Everything that the routes of this crate use.
 pub struct Access {

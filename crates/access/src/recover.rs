@@ -23,6 +23,12 @@ pub enum RecoverError {
         /// Who could be.
         admins: String,
     },
+    /// A password would turn a service into a person who can log in.
+    #[error(
+        "{0} is a service and has no password: as an admin, create a token for it with `filial token create TOKEN --operator \
+         {0}`, or recover an admin who is a person"
+    )]
+    Service(OperatorName),
     /// The password may not be one.
     #[error("the password {0}")]
     Password(String),
@@ -51,6 +57,9 @@ pub async fn recover(
     let hash = passwords::hash_once(password.expose())?;
     let mut client = connection(pool).await?;
     let transaction = begin(&mut client).await?;
+    if db::operators::find(&transaction, name).await?.is_some_and(|found| found.password.is_none()) {
+        return Err(RecoverError::Service(name.clone()));
+    }
     let admins = db::operators::lock_admins(&transaction).await?;
     if !admins.iter().any(|admin| admin.name == *name) {
         let admins = admins.iter().map(|admin| admin.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -53,7 +53,8 @@ pub(crate) struct Global {
     /// Address of head office; with --at, of the branch server
     #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "https://127.0.0.1:7001")]
     pub(crate) server: String,
-    /// Connect to this branch's server (`status`, `terminal list|deny|allow`, `kit import`)
+    /// Connect to this branch's server (`status`, `login`, `token`, `operator`, `audit`, `terminal list|deny|allow`,
+    /// `kit import`)
     #[arg(long, global = true, env = "FILIAL_AT", value_name = "BRANCH")]
     pub(crate) at: Option<BranchName>,
     /// Fingerprint of head office's authority, or its authority.pem [default: stored at login]
@@ -115,7 +116,8 @@ pub(crate) enum Command {
     ///
     /// The first login needs --authority, the fingerprint of head office's authority; it is stored too.
     #[command(
-        after_help = "Example:\n  filial login ann --server https://head-office.example:7001 --authority 5d1c..."
+        after_help = "Example:\n  filial login ann --server https://head-office.example:7001 --authority 5d1c...\n  \
+            filial login ann --at north --server https://10.1.0.1:7003 --authority 5d1c..."
     )]
     Login(LoginArgs),
     /// Log out: revoke the stored token and delete it

@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod assignments;
+pub mod branch_audits;
 pub mod branch_stores;
 pub mod branches;
 pub mod delayed_plans;
@@ -37,6 +38,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     artifacts::STATEMENTS,
     assignments::STATEMENTS,
     audit::STATEMENTS,
+    branch_audits::STATEMENTS,
     branch_stores::STATEMENTS,
     branches::STATEMENTS,
     delayed_plans::STATEMENTS,

@@ -1,6 +1,7 @@
 //! Branches and terminals: [`reports`] taken in, [`views`] for screens, [`events`] for branches,
 //! [`enrolment`] of branch servers, [`removal`].
 
+mod branch_audits;
 pub mod enrolment;
 pub mod events;
 pub mod removal;

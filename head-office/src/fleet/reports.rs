@@ -12,7 +12,7 @@ use wire::v1::reports::{Batch, NotTaken, Numbered, Reason, Report};
 use wire::v1::shape::{self, ShapeError};
 
 use super::report_error::ReportError;
-use super::states;
+use super::{branch_audits, states};
 use crate::db;
 use crate::db::branch_stores::Room;
 use crate::db::branches::{Change, HeldRow};
@@ -223,6 +223,7 @@ async fn store_one<C: GenericClient>(
                 unknown(terminal);
             }
         }
+        Report::AuditHead { head } => branch_audits::take(c, branch, head, at, now).await?,
         Report::Unknown(report) => {
             found.unknown += 1;
             found.first_unknown.get_or_insert_with(|| (seq, report.kind()));

@@ -6,7 +6,7 @@ use fleet_types::{BranchName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
 use service_kit::edge::chain;
 use wire::v1::confirmed::confirmed;
-use wire::v1::fleet::{Assigned, Branch, BranchArtifact, BranchSpace, Terminal};
+use wire::v1::fleet::{Assigned, Branch, BranchArtifact, BranchAudit, BranchSpace, Terminal};
 use wire::{Reason, ReasonCode};
 
 use crate::db;
@@ -47,6 +47,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
     let counts: HashMap<BranchName, u64> = db::terminals::count(c, &names).await?.into_iter().collect();
     let mut refusals: HashMap<BranchName, Reason> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
     let stores: HashMap<BranchName, BranchSpace> = db::branch_stores::of(c, &names).await?.into_iter().collect();
+    let audits: HashMap<BranchName, BranchAudit> = db::branch_audits::of(c, &names).await?.into_iter().collect();
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -63,6 +64,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
                 assignments: assignments.remove(&row.name).unwrap_or_default(),
                 artifacts: plan.map(|p| artifacts(p, held)).unwrap_or_default(),
                 store: stores.get(&row.name).copied(),
+                audit: audits.get(&row.name).copied(),
                 terminals: counts.get(&row.name).copied().unwrap_or_default(),
                 confirmed: plan.map_or(0, |p| count_confirmed(p, stands)),
                 name: row.name,

@@ -141,7 +141,9 @@ impl Lab {
     /// The branch does not exist.
     pub fn branch_api(&self, branch: &BranchName) -> Result<Api, LabError> {
         let known = self.api.authority().map(|authority| (authority, Who::Branch(branch.clone())));
-        Api::new(self.site(branch)?.operators_url(), self.api.token().to_owned(), known)
+        let (url, file) = (self.site(branch)?.operators_url(), self.site(branch)?.admin_token());
+        let token = std::fs::read_to_string(&file).map_err(LabError::file("read", &file))?;
+        Api::new(url, token.trim().to_owned(), known)
     }
 
     /// The file that holds the administrator's token.

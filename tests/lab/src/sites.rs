@@ -98,14 +98,6 @@ impl Site {
         format!("http://{}:{TRACKER_PORT}/announce", self.machines_address())
     }
 
-    /// A branch server's list of operators' tokens: one, for the lab.
-    pub(crate) fn write_operator_token(&self, token: &str) -> Result<(), LabError> {
-        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
-        let list = format!("[[token]]\nname = \"lab\"\nrole = \"admin\"\nsha256 = \"{hash}\"\n");
-        write(&self.folder.join("tokens.toml"), list)?;
-        write_secret(&self.admin_token(), &format!("{token}\n"))
-    }
-
     /// The operator's token in clear, for people who look around.
     pub(crate) fn admin_token(&self) -> PathBuf {
         self.folder.join("admin-token")
@@ -192,11 +184,8 @@ impl Site {
         create_dir(&self.state())?;
         write_secret(&self.folder.join("database-password"), &format!("{}\n", cluster.password))?;
         let url = format!("postgresql://{}@/{}?host={}", cluster.user, cluster.database, cluster.folder.display());
-        // Head office knows its operators itself.
-        let tokens = self.folder.join("tokens.toml");
-        let tokens = if self.number == 0 { String::new() } else { format!("tokens_file = {tokens:?}\n") };
         Ok(format!(
-            "[operators]\nlisten = \"{}:{}\"\n{tokens}\n[machines]\nlisten = \"{}:{}\"\n\n\
+            "[operators]\nlisten = \"{}:{}\"\n\n[machines]\nlisten = \"{}:{}\"\n\n\
              [database]\nurl = {url:?}\npassword_file = {:?}\n\n[state]\nfolder = {:?}\n\n[store]\nfolder = {:?}\n\n{}",
             self.management,
             self.operators_port(),

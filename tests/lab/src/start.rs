@@ -40,6 +40,8 @@ const TOOLS: [&str; 11] = [
     "cp",
     "chown",
 ];
+/// How a server gets its first admin.
+const BOOTSTRAP: [&str; 5] = ["bootstrap", "--name", "lab", "--token-days", "366"];
 /// How long one part may take to come up; generous, because a test machine has other work too.
 const COMES_UP: Duration = Duration::from_secs(90);
 
@@ -269,20 +271,19 @@ impl Lab {
         Ok(())
     }
 
-    /// As the person does who sets head office up: by what it is known, and its first admin, with a token. The branches' consoles know the same one.
+    /// As the person does who sets head office up: by what it is known, and its first admin, with a token.
     async fn bootstrap(&mut self, cluster: &Cluster) -> Result<(), LabError> {
         let recipe = self.head_office.head_office(cluster, &self.options)?;
         let path = self.head_office.admin_token();
         let said = Tool::new(&recipe.program).args(&recipe.args).arg("authority").run_async().await?;
         let bad = |e: ParseHexError| LabError::Content { path: path.clone(), why: format!("{said:?}: {e}") };
         let authority: Digest = said.trim().parse().map_err(bad)?;
-        let tool =
-            Tool::new(recipe.program).args(recipe.args).args(["bootstrap", "--name", "lab", "--token-days", "366"]);
+        let tool = Tool::new(recipe.program).args(recipe.args).args(BOOTSTRAP);
         tool.arg("--token-file").arg(&path).run_async().await?;
         let token = std::fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
         let known = Some((authority, Identity::HeadOffice));
         self.api = Api::new(self.head_office.operators_url(), token.trim().to_owned(), known)?;
-        self.branches.iter().try_for_each(|(_, site)| site.write_operator_token(self.api.token()))
+        Ok(())
     }
 
     async fn start_head_office(&self, cluster: &Cluster) -> Result<(), LabError> {
@@ -295,13 +296,15 @@ impl Lab {
         Ok(())
     }
 
-    /// As an operator does it: add the branch, carry its join token to its server, start that.
+    /// As an operator does it: add the branch, carry its join token to its server, make its first admin, start it.
     async fn start_branch(&self, index: usize, cluster: &Cluster) -> Result<(), LabError> {
         let begun = Instant::now();
         let (name, site) = &self.branches[index];
         let added = self.api.add_branch(name).await?;
         write_secret(&site.join_token(), &format!("{}\n", added.join_token))?;
         let recipe = site.branch_server(cluster, &self.options)?;
+        let tool = Tool::new(&recipe.program).args(&recipe.args).args(BOOTSTRAP);
+        tool.arg("--token-file").arg(site.admin_token()).run_async().await?;
         self.processes.start(&Part::branch(name), recipe)?;
         self.wait(&format!("{name} to be enrolled and to report its store"), COMES_UP, async || {
             let branches = self.api.branches().await?;

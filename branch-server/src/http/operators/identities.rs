@@ -1,10 +1,12 @@
 //! The keys with which terminals are registered, and what an admin does about a stolen or replaced one.
 
+use access::audit::Change;
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use service_kit::database::{GenericClient, begin, commit, connection};
 use service_kit::edge::chain;
 use service_kit::server::{ApiError, Caller, Missing};
@@ -14,9 +16,9 @@ use wire::v1::paths;
 use wire::v1::reports::Report;
 
 use crate::app::App;
-use crate::db::{moves, site, terminals, updates};
+use crate::db::terminals::{self, Identity};
+use crate::db::{moves, site, updates};
 use crate::reports::relay;
-use crate::text::presentable;
 
 /// The key with which a terminal is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -52,7 +54,7 @@ pub struct AskedKey {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DenyTerminal {
-    /// For the log.
+    /// For the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the branch's join token stays, which the terminal may have on its disk.
@@ -77,10 +79,25 @@ pub struct AllowTerminal {
     /// SHA-256 of the key to register; if absent, the registered key stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Digest>,
+    /// Why; for the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 fn terminal(text: &str) -> Result<TerminalName, ApiError> {
     text.parse().map_err(|e| ApiError::bad_field("name", e))
+}
+
+/// The terminal's identity, held until the transaction ends.
+async fn held<C: GenericClient>(tx: &C, name: &TerminalName) -> Result<Identity, ApiError> {
+    terminals::lock(tx, name).await?;
+    let found = terminals::identity(tx, name).await?;
+    found.ok_or_else(|| ApiError::not_found(Missing::Terminal, name))
+}
+
+/// What the audit says of an identity.
+fn state(identity: &Identity) -> Value {
+    json!({ "key": identity.key, "denied": identity.denied, "asked": identity.asked.map(|(key, _)| key) })
 }
 
 async fn shown<C: GenericClient>(client: &C, name: &TerminalName) -> Result<Json<TerminalIdentity>, ApiError> {
@@ -132,17 +149,24 @@ pub async fn deny(
     let tx = begin(&mut client).await?;
     // This server's row before the terminal's, as everywhere.
     site::lock(&tx).await?;
-    if !terminals::deny(&tx, &name, now).await? {
-        return Err(ApiError::not_found(Missing::Terminal, &name));
-    }
+    let before = held(&tx, &name).await?;
+    terminals::deny(&tx, &name, now).await?;
     relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: true }).await?;
-    commit(tx).await?;
+    // Denied again, and the join token stays: nothing changes, and no row says so.
+    if before.denied.is_none() || !body.keep_join_token {
+        let mut after = state(&held(&tx, &name).await?);
+        after["replaces_join_token"] = json!(!body.keep_join_token);
+        let change = Change::of(format!("terminal {name}")).because(body.reason.as_deref());
+        let change = change.before(state(&before)).after(after);
+        app.audit.commit(tx, &caller, change).await?;
+    } else {
+        commit(tx).await?;
+    }
     app.signals.relay.notify_one();
     app.streams.end(&name);
-    let reason = presentable(body.reason.as_deref().unwrap_or_default());
-    tracing::warn!(by = caller.name, terminal = %name, reason, "terminal identity denied");
+    tracing::warn!(by = caller.name, terminal = %name, "terminal identity denied");
     let join_token_replaced = !body.keep_join_token && replace_join_token(&app, &name).await?;
-    let Json(identity) = shown(&client, &name).await?;
+    let Json(identity) = shown(&connection(&app.pool).await?, &name).await?;
     Ok(Json(TerminalDenied { identity, join_token_replaced }))
 }
 
@@ -178,17 +202,15 @@ pub async fn allow(
     let mut client = connection(&app.pool).await?;
     let tx = begin(&mut client).await?;
     site::lock(&tx).await?;
-    let known = terminals::identity(&tx, &name).await?;
+    let before = held(&tx, &name).await?;
     if let Some(key) = &body.key
         && let Some(other) = terminals::by_key(&tx, key).await?.filter(|other| other.name != name)
     {
         let detail = format!("Key {} belongs to terminal {}.", key.short(), other.name);
         return Err(ApiError::new(Code::NameTaken, detail, "Send the key that the terminal's log shows."));
     }
-    if !terminals::allow(&tx, &name, body.key.as_ref()).await? {
-        return Err(ApiError::not_found(Missing::Terminal, &name));
-    }
-    if body.key.is_some_and(|key| known.is_some_and(|known| known.key != Some(key))) {
+    terminals::allow(&tx, &name, body.key.as_ref()).await?;
+    if body.key.is_some_and(|key| before.key != Some(key)) {
         // Another disk: what was installed on the old one says nothing about it.
         updates::forget(&tx, &name).await?;
         moves::clear(&tx, &name).await?;
@@ -201,12 +223,19 @@ pub async fn allow(
         relay::queue(&tx, now, &Report::TerminalSeen { facts: record.facts, key }).await?;
     }
     relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: false }).await?;
-    commit(tx).await?;
+    let (before, after) = (state(&before), state(&held(&tx, &name).await?));
+    // Allowed already, with this key: no row without a change.
+    if before != after {
+        let change = Change::of(format!("terminal {name}")).because(body.reason.as_deref());
+        app.audit.commit(tx, &caller, change.before(before).after(after)).await?;
+    } else {
+        commit(tx).await?;
+    }
     app.signals.relay.notify_one();
     if body.key.is_some() {
         app.streams.end(&name);
     }
     let key = body.key.as_ref().map(Digest::to_string);
     tracing::warn!(by = caller.name, terminal = %name, key, "terminal identity allowed");
-    shown(&client, &name).await
+    shown(&connection(&app.pool).await?, &name).await
 }

@@ -56,7 +56,7 @@ pub async fn import(app: Data<App>, caller: Caller, payload: Payload) -> Result<
         ApiError::new(Code::NotJson, format!("The body is not a kit: {e}."), "Write it with filial kit export.")
     })?;
     tracing::info!(by = caller.name, bytes = body.len(), "a kit arrives");
-    app.kits.import(app.head_office.branch(), kit).await.map(Json)
+    app.kits.import(app.head_office.branch(), kit, caller).await.map(Json)
 }
 
 /// Send the file of an artifact that the branch wants.
@@ -111,8 +111,10 @@ pub async fn artifact(
             "The copy is damaged: write the kit again with `filial kit export`.",
         ));
     }
-    tracing::info!(artifact = %artifact.short(), by = caller.name, "an artifact was brought by hand");
+    // The file has arrived, whatever becomes of the row.
     app.signals.pass.notify_one();
+    app.kits.brought(&artifact, length, &caller).await?;
+    tracing::info!(artifact = %artifact.short(), by = caller.name, "an artifact was brought by hand");
     Ok(HttpResponse::NoContent().finish())
 }
 

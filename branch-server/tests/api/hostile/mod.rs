@@ -73,7 +73,7 @@ impl World {
         let settings = &self.branch.app.settings;
         snapshot(
             self.branch.database_url().as_str(),
-            &["last_heard", "asked", "asked_key_sha256"],
+            &["last_heard", "last_used", "asked", "asked_key_sha256"],
             &[&settings.store.folder, &settings.state_folder],
         )
         .await

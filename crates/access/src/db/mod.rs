@@ -14,7 +14,9 @@ const OPERATORS: &str = include_str!("tables/operators.sql");
 /// What makes the tables of the audit. Released: never to be edited.
 const AUDIT: &str = include_str!("tables/audit.sql");
 
-/// Adds the tables of this crate to a program's migrations, under their names there, such as `V7__operators`.
+/// Adds the tables of this crate to a program's migrations.
+///
+/// The names are the program's own, such as `V7__operators`.
 ///
 /// # Errors
 /// A name is not the name of a migration.

@@ -124,6 +124,18 @@ pub async fn revoke_all<C: GenericClient>(
 
 /// How many tokens an operator has that can be used.
 ///
+/// # Errors
+/// As every statement.
+pub async fn count_live<C: GenericClient>(
+    c: &C,
+    operator: &OperatorName,
+    now: DateTime<Utc>,
+) -> Result<u64, DatabaseError> {
+    unsigned(&query_one(c, COUNT_LIVE, &[&operator.as_str(), &now]).await?, "count")
+}
+
+/// How many tokens an operator has that can be used, once old ones are forgotten.
+///
 /// Of the others only the `kept` newest are remembered.
 ///
 /// # Errors
@@ -135,5 +147,5 @@ pub async fn tidy<C: GenericClient>(
     now: DateTime<Utc>,
 ) -> Result<u64, DatabaseError> {
     execute(c, FORGET_DEAD, &[&operator.as_str(), &now, &kept]).await?;
-    unsigned(&query_one(c, COUNT_LIVE, &[&operator.as_str(), &now]).await?, "count")
+    count_live(c, operator, now).await
 }

@@ -36,7 +36,7 @@ pub(crate) enum TokenCommand {
         /// Restrict it to groups of routes, such as releases,uploads [default: all of its role]
         #[arg(long, value_delimiter = ',', value_name = "GROUPS")]
         scope: Option<Vec<String>>,
-        /// Lifetime in days, at most head office's `operators.token_days` (366 unless changed) [default: 90]
+        /// Lifetime in days, at most the server's `operators.token_days` (366 unless changed) [default: 90]
         #[arg(long, value_name = "DAYS", value_parser = whole::<u32, 1, 3660>)]
         days: Option<u32>,
         /// Issue it for this service; admins only
@@ -151,14 +151,14 @@ pub(crate) enum AuditCommand {
     },
     /// Verify that no entry was changed, removed, reordered or cut off; exits with 1 if one was
     ///
-    /// Reads all entries and the anchor from head office, or an export, which needs no server.
+    /// Reads all entries and the anchor from the server, or an export, which needs no server. With --at, a branch's.
     #[command(after_help = "Example:\n  filial audit verify --anchor audit-anchor.json\n  \
         filial audit verify --file audit.jsonl --anchor audit-anchor.json")]
     Verify {
-        /// Verify this export instead of head office's log
+        /// Verify this export instead of the server's log
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
-        /// A separately stored copy of head office's audit-anchor.json; may be repeated
+        /// A separately stored copy of the server's audit-anchor.json; may be repeated
         #[arg(long, value_name = "FILE")]
         anchor: Vec<PathBuf>,
     },

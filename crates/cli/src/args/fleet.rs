@@ -111,7 +111,7 @@ pub(crate) enum TerminalCommand {
     Deny {
         /// Name of the terminal within the branch
         terminal: TerminalName,
-        /// Reason, recorded in the branch server's log
+        /// Reason, recorded in the branch server's audit log
         #[arg(long)]
         reason: Option<String>,
         /// Keep the branch's join token, such as for a broken terminal that was not stolen
@@ -130,6 +130,9 @@ pub(crate) enum TerminalCommand {
         /// The key that it must use from now on, 64 hexadecimal digits [default: its current key]
         #[arg(long)]
         key: Option<String>,
+        /// Reason, recorded in the branch server's audit log
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 

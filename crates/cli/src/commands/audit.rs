@@ -137,7 +137,7 @@ fn anchor(path: &Path) -> Result<Head, Failure> {
     serde_json::from_slice(&read_bounded(path, MAX_ANCHOR)?).map_err(|_| {
         Failure::said(
             format!("{} is not an anchor of the audit log", path.display()),
-            "Give a copy of head office's audit-anchor.json.",
+            "Give a copy of audit-anchor.json from the server's state folder.",
         )
     })
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use service_kit::{Clock as _, SystemClock};
 use wire::v1::evidence::{BootEvidence, JOURNAL, KERNEL, Word};
 use wire::v1::fleet::{
-    AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchRemoved, BranchSpace, DenyBranch, PlanIssued, Terminal,
-    TerminalPackage, TerminalRemoved,
+    AcceptKey, AddBranch, Assign, Branch, BranchAdded, BranchAudit, BranchRemoved, BranchSpace, DenyBranch, PlanIssued,
+    Terminal, TerminalPackage, TerminalRemoved,
 };
 use wire::v1::paths;
 
@@ -121,7 +121,15 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
         ("plan", or_dash(b.plan_serial.as_ref())),
         ("terminals", format!("{}, {} confirmed", b.terminals, b.confirmed)),
         ("store", b.store.map_or_else(|| "not reported yet".to_owned(), |s| space(&s, now))),
+        ("audit", b.audit.map_or_else(|| "not reported yet".to_owned(), |a| audited(&a, now))),
     ]);
+    if let Some(cut) = b.audit.and_then(|audit| audit.cut) {
+        let (kept, found) = (cut.kept.seq, cut.found);
+        let when = age(now, cut.noticed);
+        out.push_str(&format!(
+            "the audit log was cut back or rewritten: it had reached entry {kept}, then {found}; {when}\n"
+        ));
+    }
     if let Some(since) = b.denied {
         out.push_str(&format!("denied {}; `filial branch allow {}` allows it again\n", age(now, since), b.name));
     }
@@ -156,6 +164,10 @@ fn branch_text(b: &Branch, now: DateTime<Utc>) -> String {
 fn space(s: &BranchSpace, now: DateTime<Utc>) -> String {
     let (free, capacity, held) = (size(s.free_bytes), size(s.capacity_bytes), size(s.held_bytes));
     format!("{free} free of {capacity}, artifacts take {held}, reported {}", age(now, s.reported))
+}
+
+fn audited(a: &BranchAudit, now: DateTime<Utc>) -> String {
+    format!("{}, the last with hash {}, {}", count(a.head.seq, "entry", "entries"), a.head.hash, age(now, a.at))
 }
 
 pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), Failure> {
@@ -205,10 +217,10 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
                 format!("Terminal {terminal} is refused at its branch from now on.{replaced}")
             })
         }
-        TerminalCommand::Allow { terminal, key } => {
+        TerminalCommand::Allow { terminal, key, reason } => {
             key.as_deref().map_or(Ok(()), is_key)?;
             let path = paths::terminal_allow(&terminal);
-            let body = key.map_or_else(|| json!({}), |key| json!({ "key": key }));
+            let body = json!({ "key": key, "reason": reason });
             let allowed: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
             answer(global.json, &allowed, |t| {
                 let key = t["key"].as_str().map(|key| format!(", with key {}", plain(key))).unwrap_or_default();

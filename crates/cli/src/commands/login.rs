@@ -35,8 +35,8 @@ pub(crate) fn login(global: &Global, args: &LoginArgs) -> Result<(), Failure> {
 /// Exchanges the password for a token, through a session that ends at once.
 async fn exchange(server: &JsonClient, log_in: &LogIn, days: u32) -> Result<TokenMade, Failure> {
     let odd = || {
-        let remedy = "Check that --server is the address of head office.";
-        Failure::said("The server did not answer the login as head office does", remedy)
+        let remedy = "Check that --server is the address of head office, or with --at that of the branch's server.";
+        Failure::said("The server did not answer the login as a server of Filial does", remedy)
     };
     let request = server.request(Method::POST, paths::SESSION).timeout(server::PATIENCE).json(log_in);
     let response = server.send(request, paths::SESSION).await?;

@@ -17,7 +17,7 @@ use crate::Secret;
 pub use sections::DatabaseInputs;
 #[cfg(feature = "server")]
 pub use sections::RequestsInputs;
-pub use sections::{FolderInputs, MachinesInputs, OperatorsInputs};
+pub use sections::{FolderInputs, MachinesInputs};
 
 /// Largest configuration or secret file in bytes.
 pub const MAX_FILE: u64 = 1024 * 1024;

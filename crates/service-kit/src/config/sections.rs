@@ -13,16 +13,6 @@ use super::{ConfigError, check};
 #[cfg(feature = "database")]
 use crate::Secret;
 
-/// `[operators]`: the listener for people's programs.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OperatorsInputs {
-    /// Address and port.
-    pub listen: Option<String>,
-    /// The file with the hashes of operators' tokens.
-    pub tokens_file: Option<PathBuf>,
-}
-
 /// `[machines]`: the listener for the next tier.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -287,6 +287,8 @@ codes! {
 
     /// Another key asks in the name of a machine, and an operator decides.
     KeyAsked = "key-asked", "{machine} asks to be known by another key, {key}: its disk was replaced or erased, or another machine asks in its name.";
+    /// A branch's audit log was cut back or rewritten.
+    BranchAuditCut = "branch-audit-cut", "The audit log of branch {branch} does not continue what it reported before: it had reached entry {kept}, then it ended at entry {found} (noticed {at}).";
 
     // A release at head office.
 

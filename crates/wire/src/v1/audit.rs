@@ -28,7 +28,7 @@ pub const MAX_STATE: usize = 4096;
 pub struct Entry {
     /// Its number: 1, 2, 3 …
     pub seq: u64,
-    /// When, by head office's clock.
+    /// When, by the server's clock.
     pub at: DateTime<Utc>,
     /// Who.
     pub who: String,
@@ -37,7 +37,7 @@ pub struct Entry {
     /// From which address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What was done: the route, or a command at head office itself.
+    /// What was done: the route, or a command at the server itself.
     pub action: String,
     /// To what.
     pub subject: String,

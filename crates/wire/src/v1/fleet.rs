@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, ModelName, ProductName, Slot, TerminalName, UpdateState, Version};
 use serde::{Deserialize, Serialize};
 
+use super::audit::Head;
 use super::evidence::BootEvidence;
 use super::reports::Reason;
 
@@ -80,6 +81,9 @@ pub struct Branch {
     /// The space in its server's store; none before the first report of it, and none from a branch server itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<BranchSpace>,
+    /// How far its server's audit reaches; none before the first report of it, and none from a branch server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<BranchAudit>,
     /// How many terminals it has.
     pub terminals: u64,
     /// How many of them are confirmed on what the plan orders for their slots.
@@ -97,6 +101,29 @@ pub struct BranchSpace {
     pub held_bytes: u64,
     /// When head office received the report.
     pub reported: DateTime<Utc>,
+}
+
+/// How far a branch server's audit reaches, as the branch server last reported it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BranchAudit {
+    /// Its last row.
+    pub head: Head,
+    /// When that was, by the branch's clock, but never after head office's.
+    pub at: DateTime<Utc>,
+    /// The last time that a report contradicted the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<AuditCut>,
+}
+
+/// An audit that was cut back or rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AuditCut {
+    /// When head office noticed.
+    pub noticed: DateTime<Utc>,
+    /// How far it had reached.
+    pub kept: Head,
+    /// The number of the last row that was reported then; that of `kept` if this row was another one.
+    pub found: u64,
 }
 
 /// An assignment in force.

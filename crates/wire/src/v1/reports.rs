@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::audit::Head;
 use super::evidence::{BootEvidence, Sentence, Word};
 use super::sync::TerminalFacts;
 pub use crate::reason::{Reason, ReasonCode};
@@ -183,13 +184,18 @@ pub enum Report {
         /// Whether it is denied from now on.
         denied: bool,
     },
+    /// How far the branch server's audit reaches. Head office keeps it, so that a chain that is cut back is noticed.
+    AuditHead {
+        /// Its last row.
+        head: Head,
+    },
     /// A kind that this version does not know; a newer sender reports it. The receiver acknowledges, counts and skips it.
     #[serde(skip)]
     Unknown(UnknownReport),
 }
 
 /// The kinds of [`Report`] that this version knows, as JSON names them.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "terminal-seen",
     "running",
     "update",
@@ -201,6 +207,7 @@ const KINDS: [&str; 11] = [
     "bad-peer",
     "numbers-reused",
     "terminal-denied",
+    "audit-head",
 ];
 
 /// Longest kind of an unknown report that is shown, in bytes.
@@ -280,7 +287,11 @@ impl Report {
             | Self::TerminalRefusesPlan { terminal, .. }
             | Self::TerminalDenied { terminal, .. } => Some(terminal),
             Self::BadPeer { terminal, .. } | Self::NumbersReused { terminal, .. } => terminal.as_ref(),
-            Self::Artifact { .. } | Self::Store { .. } | Self::PlanRefused { .. } | Self::Unknown(_) => None,
+            Self::Artifact { .. }
+            | Self::Store { .. }
+            | Self::PlanRefused { .. }
+            | Self::AuditHead { .. }
+            | Self::Unknown(_) => None,
         }
     }
 }

@@ -98,7 +98,11 @@ fn check_report(report: &Report) -> Result<(), ShapeError> {
         Report::NumbersReused { times, .. } if !(1..=MAX_NUMBER).contains(times) => {
             Err(ShapeError::field("times", "must be a number in range, at least 1"))
         }
+        Report::AuditHead { head } if head.seq > MAX_NUMBER => {
+            Err(ShapeError::field("head.seq", "must be a number in range"))
+        }
         Report::NumbersReused { .. }
+        | Report::AuditHead { .. }
         | Report::Running { .. }
         | Report::Artifact { .. }
         | Report::Store { .. }

@@ -1,5 +1,6 @@
 //! The branch servers' resources.
 
+mod branch_audits;
 mod enrol;
 mod events;
 mod evidence;
