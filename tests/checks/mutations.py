@@ -110,6 +110,8 @@ OF_PROGRAMS = [
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "match trial < UNJUDGED_TRIALS {", "match true {")]),
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "let trials = self.unjudged_trials(&payload).saturating_add(1);", "let trials = 1;")]),
     ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
+    # A clock at 1970.
+    ("terminal-agent", "identity::first_enrolment_at_1970", [("terminal-agent/src", "        client.raise_floor(settings.not_before)?;\n", "")]),
     # Confirmed, with other bytes.
     ("terminal-agent", "delivered::confirmed_with_other_bytes", [("terminal-agent/src", "        None => Runs::Version,\n", "        None => Runs::Payload,\n")]),
     ("terminal-agent", "delivered::compares_the_running_slot", [("terminal-agent/src", "let (running, payload) = (self.boots.running()?, self.ordered(order, clock)?);", "let (running, payload) = (self.boots.running()?.other(), self.ordered(order, clock)?);")]),

@@ -81,6 +81,8 @@ lay_out() {
     # The version's own files last: they may stand in the place of anything.
     if [[ -d ${dir:-}/overlay ]]; then cp -r --no-preserve=ownership --remove-destination "$dir/overlay/." "$root/"; fi
     cat "$root/usr/lib/os-release" - >"$root/etc/os-release" <<<$'IMAGE_ID=filial-terminal\n'"IMAGE_VERSION=$version"
+    # A clock that shows less is not believed, such as one without a battery.
+    printf '\n[trust]\nnot_before = "%s"\n' "$(date -u -d "@$epoch" +%FT%TZ)" >>"$root/etc/terminal-agent/terminal-agent.toml"
     # The builder's umask and clock are not the terminal's.
     chmod -R go-w "$root/etc" "$root/usr"
     chmod 0755 "$root"/etc/terminal-agent/health.d/* "$root/usr/lib/filial/provision"

@@ -149,6 +149,7 @@ fn setup(settings: HelperSettings) -> HelperSetup {
         // Beside the socket, in a folder of root's that no boot inherits: terminal-trial.service looks there.
         confirmed: machine.helper_socket.with_file_name("confirmed"),
         root: machine.trust_root,
+        not_before: machine.not_before,
         branch: settings.branch,
         terminal: machine.identity.name,
         slots: machine.slots.roots(),

@@ -32,7 +32,8 @@ pub struct Metadata {
 impl Metadata {
     /// Opens the trust store, or begins it with the fleet's root file. Blocking.
     pub fn open(settings: &Settings, uptime: Duration) -> Result<Self, Refusal> {
-        let client = Client::open_or_provision(&settings.paths.trust_store(), &settings.trust_root)?;
+        let mut client = Client::open_or_provision(&settings.paths.trust_store(), &settings.trust_root)?;
+        client.raise_floor(settings.not_before)?;
         let limits = Limits { deadline: settings.timing.request * FILE_FACTOR, ..Limits::default() };
         // An agent that was only started again asks when the branch server says that there is newer.
         let updated = client.trusted().map(|_| uptime);

@@ -5,9 +5,9 @@ use fleet_types::Digest;
 use trust::planned;
 use trust::plans::{Claim, VerifiedPlan};
 use trust::{Refusal, Why};
-use wire::Envelope;
 use wire::v1::reports::Reason;
 use wire::v1::sync::Sync;
+use wire::{Envelope, ReasonCode};
 
 use super::metadata::Metadata;
 use super::wanted::PlanInForce;
@@ -76,6 +76,13 @@ impl Plans {
             tracing::warn!(why, "no new plan from the branch server");
             self.logged = Some(why);
         }
+    }
+
+    /// Nothing is known of a plan, because this terminal could not enrol: shown as what is waited for.
+    pub fn not_enrolled(&mut self, why: &str) {
+        let why = why.trim_end_matches(['.', '?']);
+        let text = format!("Not enrolled yet: {why}. Check the clock, the join token and `branch.url`.");
+        self.refused = Some(Reason::new(ReasonCode::NotEnrolled, text));
     }
 
     /// Updates the metadata if there is newer, and follows a plan that is new and proven.

@@ -98,6 +98,9 @@ impl Talk {
                 incomplete
             }
             Err(why) => {
+                if !self.enrolment.is_enrolled() {
+                    self.plans.not_enrolled(&why);
+                }
                 self.plans.log_once(why);
                 true
             }

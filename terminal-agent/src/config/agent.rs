@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bootslot::{MAX_ATTEMPTS, SlotRoots};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{ModelName, TerminalName};
 use service_kit::config::ConfigError;
 use service_kit::config::check::{absolute, https_url, required, seconds, within};
@@ -26,6 +26,8 @@ pub struct Settings {
     pub identity: IdentitySettings,
     /// The fleet's root file, with which the trust store is begun at the first start.
     pub trust_root: PathBuf,
+    /// A time that has passed for certain: what certificates and signed files are judged by is never earlier.
+    pub not_before: DateTime<Utc>,
     /// Files and folders.
     pub paths: PathSettings,
     /// The two slots.
@@ -232,6 +234,7 @@ impl TryFrom<Inputs> for Settings {
                 model: name("identity.model", "kiosk-x86-64", inputs.identity.model)?,
             },
             trust_root: absolute(inputs.trust.root, "trust.root", "/etc/filial/root.json")?,
+            not_before: inputs.trust.not_before.unwrap_or(DateTime::UNIX_EPOCH),
             paths: paths(inputs.paths),
             slots: SlotSettings { a: slot("a", inputs.slots.a)?, b: slot("b", inputs.slots.b)? },
             boot: boot(inputs.boot)?,

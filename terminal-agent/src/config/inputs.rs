@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use service_kit::telemetry::TelemetryInputs;
 use swarm::EngineInputs;
@@ -38,7 +39,7 @@ macro_rules! section {
 
 section!(Branch { url: String, join_token_file: PathBuf, tracker_host: String });
 section!(Identity { name: String, model: String });
-section!(Trust { root: PathBuf });
+section!(Trust { root: PathBuf, not_before: DateTime<Utc> });
 section!(Paths {
     state_dir: PathBuf,
     data_dir: PathBuf,

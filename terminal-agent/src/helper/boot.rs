@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bootslot::{BootError, BootSlots, BootState, EditError, SlotRoots, Stored, Trial, Verified, running_slot};
+use chrono::{DateTime, Utc};
 use fleet_types::{BranchName, Slot, TerminalName};
 use service_kit::durable;
 use service_kit::edge::chain;
@@ -22,6 +23,8 @@ pub struct HelperSetup {
     pub state: PathBuf,
     /// The fleet's root file.
     pub root: PathBuf,
+    /// A time that has passed for certain.
+    pub not_before: DateTime<Utc>,
     /// This terminal's branch.
     pub branch: BranchName,
     /// This terminal.

@@ -49,8 +49,9 @@ impl Helper {
     /// # Errors
     /// They cannot be used, or begun.
     pub fn open(setup: HelperSetup, devices: Devices) -> Result<Self, HelperError> {
-        let client =
+        let mut client =
             Client::open_or_provision(&setup.state.join("trust.json"), &setup.root).map_err(HelperError::Trust)?;
+        client.raise_floor(setup.not_before).map_err(HelperError::Trust)?;
         let accepted = Accepted::open(&setup.state.join("plan.json"))?;
         Ok(Self { boots: Boots::new(setup, devices), believed: Believed::new(client, Limits::default()), accepted })
     }

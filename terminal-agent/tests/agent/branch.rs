@@ -142,6 +142,23 @@ async fn another_fleet_branch_or_kind_of_server_gets_no_secret_and_is_not_listen
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn first_enrolment_at_1970_names_both_times_and_works_from_the_images_own_time_on() {
+    let (server, dir) = (Server::start("north"), tempfile::tempdir().unwrap());
+    let (files, pinned) = (IdentityFiles::new(dir.path()), Anchor::Pinned(server.branch.fingerprint()));
+    let client = server.client(Arc::new(FixedClock::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(30))));
+    let key = files.key().unwrap();
+    let error = client.enrol(pinned.clone(), Peer::AnyBranch, &asks(&key)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("The certificate is valid from ")
+            && error.contains(" UTC, and the time here is 1 Jan 1970 00:00 UTC"),
+        "{error}"
+    );
+    assert!(!error.contains("UnixTime") && !error.contains("1970-01-01T"), "{error}");
+    client.not_before(now());
+    client.enrol(pinned, Peer::AnyBranch, &asks(&key)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_was_lost_is_lifted_to_the_newest_time_that_was_verified() {
     let (server, dir) = (Server::start("north"), tempfile::tempdir().unwrap());
     let (identity, key) = identity(&server, dir.path()).await;

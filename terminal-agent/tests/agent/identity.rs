@@ -27,6 +27,23 @@ fn key(rig: &Rig) -> String {
 }
 
 #[test]
+fn first_enrolment_at_1970_is_judged_by_the_images_time_and_says_what_it_waits_for() {
+    let mut rig = rig();
+    let (now, shipped) = (rig.world.lock().now, chrono::DateTime::from_timestamp(1_799_900_000, 0).unwrap());
+    rig.settings.not_before = shipped;
+    rig.world.lock().now = chrono::DateTime::from_timestamp(30, 0).unwrap();
+    rig.world.fail(Port::Enrol, u32::MAX);
+    rig.turns(5);
+    assert_eq!(rig.world.lock().floor, shipped, "certificates are judged by it before the first metadata");
+    let waiting = rig.journal().waiting.expect("it waits and does not say for what");
+    assert_eq!(waiting.code, "not-enrolled");
+    assert!(waiting.text.starts_with("Not enrolled yet: ") && waiting.text.contains("Check the clock"), "{waiting:?}");
+    rig.world.heal();
+    rig.world.lock().now = now;
+    rig.until("confirmed");
+}
+
+#[test]
 fn a_terminal_enrols_with_any_branch_of_the_tokens_fleet_and_renews_with_its_own_only() {
     let mut rig = rig();
     rig.until("confirmed");

@@ -84,6 +84,7 @@ pub fn setup(world: &World, settings: &Settings, folder: &str) -> HelperSetup {
     HelperSetup {
         state,
         root: settings.trust_root.clone(),
+        not_before: settings.not_before,
         branch: "north".parse().unwrap(),
         terminal: settings.identity.name.clone(),
         slots: settings.slots.roots(),

@@ -169,9 +169,28 @@ fn verify_path(
             webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Why::CertificateExpired,
             _ => Why::CertificateChain,
         };
-        Refusal::new(why, format!("The certificate is not valid: {e}."))
+        let here = shown(time);
+        let sentence = match e {
+            webpki::Error::CertExpired { not_after, .. } => {
+                format!("The certificate expired on {}, and the time here is {here}.", shown(not_after))
+            }
+            webpki::Error::CertNotValidYet { not_before, .. } => {
+                format!(
+                    "The certificate is valid from {}, and the time here is {here}: is this clock right?",
+                    shown(not_before)
+                )
+            }
+            e => format!("The certificate is not valid: {e}."),
+        };
+        Refusal::new(why, sentence)
     })?;
     Ok(path.intermediate_certificates().map(|c| c.der().to_vec()).collect())
+}
+
+/// A time of webpki's, for people.
+fn shown(time: UnixTime) -> String {
+    let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    time.map_or_else(|| "a time out of range".to_owned(), |time| time.format("%-d %b %Y %H:%M UTC").to_string())
 }
 
 /// The object identifiers of RFC 5280, 4.2.1.12, as webpki takes them.
