@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use artifact::{FileDisk, ImageDisk};
 use fleet_types::Slot;
 use rustix::fs::{Advice, fadvise};
 
+use super::partitions::Partitions;
 use crate::config::agent::{SlotSetting, SlotSettings};
 use crate::ports::{Disks, PortError};
 
@@ -15,12 +17,13 @@ use crate::ports::{Disks, PortError};
 #[derive(Debug, Clone)]
 pub struct SlotDisks {
     slots: SlotSettings,
+    partitions: Partitions,
 }
 
 impl SlotDisks {
     /// These slots.
     pub fn new(slots: SlotSettings) -> Self {
-        Self { slots }
+        Self { slots, partitions: Partitions::of_machine() }
     }
 
     fn slot(&self, slot: Slot) -> &SlotSetting {
@@ -31,15 +34,25 @@ impl SlotDisks {
     }
 }
 
+impl SlotDisks {
+    /// A slot's device, if it is that slot of this machine and no other's.
+    fn device(&self, slot: Slot) -> Result<&Path, PortError> {
+        let device = &self.slot(slot).device;
+        let of_another = |why| PortError::new(format!("slot {slot} ({}) cannot be told: {why}", device.display()));
+        self.partitions.check(device).map_err(of_another)?;
+        Ok(device)
+    }
+}
+
 impl Disks for SlotDisks {
     fn open(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError> {
-        let disk = FileDisk::open(&self.slot(slot).device);
+        let disk = FileDisk::open(self.device(slot)?);
         let disk = disk.map_err(|e| PortError::with(format!("slot {slot} cannot be opened"), e))?;
         Ok(Box::new(disk))
     }
 
     fn open_running(&self, slot: Slot) -> Result<Box<dyn ImageDisk>, PortError> {
-        let device = &self.slot(slot).device;
+        let device = self.device(slot)?;
         let disk = File::open(device).map(RunningSlot);
         let disk =
             disk.map_err(|e| PortError::with(format!("slot {slot} ({}) cannot be read", device.display()), e))?;
@@ -48,7 +61,7 @@ impl Disks for SlotDisks {
 
     // Not by FileDisk: it opens exclusively for writing, and the running slot is mounted.
     fn length(&self, slot: Slot) -> Result<u64, PortError> {
-        let device = &self.slot(slot).device;
+        let device = self.device(slot)?;
         let length = File::open(device).and_then(|mut f| f.seek(SeekFrom::End(0)));
         length.map_err(|e| {
             PortError::with(format!("cannot determine the length of slot {slot} ({})", device.display()), e)

@@ -8,6 +8,7 @@ mod disks;
 mod drop_ins;
 mod helper;
 mod host;
+mod partitions;
 mod power;
 mod process;
 mod users;
