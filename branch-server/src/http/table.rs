@@ -105,7 +105,8 @@ fn readiness(app: &Arc<App>) -> Readiness {
         description = "Operators' listener (tags `operators`, `service`) and machines' listener (tag `machines`)."
     ),
     components(schemas(wire::Code, Health, wire::Problem)),
-    modifiers(&Bearer)
+    modifiers(&Bearer),
+    security(("bearer" = []))
 )]
 struct Api;
 

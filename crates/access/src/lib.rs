@@ -1,6 +1,6 @@
 //! Who may do what at a server of Filial, and what they did: one implementation for head office and branch servers.
 //!
-//! - [`passwords`], [`guesses`] (wrong passwords are throttled), [`login`], [`rules`] (what operators may give and take)
+//! - [`passwords`], [`guesses`] (wrong passwords are throttled), [`login`], [`rules`] (pure: what operators may give and take)
 //! - [`bootstrap`] and [`recover`], from the [`console`]; [`import`] of the tokens file that branch servers had
 //! - [`audit`] and its [`anchor`]
 //! - [`http`] the routes of operators, sessions, tokens and the audit; [`db`] their tables

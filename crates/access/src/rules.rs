@@ -3,9 +3,38 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use service_kit::server::ApiError;
-use wire::Code;
 use wire::v1::operators::{ChangeOperator, MAX_TOKEN_NAME, NewToken, OperatorRole};
+
+/// Why an operator may not give or take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// A field has a value that is not allowed.
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it must be.
+        why: String,
+    },
+    /// The token would have a higher role than its maker.
+    Role {
+        /// The token's.
+        wanted: OperatorRole,
+        /// Its maker's.
+        held: OperatorRole,
+    },
+    /// The token would have a group of routes that its maker's token lacks.
+    Scope(String),
+    /// Operators do not change their own account.
+    OwnAccount,
+    /// No admin who can log in would be left.
+    LastAdmin(String),
+}
+
+impl Refused {
+    fn field(field: &'static str, why: impl Into<String>) -> Self {
+        Self::Field { field, why: why.into() }
+    }
+}
 
 /// Who acts, and with what.
 #[derive(Debug, Clone)]
@@ -54,19 +83,18 @@ pub fn token(
     groups: &[&str],
     most_days: u32,
     now: DateTime<Utc>,
-) -> Result<Grant, ApiError> {
+) -> Result<Grant, Refused> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > MAX_TOKEN_NAME || name.chars().any(char::is_control) {
         let why = format!("must have 1 to {MAX_TOKEN_NAME} printable characters");
-        return Err(ApiError::bad_field("name", why));
+        return Err(Refused::field("name", why));
     }
     if new.role > actor.role {
-        let detail = format!("The token cannot have the role {}: you have the role {}.", new.role, actor.role);
-        return Err(ApiError::new(Code::Forbidden, detail, "Ask for your own role or a lower one."));
+        return Err(Refused::Role { wanted: new.role, held: actor.role });
     }
     let days = new.days.unwrap_or(DAYS.min(most_days));
     if !(1..=most_days).contains(&days) {
-        return Err(ApiError::bad_field("days", format!("must be 1 to {most_days}")));
+        return Err(Refused::field("days", format!("must be 1 to {most_days}")));
     }
     let scope = scope(actor, new.scope.as_deref(), groups)?;
     let wanted = now + TimeDelta::days(i64::from(days));
@@ -75,7 +103,7 @@ pub fn token(
     Ok(Grant { name: name.to_owned(), role: new.role, scope, expires })
 }
 
-fn scope(actor: &Actor, wanted: Option<&[String]>, groups: &[&str]) -> Result<Option<Vec<String>>, ApiError> {
+fn scope(actor: &Actor, wanted: Option<&[String]>, groups: &[&str]) -> Result<Option<Vec<String>>, Refused> {
     let Some(wanted) = wanted else {
         // Nothing said: all that the actor may, which for a token with a scope is that scope.
         return Ok(actor.scope.as_ref().map(|scope| scope.iter().cloned().collect()));
@@ -83,16 +111,11 @@ fn scope(actor: &Actor, wanted: Option<&[String]>, groups: &[&str]) -> Result<Op
     let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
     if wanted.is_empty() || wanted.iter().any(|group| !groups.contains(group)) {
         let why = format!("must name one or more of {}", groups.join(", "));
-        return Err(ApiError::bad_field("scope", why));
+        return Err(Refused::field("scope", why));
     }
     let beyond = actor.scope.as_ref().and_then(|own| wanted.iter().find(|group| !own.contains(**group)));
     if let Some(group) = beyond {
-        let detail = format!("The token cannot include {group}: the token that creates it does not.");
-        return Err(ApiError::new(
-            Code::OutOfScope,
-            detail,
-            "Name only groups of your own token, or log in with your password.",
-        ));
+        return Err(Refused::Scope((*group).to_owned()));
     }
     Ok(Some(wanted.into_iter().map(str::to_owned).collect()))
 }
@@ -110,21 +133,19 @@ pub struct Admin {
 ///
 /// # Errors
 /// It is the own account, or no admin would be left.
-pub fn change(actor: &str, target: &str, change: &ChangeOperator, admins: &[Admin]) -> Result<(), ApiError> {
+pub fn change(actor: &str, target: &str, change: &ChangeOperator, admins: &[Admin]) -> Result<(), Refused> {
     if change.role.is_none() && change.disabled.is_none() {
-        return Err(ApiError::bad_field("role", "set role, disabled, or both"));
+        return Err(Refused::field("role", "set role, disabled, or both"));
     }
     if actor == target {
-        let detail = "You cannot change the role or access of your own account.";
-        return Err(ApiError::new(Code::OwnAccount, detail, "Ask another admin."));
+        return Err(Refused::OwnAccount);
     }
     let stays = change.disabled != Some(true) && change.role.is_none_or(|role| role == OperatorRole::Admin);
     let left = |admins: &[&Admin]| admins.iter().any(|admin| admin.name != target);
     let (all, people): (Vec<_>, Vec<_>) = (admins.iter().collect(), admins.iter().filter(|a| a.person).collect());
     let is_admin = |admins: &[&Admin]| admins.iter().any(|admin| admin.name == target);
     if !stays && (is_admin(&all) && !left(&all) || is_admin(&people) && !left(&people)) {
-        let detail = format!("{target} is the last admin who can log in.");
-        return Err(ApiError::new(Code::LastAdmin, detail, "Make another person an admin first."));
+        return Err(Refused::LastAdmin(target.to_owned()));
     }
     Ok(())
 }
@@ -164,7 +185,7 @@ mod tests {
         assert_eq!(granted.scope, Some(vec!["releases".to_owned()]), "the own scope, not all");
         assert_eq!(granted.expires, now() + TimeDelta::days(2), "no later than its maker");
         let wider = NewToken { scope: Some(vec!["uploads".into()]), ..wish(Viewer) };
-        assert_eq!(token(&narrow, &wider, &groups, 366, now()).unwrap_err().code(), Code::OutOfScope);
+        assert_eq!(token(&narrow, &wider, &groups, 366, now()).unwrap_err(), Refused::Scope("uploads".into()));
     }
 
     #[test]
@@ -181,7 +202,7 @@ mod tests {
             NewToken { scope: Some(vec!["everything".into()]), ..viewer.clone() },
         ] {
             let error = token(&actor(OperatorRole::Admin), &bad, &groups, 366, now()).unwrap_err();
-            assert_eq!(error.code(), Code::BadField, "{bad:?}");
+            assert!(matches!(error, Refused::Field { .. }), "{bad:?}");
         }
     }
 
@@ -193,17 +214,17 @@ mod tests {
         let both = [admin("ann", true), admin("ben", true), admin("ci", false)];
         for wish in [&disable, &demote] {
             assert!(change("ann", "ben", wish, &both).is_ok());
-            assert_eq!(change("ann", "ann", wish, &both).unwrap_err().code(), Code::OwnAccount);
+            assert_eq!(change("ann", "ann", wish, &both), Err(Refused::OwnAccount));
             // A service does not replace the last person; a service alone may go if a person stays.
             assert_eq!(
-                change("ci", "ann", wish, &[both[0].clone(), both[2].clone()]).unwrap_err().code(),
-                Code::LastAdmin
+                change("ci", "ann", wish, &[both[0].clone(), both[2].clone()]),
+                Err(Refused::LastAdmin("ann".into()))
             );
             assert!(change("ann", "ci", wish, &[both[0].clone(), both[2].clone()]).is_ok());
-            assert_eq!(change("x", "ci", wish, &both[2..]).unwrap_err().code(), Code::LastAdmin);
+            assert_eq!(change("x", "ci", wish, &both[2..]), Err(Refused::LastAdmin("ci".into())));
             assert!(change("ann", "viewer", wish, &both[..1]).is_ok());
         }
         let nothing = ChangeOperator::default();
-        assert_eq!(change("ann", "ben", &nothing, &both).unwrap_err().code(), Code::BadField);
+        assert!(matches!(change("ann", "ben", &nothing, &both), Err(Refused::Field { field: "role", .. })));
     }
 }

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod doorkeeper;
+mod refusals;
 pub mod session;
 pub mod tokens;
 
