@@ -64,6 +64,11 @@ pub const RULES: &[Rule] = &[
         judge: payloads::image_magic,
     },
     Rule {
+        id: "image-sums",
+        demands: "A slot image with a kernel has the sums by which the boot script checks it.",
+        judge: payloads::image_sums,
+    },
+    Rule {
         id: "version-newer",
         demands: "The version is newer than every published version of its product, and never stood for other content.",
         judge: fleet::version_newer,

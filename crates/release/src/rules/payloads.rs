@@ -1,4 +1,4 @@
-//! Rules on the payloads' bytes: `digests`, `image-magic`.
+//! Rules on the payloads' bytes: `digests`, `image-magic`, `image-sums`.
 
 use crate::image::FileSystem;
 use crate::manifest::{Payload, PayloadKind};
@@ -58,6 +58,25 @@ pub(super) fn image_magic(case: &Case<'_>) -> Judgement {
         0 => "The release has no slot image.".to_owned(),
         _ => format!("{} of an allowed kind, complete.", plural(count, "slot image", "slot images")),
     })
+}
+
+pub(super) fn image_sums(case: &Case<'_>) -> Judgement {
+    if case.scan.manifest().is_none() {
+        return Judgement::no_manifest();
+    }
+    let images = case.scan.payloads().filter(|(payload, _)| payload.kind == PayloadKind::SlotImage);
+    let unchecked: Vec<String> = images
+        .filter(|(_, member)| member.is_some_and(|member| member.kernel_unchecked))
+        .map(|(payload, _)| format!("{} has a kernel and no sha256sums beside it", payload.file))
+        .collect();
+    match unchecked.is_empty() {
+        true => Judgement::pass("No slot image has a kernel without sums."),
+        false => Judgement::warn(
+            first_of(&unchecked),
+            "Let the build write them (`sha256sum boot/vmlinuz boot/initrd.img > boot/sha256sums`), or accept that a damaged kernel is started.",
+        )
+        .code("image-without-sums"),
+    }
 }
 
 /// Fails if any payload that concerns the rule is wrong.

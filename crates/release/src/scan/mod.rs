@@ -1,6 +1,7 @@
 //! One pass over an archive: what is in it, where each payload lies, and what is wrong with it.
 
 pub(crate) mod extensions;
+mod kernel;
 pub(crate) mod reader;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError, Payload};
 use crate::path::{MemberPath, UnsafePath, show};
 
 use extensions::Extensions;
+use kernel::KernelLook;
 pub(crate) use reader::BLOCK;
 use reader::{Blocks, Stop};
 
@@ -37,6 +39,9 @@ pub struct Member {
     pub sha256: Digest,
     /// The file system it holds, if one was recognised.
     pub image: Option<Image>,
+    /// Whether it is an image with a kernel and without the sums by which the boot script checks it.
+    #[serde(default)]
+    pub kernel_unchecked: bool,
 }
 
 /// `release.toml` as it was found.
@@ -227,14 +232,16 @@ impl<R: Read> Pass<'_, R> {
     fn file(&mut self, path: MemberPath, size: u64, shown: &str) -> Result<(), Stop> {
         let offset = self.blocks.at();
         let mut hash = Sha256::new();
-        let mut head = Vec::with_capacity(HEAD_LEN);
+        let (mut head, mut kernel) = (Vec::with_capacity(HEAD_LEN), KernelLook::default());
         self.blocks.body(size, shown, |part| {
             hash.update(part);
             let wanted = HEAD_LEN - head.len();
             head.extend_from_slice(&part[..part.len().min(wanted)]);
+            kernel.take(&head, part);
         })?;
         let sha256 = Digest::new(hash.finalize().into());
-        self.scan.members.push(Member { path, offset, length: size, sha256, image: Image::recognise(&head) });
+        let (image, kernel_unchecked) = (Image::recognise(&head), kernel.is_unchecked());
+        self.scan.members.push(Member { path, offset, length: size, sha256, image, kernel_unchecked });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Every rule: pass, fail, unknown.
 
 use release::{Facts, Policy, SmallestSlot, evaluate};
-use wire::v1::releases::Verdict::{Fail, Pass, Unknown};
+use wire::v1::releases::Verdict::{Fail, Pass, Unknown, Warn};
 
 use super::kit::{Tar, expect, fleet, good, good_toml, judge, scan_of, squashfs};
 
@@ -22,7 +22,17 @@ fn cut() -> Vec<u8> {
 fn a_good_archive_passes_every_rule() {
     let report = evaluate(&scan_of(&good()), &fleet(), &Policy::default());
     assert_eq!(report.verdict(), Pass, "{report:#?}");
-    assert_eq!(report.findings.len(), 15);
+    assert_eq!(report.findings.len(), 16);
+}
+
+#[test]
+fn an_image_whose_kernel_has_no_sums_is_warned_of() {
+    let mut scan = scan_of(&good());
+    scan.members[0].kernel_unchecked = true;
+    let report = evaluate(&scan, &fleet(), &Policy::default());
+    let finding = report.findings.iter().find(|f| f.id == "image-sums").unwrap();
+    assert_eq!((finding.verdict, report.verdict()), (Warn, Warn), "{report:#?}");
+    assert!(finding.cause.contains("has a kernel and no sha256sums beside it"), "{finding:?}");
 }
 
 #[test]
