@@ -126,6 +126,10 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             engine.config.write_daemon_settings(EngineRole::Terminal, &engine.download_dir, &folder)?;
         }
         Command::CheckConfig => {
+            // The agent writes neither, so that both may come later.
+            for secret in [settings.branch.join_token_file.as_path(), settings.engine.config.secret_file()] {
+                config::check_private_if_present(secret)?;
+            }
             output::line(format!("The configuration of terminal {} is valid.", settings.identity.name))?;
         }
     }

@@ -6,13 +6,14 @@ use chrono::TimeDelta;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use service_kit::{Clock as _, Secret, SystemClock, token};
+use test_kit::write_secret;
 use trust::certificates::{JoinToken, LEAF_LIFETIME, TlsKey, certificate_from_pem, fingerprint, request_key, validity};
 use wire::Code;
 use wire::v1::reports::Report;
 use wire::v1::sync::EnrolResponse;
 
 use crate::daemons::Later;
-use crate::support::{Branch, JOIN, Options, assert_refused, enrolment, facts, write};
+use crate::support::{Branch, JOIN, Options, assert_refused, enrolment, facts};
 
 fn body(join: Option<&str>, name: &str, key: &TlsKey) -> Value {
     serde_json::to_value(enrolment(join, name, key)).unwrap()
@@ -201,11 +202,11 @@ async fn the_terminals_join_token_is_whole_once_this_server_enrolled_and_readabl
     assert_eq!((moved.secret, moved.authority, read().authority), (made.secret, other, other));
     // One from before certificates, or that a person chose.
     for secret in [token::generate("terminals").expose(), "a-secret-of-a-person"] {
-        write(&file, format!("{secret}\n"));
+        write_secret(&file, format!("{secret}\n"));
         assert_eq!(branch_server::terminals::join::kept(&file, fleet).unwrap().secret.expose(), secret);
         assert_eq!(read().secret.expose(), secret);
     }
-    write(&file, "short");
+    write_secret(&file, "short");
     assert!(branch_server::terminals::join::kept(&file, fleet).is_err());
 
     let branch = Branch::enrolled().await;

@@ -20,7 +20,7 @@ use service_kit::server::bind;
 use service_kit::{Clock, Shutdown, SystemClock, token};
 use swarm::Engine;
 use tempfile::TempDir;
-use test_kit::{Leaf, TestDatabase};
+use test_kit::{Leaf, TestDatabase, write_secret};
 use trust::SigningKey;
 use trust::certificates::{
     Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, none_denied, request_to_pem,
@@ -159,9 +159,9 @@ async fn give_token(pool: &Pool, role: OperatorRole, secret: &str) {
 fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options: &Options) -> Settings {
     let path = |name: &str| dir.join(name).display().to_string();
     if !dir.join("password").exists() {
-        write(&dir.join("password"), "correct horse");
-        write(&dir.join("terminals-join"), JOIN);
-        write(&dir.join("join"), head_office.join_token());
+        write_secret(&dir.join("password"), "correct horse");
+        write_secret(&dir.join("terminals-join"), JOIN);
+        write_secret(&dir.join("join"), head_office.join_token());
         write(&dir.join("root.json"), head_office.with(|s| s.fleet.root_file().to_vec()));
     }
     let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));

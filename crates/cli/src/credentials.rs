@@ -1,13 +1,15 @@
 //! The credentials file of `filial login`: each server's token and authority, readable by its owner only.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use fleet_types::{Digest, OperatorName};
 use serde::{Deserialize, Serialize};
 use service_kit::Secret;
+use service_kit::config::check_private;
 use uuid::Uuid;
 
 use crate::args::Global;
@@ -61,7 +63,13 @@ fn read(path: &Path) -> Result<Credentials, Failure> {
     let bytes = match std::fs::metadata(path).map(|m| m.len()) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Credentials::default()),
         Ok(length) if length > MAX_FILE => Vec::new(),
-        _ => std::fs::read(path).map_err(Failure::read(path))?,
+        _ => {
+            let mut file = File::open(path).map_err(Failure::read(path))?;
+            check_private(path, &file)?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(Failure::read(path))?;
+            bytes
+        }
     };
     serde_json::from_slice(&bytes).map_err(|_| {
         Failure::said(

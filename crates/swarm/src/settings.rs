@@ -60,6 +60,13 @@ impl EngineConfig {
         }
     }
 
+    /// The file that holds its secret.
+    pub fn secret_file(&self) -> &Path {
+        match self {
+            Self::Transmission(access) => &access.password_file,
+        }
+    }
+
     /// Writes the settings of the engine's daemon into its configuration folder. Blocking.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ fn secrets_are_read_last_and_never_shown() {
     assert!(error.contains(&file.display().to_string()), "{error}");
     #[expect(clippy::disallowed_methods, reason = "a test's file need not be durable")]
     std::fs::write(&file, "hunter2\n").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, private).unwrap();
     let settings = config.with_secrets().unwrap();
     let EngineSettings::Transmission(daemon) = &settings;
     assert_eq!(daemon.password, "hunter2");

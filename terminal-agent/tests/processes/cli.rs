@@ -76,6 +76,21 @@ fn check_config_says_what_is_wrong_and_what_to_write() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/terminal-agent.toml");
     let out = agent(&["check-config"], &default);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // A secret that other users of the machine can read.
+    for (key, usual) in [("join_token_file", "join-token"), ("password_file", "rpc-password")] {
+        let secret = dir.path().join(key);
+        test_kit::write_secret(&secret, "s3cret");
+        let line = format!("#{key} = \"/etc/terminal-agent/{usual}\"");
+        assert!(DEFAULTS.contains(&line));
+        std::fs::write(&config, DEFAULTS.replace(&line, &format!("{key} = {secret:?}"))).unwrap();
+        let out = agent(&["check-config"], &config);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let out = agent(&["check-config"], &config);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let remedy = format!("chmod 600 {}", secret.display());
+        assert!(out.status.code() == Some(2) && said.contains("(mode 644)") && said.contains(&remedy), "{said}");
+    }
 }
 
 #[test]

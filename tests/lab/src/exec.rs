@@ -9,6 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use crate::error::LabError;
 
+/// What tools such as curl ask for the proxy to use; some read capitals only, some only small letters.
+const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
 /// A command that waits to be run.
 #[derive(Debug)]
 pub(crate) struct Tool(Command);
@@ -19,6 +22,10 @@ impl Tool {
         #[expect(clippy::disallowed_methods, reason = "this is the adapter that spawns")]
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
+        // A proxy of the machine that runs the lab knows nothing of the lab's addresses.
+        for name in PROXY_VARIABLES {
+            command.env_remove(name);
+        }
         Self(command)
     }
 
@@ -139,4 +146,18 @@ pub(crate) fn tail_file(path: &Path, lines: usize) -> String {
         Ok(tail(&String::from_utf8_lossy(&bytes), lines))
     };
     read().unwrap_or_else(|e| format!("(cannot be read: {e})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_know_nothing_of_the_machines_proxy() {
+        let command = Tool::in_namespace("n", "curl").env("LANG", "C").into_command();
+        for name in PROXY_VARIABLES {
+            assert!(command.get_envs().any(|(key, value)| key == name && value.is_none()), "{name}");
+        }
+        assert!(command.get_envs().any(|(key, value)| key == "LANG" && value == Some(OsStr::new("C"))));
+    }
 }

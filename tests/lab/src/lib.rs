@@ -21,6 +21,7 @@ mod error;
 mod exec;
 mod false_tracker;
 mod faults;
+mod firewall;
 mod images;
 mod impostor;
 mod inside;

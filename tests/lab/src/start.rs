@@ -14,6 +14,7 @@ use crate::claim::Claim;
 use crate::clocks::Clocks;
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
+use crate::firewall::load_terminal_firewall;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::Net;
@@ -27,9 +28,10 @@ use crate::terminal::{Terminal, supervise};
 use crate::vm;
 use crate::volumes;
 
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 12] = [
     "ip",
     "tc",
+    "nft",
     "transmission-daemon",
     "opentracker",
     "grub-editenv",
@@ -51,6 +53,7 @@ async fn start(options: LabOptions) -> Result<Lab, LabError> {
     let mut lab = lay_out(options).await?;
     let clusters = lab.prepare_disks().await?;
     lab.make_trust().await?;
+    lab.load_firewalls().await?;
     lab.start_daemons(&clusters).await?;
     lab.bootstrap(&clusters[0]).await?;
     lab.start_head_office(&clusters[0]).await?;
@@ -252,6 +255,17 @@ impl Lab {
             clusters.push(postgres.create(&template, &site.database().join("postgres"), name).await?);
         }
         Ok(clusters)
+    }
+
+    /// Before any daemon listens.
+    async fn load_firewalls(&self) -> Result<(), LabError> {
+        let sites: Vec<Site> = self.sites().cloned().collect();
+        let terminals: Vec<Arc<Terminal>> = self.terminals.values().cloned().collect();
+        blocking("load the firewalls", move || {
+            sites.iter().try_for_each(Site::load_firewall)?;
+            terminals.iter().try_for_each(|t| load_terminal_firewall(&t.namespace, &t.machine.folder, t.branch))
+        })
+        .await
     }
 
     async fn start_daemons(&self, clusters: &[Cluster]) -> Result<(), LabError> {

@@ -51,7 +51,10 @@ pub fn json(folder: &Path, args: &[&str]) -> Value {
 
 pub fn put(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    File::create(path).unwrap().write_all(bytes).unwrap();
+    // As a careful person keeps passwords and tokens; the rest is read by the same user.
+    let mut options = File::options();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create(true).truncate(true), 0o600);
+    options.open(path).unwrap().write_all(bytes).unwrap();
 }
 
 /// A folder with a release of one image that looks like a squashfs.

@@ -3,16 +3,17 @@
 //! the sections that several programs have and of the checks in [`check`].
 
 pub mod check;
+mod secret;
 mod sections;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::Secret;
-
+pub use secret::{check_private, check_private_if_present, read_secret_file};
 #[cfg(feature = "database")]
 pub use sections::DatabaseInputs;
 #[cfg(feature = "server")]
@@ -43,6 +44,16 @@ pub enum ConfigError {
     /// A folder holds no configuration.
     #[error("There is no *.toml in {}: write the configuration there, or name its file with --config", .0.display())]
     Empty(PathBuf),
+    /// Other users can access a file that holds a secret.
+    #[error("Other users can access {} (mode {mode:o}), which holds a secret: run `{remedy}`", .path.display())]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// The command that mends it.
+        remedy: String,
+    },
     /// A file that should hold a secret is empty.
     #[error("The file {} is empty: write the secret into it", .0.display())]
     NoSecret(PathBuf),
@@ -152,24 +163,15 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
         .map_err(|source| ConfigError::NotToml { path: path.to_owned(), source: Box::new(source) })
 }
 
-/// Reads a secret from a file, without the line end. Blocking.
-///
-/// # Errors
-/// It cannot be read, is too large, or is empty.
-pub fn read_secret_file(path: &Path) -> Result<Secret, ConfigError> {
-    let text = read_text(path)?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return Err(ConfigError::NoSecret(path.to_owned()));
-    }
-    Ok(Secret::new(text))
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let file = File::open(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    text_of(path, file)
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+fn text_of(path: &Path, file: File) -> Result<String, ConfigError> {
     use std::io::Read;
     let error = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(error)?;
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(error)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(ConfigError::TooLarge(path.to_owned()));
@@ -301,28 +303,6 @@ mod tests {
                 "There is no *.toml in {}: write the configuration there, or name its file with --config",
                 empty.path().display()
             )
-        );
-    }
-
-    #[test]
-    fn secrets_lose_their_line_end_and_may_not_be_empty() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("s");
-        std::fs::write(&file, "hunter2\n").unwrap();
-        assert_eq!(read_secret_file(&file).unwrap().expose(), "hunter2");
-        // As an editor of Windows saves it.
-        std::fs::write(&file, "\u{feff}hunter2\r\n").unwrap();
-        assert_eq!(read_secret_file(&file).unwrap().expose(), "hunter2");
-        std::fs::write(&file, "\u{feff}\r\n").unwrap();
-        assert!(matches!(read_secret_file(&file), Err(ConfigError::NoSecret(_))));
-        std::fs::write(&file, "\n").unwrap();
-        let refused = read_secret_file(&file).unwrap_err().to_string();
-        assert_eq!(refused, format!("The file {} is empty: write the secret into it", file.display()));
-        std::fs::write(&file, b"\xff\xfe\x00").unwrap();
-        let refused = read_secret_file(&file).unwrap_err();
-        assert!(
-            refused.to_string().contains("is not text") && std::error::Error::source(&refused).is_none(),
-            "{refused}"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! opentracker's configuration and its firewall: the templates of opentracker-conf/, filled in.
+//! opentracker's configuration, and the firewall of its port and of the peers': the templates of opentracker-conf/,
+//! filled in.
 //!
 //! Ansible, the packages and the lab all use these files, so there is one copy.
 
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 const HEAD_OFFICE: &str = include_str!("../../../../opentracker-conf/head-office.conf");
 const BRANCH: &str = include_str!("../../../../opentracker-conf/branch.conf");
-const FIREWALL: &str = include_str!("../../../../opentracker-conf/firewall.nft");
+const TRACKER_FIREWALL: &str = include_str!("../../../../opentracker-conf/tracker.nft");
+const PEER_FIREWALL: &str = include_str!("../../../../opentracker-conf/peers.nft");
 
 /// Whose tracker it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +67,25 @@ pub fn render_conf(conf: &TrackerConf) -> Result<String, ConfError> {
 ///
 /// # Errors
 /// If there are no subnets, or a prefix is longer than 32.
-pub fn render_firewall(port: u16, sources: &[(Ipv4Addr, u8)]) -> Result<String, ConfError> {
-    if sources.is_empty() {
-        return Err(ConfError { what: "no subnets".into(), why: "no machine could announce" });
+pub fn render_tracker_firewall(port: u16, sources: &[(Ipv4Addr, u8)]) -> Result<String, ConfError> {
+    let sources = subnets(sources, "no machine could announce")?;
+    Ok(TRACKER_FIREWALL.replace("@PORT@", &port.to_string()).replace("@SOURCES@", &sources))
+}
+
+/// The nftables rules (for `nft -f`) that let only these subnets, each an address and a prefix length, exchange pieces
+/// with the BitTorrent daemon at `port`, in both directions.
+///
+/// # Errors
+/// If there are no subnets, or a prefix is longer than 32.
+pub fn render_peer_firewall(port: u16, peers: &[(Ipv4Addr, u8)]) -> Result<String, ConfError> {
+    let peers = subnets(peers, "there would be no peer")?;
+    Ok(PEER_FIREWALL.replace("@PORT@", &port.to_string()).replace("@PEERS@", &peers))
+}
+
+/// Each once, in the form that nft reads.
+fn subnets(given: &[(Ipv4Addr, u8)], none: &'static str) -> Result<String, ConfError> {
+    if given.is_empty() {
+        return Err(ConfError { what: "no subnets".into(), why: none });
     }
     let subnet = |(address, prefix): &(Ipv4Addr, u8)| match 32u32.checked_sub(u32::from(*prefix)) {
         // Without the bits of the host: nft refuses overlapping spellings of one subnet.
@@ -76,10 +94,10 @@ pub fn render_firewall(port: u16, sources: &[(Ipv4Addr, u8)]) -> Result<String, 
         }
         None => Err(ConfError { what: format!("{address}/{prefix}"), why: "a prefix is at most 32 bits long" }),
     };
-    let mut subnets: Vec<String> = sources.iter().map(subnet).collect::<Result<_, _>>()?;
+    let mut subnets: Vec<String> = given.iter().map(subnet).collect::<Result<_, _>>()?;
     subnets.sort();
     subnets.dedup();
-    Ok(FIREWALL.replace("@PORT@", &port.to_string()).replace("@SOURCES@", &subnets.join(", ")))
+    Ok(subnets.join(", "))
 }
 
 fn word(value: &Path) -> Result<String, ConfError> {
@@ -132,15 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn the_firewall_names_each_subnet_once() {
+    fn the_firewalls_name_each_subnet_once() {
         let sources =
             [("10.1.2.3".parse().unwrap(), 16), ("10.1.0.0".parse().unwrap(), 16), ("0.0.0.0".parse().unwrap(), 0)];
-        let text = render_firewall(6969, &sources).unwrap();
-        assert!(text.contains("elements = { 0.0.0.0/0, 10.1.0.0/16 }"), "{text}");
-        assert!(
-            text.contains("tcp dport 6969 drop") && !text.lines().any(|l| !l.starts_with('#') && l.contains("@PORT"))
-        );
-        assert!(render_firewall(6969, &[]).is_err());
-        assert!(render_firewall(6969, &[("10.0.0.0".parse().unwrap(), 33)]).is_err());
+        for render in [render_tracker_firewall, render_peer_firewall] {
+            let text = render(6969, &sources).unwrap();
+            assert!(text.contains("elements = { 0.0.0.0/0, 10.1.0.0/16 }"), "{text}");
+            assert!(text.contains("tcp dport 6969 drop"), "{text}");
+            assert!(["@PORT@", "@SOURCES@", "@PEERS@"].iter().all(|place| !text.contains(place)), "{text}");
+            assert!(render(6969, &[]).is_err());
+            assert!(render(6969, &[("10.0.0.0".parse().unwrap(), 33)]).is_err());
+        }
     }
 }

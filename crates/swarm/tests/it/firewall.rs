@@ -1,18 +1,19 @@
-//! The rules of opentracker-conf/firewall.nft before a real opentracker, in namespaces of their own.
+//! The rules of opentracker-conf/ before a real opentracker and a real transmission-daemon, in namespaces of their own.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use fleet_types::InfoHash;
-use swarm::Announcement;
-use swarm::tracker::{AnnounceError, Event, TrackerRole, announce, render_firewall};
+use swarm::tracker::{AnnounceError, Event, TrackerRole, announce, render_peer_firewall, render_tracker_firewall};
+use swarm::{Announcement, Engine as _, EngineRole};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::net::{Network, command};
-use crate::support::{self, Tracker};
+use crate::support::net::{Network, Node, command};
+use crate::support::{self, Daemon, Tracker};
 
 const HASH: InfoHash = InfoHash::new([0x5a; 20]);
 const TRACKER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 6969);
@@ -38,6 +39,58 @@ async fn request(pieces: Vec<&'static str>) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Loads the rules twice: loading again replaces.
+fn load(node: &Node, rules: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.nft");
+    fs::write(&file, rules).unwrap();
+    for _ in 0..2 {
+        let output = command(Some(&node.name), "nft").arg("-f").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// What becomes of a connection to the daemon's port for peers; `None` if nothing comes back.
+async fn connect(address: SocketAddrV4) -> Option<Result<(), ErrorKind>> {
+    let attempt = tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(address)).await.ok()?;
+    Some(attempt.map(drop).map_err(|e| e.kind()))
+}
+
+#[test]
+fn pieces_go_only_between_the_networks_that_belong_together() {
+    if !rustix::process::geteuid().is_root() {
+        support::skip("network namespaces need root");
+        return;
+    }
+    let network = Network::new(3);
+    let [hub, terminal, stranger] = network.nodes.as_slice() else { panic!("three nodes") };
+    let port = 51413;
+    let at = |node: &Node| SocketAddrV4::new(node.address, port);
+    let start = |node: &Node| Daemon::start(EngineRole::Branch, Ipv4Addr::UNSPECIFIED, 9091, port, Some(&node.name));
+    let daemons = [start(hub), start(stranger)];
+    for (node, daemon) in [hub, stranger].into_iter().zip(&daemons) {
+        let engine = daemon.engine();
+        node.run(async move { support::until("the daemon answers", || async { engine.info().await.ok() }).await });
+    }
+    for (from, to) in [(terminal, hub), (stranger, hub), (hub, stranger)] {
+        assert_eq!(from.run(connect(at(to))), Some(Ok(())), "without the rules every machine is reached");
+    }
+
+    load(hub, &render_peer_firewall(port, &[(terminal.address, 32)]).unwrap());
+    assert_eq!(terminal.run(connect(at(hub))), Some(Ok(())));
+    assert_eq!(stranger.run(connect(at(hub))), None);
+    // Its own connections end at once, so that the daemon does not wait.
+    assert_eq!(hub.run(connect(at(stranger))), Some(Err(ErrorKind::ConnectionRefused)));
+    // A client whose own port is the same number is answered.
+    let from_that_port = async move {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into()).unwrap();
+        let attempt = socket.connect(SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 9).into());
+        tokio::time::timeout(Duration::from_secs(2), attempt).await.map(|tried| tried.unwrap_err().kind()).ok()
+    };
+    assert_eq!(terminal.run(from_that_port), Some(ErrorKind::ConnectionRefused));
+}
+
 #[test]
 fn only_the_subnets_may_announce_and_nobody_may_list_the_hashes() {
     if !rustix::process::geteuid().is_root() {
@@ -57,13 +110,7 @@ fn only_the_subnets_may_announce_and_nobody_may_list_the_hashes() {
     stranger.run(ask(url(), support::PATIENCE)).unwrap();
     assert!(terminal.run(request(vec![all])).contains("200 OK"), "without the rules everything is listed");
 
-    let rules = tracker.dir.path().join("firewall.nft");
-    fs::write(&rules, render_firewall(6969, &[(terminal.address, 32)]).unwrap()).unwrap();
-    // Twice: loading again replaces.
-    for _ in 0..2 {
-        let output = command(Some(&hub.name), "nft").arg("-f").arg(&rules).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    load(hub, &render_tracker_firewall(6969, &[(terminal.address, 32)]).unwrap());
     terminal.run(ask(url(), support::PATIENCE)).unwrap();
     hub.run(ask(url(), support::PATIENCE)).unwrap();
     assert!(matches!(stranger.run(ask(url(), Duration::from_secs(2))), Err(AnnounceError::Unreachable { .. })));

@@ -1,4 +1,5 @@
-//! Terminals have no way to the WAN: one copy crosses it because nothing else can.
+//! Terminals have no way to the WAN: one copy crosses it because nothing else can. Trackers and daemons are reached from
+//! the networks only that belong to them.
 
 use anyhow::Context as _;
 use e2e::{Images, quick};
@@ -8,6 +9,10 @@ use lab::{Lab, Place};
 const HEAD_OFFICE: u16 = 7002;
 /// A branch server's port for terminals.
 const BRANCH: u16 = 7004;
+/// A branch's tracker, for its LAN.
+const TRACKER: u16 = 6969;
+/// Every daemon's port for peers.
+const PEERS: u16 = 51413;
 /// A port on which no program listens.
 const CLOSED: u16 = 9;
 
@@ -49,6 +54,38 @@ async fn a_terminal_cannot_connect_to_head_office() -> anyhow::Result<()> {
     assert_eq!(attempt(&lab, &terminal, &head_office, HEAD_OFFICE).await?, Attempt::Silent);
     assert_eq!(attempt(&lab, &terminal, &head_office, CLOSED).await?, Attempt::Silent);
     assert_eq!(attempt(&lab, &branch, &head_office, CLOSED).await?, Attempt::Refused);
+    lab.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trackers_and_daemons_are_reached_only_from_the_networks_that_belong_to_them() -> anyhow::Result<()> {
+    let images = Images::new()?;
+    let lab = Lab::start(quick("filters", images.healthy("1.0.0", 100_000)?, 2, 1, 8 << 20)?).await?;
+    let [first, other] = &lab.branches()[..] else { anyhow::bail!("two branches") };
+    let terminal = Place::Terminal(lab.terminals_of(first)[0].clone());
+    let (first, other) = (Place::Branch(first.clone()), Place::Branch(other.clone()));
+    let head_office = wan_address(&lab, &Place::HeadOffice).await?;
+    let (wan, lan) = (wan_address(&lab, &first).await?, lan_address(&lab, &first).await?);
+
+    for (from, address, port) in [
+        (&terminal, &lan, TRACKER),
+        (&terminal, &lan, PEERS),
+        (&Place::HeadOffice, &wan, PEERS),
+        (&first, &head_office, TRACKER),
+        (&first, &head_office, PEERS),
+        (&other, &head_office, PEERS),
+    ] {
+        assert_eq!(attempt(&lab, from, address, port).await?, Attempt::Connected);
+    }
+    // Another branch knows the way to the LAN's address; the tracker does not answer it.
+    lab.run_in(&other, "ip", &["route", "add", &format!("{lan}/32"), "via", &wan]).await?;
+    assert_eq!(attempt(&lab, &other, &lan, CLOSED).await?, Attempt::Refused);
+    assert_eq!(attempt(&lab, &other, &lan, TRACKER).await?, Attempt::Silent);
+    // Branches exchange nothing: the one's own rules end it at once, and without them the other's do not answer.
+    assert_eq!(attempt(&lab, &other, &wan, PEERS).await?, Attempt::Refused);
+    lab.run_in(&other, "nft", &["delete table inet filial_peers"]).await?;
+    assert_eq!(attempt(&lab, &other, &wan, PEERS).await?, Attempt::Silent);
     lab.stop().await?;
     Ok(())
 }
