@@ -237,7 +237,7 @@ pub async fn recover(
 /// The two listeners of `app`.
 pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
     let (operators, machines) = (app.clone(), app.clone());
-    let (to_people, to_machines) = (app.tls.clone(), app.tls.clone());
+    let (to_people, to_machines, holders) = (app.tls.clone(), app.tls.clone(), app.tls.clone());
     vec![
         Listener {
             name: "operators",
@@ -253,7 +253,10 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             configure: Arc::new(move |config| configure_machines(&machines, config)),
             metrics: app.http_metrics.clone(),
             limits: app.settings.limits.clone(),
-            transport: Transport::Tls(Arc::new(move || to_machines.machines())),
+            transport: Transport::Mutual(
+                Arc::new(move || to_machines.machines()),
+                Arc::new(move |presented| holders.check(presented).ok().map(|checked| checked.identity.to_string())),
+            ),
         },
     ]
 }

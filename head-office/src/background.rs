@@ -13,7 +13,7 @@ use crate::releases::publish::Publish;
 use crate::releases::upkeep;
 use crate::releases::validate::Validate;
 use crate::releases::vouching::{Vouching, Watch};
-use crate::rollout::{follow, renewal};
+use crate::rollout::{follow, past, renewal};
 use crate::seeding::upkeep::Upkeep;
 
 /// The longest interval of what others depend on.
@@ -105,7 +105,7 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
         Task::every("past-plans", SELDOM).retry(RETRY, SELDOM),
         work(move || {
             let app = pruned.clone();
-            async move { follow::prune(&app.pool, app.clock.now()).await.map(|_| Next::Interval) }
+            async move { past::prune(&app.pool, app.clock.now()).await.map(|_| Next::Interval) }
         }),
     );
     let retained = app.clone();

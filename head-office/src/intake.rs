@@ -80,12 +80,16 @@ impl Intake {
                 return Err(error.into());
             }
             // An operator may carry a file of an earlier numbering late: only the link tells of a second machine.
+            Err(ReportError::NumberReused { seq } | ReportError::Superseded { seq }) => {
+                return Err(ReportError::CarriedLate { seq }.into());
+            }
             stored => stored?,
         };
         let (mut issued, mut is_delayed) = (false, false);
         if stored.terminals_changed {
             issued = match follow::report(&transaction, branch, now, &self.issuer).await {
-                Ok(Followed::Now(outcome)) => outcome.issued.is_some(),
+                Ok(Followed::Issued) => true,
+                Ok(Followed::Unchanged) => false,
                 Ok(Followed::Later) => {
                     is_delayed = true;
                     false

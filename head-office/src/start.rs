@@ -142,9 +142,9 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
     let (watch, reseed, delayed) = (Arc::<Notify>::default(), Arc::<Notify>::default(), Arc::<Notify>::default());
     upkeep::remove_unknown_archives(&pool, &store).await?;
-    let mut steady = SteadyTime::open(settings.store.state_folder.join("steady.json"));
     let (now, seed_for) = (clock.now(), settings.store.seed_for);
-    let kept_since = older_than(seed_for, steady.look(now, seed_for / 2), now);
+    let mut steady = SteadyTime::open(&settings.store.state_folder, seed_for);
+    let kept_since = older_than(seed_for, steady.look(now), now);
     stock::taking::take_stock(&pool, &store, kept_since).await?;
     vouching::renew(&trust, clock.now()).await;
     let seeder = Seeder {
@@ -210,9 +210,13 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         audit,
         shutdown: shutdown.clone(),
     });
-    let (to_people, to_machines) = (tls.clone(), tls);
+    let (to_people, to_machines, holders) = (tls.clone(), tls.clone(), tls);
     let to_people = Transport::Tls(Arc::new(move || to_people.people()));
-    let to_machines = Transport::Tls(Arc::new(move || to_machines.machines()));
+    let to_machines = Transport::Mutual(
+        Arc::new(move || to_machines.machines()),
+        // Of a branch, whichever of the certificates that its authority issues is shown.
+        Arc::new(move |presented| holders.check(presented).ok().map(|checked| checked.identity.to_string())),
+    );
     let bound = bind(vec![
         listener("operators", people, to_people, &app, table::configure_operators),
         listener("machines", machines, to_machines, &app, table::configure_machines),

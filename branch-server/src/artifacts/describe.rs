@@ -158,10 +158,22 @@ fn check_torrent(wanted: &Wanted, bytes: &[u8]) -> Result<Torrent, DescribeError
 /// Head office's torrent, which was checked when it came, cannot be read any more.
 pub fn own_torrent(torrent: &[u8], lan_announce_url: &str) -> Result<Vec<u8>, TorrentError> {
     let torrent = Torrent::parse(torrent)?;
+    Ok(torrent.to_file(&own_tiers(&torrent, lan_announce_url)))
+}
+
+/// The trackers of [`own_torrent`].
+///
+/// # Errors
+/// As [`own_torrent`].
+pub fn own_trackers(torrent: &[u8], lan_announce_url: &str) -> Result<Vec<String>, TorrentError> {
+    Ok(own_tiers(&Torrent::parse(torrent)?, lan_announce_url).concat())
+}
+
+fn own_tiers(torrent: &Torrent, lan_announce_url: &str) -> Vec<Vec<String>> {
     let mut tiers = torrent.tiers().to_vec();
     tiers.retain(|tier| !tier.is_empty() && !tier.iter().any(|url| url == lan_announce_url));
     tiers.extend(lan_tiers(lan_announce_url));
-    Ok(torrent.to_file(&tiers))
+    tiers
 }
 
 /// The torrent for terminals: the branch's tracker and no other. A terminal never speaks to the WAN's.

@@ -8,13 +8,14 @@ use super::library::Library;
 use super::model::{Stage, Wanted};
 use crate::db::{artifacts, manifests};
 
-/// Asks for an artifact's torrent again, which may name other trackers now; true if it does.
+/// Asks for an artifact's torrent again, which may name other trackers now, and keeps it.
 ///
 /// # Errors
 /// As [`keep_description`].
-pub async fn renew_torrent(pool: &Pool, library: &dyn Library, wanted: &Wanted) -> Result<bool, ActionError> {
+pub async fn renew_torrent(pool: &Pool, library: &dyn Library, wanted: &Wanted) -> Result<bytes::Bytes, ActionError> {
     let torrent = describe::fetch_torrent(library, wanted).await?;
-    Ok(artifacts::set_torrent(&connection(pool).await?, &wanted.artifact.sha256, &torrent).await?)
+    artifacts::set_torrent(&connection(pool).await?, &wanted.artifact.sha256, &torrent).await?;
+    Ok(torrent)
 }
 
 /// Describes an artifact that the plan names, unless it is described already; its record then, none if it went meanwhile.

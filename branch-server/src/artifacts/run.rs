@@ -30,9 +30,6 @@ use crate::db::{artifacts, manifests, plan};
 use crate::terminals::calls::call_terminals;
 use crate::text::presentable;
 
-/// A torrent that was added again is not added for its trackers again before that.
-const SETTLES: TimeDelta = TimeDelta::minutes(10);
-
 /// Longer than any branch is without a plan.
 const FOREVER: TimeDelta = TimeDelta::days(36_500);
 
@@ -62,7 +59,7 @@ impl Runner {
     pub fn new(parts: Parts) -> Self {
         let (progress, peers) = (Progress::new(parts.clone()), Peers::new(parts.clone()));
         let (named, retries, added, verified) = Default::default();
-        let steady = SteadyTime::open(parts.settings.state_folder.join("steady.json"));
+        let steady = SteadyTime::open(&parts.settings.state_folder, parts.settings.store.retention);
         Self { parts, listed: None, named, retries, progress, peers, added, verified, steady, room_known: true }
     }
 
@@ -117,7 +114,7 @@ impl Runner {
         let (settings, now) = (&self.parts.settings, self.parts.clock.now());
         // Without a plan it is unknown what is not wanted, as after an update to signed plans: nothing is dropped then.
         let retention = if plan.is_some() { settings.store.retention } else { FOREVER };
-        let steady = self.steady.look(now, settings.store.retention / 2);
+        let steady = self.steady.look(now);
         let rules = Rules { retention, steady, fetch_at_once: settings.sync.fetch_at_once };
         decide(seen, rules, now)
     }
@@ -278,13 +275,14 @@ impl Runner {
         let Some(record) = record else { return Ok(()) };
         let artifact = &record.wanted.artifact;
         let status = self.parts.engine.status(&artifact.info_hash).await?;
-        let answer = status.as_ref().map(|status| self.answer(&artifact.sha256, status));
+        let answer = status.as_ref().map(|status| self.answer(status));
         let look = Look {
             stage: record.stage,
             length: artifact.length,
             recorded_bytes: record.have_bytes,
             mismatches: record.mismatches,
             verified: self.verified.contains(&artifact.sha256),
+            since_added: self.added.get(&artifact.sha256).map(|at| self.parts.clock.now() - *at),
             answer: answer.as_ref(),
         };
         let (steps, status) = (after_look(look), status.unwrap_or_default());
@@ -303,7 +301,7 @@ impl Runner {
                 }
                 Step::Guard => match self.peers.guard(record, &status).await? {
                     Guarded::Removed => break,
-                    Guarded::Stalled => self.renew_torrent(record).await?,
+                    Guarded::Stalled => self.renew_torrent(record, &status).await?,
                     Guarded::Stays => {}
                 },
                 Step::Damaged => {
@@ -319,33 +317,32 @@ impl Runner {
     }
 
     /// Head office's tracker may have moved since the torrent came.
-    async fn renew_torrent(&self, record: &artifacts::Record) -> Result<(), ActionError> {
-        let library = OverTheLink(&*self.parts.head_office);
-        match renew_torrent(&self.parts.pool, &library, &record.wanted).await {
-            Ok(true) => {
-                tracing::info!(artifact = %record.wanted.artifact.sha256, "head office's tracker has another address: the torrent is added again");
-                self.add(Some(record)).await
-            }
-            Ok(false) => Ok(()),
+    async fn renew_torrent(&self, record: &artifacts::Record, status: &TorrentStatus) -> Result<(), ActionError> {
+        let (library, artifact) = (OverTheLink(&*self.parts.head_office), &record.wanted.artifact.sha256);
+        let torrent = match renew_torrent(&self.parts.pool, &library, &record.wanted).await {
+            Ok(torrent) => torrent,
             Err(error) => {
                 tracing::debug!(error = %chain(&error), "the torrent could not be asked for again");
-                Ok(())
+                return Ok(());
             }
+        };
+        // The engine is compared, not what was stored: it may have been away when another torrent was stored.
+        let lan = &self.parts.settings.tracker.lan_announce_url;
+        if describe::own_trackers(&torrent, lan)?.iter().all(|tracker| status.announces_to(tracker)) {
+            return Ok(());
         }
+        tracing::info!(%artifact, "head office's tracker has another address: the torrent is added again");
+        self.add(Some(record)).await
     }
 
     /// Returns what a decision needs of the engine's answer.
-    fn answer(&self, artifact: &Digest, status: &TorrentStatus) -> Answer {
-        let tracker = &self.parts.settings.tracker.lan_announce_url;
-        // An engine that writes the address differently must not have its torrent added again and again.
-        let since = self.added.get(artifact).map(|at| (self.parts.clock.now() - *at).abs());
-        let is_fresh = since.is_some_and(|since| since < SETTLES);
+    fn answer(&self, status: &TorrentStatus) -> Answer {
         Answer {
             have_bytes: status.have_bytes,
             complete: status.complete,
             verifying: status.verifying,
             running: status.running,
-            announces_here: is_fresh || status.trackers.is_empty() || status.trackers.contains(tracker),
+            announces_here: status.announces_to(&self.parts.settings.tracker.lan_announce_url),
             rate_down: status.rate_down,
             trouble: status.trouble.clone(),
         }

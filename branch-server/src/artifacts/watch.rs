@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use fleet_types::Digest;
 use service_kit::retry::bound_after;
 
@@ -11,6 +12,10 @@ use super::trouble::Trouble;
 
 /// How long the engine gets to begin its own verification before it is asked about it again.
 const VERIFY_BEGINS: Duration = Duration::from_secs(5);
+
+/// A torrent that was added again for its trackers is not added for them again before that: an engine may write their
+/// addresses in another way.
+const SETTLES: TimeDelta = TimeDelta::minutes(10);
 
 /// The longest backoff after a mismatch.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
@@ -47,6 +52,8 @@ pub struct Look<'a> {
     pub mismatches: u32,
     /// Whether the engine was asked to verify it since it was last held.
     pub verified: bool,
+    /// How long ago it was added again after a look.
+    pub since_added: Option<TimeDelta>,
     /// The engine's answer; none if the engine does not have the torrent any more.
     pub answer: Option<&'a Answer>,
 }
@@ -84,7 +91,8 @@ pub fn after_look(look: Look<'_>) -> Vec<Step> {
     // Gone since it was listed: the next pass adds it again.
     let Some(answer) = look.answer.filter(|answer| !answer.verifying) else { return Vec::new() };
     let mut steps = Vec::new();
-    if !answer.running || !answer.announces_here {
+    let settles = look.since_added.is_some_and(|since| since.abs() < SETTLES);
+    if !answer.running || !(answer.announces_here || settles) {
         steps.push(Step::Resume);
     }
     match (look.stage, answer.complete) {

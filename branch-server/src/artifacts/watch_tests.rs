@@ -10,7 +10,7 @@ fn has(have_bytes: u64) -> Answer {
 }
 
 fn look(stage: Stage, answer: Option<&Answer>) -> Look<'_> {
-    Look { stage, length: LENGTH, recorded_bytes: 0, mismatches: 0, verified: false, answer }
+    Look { stage, length: LENGTH, recorded_bytes: 0, mismatches: 0, verified: false, since_added: None, answer }
 }
 
 fn verbs(look: Look<'_>) -> Vec<String> {
@@ -52,11 +52,26 @@ fn stopped_torrent_is_resumed_before_anything_else() {
         (Stage::Held, LENGTH, &["settle", "serve", "note 1000 complete fine"]),
     ] {
         let stopped = Answer { running: false, ..has(have) };
-        let astray = Answer { announces_here: false, ..has(have) };
-        for answer in [&stopped, &astray] {
+        let elsewhere = Answer { announces_here: false, ..has(have) };
+        for answer in [&stopped, &elsewhere] {
             assert_eq!(verbs(look(stage, Some(answer))), [&["resume"][..], rest].concat(), "{stage:?} {answer:?}");
         }
     }
+}
+
+#[test]
+fn torrent_with_other_trackers_is_added_again_but_not_at_every_look() {
+    let elsewhere = Answer { announces_here: false, ..has(LENGTH) };
+    let resumed = |minutes: i64| {
+        let since_added = Some(TimeDelta::minutes(minutes));
+        verbs(Look { since_added, ..look(Stage::Held, Some(&elsewhere)) }).contains(&"resume".to_owned())
+    };
+    assert_eq!([0, 9, 10, 600].map(resumed), [false, false, true, true]);
+    // The clock was set back since.
+    assert_eq!([-9, -10].map(resumed), [false, true]);
+    let stopped = Answer { running: false, ..elsewhere.clone() };
+    let look = Look { since_added: Some(TimeDelta::zero()), ..look(Stage::Held, Some(&stopped)) };
+    assert_eq!(verbs(look)[0], "resume", "one that stands still is started all the same");
 }
 
 #[test]

@@ -227,7 +227,9 @@ impl TryFrom<Inputs> for Settings {
             store: StoreSettings {
                 folder: absolute(store.folder, "store.folder", "/var/lib/filial/store")?,
                 budget_bytes: store.budget_bytes,
-                retention: TimeDelta::hours(store.retention_hours.unwrap_or(72).into()),
+                retention: TimeDelta::hours(
+                    within(store.retention_hours.unwrap_or(72), 0, 87_600, "store.retention_hours")?.into(),
+                ),
             },
             engine: inputs.engine.check(EngineRole::Branch)?.with_secrets()?,
             tracker: tracker(inputs.tracker)?,

@@ -105,7 +105,7 @@ impl Intake {
                 continue;
             }
             if elsewhere.contains(&digest) {
-                // Stored under a number of another numbering: a sender that lost the thread sends what it has again.
+                // Stored under a number of another numbering: a sender that began a new numbering sends what it has again.
                 continue;
             }
             apply(&tx, terminal, numbered, now).await?;

@@ -87,6 +87,11 @@ impl Daemons {
         self.engine = Some(Daemon::start("transmission-daemon", &args, &self.path("engine.log")).unwrap());
     }
 
+    /// Ends the engine in order: it remembers what it had.
+    pub fn stop_engine(&mut self) {
+        self.engine.take().unwrap().stop();
+    }
+
     pub fn start_tracker(&mut self) {
         self.tracker = None;
         let conf = TrackerConf {

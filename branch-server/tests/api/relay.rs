@@ -88,7 +88,7 @@ async fn an_acknowledgement_that_cannot_be_true_deletes_nothing() {
     let counted = counted(&branch);
     assert_eq!(numbers(&counted), [1, 2, 3, 4]);
     assert_eq!(counted[3].report, Report::NumbersReused { terminal: None, times: 1 }, "head office could not notice");
-    assert_eq!(status["alerts"][0]["code"], "machine-twice");
+    assert_eq!(status["alerts"][0]["code"], "duplicate-identity");
     assert_eq!(status["alerts"][0]["params"]["machine"], "This branch server");
 }
 
@@ -105,7 +105,7 @@ async fn restored_database_loses_no_report_that_waits() {
     client.execute("update site set relay_last = 0, relay_sent = 0", &[]).await.unwrap();
     assert!(send(&branch, &token, &batch(epoch, 2, kept)).await.status().is_success());
     assert_eq!(once(&branch).await.unwrap(), Delivery::Renumbered, "its number says something else there");
-    assert_eq!(branch.status().await["alerts"][0]["code"], "machine-twice");
+    assert_eq!(branch.status().await["alerts"][0]["code"], "duplicate-identity");
     assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(1));
     let newest = counted(&branch).pop().unwrap();
     assert!(matches!(newest.report, Report::Update { update, .. } if update.state == UpdateState::Installing));

@@ -93,6 +93,37 @@ async fn trackers_that_moved_are_followed_whatever_the_daemon_remembers() {
     let torrent = Torrent::parse(&fixture.torrent).unwrap().to_file(&wan_tiers(wan));
     branch.head_office.serve(paths::artifact_torrent(&fixture.step.artifact.sha256), torrent);
     announces_at(wan, &moved).await;
+
+    // And another one, which was kept before the engine could be given it.
+    let wan = "http://127.0.0.1:11/announce";
+    let torrent = Torrent::parse(&fixture.torrent).unwrap().to_file(&wan_tiers(wan));
+    let client = connection(&branch.app.pool).await.unwrap();
+    assert!(artifacts::set_torrent(&client, &fixture.step.artifact.sha256, &torrent).await.unwrap());
+    branch.head_office.serve(paths::artifact_torrent(&fixture.step.artifact.sha256), torrent);
+    announces_at(wan, &moved).await;
+}
+
+/// The daemon remembers the whole file, finds nothing of it, and stops the torrent with an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_whose_file_is_gone_is_fetched_again_whatever_the_daemon_remembers() {
+    let (mut daemons, fixture) = (Daemons::start(), Fixture::new(1));
+    let branch = Branch::start(daemons.options()).await;
+    write(&store(&branch, &fixture), &fixture.file);
+    publish(&branch.head_office, 7, &[&fixture]);
+    branch.start_jobs();
+    wait_for_stage(&branch, &fixture, Some(Stage::Held)).await;
+    daemons.stop_engine();
+    std::fs::remove_file(store(&branch, &fixture)).unwrap();
+    daemons.start_engine();
+    wait_for_stage(&branch, &fixture, Some(Stage::Listed)).await;
+    wait_for("the loss to be reported, and that it is being fetched", PATIENCE, async || {
+        let artifact = branch.status().await["branches"][0]["artifacts"][0].clone();
+        match told(&branch, &fixture).last() {
+            Some((false, _)) if artifact["have_bytes"] == 0 && artifact["complete"] == false => Ok(()),
+            last => Err(format!("{last:?} {artifact}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

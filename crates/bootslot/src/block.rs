@@ -54,21 +54,24 @@ impl Block {
         Ok(block)
     }
 
-    /// Keeps what can still be read of a damaged block: comments and variables up to the first byte that ends nothing.
+    /// Keeps what can still be read of a damaged block: variables up to the first byte that ends nothing, as many as leave
+    /// room for ours.
     ///
-    /// Bytes without GRUB's signature are not a block, so nothing of them is kept.
+    /// Bytes without GRUB's signature are not a block, so nothing of them is kept; nor are comments, which no program reads
+    /// and which may be the damage.
     pub(crate) fn salvage(bytes: &[u8]) -> Self {
         let Some(mut rest) = bytes[..bytes.len().min(BLOCK_SIZE)].strip_prefix(SIGNATURE) else { return Self::fresh() };
-        let mut block = Self { comments: Vec::new(), ..Self::fresh() };
+        let mut block = Self::fresh();
         while let Some(length) = line_length(rest).filter(|l| *l <= rest.len()) {
             let (line, after) = rest.split_at(length);
             // Ours are set again. A name with other bytes, such as the zeros of a lost sector, is not a variable's.
             let name = line.split(|b| *b == b'=').next().unwrap_or_default();
-            if line[0] == b'#' || name.iter().all(u8::is_ascii_graphic) {
+            if line[0] != b'#' && name.iter().all(u8::is_ascii_graphic) {
                 let _ = block.take(line, 0);
             }
             rest = after;
         }
+        while block.to_bytes().is_none() && block.foreign.pop().is_some() {}
         block
     }
 
@@ -111,8 +114,12 @@ impl Block {
 
     /// Serialises the block to 1024 bytes; `None` if other programs' variables leave no room for ours.
     pub(crate) fn to_bytes(&self) -> Option<[u8; BLOCK_SIZE]> {
-        let mut out = SIGNATURE.to_vec();
-        self.comments.iter().for_each(|c| out.extend_from_slice(c));
+        let longest = NAMES.iter().map(|n| n.len() + "=A\n".len()).sum::<usize>() + "#\n".len();
+        let (mut out, mut late) = (SIGNATURE.to_vec(), Vec::new());
+        for comment in &self.comments {
+            let fits = late.is_empty() && out.len() + comment.len() + longest <= FIRST_SECTOR;
+            if fits { &mut out } else { &mut late }.extend_from_slice(comment);
+        }
         let begin = out.len();
         for (name, value) in NAMES.iter().zip(&self.ours) {
             if let Some(value) = value {
@@ -120,12 +127,12 @@ impl Block {
             }
         }
         // The filler takes up what an empty trial saves, so that nothing behind it ever moves.
-        let longest = NAMES.iter().map(|n| n.len() + "=A\n".len()).sum::<usize>() + "#\n".len();
         out.resize((begin + longest - 1).max(out.len() + 1), b'#');
         out.push(b'\n');
         if out.len() > FIRST_SECTOR {
             return None;
         }
+        out.append(&mut late);
         self.foreign.iter().for_each(|line| out.extend_from_slice(line));
         if out.len() > BLOCK_SIZE {
             return None;

@@ -14,3 +14,18 @@ pub fn older_than(kept: TimeDelta, steady: DateTime<Utc>, now: DateTime<Utc>) ->
     let before = now - kept;
     (steady <= before).then_some(before)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_old_enough_until_the_clock_has_run_that_long() {
+        let steady: DateTime<Utc> = "2026-11-01T00:00:00Z".parse().unwrap();
+        let (kept, second) = (TimeDelta::days(3), TimeDelta::seconds(1));
+        assert_eq!(older_than(kept, steady, steady + kept - second), None);
+        assert_eq!(older_than(kept, steady, steady + kept), Some(steady));
+        assert_eq!(older_than(kept, steady, steady + kept * 2), Some(steady + kept));
+        assert_eq!(older_than(kept, steady, steady - second), None, "the clock was set back since");
+    }
+}

@@ -21,7 +21,7 @@ pub struct TorrentStatus {
     pub total_bytes: u64,
     /// Bytes of a piece.
     pub piece_length: u64,
-    /// Everything is held and verified, and no verification is running.
+    /// Everything is held and verified, no verification is running, and the client has not met an error on the disk.
     pub complete: bool,
     /// The content on disk is being hashed, or waits for it.
     pub verifying: bool,
@@ -49,6 +49,13 @@ pub struct TorrentStatus {
     /// What the client or a tracker complains of, in their words. For people: with one of two trackers out of reach,
     /// or none and peers known already, the torrent may be doing well all the same.
     pub trouble: Option<String>,
+}
+
+impl TorrentStatus {
+    /// Whether it announces to this tracker; true of a client that does not say where it announces.
+    pub fn announces_to(&self, tracker: &str) -> bool {
+        self.trackers.is_empty() || self.trackers.iter().any(|known| known == tracker)
+    }
 }
 
 /// A connected peer.

@@ -38,6 +38,14 @@ impl Daemon {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Asks it to end and waits until it has: it saves what it knows.
+    pub fn stop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+
     /// Kills it at once and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -10,7 +10,8 @@ service_kit::statements! {
     // The earlier of two; also after a clock that was ahead wrote the first.
     DELAY = "INSERT INTO delayed_plans (branch, due_at) VALUES ($1, $2)
         ON CONFLICT (branch) DO UPDATE SET due_at = least(delayed_plans.due_at, $2)";
-    DUE = "SELECT branch FROM delayed_plans WHERE due_at <= $1 ORDER BY due_at, branch LIMIT $2";
+    // No delay is longer than an hour: what is due later was written while the clock was ahead.
+    DUE = "SELECT branch FROM delayed_plans WHERE due_at <= $1 OR due_at > $1 + interval '1 hour' ORDER BY due_at, branch LIMIT $2";
     FIRST = "SELECT min(due_at) AS due_at FROM delayed_plans";
     DONE = "DELETE FROM delayed_plans WHERE branch = ANY($1)";
 }

@@ -72,7 +72,7 @@ pub struct AgeRow {
 
 /// The plans of a branch that were issued within some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recent {
+pub struct RecentPlans {
     /// When the newest was issued.
     pub newest: Option<DateTime<Utc>>,
     /// How many there are.
@@ -122,9 +122,9 @@ pub async fn recent<C: GenericClient>(
     branch: &BranchName,
     since: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> Result<Recent, DatabaseError> {
+) -> Result<RecentPlans, DatabaseError> {
     let row = query_one(c, RECENT, &[&branch.as_str(), &since, &now]).await?;
-    Ok(Recent { newest: get(&row, "newest")?, count: unsigned(&row, "count")? })
+    Ok(RecentPlans { newest: get(&row, "newest")?, count: unsigned(&row, "count")? })
 }
 
 /// Forgets plans of every branch: those that expired, but for the newest `keep`, and all but the newest `most`.

@@ -22,16 +22,24 @@ pub enum ReportError {
         next: u64,
     },
     /// A number came again with other content.
-    #[error("report {seq} is known with other content: the machine was restored from a copy, or there are two of it")]
+    #[error(
+        "report {seq} was already received with other content: the machine was restored from a copy, or two machines share its identity"
+    )]
     NumberReused {
         /// The number.
         seq: u64,
     },
     /// New numbers came under an earlier numbering.
     #[error(
-        "report {seq} continues a numbering after a newer one began: the machine was restored from a copy, or there are two of it"
+        "report {seq} continues a numbering after a newer one began: the machine was restored from a copy, or two machines share its identity"
     )]
     Superseded {
+        /// The number.
+        seq: u64,
+    },
+    /// Reports that an operator carried are of a numbering that ended, or differ from those that came.
+    #[error("report {seq} and those after it were numbered again since they were carried away")]
+    CarriedLate {
         /// The number.
         seq: u64,
     },

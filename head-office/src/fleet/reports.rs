@@ -80,7 +80,7 @@ pub async fn store<C: GenericClient>(
         let digest = numbering::digest(&numbered);
         recent.push(digest);
         if elsewhere.contains(&digest) {
-            // Stored under a number of another numbering: a sender that lost the thread sends what it has again.
+            // Stored under a number of another numbering: a sender that began a new numbering sends what it has again.
             continue;
         }
         store_one(c, branch, numbered, now, &mut found).await?;

@@ -83,6 +83,11 @@ impl From<ReportError> for ApiError {
                     "Begin a new numbering at 1; if this comes again, find the second machine with this identity.";
                 Self::new(Code::NumberReused, text, remedy).with("seq", seq)
             }
+            ReportError::CarriedLate { seq } => {
+                let remedy = "Fetch a new kit of reports at the branch (`filial kit import`), or wait for the link: the branch server \
+                    still has them.";
+                Self::new(Code::NumberReused, text, remedy).with("seq", seq)
+            }
             ReportError::TooManyTerminals { branch, count, .. } => {
                 let remedy = "Divide the branch; each part needs a separate branch server.";
                 Self::new(Code::TooManyTerminals, text, remedy).with("branch", branch).with("terminals", count)

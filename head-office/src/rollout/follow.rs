@@ -1,5 +1,4 @@
-//! Lets plans follow the reports of their branches: at once, or later if they changed often lately. Plans of the past are
-//! forgotten.
+//! Lets plans follow the reports of their branches: at once, or later if they changed often lately.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::BranchName;
@@ -7,23 +6,19 @@ use service_kit::database::{DatabaseError, GenericClient, Pool, connection};
 
 use super::pace::{self, WINDOW};
 use super::renewal::{Renewed, each};
-use super::tick::{self, Issuer, Outcome, TickError};
+use super::tick::{self, Issuer, TickError};
 use crate::db;
 
 /// Branches that are read with one statement.
 const PAGE: i64 = 1000;
 
-/// So many plans of a branch are kept although they expired.
-const KEPT: i64 = 20;
-
-/// So many plans of a branch are kept at most. Nothing is asked of an older one: branch servers are given the newest.
-const MOST: i64 = 1000;
-
 /// What became of a branch's plan after a report.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Followed {
-    /// It is up to date.
-    Now(Box<Outcome>),
+    /// It is a new one.
+    Issued,
+    /// It was up to date.
+    Unchanged,
     /// It will be brought up to date by [`delayed`].
     Later,
 }
@@ -41,11 +36,12 @@ pub async fn report<C: GenericClient>(
     issuer: &Issuer,
 ) -> Result<Followed, TickError> {
     let recent = db::plans::recent(c, branch, now - WINDOW, now).await?;
-    if let Some(due) = pace::delay(recent, now) {
+    if let Some(due) = pace::delay(recent.count, recent.newest, now) {
         db::delayed_plans::delay(c, branch, due).await?;
         return Ok(Followed::Later);
     }
-    tick::branch(c, branch, now, issuer).await.map(|outcome| Followed::Now(Box::new(outcome)))
+    let outcome = tick::branch(c, branch, now, issuer).await?;
+    Ok(if outcome.issued.is_some() { Followed::Issued } else { Followed::Unchanged })
 }
 
 /// Brings the plans up to date whose delay is over. Returns what came of it, and when the next is due.
@@ -68,14 +64,6 @@ async fn follow(
     let due = db::delayed_plans::due(&connection(pool).await?, now, PAGE).await?;
     each(pool, &due, now, issuer, renewed).await?;
     db::delayed_plans::first(&connection(pool).await?).await
-}
-
-/// Forgets past plans but for those that are kept; returns how many.
-///
-/// # Errors
-/// The database failed.
-pub async fn prune(pool: &Pool, now: DateTime<Utc>) -> Result<u64, DatabaseError> {
-    db::plans::prune(&connection(pool).await?, KEPT, MOST, now).await
 }
 
 /// Returns how long to wait for what is due at `at`.

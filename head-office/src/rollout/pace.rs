@@ -5,8 +5,6 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::db::plans::Recent;
-
 /// Plans of one branch within [`WINDOW`] that come quickly.
 const QUICK: u64 = 20;
 
@@ -19,10 +17,11 @@ const SHORT: TimeDelta = TimeDelta::seconds(5);
 /// The shortest time between two plans once there were [`QUICK`].
 const LONG: TimeDelta = TimeDelta::minutes(2);
 
-/// Returns when the plan may follow a report, if that is later than `now`. `recent` are the plans within [`WINDOW`].
-pub fn delay(recent: Recent, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let pause = if recent.count < QUICK { SHORT } else { LONG };
-    recent.newest.map(|newest| newest + pause).filter(|at| now < *at)
+/// Returns when the plan may follow a report, if that is later than `now`, by the `count` plans within [`WINDOW`] and the
+/// time of the newest.
+pub fn delay(count: u64, newest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let pause = if count < QUICK { SHORT } else { LONG };
+    newest.map(|newest| newest + pause).filter(|at| now < *at)
 }
 
 #[cfg(test)]
@@ -37,8 +36,7 @@ mod tests {
         for tenth in 0..6 * 36_000 {
             let now = begin + TimeDelta::milliseconds(tenth * 100);
             let within: Vec<_> = issued.iter().copied().filter(|at| *at > now - WINDOW).collect();
-            let recent = Recent { newest: within.last().copied(), count: within.len() as u64 };
-            if delay(recent, now).is_none() {
+            if delay(within.len() as u64, within.last().copied(), now).is_none() {
                 issued.push(now);
             }
         }

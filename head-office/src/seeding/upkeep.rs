@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet_types::{Digest, InfoHash};
+use fleet_types::{BranchName, Digest, InfoHash};
 use service_kit::Clock;
 use service_kit::database::connection;
 use wire::v1::plan::ArtifactRef;
@@ -14,9 +14,9 @@ use super::tracker::Tracker;
 use crate::db;
 use crate::db::torrent_renewals::RenewalRow;
 
-/// Within this time a torrent is renewed at most twice.
+/// Within this time a torrent is renewed at most twice for one branch, and for all of them once in [`FIRST_WAIT`].
 ///
-/// While the daemon verifies it again, it serves no branch.
+/// While the daemon verifies it again, it serves no branch. What one branch asks for puts no other off for long.
 const RENEWAL_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
 /// So long after the first renewal the branch should have something.
@@ -28,6 +28,19 @@ const FIRST_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// A torrent is renewed at most so often for one request. After that something else keeps the branch from fetching.
 const TRIES: u32 = 5;
 
+type Renewal = (DateTime<Utc>, BranchName);
+
+/// Returns the time before which a torrent is not renewed for this branch, by the renewals of it within
+/// [`RENEWAL_INTERVAL`], the oldest first.
+fn not_before(renewals: &[Renewal], branch: &BranchName) -> Option<DateTime<Utc>> {
+    let mut own = renewals.iter().filter(|(_, whose)| whose == branch).map(|(at, _)| *at);
+    let own = match (own.next(), own.next()) {
+        (Some(first), Some(_)) => Some(first + RENEWAL_INTERVAL),
+        (only, _) => only.map(|at| at + FIRST_WAIT),
+    };
+    own.max(renewals.last().map(|(at, _)| *at + FIRST_WAIT))
+}
+
 /// The task `seeding`: lists what must be listed and seeds what must be seeded.
 pub struct Upkeep {
     seeder: Seeder,
@@ -38,16 +51,16 @@ pub struct Upkeep {
     /// It may have missed the last signal.
     listed_once: bool,
     /// Whether the trackers of every torrent were compared since the start.
-    is_seeded_once: bool,
-    /// When this process renewed each torrent within [`RENEWAL_INTERVAL`].
-    renewed: BTreeMap<Digest, Vec<DateTime<Utc>>>,
+    seeded_once: bool,
+    /// When this process renewed each torrent within [`RENEWAL_INTERVAL`], and for whom.
+    renewed: BTreeMap<Digest, Vec<Renewal>>,
 }
 
 impl Upkeep {
     /// Makes the task.
     pub fn new(seeder: &Seeder, tracker: &Arc<Tracker>, clock: &Arc<dyn Clock>) -> Self {
         let (seeder, tracker, clock) = (seeder.clone(), tracker.clone(), clock.clone());
-        Self { seeder, tracker, clock, listed_once: false, is_seeded_once: false, renewed: BTreeMap::new() }
+        Self { seeder, tracker, clock, listed_once: false, seeded_once: false, renewed: BTreeMap::new() }
     }
 
     /// Compares daemon and tracker with the database once and mends what differs.
@@ -70,7 +83,7 @@ impl Upkeep {
         }
         let renewed = self.renew(&wanted).await?;
         self.seed(&wanted, &held, &renewed).await?;
-        self.is_seeded_once = true;
+        self.seeded_once = true;
         Ok(())
     }
 
@@ -90,8 +103,8 @@ impl Upkeep {
     async fn renew(&mut self, wanted: &[ArtifactRef]) -> Result<BTreeSet<Digest>, SeedError> {
         let now = self.clock.now();
         // A clock that was set back does not prolong the wait.
-        self.renewed.values_mut().for_each(|times| times.retain(|at| *at <= now && now < *at + RENEWAL_INTERVAL));
-        self.renewed.retain(|_, times| !times.is_empty());
+        self.renewed.values_mut().for_each(|all| all.retain(|(at, _)| *at <= now && now < *at + RENEWAL_INTERVAL));
+        self.renewed.retain(|_, all| !all.is_empty());
         let due = {
             let client = connection(&self.seeder.pool).await?;
             db::torrent_renewals::due(&client, now).await?
@@ -122,13 +135,8 @@ impl Upkeep {
         // What is seeded again later is added again then.
         let Some(artifact) = wanted.iter().find(|a| a.sha256 == request.artifact) else { return Ok(None) };
         if !renewed.contains(&artifact.sha256) {
-            let times = self.renewed.entry(artifact.sha256).or_default();
-            let not_before = match times[..] {
-                [] => now,
-                [only] => only + FIRST_WAIT,
-                [first, ..] => first + RENEWAL_INTERVAL,
-            };
-            if now < not_before {
+            let renewals = self.renewed.entry(artifact.sha256).or_default();
+            if let Some(not_before) = not_before(renewals, &request.branch).filter(|at| now < *at) {
                 return Ok(Some((request.renewals, not_before)));
             }
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { return Ok(None) };
@@ -137,7 +145,7 @@ impl Upkeep {
             }
             let branch = &request.branch;
             tracing::warn!(%branch, artifact = %artifact.sha256, "a branch lost its copy: renewed the torrent to serve it again");
-            times.push(now);
+            renewals.push((now, branch.clone()));
             renewed.insert(artifact.sha256);
         }
         let renewals = request.renewals + 1;
@@ -146,15 +154,19 @@ impl Upkeep {
     }
 
     /// Returns the torrents that announce to the tracker of an earlier configuration.
-    async fn astray(&self, wanted: &[ArtifactRef], held: &BTreeSet<InfoHash>) -> Result<BTreeSet<InfoHash>, SeedError> {
-        let mut astray = BTreeSet::new();
+    async fn outdated(
+        &self,
+        wanted: &[ArtifactRef],
+        held: &BTreeSet<InfoHash>,
+    ) -> Result<BTreeSet<InfoHash>, SeedError> {
+        let mut outdated = BTreeSet::new();
         for hash in wanted.iter().map(|a| a.info_hash).filter(|hash| held.contains(hash)) {
-            let trackers = self.seeder.engine.status(&hash).await?.map(|status| status.trackers).unwrap_or_default();
-            if !trackers.is_empty() && !trackers.contains(&self.seeder.announce_url) {
-                astray.insert(hash);
+            let status = self.seeder.engine.status(&hash).await?;
+            if status.is_some_and(|status| !status.announces_to(&self.seeder.announce_url)) {
+                outdated.insert(hash);
             }
         }
-        Ok(astray)
+        Ok(outdated)
     }
 
     /// Adds what the daemon lacks.
@@ -167,8 +179,8 @@ impl Upkeep {
         renewed: &BTreeSet<Digest>,
     ) -> Result<(), SeedError> {
         let forgotten: BTreeSet<_> = self.seeder.engine.not_seeding().await?.into_iter().collect();
-        let astray = if self.is_seeded_once { BTreeSet::new() } else { self.astray(wanted, held).await? };
-        let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash) || astray.contains(hash);
+        let outdated = if self.seeded_once { BTreeSet::new() } else { self.outdated(wanted, held).await? };
+        let is_idle = |hash| !held.contains(hash) || forgotten.contains(hash) || outdated.contains(hash);
         for artifact in wanted.iter().filter(|a| !renewed.contains(&a.sha256) && is_idle(&a.info_hash)) {
             // Retention cannot put it away while this is held: seeded after that, the tracker would refuse it.
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { continue };
@@ -177,5 +189,26 @@ impl Upkeep {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_renewals_of_one_branch_put_no_other_off() {
+        let start: DateTime<Utc> = "2026-11-30T20:00:00Z".parse().unwrap();
+        let after = |seconds| start + TimeDelta::seconds(seconds);
+        let [north, south]: [BranchName; 2] = ["north", "south"].map(|name| name.parse().unwrap());
+        assert_eq!(not_before(&[], &north), None);
+        let once = [(start, north.clone())];
+        assert_eq!(not_before(&once, &north), Some(after(30)));
+        assert_eq!(not_before(&once, &south), Some(after(30)));
+        let twice = [(start, north.clone()), (after(30), north.clone())];
+        assert_eq!(not_before(&twice, &north), Some(after(600)));
+        assert_eq!(not_before(&twice, &south), Some(after(60)), "the last renewal gets its half minute, no more");
+        let between = [(start, north.clone()), (after(30), north.clone()), (after(590), south.clone())];
+        assert_eq!(not_before(&between, &north), Some(after(620)));
     }
 }

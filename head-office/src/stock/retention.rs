@@ -67,7 +67,7 @@ impl Retention {
     /// As [`RetentionError`]; what was begun is finished by the next call.
     pub async fn once(&self) -> Result<(), RetentionError> {
         let now = self.clock.now();
-        let steady = self.steady.lock().await.look(now, self.seed_for / 2);
+        let steady = self.steady.lock().await.look(now);
         let unnamed_since = older_than(self.seed_for, steady, now);
         self.put_away(&self.due(unnamed_since).await?).await
     }

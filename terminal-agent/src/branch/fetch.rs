@@ -7,7 +7,7 @@ use service_kit::client::ClientError;
 use service_kit::durable;
 use service_kit::edge::chain;
 use sha2::{Digest as _, Sha256};
-use swarm::Torrent;
+use swarm::{Torrent, TorrentStatus};
 use wire::Code;
 use wire::ReasonCode;
 use wire::v1::plan::{ArtifactRef, PayloadRef};
@@ -207,30 +207,33 @@ async fn fetch_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRe
     Ok(torrent.to_file(&[own]))
 }
 
-/// Asks for an artifact's torrent again, since its tracker may have moved; true if it names another one and was kept.
+/// Asks for an artifact's torrent again, since its tracker may have moved, and keeps it; true if the engine, which says
+/// `status` of the torrent, announces elsewhere.
 ///
-/// Without an answer everything stays as it is.
-pub async fn renew_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef) -> bool {
+/// The engine is compared, not what was kept: it may have been away when another torrent was kept. Without an answer
+/// everything stays as it is.
+pub async fn renew_torrent(ports: &Ports, settings: &Settings, artifact: &ArtifactRef, status: &TorrentStatus) -> bool {
     let file = ArtifactFiles::of(settings, artifact).torrent();
     let Ok(kept) = std::fs::read(&file) else { return false };
-    match fetch_torrent(ports, settings, artifact).await {
-        Ok(torrent) if torrent != kept => match durable::write_file(&file, &torrent) {
-            Ok(()) => {
-                let artifact = &artifact.sha256;
-                tracing::info!(%artifact, "the branch's tracker has another address: the torrent is added again");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the torrent with the tracker of today cannot be kept");
-                false
-            }
-        },
-        Ok(_) => false,
+    let torrent = match fetch_torrent(ports, settings, artifact).await {
+        Ok(torrent) => torrent,
         Err(unfit) => {
             tracing::debug!(?unfit, "the torrent could not be asked for again");
-            false
+            return false;
         }
+    };
+    if torrent != kept
+        && let Err(error) = durable::write_file(&file, &torrent)
+    {
+        tracing::warn!(error = chain(&error), "the torrent with the tracker of today cannot be kept");
+        return false;
     }
+    let trackers = Torrent::parse(&torrent).map(|torrent| torrent.tiers().concat()).unwrap_or_default();
+    let is_elsewhere = !trackers.iter().all(|tracker| status.announces_to(tracker));
+    if is_elsewhere {
+        tracing::info!(artifact = %artifact.sha256, "the branch's tracker has another address: the torrent is added again");
+    }
+    is_elsewhere
 }
 
 /// Keeps an artifact's files where [`ArtifactFiles`] looks for them.

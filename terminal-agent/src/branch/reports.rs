@@ -76,7 +76,7 @@ impl Delivery {
                         through,
                         sent,
                         "the branch server has reports that this terminal has not sent, as after its data was restored \
-                         from a copy: what waits is numbered from 1 again"
+                         from a copy: the waiting reports are numbered from 1 again"
                     );
                     // With a pause: each answer could be like this one.
                     self.at = uptime + self.failures.next();

@@ -89,7 +89,8 @@ impl SlotTurn<'_> {
         if let Some(bad) = applied.report {
             report_bad_data(torrent.artifact.sha256, bad, self.ports, self.settings, self.keeper)?;
         }
-        let is_moved = applied.is_stalled && renew_torrent(self.ports, self.settings, &torrent.artifact).await;
+        let is_moved =
+            applied.is_stalled && renew_torrent(self.ports, self.settings, &torrent.artifact, torrent.status()).await;
         if is_moved || applied.add_again || self.session.peers.starts_again(torrent) {
             seen.transfer = Known::Is(None);
         }

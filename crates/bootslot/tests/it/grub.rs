@@ -169,6 +169,36 @@ fn create_keeps_what_other_programs_keep_in_a_damaged_block() {
 }
 
 #[test]
+fn create_heals_a_block_into_which_lines_of_a_log_were_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    env.create(&BootState::settled(A)).unwrap();
+    let mut damaged = fs::read(&env.path).unwrap();
+    let log = "Nov 30 12:00:00 host kernel: eth0: link=down\n".repeat(20);
+    damaged[512..].copy_from_slice(&log.as_bytes()[..512]);
+    put(&env.path, &damaged);
+    assert!(env.read().is_err());
+    env.create(&BootState::settled(B)).unwrap();
+    assert_eq!(env.read().unwrap(), BootState::settled(B));
+    assert_eq!(others(&env.path), Vec::<String>::new());
+}
+
+#[test]
+fn a_long_comment_of_another_program_leaves_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = GrubEnv::new(dir.path().join("grubenv"));
+    let comment = format!("# {}\n", "a word of another program ".repeat(20));
+    let mut block = format!("# GRUB Environment Block\n{comment}saved_entry=7\n").into_bytes();
+    block.resize(1024, b'#');
+    put(&env.path, &block);
+    env.create(&BootState::settled(A)).unwrap();
+    env.write(&BootState::settled(B)).unwrap();
+    assert_eq!(env.read().unwrap(), BootState::settled(B));
+    assert_eq!(variables(&env.path)["saved_entry"], "7");
+    assert!(String::from_utf8(fs::read(&env.path).unwrap()).unwrap().contains(&comment));
+}
+
+#[test]
 fn create_changes_nothing_when_others_leave_no_room() {
     let dir = tempfile::tempdir().unwrap();
     let env = GrubEnv::new(dir.path().join("grubenv"));

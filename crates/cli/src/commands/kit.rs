@@ -245,7 +245,15 @@ fn must_be_for(branch: &BranchName, folder: &Path) -> Result<(), Failure> {
     match read_json::<Kit>(folder, KIT, MAX_KIT as u64) {
         Ok(there) if there.branch != *branch => {
             let sentence = format!("{} holds the kit of branch {}", folder.display(), there.branch);
-            Err(Failure::said(sentence, format!("Give {branch} another folder, or empty this one.")))
+            let remedy = if folder.join(REPORTS).exists() {
+                format!(
+                    "Hand in its reports first (`filial kit reports {}`), or give {branch} another folder.",
+                    folder.display()
+                )
+            } else {
+                format!("Give {branch} another folder, or empty this one.")
+            };
+            Err(Failure::said(sentence, remedy))
         }
         _ => Ok(()),
     }

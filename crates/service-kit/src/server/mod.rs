@@ -34,6 +34,6 @@ pub use route::{Route, configure, document};
 pub use serve::{Bound, Configure, Listener, REQUEST_ID_HEADER, ServeError, bind, serve};
 pub use service_routes::{ApiDocument, Check, Health, Readiness, document_routes, health_routes};
 pub use sse::{KEEP_ALIVE, ServerEvent, sse};
-pub use transport::{PeerCertificates, TlsSource, Transport};
+pub use transport::{Holder, PeerCertificates, TlsSource, Transport};
 pub use tries::{MAX_KEYS, Tries};
 pub use unreadable::MAX_JSON_BODY;

@@ -16,8 +16,6 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
-use fleet_types::Digest;
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 use tracing::Instrument;
 
@@ -28,7 +26,7 @@ use super::headers::protect;
 use super::metrics::Metrics;
 use super::slices::{SLICE, sliced};
 use super::socket::{Socket, turned_away};
-use super::transport::{PeerCertificates, Transport};
+use super::transport::Transport;
 use crate::{Shutdown, descriptors};
 
 /// The header that carries a request's id between programs.
@@ -168,7 +166,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                     match transport.accept(io, limits.request).await {
                         Ok(connection) => {
                             if let Some(presented) = connection.peer_certificates() {
-                                greet(&place, &presented);
+                                greet(&place, transport.holder(&presented));
                             }
                             Ok((Socket::new(connection, limits.stalled, place), peer))
                         }
@@ -188,17 +186,11 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
 
 /// A certificate of the fleet makes its holder no stranger: machines find room while strangers take all of theirs. The first
 /// request tells who it is.
-fn greet(place: &Place, presented: &PeerCertificates) {
-    if let Some(own) = presented.0.first() {
-        // Too many with the same certificate stay strangers.
-        let _ = place.belongs_to(&format!("certificate {}", fingerprint(own)));
+fn greet(place: &Place, holder: Option<String>) {
+    if let Some(holder) = holder {
+        // Too many of the same holder stay strangers.
+        let _ = place.belongs_to(&format!("certificates of {holder}"));
     }
-}
-
-/// A certificate's SHA-256.
-fn fingerprint(certificate: &[u8]) -> Digest {
-    let digest: [u8; 32] = Sha256::digest(certificate).into();
-    Digest::new(digest)
 }
 
 /// Tells who gets no place why, where that takes no handshake.

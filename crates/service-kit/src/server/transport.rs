@@ -17,6 +17,11 @@ use tokio_rustls::server::TlsStream;
 /// Asked at each connection, so that a renewed certificate is used at once.
 pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
+/// Returns by what name a certificate's connections are counted; none for one that is a stranger's.
+///
+/// A machine can have many certificates at once, and one in other hands can issue them: a name must be what it cannot choose.
+pub type Holder = Arc<dyn Fn(&PeerCertificates) -> Option<String> + Send + Sync>;
+
 /// What a listener speaks below HTTP.
 #[derive(Clone, Default)]
 pub enum Transport {
@@ -25,6 +30,8 @@ pub enum Transport {
     Plain,
     /// TLS, as this configuration says.
     Tls(TlsSource),
+    /// TLS with machines that present certificates.
+    Mutual(TlsSource, Holder),
 }
 
 impl fmt::Debug for Transport {
@@ -32,6 +39,7 @@ impl fmt::Debug for Transport {
         f.write_str(match self {
             Self::Plain => "Plain",
             Self::Tls(_) => "Tls",
+            Self::Mutual(..) => "Mutual",
         })
     }
 }
@@ -50,10 +58,23 @@ pub(super) enum Connection {
 impl Transport {
     /// Makes the connection what the listener speaks. A handshake may take `limit`.
     pub(super) async fn accept(&self, io: TcpStream, limit: Duration) -> io::Result<Connection> {
-        let Self::Tls(source) = self else { return Ok(Connection::Plain(io)) };
+        let source = match self {
+            Self::Plain => return Ok(Connection::Plain(io)),
+            Self::Tls(source) | Self::Mutual(source, _) => source,
+        };
         let handshake = TlsAcceptor::from(source()).accept(io);
         let accepted = tokio::time::timeout(limit, handshake).await;
         Ok(Connection::Tls(Box::new(accepted.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)))
+    }
+}
+
+impl Transport {
+    /// Returns by what name the connections of this peer are counted.
+    pub(super) fn holder(&self, presented: &PeerCertificates) -> Option<String> {
+        match self {
+            Self::Mutual(_, holder) if !presented.0.is_empty() => holder(presented),
+            _ => None,
+        }
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn from_info(info: &Node<'_>, original: &[u8]) -> Result<Torrent, Tor
         .ok_or(invalid("torrent-piece-length", "its piece length is missing, out of range or not a power of two"))?;
     let name = plain_name(info.get("name").ok_or(invalid("torrent-no-name", "it has no name"))?)?;
     let (files, folder) = content(info)?;
+    padded(&files, piece_length)?;
     let length = files
         .iter()
         .try_fold(0u64, |sum, file| sum.checked_add(file.length))
@@ -144,6 +145,16 @@ fn distinct(files: &[TorrentFile]) -> Result<(), TorrentError> {
             "torrent-same-path",
             "two of its files have the same path, or one is the folder of another",
         ));
+    }
+    Ok(())
+}
+
+/// Padding fills one piece up (BEP 47). More of it would have a verification hash zeros without end.
+fn padded(files: &[TorrentFile], piece_length: u32) -> Result<(), TorrentError> {
+    let pads = |file: &TorrentFile| file.padding && file.length > 0;
+    let too_long = files.iter().any(|file| pads(file) && file.length >= u64::from(piece_length));
+    if too_long || files.windows(2).any(|pair| pair.iter().all(pads)) {
+        return Err(invalid("torrent-padding", "its padding is longer than what a piece lacks"));
     }
     Ok(())
 }

@@ -222,6 +222,22 @@ fn files_that_only_claim_to_be_padding_stay_within_the_folder() {
 }
 
 #[test]
+fn padding_is_shorter_than_a_piece_and_never_follows_padding() {
+    let parsed = |paddings: &[u32]| {
+        let one = |length: &u32| format!("d4:attr1:p6:lengthi{length}e4:pathl1:{}ee", length % 10);
+        let files: String = paddings.iter().map(one).collect();
+        let length: u32 = paddings.iter().sum::<u32>() + 1;
+        let pieces = length.div_ceil(16_384) as usize;
+        let hashes = format!("6:pieces{}:{}", pieces * 20, "x".repeat(pieces * 20));
+        with_info(&format!("d5:filesld6:lengthi1e4:pathl1:aee{files}e4:name1:n12:piece lengthi16384e{hashes}e"))
+    };
+    assert!(parsed(&[16_383]).is_ok());
+    for paddings in [&[16_384][..], &[100, 101], &[4_194_304]] {
+        assert_eq!(parsed(paddings).unwrap_err().code(), "torrent-padding", "{paddings:?}");
+    }
+}
+
+#[test]
 fn the_info_hash_is_over_the_bytes_as_they_stand_with_keys_we_do_not_know() {
     let pieces = format!("6:pieces20:{}", "x".repeat(20));
     let info = format!("d6:lengthi5e4:name1:n12:piece lengthi16384e{pieces}6:source3:us!e");

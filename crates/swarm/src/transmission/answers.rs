@@ -21,7 +21,7 @@ pub(super) fn status(torrent: RpcTorrent) -> TorrentStatus {
         have_bytes,
         total_bytes,
         piece_length: torrent.piece_size.unwrap_or(0),
-        complete: !verifying && total_bytes > 0 && have_bytes >= total_bytes,
+        complete: !verifying && !has_lost(&torrent) && total_bytes > 0 && have_bytes >= total_bytes,
         verifying,
         running: torrent.status != Some(RpcStatus::Stopped),
         rate_down: unsigned(torrent.rate_download),
@@ -56,6 +56,12 @@ fn trouble(torrent: &RpcTorrent) -> Option<String> {
     let failed = |tracker: &&TrackerStat| tracker.has_announced && !tracker.last_announce_succeeded;
     let tracker = torrent.tracker_stats.as_ref()?.iter().find(failed)?;
     Some(format!("tracker {}: {}", tracker.announce, tracker.last_announce_result))
+}
+
+/// Whether the daemon stopped it because of its files, such as one that is gone. What it has of them then is what it
+/// remembers, not what is there.
+fn has_lost(torrent: &RpcTorrent) -> bool {
+    torrent.error == Some(ErrorType::LocalError)
 }
 
 /// Whether the daemon hashes its content, or is about to.

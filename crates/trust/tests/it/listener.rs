@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use service_kit::client::{ClientError, JsonClient, Timeouts};
 use service_kit::server::{
-    ApiError, Authenticator, Caller, Limits, Listener, Metrics, PeerCertificates, Role, Route, Transport, Via, bind,
-    configure,
+    ApiError, Authenticator, Caller, Holder, Limits, Listener, Metrics, PeerCertificates, Role, Route, Transport, Via,
+    bind, configure,
 };
 use service_kit::{FixedClock, Secret, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,6 +105,23 @@ impl World {
         Arc::new(move || denied.lock().unwrap().clone())
     }
 
+    /// As the servers count connections.
+    fn holder(&self) -> Holder {
+        let (root, time) = (self.root(), self.time());
+        Arc::new(move |presented| {
+            let none = DenyList::default();
+            let checked = check_chain(&presented.0, &root, &suffix(), Purpose::Client, time.now(), &none);
+            checked.ok().map(|checked| checked.identity.to_string())
+        })
+    }
+
+    /// One more certificate of this terminal.
+    fn certificate_of(&self, terminal: &str) -> (Chain, TlsKey) {
+        let key = TlsKey::generate().unwrap();
+        let request = key.request().unwrap();
+        (self.branch.issue_terminal(&request, &terminal.parse().unwrap(), start()).unwrap(), key)
+    }
+
     fn listen(&mut self) {
         let key = TlsKey::generate().unwrap();
         let chain = self.branch.issue_own(&key.request().unwrap(), start()).unwrap();
@@ -118,8 +135,13 @@ impl World {
             address: self.address,
             configure: Arc::new(move |config| configure(config, &routes(), known.clone())),
             metrics: Metrics::new(),
-            limits: Limits { request: Duration::from_secs(2), ..Limits::default() },
-            transport: Transport::Tls(Arc::new(move || config.clone())),
+            limits: Limits {
+                request: Duration::from_secs(2),
+                strangers: 5,
+                connections_per_caller: 3,
+                ..Limits::default()
+            },
+            transport: Transport::Mutual(Arc::new(move || config.clone()), self.holder()),
         }])
         .unwrap();
         self.address = bound.addresses()[0];
@@ -193,6 +215,26 @@ async fn a_connection_that_is_open_ends_with_its_certificate() {
     world.clock.set(start() + TimeDelta::days(91));
     let refused = client.get::<String>("/whoami").await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::Unauthenticated), "{refused}");
+}
+
+/// A branch server in other hands issues certificates as it likes: all of one machine take that machine's places, then those
+/// of strangers.
+#[tokio::test]
+async fn many_certificates_of_one_machine_take_no_other_machines_place() {
+    let connect = async |world: &World, terminal: &str| {
+        let client = world.dial(Some(&world.certificate_of(terminal)), Anchor::Known(world.root()), north());
+        client.get::<String>("/open").await.map(|_| client)
+    };
+    let (many, mut open) = (World::new(), Vec::new());
+    for n in 0..9 {
+        open.push(connect(&many, &format!("till-{n}")).await.unwrap());
+    }
+    let one = World::new();
+    for _ in 0..8 {
+        open.push(connect(&one, "till-1").await.unwrap());
+    }
+    let refused = connect(&one, "till-1").await.map(drop);
+    assert!(matches!(refused, Err(ClientError::Distrusted { .. } | ClientError::Unreachable { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -283,7 +283,7 @@ codes! {
     // A machine.
 
     /// Report numbers of one machine came twice with different content.
-    MachineTwice = "machine-twice", "{machine} used report numbers twice ({times} ×, last {last}): its data was restored from a copy, or two machines run from copies of one disk.";
+    DuplicateIdentity = "duplicate-identity", "{machine} used report numbers twice ({times} ×, last {last}): its data was restored from a copy, or two machines run from copies of one disk.";
 
     /// Another key asks in the name of a machine, and an operator decides.
     KeyAsked = "key-asked", "{machine} asks to be known by another key, {key}: its disk was replaced or erased, or another machine asks in its name.";

@@ -71,7 +71,8 @@ impl Recent {
 
 /// The alert that `machine` used report numbers twice: how often, and when last.
 pub fn alert(machine: &str, times: u64, last: DateTime<Utc>) -> Alert {
-    let reason = Reason::of(ReasonCode::MachineTwice).with("machine", machine).with("times", times).with("last", last);
+    let reason =
+        Reason::of(ReasonCode::DuplicateIdentity).with("machine", machine).with("times", times).with("last", last);
     let remedy = format!(
         "If its data was restored from a copy, it has healed itself and this alert ends {ALERT_DAYS} days after the last time. \
          If the number of times rises, find the second machine with its identity and enrol it again under another name."

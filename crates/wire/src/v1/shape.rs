@@ -21,7 +21,7 @@ const PROOF_DIGITS: usize = 128;
 /// The years in which something may have happened: clocks of machines are wrong, but PostgreSQL must hold them.
 const FIRST_YEAR: i32 = 1970;
 
-/// See `FIRST_YEAR`.
+/// Not 9999: a leap second at its end is a time that PostgreSQL would round into a year of five digits, which is no JSON time.
 const LAST_YEAR: i32 = 9998;
 
 /// Largest number that a machine may report: what the database holds.

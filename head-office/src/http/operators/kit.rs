@@ -90,7 +90,8 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
     request_body = Batch, responses(
     (status = 200, description = "Up to where everything is stored", body = Acknowledged),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "Earlier ones are missing", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "`report-out-of-order`: earlier ones are missing; `number-reused`: other reports are known under their \
+        numbers", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn take_reports(
     app: Data<App>,

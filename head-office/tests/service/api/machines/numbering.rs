@@ -19,7 +19,7 @@ fn running(seq: u64, version: &str) -> Numbered {
     Numbered { seq, at: begin() + TimeDelta::seconds(seq as i64), report }
 }
 
-/// The reports under new numbers from 1 on, as a sender that lost the thread sends them.
+/// The reports under new numbers from 1 on, as a sender sends them that began a new numbering.
 fn renumbered(reports: &[Numbered]) -> Vec<Numbered> {
     reports.iter().zip(1..).map(|(report, seq)| Numbered { seq, ..report.clone() }).collect()
 }
@@ -32,7 +32,7 @@ async fn refused(branch: &Branch, epoch: Uuid, reports: &[Numbered]) -> Code {
 /// The machines that are shown as being there twice, and how often.
 async fn alerts(office: &Office) -> Vec<(String, String)> {
     let status: Status = office.admin().get("/v1/status").await.unwrap();
-    let found = status.alerts.iter().filter(|alert| alert.reason.code == ReasonCode::MachineTwice);
+    let found = status.alerts.iter().filter(|alert| alert.reason.code == ReasonCode::DuplicateIdentity);
     let param = |alert: &wire::v1::status::Alert, name| alert.reason.params.get(name).unwrap_or_default().to_owned();
     found.map(|alert| (param(alert, "machine"), param(alert, "times"))).collect()
 }
@@ -130,7 +130,10 @@ async fn late_file_of_an_earlier_numbering_is_refused_without_an_alert() {
     send(&branch, old, vec![seen(1)]).await;
     send(&branch, Uuid::new_v4(), vec![running(1, "2.0.0")]).await;
     let batch = Batch { epoch: old, reports: vec![running(2, "1.0.0")] };
-    assert_eq!(refusal(office.admin().post::<_, Acknowledged>(&path, &batch).await), Code::NumberReused);
+    let refused = office.admin().post::<_, Acknowledged>(&path, &batch).await.unwrap_err();
+    // Its remedy is the operator's, not a machine's.
+    assert!(refused.to_string().contains("wait for the link"), "{refused}");
+    assert_eq!(refusal::<Acknowledged>(Err(refused)), Code::NumberReused);
     assert_eq!(alerts(&office).await, []);
     assert_eq!(till(&office).await.version, Some("2.0.0".parse().unwrap()));
 }

@@ -1,7 +1,7 @@
 //! Plans that follow reports: how often, and how many are kept.
 
 use chrono::TimeDelta;
-use head_office::rollout::follow::prune;
+use head_office::rollout::past::prune;
 use service_kit::Clock as _;
 use service_kit::database::connection;
 use test_kit::wait_for;
