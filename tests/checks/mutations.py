@@ -151,7 +151,8 @@ OF_PROGRAMS = [
     ("head-office", "sync::denied_terminals_and_servers", [("head-office/src", "    db::denied_names::remember(c, branch).await?;\n", "")]),
     # Numbers of reports that go back, or that two machines use.
     ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),
-    ("branch-server", "relay::an_acknowledgement_that_cannot_be_true", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),
+    ("branch-server", "relay::acknowledgement_beyond_what_was_sent", [("branch-server/src", "if through > site.relay_sent {", "if false {")]),
+    ("branch-server", "relay::a_refusal_of_an_earlier_numbering", [("branch-server/src", "if site::lock(&tx).await?.relay_epoch != epoch {", "if site::lock(&tx).await?.relay_epoch != epoch && false {")]),
     ("branch-server", "numbering::restored_terminal", [("branch-server/src", "recent.first_reused(before, &batch.reports).or(continued)", "continued")]),
     ("branch-server", "numbering::two_clones", [("branch-server/src", "recent.first_reused(before, &batch.reports).or(continued)", "recent.first_reused(before, &batch.reports).or(continued.filter(|_| false))")]),
     ("branch-server", "numbering::restored_terminal", [("branch-server/src", "if elsewhere.contains(&digest) {", "if false {")]),

@@ -10,7 +10,7 @@ set -eu
 
 # The real parts; the lab's network and images; virtual machines, their disks and bootloaders; the build; the checks.
 packages="
-postgresql transmission-daemon transmission-cli opentracker aria2
+postgresql pgbouncer transmission-daemon transmission-cli opentracker aria2
 iproute2 nftables procps util-linux faketime mmdebstrap debian-archive-keyring squashfs-tools grub-common
 qemu-system-x86 qemu-utils ovmf grub-efi-amd64-bin grub-emu mtools dosfstools e2fsprogs fdisk kmod systemd binutils
 u-boot-qemu u-boot-tools libubootenv-tool

@@ -319,33 +319,44 @@ async fn refused(pool: &Pool, batch: &Batch, error: UpstreamError, now: DateTime
                 "head office knows other reports under the same numbers, as after this database was restored from a copy or if a \
                  second server has this identity: beginning a new numbering"
             );
-            reused_numbers::record(&connection(pool).await?, None, now).await?;
-            renumber_alone(pool, None).await?;
+            renumber_alone(pool, batch.epoch, None, Some(now)).await?;
             Ok(Delivery::Renumbered)
         }
         Some(Code::ReportOutOfOrder) => {
             tracing::warn!(%error, "head office misses earlier reports: beginning a new numbering");
-            renumber_alone(pool, None).await?;
+            renumber_alone(pool, batch.epoch, None, None).await?;
             Ok(Delivery::Renumbered)
         }
         Some(code) if code.is_about_content() => {
             let [only] = &batch.reports[..] else { return Ok(Delivery::OneByOne) };
             // Every later report would wait behind it for ever: confirmations matter more than one line.
             tracing::error!(%error, report = ?only, "head office does not take a report: set aside");
-            renumber_alone(pool, Some(only.seq)).await?;
-            Ok(Delivery::SetAside)
+            let is_set_aside = renumber_alone(pool, batch.epoch, Some(only.seq), None).await?;
+            Ok(if is_set_aside { Delivery::SetAside } else { Delivery::Renumbered })
         }
         _ => Err(error.into()),
     }
 }
 
-/// As [`renumber`], in a separate transaction.
-async fn renumber_alone(pool: &Pool, leave_out: Option<u64>) -> Result<(), DatabaseError> {
+/// As [`renumber`], in a separate transaction, which also records at `reused` that numbers were used twice. False, and nothing
+/// happens, if the numbering is not `epoch` any more: another server with this database was refused too, and was first.
+async fn renumber_alone(
+    pool: &Pool,
+    epoch: Uuid,
+    leave_out: Option<u64>,
+    reused: Option<DateTime<Utc>>,
+) -> Result<bool, DatabaseError> {
     let mut client = connection(pool).await?;
     let tx = begin(&mut client).await?;
-    site::lock(&tx).await?;
+    if site::lock(&tx).await?.relay_epoch != epoch {
+        return Ok(false);
+    }
+    if let Some(at) = reused {
+        reused_numbers::record(&tx, None, at).await?;
+    }
     renumber(&tx, leave_out).await?;
-    commit(tx).await
+    commit(tx).await?;
+    Ok(true)
 }
 
 /// Numbers what waits from 1 under a new epoch, without the report `leave_out` at its head. `tx` must hold the site's row.

@@ -74,7 +74,37 @@ async fn what_was_sent_never_changes_even_if_it_was_not_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_acknowledgement_that_cannot_be_true_deletes_nothing() {
+async fn acknowledgement_of_less_than_was_sent_deletes_nothing() {
+    let (branch, _) = with_three().await;
+    branch.head_office.with(|s| s.mood = Mood::Forgetful);
+    assert!(matches!(once(&branch).await, Err(RelayError::Acknowledged { through: 0, first: 1 })));
+    branch.head_office.with(|s| s.mood = Mood::Good);
+    assert_eq!(once(&branch).await.unwrap(), Delivery::Delivered(3));
+    assert_eq!(numbers(&counted(&branch)), [1, 2, 3]);
+}
+
+/// A second server with this database, as after a cloned disk, was refused too and numbered again first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_an_earlier_numbering_sets_nothing_aside() {
+    const OTHER: &str = "create function other() returns trigger language plpgsql as
+        'begin new.relay_epoch = gen_random_uuid(); return new; end';
+        create trigger other before update of relay_sent on site for each row execute function other()";
+    let (branch, _) = with_three().await;
+    let one = async || deliver(&branch.app.pool, &*branch.app.head_office, 1, branch.app.clock.now()).await.unwrap();
+    assert_eq!(one().await, Delivery::Delivered(1));
+    let client = branch.app.pool.get().await.unwrap();
+    client.batch_execute(OTHER).await.unwrap();
+    branch.head_office.with(|s| s.mood = Mood::Picky);
+    assert_eq!(one().await, Delivery::Renumbered);
+    assert_eq!(branch.status().await["head_office"]["reports_waiting"], 2, "no report is lost");
+    client.batch_execute("drop trigger other on site").await.unwrap();
+    // The other one only gave a new name to the numbering, which does not begin at 1 now.
+    assert_eq!(one().await, Delivery::Renumbered);
+    assert_eq!(one().await, Delivery::SetAside, "what head office refuses in this numbering");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledgement_beyond_what_was_sent_renumbers_and_deletes_nothing() {
     let (branch, _) = with_three().await;
     let epoch = {
         let client = branch.app.pool.get().await.unwrap();

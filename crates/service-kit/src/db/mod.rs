@@ -69,6 +69,12 @@ pub enum DatabaseError {
          template0 and name it in database.url"
     )]
     Encoding(String),
+    /// Sessions of the database are shared between connections.
+    #[error(
+        "behind database.url is a pooler that shares sessions, such as PgBouncer with pool_mode = transaction, which loses prepared \
+         statements and notifications: set pool_mode = session, or name PostgreSQL itself"
+    )]
+    SharedSessions,
     /// The program was asked to stop while it waited.
     #[error("asked to stop while waiting for PostgreSQL")]
     Stopped,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::DatabaseError;
 use crate::edge::chain;
@@ -44,7 +44,7 @@ const WARN_EVERY: u32 = 60;
 /// A pool, once PostgreSQL answers: tries until it does, or until shutdown.
 ///
 /// # Errors
-/// The settings are wrong, the database is not in UTF-8, or stopping was asked for.
+/// The settings are wrong, the database is not in UTF-8 or its sessions are shared, or stopping was asked for.
 pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result<Pool, DatabaseError> {
     let manager =
         Manager::from_config(settings.config()?, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -57,9 +57,10 @@ pub async fn connect(settings: &DatabaseSettings, shutdown: &Shutdown) -> Result
         .map_err(DatabaseError::Build)?;
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     loop {
-        match encoding(&pool).await {
-            Ok(other) if other != "UTF8" => return Err(DatabaseError::Encoding(other)),
-            Ok(_) => {
+        match look(&pool).await {
+            Ok(Found { encoding, .. }) if encoding != "UTF8" => return Err(DatabaseError::Encoding(encoding)),
+            Ok(Found { shared_sessions: true, .. }) => return Err(DatabaseError::SharedSessions),
+            Ok(Found { .. }) => {
                 if backoff.failures() > 0 {
                     tracing::info!(attempts = backoff.failures(), "PostgreSQL answers");
                 }
@@ -92,10 +93,42 @@ pub async fn connection(pool: &Pool) -> Result<Object, DatabaseError> {
     pool.get().await.map_err(|e| DatabaseError::Connection(Box::new(e)))
 }
 
-/// The encoding of the database, in PostgreSQL's words.
-async fn encoding(pool: &Pool) -> Result<String, DatabaseError> {
-    let row = connection(pool).await?.query_one("SHOW server_encoding", &[]).await;
-    row.and_then(|row| row.try_get(0)).map_err(|source| DatabaseError::Statement { statement: "encoding", source })
+/// What a start must know of the database.
+struct Found {
+    /// Its encoding, in PostgreSQL's words.
+    encoding: String,
+    /// Connections do not keep their sessions, as behind a pooler that hands them over after each transaction.
+    shared_sessions: bool,
+}
+
+async fn look(pool: &Pool) -> Result<Found, DatabaseError> {
+    let error = |source| DatabaseError::Statement { statement: "look at a start", source };
+    // Out of the pool for good: they are left in the middle of something.
+    let (first, second) = (Object::take(connection(pool).await?), Object::take(connection(pool).await?));
+    // Without prepared statements: a pooler may lose them. The second connection holds a session while the first is
+    // asked for its own.
+    first.simple_query("SET filial.session = 'first'").await.map_err(error)?;
+    second.simple_query("BEGIN").await.map_err(error)?;
+    let other = value(&second.simple_query(SESSION).await.map_err(error)?);
+    let own = match other.is_empty() {
+        true => value(&first.simple_query(SESSION).await.map_err(error)?),
+        // The first may have to wait for the session that the second holds.
+        false => String::new(),
+    };
+    let encoding = value(&second.simple_query("SHOW server_encoding").await.map_err(error)?);
+    Ok(Found { encoding, shared_sessions: own != "first" })
+}
+
+/// Reads the mark of a session; empty if it has none.
+const SESSION: &str = "SELECT COALESCE(current_setting('filial.session', true), '')";
+
+/// The first value of an answer.
+fn value(answer: &[SimpleQueryMessage]) -> String {
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.unwrap_or_default().to_owned()
 }
 
 /// Whether PostgreSQL answers.

@@ -12,7 +12,7 @@ use service_kit::database::{
     commit, connect, connection, jobs, migrate_kit, outbox, prepare_all,
 };
 use service_kit::{Clock, FixedClock, Shutdown};
-use test_kit::{Cluster, TestDatabase, wait_for};
+use test_kit::{Cluster, Daemon, TestDatabase, wait_for};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -63,6 +63,39 @@ async fn a_database_that_cannot_hold_every_text_is_refused_at_start() {
     let refused = connect(&settings, &Shutdown::new()).await.unwrap_err().to_string();
     assert!(refused.contains("LATIN1") && refused.contains("UTF8"), "{refused}");
     client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+/// A real PgBouncer before the database.
+fn pooler(database: &TestDatabase, mode: &str) -> (Daemon, tempfile::TempDir, String) {
+    let url: tokio_postgres::Config = database.url().parse().unwrap();
+    let host = match &url.get_hosts()[0] {
+        tokio_postgres::config::Host::Tcp(host) => host.clone(),
+        tokio_postgres::config::Host::Unix(folder) => folder.display().to_string(),
+    };
+    let (name, user, port) = (url.get_dbname().unwrap(), url.get_user().unwrap(), test_kit::free_port());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let config = dir.path().join("pgbouncer.ini");
+    let text = format!(
+        "[databases]\n{name} = host={host} port={} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+         listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
+        url.get_ports().first().unwrap_or(&5432)
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let arguments = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "pgbouncer", config.as_str()];
+    let daemon = Daemon::start("setpriv", &arguments, &dir.path().join("log")).unwrap();
+    (daemon, dir, format!("host=127.0.0.1 port={port} user={user} dbname={name}"))
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_sessions_is_refused_at_start() {
+    let (database, _pool) = database().await;
+    let (_daemon, _dir, url) = pooler(&database, "transaction");
+    let refused = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("pool_mode = session"), "{refused}");
+    let (_daemon, _dir, url) = pooler(&database, "session");
+    connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ fn trouble(torrent: &RpcTorrent) -> Option<String> {
 
 /// Whether the daemon stopped it because of its files, such as one that is gone. What it has of them then is what it
 /// remembers, not what is there.
-fn has_lost(torrent: &RpcTorrent) -> bool {
+pub(super) fn has_lost(torrent: &RpcTorrent) -> bool {
     torrent.error == Some(ErrorType::LocalError)
 }
 

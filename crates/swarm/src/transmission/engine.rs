@@ -15,7 +15,7 @@ use transmission_rpc::types::{
     TorrentGetField as Field, TorrentStatus as RpcStatus,
 };
 
-use super::answers::{is_verifying, status, unsigned};
+use super::answers::{has_lost, is_verifying, status, unsigned};
 use super::memory::Memory;
 use super::rpc::Rpc;
 use super::{TransmissionSettings, refused};
@@ -199,10 +199,13 @@ impl Engine for TransmissionEngine {
         if !self.add_once(torrent, folder).await? {
             return Ok(hash);
         }
-        let there =
-            self.existing(&hash, &[Field::DownloadDir, Field::Trackers, Field::Status, Field::HaveValid]).await?;
-        // A daemon that was killed before it wrote down what it has comes back with the torrent and nothing of it.
-        let forgot = !is_verifying(&there) && there.have_valid.is_none_or(|have| have == 0);
+        const FIELDS: &[Field] = &[Field::DownloadDir, Field::Trackers, Field::Status, Field::HaveValid, Field::Error];
+        let there = self.existing(&hash, FIELDS).await?;
+        // A daemon that was killed before it wrote down what it has comes back with the torrent and nothing of it. One whose
+        // file is gone remembers what it had, and neither starts nor verifies the torrent (3.00, 4.0).
+        let content = Path::new(folder).join(parsed.name());
+        let gone = has_lost(&there) && !tokio::fs::try_exists(&content).await.unwrap_or(true);
+        let forgot = !is_verifying(&there) && (gone || there.have_valid.is_none_or(|have| have == 0));
         if there.download_dir.as_deref().is_none_or(|there| same_folder(there, folder))
             && same_trackers(&there, &parsed)
             && !forgot
