@@ -16,7 +16,7 @@ create table reused_numbers (
     terminal text primary key,
     times bigint not null check (times > 0),
     last_at timestamptz not null,
-    -- How often since head office was told, and when that was.
-    untold bigint not null,
-    told_at timestamptz
+    -- How often since the last report to head office, and when that was.
+    unreported bigint not null,
+    reported_at timestamptz
 );

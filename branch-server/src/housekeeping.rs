@@ -1,4 +1,4 @@
-//! Updates the metrics and deletes old events.
+//! Updates the metrics, deletes old events, and reports what was only counted for a while.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::artifacts::model::Stage;
 use crate::db::{artifacts, plan, site, terminals};
 use crate::metrics::BranchMetrics;
 use crate::plan::metadata::Metadata;
-use crate::reports::relay;
+use crate::reports::{relay, reused};
 use crate::terminals::streams::Streams;
 
 /// How long events are kept: longer than any terminal is away without asking from the beginning anyway.
@@ -50,6 +50,9 @@ impl Housekeeping {
             outbox::prune(&client, now - EVENTS_KEPT).await?;
             self.pruned = Some(now);
         }
+        drop(client);
+        reused::report_due(&self.pool, now).await?;
+        let client = connection(&self.pool).await?;
         let (site, records) = (site::read(&client).await?, artifacts::all(&client).await?);
         let metrics = &self.metrics;
         metrics.terminals.set(terminals::count(&client).await?);

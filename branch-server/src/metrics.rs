@@ -35,6 +35,8 @@ pub struct BranchMetrics {
     pub reports_unknown: Counter,
     /// States that their terminal did not sign.
     pub reports_unproven: Counter,
+    /// Requests with numbers that were used twice.
+    pub numbers_reused: Counter,
     /// Reports that wait for head office.
     pub relay_waiting: Number,
     /// Reports that head office acknowledged.
@@ -68,6 +70,11 @@ impl BranchMetrics {
             "branch_reports_unknown",
             "Reports of kinds that this version does not know: acknowledged and skipped",
             m.reports_unknown,
+        );
+        metrics.register(
+            "branch_numbers_reused",
+            "Requests of terminals that were refused because their report numbers were used twice",
+            m.numbers_reused,
         );
         metrics.register(
             "branch_reports_unproven",

@@ -162,7 +162,7 @@ pub async fn status(
         branches.push(branch(client, name, &site, opened.as_ref(), terminals.len() as u64).await?);
     }
     let since = now - TimeDelta::days(numbering::ALERT_DAYS.into());
-    let reused = reused_numbers::since(client, since, MAX_ALERTS).await?;
+    let reused = reused_numbers::since(client, since, now, MAX_ALERTS).await?;
     let machine = |terminal: Option<String>| terminal.unwrap_or_else(|| "This branch server".to_owned());
     let mut alerts: Vec<Alert> =
         reused.into_iter().map(|r| numbering::alert(&machine(r.terminal), r.times, r.last_at)).collect();

@@ -12,13 +12,13 @@ use service_kit::database::{Connection, DatabaseError, Pool, Transaction, begin,
 use service_kit::server::{ApiError, Missing};
 use service_kit::turns::Turns;
 use wire::Code;
-use wire::v1::numbering;
+use wire::v1::numbering::{self, Refused};
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
 
 use super::proofs::{Pace, Sender};
-use super::{relay, shape};
+use super::{relay, reused, shape};
 use crate::db::report_epochs::Numbering;
-use crate::db::{moves, report_epochs, reused_numbers, site, terminals, updates};
+use crate::db::{moves, report_epochs, site, terminals, updates};
 use crate::metrics::BranchMetrics;
 use crate::signals::Signals;
 
@@ -71,15 +71,17 @@ impl Intake {
         terminals::heard(&tx, terminal, now).await?;
         let Numbering { through: before, mut recent, elsewhere, superseded } =
             report_epochs::read(&tx, terminal, batch.epoch).await?;
-        let continued = batch.reports.iter().find(|r| superseded && r.seq > before).map(|r| r.seq);
-        if let Some(seq) = recent.first_reused(before, &batch.reports).or(continued) {
-            tx.rollback().await.map_err(|e| DatabaseError::Transaction("rollback", e))?;
-            return Err(self.refuse_reused(&mut client, terminal, seq, now).await?);
-        }
-        if let Some(first) = batch.reports.first().filter(|first| first.seq > before + 1) {
-            let detail = format!("Report {} came where {} was expected.", first.seq, before + 1);
-            let remedy = "Send the missing reports; if they are lost, start a new epoch at 1.";
-            return Err(ApiError::new(Code::ReportOutOfOrder, detail, remedy));
+        match numbering::judge(&recent, before, superseded, &batch.reports) {
+            Ok(()) => {}
+            Err(Refused::Reused { seq } | Refused::Superseded { seq }) => {
+                tx.rollback().await.map_err(|e| DatabaseError::Transaction("rollback", e))?;
+                return Err(self.refuse_reused(&mut client, terminal, seq, now).await?);
+            }
+            Err(Refused::Gap { first, next }) => {
+                let detail = format!("Report {first} came where {next} was expected.");
+                let remedy = "Send the missing reports; if they are lost, start a new epoch at 1.";
+                return Err(ApiError::new(Code::ReportOutOfOrder, detail, remedy));
+            }
         }
         let fresh: Vec<&Numbered> = batch.reports.iter().filter(|r| r.seq > before).collect();
         if !fresh.is_empty() && relay::waiting(&tx).await?.0 >= self.max_waiting {
@@ -91,7 +93,7 @@ impl Intake {
             let detail = format!("{MAX_OF_TERMINAL} reports of {terminal} wait for head office.");
             return Err(ApiError::new(Code::TooMany, detail, "Keep the reports and try again later."));
         }
-        let (mut unknown, mut first_unknown) = (0, None);
+        let (mut unknown, mut first_unknown, mut noticed) = (0, None, false);
         for numbered in &fresh {
             let digest = numbering::digest(numbered);
             recent.push(digest);
@@ -108,8 +110,16 @@ impl Intake {
                 // Stored under a number of another numbering: a sender that began a new numbering sends what it has again.
                 continue;
             }
+            if let Report::NumbersReused { .. } = &numbered.report {
+                // The terminal noticed first. Its word is one count, however often it gives it.
+                noticed = true;
+                continue;
+            }
             apply(&tx, terminal, numbered, now).await?;
             relay::queue(&tx, numbered.at, &numbered.report).await?;
+        }
+        if noticed {
+            reused::count(&tx, terminal, now).await?;
         }
         let through = fresh.last().map_or(before, |last| last.seq);
         if batch.reports.is_empty() {
@@ -145,18 +155,18 @@ impl Intake {
     ) -> Result<ApiError, DatabaseError> {
         let tx = begin(client).await?;
         site::lock(&tx).await?;
-        reused_numbers::record(&tx, Some(terminal), now).await?;
-        if let Some(times) = reused_numbers::tell(&tx, terminal, now).await? {
-            let report = Report::NumbersReused { terminal: Some(terminal.clone()), times };
-            relay::queue(&tx, now, &report).await?;
-        }
+        let is_reported = reused::count(&tx, terminal, now).await?;
         commit(tx).await?;
-        self.signals.relay.notify_one();
+        self.metrics.numbers_reused.inc();
+        if is_reported {
+            self.signals.relay.notify_one();
+            // As seldom as head office is told: two machines with one identity are refused again and again.
+            tracing::warn!(%terminal, seq, "numbers of reports were used twice: restored from a copy, or two machines with one identity");
+        }
         let detail = format!(
-            "Report {seq} of {terminal} is known with other content, or continues a numbering after a newer one began: the terminal \
-             was restored from a copy, or there are two of it."
+            "Report {seq} of {terminal} was already received with other content, or continues a numbering after a newer one began: \
+             the terminal was restored from a copy, or two machines share its identity."
         );
-        tracing::warn!(%terminal, seq, "numbers of reports were used twice: restored from a copy, or there are two of it");
         let remedy = "Begin a new numbering at 1; if this comes again, find the second machine with this identity.";
         Ok(ApiError::new(Code::NumberReused, detail, remedy))
     }
@@ -172,12 +182,7 @@ async fn apply(
         Report::TerminalSeen { facts, .. } => terminals::set_facts(tx, facts).await,
         Report::Running { slot, version, .. } => terminals::set_running(tx, terminal, *slot, version).await,
         Report::Update { update, .. } => apply_update(tx, terminal, update, numbered.at).await,
-        // The terminal noticed first. The report itself tells head office.
-        Report::NumbersReused { .. } => {
-            reused_numbers::record(tx, Some(terminal), now).await?;
-            reused_numbers::tell(tx, terminal, now).await.map(drop)
-        }
-        // Refused by `check`; a bad peer, a package or a refusal is for head office, which gets it by the queue.
+        // Refused by `check` or counted above; a bad peer, a package or a refusal is for head office, which gets it by the queue.
         Report::Artifact { .. }
         | Report::Store { .. }
         | Report::PlanRefused { .. }
@@ -185,6 +190,7 @@ async fn apply(
         | Report::Package { .. }
         | Report::TerminalRefusesPlan { .. }
         | Report::BadPeer { .. }
+        | Report::NumbersReused { .. }
         | Report::TerminalDenied { .. }
         | Report::Unknown(_) => terminals::heard(tx, terminal, now).await,
     }

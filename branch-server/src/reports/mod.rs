@@ -4,4 +4,5 @@ pub mod audit_head;
 pub mod intake;
 pub mod proofs;
 pub mod relay;
+pub mod reused;
 pub mod shape;

@@ -156,7 +156,7 @@ fn fold(waiting: &Numbered, at: DateTime<Utc>, new: &Report) -> Option<Numbered>
         (Report::NumbersReused { terminal, times }, Report::NumbersReused { terminal: terminal2, times: more })
             if terminal == terminal2 =>
         {
-            let times = times.checked_add(*more).filter(|sum| *sum <= MAX_NUMBER)?;
+            let times = times.saturating_add(*more).min(MAX_NUMBER);
             (at, Report::NumbersReused { terminal: terminal.clone(), times })
         }
         _ => return None,

@@ -2,6 +2,7 @@
 
 use fleet_types::{BranchName, TerminalName};
 use service_kit::database::DatabaseError;
+use wire::v1::numbering::Refused;
 use wire::v1::shape::ShapeError;
 
 /// Why reports are refused. Nothing of the batch is stored then.
@@ -56,4 +57,14 @@ pub enum ReportError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+impl From<Refused> for ReportError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Reused { seq } => Self::NumberReused { seq },
+            Refused::Superseded { seq } => Self::Superseded { seq },
+            Refused::Gap { first, next } => Self::OutOfOrder { first, next },
+        }
+    }
 }

@@ -19,6 +19,9 @@ use crate::db::branches::{Change, HeldRow};
 use crate::db::incidents::NewIncident;
 use crate::db::reports::Numbering;
 
+/// Most refusals that one report may tell of: beyond what an hour has, it is a lie that would make the count useless.
+const MAX_TIMES: u64 = 1_000_000;
+
 /// Most terminals of one branch.
 pub const MAX_TERMINALS: i64 = 10_000;
 
@@ -64,15 +67,7 @@ pub async fn store<C: GenericClient>(
     }
     let Numbering { through: before, mut recent, elsewhere, superseded } =
         db::reports::open(c, branch, epoch, now).await?;
-    if let Some(seq) = recent.first_reused(before, &reports) {
-        return Err(ReportError::NumberReused { seq });
-    }
-    if let Some(first) = reports.first().filter(|r| r.seq > before + 1) {
-        return Err(ReportError::OutOfOrder { first: first.seq, next: before + 1 });
-    }
-    if let Some(new) = reports.iter().find(|r| superseded && r.seq > before) {
-        return Err(ReportError::Superseded { seq: new.seq });
-    }
+    numbering::judge(&recent, before, superseded, &reports)?;
     stored.through = before;
     let mut found = Found::default();
     for numbered in reports.into_iter().filter(|r| r.seq > before) {
@@ -85,12 +80,16 @@ pub async fn store<C: GenericClient>(
         }
         store_one(c, branch, numbered, now, &mut found).await?;
     }
-    let Found { terminals_changed, lost, unknown, first_unknown, not_taken } = found;
+    let Found { terminals_changed, lost, unknown, first_unknown, not_taken, reused } = found;
     if let Some(first) = not_taken.first() {
         // One line for all of them, as below.
         tracing::warn!(%branch, count = not_taken.len(), code = %first.code, first = first.text, "states that do not count");
     }
     (stored.terminals_changed, stored.unknown, stored.not_taken) = (terminals_changed, unknown, not_taken);
+    if let Some(first) = reused.first() {
+        // One line for all of them, as below.
+        tracing::warn!(%branch, count = reused.len(), first, "numbers of reports were used twice there");
+    }
     if let Some((seq, kind)) = first_unknown {
         // One line for all of them: a batch must not flood the log.
         tracing::warn!(%branch, unknown, seq, kind, "skipped reports of kinds that this version does not know");
@@ -116,6 +115,8 @@ struct Found {
     first_unknown: Option<(u64, String)>,
     /// States of terminals that do not count.
     not_taken: Vec<NotTaken>,
+    /// Machines that used numbers of reports twice.
+    reused: Vec<String>,
 }
 
 async fn store_one<C: GenericClient>(
@@ -209,8 +210,8 @@ async fn store_one<C: GenericClient>(
                 None => true,
             };
             if known {
-                tracing::warn!(%branch, ?terminal, times, "numbers of reports were used twice there");
-                db::reused_numbers::record(c, branch, terminal.as_ref(), times, now).await?;
+                db::reused_numbers::record(c, branch, terminal.as_ref(), times.min(MAX_TIMES), now).await?;
+                found.reused.push(terminal.map_or_else(|| branch.to_string(), |terminal| terminal.to_string()));
             }
         }
         Report::TerminalDenied { terminal, denied } => {

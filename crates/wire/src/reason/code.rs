@@ -284,6 +284,8 @@ codes! {
 
     /// Report numbers of one machine came twice with different content.
     DuplicateIdentity = "duplicate-identity", "{machine} used report numbers twice ({times} ×, last {last}): its data was restored from a copy, or two machines run from copies of one disk.";
+    /// More machines than are shown used report numbers twice.
+    DuplicateIdentities = "duplicate-identities", "{count} more machines used report numbers twice.";
 
     /// Another key asks in the name of a machine, and an operator decides.
     KeyAsked = "key-asked", "{machine} asks to be known by another key, {key}: its disk was replaced or erased, or another machine asks in its name.";

@@ -69,6 +69,54 @@ impl Recent {
     }
 }
 
+/// Why the reports of a batch are refused, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A number came again with other content.
+    Reused {
+        /// The number.
+        seq: u64,
+    },
+    /// A new number came under a numbering after the sender began a newer one.
+    Superseded {
+        /// The number.
+        seq: u64,
+    },
+    /// Reports are missing before the first.
+    Gap {
+        /// The first number of the batch.
+        first: u64,
+        /// The number that must come next.
+        next: u64,
+    },
+}
+
+/// Judges a batch by its numbers. `through` is the last stored number of its numbering, whose newest digests are `recent`;
+/// `superseded`: the sender began a newer numbering.
+///
+/// # Errors
+/// It is refused; nothing of it may be stored.
+pub fn judge(recent: &Recent, through: u64, superseded: bool, reports: &[Numbered]) -> Result<(), Refused> {
+    if let Some(seq) = recent.first_reused(through, reports) {
+        return Err(Refused::Reused { seq });
+    }
+    if let Some(new) = reports.iter().find(|report| superseded && report.seq > through) {
+        return Err(Refused::Superseded { seq: new.seq });
+    }
+    match reports.first() {
+        Some(first) if first.seq > through + 1 => Err(Refused::Gap { first: first.seq, next: through + 1 }),
+        _ => Ok(()),
+    }
+}
+
+/// The alert that more machines than are shown used report numbers twice.
+pub fn alert_of_more(count: u64) -> Alert {
+    let reason = Reason::of(ReasonCode::DuplicateIdentities).with("count", count);
+    let remedy = "If a branch reports machines that it does not have, its server is in other hands: deny it with \
+        `filial branch deny`.";
+    Alert { reason, remedy: remedy.to_owned() }
+}
+
 /// The alert that `machine` used report numbers twice: how often, and when last.
 pub fn alert(machine: &str, times: u64, last: DateTime<Utc>) -> Alert {
     let reason =
@@ -112,6 +160,23 @@ mod tests {
         assert_eq!(recent.first_reused(1000, &[report(800, 0)]), None);
         assert_eq!(recent.first_reused(1000, &[report(801, 0)]), Some(801));
         assert_eq!(Recent::from_bytes(&recent.to_bytes()), recent);
+    }
+
+    #[test]
+    fn a_batch_is_judged_by_content_then_by_its_numbering_then_by_its_gap() {
+        let recent = stored(5);
+        let (known, next, reused) = (report(5, 5), report(6, 6), report(5, 9));
+        for (superseded, reports, expected) in [
+            (false, vec![], Ok(())),
+            (false, vec![known.clone(), next.clone()], Ok(())),
+            (true, vec![known.clone()], Ok(())),
+            (true, vec![known.clone(), next.clone()], Err(Refused::Superseded { seq: 6 })),
+            (true, vec![reused.clone(), next.clone()], Err(Refused::Reused { seq: 5 })),
+            (false, vec![report(7, 7)], Err(Refused::Gap { first: 7, next: 6 })),
+            (true, vec![report(7, 7)], Err(Refused::Superseded { seq: 7 })),
+        ] {
+            assert_eq!(judge(&recent, 5, superseded, &reports), expected, "{superseded} {reports:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use fleet_types::{Slot, UpdateState};
+use service_kit::Clock as _;
 use uuid::Uuid;
 use wire::v1::fleet::Terminal;
 use wire::v1::paths;
@@ -113,12 +114,31 @@ async fn reused_numbers_that_are_reported_are_shown_for_a_week() {
         told(5, None, 1),
     ];
     assert_eq!(send(&branch, epoch, reports).await.through, 5);
-    let most = (u64::MAX >> 1).to_string();
-    let shown = [("north".to_owned(), "1".to_owned()), ("north/till-1".to_owned(), most)];
+    // A number beyond belief counts as a million, so that the next one still makes the count rise.
+    let shown = [("north".to_owned(), "1".to_owned()), ("north/till-1".to_owned(), "1000003".to_owned())];
     assert_eq!(alerts(&office).await, shown, "an unknown terminal is not shown");
     assert_eq!(refused(&branch, epoch, &[told(6, None, 0)]).await, Code::BadField);
     office.clock.advance(TimeDelta::days(8));
     assert_eq!(alerts(&office).await, []);
+}
+
+/// One branch that invents machines hides no other's, and what is left out is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_one_branch_hide_none_of_another() {
+    let office = Office::start().await;
+    let (north, south) = (office.branch("north", "k1", &[]).await, office.branch("south", "k1", &[]).await);
+    let told = |seq| Numbered { seq, at: begin(), report: Report::NumbersReused { terminal: None, times: 1 } };
+    send(&south, Uuid::new_v4(), vec![told(1)]).await;
+    office.clock.advance(TimeDelta::minutes(1));
+    let client = office.pool().await.get().await.unwrap();
+    let invent = "INSERT INTO reused_numbers SELECT 'north', 'invented-' || n, 1, $1 FROM generate_series(1, 50) AS n";
+    client.execute(invent, &[&office.clock.now()]).await.unwrap();
+    send(&north, Uuid::new_v4(), vec![told(1)]).await;
+    let shown: Vec<String> = alerts(&office).await.into_iter().map(|(machine, _)| machine).collect();
+    assert_eq!((shown.len(), shown.last().map(String::as_str)), (4, Some("south")), "{shown:?}");
+    let status: Status = office.admin().get("/v1/status").await.unwrap();
+    let more = status.alerts.iter().find(|alert| alert.reason.code == ReasonCode::DuplicateIdentities).unwrap();
+    assert_eq!(more.reason.sentence(), "48 more machines used report numbers twice.");
 }
 
 /// An operator carried it late: it is refused as over the link, and tells nothing of a second machine.
