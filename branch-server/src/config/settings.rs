@@ -252,7 +252,7 @@ mod tests {
     fn example(edit: impl Fn(&str) -> String) -> Result<Settings, String> {
         let dir = tempfile::tempdir().unwrap();
         let secret = dir.path().join("password");
-        test_kit::write_secret(&secret, "hunter2\n");
+        test_kit::write_secret(&secret, "hunter2\n").unwrap();
         let text = super::super::EXAMPLE
             .replace("/etc/filial/branch-server/transmission-password", &secret.display().to_string());
         let file = dir.path().join("branch-server.toml");

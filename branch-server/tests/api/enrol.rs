@@ -202,11 +202,11 @@ async fn the_terminals_join_token_is_whole_once_this_server_enrolled_and_readabl
     assert_eq!((moved.secret, moved.authority, read().authority), (made.secret, other, other));
     // One from before certificates, or that a person chose.
     for secret in [token::generate("terminals").expose(), "a-secret-of-a-person"] {
-        write_secret(&file, format!("{secret}\n"));
+        write_secret(&file, format!("{secret}\n")).unwrap();
         assert_eq!(branch_server::terminals::join::kept(&file, fleet).unwrap().secret.expose(), secret);
         assert_eq!(read().secret.expose(), secret);
     }
-    write_secret(&file, "short");
+    write_secret(&file, "short").unwrap();
     assert!(branch_server::terminals::join::kept(&file, fleet).is_err());
 
     let branch = Branch::enrolled().await;

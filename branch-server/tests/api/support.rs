@@ -159,9 +159,9 @@ async fn give_token(pool: &Pool, role: OperatorRole, secret: &str) {
 fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options: &Options) -> Settings {
     let path = |name: &str| dir.join(name).display().to_string();
     if !dir.join("password").exists() {
-        write_secret(&dir.join("password"), "correct horse");
-        write_secret(&dir.join("terminals-join"), JOIN);
-        write_secret(&dir.join("join"), head_office.join_token());
+        write_secret(&dir.join("password"), "correct horse").unwrap();
+        write_secret(&dir.join("terminals-join"), JOIN).unwrap();
+        write_secret(&dir.join("join"), head_office.join_token()).unwrap();
         write(&dir.join("root.json"), head_office.with(|s| s.fleet.root_file().to_vec()));
     }
     let access_list = options.access_list.clone().unwrap_or_else(|| dir.join("access-list"));

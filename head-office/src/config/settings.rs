@@ -282,7 +282,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
-            test_kit::write_secret(&path, text);
+            test_kit::write_secret(&path, text).unwrap();
             path.display().to_string()
         };
         let text = text.replace("/etc/filial/head-office/transmission-password", &file("password", "secret\n"));

@@ -56,7 +56,7 @@ impl Program {
         let (operators, machines) = (free_port(), free_port());
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
-            test_kit::write_secret(&path, text);
+            test_kit::write_secret(&path, text).unwrap();
             path
         };
         let password = file("password", "secret\n");

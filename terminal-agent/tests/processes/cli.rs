@@ -79,10 +79,10 @@ fn check_config_says_what_is_wrong_and_what_to_write() {
     // A secret that other users of the machine can read.
     for (key, usual) in [("join_token_file", "join-token"), ("password_file", "rpc-password")] {
         let secret = dir.path().join(key);
-        test_kit::write_secret(&secret, "s3cret");
+        test_kit::write_secret(&secret, "s3cret").unwrap();
         let line = format!("#{key} = \"/etc/terminal-agent/{usual}\"");
         assert!(DEFAULTS.contains(&line));
-        std::fs::write(&config, DEFAULTS.replace(&line, &format!("{key} = {secret:?}"))).unwrap();
+        test_kit::write_secret(&config, DEFAULTS.replace(&line, &format!("{key} = {secret:?}"))).unwrap();
         let out = agent(&["check-config"], &config);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

@@ -205,7 +205,7 @@ impl World {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let branch = TestBranch::new("north", now).unwrap();
         let token = branch.join_token(JOIN).unwrap();
-        test_kit::write_secret(&dir.path().join("join-token"), token.expose());
+        test_kit::write_secret(&dir.path().join("join-token"), token.expose()).unwrap();
         let fleet = TestFleet::new(now).unwrap();
         File::create(dir.path().join("root.json")).unwrap().write_all(fleet.root_file()).unwrap();
         let inner = Inner {

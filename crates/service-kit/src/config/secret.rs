@@ -61,8 +61,7 @@ mod tests {
     use super::*;
 
     fn write(file: &Path, content: impl AsRef<[u8]>) {
-        std::fs::write(file, content).unwrap();
-        set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        test_kit::write_secret(file, content).unwrap();
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn pooler(database: &TestDatabase, mode: &str) -> (Daemon, tempfile::TempDir, St
          listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
         url.get_ports().first().unwrap_or(&5432)
     );
-    std::fs::write(&config, text).unwrap();
+    // Also for the pooler's user.
+    std::io::Write::write_all(&mut std::fs::File::create(&config).unwrap(), text.as_bytes()).unwrap();
     let config = config.display().to_string();
     let arguments = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "pgbouncer", config.as_str()];
     let daemon = Daemon::start("setpriv", &arguments, &dir.path().join("log")).unwrap();
