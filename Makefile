@@ -8,10 +8,11 @@
 #   make image                                       a terminal's disk; with SLOT_ONLY=1 its root filesystem alone;
 #                                                    with VERSION=2.4.0 of that version
 #
-# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, e2e, vm-test, powercut-small, soak-minute,
-#   setup-bare. Longer: e2e-full, vm-test-full, fuzz, mutations, and
+# Parts of them: setup, build, images, vm-images, image-twice, lint, unit, attacks, e2e, vm-test, powercut-small,
+#   soak-minute, setup-bare. Longer: e2e-full, vm-test-full, fuzz, mutations, and
 #   make bench                                       figures, measured with optimised programs
 #   make powercut N=40 SEED=1 REPLAYS=20             power cuts of virtual machines while they update; resumable
+#   make attack                                      each attack for a minute, and how long honest callers waited meanwhile
 #   make soak ARGS="--minutes 20 --seed 1"           random faults while releases go out; a seed repeats its faults
 
 SHELL := /bin/sh
@@ -21,7 +22,7 @@ export CARGO_TERM_COLOR ?= auto
 # A build from nothing is quicker without what only the next one would use.
 export CARGO_INCREMENTAL ?= $(if $(CI),0,1)
 
-.PHONY: help check setup build optimised images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full soak soak-minute bench fuzz mutations
+.PHONY: help check setup build optimised images image image-twice vm-images vm-test vm-test-full powercut powercut-small demo test lint unit demo-once setup-bare e2e e2e-full attack attacks soak soak-minute bench fuzz mutations
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -68,7 +69,7 @@ demo:
 test:
 	@tests/checks/suites.sh setup build images \
 		--lane labs demo-once soak-minute e2e setup-bare \
-		--lane machines vm-images vm-test powercut-small image-twice \
+		--lane machines vm-images vm-test powercut-small attacks image-twice \
 		--any unit lint
 
 # What a developer runs between edits.
@@ -87,7 +88,7 @@ lint: build
 	tests/checks/units.sh
 
 unit: build
-	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'not package(e2e)'
+	target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'not package(e2e) & not binary(attack)'
 	tests/checks/python_tuf.sh
 
 demo-once: build images
@@ -107,6 +108,16 @@ e2e: build images
 	seed=$$(tests/checks/kill_seed.sh) && echo "kill matrix: FILIAL_KILL_SEED=$$seed" && \
 		FILIAL_KILL_SEED=$$seed $(CARGO) nextest run --locked --workspace $(LABS) -E 'package(e2e) & !binary(vm)'
 	tests/checks/kill_matrix.py --cells 56
+
+# Attacks on the real servers, while honest callers go on working. Three at once for ten seconds; one after the other for a minute,
+# because how long honest callers wait is a figure only then.
+ATTACKS := target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'package(head-office) & binary(attack)'
+attacks: build
+	FILIAL_ATTACK_SECONDS=10 $(ATTACKS) --test-threads 3
+
+SECONDS ?= 60
+attack: build
+	FILIAL_ATTACK_SECONDS=$(SECONDS) $(ATTACKS) --test-threads 1 --success-output immediate
 
 # Terminals that are virtual machines.
 vm-test: vm-images

@@ -32,5 +32,5 @@ pub use secret::write_secret;
 pub use slots::FileSlots;
 pub use small_disk::SmallDisk;
 pub use snapshot::{Snapshot, snapshot};
-pub use tls::{BranchKey, Leaf, TestBranch, TlsTunnel};
+pub use tls::{BranchKey, Leaf, TestBranch, TlsTunnel, connect_from, tls_from};
 pub use wait::{wait_for, wait_for_blocking};

@@ -10,8 +10,8 @@ use fleet_types::{BranchName, Digest, TerminalName};
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use service_kit::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use trust::Refusal;
 use trust::certificates::{
@@ -173,6 +173,32 @@ fn intermediate(authority: &Authority, name: &BranchName, now: DateTime<Utc>) ->
     let key = TlsKey::generate()?;
     let chain = authority.issue_branch(&key.request()?, name, now)?;
     Authority::open(Suffix::default(), Some(name.clone()), chain, key)
+}
+
+/// Returns a TCP connection from this address of the loopback network.
+///
+/// Its receive buffer is small: what the kernel holds for a slow reader is none of the server's memory.
+///
+/// # Errors
+/// `to` does not listen, or there is no free port.
+pub async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// Returns a TLS connection from this address of the loopback network.
+///
+/// # Errors
+/// As [`connect_from`], or the handshake failed.
+pub async fn tls_from(
+    from: Ipv4Addr,
+    to: SocketAddr,
+    tls: Arc<ClientConfig>,
+) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+    let stream = connect_from(from, to).await?;
+    TlsConnector::from(tls).connect(ServerName::IpAddress(to.ip().into()), stream).await
 }
 
 /// Carries plain TCP connections over TLS to a server.

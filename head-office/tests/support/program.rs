@@ -12,13 +12,14 @@ use service_kit::client::JsonClient;
 use service_kit::server::Role;
 use service_kit::{Clock as _, SystemClock};
 use tempfile::TempDir;
-use test_kit::{BranchKey, Daemon, free_port, wait_for};
+use test_kit::{BranchKey, Daemon, Leaf, free_port, wait_for};
 use uuid::Uuid;
 use wire::v1::releases::Release;
 use wire::v1::reports::{Acknowledged, Batch, Numbered, Report};
+use wire::v1::sync::BranchEnrolRequest;
 
 use super::daemons::Daemons;
-use super::tls::{Line, try_enrol};
+use super::tls::{Line, enrolment, try_enrol};
 use super::{PATIENCE, facts, token_of};
 
 pub const SEGMENT: u32 = 65_536;
@@ -29,6 +30,10 @@ pub struct EnrolledBranch {
     pub client: JsonClient,
     /// The numbering of its reports.
     pub epoch: Uuid,
+    /// What it proves itself with.
+    pub leaf: Leaf,
+    /// What it enrolled with.
+    pub enrolment: BranchEnrolRequest,
 }
 
 /// Head office as operators run it: its own process, its own configuration file.
@@ -37,7 +42,7 @@ pub struct Program {
     pub store: PathBuf,
     /// Where its operators' listener answers plain TCP, carried over TLS.
     pub address: SocketAddr,
-    line: Line,
+    pub line: Line,
     ports: [u16; 2],
     pub running: Option<Daemon>,
     pub operators: JsonClient,
@@ -98,7 +103,12 @@ impl Program {
 
     /// At the operators' listener without a token.
     pub fn stranger(&self) -> JsonClient {
-        self.line.client(([127, 0, 0, 1], self.ports[0]).into(), None, None)
+        self.line.client(self.doors()[0], None, None)
+    }
+
+    /// The operators' and the machines' listener.
+    pub fn doors(&self) -> [SocketAddr; 2] {
+        self.ports.map(|port| ([127, 0, 0, 1], port).into())
     }
 
     pub fn launch(&mut self) {
@@ -139,19 +149,24 @@ impl Program {
 
     /// Enrols a branch with one terminal, so that the rules know its model, and room in its store. Its next report is the third.
     pub async fn enrol(&self) -> EnrolledBranch {
-        let body = serde_json::json!({ "name": "north" });
+        self.enrol_as("north").await
+    }
+
+    /// The same under this name.
+    pub async fn enrol_as(&self, name: &str) -> EnrolledBranch {
+        let body = serde_json::json!({ "name": name });
         let added: wire::v1::fleet::BranchAdded = self.operators.post("/v1/branches", &body).await.unwrap();
         let key = BranchKey::generate().unwrap();
         let answer = try_enrol(&self.machines, Some(&added.join_token), &key).await.unwrap();
         let leaf = key.leaf(&answer.branch, &answer.certificate, SystemClock.now()).unwrap();
-        let branch = self.line.client(([127, 0, 0, 1], self.ports[1]).into(), None, Some(&leaf));
+        let branch = self.line.client(self.doors()[1], None, Some(&leaf));
         let seen = Report::TerminalSeen { facts: facts("till-1", "kiosk-x86"), key: None };
         let store = Report::Store { capacity_bytes: 1 << 30, free_bytes: 1 << 30, held_bytes: 0 };
         let numbered = |(seq, report)| Numbered { seq, at: super::begin(), report };
         let reports = [(1, seen), (2, store)].map(numbered).into();
         let epoch = Uuid::new_v4();
         branch.post::<_, Acknowledged>("/v1/reports", &Batch { epoch, reports }).await.unwrap();
-        EnrolledBranch { client: branch, epoch }
+        EnrolledBranch { client: branch, epoch, leaf, enrolment: enrolment(Some(&added.join_token), &key) }
     }
 
     /// What lies in the store of an upload.
