@@ -36,6 +36,8 @@ enum Command {
     Manual(Manual),
     /// Run as the service until told to stop (the default); or run a command once a package is complete
     ///
+    /// Started by root it becomes the agent's user first, who owns what packages hold.
+    ///
     /// With PRODUCT and COMMAND: runs the command in the folder of the package that the plan names for this terminal, if
     /// that is complete and was checked, and ends with the command's exit code (128 + n if signal n ended it). The
     /// environment has FILIAL_PACKAGE (the folder), FILIAL_PRODUCT and FILIAL_VERSION. If it is not complete, the
@@ -116,6 +118,9 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::try_from(inputs)?;
     match command {
         Command::Run { product: Some(product), version, name, verify, command } => {
+            let folder = &settings.paths.state_dir;
+            adapters::command::become_owner_of(folder)
+                .with_context(|| format!("cannot run as the user who owns {}", folder.display()))?;
             return run_in_package(&settings, &Wish { product, version, name }, verify, &command);
         }
         Command::Manual(_) | Command::Run { .. } => run(settings)?,

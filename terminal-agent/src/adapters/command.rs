@@ -2,13 +2,40 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::path::Path;
 use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Starts this program again, with the same arguments, as the user whose folder `folder` is; nothing happens if this process is
+/// not root's or the folder is.
+///
+/// What lies in that folder is that user's: root neither follows it nor runs anything from it. Call it before anything there
+/// is opened.
+///
+/// # Errors
+/// It cannot be started.
+pub fn become_owner_of(folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // It itself, not where a link in its place leads.
+    let owner = match std::fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if owner.uid() == 0 {
+        return Ok(());
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the adapter that spawns")]
+    let mut again = std::process::Command::new("/proc/self/exe");
+    // Without root's other groups too: the library drops them with the user.
+    Err(again.args(std::env::args_os().skip(1)).gid(owner.gid()).uid(owner.uid()).exec())
+}
 
 /// Runs a command in `folder` to its end, and returns its exit code.
 ///

@@ -65,6 +65,32 @@ fn a_command_runs_in_a_complete_package_and_its_exit_code_is_passed_on() {
     assert!(!machine.asked(), "nothing is to be asked for");
 }
 
+/// What lies in its folders is the agent's user's: by root it would be that user's way to become root.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test gives a folder away")]
+fn started_by_root_a_package_runs_as_the_agents_user() {
+    const AGENT: &str = "64001";
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can become another user");
+        return;
+    }
+    let mut machine = Machine::new(&[&tools("1.0.0")]);
+    machine.rig.until_complete("1.0.0");
+    assert_eq!(machine.run(&["tools", "--", "id", "-u"]), (0, "0\n".to_owned()), "what is root's stays root's");
+    let world = machine.config.parent().unwrap();
+    let given = std::process::Command::new("chown").args(["-R", AGENT]).arg(world).status().unwrap();
+    assert!(given.success());
+    // A link that would have root write elsewhere.
+    let (elsewhere, go_on) = (tempfile::tempdir().unwrap(), machine.rig.settings.paths.go_on());
+    let target = elsewhere.path().join("roots");
+    test_kit::write_secret(&target, "precious").unwrap();
+    std::os::unix::fs::symlink(&target, &go_on).unwrap();
+    assert_eq!(machine.run(&["tools", "--", "id", "-u"]), (0, format!("{AGENT}\n")));
+    std::fs::remove_file(machine.rig.place("1.0.0").tree().with_extension("complete")).unwrap();
+    assert_eq!(machine.run(&["tools", "--", "true"]).0, 75);
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+}
+
 #[test]
 fn what_is_not_complete_is_exit_75_and_asks_the_service_to_go_on() {
     let mut machine = Machine::new(&[&tools("1.0.0")]);
