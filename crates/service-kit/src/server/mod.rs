@@ -6,6 +6,7 @@ mod browser;
 mod caller;
 mod connections;
 mod error;
+mod flow;
 mod forwarded;
 mod headers;
 mod joining;

@@ -22,6 +22,7 @@ use tracing::Instrument;
 use super::bounds::{Limits, Throttle};
 use super::connections::{Connections, Full, Place};
 use super::error::REQUEST_ID;
+use super::flow::Answering;
 use super::headers::protect;
 use super::metrics::Metrics;
 use super::slices::{SLICE, sliced};
@@ -147,6 +148,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                         data.insert(presented);
                     }
                     data.insert(socket.place());
+                    data.insert(socket.flow());
                 })
                 .h1(map_config(app.into_factory().map_err(actix_web::Error::from), |()| AppConfig::default()));
             fn_service(move |io: TcpStream| {
@@ -240,10 +242,11 @@ pub async fn serve(listeners: Vec<Listener>, shutdown: Shutdown) -> Result<(), S
 
 /// Gives every request an id and a span, and counts it.
 async fn observe<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
     metrics: Metrics,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let answering = Answering::begin(&mut request);
     let id = request
         .headers()
         .get(&REQUEST_ID_HEADER)
@@ -267,5 +270,5 @@ async fn observe<B: MessageBody + 'static>(
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID_HEADER, header);
     }
-    Ok(response.map_body(|_, body| sliced(body)))
+    Ok(response.map_body(|_, body| Answering::until_written(answering, sliced(body))))
 }

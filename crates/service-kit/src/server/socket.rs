@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wire::{Code, Problem};
 
 use super::connections::Place;
+use super::flow::{Flow, PIECE};
 use super::stall::Stalled;
 use super::transport::Connection;
 
@@ -22,6 +23,7 @@ const MAX_BARE: usize = 512;
 pub(super) struct Socket {
     io: Stalled<Connection>,
     place: Arc<Place>,
+    flow: Arc<Flow>,
     /// What goes out instead of something bare.
     instead: Bytes,
 }
@@ -29,7 +31,7 @@ pub(super) struct Socket {
 impl Socket {
     /// A connection whose other end is given up once it has not read for `stalled`.
     pub(super) fn new(io: Connection, stalled: Duration, place: Place) -> Self {
-        Self { io: Stalled::new(io, stalled), place: Arc::new(place), instead: Bytes::new() }
+        Self { io: Stalled::new(io, stalled), place: Arc::new(place), flow: Arc::default(), instead: Bytes::new() }
     }
 
     /// What is below.
@@ -40,6 +42,11 @@ impl Socket {
     /// The place that it takes.
     pub(super) fn place(&self) -> Arc<Place> {
         Arc::clone(&self.place)
+    }
+
+    /// What may be read of it.
+    pub(super) fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.flow)
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -56,7 +63,18 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let Some(most) = self.flow.allowed(cx, buf.remaining()) else { return Poll::Pending };
+        let before = buf.filled().len();
+        if most == buf.remaining() {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let mut piece = [0; PIECE];
+            let mut piece = ReadBuf::new(&mut piece[..most.min(PIECE)]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+            buf.put_slice(piece.filled());
+        }
+        self.flow.took(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -6,7 +6,7 @@ mod manners;
 
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -180,6 +180,12 @@ pub async fn patch(
     let taken_over = claim.taken_over();
     let bounds = uploads::Bounds { offset, length: release.archive_bytes, reserve: app.settings.uploads.reserve_bytes };
     let mut writer = uploads::Writer::open(app.store.upload(id), bounds, claim).await?;
+    // What is said to be too much is refused whole, however it arrives.
+    let says = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if says.is_some_and(|bytes| offset.saturating_add(bytes) > release.archive_bytes) {
+        let refused = ApiError::from(uploads::UploadError::TooLong { length: release.archive_bytes });
+        return Err(refused.with_header(OFFSET, HeaderValue::from(offset)));
+    }
     let received = receive(&app, id, &mut writer, &taken_over, body).await;
     // However the chunk ended: what arrived of it is kept and counted.
     let end = match (received, writer.flush().await) {

@@ -102,15 +102,12 @@ async fn read_little(from: Ipv4Addr, to: SocketAddr, tls: Arc<ClientConfig>, som
     let Ok(stream) = tls_from(from, to, tls).await else { return };
     let (mut reading, mut writing) = tokio::io::split(stream);
     let requests = format!("GET {FILE} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(8);
-    if writing.write_all(requests.as_bytes()).await.is_err() || writing.flush().await.is_err() {
+    if !some {
+        // Without end, until the server resets it; without a read, only a write notices.
+        while writing.write_all(requests.as_bytes()).await.is_ok() && writing.flush().await.is_ok() {}
         return;
     }
-    if !some {
-        // Until the server resets it: without a read, only a write notices.
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        while writing.write_all(b"\r\n").await.is_ok() && writing.flush().await.is_ok() {
-            ticks.tick().await;
-        }
+    if writing.write_all(requests.as_bytes()).await.is_err() || writing.flush().await.is_err() {
         return;
     }
     let (mut piece, mut ticks) = ([0; 4096], tokio::time::interval(Duration::from_millis(250)));
