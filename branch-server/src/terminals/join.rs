@@ -58,6 +58,8 @@ pub struct Join {
     life: TimeDelta,
     uses: u64,
     held: Mutex<Option<Held>>,
+    /// One change at a time: the file and what is held must be of the same token.
+    changes: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,7 +74,13 @@ impl Join {
     /// As the settings have it. Nothing is read yet.
     pub fn new(settings: &TerminalSettings) -> Self {
         let TerminalSettings { join_token_file, join_token_life: life, join_token_uses: uses, .. } = settings;
-        Self { file: join_token_file.clone(), life: *life, uses: *uses, held: Mutex::default() }
+        Self {
+            file: join_token_file.clone(),
+            life: *life,
+            uses: *uses,
+            held: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+        }
     }
 
     fn held(&self) -> Option<Held> {
@@ -84,7 +92,12 @@ impl Join {
     /// # Errors
     /// It cannot be read, used or written.
     pub async fn load(&self, pool: &Pool, authority: Digest, now: DateTime<Utc>) -> Result<(), JoinTokenError> {
-        if self.held().is_some_and(|held| held.authority == authority) {
+        let is_here = || self.held().is_some_and(|held| held.authority == authority);
+        if is_here() {
+            return Ok(());
+        }
+        let _turn = self.changes.lock().await;
+        if is_here() {
             return Ok(());
         }
         let file = self.file.clone();
@@ -128,6 +141,7 @@ impl Join {
     /// # Errors
     /// The new one cannot be written.
     pub async fn replace(&self, pool: &Pool, now: DateTime<Utc>) -> Result<bool, JoinTokenError> {
+        let _turn = self.changes.lock().await;
         let Some(Held { authority, .. }) = self.held() else { return Ok(false) };
         let file = self.file.clone();
         let token = spawn_blocking(move || made(&file, token::generate("terminals"), authority)).await??;

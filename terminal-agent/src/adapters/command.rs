@@ -23,9 +23,10 @@ pub fn become_owner_of(folder: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    // It itself, not where a link in its place leads.
     let owner = match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Root has put the folder elsewhere. Another user's link leads where that user likes.
+        Ok(link) if link.is_symlink() && link.uid() == 0 => std::fs::metadata(folder)?,
         found => found?,
     };
     if owner.uid() == 0 {

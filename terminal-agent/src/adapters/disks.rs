@@ -38,7 +38,8 @@ impl SlotDisks {
     /// A slot's device, if it is that slot of this machine and no other's.
     fn device(&self, slot: Slot) -> Result<&Path, PortError> {
         let device = &self.slot(slot).device;
-        let of_another = |why| PortError::new(format!("slot {slot} ({}) cannot be told: {why}", device.display()));
+        let of_another =
+            |why| PortError::new(format!("slot {slot} ({}) cannot be identified: {why}", device.display()));
         self.partitions.check(device).map_err(of_another)?;
         Ok(device)
     }

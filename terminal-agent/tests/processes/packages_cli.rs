@@ -86,6 +86,11 @@ fn started_by_root_a_package_runs_as_the_agents_user() {
     test_kit::write_secret(&target, "precious").unwrap();
     std::os::unix::fs::symlink(&target, &go_on).unwrap();
     assert_eq!(machine.run(&["tools", "--", "id", "-u"]), (0, format!("{AGENT}\n")));
+    // Root has put the folder on another disk.
+    let (state, moved) = (machine.rig.settings.paths.state_dir.clone(), world.join("moved"));
+    std::fs::rename(&state, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &state).unwrap();
+    assert_eq!(machine.run(&["tools", "--", "id", "-u"]), (0, format!("{AGENT}\n")));
     std::fs::remove_file(machine.rig.place("1.0.0").tree().with_extension("complete")).unwrap();
     assert_eq!(machine.run(&["tools", "--", "true"]).0, 75);
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");

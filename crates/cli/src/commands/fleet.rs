@@ -220,7 +220,11 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
         TerminalCommand::Allow { terminal, key, reason } => {
             key.as_deref().map_or(Ok(()), is_key)?;
             let path = paths::terminal_allow(&terminal);
-            let body = json!({ "key": key, "reason": reason });
+            let mut body = json!({ "key": key });
+            if let Some(reason) = reason {
+                // Only then: older branch servers do not know it.
+                body["reason"] = json!(reason);
+            }
             let allowed: Value = block_on(async { Ok(server.post(&path, &body).await?) })?;
             answer(global.json, &allowed, |t| {
                 let key = t["key"].as_str().map(|key| format!(", with key {}", plain(key))).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! The HTTP library takes requests from what it has read without a bound on their number: a client that sends short requests
 //! without pause and reads no answer would fill the memory with them. So it gets a small piece at a time, and next to nothing
-//! while a request is answered; the body of that request passes freely.
+//! while a request is answered; the body of that request passes freely, one in chunks as it is asked for.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,10 @@ pub(super) const PIECE: usize = 512;
 
 /// Bytes that are given ahead of answers in a connection's life. Clients of today wait for each answer (RFC 9112, 9.3.2).
 const AHEAD: usize = 1024;
+
+/// Bytes of a body in chunks that are given each time its handler asks for more: its end is in the bytes themselves, and what
+/// follows it is read with them.
+const CHUNKS: usize = 2048;
 
 /// What may be read of one connection.
 #[derive(Debug, Default)]
@@ -44,8 +48,8 @@ enum Body {
     #[default]
     Whole,
     Bytes(u64),
-    /// Its end is in the bytes themselves.
-    Chunks,
+    /// Its end is in the bytes themselves; so many of them may be given now.
+    Chunks(usize),
 }
 
 impl Flow {
@@ -63,7 +67,7 @@ impl Flow {
                 return None;
             }
             (false, _) => PIECE,
-            (true, Body::Chunks) => room,
+            (true, Body::Chunks(credit)) => credit,
             (true, Body::Bytes(left @ 1..)) => usize::try_from(left).unwrap_or(room),
             (true, Body::Bytes(0) | Body::Whole) => AHEAD.saturating_sub(state.ahead),
         };
@@ -79,7 +83,7 @@ impl Flow {
         let mut state = self.state();
         match (state.busy, &mut state.body) {
             (false, _) => state.paused = true,
-            (true, Body::Chunks) => {}
+            (true, Body::Chunks(credit)) => *credit = credit.saturating_sub(bytes),
             (true, Body::Bytes(left @ 1..)) => *left = left.saturating_sub(bytes as u64),
             (true, Body::Bytes(0) | Body::Whole) => state.ahead += bytes,
         }
@@ -103,7 +107,7 @@ impl Answering {
     pub(super) fn begin(request: &mut ServiceRequest) -> Option<Self> {
         let flow = Arc::clone(request.conn_data::<Arc<Flow>>()?);
         if request.headers().contains_key(TRANSFER_ENCODING) {
-            flow.set(true, Body::Chunks);
+            flow.set(true, Body::Chunks(0));
             let payload = request.take_payload();
             request.set_payload(Payload::Stream { payload: Box::pin(Chunks { payload, flow: Arc::clone(&flow) }) });
         } else {
@@ -128,7 +132,7 @@ impl Drop for Answering {
     }
 }
 
-/// A body in chunks. What follows its end, or its being given up, is read ahead.
+/// A body in chunks, read as its handler asks for it. What follows its end, or its being given up, is read ahead.
 struct Chunks {
     payload: Payload,
     flow: Arc<Flow>,
@@ -139,6 +143,9 @@ impl Stream for Chunks {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.payload).poll_next(cx);
+        if next.is_pending() {
+            self.flow.set(true, Body::Chunks(CHUNKS));
+        }
         if matches!(next, Poll::Ready(None | Some(Err(_)))) {
             self.flow.set(true, Body::Whole);
         }
@@ -149,7 +156,7 @@ impl Stream for Chunks {
 impl Drop for Chunks {
     fn drop(&mut self) {
         let mut state = self.flow.state();
-        if state.body == Body::Chunks {
+        if matches!(state.body, Body::Chunks(_)) {
             state.body = Body::Whole;
         }
     }
@@ -201,7 +208,11 @@ mod tests {
         assert_eq!(allowed(&flow), Some(PIECE), "answered, it goes on");
         flow.set(true, Body::Whole);
         assert_eq!(allowed(&flow), None, "what was given ahead stays counted");
-        flow.set(true, Body::Chunks);
-        assert_eq!(allowed(&flow), Some(8192));
+        flow.set(true, Body::Chunks(0));
+        assert_eq!(allowed(&flow), None, "until the handler asks for it");
+        flow.set(true, Body::Chunks(CHUNKS));
+        assert_eq!(allowed(&flow), Some(CHUNKS));
+        flow.took(CHUNKS);
+        assert_eq!(allowed(&flow), None);
     }
 }

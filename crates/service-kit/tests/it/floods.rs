@@ -169,6 +169,40 @@ async fn readers_that_never_read_cost_little_and_are_given_up() {
     }
 }
 
+/// Requests that are sent ahead of answers wait in the system's buffers, not as requests in this program's memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_ahead_of_answers_fill_no_memory_and_are_answered_in_order() {
+    let server = start(Limits::default());
+    let plain = "GET /known HTTP/1.0\r\n\r\n".repeat(4000);
+    let chunks = "POST /take HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n";
+    for n in 0..300_u16 {
+        let mut stream = server.connect([127, 0, 3, u8::try_from(n % 8).unwrap() + 1]).await;
+        let begin = if n % 2 == 0 { "GET /file HTTP/1.1\r\nHost: x\r\n\r\n".to_owned() } else { chunks.to_owned() };
+        let sent = format!("{begin}1\r\n}}\r\n0\r\n\r\n{plain}");
+        tokio::spawn(async move {
+            let _ = stream.write_all(sent.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+    }
+    for _ in 0..50 {
+        assert_eq!(server.desk().get::<String>("/known").await.unwrap(), "known");
+    }
+    let held = resident_kib();
+    assert!(held < 150 * 1024, "{held} KiB");
+
+    let (mut reading, mut writing) = server.connect([127, 0, 4, 1]).await.into_split();
+    let ask = "GET /known HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer v\r\n\r\n".repeat(200);
+    let sending = tokio::spawn(async move { writing.write_all(ask.as_bytes()).await.map(|()| writing) });
+    let answered = async {
+        let mut said = Vec::new();
+        while String::from_utf8_lossy(&said).matches("\"known\"").count() < 200 {
+            assert!(reading.read_buf(&mut said).await.unwrap() > 0, "{}", String::from_utf8_lossy(&said));
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("all are answered");
+    sending.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_at_one_address_take_no_place_of_others_nor_of_who_is_known() {
     let server = start(Limits { strangers_per_address: 8, ..Limits::default() });

@@ -136,9 +136,9 @@ pub struct Removal {
 
 /// Remove a terminal with its history.
 ///
-/// What it said of itself no longer counts, and its branch's plan follows. So ends the memory that it was denied, also by a former server
-/// of its branch. Its branch server still knows it: a terminal that is not
-/// denied there comes back when it enrols there for the first time, is allowed there again, or reports changed facts.
+/// What it said of itself no longer counts, and its branch's plan follows. Head office also forgets that it was denied. Its branch
+/// server still knows it: a terminal that is not denied there comes back when it enrols there for the first time, is allowed there
+/// again, or reports changed facts.
 #[utoipa::path(delete, path = paths::TERMINAL, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path), Removal), responses(
     (status = 200, description = "It is gone", body = TerminalRemoved),
