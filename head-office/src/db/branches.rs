@@ -1,5 +1,7 @@
 //! Table `branches`, and what branches hold (`branch_artifacts`).
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
@@ -48,6 +50,7 @@ service_kit::statements! {
         DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6, trouble_json = $7
         RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost,
             complete OR have_bytes > coalesce((SELECT have_bytes FROM before), 0) AS grew";
+    FETCHED = "SELECT DISTINCT artifact FROM branch_artifacts WHERE NOT complete ORDER BY artifact LIMIT $1";
     ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble, trouble_json FROM branch_artifacts WHERE branch = ANY($1)";
 }
 
@@ -349,4 +352,12 @@ pub async fn artifacts<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec
             })
         })
         .collect()
+}
+
+/// Artifacts that a branch said it does not have whole yet, at most `limit`.
+///
+/// # Errors
+/// As every statement.
+pub async fn fetched<C: GenericClient>(c: &C, limit: i64) -> Result<BTreeSet<Digest>, DatabaseError> {
+    query(c, FETCHED, &[&limit]).await?.iter().map(|row| text(row, "artifact")).collect()
 }

@@ -9,6 +9,7 @@ use service_kit::Clock;
 use service_kit::database::connection;
 use wire::v1::plan::ArtifactRef;
 
+use super::lonely::Lonely;
 use super::seeder::{SeedError, Seeder};
 use super::tracker::Tracker;
 use crate::db;
@@ -27,6 +28,9 @@ const FIRST_WAIT: TimeDelta = TimeDelta::seconds(30);
 
 /// A torrent is renewed at most so often for one request. After that something else keeps the branch from fetching.
 const TRIES: u32 = 5;
+
+/// Most torrents that are looked at in one pass for being without peers.
+const AT_ONCE: i64 = 64;
 
 type Renewal = (DateTime<Utc>, BranchName);
 
@@ -54,13 +58,22 @@ pub struct Upkeep {
     seeded_once: bool,
     /// When this process renewed each torrent within [`RENEWAL_INTERVAL`], and for whom.
     renewed: BTreeMap<Digest, Vec<Renewal>>,
+    lonely: Lonely,
 }
 
 impl Upkeep {
     /// Makes the task.
     pub fn new(seeder: &Seeder, tracker: &Arc<Tracker>, clock: &Arc<dyn Clock>) -> Self {
         let (seeder, tracker, clock) = (seeder.clone(), tracker.clone(), clock.clone());
-        Self { seeder, tracker, clock, listed_once: false, seeded_once: false, renewed: BTreeMap::new() }
+        Self {
+            seeder,
+            tracker,
+            clock,
+            listed_once: false,
+            seeded_once: false,
+            renewed: BTreeMap::new(),
+            lonely: Lonely::default(),
+        }
     }
 
     /// Compares daemon and tracker with the database once and mends what differs.
@@ -84,6 +97,23 @@ impl Upkeep {
         let renewed = self.renew(&wanted).await?;
         self.seed(&wanted, &held, &renewed).await?;
         self.seeded_once = true;
+        self.announce_again(&wanted).await
+    }
+
+    /// Has the tracker told again of what a branch should fetch and no peer does.
+    async fn announce_again(&mut self, wanted: &[ArtifactRef]) -> Result<(), SeedError> {
+        let client = connection(&self.seeder.pool).await?;
+        let fetched = db::branches::fetched(&client, AT_ONCE).await?;
+        drop(client);
+        let fetched: Vec<&ArtifactRef> = wanted.iter().filter(|a| fetched.contains(&a.sha256)).collect();
+        self.lonely.keep(&fetched.iter().map(|a| a.info_hash).collect());
+        for artifact in fetched {
+            let Some(status) = self.seeder.engine.status(&artifact.info_hash).await? else { continue };
+            if self.lonely.look(&artifact.info_hash, &status, self.clock.now()) {
+                tracing::info!(artifact = %artifact.sha256, "a branch should fetch it and no peer does: it is announced again");
+                self.seeder.engine.announce(&artifact.info_hash).await?;
+            }
+        }
         Ok(())
     }
 

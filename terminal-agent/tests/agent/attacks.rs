@@ -22,7 +22,7 @@ use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 fn victim() -> Rig {
     let mut rig = Rig::new(&v1(), &v1());
     rig.turns(5);
-    assert_eq!((rig.state(), rig.journal().floor), ("idle", 100));
+    assert_eq!((rig.state(), rig.journal().floor), ("confirmed", 100));
     rig
 }
 
@@ -38,7 +38,7 @@ fn attack(rig: &mut Rig, edit: impl FnOnce(&mut Inner)) -> String {
     edit(&mut rig.world.lock());
     rig.world.advance(Duration::from_secs(60));
     rig.turns(10);
-    assert_eq!((rig.state(), rig.journal().floor), ("idle", 100), "{:?}", rig.journal().waiting);
+    assert_eq!((rig.state(), rig.journal().floor), ("confirmed", 100), "{:?}", rig.journal().waiting);
     assert!(rig.world.lock().torrents.is_empty() && rig.world.writes() == 0);
     rig.journal().waiting.map(|reason| reason.code.to_string()).unwrap_or_default()
 }
@@ -324,7 +324,7 @@ fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
     rig.world.lock().branch_up = false;
     rig.world.advance(Duration::from_secs(4_000 * 86_400));
     rig.turns(20);
-    assert_eq!((rig.state(), rig.world.running()), ("idle", Slot::A), "what runs goes on");
+    assert_eq!((rig.state(), rig.world.running()), ("confirmed", Slot::A), "what runs goes on");
     {
         let mut world = rig.world.lock();
         let now = world.now;

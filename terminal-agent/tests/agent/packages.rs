@@ -48,7 +48,11 @@ fn a_package_is_fetched_unpacked_seeded_and_told() {
         [(false, false), (true, false)]
     );
     assert_eq!((told[1].have_bytes, told[1].payload), (release.artifact.length, release.payload.sha256));
-    assert_eq!((rig.state(), rig.world.running(), rig.world.writes()), ("idle", Slot::A, 0), "no matter of the slot");
+    assert_eq!(
+        (rig.state(), rig.world.running(), rig.world.writes()),
+        ("confirmed", Slot::A, 0),
+        "no matter of the slot"
+    );
 }
 
 #[test]

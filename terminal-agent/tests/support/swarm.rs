@@ -151,6 +151,7 @@ impl Engine for FakeSwarm {
                 running: torrent.stopped.is_none(),
                 trouble: torrent.stopped.clone(),
                 peers: 1,
+                trackers: torrent.torrent.tiers().concat(),
                 ..TorrentStatus::default()
             })
         })

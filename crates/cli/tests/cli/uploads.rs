@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fake::{Fake, ID, State};
-use super::kit::{code, filial, in_a_terminal, json as run_json, packed, stderr, stdout};
+use super::kit::{code, filial, in_a_terminal, json as run_json, packed, put, stderr, stdout};
 
 fn release(state: &str, report: bool) -> Value {
     let rejected = state == "rejected";
@@ -38,9 +38,7 @@ fn remembered(dir: &tempfile::TempDir) -> usize {
 fn an_upload_arrives_whole_and_prints_its_id() {
     let dir = packed();
     let office = office(&["validating"], State::default());
-    std::fs::File::create(dir.path().join("token"))
-        .and_then(|mut f| std::io::Write::write_all(&mut f, b"t0ken\n"))
-        .unwrap();
+    put(&dir.path().join("token"), b"t0ken\n");
     let args = [
         "--server",
         &office.url,
