@@ -77,7 +77,7 @@ async fn bogus_join_tokens_do_not_keep_a_terminal_from_renewing() {
     let most = u64::from(JOIN_TRIES) + begin.elapsed().as_secs() + 1;
     assert!(refused <= most, "{refused} of {guesses} tries at the same time were judged, more than {most}");
     assert_refused(branch.try_enrol(Some("guess"), "till-9", &stranger).await, Code::TooMany).await;
-    // A list in place of an object is no way around it.
+    // A list in place of an object counts as well.
     let list = json!(["guess", enrolment(None, "", &stranger).certificate_request, Value::Null]);
     assert_refused(branch.post("/v1/enrol", None, list.to_string()).await, Code::TooMany).await;
     let renewed = branch.try_enrol(None, "till-1", &branch.key("till-1")).await;

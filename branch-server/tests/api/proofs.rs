@@ -1,4 +1,4 @@
-//! States that terminals must have signed: one terminal's false ones reach nobody, and keep no other terminal waiting.
+//! States that terminals must have signed: a terminal's false ones go no further, and keep no other terminal waiting.
 
 use branch_server::reports::relay::deliver;
 use fleet_types::UpdateState;

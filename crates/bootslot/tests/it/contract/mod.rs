@@ -59,7 +59,7 @@ fn update(rig: &dyn Rig) {
     assert_eq!(rig.seen(), Some(BootState::settled(A)));
 }
 
-/// Marks are read back, ignored by whoever looks at the state alone, and gone with the next change of it.
+/// Marks are read back, ignored by readers of the state alone, and gone with the next change of it.
 fn marks(rig: &dyn Rig) {
     let slots = rig.slots();
     slots.create(&BootState::settled(A)).unwrap();
