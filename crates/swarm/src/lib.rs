@@ -6,6 +6,7 @@
 //! - [`EngineInputs`]: the section `[engine]` of a configuration, which becomes an engine here and nowhere else.
 //! - [`tend`]: what an engine wants done about a torrent's peers: refuse who serves corrupt data and report it, ask a tracker
 //!   again, add a torrent again.
+//! - [`embedded`]: Filial's own BitTorrent engine, in process.
 //! - [`ContentNames`]: where the content of a torrent lies, complete or not.
 //! - [`tracker`]: the list of info hashes opentracker accepts, and the only copy of its configuration.
 //!
@@ -15,6 +16,7 @@
 
 mod bencode;
 mod content;
+pub mod embedded;
 mod engine;
 mod hosts;
 mod measures;
