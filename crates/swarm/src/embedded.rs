@@ -6,10 +6,35 @@
 //! The core reads no clock and no socket: every event comes with the time since the engine started, so that a simulator
 //! drives it exactly as the network does.
 
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod announce;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod connection;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod dials;
 pub mod events;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod lanes;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod ledger;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod net;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod networks;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod rate;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod resume;
 pub mod shape;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod state;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod storage;
+#[allow(dead_code, reason = "the engine will be composed of it")]
+mod verify;
 pub mod wire;
 
 pub use events::{Action, Closing, ConnectionId, Event};
+pub use networks::{Network, NetworkError};
 pub use shape::{BLOCK_LENGTH, Block, LONGEST_REQUEST, Shape};
 pub use wire::{Decoder, HANDSHAKE_LENGTH, Handshake, Message, WireError, encode};

@@ -1,6 +1,8 @@
 //! What the programs ask of a BitTorrent client.
 
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -190,6 +192,30 @@ pub enum EngineError {
     Folder {
         /// Which.
         path: PathBuf,
+    },
+    /// The engine in this process cannot listen for peers.
+    #[error(
+        "peers cannot be listened for at {address} ({source}): stop what uses this port, or change the engine's address"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine in this process cannot keep its state.
+    #[error("the engine's state in {} cannot be used ({source}): check the folder's owner and free space", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The engine in this process does not have the torrent.
+    #[error("the engine does not have torrent {hash}: add it first")]
+    Missing {
+        /// Which.
+        hash: InfoHash,
     },
     /// The torrent file is not valid.
     #[error("the torrent to add cannot be used: fetch or create it again")]

@@ -134,6 +134,12 @@ impl Torrent {
         self.pieces.len() as u64
     }
 
+    /// Whether `bytes` are piece number `piece`; false beyond the last.
+    pub(crate) fn piece_matches(&self, piece: u64, bytes: &[u8]) -> bool {
+        let expected = usize::try_from(piece).ok().and_then(|piece| self.pieces.get(piece));
+        expected.is_some_and(|expected| sha1(bytes) == *expected)
+    }
+
     /// The files in the order in which the pieces run through them. One, with an empty path, for a single file.
     pub fn files(&self) -> &[TorrentFile] {
         &self.files

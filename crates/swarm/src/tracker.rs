@@ -1,7 +1,7 @@
 //! opentracker: which torrents it accepts, asking it, and its configuration.
 
 mod access_list;
-mod announce;
+pub(crate) mod announce;
 mod conf;
 
 pub use access_list::{AccessList, AccessListError, AccessListSettings, Reload};

@@ -17,8 +17,24 @@ const MAX_REPLY_LEN: usize = 64 * 1024;
 pub enum Event {
     /// Nothing: a plain announce. Only this one is checked against the access list.
     None,
+    /// The first announce of a client that begins.
+    Started,
+    /// The content just became complete.
+    Completed,
     /// We leave: the tracker forgets this address. opentracker accepts it for any hash.
     Stopped,
+}
+
+/// The name under which [`announce`] asks; opentracker does not tell peers apart by it.
+const CHECKER: &[u8; 20] = b"-FL0001-access-check";
+
+/// Payload bytes of a client's torrent in its life, as its announces say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Sent.
+    pub(crate) up: u64,
+    /// Received.
+    pub(crate) down: u64,
 }
 
 /// One announce.
@@ -92,7 +108,21 @@ pub enum AnnounceError {
 /// # Errors
 /// [`AnnounceError::Refused`] with the tracker's own words if it does not accept the torrent.
 pub async fn announce(client: &Client, url: &str, announcement: &Announcement) -> Result<Announced, AnnounceError> {
-    let address = request_url(url, announcement)?;
+    announce_as(client, url, announcement, CHECKER, Counts::default()).await
+}
+
+/// Sends the announce of the peer `peer_id`, and reads the reply.
+///
+/// # Errors
+/// As [`announce`].
+pub(crate) async fn announce_as(
+    client: &Client,
+    url: &str,
+    announcement: &Announcement,
+    peer_id: &[u8; 20],
+    counts: Counts,
+) -> Result<Announced, AnnounceError> {
+    let address = request_url(url, announcement, peer_id, counts)?;
     let unreachable = |error: reqwest::Error| AnnounceError::Unreachable { url: url.to_owned(), source: error.into() };
     let mut response = client.get(address).send().await.map_err(unreachable)?;
     let wrong = |reason: String| AnnounceError::NotATracker { url: url.to_owned(), reason };
@@ -115,21 +145,36 @@ pub async fn announce(client: &Client, url: &str, announcement: &Announcement) -
     }
 }
 
-fn request_url(url: &str, announcement: &Announcement) -> Result<Url, AnnounceError> {
+fn percent(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn request_url(
+    url: &str,
+    announcement: &Announcement,
+    peer_id: &[u8; 20],
+    counts: Counts,
+) -> Result<Url, AnnounceError> {
     let bad = || AnnounceError::BadUrl { url: url.to_owned() };
     let mut address = Url::parse(url).map_err(|_| bad())?;
     if address.scheme() != "http" && address.scheme() != "https" {
         return Err(bad());
     }
-    let hash: String = announcement.hash.as_bytes().iter().map(|byte| format!("%{byte:02X}")).collect();
+    let hash = percent(announcement.hash.as_bytes());
     let event = match announcement.event {
         Event::None => "",
+        Event::Started => "&event=started",
+        Event::Completed => "&event=completed",
         Event::Stopped => "&event=stopped",
     };
-    // The peer's name says who asks; opentracker does not tell peers apart by it.
     let query = format!(
-        "info_hash={hash}&peer_id=-FL0001-access-check&port={}&uploaded=0&downloaded=0&left={}&numwant={}&compact=1{event}",
-        announcement.port, announcement.left, announcement.want,
+        "info_hash={hash}&peer_id={}&port={}&uploaded={}&downloaded={}&left={}&numwant={}&compact=1{event}",
+        percent(peer_id),
+        announcement.port,
+        counts.up,
+        counts.down,
+        announcement.left,
+        announcement.want,
     );
     address.set_query(Some(&query));
     Ok(address)
