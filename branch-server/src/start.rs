@@ -206,20 +206,15 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
     }))
 }
 
-/// Waits for PostgreSQL, brings the schema up to date and makes the first admin.
-///
-/// Also beside a branch server that runs.
+/// Makes the first admin, as [`access::console::bootstrap`].
 ///
 /// # Errors
 /// There is an admin, or it cannot be done.
 pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    // A branch server that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
-    access::bootstrap::bootstrap(BRANCH_SERVER, &pool, wish, clock.now()).await.map(drop)
+    access::console::bootstrap(BRANCH_SERVER, &settings.database, db::migrate, clock, wish).await
 }
 
-/// As [`access::recover::recover`], without a server.
+/// Gives an admin a new password, as [`access::console::recover`].
 ///
 /// # Errors
 /// As [`RecoverError`].
@@ -229,9 +224,7 @@ pub async fn recover(
     name: &OperatorName,
     password: &Secret,
 ) -> Result<(u64, u64), RecoverError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    access::recover::recover(BRANCH_SERVER, &pool, name, password, clock.now()).await
+    access::console::recover(BRANCH_SERVER, &settings.database, db::migrate, clock, name, password).await
 }
 
 /// The two listeners of `app`.

@@ -227,21 +227,15 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     Ok(Running { bound, runners, driver, shutdown })
 }
 
-/// Waits for PostgreSQL, brings the schema up to date and makes the first admin.
-///
-/// Also beside a head office that runs.
+/// Makes the first admin, as [`access::console::bootstrap`].
 ///
 /// # Errors
 /// There is an admin, or it cannot be done.
 pub async fn bootstrap(settings: &Settings, clock: &dyn Clock, wish: Bootstrap) -> Result<(), BootstrapError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    access::bootstrap::bootstrap(HEAD_OFFICE, &pool, wish, clock.now()).await?;
-    // A head office that runs brings the audit's anchor up to date with its next row, one that does not when it starts.
-    Ok(())
+    access::console::bootstrap(HEAD_OFFICE, &settings.database, db::migrate, clock, wish).await
 }
 
-/// As [`access::recover::recover`], without a server.
+/// Gives an admin a new password, as [`access::console::recover`].
 ///
 /// # Errors
 /// As [`RecoverError`].
@@ -251,9 +245,7 @@ pub async fn recover(
     name: &OperatorName,
     password: &Secret,
 ) -> Result<(u64, u64), RecoverError> {
-    let pool = connect(&settings.database, &Shutdown::new()).await?;
-    db::migrate(&pool).await?;
-    access::recover::recover(HEAD_OFFICE, &pool, name, password, clock.now()).await
+    access::console::recover(HEAD_OFFICE, &settings.database, db::migrate, clock, name, password).await
 }
 
 fn listener(

@@ -149,6 +149,9 @@ OF_PROGRAMS = [
     ("branch-server", "joining::server_in_a_dead_ones_place", [("branch-server/src", "keys: issuers.iter().copied().collect(), ", "")]),
     ("branch-server", "joining::join_token_enrols_as_many", [("branch-server/src", "where join_uses < $1 and join_sha256 = $2", "where (join_uses < $1 or join_uses >= 0) and join_sha256 = $2")]),
     ("branch-server", "joining::bogus_join_tokens", [("crates/service-kit/src", "map_or(true, |peek| peek.join_token.is_some())", "map_or(false, |peek| peek.join_token.is_some())")]),
+    ("head-office", "terminals::removing_a_denied_terminal", [("head-office/src", "        db::denied_names::remember_one(c, branch, terminal).await?;\n", "")]),
+    ("head-office", "terminals::replaced_keys_are_told", [("head-office/src", "    db::denied_names::replaced(&transaction, branch, name, &key, app.clock.now()).await?;\n", "")]),
+    ("branch-server", "joining::replaced_key_does_not_come_back", [("branch-server/src", "if signer.as_ref().is_some_and(|key| self.denied.has_key(key)) {", "if false {")]),
     ("head-office", "sync::denied_terminals_and_servers", [("head-office/src", "    db::denied_names::remember(c, branch).await?;\n", "")]),
     # Numbers of reports that go back, or that two machines use.
     ("terminal-agent", "numbering::acknowledgement_beyond_what_was_sent", [("terminal-agent/src", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() => {", "Ok(ack) if ack.through > keeper.journal().reports.last_sent() && false => {")]),

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use fleet_types::TerminalName;
 use service_kit::server::ApiError;
+use trust::PublicKey;
 use wire::Code;
 use wire::v1::sync::DeniedMachines;
 
@@ -23,6 +24,12 @@ impl Denied {
     pub fn names(&self, terminal: &TerminalName) -> bool {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().is_some_and(|denied| denied.terminals.contains(terminal))
+    }
+
+    /// Whether the list names a key that was replaced by another. False while there is none.
+    pub fn has_key(&self, key: &PublicKey) -> bool {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|denied| denied.keys.contains(&key.to_string()))
     }
 
     /// Returns the list, by which alone a former certificate can be judged.

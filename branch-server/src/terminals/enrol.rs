@@ -17,7 +17,7 @@ use wire::v1::shape;
 use wire::v1::sync::{EnrolRequest, EnrolResponse, FormerCertificate, TerminalFacts};
 
 use super::denied::Denied;
-use super::identity::{is_denied, is_listed, of_another_branch, other_key};
+use super::identity::{is_denied, is_listed, is_replaced, of_another_branch, other_key};
 use super::join::Join;
 use super::tls::Tls;
 use crate::db::{site, terminals};
@@ -58,6 +58,7 @@ impl Enrolment {
         }
         let csr = request_from_pem(&request.certificate_request).map_err(unusable)?;
         let key = request_key(&csr).map_err(unusable)?;
+        let signer = request_signer(&csr).map_err(unusable)?;
         let former = request.certificate.as_ref().filter(|_| request.join_token.is_none());
         let facts = match (request.join_token.is_some() || former.is_some(), request.terminal) {
             (true, Some(facts)) => Some(facts),
@@ -99,6 +100,9 @@ impl Enrolment {
             if self.denied.names(&facts.name) {
                 return Err(is_listed(&identity.branch, &facts.name));
             }
+            if signer.as_ref().is_some_and(|key| self.denied.has_key(key)) {
+                return Err(is_replaced(&identity.branch, &facts.name));
+            }
             if let Some(secret) = &request.join_token {
                 self.join.count(&tx, secret, now).await?;
             }
@@ -112,8 +116,8 @@ impl Enrolment {
         };
         if let Some(facts) = facts {
             terminals::enrol(&tx, &facts, &key, now).await?;
-            let signer = request_signer(&csr).map_err(unusable)?.map(|key| key.to_string());
-            relay::queue(&tx, now, &Report::TerminalSeen { facts, key: signer }).await?;
+            let key = signer.map(|key| key.to_string());
+            relay::queue(&tx, now, &Report::TerminalSeen { facts, key }).await?;
         }
         terminals::certified(&tx, &name, &issued).await?;
         commit(tx).await?;

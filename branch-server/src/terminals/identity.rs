@@ -27,7 +27,18 @@ pub fn is_denied(terminal: &TerminalName) -> ApiError {
 /// Returns the refusal of a terminal that this server does not know and head office lists as denied.
 pub fn is_listed(branch: &BranchName, terminal: &TerminalName) -> ApiError {
     let detail = format!("Head office remembers that the identity of terminal {terminal} was denied.");
-    let remedy = format!("An admin can lift that at head office: `filial terminal remove {branch}/{terminal}`.");
+    let remedy =
+        format!("An admin can lift that at head office: `filial terminal remove {branch}/{terminal} --allow-again`.");
+    ApiError::new(Code::IdentityDenied, detail, remedy)
+}
+
+/// Returns the refusal of a terminal whose key was replaced by another before this server knew it.
+pub fn is_replaced(branch: &BranchName, terminal: &TerminalName) -> ApiError {
+    let detail = format!("Head office remembers that the key of terminal {terminal} was replaced by another.");
+    let remedy = format!(
+        "Remove the terminal's identity files, so that it makes a new key. An admin can let the old one in again at head office: \
+         `filial terminal remove {branch}/{terminal} --allow-again`."
+    );
     ApiError::new(Code::IdentityDenied, detail, remedy)
 }
 
@@ -48,7 +59,10 @@ mod tests {
         let (terminal, key) = ("till-1".parse().unwrap(), Digest::new([7; 32]));
         for (error, command) in [
             (other_key(&terminal, &key, &key), format!("`filial terminal allow till-1 --at BRANCH --key {key}`")),
-            (is_listed(&"north".parse().unwrap(), &terminal), "`filial terminal remove north/till-1`".to_owned()),
+            (
+                is_listed(&"north".parse().unwrap(), &terminal),
+                "`filial terminal remove north/till-1 --allow-again`".to_owned(),
+            ),
             (is_denied(&terminal), "`filial terminal allow till-1 --at BRANCH`".to_owned()),
         ] {
             let told = error.to_string() + &error.problem().remedy;

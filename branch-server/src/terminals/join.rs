@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::Digest;
 use service_kit::Secret;
 use service_kit::config::{ConfigError, read_secret_file};
-use service_kit::database::{DatabaseError, GenericClient, Pool, connection};
+use service_kit::database::{DatabaseError, GenericClient, Pool, Transaction, begin, connection};
 use service_kit::durable::{self, DurableError};
 use service_kit::server::ApiError;
 use service_kit::token::{self, MAX_TOKEN_LEN};
@@ -102,7 +102,8 @@ impl Join {
         }
         let file = self.file.clone();
         let token = spawn_blocking(move || kept(&file, authority)).await??;
-        self.hold(pool, &token, now).await
+        self.hold(&token, since(&connection(pool).await?, &token, now).await?);
+        Ok(())
     }
 
     /// Checks the secret part of a token.
@@ -138,25 +139,43 @@ impl Join {
 
     /// Replaces the token: machines that have the present one can no longer enrol with it. `false` before there is one.
     ///
+    /// The new one is in its file then; `finish` commits the transaction in which it counts.
+    ///
     /// # Errors
     /// The new one cannot be written.
-    pub async fn replace(&self, pool: &Pool, now: DateTime<Utc>) -> Result<bool, JoinTokenError> {
+    pub async fn replace(
+        &self,
+        pool: &Pool,
+        now: DateTime<Utc>,
+        finish: impl AsyncFnOnce(Transaction<'_>) -> Result<(), DatabaseError>,
+    ) -> Result<bool, JoinTokenError> {
         let _turn = self.changes.lock().await;
         let Some(Held { authority, .. }) = self.held() else { return Ok(false) };
         let file = self.file.clone();
         let token = spawn_blocking(move || made(&file, token::generate("terminals"), authority)).await??;
-        self.hold(pool, &token, now).await?;
+        let mut client = connection(pool).await?;
+        let tx = begin(&mut client).await?;
+        let since = since(&tx, &token, now).await?;
+        finish(tx).await?;
+        self.hold(&token, since);
         Ok(true)
     }
 
-    /// Takes a token up that its file holds.
-    async fn hold(&self, pool: &Pool, token: &JoinToken, now: DateTime<Utc>) -> Result<(), JoinTokenError> {
+    /// Takes a token up that its file holds, and that counts since then.
+    fn hold(&self, token: &JoinToken, since: DateTime<Utc>) {
         let secret = token::hash(token.secret.expose());
-        let since = site::join_since(&connection(pool).await?, &secret, now).await?;
         let held = Held { authority: token.authority, secret, until: since + self.life };
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-        Ok(())
     }
+}
+
+/// Since when a token counts: now, if another one did before.
+async fn since(
+    client: &impl GenericClient,
+    token: &JoinToken,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, DatabaseError> {
+    site::join_since(client, &token::hash(token.secret.expose()), now).await
 }
 
 /// Writes a new token into the file. Blocking.

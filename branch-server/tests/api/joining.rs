@@ -185,7 +185,7 @@ async fn server_in_a_dead_ones_place_lets_in_whom_that_one_certified_and_no_othe
 
     let deny = async |terminals: &[&str], issuers: Vec<fleet_types::Digest>| {
         let terminals = terminals.iter().map(|terminal| name(terminal)).collect();
-        branch.head_office.with(|s| s.denied = Some(DeniedMachines { terminals, issuers }));
+        branch.head_office.with(|s| s.denied = Some(DeniedMachines { terminals, issuers, keys: Vec::new() }));
         branch.app.poll.once().await.unwrap();
     };
     deny(&["till-1"], Vec::new()).await;
@@ -214,4 +214,26 @@ async fn server_in_a_dead_ones_place_lets_in_whom_that_one_certified_and_no_othe
     assert_refused(come_back(&branch, "till-1", &thief, of_the_thief).await, Code::OtherKey).await;
     self::deny(&branch, "till-1", true).await;
     assert_refused(come_back(&branch, "till-1", &key, mine).await, Code::IdentityDenied).await;
+}
+
+/// A database was lost: that an operator replaced a terminal's key is known to head office alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_key_does_not_come_back_after_a_lost_database() {
+    let branch = Branch::enrolled().await;
+    let (till, key) = (branch.enrol("till-1").await, branch.key("till-1"));
+    branch.app.pool.get().await.unwrap().execute("delete from terminals", &[]).await.unwrap();
+    let tell = async |keys| {
+        branch.head_office.with(|s| s.denied = Some(DeniedMachines { keys, ..DeniedMachines::default() }));
+        branch.app.poll.once().await.unwrap();
+    };
+    tell(vec![branch.signer("till-1").public().to_string()]).await;
+    let refused = come_back(&branch, "till-1", &key, former(&till.answer)).await;
+    let refused = assert_refused(refused, Code::IdentityDenied).await;
+    assert!(refused.remedy.contains("--allow-again"), "{refused:?}");
+    assert_refused(branch.try_enrol(Some(JOIN), "till-1", &key).await, Code::IdentityDenied).await;
+    // The key in its place comes in, and so does the old one once an admin allows it again.
+    let new = TlsKey::generate().unwrap();
+    assert_eq!(branch.try_enrol(Some(JOIN), "till-2", &new).await.status(), StatusCode::OK);
+    tell(Vec::new()).await;
+    assert_eq!(come_back(&branch, "till-1", &key, former(&till.answer)).await.status(), StatusCode::OK);
 }

@@ -3,14 +3,18 @@
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use access::audit::Change;
+use access::bootstrap::{Bootstrap, BootstrapError, bootstrap};
 use branch_server::reports::audit_head;
 use branch_server::reports::relay::deliver;
 use chrono::TimeDelta;
 use fleet_types::Digest;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use service_kit::database::connection;
+use service_kit::database::{begin, commit, connection};
+use service_kit::server::{Caller, Role};
 use service_kit::{Clock as _, SystemClock, token};
+use test_kit::wait_for;
 use wire::Code;
 use wire::v1::audit::{AuditHead, Head};
 use wire::v1::paths;
@@ -18,7 +22,7 @@ use wire::v1::reports::{MAX_BATCH, Numbered, Report};
 
 use crate::daemons::Later;
 use crate::head_office::HeadOfficeDouble;
-use crate::support::{ADMIN, Branch, Options, VIEWER, assert_refused, empty_database, name, open_dir, write};
+use crate::support::{ADMIN, Branch, Options, PATIENCE, VIEWER, assert_refused, empty_database, name, open_dir, write};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -48,17 +52,18 @@ async fn every_change_of_an_operator_leaves_a_row_of_the_audit() {
         rows.iter().map(|row| (row.who.as_str(), row.action.as_str(), row.subject.as_str(), row.reason.as_deref()));
     let wanted = [
         ("admin", "POST /v1/terminals/{name}/deny", "terminal till-1", Some("stolen")),
+        ("admin", "POST /v1/terminals/{name}/deny", "join token of terminals", Some("terminal till-1 is denied")),
         ("admin", "POST /v1/terminals/{name}/allow", "terminal till-1", Some("new disk")),
         ("admin", "POST /v1/operators", "operator ann", None),
     ];
     assert_eq!(said.collect::<Vec<_>>(), wanted);
-    let (before, after) = (rows[1].before.as_ref().unwrap(), rows[1].after.as_ref().unwrap());
+    let (before, after) = (rows[2].before.as_ref().unwrap(), rows[2].after.as_ref().unwrap());
     assert!(before["denied"].is_string() && after["denied"].is_null(), "{before} {after}");
     assert_eq!(after["key"], key.to_string());
     assert!(rows.iter().all(|row| row.via.starts_with("token ") && row.address.is_some()), "{rows:?}");
     // The file outside the database has followed.
     let heads: AuditHead = branch.get(branch.operators, paths::AUDIT_HEAD, Some(ADMIN)).await.json().await.unwrap();
-    assert_eq!((heads.head.seq, heads.anchor), (3, Some(heads.head)));
+    assert_eq!((heads.head.seq, heads.anchor), (4, Some(heads.head)));
     assert_refused(branch.get(branch.operators, paths::AUDIT, Some(VIEWER)).await, Code::Forbidden).await;
 }
 
@@ -72,8 +77,51 @@ async fn a_change_whose_row_cannot_be_written_does_not_happen() {
     assert_refused(post(&branch, &deny, json!({})).await, Code::Internal).await;
     assert_eq!(branch.ask(paths::SYNC, &till).await.status(), StatusCode::OK);
     client.batch_execute("alter table away rename to audit").await.unwrap();
-    assert_eq!(post(&branch, &deny, json!({})).await.status(), StatusCode::OK);
+    let keep = json!({ "keep_join_token": true });
+    assert_eq!(post(&branch, &deny, keep).await.status(), StatusCode::OK);
     assert_eq!(branch.audit().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_tells_of_a_replaced_join_token_only_once_it_is_replaced() {
+    let branch = Branch::enrolled().await;
+    branch.enrol("till-1").await;
+    let file = branch.app.settings.terminals.join_token_file.clone();
+    let before = std::fs::read(&file).unwrap();
+    // The new token cannot be written where a folder is.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("in the way")).unwrap();
+    let deny = paths::terminal_deny(&name("till-1"));
+    assert_refused(post(&branch, &deny, json!({})).await, Code::Internal).await;
+    let subjects = async || branch.audit().await.into_iter().map(|row| row.subject).collect::<Vec<_>>();
+    assert_eq!(subjects().await, ["terminal till-1"]);
+    std::fs::remove_dir_all(&file).unwrap();
+    assert_eq!(post(&branch, &deny, json!({})).await.status(), StatusCode::OK);
+    assert_eq!(subjects().await, ["terminal till-1", "join token of terminals"]);
+    assert_ne!(std::fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bootstrap_and_a_change_of_an_admin_do_not_lock_each_other_out() {
+    let branch = Branch::enrolled().await;
+    let mut client = connection(&branch.app.pool).await.unwrap();
+    let tx = begin(&mut client).await.unwrap();
+    assert!(!access::db::operators::lock_admins(&tx).await.unwrap().is_empty());
+    let (pool, now) = (branch.app.pool.clone(), branch.app.clock.now());
+    let wish = Bootstrap { name: "eve".parse().unwrap(), password: None, token: Some((token::generate("test"), 1)) };
+    let other = tokio::spawn(async move { bootstrap(access::BRANCH_SERVER, &pool, wish, now).await });
+    wait_for("the bootstrap to wait for the admins", PATIENCE, async || {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        let watcher = connection(&branch.app.pool).await.unwrap();
+        let count: i64 = watcher.query_one(waiting, &[]).await.unwrap().get(0);
+        if count > 0 { Ok(()) } else { Err("it does not wait") }
+    })
+    .await;
+    let caller = Caller::operator("ann", Role::Admin);
+    access::audit::record(&tx, &caller, Change::of("operator admin"), now).await.unwrap();
+    commit(tx).await.unwrap();
+    assert!(matches!(other.await.unwrap(), Err(BootstrapError::AdminExists(_))));
 }
 
 /// Runs the program as an administrator of the machine does, beside the running server.
@@ -194,7 +242,8 @@ async fn the_head_of_the_audit_is_reported_to_head_office_also_when_the_audit_wa
     let branch = Branch::enrolled().await;
     branch.enrol("till-1").await;
     let deny = paths::terminal_deny(&name("till-1"));
-    assert_eq!(post(&branch, &deny, json!({})).await.status(), StatusCode::OK);
+    let keep = json!({ "keep_join_token": true });
+    assert_eq!(post(&branch, &deny, keep).await.status(), StatusCode::OK);
     let mut reported = None;
     let once = async |reported: &mut Option<Head>| {
         let (pool, now) = (&branch.app.pool, branch.app.clock.now());

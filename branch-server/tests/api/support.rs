@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use branch_server::app::App;
 use branch_server::config::{Inputs, Settings};
-use branch_server::{Deps, build, db, listeners};
-use chrono::{DateTime, TimeDelta};
-use fleet_types::{OperatorName, TerminalName};
+use branch_server::{Deps, build, listeners};
+use chrono::DateTime;
+use fleet_types::TerminalName;
 use reqwest::StatusCode;
 use serde_json::Value;
 use service_kit::client::{JsonClient, Timeouts};
-use service_kit::database::{DatabaseSettings, Pool, connect, connection};
 use service_kit::server::bind;
-use service_kit::{Clock, Shutdown, SystemClock, token};
+use service_kit::{Clock, Shutdown, SystemClock};
 use swarm::Engine;
 use tempfile::TempDir;
 use test_kit::{Leaf, TestDatabase, write_secret};
@@ -25,15 +24,16 @@ use trust::SigningKey;
 use trust::certificates::{
     Anchor, FleetTime, Identity, Suffix, TlsKey, certificate_from_pem, client_config, none_denied, request_to_pem,
 };
-use uuid::Uuid;
 use wire::v1::audit::{AuditPage, Entry, Verifier};
-use wire::v1::operators::OperatorRole::{self, Admin, Operator, Viewer};
-use wire::v1::operators::Token;
 use wire::v1::paths;
 use wire::v1::sync::{EnrolRequest, EnrolResponse, TerminalFacts};
 use wire::{Code, Problem};
 
 use crate::head_office::HeadOfficeDouble;
+
+mod databases;
+
+pub use databases::{database, empty_database, give_tokens};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const VIEWER: &str = "viewer-token";
@@ -117,43 +117,6 @@ impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-pub async fn database() -> TestDatabase {
-    TestDatabase::from_template("branch_server", async |url| {
-        let pool = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
-        db::migrate(&pool).await.unwrap();
-        give_tokens(&pool).await;
-        pool.close();
-    })
-    .await
-}
-
-/// A database with the schema and no operators.
-pub async fn empty_database() -> TestDatabase {
-    TestDatabase::from_template("branch_server_empty", async |url| {
-        let pool = connect(&DatabaseSettings::new(url), &Shutdown::new()).await.unwrap();
-        db::migrate(&pool).await.unwrap();
-        pool.close();
-    })
-    .await
-}
-
-/// Adds a service with its token for each role that tests use.
-pub async fn give_tokens(pool: &Pool) {
-    for (role, secret) in [(Viewer, VIEWER), (Operator, OPERATOR), (Admin, ADMIN)] {
-        give_token(pool, role, secret).await;
-    }
-}
-
-/// A service called as its role, with this token.
-async fn give_token(pool: &Pool, role: OperatorRole, secret: &str) {
-    let (client, made) = (connection(pool).await.unwrap(), DateTime::UNIX_EPOCH);
-    let operator: OperatorName = role.as_str().parse().unwrap();
-    access::db::operators::insert(&client, &operator, role, None, "test", made).await.unwrap();
-    let (id, name, expires) = (Uuid::new_v4(), "test".to_owned(), made + TimeDelta::days(36_500));
-    let kept = Token { id, operator, name, role, scope: None, made, expires, last_used: None, revoked: None };
-    access::db::tokens::insert(&client, &kept, &token::hash(secret)).await.unwrap();
 }
 
 fn settings(dir: &Path, database: &str, head_office: &HeadOfficeDouble, options: &Options) -> Settings {
@@ -397,12 +360,13 @@ pub fn facts(name: &str) -> TerminalFacts {
     }
 }
 
-/// Asserts a refusal: its status, its code, that it is problem+json with a remedy and a request id.
-pub async fn assert_refused(response: reqwest::Response, code: Code) {
+/// Asserts a refusal: its status, its code, that it is problem+json with a remedy and a request id. Returns it.
+pub async fn assert_refused(response: reqwest::Response, code: Code) -> Problem {
     let status = response.status().as_u16();
     let media = response.headers()["content-type"].to_str().unwrap().to_owned();
     let text = response.text().await.unwrap();
     let problem: Problem = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!((problem.code, status, media.as_str()), (code, code.status(), "application/problem+json"), "{text}");
     assert!(!problem.remedy.is_empty() && problem.request_id.is_some(), "{text}");
+    problem
 }

@@ -74,6 +74,9 @@ fn bounded(state: Value) -> Value {
 
 /// Adds a row. The last thing before the commit: from here on other writers wait.
 ///
+/// Every transaction takes its locks in one order, so that no two wait for each other: what it changes first (operators before their
+/// sessions and tokens), the end of the audit last.
+///
 /// # Errors
 /// The database failed.
 pub async fn record<C: GenericClient>(

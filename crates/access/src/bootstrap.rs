@@ -5,14 +5,13 @@ use fleet_types::OperatorName;
 use serde_json::json;
 use service_kit::Secret;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
-use service_kit::server::{Caller, Role, Via};
 use service_kit::token;
 use uuid::Uuid;
 use wire::v1::audit::Head;
 use wire::v1::operators::{OperatorRole, Token};
 
 use super::audit::{self, Change};
-use super::passwords::{self, PasswordError};
+use super::passwords::{self, NewPasswordError};
 use crate::{Server, db};
 
 /// Who the first admin is to be.
@@ -38,12 +37,9 @@ pub enum BootstrapError {
     /// Neither password nor token.
     #[error("the admin needs a way to log in: name a password file, a token file, or both")]
     NoWayIn,
-    /// The password may not be one.
-    #[error("the password {0}")]
-    Password(String),
-    /// It could not be hashed.
+    /// The password may not be one, or could not be hashed.
     #[error(transparent)]
-    Hash(#[from] PasswordError),
+    Password(#[from] NewPasswordError),
     /// The database failed.
     #[error("the database cannot be used")]
     Database(#[from] DatabaseError),
@@ -63,17 +59,11 @@ pub async fn bootstrap(
     if password.is_none() && token.is_none() {
         return Err(BootstrapError::NoWayIn);
     }
-    let hash = match &password {
-        Some(password) => {
-            passwords::check(password.expose()).map_err(BootstrapError::Password)?;
-            Some(passwords::hash_once(password.expose())?)
-        }
-        None => None,
-    };
+    let hash = password.as_ref().map(passwords::hash_new).transpose()?;
     let mut client = connection(pool).await?;
     let transaction = begin(&mut client).await?;
-    // Two first admins at once: the second waits here, and then finds the first.
-    db::audit::lock_head(&transaction).await?;
+    // Two first admins at once: the second waits here, and then finds the first. There may be no row to hold.
+    db::operators::lock_all(&transaction).await?;
     for admin in db::operators::lock_admins(&transaction).await? {
         // A service whose tokens have all ended cannot log in, and no operator can make it a token.
         if admin.password.is_some() || db::tokens::count_live(&transaction, &admin.name, now).await? > 0 {
@@ -90,11 +80,8 @@ pub async fn bootstrap(
         db::tokens::insert(&transaction, &made, &token::hash(secret.expose())).await?;
         after["token"] = json!({ "id": made.id, "expires": made.expires });
     }
-    let caller = Caller::operator("bootstrap", Role::Admin)
-        .by(Via::Console)
-        .asking(format!("{} bootstrap", server.program), None);
     let change = Change::of(format!("operator {name}")).after(after);
-    let head = audit::record(&transaction, &caller, change, now).await?;
+    let head = audit::record(&transaction, &server.caller("bootstrap", "bootstrap"), change, now).await?;
     commit(transaction).await?;
     Ok(head)
 }

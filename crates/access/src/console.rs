@@ -1,13 +1,16 @@
-//! `bootstrap` as a command of the program: its arguments, and the files that they name.
+//! `bootstrap` and `recover` as commands of both programs: arguments, the files that they name, and the database.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use fleet_types::OperatorName;
 use service_kit::config::{self, ConfigError};
-use service_kit::{durable, token};
+use service_kit::database::{DatabaseError, DatabaseSettings, Pool, connect};
+use service_kit::{Clock, Secret, Shutdown, durable, token};
 
-use crate::bootstrap::Bootstrap;
+use crate::Server;
+use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::recover::RecoverError;
 
 /// Arguments of `bootstrap`.
 #[derive(Debug, Args)]
@@ -86,4 +89,41 @@ impl Prepared {
 /// Returns the path of standard input for `-`.
 pub fn or_stdin(path: PathBuf) -> PathBuf {
     if path.as_os_str() == "-" { "/dev/stdin".into() } else { path }
+}
+
+/// Waits for PostgreSQL, brings the schema up to date by `migrate`, and makes the first admin.
+///
+/// Also beside a server that runs: that one brings the audit's anchor up to date with its next row, one that does not when it starts.
+///
+/// # Errors
+/// There is an admin, or it cannot be done.
+pub async fn bootstrap(
+    server: Server,
+    database: &DatabaseSettings,
+    migrate: impl AsyncFnOnce(&Pool) -> Result<(), DatabaseError>,
+    clock: &dyn Clock,
+    wish: Bootstrap,
+) -> Result<(), BootstrapError> {
+    let pool = connect(database, &Shutdown::new()).await?;
+    migrate(&pool).await?;
+    crate::bootstrap::bootstrap(server, &pool, wish, clock.now()).await.map(drop)
+}
+
+/// Waits for PostgreSQL, brings the schema up to date by `migrate`, and gives an admin a new password.
+///
+/// Answers how many sessions ended and how many tokens were revoked.
+///
+/// # Errors
+/// As [`RecoverError`].
+pub async fn recover(
+    server: Server,
+    database: &DatabaseSettings,
+    migrate: impl AsyncFnOnce(&Pool) -> Result<(), DatabaseError>,
+    clock: &dyn Clock,
+    name: &OperatorName,
+    password: &Secret,
+) -> Result<(u64, u64), RecoverError> {
+    let pool = connect(database, &Shutdown::new()).await?;
+    migrate(&pool).await?;
+    crate::recover::recover(server, &pool, name, password, clock.now()).await
 }

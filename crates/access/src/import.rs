@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use service_kit::config::{self, ConfigError};
 use service_kit::database::{DatabaseError, GenericClient};
-use service_kit::server::{Caller, Role, Via};
+use service_kit::server::Role;
 use uuid::Uuid;
 use wire::v1::audit::Head;
 use wire::v1::operators::{OperatorRole, Token};
@@ -48,11 +48,13 @@ pub struct Entry {
     sha256: Digest,
 }
 
-/// The tokens of one name, which become a service.
+/// Tokens of one name, as many as an operator may have, which become a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Service {
-    /// The name, as near to the file's as an operator's name can be.
+    /// The name, as near to the file's as an operator's name can be. Several services may have it.
     name: String,
+    /// The name as the file has it.
+    text: String,
     /// The highest of its tokens' roles.
     role: OperatorRole,
     tokens: Vec<(OperatorRole, Digest)>,
@@ -87,23 +89,65 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, ConfigError> {
     Ok(file.token)
 }
 
-/// Returns the services that the entries become, by name.
+/// Returns the services that the entries become, by the file's names. A name with more tokens than an operator may have becomes several.
 fn services(entries: Vec<Entry>) -> Vec<Service> {
-    let mut all: BTreeMap<String, Service> = BTreeMap::new();
+    let mut all: BTreeMap<String, Vec<(OperatorRole, Digest)>> = BTreeMap::new();
     for Entry { name, role, sha256 } in entries {
         let Some(role) = role.operator() else { continue };
-        let name = nearest(&name);
-        let service = all.entry(name.clone()).or_insert(Service { name, role, tokens: Vec::new() });
-        service.role = service.role.max(role);
-        service.tokens.push((role, sha256));
+        all.entry(name).or_default().push((role, sha256));
     }
-    all.into_values().collect()
+    let most = usize::try_from(MAX_TOKENS).unwrap_or(usize::MAX);
+    let parts = all.iter().flat_map(|(text, tokens)| tokens.chunks(most).map(move |tokens| (text, tokens)));
+    let service = |(text, tokens): (&String, &[(OperatorRole, Digest)])| {
+        let role = tokens.iter().map(|(role, _)| *role).max()?;
+        Some(Service { name: nearest(text), text: text.clone(), role, tokens: tokens.to_vec() })
+    };
+    parts.filter_map(service).collect()
+}
+
+/// Returns how a character that is not ASCII is written with those that are.
+const fn latin(c: char) -> &'static str {
+    match c {
+        'а' | 'à'..='å' => "a",
+        'б' => "b",
+        'в' => "v",
+        'г' | 'ґ' => "g",
+        'д' => "d",
+        'е' | 'ё' | 'э' | 'є' | 'è'..='ë' => "e",
+        'ж' => "zh",
+        'з' => "z",
+        'и' | 'і' | 'ї' | 'ì'..='ï' => "i",
+        'й' | 'ы' | 'ý' | 'ÿ' => "y",
+        'к' => "k",
+        'л' => "l",
+        'м' => "m",
+        'н' | 'ñ' => "n",
+        'о' | 'ò'..='ö' | 'ø' => "o",
+        'п' => "p",
+        'р' => "r",
+        'с' | 'ç' => "s",
+        'т' => "t",
+        'у' | 'ў' | 'ù'..='ü' => "u",
+        'ф' => "f",
+        'х' => "kh",
+        'ц' => "ts",
+        'ч' => "ch",
+        'ш' => "sh",
+        'щ' => "shch",
+        'ъ' | 'ь' => "",
+        'ю' => "yu",
+        'я' => "ya",
+        'ß' => "ss",
+        _ => "-",
+    }
 }
 
 /// Returns the operator's name that is nearest to a text.
 fn nearest(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let mapped: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let mut mapped = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() { mapped.push(c) } else { mapped.push_str(latin(c)) }
+    }
     let cut = mapped.trim_matches('-').chars().take(MAX_NAME).collect::<String>();
     let name = cut.trim_end_matches('-');
     if name.is_empty() { "imported".to_owned() } else { name.to_owned() }
@@ -121,13 +165,19 @@ pub async fn import<C: GenericClient>(
     entries: Vec<Entry>,
     now: DateTime<Utc>,
 ) -> Result<Option<Head>, DatabaseError> {
-    let caller = Caller::operator("import", Role::Admin).by(Via::Console);
-    let caller = caller.asking(format!("{} start", server.program), None);
+    let caller = server.caller("import", "start");
     let (mut head, expires) = (None, now + TimeDelta::days(i64::from(DAYS)));
-    for Service { name, role, tokens } in services(entries) {
-        let Some(operator) = insert(c, &name, role, now).await? else { continue };
+    for Service { name, text, role, tokens } in services(entries) {
+        let Some(operator) = insert(c, &name, role, now).await? else {
+            tracing::warn!(
+                name = text,
+                tokens = tokens.len(),
+                "tokens are not imported: every name like theirs is taken"
+            );
+            continue;
+        };
         let mut ids = Vec::new();
-        for (role, sha256) in tokens.into_iter().take(usize::try_from(MAX_TOKENS).unwrap_or(usize::MAX)) {
+        for (role, sha256) in tokens {
             let token = Token {
                 id: Uuid::new_v4(),
                 operator: operator.clone(),
@@ -142,7 +192,7 @@ pub async fn import<C: GenericClient>(
             db::tokens::insert(c, &token, &sha256).await?;
             ids.push(json!({ "id": token.id, "role": role }));
         }
-        let after = json!({ "role": role, "service": true, "tokens": ids, "expires": expires });
+        let after = json!({ "name": text, "role": role, "service": true, "tokens": ids, "expires": expires });
         let change = Change::of(format!("operator {operator}")).because(Some("imported from the tokens file"));
         head = Some(audit::record(c, &caller, change.after(after), now).await?);
     }
@@ -196,15 +246,38 @@ mod tests {
     #[test]
     fn tokens_of_one_name_are_one_service_with_the_highest_of_their_roles() {
         use OperatorRole::{Admin, Viewer};
-        let text = entry("Desk 1", "viewer", "x") + &entry("desk-1", "admin", "y") + &entry("касса", "viewer", "z");
+        let text = entry("Desk 1", "viewer", "x") + &entry("Desk 1", "admin", "y") + &entry("desk-1", "viewer", "z");
         let found = services(parsed(&text).unwrap());
-        let of = |name: &str, role, tokens: &[(OperatorRole, &str)]| Service {
-            name: name.into(),
+        let of = |text: &str, role, tokens: &[(OperatorRole, &str)]| Service {
+            name: "desk-1".into(),
+            text: text.into(),
             role,
             tokens: tokens.iter().map(|(role, secret)| (*role, token::hash(secret))).collect(),
         };
-        let wanted = [of("desk-1", Admin, &[(Viewer, "x"), (Admin, "y")]), of("imported", Viewer, &[(Viewer, "z")])];
+        let wanted = [of("Desk 1", Admin, &[(Viewer, "x"), (Admin, "y")]), of("desk-1", Viewer, &[(Viewer, "z")])];
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn names_of_other_scripts_stay_readable_and_apart() {
+        for (text, name) in [
+            ("касса", "kassa"),
+            ("Склад № 2", "sklad---2"),
+            ("Щёголев", "shchegolev"),
+            ("Объект", "obekt"),
+            ("Müller", "muller"),
+            ("窓口", "imported"),
+        ] {
+            assert_eq!(nearest(text), name);
+        }
+    }
+
+    #[test]
+    fn no_token_of_a_name_with_many_is_left_out() {
+        let text: String = (0..120).map(|n| entry("desk", "viewer", &n.to_string())).collect();
+        let found = services(parsed(&text).unwrap());
+        let counts: Vec<_> = found.iter().map(|service| (service.name.as_str(), service.tokens.len())).collect();
+        assert_eq!(counts, [("desk", 50), ("desk", 50), ("desk", 20)]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use service_kit::Clock;
 use service_kit::database::Pool;
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, Caller, Role, Via};
 
 use audit::Audit;
 use guesses::Guesses;
@@ -45,6 +45,13 @@ pub struct Server {
     ///
     /// Cookies do not tell ports apart, so each program on a machine has another name.
     pub cookie: &'static str,
+}
+
+impl Server {
+    /// The caller of a command of this program, as the audit names it.
+    fn caller(self, name: &str, command: &str) -> Caller {
+        Caller::operator(name, Role::Admin).by(Via::Console).asking(format!("{} {command}", self.program), None)
+    }
 }
 
 /// Head office.

@@ -6,6 +6,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use prometheus_client::metrics::counter::Counter;
+use service_kit::Secret;
 use service_kit::server::{ApiError, Metrics};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::Code;
@@ -38,6 +39,26 @@ pub enum PasswordError {
     /// A thread failed.
     #[error("a password could not be hashed")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+/// Why a text did not become a password.
+#[derive(Debug, thiserror::Error)]
+pub enum NewPasswordError {
+    /// It may not be one.
+    #[error("the password {0}")]
+    Refused(String),
+    /// It could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] PasswordError),
+}
+
+/// Returns the hash of a password that a command of the console sets.
+///
+/// # Errors
+/// As [`NewPasswordError`].
+pub fn hash_new(password: &Secret) -> Result<String, NewPasswordError> {
+    check(password.expose()).map_err(NewPasswordError::Refused)?;
+    Ok(hash_once(password.expose())?)
 }
 
 fn argon2() -> Result<Argon2<'static>, PasswordError> {

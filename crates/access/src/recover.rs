@@ -6,10 +6,9 @@ use fleet_types::OperatorName;
 use serde_json::json;
 use service_kit::Secret;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
-use service_kit::server::{Caller, Role, Via};
 
 use super::audit::{self, Change};
-use super::passwords::{self, PasswordError};
+use super::passwords::{self, NewPasswordError};
 use crate::{Server, db};
 
 /// Why nothing was changed.
@@ -29,12 +28,9 @@ pub enum RecoverError {
          {0}`, or recover an admin who is a person"
     )]
     Service(OperatorName),
-    /// The password may not be one.
-    #[error("the password {0}")]
-    Password(String),
-    /// It could not be hashed.
+    /// The password may not be one, or could not be hashed.
     #[error(transparent)]
-    Hash(#[from] PasswordError),
+    Password(#[from] NewPasswordError),
     /// The database failed.
     #[error("the database cannot be used")]
     Database(#[from] DatabaseError),
@@ -53,8 +49,7 @@ pub async fn recover(
     password: &Secret,
     now: DateTime<Utc>,
 ) -> Result<(u64, u64), RecoverError> {
-    passwords::check(password.expose()).map_err(RecoverError::Password)?;
-    let hash = passwords::hash_once(password.expose())?;
+    let hash = passwords::hash_new(password)?;
     let mut client = connection(pool).await?;
     let transaction = begin(&mut client).await?;
     if db::operators::find(&transaction, name).await?.is_some_and(|found| found.password.is_none()) {
@@ -68,10 +63,9 @@ pub async fn recover(
     db::operators::set_password(&transaction, name, &hash).await?;
     let sessions = db::sessions::end_all(&transaction, name, None).await?;
     let tokens = db::tokens::revoke_all(&transaction, name, now).await?;
-    let caller =
-        Caller::operator("recover", Role::Admin).by(Via::Console).asking(format!("{} recover", server.program), None);
     let after = json!({ "sessions_ended": sessions, "tokens_revoked": tokens });
-    audit::record(&transaction, &caller, Change::of(format!("password of {name}")).after(after), now).await?;
+    let change = Change::of(format!("password of {name}")).after(after);
+    audit::record(&transaction, &server.caller("recover", "recover"), change, now).await?;
     commit(transaction).await?;
     Ok((sessions, tokens))
 }

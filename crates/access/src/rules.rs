@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_can_always_administer() {
+    fn one_admin_always_stays() {
         let admin = |name: &str, person| Admin { name: name.into(), person };
         let disable = ChangeOperator { disabled: Some(true), ..ChangeOperator::default() };
         let demote = ChangeOperator { role: Some(OperatorRole::Viewer), ..ChangeOperator::default() };

@@ -10,8 +10,11 @@ use wire::v1::sync::TerminalFacts;
 use super::row::{get, signed, text, text_opt, unsigned};
 
 service_kit::statements! {
-    UPSERT = "INSERT INTO terminals (branch, name, model, slot_bytes, data_bytes, agent_version, created_at, last_heard)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (branch, name)
+    // A terminal that was removed while it was denied is denied when it comes back.
+    UPSERT = "INSERT INTO terminals (branch, name, model, slot_bytes, data_bytes, agent_version, created_at, last_heard,
+            denied_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, (SELECT denied_at FROM denied_names WHERE branch = $1 AND name = $2))
+        ON CONFLICT (branch, name)
         DO UPDATE SET model = $3, slot_bytes = $4, data_bytes = $5, agent_version = $6, last_heard = $7";
     SET_RUNNING = "UPDATE terminals SET slot = $3, version = $4, last_heard = $5 WHERE branch = $1 AND name = $2";
     HEARD = "UPDATE terminals SET last_heard = $3 WHERE branch = $1 AND name = $2";

@@ -42,7 +42,8 @@ pub async fn forget<C: GenericClient>(
 
 /// Removes a terminal of a branch that the transaction `c` holds, with everything known of it.
 ///
-/// The branch's plan follows by the task for delayed plans. False if there is no such terminal.
+/// The branch's plan follows by the task for delayed plans. That it is denied is remembered, unless it is to be allowed again.
+/// False if there is no such terminal, and nothing to allow again.
 ///
 /// # Errors
 /// The database failed.
@@ -50,12 +51,19 @@ pub async fn forget_terminal<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     terminal: &TerminalName,
+    allow_again: bool,
     now: DateTime<Utc>,
 ) -> Result<bool, DatabaseError> {
     db::updates::remove_of_terminal(c, branch, terminal).await?;
     db::reused_numbers::remove_of_terminal(c, branch, terminal).await?;
-    let remembered = db::denied_names::forget(c, branch, terminal).await?;
-    let removed = db::terminals::remove(c, branch, terminal).await? || remembered;
+    let lifted = if allow_again {
+        db::denied_names::forget_keys(c, branch, terminal).await?;
+        db::denied_names::forget(c, branch, terminal).await?
+    } else {
+        db::denied_names::remember_one(c, branch, terminal).await?;
+        false
+    };
+    let removed = db::terminals::remove(c, branch, terminal).await? || lifted;
     db::delayed_plans::delay(c, branch, now).await?;
     Ok(removed)
 }

@@ -7,7 +7,7 @@ use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use service_kit::database::{GenericClient, begin, commit, connection};
+use service_kit::database::{GenericClient, Transaction, begin, commit, connection};
 use service_kit::edge::chain;
 use service_kit::server::{ApiError, Caller, Missing};
 use trust::certificates::{certificate_signer, validity};
@@ -152,10 +152,9 @@ pub async fn deny(
     let before = held(&tx, &name).await?;
     terminals::deny(&tx, &name, now).await?;
     relay::queue(&tx, now, &Report::TerminalDenied { terminal: name.clone(), denied: true }).await?;
-    // Denied again, and the join token stays: nothing changes, and no row says so.
-    if before.denied.is_none() || !body.keep_join_token {
-        let mut after = state(&held(&tx, &name).await?);
-        after["replaces_join_token"] = json!(!body.keep_join_token);
+    // Denied again: nothing changes, and no row says so.
+    if before.denied.is_none() {
+        let after = state(&held(&tx, &name).await?);
         let change = Change::of(format!("terminal {name}")).because(body.reason.as_deref());
         let change = change.before(state(&before)).after(after);
         app.audit.commit(tx, &caller, change).await?;
@@ -165,13 +164,17 @@ pub async fn deny(
     app.signals.relay.notify_one();
     app.streams.end(&name);
     tracing::warn!(by = caller.name, terminal = %name, "terminal identity denied");
-    let join_token_replaced = !body.keep_join_token && replace_join_token(&app, &name).await?;
+    let join_token_replaced = !body.keep_join_token && replace_join_token(&app, &caller, &name).await?;
     let Json(identity) = shown(&connection(&app.pool).await?, &name).await?;
     Ok(Json(TerminalDenied { identity, join_token_replaced }))
 }
 
-async fn replace_join_token(app: &App, denied: &TerminalName) -> Result<bool, ApiError> {
-    app.join.replace(&app.pool, app.clock.now()).await.map_err(|error| {
+/// Replaces the join token, with a row of the audit that says so once the new one is in its file.
+async fn replace_join_token(app: &App, caller: &Caller, denied: &TerminalName) -> Result<bool, ApiError> {
+    let change = Change::of("join token of terminals").because(Some(&format!("terminal {denied} is denied")));
+    let change = change.after(json!({ "replaced": true }));
+    let finish = async |tx: Transaction<'_>| app.audit.commit(tx, caller, change).await;
+    app.join.replace(&app.pool, app.clock.now(), finish).await.map_err(|error| {
         tracing::error!(error = %chain(&error), "the join token cannot be replaced");
         let detail = format!("Terminal {denied} is denied, but the join token that it may have cannot be replaced.");
         let remedy = "See the branch server's log, and deny the terminal again: that replaces the token.";

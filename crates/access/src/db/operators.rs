@@ -18,6 +18,8 @@ service_kit::statements! {
     // In order of names, and held: of two who would disable one another, one waits and then finds the other gone.
     LOCK_ADMINS = "SELECT name, role, password, added_at, added_by, disabled_at FROM operators
         WHERE role = 'admin' AND disabled_at IS NULL ORDER BY name FOR UPDATE";
+    // Also waits for transactions that hold one row of them.
+    LOCK_ALL = "LOCK TABLE operators IN EXCLUSIVE MODE";
     SET_ACCESS = "UPDATE operators SET role = $2, disabled_at = $3 WHERE name = $1";
     SET_PASSWORD = "UPDATE operators SET password = $2 WHERE name = $1";
 }
@@ -110,6 +112,14 @@ pub async fn count<C: GenericClient>(c: &C) -> Result<u64, DatabaseError> {
 /// As every statement.
 pub async fn lock_admins<C: GenericClient>(c: &C) -> Result<Vec<OperatorRow>, DatabaseError> {
     query(c, LOCK_ADMINS, &[]).await?.iter().map(from_row).collect()
+}
+
+/// Holds all operators, also those that are not there yet, until the transaction ends.
+///
+/// # Errors
+/// As every statement.
+pub async fn lock_all<C: GenericClient>(c: &C) -> Result<(), DatabaseError> {
+    execute(c, LOCK_ALL, &[]).await.map(drop)
 }
 
 /// Sets what an operator may do and whether it may come in.

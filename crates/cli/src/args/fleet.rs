@@ -90,7 +90,8 @@ pub(crate) enum TerminalCommand {
     },
     /// Remove a terminal with its history from head office: what it said of itself no longer counts
     ///
-    /// Deny a stolen or false terminal at its branch first (`filial terminal deny`), or it comes back.
+    /// Deny a stolen or false terminal at its branch first (`filial terminal deny`), or it comes back. Head office remembers that it
+    /// was denied.
     #[command(after_help = "Example:\n  filial terminal remove north/till-1")]
     Remove {
         /// BRANCH/NAME
@@ -98,6 +99,11 @@ pub(crate) enum TerminalCommand {
         /// Remove it even if it reported within the last 24 hours and is not denied
         #[arg(long)]
         force: bool,
+        /// Forget that it was denied: the next server of its branch lets it in again
+        ///
+        /// The present one still denies it until `filial terminal allow`.
+        #[arg(long)]
+        allow_again: bool,
     },
     /// Deny a terminal at its branch server: it is refused with any key from now on
     ///

@@ -185,11 +185,16 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             let terminal: Terminal = block_on(async { Ok(server.get(&path).await?) })?;
             answer(global.json, &terminal, |t| terminal_text(t, now))
         }
-        TerminalCommand::Remove { terminal, force } => {
-            let query = if force { "?force=true" } else { "" };
+        TerminalCommand::Remove { terminal, force, allow_again } => {
+            let chosen = [(force, "force=true"), (allow_again, "allow_again=true")];
+            let query: Vec<_> = chosen.into_iter().filter_map(|(chosen, text)| chosen.then_some(text)).collect();
+            let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
             let path = format!("{}{query}", paths::terminal(&terminal));
             let removed: TerminalRemoved = block_on(async { Ok(server.delete(&path).await?) })?;
-            answer(global.json, &removed, |r| format!("Terminal {}/{} is removed.", r.branch, r.name))
+            answer(global.json, &removed, |r| {
+                let denied = if r.denied { " It stays denied; --allow-again lifts that." } else { "" };
+                format!("Terminal {}/{} is removed.{denied}", r.branch, r.name)
+            })
         }
         TerminalCommand::Deny { .. } | TerminalCommand::Allow { .. } if global.at.is_none() => {
             let remedy = "Add --at BRANCH and --server with the branch server's address.";

@@ -200,6 +200,9 @@ pub struct TerminalRemoved {
     pub branch: BranchName,
     /// Its name.
     pub name: TerminalName,
+    /// Whether it is denied from now on too: head office remembers it, and tells the servers of its branch.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// A terminal's new key is to be believed from now on.

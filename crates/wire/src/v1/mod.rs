@@ -4,7 +4,6 @@
 //! [`reports`], or by hand with a [`kit`]; terminals speak to their branch server with [`sync`] (the same plan, verbatim) and [`reports`].
 
 pub mod audit;
-pub mod branch_audits;
 pub mod confirmed;
 pub mod evidence;
 pub mod fleet;

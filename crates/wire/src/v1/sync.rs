@@ -120,6 +120,9 @@ pub struct DeniedMachines {
     pub terminals: Vec<TerminalName>,
     /// SHA-256 of the keys of former branch servers that head office denied: what they certified does not count.
     pub issuers: Vec<Digest>,
+    /// Keys of terminals that an operator of head office replaced by others: 64 hexadecimal digits of an ed25519 key each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
 }
 
 /// One line of the event stream. It carries no state: the receiver asks `/v1/sync`.

@@ -23,6 +23,7 @@ pub async fn sync(app: Data<App>, caller: Caller) -> ApiResult<Json<Sync>> {
     let denied = Some(DeniedMachines {
         terminals: db::denied_names::terminals(&client, branch).await?,
         issuers: db::denied_names::issuers(&client, branch).await?,
+        keys: db::denied_names::keys(&client, branch).await?,
     });
     let Some(newest) = newest else { return Ok(Json(Sync { plan: None, available: Vec::new(), metadata, denied })) };
     let plan = db::plans::envelope(&client, branch, newest.serial).await?;

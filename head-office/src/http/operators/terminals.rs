@@ -107,6 +107,7 @@ pub async fn accept_key(
     let transaction = begin(&mut client).await?;
     let missing = || ApiError::not_found(Missing::Terminal, &format_args!("{branch}/{name}"));
     let before = db::terminals::find(&transaction, branch, name).await?.ok_or_else(missing)?;
+    db::denied_names::replaced(&transaction, branch, name, &key, app.clock.now()).await?;
     if !db::terminals::accept_key(&transaction, branch, name, &key).await? {
         let detail = format!("Terminal {branch}/{name} does not ask for the key {key}.");
         return Err(ApiError::new(
@@ -132,13 +133,16 @@ pub struct Removal {
     /// Also a terminal that was heard within the last 24 hours and is not denied.
     #[serde(default)]
     pub force: bool,
+    /// Forget that it was denied, and which of its keys were replaced: the next server of its branch lets it in again.
+    #[serde(default)]
+    pub allow_again: bool,
 }
 
 /// Remove a terminal with its history.
 ///
-/// What it said of itself no longer counts, and its branch's plan follows. Head office also forgets that it was denied. Its branch
-/// server still knows it: a terminal that is not denied there comes back when it enrols there for the first time, is allowed there
-/// again, or reports changed facts.
+/// What it said of itself no longer counts, and its branch's plan follows. That it was denied is remembered, unless `allow_again` is set.
+/// Its branch server still knows it: a terminal that is not denied there comes back when it enrols there for the first time, is allowed
+/// there again, or reports changed facts.
 #[utoipa::path(delete, path = paths::TERMINAL, tag = "terminals",
     params(("branch" = BranchName, Path), ("name" = TerminalName, Path), Removal), responses(
     (status = 200, description = "It is gone", body = TerminalRemoved),
@@ -168,17 +172,24 @@ pub async fn remove(
             "Deny it at its branch (`filial terminal deny`), or force the removal (`filial terminal remove --force`).";
         return Err(ApiError::new(Code::TerminalInUse, detail, remedy));
     }
-    if !forget_terminal(&transaction, &branch, &name, now).await? {
+    if !forget_terminal(&transaction, &branch, &name, removal.allow_again, now).await? {
+        if db::denied_names::remembered(&transaction, &branch, &name).await?.is_some() {
+            let detail =
+                format!("Terminal {branch}/{name} is removed already; head office remembers only that it is denied.");
+            let remedy = format!("To let it in again, run `filial terminal remove {branch}/{name} --allow-again`.");
+            return Err(ApiError::new(Code::WrongState, detail, remedy));
+        }
         return Err(missing());
     }
+    let denied = db::denied_names::remembered(&transaction, &branch, &name).await?.is_some();
     let change = Change::of(format!("terminal {branch}/{name}"));
     let change = change.before(before.map_or_else(
         || json!({ "denied": true }),
         |t| json!({ "model": t.model, "slot_bytes": t.slot_bytes, "key": t.key, "denied": t.denied.is_some() }),
     ));
-    let change = change.after(json!({ "removed": true, "forced": removal.force }));
+    let change = change.after(json!({ "removed": true, "forced": removal.force, "denied": denied }));
     app.audit.commit(transaction, &caller, change).await?;
     app.delayed.notify_one();
     tracing::info!(%branch, terminal = %name, forced = in_use, by = caller.name, "terminal removed");
-    Ok(Json(TerminalRemoved { branch, name }))
+    Ok(Json(TerminalRemoved { branch, name, denied }))
 }

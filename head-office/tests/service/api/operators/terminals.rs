@@ -76,9 +76,65 @@ async fn terminal_in_use_is_removed_by_force_or_once_it_is_denied() {
     branch.report(Report::TerminalDenied { terminal: "till-2".parse().unwrap(), denied: true }).await;
     let shown: Terminal = office.admin().get("/v1/terminals/north/till-2").await.unwrap();
     assert!(shown.denied.is_some());
-    remove("/v1/terminals/north/till-2").await.unwrap();
-    // It comes back when it enrols, not denied.
-    branch.report(Report::TerminalSeen { facts: crate::support::facts("till-2", "k1"), key: None }).await;
-    let shown: Terminal = office.admin().get("/v1/terminals/north/till-2").await.unwrap();
-    assert_eq!(shown.denied, None);
+    assert!(remove("/v1/terminals/north/till-2").await.unwrap().denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_a_denied_terminal_keeps_its_denial() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &["till-1"]).await;
+    let remove = async |query: &str| {
+        let path = format!("/v1/terminals/north/till-1{query}");
+        office.admin().delete::<TerminalRemoved>(&path).await
+    };
+    let told = async |branch: &crate::support::Branch| {
+        let sync = branch.client.get::<wire::v1::sync::Sync>("/v1/sync").await.unwrap();
+        sync.denied.unwrap().terminals.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    branch.report(Report::TerminalDenied { terminal: "till-1".parse().unwrap(), denied: true }).await;
+    assert!(remove("").await.unwrap().denied);
+    assert_eq!(told(&branch).await, ["till-1"]);
+    let again = remove("").await.unwrap_err();
+    assert!(again.to_string().contains("--allow-again"), "{again}");
+    assert_eq!(refusal(remove("").await), Code::WrongState);
+    // A branch server that does not know better lets it in: it is denied here all the same, and removed again.
+    let seen = || Report::TerminalSeen { facts: crate::support::facts("till-1", "k1"), key: None };
+    let shown = async || office.admin().get::<Terminal>("/v1/terminals/north/till-1").await.unwrap();
+    branch.report(seen()).await;
+    assert!(shown().await.denied.is_some());
+    assert!(!remove("?allow_again=true").await.unwrap().denied);
+    assert_eq!(told(&branch).await, Vec::<String>::new());
+    branch.report(seen()).await;
+    assert_eq!(shown().await.denied, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_keys_are_told_to_the_branch_until_they_are_allowed_again() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &[]).await;
+    let [old, new] = [(); 2].map(|()| trust::SigningKey::generate().unwrap().public().to_string());
+    let seen =
+        |key: &str| Report::TerminalSeen { facts: crate::support::facts("till-1", "k1"), key: Some(key.to_owned()) };
+    let told = async |branch: &crate::support::Branch| {
+        branch.client.get::<wire::v1::sync::Sync>("/v1/sync").await.unwrap().denied.unwrap().keys
+    };
+    let accept = async |key: &str| {
+        let body = serde_json::json!({ "key": key });
+        office.admin().post::<_, Terminal>("/v1/terminals/north/till-1/key", &body).await.unwrap();
+    };
+    branch.report(seen(&old)).await;
+    branch.report(seen(&new)).await;
+    assert_eq!(told(&branch).await, Vec::<String>::new(), "no operator has replaced it yet");
+    accept(&new).await;
+    assert_eq!(told(&branch).await, std::slice::from_ref(&old));
+    // The first disk is back in place.
+    branch.report(seen(&old)).await;
+    accept(&old).await;
+    assert_eq!(told(&branch).await, [new]);
+    office.admin().delete::<TerminalRemoved>("/v1/terminals/north/till-1?force=true").await.unwrap();
+    assert_eq!(told(&branch).await.len(), 1, "removed, its replaced keys are remembered");
+    branch.report(seen(&old)).await;
+    let path = "/v1/terminals/north/till-1?force=true&allow_again=true";
+    office.admin().delete::<TerminalRemoved>(path).await.unwrap();
+    assert_eq!(told(&branch).await, Vec::<String>::new());
 }
