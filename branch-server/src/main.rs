@@ -7,6 +7,7 @@ use access::console::{BootstrapArgs, or_stdin};
 use branch_server::Deps;
 use branch_server::config::{EXAMPLE, Inputs, PROGRAM, Settings};
 use branch_server::http::table;
+use branch_server::upstream::identity::Files;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use fleet_types::OperatorName;
 use service_kit::manual::{self, Manual};
@@ -89,6 +90,11 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
     let settings = Settings::try_from(inputs)?;
     if arguments.run.check {
+        // The server writes some of them itself, so that they may come later.
+        for secret in settings.secret_files() {
+            config::check_private_if_present(secret)?;
+        }
+        Files::new(&settings.state_folder).check_key()?;
         return Ok(output::line("The configuration is valid.")?);
     }
     telemetry::init(&settings.telemetry)?;

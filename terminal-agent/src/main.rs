@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::TimeDelta;
 use clap::{CommandFactory, Parser, Subcommand};
 use fleet_types::{ProductName, Version};
 use service_kit::manual::{self, Manual};
-use service_kit::{Shutdown, config, edge, output, telemetry};
+use service_kit::{Clock as _, Shutdown, SystemClock, config, edge, output, telemetry};
 use swarm::EngineRole;
 use terminal_agent::adapters;
 use terminal_agent::config::agent::Settings;
@@ -131,6 +132,13 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             engine.config.write_daemon_settings(EngineRole::Terminal, &engine.download_dir, &folder)?;
         }
         Command::CheckConfig => {
+            let (shipped, now) = (settings.not_before, SystemClock.now());
+            // Not at a start: a machine without a clock has only this to judge by.
+            anyhow::ensure!(
+                shipped <= now + TimeDelta::days(1),
+                "trust.not_before: {shipped} has not come yet, the clock says {}: correct the one or the other",
+                now.format("%Y-%m-%d %H:%M:%S UTC")
+            );
             // The agent writes neither, so that both may come later.
             for secret in [settings.branch.join_token_file.as_path(), settings.engine.config.secret_file()] {
                 config::check_private_if_present(secret)?;

@@ -38,8 +38,8 @@ OF_TRUST = [
     ("attacks::extraneous_dependency", [IGNORES_TOUGH]),
     ("attacks::rollback", [IGNORES_TOUGH]),
     ("attacks::fast_forward", [(TRUST, "if newer_root { DateTime::<Utc>::MIN_UTC }", "if false { DateTime::<Utc>::MIN_UTC }")]),
-    ("attacks::indefinite_freeze", [(TRUST, "trusted.check_fresh(clock.max(floor))?;", "")]),
-    ("attacks::indefinite_freeze", [(TRUST, "trusted.check_fresh(clock.max(floor))?;", "trusted.check_fresh(clock)?;")]),
+    ("attacks::indefinite_freeze", [(TRUST, "trusted.check_fresh(clock.max(floor).max(self.shipped))?;", "")]),
+    ("attacks::indefinite_freeze", [(TRUST, "trusted.check_fresh(clock.max(floor).max(self.shipped))?;", "trusted.check_fresh(clock.max(self.shipped))?;")]),
     ("attacks::slow_retrieval", [(TRUST, "tokio::time::timeout(self.deadline, self", "tokio::time::timeout(self.deadline * 1_000_000, self")]),
     ("attacks::endless_data", [(TRUST, "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
     ("attacks::vulnerable_key", [(TRUST, "if !keys.insert(key) {", "if !keys.insert(key) && false {")]),
@@ -112,7 +112,7 @@ OF_PROGRAMS = [
     ("terminal-agent", "unjudged::never_judged_is_blamed_after_three", [("terminal-agent/src", "let trials = self.unjudged_trials(&payload).saturating_add(1);", "let trials = 1;")]),
     ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
     # A clock at 1970.
-    ("terminal-agent", "identity::first_enrolment_at_1970", [("terminal-agent/src", "        client.raise_floor(settings.not_before)?;\n", "")]),
+    ("terminal-agent", "identity::first_enrolment_at_1970", [("terminal-agent/src", "        client.judge_not_before(settings.not_before);\n", "")]),
     # Confirmed, with other bytes.
     ("terminal-agent", "delivered::confirmed_with_other_bytes", [("terminal-agent/src", "        None => Runs::Version,\n", "        None => Runs::Payload,\n")]),
     ("terminal-agent", "delivered::compares_the_running_slot", [("terminal-agent/src", "let (running, payload) = (self.boots.running()?, self.ordered(order, clock)?);", "let (running, payload) = (self.boots.running()?.other(), self.ordered(order, clock)?);")]),
@@ -185,6 +185,8 @@ OF_PROGRAMS = [
     ("head-office", "table::every_route_refuses", [("crates/service-kit/src", "if !caller.role.reaches(needed) {", "if false {")]),
     ("head-office", "table::every_route_refuses", [("crates/service-kit/src", "if !caller.may_use(group) {", "if false {")]),
     ("head-office", "proofs::forged_confirmation_by_a_branch", [("head-office/src", "key.verify_text(statement, proof))", "key.verify_text(statement, proof) || true)")]),
+    ("head-office", "proofs::old_confirmations_do_not_come_back", [("head-office/src/fleet/states.rs", "is_some_and(|position| position > before)", "is_some_and(|position| position > before) || true")]),
+    ("head-office", "proofs::old_confirmations_do_not_come_back", [("crates/wire/src", "state && self.position.as_ref().is_none_or(stands)", "state && self.position.as_ref().is_none_or(|p| stands(p) || true)")]),
     ("head-office", "proofs::old_confirmations_do_not_come_back", [("head-office/src/fleet/states.rs", "if !is_news(newest.as_ref().map(|newest| newest.known), newest_plan, update) {", "if false {")]),
     ("head-office", "proofs::forged_confirmation_by_a_branch", [("head-office/src/fleet/states.rs", "if keys.asked.is_some() && prove(", "if true || prove(")]),
     ("head-office", "audit::a_changed_row", [("crates/wire/src", "            return Err(Broken::Changed(entry.seq));", "")]),

@@ -175,6 +175,13 @@ fn sync(inputs: inputs::Sync) -> Result<SyncSettings, ConfigError> {
     })
 }
 
+impl Settings {
+    /// Files with secrets that are read while the server runs, so that they may come after its start.
+    pub const fn secret_files(&self) -> [&PathBuf; 2] {
+        [&self.head_office.join_token_file, &self.terminals.join_token_file]
+    }
+}
+
 impl TryFrom<Inputs> for Settings {
     type Error = ConfigError;
 

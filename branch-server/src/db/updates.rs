@@ -68,6 +68,7 @@ fn record(row: &Row) -> Result<Record, DatabaseError> {
             reason: reason(row)?,
             // Head office keeps what is proven, and what was found of a failed boot.
             proof: None,
+            position: None,
             evidence: None,
         },
         since: get(row, "since")?,

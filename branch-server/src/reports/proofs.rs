@@ -38,9 +38,8 @@ impl Sender<'_> {
         let mut unproven = BTreeMap::new();
         for numbered in &batch.reports {
             let Report::Update { update, .. } = &numbered.report else { continue };
-            let statement = update.statement(self.branch, self.terminal);
-            let proof = update.proof.as_deref().unwrap_or_default();
-            if self.key.is_some_and(|key| key.verify_text(&statement, proof)) {
+            let holds = |statement: &str, proof: &str| self.key.is_some_and(|key| key.verify_text(statement, proof));
+            if update.proven(self.branch, self.terminal, holds) {
                 continue;
             }
             let (seq, terminal) = (numbered.seq, self.terminal);

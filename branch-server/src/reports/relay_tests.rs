@@ -19,6 +19,7 @@ fn update(state: UpdateState, from: Option<UpdateState>, done: u64) -> Report {
         segments_total: 10,
         reason: None,
         proof: None,
+        position: None,
         evidence: None,
     };
     Report::Update { terminal: "till-1".parse().unwrap(), update }

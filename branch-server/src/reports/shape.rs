@@ -70,6 +70,7 @@ mod tests {
             segments_total: 0,
             reason: None,
             proof: None,
+            position: None,
             evidence: None,
         };
         edit(&mut update);

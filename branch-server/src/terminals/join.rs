@@ -133,7 +133,7 @@ impl Join {
             return Ok(());
         }
         self.check(secret, now)?;
-        let detail = format!("{} terminals have enrolled with this join token, the most that may.", self.uses);
+        let detail = format!("This join token has let in as many terminals as it may ({}).", self.uses);
         Err(ApiError::new(Code::JoinExpired, detail, REPLACE_IT))
     }
 

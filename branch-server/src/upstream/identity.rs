@@ -63,6 +63,15 @@ impl Files {
         TlsKey::read(&self.key)
     }
 
+    /// Checks that this server could use its key, if it has one already. Blocking.
+    ///
+    /// # Errors
+    /// It cannot be read, or others can read it.
+    pub fn check_key(&self) -> Result<(), Refusal> {
+        let there = self.key.try_exists().map_err(|e| storage(&self.key, e))?;
+        if there { TlsKey::read(&self.key).map(drop) } else { Ok(()) }
+    }
+
     /// The identity; none before this server enrolled. Blocking.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub fn moved(terminal: &str, from: Option<UpdateState>, state: UpdateState, done
         segments_total: 10,
         reason: None,
         proof: None,
+        position: None,
         evidence: None,
     };
     Report::Update { terminal: name(terminal), update }

@@ -47,13 +47,16 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// Where head office listens for operators if it runs on this machine.
+pub(crate) const HEAD_OFFICE_HERE: &str = "https://127.0.0.1:7001";
+
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Address of head office; with --at, of the branch server
-    #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = "https://127.0.0.1:7001")]
+    #[arg(long, global = true, env = "FILIAL_SERVER", value_name = "URL", default_value = HEAD_OFFICE_HERE)]
     pub(crate) server: String,
-    /// Connect to this branch's server (`status`, `login`, `token`, `operator`, `audit`, `terminal list|deny|allow`,
+    /// Connect to this branch's server, at the address of --server (`status`, `login`, `token`, `operator`, `audit`, `terminal list|deny|allow`,
     /// `kit import`)
     #[arg(long, global = true, env = "FILIAL_AT", value_name = "BRANCH")]
     pub(crate) at: Option<BranchName>,
@@ -229,9 +232,10 @@ pub(crate) enum ReleaseCommand {
         #[arg(long)]
         reason: String,
     },
-    /// Withdraw a release: end its assignments and free its version for another upload
+    /// Withdraw a release: end its assignments
     ///
-    /// Branches that have it assigned get a plan without it; terminals that already run it keep it.
+    /// Branches that have it assigned get a plan without it; terminals that already run it keep it. The same bytes may be
+    /// uploaded again; other bytes need another version.
     #[command(after_help = "Example:\n  filial release withdraw kiosk/2.4.0 --reason \"Receipts print twice\"")]
     Withdraw {
         /// Its id, or PRODUCT/VERSION

@@ -125,8 +125,8 @@ impl Failure {
                 "Check the spelling of --server or FILIAL_SERVER, and the name service of this machine.".to_owned()
             }
             Self::Client(error) if is_route_missing(error) => {
-                "With --at, only `status`, `terminal list|deny|allow` and `kit import` are possible. Otherwise check that filial \
-                 and the server have the same version."
+                "With --at, use the commands that `filial help` names at --at. Otherwise check that filial and the server have \
+                 the same version."
                     .to_owned()
             }
             Self::Client(ClientError::Refused(problem)) => problem.remedy.clone(),

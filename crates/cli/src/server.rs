@@ -12,7 +12,7 @@ use service_kit::client::{JsonClient, Timeouts};
 use service_kit::config::read_secret_file;
 use trust::certificates::{Anchor, FleetTime, Identity, Suffix, client_config, none_denied, read_anchor};
 
-use crate::args::Global;
+use crate::args::{Global, HEAD_OFFICE_HERE};
 use crate::credentials;
 use crate::failure::Failure;
 
@@ -40,6 +40,10 @@ pub(crate) fn anonymous(global: &Global) -> Result<JsonClient, Failure> {
         idle: Duration::from_secs(60),
         total: Duration::from_secs(60),
     };
+    if let (Some(branch), HEAD_OFFICE_HERE) = (&global.at, global.server.as_str()) {
+        let sentence = format!("--at {branch} needs the address of that branch's server");
+        return Err(Failure::said(sentence, "Give it with --server or FILIAL_SERVER, such as https://10.1.0.1:7003."));
+    }
     match Url::parse(&global.server) {
         Ok(url) if url.scheme() == "https" => {}
         Ok(url) if url.scheme() == "http" && is_here(&url) => {

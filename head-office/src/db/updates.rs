@@ -26,16 +26,16 @@ const MAX_UPDATES: i64 = 200;
 const MAX_EVIDENCE: i64 = 10;
 
 service_kit::statements! {
-    NEWEST_FOR_UPDATE = "SELECT id, serial, payload_sha256, state FROM updates
+    NEWEST_FOR_UPDATE = "SELECT id, serial, payload_sha256, state, position FROM updates
         WHERE branch = $1 AND terminal = $2 AND product = $3 ORDER BY id DESC LIMIT 1 FOR UPDATE";
     INSERT = "INSERT INTO updates (branch, terminal, product, serial, version, payload_sha256, state, segments_done,
-            segments_total, reason_code, reason_text, since, reason_json)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
+            segments_total, reason_code, reason_text, since, reason_json, position)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id";
     // A branch must not fill the table with inventions.
     FORGET = "DELETE FROM updates WHERE branch = $1 AND terminal = $2 AND id NOT IN
         (SELECT id FROM updates WHERE branch = $1 AND terminal = $2 ORDER BY id DESC LIMIT $3)";
     ADVANCE = "UPDATE updates SET serial = $2, segments_done = $4, segments_total = $5, reason_code = $6,
-            reason_text = $7, reason_json = $9, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
+            reason_text = $7, reason_json = $9, position = $10, since = CASE WHEN state = $3 THEN since ELSE $8 END, state = $3 WHERE id = $1";
     ADD_MOVE = "INSERT INTO moves (update_id, from_state, to_state, at, reason_code, reason_text, evidence, reason_json)
         SELECT $1, $2, $3, $4, $5, $6, $8, $9 WHERE (SELECT count(*) FROM moves WHERE update_id = $1) < $7";
     // Of the same kind: a terminal must not fill the table with logs.
@@ -126,6 +126,8 @@ pub struct Known {
     pub serial: u64,
     /// What it installs.
     pub payload: Digest,
+    /// Where its state stands among those of the terminal; none of agents that do not say it.
+    pub position: Option<u64>,
 }
 
 /// The newest update of a terminal's product, held until the transaction ends.
@@ -149,7 +151,8 @@ pub async fn newest_for_update<C: GenericClient>(
 ) -> Result<Option<Newest>, DatabaseError> {
     let row = query_opt(c, NEWEST_FOR_UPDATE, &[&branch.as_str(), &terminal.as_str(), &product.as_str()]).await?;
     row.map(|row| {
-        let known = Known { serial: unsigned(&row, "serial")?, payload: text(&row, "payload_sha256")? };
+        let position = get::<Option<i64>>(&row, "position")?.map(i64::unsigned_abs);
+        let known = Known { serial: unsigned(&row, "serial")?, payload: text(&row, "payload_sha256")?, position };
         Ok(Newest { id: get(&row, "id")?, known, state: text(&row, "state")? })
     })
     .transpose()
@@ -175,13 +178,14 @@ pub async fn record<C: GenericClient>(
     let (code, words, json) = reason_columns(report.reason.as_ref(), "reason_json")?;
     let (serial, done, total) = (signed(report.serial), signed(report.segments_done), signed(report.segments_total));
     let (state, from) = (report.state.as_str(), report.from.map(|s| s.as_str()));
+    let position = report.position.as_ref().map(|position| signed(position.number));
     let continued = newest.filter(|newest| report.from.is_some() && newest.known.payload == report.payload);
     let (id, moved): (i64, bool) = if let Some(Newest { id, state: before, .. }) = continued {
-        execute(c, ADVANCE, &[id, &serial, &state, &done, &total, &code, &words, &at, &json]).await?;
+        execute(c, ADVANCE, &[id, &serial, &state, &done, &total, &code, &words, &at, &json, &position]).await?;
         (*id, *before != report.state)
     } else {
-        let rest: [&(dyn ToSql + Sync); 10] =
-            [&serial, &version, &payload, &state, &done, &total, &code, &words, &at, &json];
+        let rest: [&(dyn ToSql + Sync); 11] =
+            [&serial, &version, &payload, &state, &done, &total, &code, &words, &at, &json, &position];
         let row = query_one(c, INSERT, &[&names[..], &rest[..]].concat()).await?;
         execute(c, FORGET, &[&branch.as_str(), &terminal.as_str(), &MAX_UPDATES]).await?;
         (get(&row, "id")?, true)

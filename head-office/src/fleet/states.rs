@@ -67,12 +67,18 @@ impl Doubt {
 /// Returns whether a state may follow what is known, when `newest_plan` is the serial of the branch's newest plan.
 ///
 /// The serials of a branch's plans rise, and a plan has one payload for a terminal's product: a lower serial, or another payload
-/// under the same serial, was signed before. Within a serial a terminal may try again, so that any state may follow another. A
-/// serial of which head office knows no plan shuts nothing out: the terminal, or a thief of the plan key, made it up.
+/// under the same serial, was signed before. Within a serial a terminal may try again, so that any state may follow another: the
+/// positions tell which came later, once an agent gives them. A serial of which head office knows no plan shuts nothing out: the
+/// terminal, or a thief of the plan key, made it up.
 pub fn is_news(known: Option<Known>, newest_plan: Option<u64>, report: &UpdateReport) -> bool {
     known.filter(|known| newest_plan.is_some_and(|newest| known.serial <= newest)).is_none_or(|known| {
-        report.serial > known.serial || (report.serial == known.serial && report.payload == known.payload)
+        let later = known.position.is_none_or(|before| position(report).is_some_and(|position| position > before));
+        report.serial > known.serial || (report.serial == known.serial && report.payload == known.payload && later)
     })
+}
+
+fn position(report: &UpdateReport) -> Option<u64> {
+    report.position.as_ref().map(|position| position.number)
 }
 
 /// Stores a state of a terminal that there is, if the terminal signed it and it is news. `c` must be a transaction.
@@ -113,7 +119,7 @@ async fn hold<C: GenericClient>(
 ) -> Result<Doubt, DatabaseError> {
     let newest_plan = db::plans::newest_serial(c, branch).await?;
     let held = db::held_reports::find(c, branch, terminal, &update.product).await?;
-    let known = held.map(|held| Known { serial: held.serial, payload: held.payload });
+    let known = held.map(|held| Known { serial: held.serial, payload: held.payload, position: position(&held) });
     if !is_news(known, newest_plan, update) {
         return Ok(Doubt::Old);
     }
@@ -145,15 +151,13 @@ fn prove(
     terminal: &TerminalName,
     update: &UpdateReport,
 ) -> Result<(), Doubt> {
-    let signed = |statement: &str, proof: Option<&String>| {
-        key.zip(proof).is_some_and(|(key, proof)| key.verify_text(statement, proof))
-    };
-    if !signed(&update.statement(branch, terminal), update.proof.as_ref()) {
+    let holds = |statement: &str, proof: &str| key.is_some_and(|key| key.verify_text(statement, proof));
+    if !update.proven(branch, terminal, holds) {
         return Err(Doubt::NotProven);
     }
     let evidence = update.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());
     match update.evidence_statement(branch, terminal) {
-        Some(statement) if !signed(&statement, evidence) => Err(Doubt::EvidenceNotProven),
+        Some(statement) if !evidence.is_some_and(|proof| holds(&statement, proof)) => Err(Doubt::EvidenceNotProven),
         _ => Ok(()),
     }
 }
@@ -161,6 +165,7 @@ fn prove(
 #[cfg(test)]
 mod tests {
     use fleet_types::UpdateState;
+    use wire::v1::reports::Position;
 
     use super::*;
 
@@ -176,13 +181,14 @@ mod tests {
             segments_total: 1,
             reason: None,
             proof: None,
+            position: None,
             evidence: None,
         }
     }
 
     #[test]
     fn a_state_of_an_earlier_plan_or_of_another_payload_of_the_same_is_no_news() {
-        let known = Some(Known { serial: 20, payload: [2; 32].into() });
+        let known = Some(Known { serial: 20, payload: [2; 32].into(), position: None });
         let news = |serial, payload| is_news(known, Some(30), &report(serial, payload));
         assert!(is_news(None, Some(30), &report(1, 1)));
         assert!(news(20, 2) && news(21, 2) && news(21, 1));
@@ -190,8 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn within_a_serial_states_follow_their_positions() {
+        let known = |position| Some(Known { serial: 20, payload: [2; 32].into(), position });
+        let at = |number: Option<u64>| {
+            let position = number.map(|number| Position { number, proof: String::new() });
+            UpdateReport { position, ..report(20, 2) }
+        };
+        let news = |before, number| is_news(known(before), Some(30), &at(number));
+        assert!(news(None, None) && news(None, Some(1)) && news(Some(7), Some(8)));
+        assert!(!news(Some(7), Some(7)) && !news(Some(7), Some(6)) && !news(Some(7), None));
+        let later = UpdateReport { position: None, ..report(21, 2) };
+        assert!(is_news(known(Some(7)), Some(30), &later), "a later plan ordered it");
+    }
+
+    #[test]
     fn a_serial_without_a_plan_shuts_nothing_out() {
-        let made_up = Some(Known { serial: u64::MAX, payload: [2; 32].into() });
+        let made_up = Some(Known { serial: u64::MAX, payload: [2; 32].into(), position: None });
         assert!(is_news(made_up, Some(30), &report(30, 1)) && is_news(made_up, None, &report(1, 1)));
     }
 }

@@ -10,7 +10,7 @@ use trust::certificates::{
     Age, Anchor, Identity as Who, JoinToken, Peer, certificate_to_pem, fingerprint, request_key, request_to_pem,
 };
 use wire::Code;
-use wire::v1::reports::UpdateReport;
+use wire::v1::reports::{Position, UpdateReport};
 use wire::v1::sync::{EnrolRequest, FormerCertificate};
 
 use super::facts::facts;
@@ -72,12 +72,16 @@ impl Enrolment {
     /// Signs a report of an update.
     ///
     /// Head office does not count unsigned reports; they are sent all the same, so that the branch can show them.
-    pub fn sign(&self, update: &mut UpdateReport) {
+    ///
+    /// `position`: the number of its position, as [`Position`] says.
+    pub fn sign(&self, update: &mut UpdateReport, position: u64) {
         let Some(identity) = &self.identity else { return };
         let failed = |r: &Refusal| tracing::error!(code = r.code(), reason = r.sentence(), "a report cannot be signed");
         let Ok(signer) = self.files.signer().inspect_err(failed) else { return };
         let terminal = &identity.name;
         update.proof = Some(signer.sign_text(&update.statement(&identity.branch, terminal)));
+        let statement = update.position_statement(&identity.branch, terminal, position);
+        update.position = Some(Position { number: position, proof: signer.sign_text(&statement) });
         let statement = update.evidence_statement(&identity.branch, terminal);
         if let (Some(evidence), Some(statement)) = (&mut update.evidence, statement) {
             evidence.proof = Some(signer.sign_text(&statement));

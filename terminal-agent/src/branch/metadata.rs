@@ -33,7 +33,7 @@ impl Metadata {
     /// Opens the trust store, or begins it with the fleet's root file. Blocking.
     pub fn open(settings: &Settings, uptime: Duration) -> Result<Self, Refusal> {
         let mut client = Client::open_or_provision(&settings.paths.trust_store(), &settings.trust_root)?;
-        client.raise_floor(settings.not_before)?;
+        client.judge_not_before(settings.not_before);
         let limits = Limits { deadline: settings.timing.request * FILE_FACTOR, ..Limits::default() };
         // An agent that was only started again asks when the branch server says that there is newer.
         let updated = client.trusted().map(|_| uptime);

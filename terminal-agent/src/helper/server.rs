@@ -51,7 +51,7 @@ impl Helper {
     pub fn open(setup: HelperSetup, devices: Devices) -> Result<Self, HelperError> {
         let mut client =
             Client::open_or_provision(&setup.state.join("trust.json"), &setup.root).map_err(HelperError::Trust)?;
-        client.raise_floor(setup.not_before).map_err(HelperError::Trust)?;
+        client.judge_not_before(setup.not_before);
         let accepted = Accepted::open(&setup.state.join("plan.json"))?;
         Ok(Self { boots: Boots::new(setup, devices), believed: Believed::new(client, Limits::default()), accepted })
     }

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use fleet_types::{Digest, InfoHash, Slot, Version};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use wire::v1::reports::Reason;
+use wire::v1::reports::{Reason, Report};
 use wire::v1::sync::TerminalFacts;
 
 use crate::memory::queue::Reports;
@@ -93,6 +93,9 @@ pub struct Journal {
     pub newest: DateTime<Utc>,
     /// Reports to be delivered.
     pub reports: Reports,
+    /// The number of the newest signed state's position.
+    #[serde(default)]
+    pub position: u64,
 }
 
 impl Journal {
@@ -113,7 +116,18 @@ impl Journal {
             packages: BTreeMap::new(),
             newest: now,
             reports: Reports::new(epoch),
+            position: 0,
         }
+    }
+
+    /// Queues a report.
+    pub fn tell(&mut self, now: DateTime<Utc>, report: Report) {
+        if let Report::Update { update, .. } = &report
+            && let Some(position) = &update.position
+        {
+            self.position = position.number;
+        }
+        self.reports.push(now, report);
     }
 
     /// The artifacts that the engine is to seed, each with its torrent.

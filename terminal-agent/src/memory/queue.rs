@@ -202,6 +202,7 @@ mod tests {
                 segments_total: 9,
                 reason: None,
                 proof: None,
+                position: None,
                 evidence: None,
             },
         }

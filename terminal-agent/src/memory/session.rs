@@ -15,6 +15,8 @@ use crate::swarm::peers::PeerWatch;
 pub struct Session {
     /// When the step that failed may be tried again.
     pub retry_at: Option<Duration>,
+    /// When the text of what is waited for was last renewed.
+    pub waiting_renewed: Option<Duration>,
     /// When a restart was asked for.
     pub restart_asked: Option<Duration>,
     /// When an artifact that could not be removed may be tried again.

@@ -24,6 +24,9 @@ use crate::model::state::{State, next};
 use crate::model::update::Verdict;
 use crate::ports::Clock;
 
+/// Time between two renewals of a waiting reason's text, which may hold a number that changes at each look.
+const RENEW_WAITING: Duration = Duration::from_secs(60);
+
 /// Records what happens to the update.
 pub struct Recorder<'a> {
     /// The clocks.
@@ -76,7 +79,7 @@ impl Recorder<'_> {
                 journal.since = now;
             }
             if let Some(report) = report {
-                journal.reports.push(now, report);
+                journal.tell(now, report);
             }
         })?;
         self.session.retry_at = None;
@@ -118,9 +121,11 @@ impl Recorder<'_> {
             segments_total,
             reason,
             proof: None,
+            position: None,
             evidence: new.evidence().cloned(),
         };
-        self.enrolment.sign(&mut update);
+        let clock = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
+        self.enrolment.sign(&mut update, clock.max(self.journal().position.saturating_add(1)));
         Some(Report::Update { terminal: self.settings.identity.name.clone(), update })
     }
 
@@ -155,6 +160,13 @@ impl Recorder<'_> {
         let journal = self.journal();
         let code = |r: &Option<Reason>| r.as_ref().map(|r| r.code.clone());
         if code(&journal.waiting) == code(&why) {
+            let (same, uptime) = (journal.waiting == why, self.clock.uptime());
+            let early = self.session.waiting_renewed.is_some_and(|at| uptime.saturating_sub(at) < RENEW_WAITING);
+            if !same && !early {
+                // Its newest text may name another file or cause: shown here, neither logged nor reported again.
+                self.session.waiting_renewed = Some(uptime);
+                self.keeper.change(self.clock.now(), |j| j.waiting = why)?;
+            }
             return Ok(());
         }
         if let Some(Reason { code, text, params }) = &why {
@@ -162,11 +174,12 @@ impl Recorder<'_> {
         }
         let active = journal.state.is_active() && why.is_some();
         let report = self.report(&journal.state, &journal.state, why.clone()).filter(|_| active);
+        self.session.waiting_renewed = Some(self.clock.uptime());
         let now = self.clock.now();
         self.keeper.change(now, |j| {
             j.waiting = why;
             if let Some(report) = report {
-                j.reports.push(now, report);
+                j.tell(now, report);
             }
         })?;
         Ok(())

@@ -20,7 +20,7 @@ pub struct Believed {
 
 impl Believed {
     /// Wraps a trust store; `limits` bound its updates.
-    pub const fn new(client: Client, limits: Limits) -> Self {
+    pub fn new(client: Client, limits: Limits) -> Self {
         Self { client, limits }
     }
 
@@ -57,7 +57,7 @@ impl Believed {
     }
 
     /// The newest time ever verified.
-    pub const fn floor(&self) -> DateTime<Utc> {
+    pub fn floor(&self) -> DateTime<Utc> {
         self.client.floor()
     }
 

@@ -160,9 +160,12 @@ impl Branch for FakeBranch {
             let last = world.reports.last().map_or(0, |r| r.seq);
             assert!(report.seq <= last + 1, "a gap: {} after {last}", report.seq);
             if let Report::Update { terminal, update } = &report.report {
-                let statement = update.statement(&"north".parse().unwrap(), terminal);
-                let proof = update.proof.as_deref().unwrap_or_default();
-                assert!(world.signer.unwrap().verify_text(&statement, proof), "not signed: {update:?}");
+                let signer = world.signer.unwrap();
+                let holds = |statement: &str, proof: &str| signer.verify_text(statement, proof);
+                assert!(update.proven(&"north".parse().unwrap(), terminal, holds), "not signed: {update:?}");
+                let earlier = world.reports.iter().filter(|known| known.seq < report.seq);
+                let newest = earlier.filter_map(|known| position(&known.report)).max();
+                assert!(position(&report.report) > newest, "the position does not rise: {update:?} after {newest:?}");
                 if let Some(statement) = update.evidence_statement(&"north".parse().unwrap(), terminal) {
                     let proof = update.evidence.as_ref().unwrap().proof.as_deref().unwrap_or_default();
                     assert!(world.signer.unwrap().verify_text(&statement, proof), "not signed: {update:?}");
@@ -186,4 +189,10 @@ impl Branch for FakeBranch {
     async fn listen(&self, _: &Notify) -> Result<(), ClientError> {
         std::future::pending().await
     }
+}
+
+/// Where a signed state stands among those of its terminal.
+fn position(report: &Report) -> Option<u64> {
+    let Report::Update { update, .. } = report else { return None };
+    update.position.as_ref().map(|position| position.number)
 }

@@ -1,6 +1,6 @@
 //! `filial token`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::json;
 use service_kit::{Clock as _, SystemClock};
@@ -22,15 +22,15 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
             out.as_deref().map_or(Ok(()), must_be_new)?;
             let new = NewToken { name, role, scope, days, operator, reason };
             let made: TokenMade = block_on(async { Ok(server.post(paths::TOKENS, &new).await?) })?;
-            let until = made.kept.expires.format("%Y-%m-%d");
+            let until = until(&made, days);
             let Some(file) = out else {
                 return answer(global.json, &made, |made| {
-                    format!("Token {}, valid until {until}; it is not shown again:\n\n  {}", made.kept.id, made.token)
+                    format!("Token {}, valid until {until}. It is not shown again:\n\n  {}", made.kept.id, made.token)
                 });
             };
             save_secret(&file, format!("{}\n", made.token).as_bytes())?;
             answer(global.json, &json!({ "file": file, "kept": made.kept }), |_| {
-                format!("Token {}, valid until {until}, is in {}.", made.kept.id, file.display())
+                format!("Token {} is in {}. It is valid until {until}.", made.kept.id, file.display())
             })
         }
         TokenCommand::List { operator } => {
@@ -44,6 +44,23 @@ pub(crate) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
             answer(global.json, &json!({ "id": id, "revoked": true }), |_| format!("Token {id} is revoked."))
         }
     }
+}
+
+/// Lifetime of a token if none is asked for and the server allows it, in days.
+const DEFAULT_DAYS: u32 = 90;
+
+/// When a token ends, with the cause if that is earlier than what was asked for.
+fn until(made: &TokenMade, asked: Option<u32>) -> String {
+    let Token { made: from, expires, .. } = &made.kept;
+    let until = expires.format("%Y-%m-%d %H:%M UTC");
+    let days = asked.unwrap_or(DEFAULT_DAYS);
+    if *expires - *from >= TimeDelta::days(i64::from(days)) {
+        return until.to_string();
+    }
+    format!(
+        "{until}, less than {days} days: a token ends at the latest when the token or login that makes it ends. For a longer \
+         life, log in with `filial login NAME --days {days}` and create it again"
+    )
 }
 
 fn list(tokens: &[Token], now: DateTime<Utc>) -> String {

@@ -68,6 +68,20 @@ fn a_log_in_keeps_a_token_and_a_log_out_revokes_it() {
 }
 
 #[test]
+fn a_token_that_ends_early_says_why_and_at_needs_a_server() {
+    let (office, dir) = (office(), tempfile::tempdir().unwrap());
+    put(&dir.path().join("mine"), b"m1ne");
+    let at = ["--server", &office.url, "--token-file", "mine"];
+    let create = |days: &str| filial(dir.path(), &[&at[..], &["token", "create", "ci", "--days", days]].concat());
+    let early = stdout(&create("30"));
+    assert!(early.contains("valid until 2031-05-07 07:08 UTC, less than 30 days") && early.contains("--days 30`"), "{early}");
+    let asked = stdout(&create("1"));
+    assert!(asked.contains("valid until 2031-05-07 07:08 UTC. It is not shown again"), "{asked}");
+    let nowhere = filial(dir.path(), &["--at", "branch-1", "status"]);
+    assert!(stderr(&nowhere).contains("--at branch-1 needs the address of that branch's server"), "{}", stderr(&nowhere));
+}
+
+#[test]
 fn a_password_is_asked_for_without_an_echo() {
     let (office, dir) = (office(), tempfile::tempdir().unwrap());
     // Typed only once it is asked for: what comes before is thrown away.

@@ -35,13 +35,21 @@ pub fn check_private(path: &Path, file: &File) -> Result<(), ConfigError> {
     if !found.is_file() || found.mode() & others == 0 || path == Path::new("/dev/stdin") {
         return Ok(());
     }
-    let (user, shown) = (rustix::process::geteuid().as_raw(), path.display());
-    let remedy = if found.uid() == user {
+    // Root looks at files that another user's program reads: only the mode is wrong there.
+    let (user, shown) = (rustix::process::geteuid(), quoted(path));
+    let remedy = if user.is_root() || found.uid() == user.as_raw() {
         format!("chmod 600 {shown}")
     } else {
-        format!("chown {user} {shown} && chmod 600 {shown}")
+        format!("chown {} {shown} && chmod 600 {shown}", user.as_raw())
     };
     Err(ConfigError::Exposed { path: path.to_owned(), mode: found.mode() & 0o777, remedy })
+}
+
+/// The path as an argument of a POSIX shell.
+fn quoted(path: &Path) -> String {
+    let shown = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,".contains(c);
+    if shown.chars().all(plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
 }
 
 /// [`check_private`] of a file that need not be there yet. Blocking.
@@ -109,9 +117,11 @@ mod tests {
         if by_root {
             std::os::unix::fs::chown(&file, Some(64_001), None).unwrap();
             let refused = read_as(0o640).unwrap_err().to_string();
-            assert!(refused.contains(&format!("run `chown 0 {}", file.display())), "{refused}");
+            // The owner is the user of the program that root looks after: only the mode is wrong.
+            assert!(refused.ends_with(&format!("run `chmod 600 {}`", file.display())), "{refused}");
             assert!(check_private_if_present(&file).is_err());
         }
         assert!(check_private_if_present(&dir.path().join("none")).is_ok());
+        assert_eq!(quoted(Path::new("/etc/my secret's")), r"'/etc/my secret'\''s'");
     }
 }

@@ -183,6 +183,9 @@ impl ResponseError for ApiError {
         self.log();
         let mut problem = self.problem.clone();
         problem.request_id = REQUEST_ID.try_with(Clone::clone).ok();
+        if let (Code::Internal, Some(id)) = (&problem.code, &problem.request_id) {
+            problem.remedy = format!("Look for request {id} in the server's log.");
+        }
         let mut response = HttpResponse::build(self.status_code());
         for (name, value) in &self.headers {
             response.insert_header((name.clone(), value.clone()));

@@ -23,6 +23,8 @@ pub struct Client {
     path: PathBuf,
     state: State,
     trusted: Option<Trusted>,
+    /// A time that has passed for certain, such as that of the machine's image; not kept in the file.
+    shipped: DateTime<Utc>,
 }
 
 impl Client {
@@ -36,7 +38,7 @@ impl Client {
         }
         let state = State::begin(root, floor)?;
         state.write(path)?;
-        Ok(Self { path: path.to_owned(), state, trusted: None })
+        Ok(Self { path: path.to_owned(), state, trusted: None, shipped: DateTime::UNIX_EPOCH })
     }
 
     /// Opens the stored state and verifies its signatures again. Blocking.
@@ -47,7 +49,7 @@ impl Client {
         let state = State::read(path)?;
         let named = |r: Refusal| Refusal::new(r.why(), format!("The trust store {}: {}", path.display(), r.sentence()));
         let trusted = state.trusted().map_err(named)?;
-        Ok(Self { path: path.to_owned(), state, trusted })
+        Ok(Self { path: path.to_owned(), state, trusted, shipped: DateTime::UNIX_EPOCH })
     }
 
     /// What a program does at its start.
@@ -88,14 +90,21 @@ impl Client {
         self.trusted.as_ref().and_then(|t| t.version(&RoleName::Timestamp))
     }
 
-    /// The newest time ever verified.
-    pub const fn floor(&self) -> DateTime<Utc> {
-        self.state.floor
+    /// The newest time ever verified, or the one of [`Client::judge_not_before`] if that is later.
+    pub fn floor(&self) -> DateTime<Utc> {
+        self.state.floor.max(self.shipped)
+    }
+
+    /// Judges by no earlier time than this from now on, such as the time of the machine's image.
+    ///
+    /// It comes from a configuration and is not kept: once a mistaken one is corrected there, it no longer counts.
+    pub const fn judge_not_before(&mut self, shipped: DateTime<Utc>) {
+        self.shipped = shipped;
     }
 
     /// The time to judge by: the clock, or the floor if the clock is behind it.
     pub fn time(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        clock.max(self.state.floor)
+        clock.max(self.floor())
     }
 
     /// Raises the floor to a verified time, such as an accepted plan's issue date. Blocking.
@@ -166,7 +175,7 @@ impl Client {
         let files = bridge.seen().into_iter().filter(|(name, _)| !name.ends_with(".root.json")).collect();
         let accepted = Accepted { root: next.newest_version(), files };
         let trusted = Trusted::verify(next.newest_root(), &accepted.files)?;
-        trusted.check_fresh(clock.max(floor))?;
+        trusted.check_fresh(clock.max(floor).max(self.shipped))?;
         if let Some(issued) = trusted.issued()? {
             next.floor = issued.max(floor);
             next.floor_root = next.newest_version();

@@ -147,6 +147,21 @@ async fn a_clock_that_stands_in_the_past_is_lifted_to_the_floor() {
 }
 
 #[tokio::test]
+async fn a_time_that_an_image_was_made_at_is_not_kept() {
+    let fleet = Fleet::new();
+    let mut machine = Machine::pinned(&fleet.repository, fleet.now);
+    machine.clock = "1970-01-01T00:00:00Z".parse().unwrap();
+    // By a year too late: a mistake in a configuration, which is corrected there.
+    machine.client.judge_not_before(fleet.now + TimeDelta::days(365));
+    assert_eq!(machine.client.time(machine.clock), fleet.now + TimeDelta::days(365));
+    assert_eq!(machine.update(&Mirror::of(&fleet.repository)).await, Err(Why::MetadataExpired));
+    let mut machine = machine.restarted();
+    machine.client.judge_not_before(fleet.now);
+    machine.update(&Mirror::of(&fleet.repository)).await.unwrap();
+    assert_eq!(machine.client.floor(), fleet.now);
+}
+
+#[tokio::test]
 async fn a_version_that_runs_ahead_of_the_clock_does_no_harm() {
     let mut fleet = Fleet::new();
     let now = fleet.now;

@@ -271,9 +271,24 @@ pub struct UpdateReport {
     /// The terminal's ed25519 signature of [`UpdateReport::statement`], as 128 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// Where this state stands among those that the terminal signed; none from agents of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
     /// What is left of the failed boot; with `rolled-back` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<BootEvidence>,
+}
+
+/// Where a signed state stands among the others of its terminal.
+///
+/// A terminal may try again under the same plan, so that a state alone does not tell whether it came before or after another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Position {
+    /// Rises with each state that the terminal signs, as milliseconds since 1970 or one more than the last, whichever is more: so it
+    /// rises also after a clock went back, and in a data partition that was restored from a copy.
+    pub number: u64,
+    /// The terminal's ed25519 signature of [`UpdateReport::position_statement`], as 128 hexadecimal digits.
+    pub proof: String,
 }
 
 impl Report {
@@ -303,6 +318,24 @@ impl UpdateReport {
         let Self { serial, product, version, payload, state, .. } = self;
         // None of these can hold a line's end.
         format!("filial terminal-state 1\n{branch}\n{terminal}\n{serial}\n{product}\n{version}\n{payload}\n{state}\n")
+    }
+
+    /// What the terminal signs of this state's position. A separate statement beside [`UpdateReport::statement`], so that receivers
+    /// of earlier versions count the state as ever.
+    pub fn position_statement(&self, branch: &BranchName, terminal: &TerminalName, number: u64) -> String {
+        format!("filial state-position 1\n{}{number}\n", self.statement(branch, terminal))
+    }
+
+    /// Whether `holds`, which judges a statement and its signature, is true of the state and of its position.
+    pub fn proven(
+        &self,
+        branch: &BranchName,
+        terminal: &TerminalName,
+        holds: impl Fn(&str, &str) -> bool,
+    ) -> bool {
+        let state = self.proof.as_ref().is_some_and(|proof| holds(&self.statement(branch, terminal), proof));
+        let stands = |p: &Position| holds(&self.position_statement(branch, terminal, p.number), &p.proof);
+        state && self.position.as_ref().is_none_or(stands)
     }
 
     /// What the terminal signs of the evidence, if there is any: all of it, and of which state with which update it is.

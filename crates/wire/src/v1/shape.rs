@@ -138,6 +138,10 @@ fn check_update(update: &UpdateReport) -> Result<(), ShapeError> {
     if !update.proof.as_ref().is_none_or(digits) {
         return Err(ShapeError::field("proof", format!("must be {PROOF_DIGITS} hexadecimal digits")));
     }
+    if update.position.as_ref().is_some_and(|p| p.number > MAX_NUMBER || !digits(&p.proof)) {
+        let why = format!("must be a number in range with a proof of {PROOF_DIGITS} hexadecimal digits");
+        return Err(ShapeError::field("position", why));
+    }
     if let Some(evidence) = &update.evidence {
         // The rest of it is bounded by its types.
         let fits = update.state == UpdateState::RolledBack && evidence.tried <= MAX_TRIED;

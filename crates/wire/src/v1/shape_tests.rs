@@ -16,6 +16,7 @@ fn update(edit: impl FnOnce(&mut UpdateReport)) -> Report {
         segments_total: 0,
         reason: None,
         proof: None,
+        position: None,
         evidence: None,
     };
     edit(&mut update);

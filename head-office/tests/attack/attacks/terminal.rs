@@ -39,6 +39,7 @@ fn state() -> Arc<Report> {
         segments_total: 10,
         reason: None,
         proof: Some("00".repeat(64)),
+        position: None,
         evidence: None,
     };
     Arc::new(Report::Update { terminal: "till-9".parse().unwrap(), update })

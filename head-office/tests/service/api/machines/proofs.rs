@@ -6,7 +6,7 @@ use service_kit::database::connection;
 use trust::SigningKey;
 use uuid::Uuid;
 use wire::v1::fleet::{AcceptKey, Branch, Terminal};
-use wire::v1::reports::{Acknowledged, Batch, Numbered, Report, UpdateReport};
+use wire::v1::reports::{Acknowledged, Batch, Numbered, Position, Report, UpdateReport};
 use wire::v1::status::Status;
 use wire::{Code, ReasonCode};
 
@@ -117,16 +117,33 @@ async fn old_confirmations_do_not_come_back() {
     let codes: Vec<_> = answer.not_taken.iter().map(|n| (n.seq, n.code)).collect();
     assert_eq!(codes, [(8, Code::ReportOld), (9, Code::ReportOld), (10, Code::ReportOld)]);
     assert_eq!(shown().await, before);
+    // Nor does what the terminal signed before under the same plan, once its agent says where its states stand.
+    let stands = |state: UpdateState, seq: u64, number: u64| {
+        let mut report = of("3.0.0", 30, seq, state);
+        let Report::Update { update, terminal } = &mut report.report else { unreachable!() };
+        let statement = update.position_statement(&"north".parse().unwrap(), terminal, number);
+        update.position = Some(Position { number, proof: till().sign_text(&statement) });
+        report
+    };
+    let tried_again = vec![stands(RolledBack, 11, 500), stands(Confirmed, 12, 501)];
+    assert_eq!(send(&branch, epoch, tried_again).await.not_taken, []);
+    let mut forged = stands(RolledBack, 15, 502);
+    let Report::Update { update: moved, .. } = &mut forged.report else { unreachable!() };
+    moved.position.as_mut().unwrap().number = 503;
+    let backwards = vec![stands(RolledBack, 13, 500), of("3.0.0", 30, 14, RolledBack), forged];
+    let codes: Vec<_> = send(&branch, epoch, backwards).await.not_taken.iter().map(|n| (n.seq, n.code)).collect();
+    assert_eq!(codes, [(13, Code::ReportOld), (14, Code::ReportOld), (15, Code::ReportNotProven)]);
+    assert_eq!(shown().await.state, Confirmed);
     // A later plan may order an earlier version, and its renewals keep counting.
-    let later = vec![of("1.0.0", 40, 11, Assigned), of("1.0.0", 41, 12, Confirmed)];
+    let later = vec![of("1.0.0", 40, 16, Assigned), of("1.0.0", 41, 17, Confirmed)];
     assert_eq!(send(&branch, epoch, later).await.not_taken, []);
     assert_eq!((shown().await.state, shown().await.serial), (Confirmed, 41));
     // A terminal that makes a serial up does not shut out what comes.
-    let made_up = vec![of("9.0.0", 1 << 60, 13, Confirmed), of("1.0.0", 41, 14, Confirmed)];
+    let made_up = vec![of("9.0.0", 1 << 60, 18, Confirmed), of("1.0.0", 41, 19, Confirmed)];
     assert_eq!(send(&branch, epoch, made_up).await.not_taken, []);
     assert_eq!(shown().await.serial, 41);
     let metrics = office.stranger().request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("filial_states_not_taken_total 3"), "{metrics}");
+    assert!(metrics.contains("filial_states_not_taken_total 6"), "{metrics}");
 }
 
 /// A machine that was written again, perhaps with a withdrawn image: that the old disk had confirmed an update says nothing.

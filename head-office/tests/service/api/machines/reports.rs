@@ -54,6 +54,7 @@ pub fn update(seq: u64, from: Option<UpdateState>, state: UpdateState, done: u64
         segments_total: 10,
         reason,
         proof: None,
+        position: None,
         evidence: None,
     };
     signed(numbered(seq, Report::Update { terminal: "till-1".parse().unwrap(), update }), till())
