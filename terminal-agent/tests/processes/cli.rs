@@ -76,11 +76,14 @@ fn check_config_says_what_is_wrong_and_what_to_write() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/terminal-agent.toml");
     let out = agent(&["check-config"], &default);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let early = format!("{DEFAULTS}\n[trust]\nnot_before = \"2999-01-01T00:00:00Z\"\n").replace("\n[trust]\n#", "\n#");
+    let early = DEFAULTS.replace("#not_before = \"1970-", "not_before = \"2999-");
     test_kit::write_secret(&config, early).unwrap();
     let out = agent(&["check-config"], &config);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success() && said.contains("trust.not_before: 2999-01-01 00:00:00 UTC has not come yet"), "{said}");
+    assert!(
+        !out.status.success() && said.contains("trust.not_before: 2999-01-01 00:00:00 UTC has not come yet"),
+        "{said}"
+    );
     // A secret that other users of the machine can read.
     for (key, usual) in [("join_token_file", "join-token"), ("password_file", "rpc-password")] {
         let secret = dir.path().join(key);

@@ -74,11 +74,18 @@ fn a_token_that_ends_early_says_why_and_at_needs_a_server() {
     let at = ["--server", &office.url, "--token-file", "mine"];
     let create = |days: &str| filial(dir.path(), &[&at[..], &["token", "create", "ci", "--days", days]].concat());
     let early = stdout(&create("30"));
-    assert!(early.contains("valid until 2031-05-07 07:08 UTC, less than 30 days") && early.contains("--days 30`"), "{early}");
+    assert!(
+        early.contains("valid until 2031-05-07 07:08 UTC, less than 30 days") && early.contains("--days 30`"),
+        "{early}"
+    );
     let asked = stdout(&create("1"));
     assert!(asked.contains("valid until 2031-05-07 07:08 UTC. It is not shown again"), "{asked}");
     let nowhere = filial(dir.path(), &["--at", "branch-1", "status"]);
-    assert!(stderr(&nowhere).contains("--at branch-1 needs the address of that branch's server"), "{}", stderr(&nowhere));
+    assert!(
+        stderr(&nowhere).contains("--at branch-1 needs the address of that branch's server"),
+        "{}",
+        stderr(&nowhere)
+    );
 }
 
 #[test]

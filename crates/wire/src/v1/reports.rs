@@ -327,12 +327,7 @@ impl UpdateReport {
     }
 
     /// Whether `holds`, which judges a statement and its signature, is true of the state and of its position.
-    pub fn proven(
-        &self,
-        branch: &BranchName,
-        terminal: &TerminalName,
-        holds: impl Fn(&str, &str) -> bool,
-    ) -> bool {
+    pub fn proven(&self, branch: &BranchName, terminal: &TerminalName, holds: impl Fn(&str, &str) -> bool) -> bool {
         let state = self.proof.as_ref().is_some_and(|proof| holds(&self.statement(branch, terminal), proof));
         let stands = |p: &Position| holds(&self.position_statement(branch, terminal, p.number), &p.proof);
         state && self.position.as_ref().is_none_or(stands)
