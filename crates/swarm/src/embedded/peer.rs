@@ -135,6 +135,7 @@ impl Peer {
         self.counters.wasted += u64::from(length);
         if self.tolerated > 0 {
             self.tolerated -= 1;
+            (self.silent, self.silences, self.rests_until) = (false, 0, Duration::ZERO);
             return false;
         }
         self.unasked += 1;
@@ -147,6 +148,11 @@ impl Peer {
         self.open = left.into();
         self.tolerated = self.tolerated.saturating_add(u32::try_from(taken.len()).unwrap_or(0)).min(4 * PIPELINE);
         taken
+    }
+
+    /// Reports if requests are open and it never delivered a piece, nor a block lately.
+    pub(super) fn is_mute(&self, now: Duration) -> bool {
+        !self.proven && !self.open.is_empty() && now.saturating_sub(self.last) > Duration::from_millis(100)
     }
 
     /// Notes that no block came for too long.

@@ -15,6 +15,8 @@ use super::shape::Shape;
 
 /// The least age at which a piece is taken from its owner.
 const OVERDUE: Duration = Duration::from_millis(300);
+/// The same for an owner that never delivered anything.
+const UNANSWERED: Duration = Duration::from_millis(100);
 /// A begun piece without an owner may be dropped after so long, if others need its memory.
 const ORPHANED: Duration = Duration::from_secs(3);
 /// The least number of pieces that may be in memory at once, however long they are.
@@ -146,6 +148,7 @@ impl Picker {
         let overdue = self.parts.iter().filter_map(|(piece, part)| {
             let owner = part.owner.filter(|owner| *owner != id && !part.whole && peer.have.has(*piece))?;
             let theirs = peers.get(&owner).map_or(0.0, |owner| owner.rate);
+            let limit = if peers.get(&owner).is_none_or(|owner| owner.is_mute(now)) { UNANSWERED } else { limit };
             let slower = peer.rate > 0.0 && theirs > 0.0 && peer.rate < theirs * 0.5;
             let age = now.saturating_sub(part.since);
             (age > limit && !slower).then_some((age, *piece, owner))

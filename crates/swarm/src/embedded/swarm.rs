@@ -160,3 +160,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "swarm_tests.rs"]
+mod tests;

@@ -32,10 +32,11 @@ fn a_mute_a_slow_and_a_dead_peer_cost_the_others_little() {
     let slow =
         Scene::lan(6, 50_000_000, 64 << 10).with(2, Node { up: 10_000_000 / 8, down: 10_000_000 / 8, ..Node::LAN });
     let dead = Scene::lan(6, 50_000_000, 64 << 10).with(3, Node { dies: Some(MS(700)), ..Node::LAN });
-    for (name, scene, copies) in [("mute", mute, 1.15), ("slow", slow, 2.0), ("dead", dead, 1.15)] {
+    for (name, scene, copies) in [("mute", mute, 1.15), ("slow", slow, 1.15), ("dead", dead, 1.15)] {
         let outcome = run(&scene);
         eprintln!("5 terminals and a {name} one, 50 MB at 200 Mbit/s: {outcome}");
         assert!(outcome.healthy_complete() && outcome.copies() <= copies, "{name}: {outcome}");
+        assert!(outcome.factor() <= 1.20, "{name}: {outcome}");
     }
 }
 
@@ -123,7 +124,7 @@ fn odd() -> impl Strategy<Value = Node> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     /// Whatever the others do: it ends, nothing is lost or wrong, and windows stay bounded (the network asserts them).
     #[test]
@@ -137,15 +138,17 @@ proptest! {
         prop_assert!(outcome.blamed.iter().all(|(_, guilty, _)| scene.is_poisoned(*guilty)), "{:?}", outcome.blamed);
     }
 
-    /// All but one upload, at least as fast as the server: it sends little more than one copy.
+    /// All but one upload, at least as fast as the server sends: it sends little more than one copy.
     #[test]
     fn the_server_sends_at_most_1_15_copies_if_all_but_one_upload(
-        good in proptest::collection::vec(linked(10), 3..8), kind in 0_u8..3, mb in 4_u64..9, seed: u64,
+        good in proptest::collection::vec(linked(10), 3..7), kind in 0_u8..3, mb in 12_u64..20, seed: u64,
     ) {
+        // Alone with the mute one, a server cannot know it: all join at about the same time.
+        let good = good.into_iter().map(|node| Node { joins: node.joins / 100, ..node }).collect();
         let odd = Node { kind: [Kind::Normal, Kind::Mute, Kind::Liar][usize::from(kind)], ..Node::LAN };
         let scene = Scene::of(good, vec![odd], mb * 1_000_000, 64 << 10, false, seed);
         let outcome = run(&scene);
         prop_assert!(outcome.healthy_complete(), "{}", outcome);
-        prop_assert!(outcome.copies() <= 1.6, "{}", outcome);
+        prop_assert!(outcome.copies() <= 1.15, "{}", outcome);
     }
 }

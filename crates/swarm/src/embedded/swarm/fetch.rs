@@ -80,6 +80,10 @@ impl Core {
         let (piece, old) = self.picker.take_over(id, &self.peers, self.now)?;
         if let Some(owner) = self.peers.get_mut(&old) {
             owner.owned.retain(|owned| *owned != piece);
+            // Or it would get the next piece at once, and hold that up as well.
+            if owner.is_mute(self.now) {
+                owner.fell_silent(self.now);
+            }
         }
         self.take_back(old, |block| block.piece == piece);
         Some(piece)

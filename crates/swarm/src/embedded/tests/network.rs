@@ -55,6 +55,11 @@ impl Node {
         leaves: None,
     };
 
+    /// The time of the last terminal leaves out those that are much slower than the server.
+    fn counts(&self) -> bool {
+        self.is_healthy() && self.down >= 2_500_000
+    }
+
     fn is_healthy(&self) -> bool {
         matches!(self.kind, Kind::Normal | Kind::SaysNothing) && self.dies.is_none() && self.leaves.is_none()
     }
@@ -62,8 +67,9 @@ impl Node {
 
 /// Simulated time after which a run counts as stuck.
 const LONGEST: Duration = Duration::from_secs(900);
-/// Bytes on the way to one receiver, as a socket's buffers hold them.
+/// The most bytes on the way to one receiver, as a socket's buffers hold them; less where the path is slow.
 const IN_FLIGHT: u64 = 512 << 10;
+const LEAST_IN_FLIGHT: u64 = 32 << 10;
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -350,7 +356,10 @@ impl<'a> Network<'a> {
         if machine.sending || !machine.running {
             return;
         }
-        let room = |to: &usize| machine.on_the_way.get(to).copied().unwrap_or(0) < IN_FLIGHT;
+        let room = |to: &usize| {
+            let window = (self.scene.nodes[*to].down / 20).clamp(LEAST_IN_FLIGHT, IN_FLIGHT);
+            machine.on_the_way.get(to).copied().unwrap_or(0) < window
+        };
         let waiting: Vec<usize> =
             machine.queues.iter().filter(|(to, queue)| !queue.is_empty() && room(to)).map(|(to, _)| *to).collect();
         let next = waiting.iter().find(|to| **to > machine.last_served).or(waiting.first()).copied();
@@ -431,7 +440,7 @@ impl<'a> Network<'a> {
         Outcome {
             incomplete: healthy.iter().copied().filter(|at| done(at).is_none()).collect(),
             terminals: self.scene.terminals().len(),
-            last: healthy.iter().filter_map(done).max().unwrap_or_default(),
+            last: healthy.iter().filter(|at| machines[**at].node.counts()).filter_map(done).max().unwrap_or_default(),
             branch_done: machines[0].done.unwrap_or_default(),
             first: healthy.iter().filter_map(|at| machines[*at].first).min().unwrap_or_default(),
             floor: Duration::from_secs_f64(total / rate as f64),
