@@ -2,7 +2,8 @@
 //!
 //! - [`torrent`]: make, read and verify torrent files. One info dictionary serves every tier; only the trackers
 //!   around it differ ([`torrent::wan_tiers`], [`torrent::lan_tiers`], [`torrent::branch_tiers`]).
-//! - [`Engine`]: what the programs ask of a BitTorrent client; [`TransmissionEngine`] asks transmission-daemon.
+//! - [`Engine`]: what the programs ask of a BitTorrent client; [`TransmissionEngine`] asks transmission-daemon,
+//!   [`embedded::EmbeddedEngine`] is one in this process.
 //! - [`EngineInputs`]: the section `[engine]` of a configuration, which becomes an engine here and nowhere else.
 //! - [`tend`]: what an engine wants done about a torrent's peers: refuse who serves corrupt data and report it, ask a tracker
 //!   again, add a torrent again.

@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests start daemons and write plain files")]
 
 #[cfg(test)]
+mod embedded;
+#[cfg(test)]
 mod firewall;
 #[cfg(test)]
 mod rpc;
