@@ -87,8 +87,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Manual(manual)) = arguments.command {
         return Ok(manual.run(manual::named(Arguments::command()))?);
     }
-    let inputs: Inputs = config::load(PROGRAM, &arguments.run.config)?;
-    let settings = Settings::try_from(inputs)?;
+    let settings: Settings = config::settings::<Inputs, _>(PROGRAM, &arguments.run.config)?;
     if arguments.run.check {
         // The server writes some of them itself, so that they may come later.
         for secret in settings.secret_files() {

@@ -265,5 +265,6 @@ async fn count_confirmed(client: &impl GenericClient, plan: &Plan) -> Result<u64
         let update = updates.get(terminal).map(|newest| &newest.update);
         update.is_some_and(|u| u.state == UpdateState::Confirmed && u.product == *product && u.payload == payload)
     };
-    Ok(confirmed(&plan.steps, is_confirmed).len() as u64)
+    // Reports of packages are relayed and not kept here.
+    Ok(confirmed(&plan.steps, &plan.packages, is_confirmed, |_, _, _| false).len() as u64)
 }

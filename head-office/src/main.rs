@@ -83,8 +83,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Manual(manual)) = arguments.command {
         return Ok(manual.run(manual::named(Arguments::command()))?);
     }
-    let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
-    let settings = Settings::try_from(inputs)?;
+    let settings: Settings = config::settings::<Inputs, _>(PROGRAM, &arguments.config)?;
     if let Some(Command::Check) = arguments.command {
         output::line("The configuration is valid.")?;
         return Ok(());

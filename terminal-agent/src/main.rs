@@ -115,8 +115,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         manual.run(manual::named(Arguments::command()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
-    let settings = Settings::try_from(inputs)?;
+    let settings: Settings = config::settings::<Inputs, _>(PROGRAM, &arguments.config)?;
     match command {
         Command::Run { product: Some(product), version, name, verify, command } => {
             let folder = &settings.paths.state_dir;

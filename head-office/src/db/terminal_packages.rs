@@ -1,7 +1,7 @@
 //! Table `terminal_packages`: where the packages of terminals stand.
 
 use chrono::{DateTime, Utc};
-use fleet_types::{BranchName, TerminalName};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName};
 use service_kit::database::{DatabaseError, GenericClient, execute, query};
 use tokio_postgres::Row;
 use wire::v1::fleet::TerminalPackage;
@@ -20,6 +20,7 @@ service_kit::statements! {
             total_bytes = $8, complete = $9, trouble_code = $10, trouble_text = $11, at = $12, trouble_json = $13";
     REMOVE = "DELETE FROM terminal_packages
         WHERE branch = $1 AND terminal = $2 AND product = $3 AND version = $4 AND name = $5";
+    COMPLETE = "SELECT branch, terminal, product, payload_sha256 FROM terminal_packages WHERE branch = ANY($1) AND complete";
     OF_TERMINAL = "SELECT product, version, name, payload_sha256, have_bytes, total_bytes, complete, trouble_code,
             trouble_text, trouble_json, at FROM terminal_packages
         WHERE branch = $1 AND terminal = $2 ORDER BY product, name, at DESC, version";
@@ -61,6 +62,31 @@ pub async fn record<C: GenericClient>(
     let row: [&(dyn tokio_postgres::types::ToSql + Sync); 13] =
         [&branch, &terminal, &product, &version, name, &payload, &have, &total, &complete, &code, &words, &at, &json];
     execute(c, SET, &row).await.map(drop)
+}
+
+/// A package that a terminal has.
+#[derive(Debug, Clone)]
+pub struct CompleteRow {
+    /// The branch.
+    pub branch: BranchName,
+    /// The terminal.
+    pub terminal: TerminalName,
+    /// The product.
+    pub product: ProductName,
+    /// The payload.
+    pub payload: Digest,
+}
+
+/// The packages that the terminals of some branches have.
+///
+/// # Errors
+/// As every statement.
+pub async fn complete<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec<CompleteRow>, DatabaseError> {
+    let row = |row: &Row| {
+        let (branch, terminal) = (text(row, "branch")?, text(row, "terminal")?);
+        Ok(CompleteRow { branch, terminal, product: text(row, "product")?, payload: text(row, "payload_sha256")? })
+    };
+    query(c, COMPLETE, &[&branches]).await?.iter().map(row).collect()
 }
 
 /// The packages of a terminal, by product and name.

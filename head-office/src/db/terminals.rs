@@ -24,6 +24,11 @@ service_kit::statements! {
         t.report_key, t.asked_key, t.denied_at
         FROM unnest($1::text[]) AS b (name)
         CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT $2) AS t";
+    SHARES = "SELECT t.branch, t.name, t.model, t.slot_bytes, t.agent_version, t.slot, t.version, t.last_heard,
+        t.report_key, t.asked_key, t.denied_at
+        FROM unnest($1::text[], $2::bigint[]) AS b (name, most)
+        CROSS JOIN LATERAL (SELECT * FROM terminals WHERE branch = b.name ORDER BY name LIMIT b.most) AS t
+        ORDER BY t.branch, t.name";
     // The first key stays; another one waits. Answers with the key in force.
     PIN = "UPDATE terminals SET report_key = coalesce(report_key, $3),
         asked_key = CASE WHEN report_key <> $3 THEN $3 END WHERE branch = $1 AND name = $2 RETURNING report_key";
@@ -217,6 +222,18 @@ pub async fn of_branches<C: GenericClient>(
     limit: i64,
 ) -> Result<Vec<TerminalRow>, DatabaseError> {
     query(c, OF_BRANCHES, &[&branches, &limit]).await?.iter().map(from_row).collect()
+}
+
+/// The first terminals of some branches by name, of each as many as its share says.
+///
+/// # Errors
+/// As every statement.
+pub async fn shares<C: GenericClient>(
+    c: &C,
+    branches: &[&str],
+    shares: &[i64],
+) -> Result<Vec<TerminalRow>, DatabaseError> {
+    query(c, SHARES, &[&branches, &shares]).await?.iter().map(from_row).collect()
 }
 
 /// The terminals of a branch that were heard after `since`, at most `limit`.

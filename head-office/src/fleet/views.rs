@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fleet_types::{BranchName, UpdateState};
+use fleet_types::{BranchName, Digest, ProductName, TerminalName, UpdateState};
 use service_kit::database::{DatabaseError, GenericClient};
 use service_kit::edge::chain;
 use wire::v1::confirmed::confirmed;
@@ -12,6 +12,7 @@ use wire::{Reason, ReasonCode};
 use crate::db;
 use crate::db::branches::{BranchRow, HeldRow};
 use crate::db::plans::PlanRow;
+use crate::db::terminal_packages::CompleteRow;
 use crate::db::terminals::TerminalRow;
 use crate::db::updates::{StandRow, UpdateRow};
 
@@ -44,6 +45,12 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
     for row in db::updates::stands(c, &names).await? {
         stands.entry(row.branch.clone()).or_default().push(row);
     }
+    // Only of branches whose plans have packages.
+    let packaged: Vec<&str> = plans.iter().filter(|(_, p)| !p.packages.is_empty()).map(|(b, _)| b.as_str()).collect();
+    let mut complete: HashMap<BranchName, Vec<CompleteRow>> = HashMap::new();
+    for row in db::terminal_packages::complete(c, &packaged).await? {
+        complete.entry(row.branch.clone()).or_default().push(row);
+    }
     let counts: HashMap<BranchName, u64> = db::terminals::count(c, &names).await?.into_iter().collect();
     let mut refusals: HashMap<BranchName, Reason> = db::plan_refusals::of(c, &names).await?.into_iter().collect();
     let stores: HashMap<BranchName, BranchSpace> = db::branch_stores::of(c, &names).await?.into_iter().collect();
@@ -54,6 +61,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
             let plan = plans.get(&row.name);
             let held = held.get(&row.name).map_or(&[][..], Vec::as_slice);
             let stands = stands.get(&row.name).map_or(&[][..], Vec::as_slice);
+            let complete = complete.get(&row.name).map_or(&[][..], Vec::as_slice);
             Branch {
                 enrolled: row.enrolled.is_some(),
                 denied: row.denied,
@@ -66,7 +74,7 @@ pub async fn branches<C: GenericClient>(c: &C, rows: Vec<BranchRow>) -> Result<V
                 store: stores.get(&row.name).copied(),
                 audit: audits.get(&row.name).copied(),
                 terminals: counts.get(&row.name).copied().unwrap_or_default(),
-                confirmed: plan.map_or(0, |p| count_confirmed(p, stands)),
+                confirmed: plan.map_or(0, |p| count_confirmed(p, stands, complete)),
                 name: row.name,
             }
         })
@@ -148,12 +156,17 @@ fn artifacts(plan: &PlanRow, held: &[HeldRow]) -> Vec<BranchArtifact> {
     artifacts
 }
 
-/// How many terminals of the plan are confirmed on every step that names them.
-fn count_confirmed(plan: &PlanRow, stands: &[StandRow]) -> u64 {
+/// How many terminals of the plan are confirmed on every step that names them, or have the packages if no step does.
+fn count_confirmed(plan: &PlanRow, stands: &[StandRow], complete: &[CompleteRow]) -> u64 {
     let done: HashSet<_> = stands
         .iter()
         .filter(|s| s.state == UpdateState::Confirmed)
         .map(|s| (&s.terminal, &s.product, s.payload))
         .collect();
-    confirmed(&plan.steps, |terminal, product, payload| done.contains(&(terminal, product, payload))).len() as u64
+    let has: HashSet<_> = complete.iter().map(|p| (&p.terminal, &p.product, p.payload)).collect();
+    let is_confirmed =
+        |terminal: &TerminalName, product: &ProductName, payload: Digest| done.contains(&(terminal, product, payload));
+    let is_complete =
+        |terminal: &TerminalName, product: &ProductName, payload: Digest| has.contains(&(terminal, product, payload));
+    confirmed(&plan.steps, &plan.packages, is_confirmed, is_complete).len() as u64
 }

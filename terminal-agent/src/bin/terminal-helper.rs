@@ -85,8 +85,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     arguments.config.iter().try_for_each(|path| belongs_here(path))?;
-    let inputs: Inputs = config::load(PROGRAM, &arguments.config)?;
-    let settings = HelperSettings::try_from(inputs)?;
+    let settings: HelperSettings = config::settings::<Inputs, _>(PROGRAM, &arguments.config)?;
     match command {
         Command::Run { inherited } => run(settings, inherited)?,
         Command::EndTrial { json } => return end_trial(settings, json),

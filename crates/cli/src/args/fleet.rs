@@ -133,7 +133,7 @@ pub(crate) enum TerminalCommand {
     Allow {
         /// Name of the terminal within the branch
         terminal: TerminalName,
-        /// The key that it must use from now on, 64 hexadecimal digits [default: its current key]
+        /// The key that it must use from now on, 64 hexadecimal digits, from `filial status --at BRANCH` [default: its current key]
         #[arg(long)]
         key: Option<String>,
         /// Reason, recorded in the branch server's audit log

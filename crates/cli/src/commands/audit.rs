@@ -14,6 +14,7 @@ use crate::args::Global;
 use crate::args::accounts::AuditCommand;
 use crate::failure::Failure;
 use crate::files::{not_created, read_bounded};
+use crate::output::done::done;
 use crate::output::{answer, plain, table};
 use crate::server::{block_on, connect};
 
@@ -42,7 +43,7 @@ fn list(page: &AuditPage) -> String {
     let row = |e: &Entry| {
         let when = e.at.format("%Y-%m-%d %H:%M:%S").to_string();
         let why = plain(e.reason.as_deref().unwrap_or_default());
-        [e.seq.to_string(), when, plain(&e.who), plain(&e.action), plain(&e.subject), why]
+        [e.seq.to_string(), when, plain(&e.who), plain(done(&e.action)), plain(&e.subject), why]
     };
     let rows: Vec<_> = page.entries.iter().map(row).collect();
     let mut out = table(["entry", "when (UTC)", "operator", "action", "subject", "reason"], &rows);

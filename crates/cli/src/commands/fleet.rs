@@ -223,7 +223,8 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             })
         }
         TerminalCommand::Allow { terminal, key, reason } => {
-            key.as_deref().map_or(Ok(()), is_key)?;
+            let shown = "`filial status --at BRANCH` shows the key that is requested, and so does the terminal's log.";
+            key.as_deref().map_or(Ok(()), |key| is_key(key, shown))?;
             let path = paths::terminal_allow(&terminal);
             let mut body = json!({ "key": key });
             if let Some(reason) = reason {
@@ -237,7 +238,7 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
             })
         }
         TerminalCommand::AcceptKey { terminal, key, reason } => {
-            is_key(&key)?;
+            is_key(&key, "`filial terminal show BRANCH/NAME` shows the key that is requested.")?;
             let path = paths::terminal_key(&terminal);
             let terminal: Terminal = block_on(async { Ok(server.post(&path, &AcceptKey { key, reason }).await?) })?;
             answer(global.json, &terminal, |t| format!("The new key of {}/{} is accepted.", t.branch, t.name))
@@ -246,10 +247,10 @@ pub(crate) fn terminal(global: &Global, command: TerminalCommand) -> Result<(), 
 }
 
 /// Refuses text that is not a terminal's key, before the server is asked.
-fn is_key(text: &str) -> Result<(), Failure> {
+fn is_key(text: &str, remedy: &str) -> Result<(), Failure> {
     text.parse::<Digest>().map(drop).map_err(|_| {
         let sentence = format!("{} is not a key: a key is 64 hexadecimal digits", plain(text));
-        Failure::said(sentence, "`filial terminal show BRANCH/NAME` shows the key that is requested.")
+        Failure::said(sentence, remedy)
     })
 }
 

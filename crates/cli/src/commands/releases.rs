@@ -103,13 +103,33 @@ pub(super) async fn resolve(server: &JsonClient, which: &str) -> Result<Uuid, Fa
     let (Ok(product), Ok(version)) = (product.parse::<ProductName>(), version.parse::<Version>()) else {
         return Err(missing());
     };
+    let releases = of_version(server, &product, &version).await?;
+    // Those that were rejected or withdrawn count only if there is no other.
+    let alive: Vec<_> = releases.iter().filter(|r| !r.state.is_end()).collect();
+    let candidates = if alive.is_empty() { releases.iter().collect() } else { alive };
+    match &candidates[..] {
+        [] => Err(missing()),
+        [only] => Ok(only.id),
+        several => {
+            let list: Vec<_> = several.iter().map(|r| format!("{} ({})", r.id, r.state)).collect();
+            Err(Failure::said(
+                format!("There are {} releases {which}: {}", several.len(), list.join(", ")),
+                "Repeat the command with one of these ids in place of PRODUCT/VERSION.",
+            ))
+        }
+    }
+}
+
+/// Fetches the releases of a version, the newest first.
+pub(crate) async fn of_version(
+    server: &JsonClient,
+    product: &ProductName,
+    version: &Version,
+) -> Result<Vec<Release>, Failure> {
     // `+` starts a version's build metadata, and means a space in a query.
     let version = version.to_string().replace('+', "%2B");
     let path = format!("{}?product={product}&version={version}", paths::RELEASES);
-    let releases: Vec<Release> = server.get_all(&path).await?;
-    // Newest first: of several uploads of one version, the newest unfinished one, or else the newest.
-    let alive = releases.iter().find(|r| !r.state.is_end());
-    alive.or_else(|| releases.first()).map(|r| r.id).ok_or_else(missing)
+    Ok(server.get_all(&path).await?)
 }
 
 /// Summarises who signed and how many signatures are missing.

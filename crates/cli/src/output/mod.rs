@@ -1,6 +1,7 @@
 //! Prints answers: aligned text for people, JSON for programs.
 
 pub(crate) mod checklist;
+pub(crate) mod done;
 pub(crate) mod progress;
 pub(crate) mod release;
 mod table;

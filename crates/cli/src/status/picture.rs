@@ -116,7 +116,11 @@ fn bytes(done: u64, total: u64) -> String {
 
 /// Renders a row for each artifact of the branch, or one row without.
 fn branch(b: &Branch, now: DateTime<Utc>) -> Vec<[String; 6]> {
-    let heard = if b.enrolled { age_or_never(now, b.last_heard) } else { "not enrolled".to_owned() };
+    let heard = match b.denied {
+        Some(at) => format!("denied {}", age(now, at)),
+        None if b.enrolled => age_or_never(now, b.last_heard),
+        None => "not enrolled".to_owned(),
+    };
     let confirmed = format!("{} of {}", b.confirmed, b.terminals);
     let name = b.name.to_string();
     let free = b.store.map_or_else(|| "-".to_owned(), |s| size(s.free_bytes));
@@ -261,6 +265,14 @@ north/till-1  A     2.3.0  2.4.0   fetching  [###.................] 13/75  The b
         status.terminals[0].denied = Some(status.now - chrono::TimeDelta::hours(2));
         let picture = picture(&status, None);
         assert!(picture.lines().any(|l| l.starts_with("north/till-1") && l.ends_with("denied 2 h ago")), "{picture}");
+    }
+
+    #[test]
+    fn denied_branch_is_shown_as_denied() {
+        let mut status = status();
+        status.branches[0].denied = Some(status.now - chrono::TimeDelta::hours(2));
+        let picture = picture(&status, None);
+        assert!(picture.lines().any(|l| l.starts_with("north ") && l.contains("denied 2 h ago")), "{picture}");
     }
 
     #[test]

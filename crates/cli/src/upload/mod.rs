@@ -9,14 +9,16 @@ mod tus;
 use std::cell::Cell;
 use std::path::Path;
 
+use fleet_types::ReleaseState;
 use service_kit::client::JsonClient;
 use service_kit::output;
 use uuid::Uuid;
 use wire::Code;
 use wire::v1::paths;
+use wire::v1::releases::Release;
 
 use crate::args::Global;
-use crate::commands::releases::fetch;
+use crate::commands::releases::{fetch, of_version};
 use crate::failure::Failure;
 use crate::output::release::display_name;
 use crate::output::units::size;
@@ -33,6 +35,21 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
     let server = connect(global)?;
     let memory = Memory::of(global, server.base_url(), &archive.sha256);
     block_on(async {
+        if let Some(found) = already_there(&server, path).await {
+            if wait && found.state != ReleaseState::Published {
+                let release = follow::follow(&server, found.id, retries, global.json).await?;
+                memory.forget();
+                return follow::verdict(&release, global.json);
+            }
+            memory.forget();
+            return answer(global.json, &found, |r| {
+                let (name, id) = (display_name(r), r.id);
+                format!(
+                    "{name} is already {} as {id}. Nothing was sent.\n`filial release show {id}` shows it.",
+                    r.state
+                )
+            });
+        }
         let (upload, offset) = begin(&server, &archive, &memory, global.json).await?;
         let held = Cell::new(offset);
         tokio::select! {
@@ -59,6 +76,16 @@ pub(crate) fn run(global: &Global, path: &Path, wait: bool, retries: u32) -> Res
             )
         })
     })
+}
+
+/// The release at head office that was made from an archive with the same manifest, and so with the same payloads.
+///
+/// Only one that was judged and has not ended. If head office cannot be asked, or does not let this operator ask, the archive is sent.
+async fn already_there(server: &JsonClient, path: &Path) -> Option<Release> {
+    let read = release::inspect(std::fs::File::open(path).ok()?, &release::Limits::default()).ok()?;
+    let (manifest, digest) = (read.manifest()?, read.manifest.as_ref()?.sha256);
+    let releases = of_version(server, &manifest.product, &manifest.version).await.ok()?;
+    releases.into_iter().find(|r| !r.state.is_end() && r.manifest == Some(digest))
 }
 
 /// Cancels the upload of the archive `which`, or the one with that id.

@@ -231,7 +231,8 @@ fn the_audit_is_listed_exported_and_checked_there_and_here() {
     let (rows, dir) = (chain(5), tempfile::tempdir().unwrap());
     let office = audit(&rows, &head(&rows[..4]));
     let at = |args: &[&str]| filial(dir.path(), &[&["--server", &office.url, "audit"], args].concat());
-    assert!(stdout(&at(&["list", "--limit", "2"])).contains("--before 1"));
+    let listed = stdout(&at(&["list", "--limit", "2"]));
+    assert!(listed.contains("--before 1") && listed.contains("add branch") && !listed.contains("/v1/"), "{listed}");
     assert!(stdout(&at(&["verify"])).contains("is intact: 5 entries"));
     assert!(stdout(&at(&["export", "--out", "a.jsonl"])).contains("5 entries written to a.jsonl"));
     let exported = std::fs::read_to_string(dir.path().join("a.jsonl")).unwrap();

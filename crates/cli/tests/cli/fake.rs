@@ -124,6 +124,8 @@ fn serve(stream: &TcpStream, shared: &Mutex<State>) -> Option<()> {
             let (status, json) = match state.answers.get_mut(&format!("{method} {path}")) {
                 Some(queue) if queue.len() > 1 => queue.remove(0),
                 Some(queue) => queue[0].clone(),
+                // What was asked for by its version is not there yet.
+                None if path.starts_with("/v1/releases?product=") => (200, serde_json::json!([])),
                 None => (404, serde_json::json!({})),
             };
             if status == 0 {

@@ -284,3 +284,22 @@ fn text_that_is_not_a_key_is_refused_before_the_server_is_asked() {
     }
     assert!(office.state.lock().unwrap().requests.is_empty());
 }
+
+#[test]
+fn a_version_of_several_releases_is_ambiguous_and_the_ids_are_named() {
+    let other = "7f2c1a52-0000-4000-8000-000000000002";
+    let (mut first, mut second) = (release(), release());
+    (first["state"], second["state"], second["id"]) = (json!("rejected"), json!("rejected"), json!(other));
+    let path = "GET /v1/releases?product=kiosk&version=2.4.0";
+    let dir = tempfile::tempdir().unwrap();
+    let show = |list: Value| {
+        let office = Fake::answering(&[(path, 200, list), (&format!("GET /v1/releases/{ID}"), 200, release())]);
+        filial(dir.path(), &["--server", &office.url, "release", "show", "kiosk/2.4.0"])
+    };
+    let output = show(json!([first, second]));
+    let said = stderr(&output);
+    assert_eq!(code(&output), 1, "{said}");
+    assert!(said.contains(ID) && said.contains(other) && said.contains("one of these ids"), "{said}");
+    // One that is published is what is meant.
+    assert_eq!(code(&show(json!([second, release()]))), 0);
+}

@@ -55,8 +55,34 @@ fn an_upload_arrives_whole_and_prints_its_id() {
     let state = office.state.lock().unwrap();
     assert!(state.received == archive(&dir), "the archive did not arrive as it was");
     assert_eq!(state.headers["authorization"], "Bearer t0ken");
-    assert_eq!(state.requests[0], "POST /v1/uploads");
+    assert_eq!(state.requests[..2], ["GET /v1/releases?product=kiosk&version=2.4.0", "POST /v1/uploads"]);
     assert_eq!(remembered(&dir), 0, "an upload that is complete is forgotten");
+}
+
+#[test]
+fn upload_of_a_published_archive_sends_nothing_and_says_so() {
+    let dir = packed();
+    let scan = release::inspect(&archive(&dir)[..], &release::Limits::default()).unwrap();
+    let published = |manifest: Value| {
+        let mut published = release("published", false);
+        published["manifest"] = manifest;
+        Fake::answering(&[
+            ("GET /v1/releases?product=kiosk&version=2.4.0", 200, json!([published])),
+            (&format!("GET /v1/releases/{ID}"), 200, published.clone()),
+        ])
+    };
+    let office = published(json!(scan.manifest.unwrap().sha256));
+    let output = filial(dir.path(), &["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let said = format!("kiosk 2.4.0 is already published as {ID}");
+    assert!(stdout(&output).contains(&said), "{}", stdout(&output));
+    let requests = office.state.lock().unwrap().requests.clone();
+    assert!(!requests.iter().any(|r| r.starts_with("POST")), "{requests:?}");
+    // Other content under the same version is for head office to refuse.
+    let office = published(json!("ab".repeat(32)));
+    filial(dir.path(), &["--server", &office.url, "release", "upload", "kiosk-2.4.0.upd", "--no-wait"]);
+    let requests = office.state.lock().unwrap().requests.clone();
+    assert!(requests.iter().any(|r| r == "POST /v1/uploads"), "{requests:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! the sections that several programs have and of the checks in [`check`].
 
 pub mod check;
+mod place;
 mod secret;
 mod sections;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+pub use place::settings;
 pub use secret::{check_private, check_private_if_present, read_secret_file};
 #[cfg(feature = "database")]
 pub use sections::DatabaseInputs;
@@ -130,7 +132,7 @@ pub fn load_with<Inputs: DeserializeOwned>(
             read.push(file.display().to_string());
         }
     }
-    let prefix = format!("FILIAL_{}__", program.to_ascii_uppercase().replace('-', "_"));
+    let prefix = prefix(program);
     let mut variables: Vec<(String, String)> = environment
         .into_iter()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
@@ -147,11 +149,21 @@ pub fn load_with<Inputs: DeserializeOwned>(
         return Err(ConfigError::Empty(folder.clone()));
     }
     let read = if read.is_empty() { "nowhere".to_owned() } else { read.join(", ") };
-    Inputs::deserialize(merged).map_err(|source| ConfigError::NotInputs {
-        program: program.to_owned(),
-        read,
-        source: Box::new(source),
+    let wrong = |read, source| ConfigError::NotInputs { program: program.to_owned(), read, source: Box::new(source) };
+    Inputs::deserialize(merged).map_err(|source| {
+        // By itself, a file is wrong with its line.
+        let mut files = paths.iter().flat_map(|path| files_of(path).unwrap_or_default());
+        let alone = |file: PathBuf| {
+            let error = toml::from_str::<Inputs>(&read_text(&file).ok()?).err()?;
+            Some(wrong(file.display().to_string(), error))
+        };
+        files.find_map(alone).unwrap_or_else(|| wrong(read, source))
     })
+}
+
+/// What the names of a program's environment variables begin with.
+fn prefix(program: &str) -> String {
+    format!("FILIAL_{}__", program.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// Reads one TOML file as `T`, bounded. Blocking.
@@ -288,6 +300,13 @@ mod tests {
         let error = load_with::<Inputs>("agent", std::slice::from_ref(&file), env(&[])).unwrap_err();
         let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
         assert!(chain.contains("nane") && chain.contains("a.toml"), "{chain}");
+        // Of several files the one that is wrong, with its line.
+        std::fs::write(&file, "name = \"ok\"").unwrap();
+        let other = dir.path().join("b.toml");
+        std::fs::write(&other, "[database]\nurl = \"u\"\npool = \"many\"").unwrap();
+        let error = load_with::<Inputs>("agent", &[file, other], env(&[])).unwrap_err();
+        let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(chain.contains("b.toml") && chain.contains("line 3") && !chain.contains("a.toml"), "{chain}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Status {
     pub releases: Vec<Release>,
     /// Branches by name, at most 1,000.
     pub branches: Vec<Branch>,
-    /// Terminals by branch and name, at most 1,000.
+    /// Terminals by branch and name, at most 1,000: of each branch as many, or all that it has.
     pub terminals: Vec<Terminal>,
     /// Invalid data received, newest first, at most 5; all of it is at `/v1/incidents`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

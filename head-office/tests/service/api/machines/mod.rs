@@ -5,6 +5,7 @@ mod enrol;
 mod events;
 mod evidence;
 mod numbering;
+mod packages;
 mod plans;
 mod proofs;
 pub mod reports;

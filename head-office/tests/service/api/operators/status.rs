@@ -52,3 +52,18 @@ async fn the_overview_shows_releases_branches_and_terminals_as_they_are() {
     assert_eq!(status_of(&office.stranger(), Method::GET, "/v1/status").await, 401);
     assert_eq!(status_of(&office.admin(), Method::POST, "/v1/status").await, 405);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminals_of_one_large_branch_do_not_fill_the_overview() {
+    let office = Office::start().await;
+    office.branch("east", "k1", &["till-1"]).await;
+    office.branch("north", "k1", &["till-1", "till-2"]).await;
+    let many =
+        "INSERT INTO terminals (branch, name, model, slot_bytes, data_bytes, agent_version, created_at, last_heard)
+        SELECT 'east', 'x-' || n, 'k1', 1, 1, '1', now(), now() FROM generate_series(1, 1200) AS n";
+    let pool = office.pool().await;
+    service_kit::database::connection(&pool).await.unwrap().execute(many, &[]).await.unwrap();
+    let status: Status = office.as_role(Role::Viewer).get("/v1/status").await.unwrap();
+    let of = |branch: &str| status.terminals.iter().filter(|t| t.branch.as_str() == branch).count();
+    assert_eq!((of("east"), of("north"), status.left_out.terminals), (998, 2, 203));
+}
