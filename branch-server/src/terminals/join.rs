@@ -133,7 +133,7 @@ impl Join {
             return Ok(());
         }
         self.check(secret, now)?;
-        let detail = format!("This join token has let in as many terminals as it may ({}).", self.uses);
+        let detail = format!("Limit reached: this join token has let in {} terminals.", self.uses);
         Err(ApiError::new(Code::JoinExpired, detail, REPLACE_IT))
     }
 
