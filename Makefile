@@ -110,14 +110,14 @@ e2e: build images
 	tests/checks/kill_matrix.py --cells 56
 
 # Attacks on the real servers, while honest callers go on working. Three at once for ten seconds; one after the other for a minute,
-# because how long honest callers wait is a figure only then.
+# with optimised servers, because how long honest callers wait is a figure only then.
 ATTACKS := target/debug/with-postgres -- $(CARGO) nextest run --locked --workspace -E 'package(head-office) & binary(attack)'
 attacks: build
 	FILIAL_ATTACK_SECONDS=10 $(ATTACKS) --test-threads 3
 
 SECONDS ?= 60
-attack: build
-	FILIAL_ATTACK_SECONDS=$(SECONDS) $(ATTACKS) --test-threads 1 --success-output immediate
+attack: build optimised
+	FILIAL_PROGRAMS=$(CURDIR)/target/optimised FILIAL_ATTACK_SECONDS=$(SECONDS) $(ATTACKS) --test-threads 1 --success-output immediate
 
 # Terminals that are virtual machines.
 vm-test: vm-images

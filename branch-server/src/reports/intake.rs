@@ -3,6 +3,7 @@
 //! did not sign is named and passed over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
@@ -24,6 +25,9 @@ use crate::signals::Signals;
 
 /// Most reports of one terminal that may wait for head office, so that it takes no room of others: more than a hundred updates.
 const MAX_OF_TERMINAL: u64 = 1000;
+
+/// The time that a refusal takes. A terminal has eight requests at once: it is refused sixteen times a second.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
 
 /// What the intake of reports uses.
 pub struct Intake {
@@ -47,6 +51,19 @@ pub struct Intake {
 }
 
 impl Intake {
+    /// Lets a batch of a terminal in, or refuses it after a while: the terminal's next requests wait for it, so that one that goes
+    /// on sending takes little of what the others need.
+    ///
+    /// # Errors
+    /// The terminal sent too much.
+    pub async fn admit(&self, terminal: &TerminalName) -> Result<(), ApiError> {
+        let admitted = self.pace.admit(terminal, instant());
+        if admitted.is_err() {
+            tokio::time::sleep(REFUSED_AFTER).await;
+        }
+        admitted
+    }
+
     /// Stores what is new in `batch`.
     ///
     /// # Errors

@@ -250,6 +250,6 @@ async fn refuse_one_too_many<C: GenericClient>(
 
 /// A reason with a text that PostgreSQL and a person's screen can take.
 fn cleaned(reason: Reason) -> Reason {
-    let text = clip_reason(&reason.text).chars().filter(|c| !c.is_control()).collect();
+    let text = fleet_types::printable(clip_reason(&reason.text));
     Reason { code: reason.code.cleaned(), text, ..reason }
 }

@@ -24,6 +24,9 @@ const PACE: Duration = Duration::from_millis(50);
 /// After so many requests a caller connects again.
 const REQUESTS_PER_CONNECTION: u64 = 20;
 
+/// Each caller must be answered so often in ten seconds, on average: a server that stalls does not pass, one on a busy machine does.
+const LEAST_IN_TEN_SECONDS: u64 = 5;
+
 /// Makes a client without a connection yet.
 type Dial = Box<dyn Fn() -> JsonClient + Send>;
 
@@ -184,6 +187,20 @@ impl Waits {
             format!("  {name:<24} p99 {before:>5} ms quiet, {after:>5} ms under attack ({} requests)\n", now.len())
         };
         rows.map(row).concat()
+    }
+}
+
+impl Waits {
+    /// Asserts that each caller was answered often enough in this time.
+    pub fn all_were_answered(&self, length: Duration) {
+        let least = length.as_secs() * LEAST_IN_TEN_SECONDS / 10;
+        let [office, branch] = &self.operators;
+        for (name, waits) in [("operator at head office", office), ("operator at the branch", branch)]
+            .into_iter()
+            .chain([("branch", &self.branch), ("terminal", &self.terminal)])
+        {
+            assert!(waits.len() as u64 >= least, "{name}: {} answers, {least} are the least", waits.len());
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A head office and a branch server of it as processes, with what honest callers and attackers need to reach them.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use wire::v1::paths;
 use wire::v1::sync::{EnrolRequest, EnrolResponse};
 
 use crate::support::daemons::Daemons;
-use crate::support::program::{EnrolledBranch, Program};
+use crate::support::program::{EnrolledBranch, Program, program};
 use crate::support::tls::Line;
 use crate::support::{PATIENCE, database, facts, token_of};
 
@@ -30,6 +30,9 @@ pub const MEMORY: u64 = 100 << 20;
 
 /// The same while hundreds of connections hold as much as one may, as in the tests of service-kit (floods).
 pub const MEMORY_OF_CONNECTIONS: u64 = 200 << 20;
+
+/// How many of them /proc counts in a second, on every Linux of today.
+const TICKS: u64 = 100;
 
 /// Two branches of one head office: north has a server, south and east are played by the test.
 pub struct Site {
@@ -71,6 +74,11 @@ impl Site {
             .map(|(to, tls)| (to, Arc::new(tls)))
     }
 
+    /// The time that both servers spent on processors so far.
+    pub fn spent(&self) -> Duration {
+        spent(self.office.running.as_ref().unwrap()) + spent(&self.branch.running)
+    }
+
     /// Asserts that neither server ever held more bytes than this, and says what they held.
     pub fn memory(&self, most: u64) -> String {
         let office = peak(self.office.running.as_ref().unwrap());
@@ -79,6 +87,13 @@ impl Site {
         assert!(office.max(branch) <= most, "{text}; {} MiB is the bound", most >> 20);
         text
     }
+}
+
+/// The time that a process spent on processors (proc(5)), in user and system mode.
+fn spent(process: &Daemon) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let ticks = text.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    Duration::from_millis(ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>() * 1000 / TICKS)
 }
 
 /// The most memory that a process ever held: `VmHWM` in bytes (proc(5)).
@@ -133,9 +148,8 @@ impl BranchServer {
             path("access-list"),
         );
         let config = file("branch-server.toml", &config);
-        let program = Path::new(env!("CARGO_BIN_EXE_head-office")).with_file_name("branch-server");
         let arguments = ["--config", config.to_str().unwrap()];
-        let running = Daemon::start(program.to_str().unwrap(), &arguments, &path("log")).unwrap();
+        let running = Daemon::start(&program("branch-server"), &arguments, &path("log")).unwrap();
         let line = office.line.clone();
         let operators = secure(doors[0], tls(&line, None)).with_token(Secret::new(secret));
         wait_for("the branch server to enrol", PATIENCE, async || {
@@ -153,7 +167,7 @@ impl BranchServer {
     }
 
     /// Enrols a terminal.
-    async fn enrol(&self, name: &str) -> Terminal {
+    pub async fn enrol(&self, name: &str) -> Terminal {
         let key = TlsKey::from_signing_key(&SigningKey::generate().unwrap()).unwrap();
         let enrolment = EnrolRequest {
             join_token: Some(JOIN.to_owned()),

@@ -25,6 +25,23 @@ use super::{PATIENCE, facts, token_of};
 pub const SEGMENT: u32 = 65_536;
 pub const LEVEL: i32 = 19;
 
+/// The folder of the programs that tests start; without it they start those that were built with them.
+const PROGRAMS: &str = "FILIAL_PROGRAMS";
+
+/// The path of a program of this workspace that was built from its sources of now.
+pub fn program(name: &str) -> String {
+    let beside = || Path::new(env!("CARGO_BIN_EXE_head-office")).parent().unwrap().to_owned();
+    let path = std::env::var_os(PROGRAMS).map_or_else(beside, PathBuf::from).join(name);
+    let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let built = changed(&path).unwrap_or_else(|| panic!("there is no {}: build it first", path.display()));
+    // As Cargo lists them beside a program.
+    let sources = std::fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+    let newer =
+        sources.split_whitespace().skip(1).find(|source| changed(Path::new(source)).is_some_and(|at| at > built));
+    assert_eq!(newer, None, "{} is older than its source: build it again", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
 /// A branch server that enrolled.
 pub struct EnrolledBranch {
     pub client: JsonClient,
@@ -115,7 +132,7 @@ impl Program {
         let config = self.dir.path().join("config.toml");
         let arguments = ["--config", config.to_str().unwrap()];
         let log = self.dir.path().join("log");
-        self.running = Some(Daemon::start(env!("CARGO_BIN_EXE_head-office"), &arguments, &log).unwrap());
+        self.running = Some(Daemon::start(&program("head-office"), &arguments, &log).unwrap());
     }
 
     /// SIGKILL, then again from the start.

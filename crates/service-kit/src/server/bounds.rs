@@ -45,6 +45,8 @@ pub struct Limits {
     pub strangers: usize,
     /// Most of those from one address, or one network of IPv6.
     pub strangers_per_address: usize,
+    /// New connections of one address at once; then a hundred a second.
+    pub new_per_address: u32,
     /// Most connections of one operator or machine.
     pub connections_per_caller: usize,
     /// Most requests of one operator or machine that are answered at once. More of them wait, and many more are refused.
@@ -68,6 +70,7 @@ impl Default for Limits {
             connections: 8_000,
             strangers: 1_000,
             strangers_per_address: 128,
+            new_per_address: 1_000,
             connections_per_caller: 128,
             requests_per_caller: 8,
             trusted_proxies: Arc::new([]),

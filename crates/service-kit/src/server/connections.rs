@@ -10,11 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::bounds::{Limits, network};
+use super::tries::Tries;
 use crate::clock::instant;
 use crate::turns::{TooMany, Turn, Turns};
 
 /// How often the log says that connections are refused: a stranger can cause as many refusals as it likes.
 const NEWS_EVERY: Duration = Duration::from_secs(60);
+
+/// The time after which a new connection of an address is forgotten: a hundred handshakes a second cost a fifth of a processor.
+const NEW_FORGIVEN_AFTER: Duration = Duration::from_millis(10);
+
+/// Requests of one machine whose caller is looked up at once: each takes a connection of the database.
+const LOOKUPS: usize = 2;
 
 /// Which bound is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +32,15 @@ pub(super) enum Full {
     Strangers,
     /// That of strangers at one address.
     Address,
+    /// That of new ones from one address in a time.
+    Pace,
     /// That of one caller.
     Caller,
 }
 
 impl Full {
     /// Those by which a connection is refused; the others refuse a request on one.
-    pub(super) const OF_CONNECTIONS: [Self; 3] = [Self::All, Self::Strangers, Self::Address];
+    pub(super) const OF_CONNECTIONS: [Self; 4] = [Self::All, Self::Strangers, Self::Address, Self::Pace];
 
     /// As metrics name it.
     pub(super) const fn as_str(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Full {
             Self::All => "all",
             Self::Strangers => "strangers",
             Self::Address => "address",
+            Self::Pace => "pace",
             Self::Caller => "caller",
         }
     }
@@ -49,6 +59,10 @@ impl Full {
 pub(super) struct Connections {
     limits: Limits,
     counts: Mutex<Counts>,
+    /// New ones by address: each costs a handshake.
+    pace: Tries<IpAddr>,
+    /// Of requests whose caller is looked up, by holder.
+    lookups: Turns<String>,
     /// Of requests, by caller.
     turns: Turns<String>,
     /// When the log last said that one was refused.
@@ -81,7 +95,9 @@ pub(super) struct Place {
 impl Connections {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         let turns = Turns::new(limits.requests_per_caller, limits.connections_per_caller);
-        Arc::new(Self { limits, counts: Mutex::default(), turns, told: Mutex::default() })
+        let lookups = Turns::new(LOOKUPS, usize::MAX);
+        let pace = Tries::new(limits.new_per_address, NEW_FORGIVEN_AFTER);
+        Arc::new(Self { limits, counts: Mutex::default(), pace, lookups, turns, told: Mutex::default() })
     }
 
     /// Takes a place for a connection from this address.
@@ -98,6 +114,7 @@ impl Connections {
             return Err(Full::Strangers);
         }
         if let Some(address) = counted {
+            self.pace.begin(address, instant()).map_err(|_| Full::Pace)?;
             add(&mut counts.addresses, address, self.limits.strangers_per_address).ok_or(Full::Address)?;
         }
         counts.all += 1;
@@ -136,6 +153,12 @@ impl Place {
         counts.leave(&holder);
         *holder = Holder::Caller(caller.to_owned());
         Ok(())
+    }
+
+    /// Waits until the same machine's other requests leave room to look up whose this one is. None waits in vain.
+    pub(super) async fn lookup(&self) -> Option<Turn<String>> {
+        let holder = format!("{:?}", self.holder.lock().unwrap_or_else(PoisonError::into_inner));
+        self.of.lookups.take(holder).await.ok()
     }
 
     /// Waits until the caller's other requests leave room for one more.
@@ -191,6 +214,8 @@ fn remove<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn limits() -> Limits {
@@ -220,6 +245,33 @@ mod tests {
         let again = take(&of, "10.0.0.1").unwrap();
         drop((two, others, again));
         assert!(of.counts().addresses.is_empty() && of.counts().all == 0 && of.counts().strangers == 0);
+    }
+
+    #[tokio::test]
+    async fn one_machine_is_looked_up_a_few_times_at_once_and_another_need_not_wait() {
+        let of = Connections::new(Limits { connections: 20, strangers: 10, ..limits() });
+        let [one, other] = ["a", "b"].map(|name| {
+            let place = take(&of, "10.0.0.1").unwrap();
+            place.belongs_to(name).unwrap();
+            place
+        });
+        let turns = (one.lookup().await, one.lookup().await);
+        assert!(one.lookup().now_or_never().is_none());
+        assert!(other.lookup().now_or_never().is_some());
+        drop(turns);
+        assert!(one.lookup().now_or_never().is_some());
+    }
+
+    #[test]
+    fn new_connections_of_one_address_are_bounded_in_a_time() {
+        let of = Connections::new(Limits { new_per_address: 1000, ..limits() });
+        // Each ends at once, as in a flood of handshakes.
+        let begun = instant();
+        let refused = (0..20_000).filter(|_| matches!(take(&of, "10.0.0.1"), Err(Full::Pace))).count();
+        let forgiven = begun.elapsed().as_millis() / NEW_FORGIVEN_AFTER.as_millis() + 1;
+        assert!(refused > 0 && 20_000 - refused <= 1000 + usize::try_from(forgiven).unwrap(), "{refused}");
+        drop(take(&of, "10.0.0.2").unwrap());
+        drop(take(&of, "10.9.9.9").unwrap());
     }
 
     #[test]

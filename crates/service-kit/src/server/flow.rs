@@ -1,8 +1,8 @@
-//! How far a connection is read ahead of its answers.
+//! What of a connection is read when.
 //!
 //! The HTTP library takes requests from what it has read without a bound on their number: a client that sends short requests
-//! without pause and reads no answer would fill the memory with them. So it gets a small piece at a time, and next to nothing
-//! while a request is answered; the body of that request passes freely, one in chunks as it is asked for.
+//! without pause and reads no answer would fill the memory with them. So it gets one head at a time, and nothing while a request is
+//! answered but the body of that request: one in chunks as it is asked for.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// Bytes that are given at once while no request is answered: some of the shortest requests, half of a usual one.
+/// Bytes that are given at once of what comes after a connection's last request.
 pub(super) const PIECE: usize = 512;
 
-/// Bytes that are given ahead of answers in a connection's life. Clients of today wait for each answer (RFC 9112, 9.3.2).
-const AHEAD: usize = 1024;
+/// Bytes that are read while a request is answered, to notice that the other end left, and kept for later.
+pub(super) const AHEAD: usize = 1024;
 
 /// Bytes of a body in chunks that are given each time its handler asks for more: its end is in the bytes themselves, and what
 /// follows it is read with them.
@@ -35,11 +35,24 @@ struct State {
     /// A request is answered.
     busy: bool,
     body: Body,
-    /// Bytes that were given while a request was answered, beside its body.
-    ahead: usize,
-    /// A piece was given: the library looks at it before it gets another one.
+    /// Bytes of the next request's body that were given with its head.
+    given: u64,
+    /// No other request is read: where the body of the last one ends is known to the library only.
+    last: bool,
+    /// Something was given: the library looks at it before it gets more.
     paused: bool,
     waker: Option<Waker>,
+}
+
+/// What may be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The head of a request.
+    Head,
+    /// At most so many bytes, as they come.
+    Bytes(usize),
+    /// Nothing. The task is woken when that changes.
+    Nothing,
 }
 
 /// What is still to come of a request's body.
@@ -57,36 +70,62 @@ impl Flow {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how many bytes may be read now, at most `room`. None: the task is woken when there may be more.
-    pub(super) fn allowed(&self, cx: &Context<'_>, room: usize) -> Option<usize> {
+    /// Says what may be read now.
+    pub(super) fn next(&self, cx: &Context<'_>) -> Next {
         let mut state = self.state();
-        let most = match (state.busy, state.body) {
-            (false, _) if state.paused => {
-                state.paused = false;
-                cx.waker().wake_by_ref();
-                return None;
-            }
-            (false, _) => PIECE,
-            (true, Body::Chunks(credit)) => credit,
-            (true, Body::Bytes(left @ 1..)) => usize::try_from(left).unwrap_or(room),
-            (true, Body::Bytes(0) | Body::Whole) => AHEAD.saturating_sub(state.ahead),
-        };
-        if most == 0 {
-            state.waker = Some(cx.waker().clone());
-            return None;
+        if !state.busy && state.paused {
+            state.paused = false;
+            cx.waker().wake_by_ref();
+            return Next::Nothing;
         }
-        Some(most.min(room))
+        let next = match (state.busy, state.body) {
+            (false, _) if state.last => Next::Bytes(PIECE),
+            (false, _) => Next::Head,
+            (true, Body::Chunks(credit @ 1..)) => Next::Bytes(credit),
+            (true, Body::Bytes(left @ 1..)) => Next::Bytes(usize::try_from(left).unwrap_or(usize::MAX)),
+            (true, Body::Chunks(0) | Body::Bytes(0) | Body::Whole) => Next::Nothing,
+        };
+        if next == Next::Nothing {
+            state.waker = Some(cx.waker().clone());
+        }
+        next
     }
 
-    /// Counts bytes that were read.
-    pub(super) fn took(&self, bytes: usize) {
+    /// A head was given, with so many bytes of its body.
+    pub(super) fn gave_head(&self, body: usize) {
+        let mut state = self.state();
+        (state.given, state.paused) = (body as u64, true);
+    }
+
+    /// Counts bytes that were given.
+    pub(super) fn gave(&self, bytes: usize) {
         let mut state = self.state();
         match (state.busy, &mut state.body) {
             (false, _) => state.paused = true,
             (true, Body::Chunks(credit)) => *credit = credit.saturating_sub(bytes),
-            (true, Body::Bytes(left @ 1..)) => *left = left.saturating_sub(bytes as u64),
-            (true, Body::Bytes(0) | Body::Whole) => state.ahead += bytes,
+            (true, Body::Bytes(left)) => *left = left.saturating_sub(bytes as u64),
+            (true, Body::Whole) => {}
         }
+    }
+
+    /// Whether a request is answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state().busy
+    }
+
+    /// A request begins to be answered.
+    fn begin(&self, body: Body) {
+        let given = std::mem::take(&mut self.state().given);
+        let body = if let Body::Bytes(length) = body { Body::Bytes(length.saturating_sub(given)) } else { body };
+        self.set(true, body);
+    }
+
+    /// A request was answered.
+    fn end(&self) {
+        let mut state = self.state();
+        state.last |= matches!(state.body, Body::Chunks(_) | Body::Bytes(1..));
+        drop(state);
+        self.set(false, Body::Whole);
     }
 
     fn set(&self, busy: bool, body: Body) {
@@ -100,21 +139,38 @@ impl Flow {
 
 /// A request that is answered, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Flow>);
+pub(super) struct Answering {
+    flow: Arc<Flow>,
+    /// It came after the last one of its connection, and was read with the chunks of that.
+    too_late: bool,
+}
 
 impl Answering {
     /// Begins with this request. None without a connection of ours.
     pub(super) fn begin(request: &mut ServiceRequest) -> Option<Self> {
         let flow = Arc::clone(request.conn_data::<Arc<Flow>>()?);
+        let too_late = flow.state().last;
         if request.headers().contains_key(TRANSFER_ENCODING) {
-            flow.set(true, Body::Chunks(0));
+            flow.begin(Body::Chunks(0));
+            flow.state().last = true;
             let payload = request.take_payload();
             request.set_payload(Payload::Stream { payload: Box::pin(Chunks { payload, flow: Arc::clone(&flow) }) });
         } else {
             let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-            flow.set(true, length.map_or(Body::Whole, Body::Bytes));
+            flow.begin(length.map_or(Body::Whole, Body::Bytes));
         }
-        Some(Self(flow))
+        Some(Self { flow, too_late })
+    }
+
+    /// Whether the connection carries no other request: the library alone knows where the chunks end, and would take what follows
+    /// them as requests.
+    pub(super) fn is_last(this: Option<&Self>) -> bool {
+        this.is_some_and(|answering| answering.flow.state().last)
+    }
+
+    /// Whether the request is one that a proxy may have taken for something else, because it follows chunks.
+    pub(super) fn is_too_late(this: Option<&Self>) -> bool {
+        this.is_some_and(|answering| answering.too_late)
     }
 
     /// The same body; the request is answered once it is written.
@@ -128,11 +184,11 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.set(false, Body::Whole);
+        self.flow.end();
     }
 }
 
-/// A body in chunks, read as its handler asks for it. What follows its end, or its being given up, is read ahead.
+/// A body in chunks, read as its handler asks for it.
 struct Chunks {
     payload: Payload,
     flow: Arc<Flow>,
@@ -184,35 +240,34 @@ impl MessageBody for Answer {
 mod tests {
     use super::*;
 
-    fn allowed(flow: &Flow) -> Option<usize> {
-        flow.allowed(&Context::from_waker(Waker::noop()), 8192)
+    fn next(flow: &Flow) -> Next {
+        flow.next(&Context::from_waker(Waker::noop()))
     }
 
     #[test]
-    fn a_piece_at_a_time_is_given_before_a_request_and_little_beside_its_body() {
+    fn a_head_at_a_time_is_given_and_then_only_its_body() {
         let flow = Flow::default();
-        assert_eq!(allowed(&flow), Some(PIECE));
-        flow.took(100);
-        assert_eq!((allowed(&flow), allowed(&flow)), (None, Some(PIECE)), "the library looks at each piece first");
-        flow.set(true, Body::Bytes(9000));
-        assert_eq!(allowed(&flow), Some(8192));
-        flow.took(8192);
-        assert_eq!(allowed(&flow), Some(808));
-        flow.took(808);
-        assert_eq!(allowed(&flow), Some(AHEAD));
-        flow.took(1000);
-        assert_eq!(allowed(&flow), Some(24));
-        flow.took(24);
-        assert_eq!(allowed(&flow), None);
-        flow.set(false, Body::Whole);
-        assert_eq!(allowed(&flow), Some(PIECE), "answered, it goes on");
-        flow.set(true, Body::Whole);
-        assert_eq!(allowed(&flow), None, "what was given ahead stays counted");
-        flow.set(true, Body::Chunks(0));
-        assert_eq!(allowed(&flow), None, "until the handler asks for it");
+        assert_eq!(next(&flow), Next::Head);
+        flow.gave_head(1000);
+        assert_eq!((next(&flow), next(&flow)), (Next::Nothing, Next::Head), "the library looks at it first");
+        flow.begin(Body::Bytes(10_000));
+        assert_eq!(next(&flow), Next::Bytes(9000));
+        flow.gave(8192);
+        assert_eq!(next(&flow), Next::Bytes(808));
+        flow.gave(808);
+        assert_eq!(next(&flow), Next::Nothing);
+        flow.end();
+        assert_eq!(next(&flow), Next::Head, "answered, it goes on");
+        flow.begin(Body::Whole);
+        assert_eq!(next(&flow), Next::Nothing);
+        flow.end();
+        flow.begin(Body::Chunks(0));
+        assert_eq!(next(&flow), Next::Nothing, "until the handler asks for it");
         flow.set(true, Body::Chunks(CHUNKS));
-        assert_eq!(allowed(&flow), Some(CHUNKS));
-        flow.took(CHUNKS);
-        assert_eq!(allowed(&flow), None);
+        assert_eq!(next(&flow), Next::Bytes(CHUNKS));
+        flow.gave(CHUNKS);
+        assert_eq!(next(&flow), Next::Nothing);
+        flow.end();
+        assert_eq!(next(&flow), Next::Bytes(PIECE), "no head follows chunks");
     }
 }

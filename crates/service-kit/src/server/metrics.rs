@@ -67,7 +67,7 @@ impl Metrics {
     }
 
     /// Shows counts of zero, so that their rise is seen from the first refusal on.
-    pub(super) fn show_refused(&self, listener: &'static str, bounds: [&'static str; 3]) {
+    pub(super) fn show_refused(&self, listener: &'static str, bounds: [&'static str; 4]) {
         for bound in bounds {
             drop(self.refused.get_or_create(&RefusedLabels { listener, bound }));
         }

@@ -8,6 +8,7 @@ mod connections;
 mod error;
 mod flow;
 mod forwarded;
+mod head;
 mod headers;
 mod joining;
 mod metrics;

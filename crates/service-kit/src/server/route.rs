@@ -19,7 +19,7 @@ use super::browser::{check_own_site, cookie};
 use super::connections::Place;
 use super::forwarded::{address_of, is_local};
 use super::joining::join;
-use super::unreadable::{MAX_JSON_BODY, json_error, too_large, unreadable};
+use super::unreadable::{MAX_JSON_BODY, check_encoding, json_error, too_large, unreadable};
 use super::{ApiError, Authenticator, Caller, PeerCertificates, Role};
 use crate::token::MAX_TOKEN_LEN;
 use crate::turns::Turn;
@@ -249,6 +249,9 @@ async fn guard(
             Err(error) => return Ok(request.into_response(error.error_response())),
         }
     }
+    if let Err(error) = check_encoding(request.request()) {
+        return Ok(request.into_response(error.error_response()));
+    }
     if !long_body {
         let limit = request.app_data::<Limits>().map_or_else(|| Limits::default().request, |limits| limits.request);
         bound_body(&mut request, limit);
@@ -317,6 +320,11 @@ fn stranger(detail: &str) -> ApiError {
 /// by the cookie.
 async fn identify(request: &HttpRequest, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
     if let Some(presented) = request.conn_data::<PeerCertificates>().filter(|p| !p.0.is_empty()) {
+        // One that sends hundreds at once takes none of the database's connections from others.
+        let _turn = match request.conn_data::<Arc<Place>>() {
+            Some(place) => place.lookup().await,
+            None => None,
+        };
         let caller = authenticator.certificate(presented).await?;
         return caller.ok_or_else(|| {
             let detail = "This certificate is not registered here.";

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{Extensions, HttpService};
+use actix_http::{ConnectionType, Extensions, HttpService};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
-use actix_web::App;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
+use actix_web::{App, ResponseError as _};
 use tokio::io::AsyncWriteExt;
 use tracing::Instrument;
+use wire::Code;
 
+use super::ApiError;
 use super::bounds::{Limits, Throttle};
 use super::connections::{Connections, Full, Place};
 use super::error::REQUEST_ID;
@@ -170,7 +172,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                             if let Some(presented) = connection.peer_certificates() {
                                 greet(&place, transport.holder(&presented));
                             }
-                            Ok((Socket::new(connection, limits.stalled, place), peer))
+                            Ok((Socket::new(connection, &limits, place), peer))
                         }
                         Err(error) => {
                             // A stranger can cause as many of these as it likes.
@@ -258,7 +260,17 @@ async fn observe<B: MessageBody + 'static>(
         "request", id = %id, method = %method, path = %request.path(), caller = tracing::field::Empty
     );
     let header = HeaderValue::from_str(&id).ok();
-    let answered = REQUEST_ID.scope(id, next.call(request)).instrument(span.clone()).await;
+    let too_late = Answering::is_too_late(answering.as_ref());
+    let answer = async {
+        if too_late {
+            let detail = "A request followed a body in chunks on the same connection.";
+            let error =
+                ApiError::new(Code::MalformedHttp, detail, "Connect again after a request whose body is in chunks.");
+            return Ok(request.into_response(error.error_response()));
+        }
+        next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+    };
+    let answered = REQUEST_ID.scope(id, answer).instrument(span.clone()).await;
     let mut response = answered?;
     // The pattern, not the path: a stranger must not be able to invent label values.
     let pattern = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
@@ -266,6 +278,9 @@ async fn observe<B: MessageBody + 'static>(
     metrics.count_request(&method, &pattern, status);
     let request = response.request().clone();
     protect(&request, response.headers_mut());
+    if Answering::is_last(answering.as_ref()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     span.in_scope(|| tracing::debug!(status, "answered"));
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID_HEADER, header);

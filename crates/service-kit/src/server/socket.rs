@@ -9,12 +9,18 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 use wire::{Code, Problem};
 
+use super::bounds::Limits;
 use super::connections::Place;
-use super::flow::{Flow, PIECE};
+use super::flow::{AHEAD, Flow, Next};
+use super::head::{Held, Look};
 use super::stall::Stalled;
 use super::transport::Connection;
+
+/// Bytes that are read at once before it is known whose they are.
+const READ: usize = 4096;
 
 /// Longest answer that the library makes by itself, in bytes.
 const MAX_BARE: usize = 512;
@@ -24,14 +30,27 @@ pub(super) struct Socket {
     io: Stalled<Connection>,
     place: Arc<Place>,
     flow: Arc<Flow>,
+    /// What was read and is not the library's yet.
+    held: Held,
+    /// How long the head of a request may take from its first byte, and when that is over.
+    head_within: Duration,
+    head_until: Option<Pin<Box<Sleep>>>,
     /// What goes out instead of something bare.
     instead: Bytes,
 }
 
 impl Socket {
-    /// A connection whose other end is given up once it has not read for `stalled`.
-    pub(super) fn new(io: Connection, stalled: Duration, place: Place) -> Self {
-        Self { io: Stalled::new(io, stalled), place: Arc::new(place), flow: Arc::default(), instead: Bytes::new() }
+    /// A connection with these limits of time.
+    pub(super) fn new(io: Connection, limits: &Limits, place: Place) -> Self {
+        Self {
+            io: Stalled::new(io, limits.stalled),
+            place: Arc::new(place),
+            flow: Arc::default(),
+            held: Held::default(),
+            head_within: limits.request,
+            head_until: None,
+            instead: Bytes::new(),
+        }
     }
 
     /// What is below.
@@ -61,20 +80,90 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(most) = self.flow.allowed(cx, buf.remaining()) else { return Poll::Pending };
+impl Socket {
+    /// Reads at most so many bytes into what is held, and returns how many these were.
+    fn poll_hold(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        let mut piece = [0; READ];
+        let mut piece = ReadBuf::new(&mut piece[..most.min(READ)]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        self.held.add(piece.filled());
+        Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    /// Hands over the head of a request once it is whole. Its end is the end of the connection if it does not come in time.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.held.ready() == 0 {
+            match self.held.look() {
+                Look::Whole => break,
+                Look::Malformed => return self.refuse(Code::MalformedHttp),
+                Look::Part => {}
+            }
+            if !self.held.is_empty() {
+                let within = self.head_within;
+                let until = self.head_until.get_or_insert_with(|| Box::pin(sleep(within)));
+                if until.as_mut().poll(cx).is_ready() {
+                    return self.refuse(Code::Timeout);
+                }
+            }
+            if ready!(self.poll_hold(cx, READ))? == 0 {
+                if self.held.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.held.all();
+            }
+        }
+        self.head_until = None;
+        buf.put_slice(&self.held.take(self.held.ready().min(buf.remaining())));
+        if self.held.ready() == 0 {
+            self.flow.gave_head(self.held.body());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says why, and that nothing more comes.
+    fn refuse(&mut self, code: Code) -> Poll<io::Result<()>> {
+        self.held = Held::default();
+        self.head_until = None;
+        self.instead = problem(code);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands over at most so many bytes, as they come.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: usize) -> Poll<io::Result<()>> {
+        let most = most.min(buf.remaining());
         let before = buf.filled().len();
-        if most == buf.remaining() {
+        if self.held.is_empty() && most == buf.remaining() {
             ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         } else {
-            let mut piece = [0; PIECE];
-            let mut piece = ReadBuf::new(&mut piece[..most.min(PIECE)]);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
-            buf.put_slice(piece.filled());
+            if self.held.is_empty() {
+                ready!(self.poll_hold(cx, most))?;
+            }
+            buf.put_slice(&self.held.take(most));
         }
-        self.flow.took(buf.filled().len() - before);
+        self.flow.gave(buf.filled().len() - before);
         Poll::Ready(Ok(()))
+    }
+
+    /// Notices that the other end left while a request of it is answered.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < AHEAD {
+            if ready!(self.poll_hold(cx, AHEAD - self.held.len()))? == 0 {
+                // What it sent before is looked at later.
+                return if self.held.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.flow.next(cx) {
+            Next::Head => self.poll_head(cx, buf),
+            Next::Bytes(most) => self.poll_bytes(cx, buf, most),
+            Next::Nothing if self.flow.is_busy() => self.poll_end(cx),
+            Next::Nothing => Poll::Pending,
+        }
     }
 }
 
@@ -132,7 +221,7 @@ fn problem(code: Code) -> Bytes {
         ),
         Code::Timeout => ("The head of the request did not arrive in time.", "Send the whole request at once."),
         _ => (
-            "The request is not HTTP/1.1 (RFC 9112), has no Host, or says two things about its length.",
+            "The request is not HTTP/1.1 (RFC 9112), has no Host, has a line that ends without CR, or says two things about its length.",
             "Use an HTTP client; a proxy in between may have damaged the request.",
         ),
     };

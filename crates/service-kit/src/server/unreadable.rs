@@ -2,7 +2,9 @@
 
 use std::io;
 
+use actix_web::HttpRequest;
 use actix_web::error::{JsonPayloadError, PayloadError};
+use actix_web::http::header::CONTENT_ENCODING;
 use wire::Code;
 
 use super::ApiError;
@@ -47,6 +49,16 @@ pub(super) fn json_error(error: &JsonPayloadError) -> ApiError {
         // The library may come to know more.
         e => unreadable("body", e),
     }
+}
+
+/// Refuses a compressed body: a small one may be gigabytes, and no client of ours sends one.
+pub(super) fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.headers().get_all(CONTENT_ENCODING).all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Ok(());
+    }
+    let detail = "Bodies with a Content-Encoding are not decoded here.";
+    Err(ApiError::new(Code::UnsupportedMediaType, detail, "Send the body uncompressed, without Content-Encoding."))
 }
 
 /// Explains a body that is longer than the `most` bytes of its route.

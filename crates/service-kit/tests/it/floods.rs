@@ -20,7 +20,7 @@ use wire::Code;
 
 /// A file as large as those of the API browser.
 const FILE: usize = 1_500_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn file(file: web::Data<Bytes>) -> Bytes {
     file.get_ref().clone()
@@ -50,14 +50,14 @@ struct Gate {
     open: Arc<watch::Sender<bool>>,
 }
 
-struct Flooded {
+pub struct Flooded {
     address: SocketAddr,
     metrics: Metrics,
     gate: Gate,
     _shutdown: Shutdown,
 }
 
-fn start(limits: Limits) -> Flooded {
+pub fn start(limits: Limits) -> Flooded {
     let tokens = OperatorTokens::from_clear(&[("desk", Role::Admin, "a"), ("watch", Role::Viewer, "v")]);
     let (shutdown, metrics, shared) = (Shutdown::new(), Metrics::new(), Bytes::from(vec![b'x'; FILE]));
     let routes = || {
@@ -91,7 +91,7 @@ fn start(limits: Limits) -> Flooded {
 
 impl Flooded {
     /// A connection from this address of the loopback network.
-    async fn connect(&self, from: [u8; 4]) -> TcpStream {
+    pub async fn connect(&self, from: [u8; 4]) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         // What the kernel holds for a reader is none of the server's memory, and delays the stall.
         socket.set_recv_buffer_size(4096).unwrap();
@@ -103,7 +103,7 @@ impl Flooded {
         JsonClient::new(&format!("http://{}/", self.address), Some(Secret::new("a")), Timeouts::default()).unwrap()
     }
 
-    async fn asked(&self, from: [u8; 4], token: &str) -> (TcpStream, String) {
+    pub async fn asked(&self, from: [u8; 4], token: &str) -> (TcpStream, String) {
         let mut stream = self.connect(from).await;
         let request = format!("GET /known HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -112,8 +112,21 @@ impl Flooded {
     }
 }
 
+impl Flooded {
+    /// All that is answered to this until the connection ends. It ends at the latest once the server saw that nothing follows.
+    pub async fn all_said(&self, from: [u8; 4], sent: &str) -> String {
+        let (mut stream, mut said) = (self.connect(from).await, Vec::new());
+        let _ = stream.write_all(sent.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+        // A reset is an end too.
+        drop(read.expect("the connection ends"));
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
 /// One whole answer, by its length.
-async fn answer(stream: &mut TcpStream) -> String {
+pub async fn answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&answer).into_owned();

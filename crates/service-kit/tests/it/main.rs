@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod floods;
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod server;

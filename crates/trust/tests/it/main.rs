@@ -15,6 +15,8 @@ mod listener;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod plan_attacks;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod repository;

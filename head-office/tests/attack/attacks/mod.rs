@@ -1,7 +1,9 @@
 //! The attacks: a file for each kind of attacker.
 
 mod branch;
+mod handshakes;
 mod strangers;
+mod streams;
 mod terminal;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -109,6 +112,7 @@ async fn withstand(name: &str, memory: u64, begin: impl AsyncFnOnce(&Site, &mut 
     let mut attack = Attack::new(length);
     begin(&site, &mut attack).await;
     let ((honest, waits), counts) = tokio::join!(honest.work(length), attack.ended());
+    waits.all_were_answered(length);
     honest.nothing_is_lost(&site).await;
     println!("{name}, {} s: {}; {}\n{}", length.as_secs(), counts.text(), site.memory(memory), waits.beside(&quiet));
     (site, counts)
@@ -130,6 +134,13 @@ fn address(number: usize) -> Ipv4Addr {
 fn client(from: Ipv4Addr, tls: &ClientConfig) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().local_address(IpAddr::V4(from));
     builder.use_preconfigured_tls(tls.clone()).build().unwrap()
+}
+
+/// The status of an answer, as it begins; none if the connection ended.
+async fn status(stream: &mut (impl AsyncRead + Unpin)) -> Option<u16> {
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.ok()?;
+    std::str::from_utf8(&line).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 
 fn text(body: &impl Serialize) -> String {

@@ -9,7 +9,7 @@ use test_kit::{connect_from, tls_from};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::v1::paths;
 
-use super::{Attack, Counts, address, client, text, withstand};
+use super::{Attack, address, client, text, withstand};
 use crate::site::{MEMORY, MEMORY_OF_CONNECTIONS, Site};
 use crate::support::{count, pool};
 
@@ -39,11 +39,20 @@ async fn strangers_do_not_exhaust_memory() {
 async fn idle_connections_do_not_reach_the_limit_of_open_files() {
     let (_, counts) = withstand("5. idle connections to the descriptor limit", MEMORY, async |site, attack| {
         let doors = [site.people(), site.machines()].concat();
-        for (to, _) in doors {
+        for (to, tls) in doors {
             for n in 0..IDLE {
                 // Most of them from one address.
                 let from = address(n.saturating_sub(MOST_IDLE) % 4);
-                attack.spawn(idle(from, to, attack.counts.clone()));
+                let (tls, counts) = (tls.clone(), attack.counts.clone());
+                attack.spawn(async move {
+                    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+                    loop {
+                        ticks.tick().await;
+                        if idle(from, to, tls.clone(), n).await.is_ok() {
+                            counts.add(None);
+                        }
+                    }
+                });
             }
         }
     })
@@ -51,16 +60,42 @@ async fn idle_connections_do_not_reach_the_limit_of_open_files() {
     assert!(counts.ended() > 1_000, "{}", counts.text());
 }
 
-/// Opens a connection and says nothing, as often as it is ended.
-async fn idle(from: Ipv4Addr, to: SocketAddr, counts: Counts) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(500));
-    loop {
-        ticks.tick().await;
-        if let Ok(mut stream) = connect_from(from, to).await {
-            let _ = stream.read(&mut [0; 1]).await;
-            counts.add(None);
+/// Opens a connection and holds it until it is ended: without a word, or in the middle of a handshake, of a head that drips, or of a
+/// body that does not come.
+async fn idle(from: Ipv4Addr, to: SocketAddr, tls: Arc<ClientConfig>, n: usize) -> std::io::Result<()> {
+    let begin = match n % 8 {
+        // As a handshake begins (RFC 8446, 5.1).
+        0 => {
+            let mut stream = connect_from(from, to).await?;
+            stream.write_all(&[0x16, 3, 1, 2, 0]).await?;
+            return stream.read(&mut [0; 1]).await.map(drop);
         }
+        1 => String::new(),
+        2 => "GET /healthz HTTP/1.1\r\nHost: x\r\nX: ".to_owned(),
+        3 => format!(
+            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{",
+            paths::ENROL
+        ),
+        _ => return connect_from(from, to).await?.read(&mut [0; 1]).await.map(drop),
+    };
+    let (mut reading, mut writing) = tokio::io::split(tls_from(from, to, tls).await?);
+    writing.write_all(begin.as_bytes()).await?;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let drip = async {
+        loop {
+            ticks.tick().await;
+            if n % 8 == 2 && (writing.write_all(b"x").await.is_err() || writing.flush().await.is_err()) {
+                break;
+            }
+        }
+    };
+    let mut piece = [0; 512];
+    let ended = async { while reading.read(&mut piece).await.is_ok_and(|n| n > 0) {} };
+    tokio::select! {
+        () = ended => {}
+        () = drip => {}
     }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
