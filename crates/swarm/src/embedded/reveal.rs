@@ -64,7 +64,11 @@ impl Reveal {
             };
             match self.receiver_for(&view, piece, cause, random) {
                 Some(id) => self.give(&mut view, id, piece, true, now),
-                None if cause == Cause::Stuck => self.not_single(piece),
+                // No other relays it: it waits for further news of it.
+                None if cause == Cause::Stuck => {
+                    self.not_single(piece);
+                    self.single.retain(|(_, single)| *single != piece);
+                }
                 None => {
                     self.blocked = true;
                     passed_over.insert(piece);

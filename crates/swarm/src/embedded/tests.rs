@@ -1,5 +1,6 @@
 //! The real cores of a server and its terminals in a simulated network: deterministic, in simulated time.
 
+mod load;
 mod network;
 mod scenes;
 

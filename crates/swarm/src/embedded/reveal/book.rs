@@ -37,10 +37,13 @@ impl Reveal {
                 receiver.is_some_and(|receiver| receiver.pending.iter().any(|pending| pending.piece == piece))
             };
             if spread.copies == 0 && !spread.given.as_ref().is_some_and(pending) {
-                *spread = Spread { again: spread.again, progress: now, ..Spread::default() };
-                self.not_single(piece);
+                let fresh = Spread { again: spread.again, progress: now, ..Spread::default() };
+                let left = std::mem::replace(spread, fresh);
+                left.single_since.into_iter().for_each(|since| {
+                    self.single.remove(&(since, piece));
+                });
                 self.unconfirmed.remove(&piece);
-                self.stalled.retain(|(_, stalled)| *stalled != piece);
+                self.stalled.remove(&(left.progress, piece));
                 if self.held.has(piece) {
                     self.fresh.insert(piece);
                 }

@@ -115,6 +115,13 @@ pub(super) struct Network<'a> {
     blamed: Vec<(usize, usize, u64)>,
 }
 
+/// Everything of a torrent.
+pub(super) fn held_all(shape: Shape) -> PieceSet {
+    let mut bits = vec![0; shape.pieces().div_ceil(8) as usize];
+    (0..shape.pieces()).for_each(|piece| bits[piece as usize / 8] |= 0x80 >> (piece % 8));
+    PieceSet::new(bits, u64::from(shape.piece_length()), shape.total()).unwrap()
+}
+
 /// What came of a run.
 pub(super) struct Outcome {
     healthy: Vec<usize>,
@@ -160,9 +167,12 @@ impl<'a> Network<'a> {
         let (scene, shape) = (self.scene, self.shape);
         let node = scene.nodes[at];
         let complete = Some(at) == scene.head_office() || (at == 0 && !scene.upstream);
-        let mut bits = vec![0; shape.pieces().div_ceil(8) as usize];
-        (0..shape.pieces()).filter(|_| complete).for_each(|piece| bits[piece as usize / 8] |= 0x80 >> (piece % 8));
-        let held = PieceSet::new(bits, u64::from(shape.piece_length()), shape.total()).unwrap();
+        let held = if complete {
+            held_all(shape)
+        } else {
+            PieceSet::new(vec![0; shape.pieces().div_ceil(8) as usize], u64::from(shape.piece_length()), shape.total())
+                .unwrap()
+        };
         let policy = if at == 0 { Policy::REVEAL } else { Policy::PLAIN };
         let liar = matches!(node.kind, Kind::Liar | Kind::EagerLiar);
         self.machines.push(Machine {
@@ -282,11 +292,9 @@ impl<'a> Network<'a> {
                 let upstream = at == 0 && Some(peer) == office;
                 self.tell(at, Event::Connected { connection: ConnectionId(peer as u64), address, upstream });
                 if self.machines[at].node.kind == Kind::Liar {
-                    let all = crate::embedded::bits::Bits::from_bitfield(
-                        &vec![0xff; self.shape.pieces() as usize],
-                        self.shape.pieces(),
-                    );
-                    self.send(at, peer, &Message::Bitfield(all.to_bitfield()));
+                    let all = held_all(self.shape);
+                    let bits = (0..all.count()).collect::<Vec<_>>();
+                    bits.into_iter().for_each(|piece| self.send(at, peer, &Message::Have(piece as u32)));
                 }
                 if self.machines[at].core.is_none() {
                     self.send(at, peer, &Message::Unchoke);
