@@ -76,7 +76,8 @@ fn pieces_go_only_between_the_networks_that_belong_together() {
         assert_eq!(from.run(connect(at(to))), Some(Ok(())), "without the rules every machine is reached");
     }
 
-    load(hub, &render_peer_firewall(port, &[(terminal.address, 32)]).unwrap());
+    let (elsewhere, within) = (Ipv4Addr::new(10, 78, 0, 0), Ipv4Addr::new(10, 78, 0, 9));
+    load(hub, &render_peer_firewall(port, &[(terminal.address, 32), (elsewhere, 24), (within, 32)]).unwrap());
     assert_eq!(terminal.run(connect(at(hub))), Some(Ok(())));
     assert_eq!(stranger.run(connect(at(hub))), None);
     // Its own connections end at once, so that the daemon does not wait.
@@ -110,7 +111,8 @@ fn only_the_subnets_may_announce_and_nobody_may_list_the_hashes() {
     stranger.run(ask(url(), support::PATIENCE)).unwrap();
     assert!(terminal.run(request(vec![all])).contains("200 OK"), "without the rules everything is listed");
 
-    load(hub, &render_tracker_firewall(6969, &[(terminal.address, 32)]).unwrap());
+    let (elsewhere, within) = (Ipv4Addr::new(10, 78, 0, 0), Ipv4Addr::new(10, 78, 0, 9));
+    load(hub, &render_tracker_firewall(6969, &[(terminal.address, 32), (elsewhere, 24), (within, 32)]).unwrap());
     terminal.run(ask(url(), support::PATIENCE)).unwrap();
     hub.run(ask(url(), support::PATIENCE)).unwrap();
     assert!(matches!(stranger.run(ask(url(), Duration::from_secs(2))), Err(AnnounceError::Unreachable { .. })));
