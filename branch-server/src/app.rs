@@ -21,6 +21,7 @@ use crate::plan::metadata::Metadata;
 use crate::plan::poll::Poll;
 use crate::reports::intake::Intake;
 use crate::signals::Signals;
+use crate::terminals::denied::Denied;
 use crate::terminals::enrol::Enrolment;
 use crate::terminals::join::Join;
 use crate::terminals::streams::Streams;
@@ -77,6 +78,8 @@ pub struct App {
     pub enrolment: Enrolment,
     /// Open event streams.
     pub streams: Arc<Streams>,
+    /// What head office says must not be let in.
+    pub denied: Arc<Denied>,
     /// When to stop.
     pub shutdown: Shutdown,
 }

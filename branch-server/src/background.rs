@@ -17,8 +17,8 @@ use crate::artifacts::room_report;
 use crate::artifacts::run::Runner;
 use crate::db::site;
 use crate::housekeeping::Housekeeping;
-use crate::reports::audit_head;
 use crate::reports::relay::{Delivery, RelayError, deliver};
+use crate::reports::{audit_head, denials};
 use crate::text::presentable;
 use crate::upstream::head_office::UpstreamError;
 
@@ -41,6 +41,7 @@ pub fn start(app: &Arc<App>) -> Driver {
     driver.start(relay, Relay { app: app.clone(), limit: MAX_BATCH });
     driver.start(Task::every("housekeeping", INTERVAL), housekeeping(app));
     driver.start(Task::every("audit-head", INTERVAL), AuditHead { app: app.clone(), reported: None });
+    driver.start(Task::every("denials", INTERVAL), Denials { app: app.clone(), are_reported: false });
     driver.start(Task::every("store-room", INTERVAL), Room { app: app.clone(), reported: None });
     driver
 }
@@ -177,6 +178,25 @@ impl Work for AuditHead {
     async fn run(&mut self) -> Result<Next, Failure> {
         if audit_head::once(&self.app.pool, self.app.clock.now(), &mut self.reported).await? {
             self.app.signals.relay.notify_one();
+        }
+        Ok(Next::Interval)
+    }
+}
+
+/// Reports to head office which terminals are denied, once.
+struct Denials {
+    app: Arc<App>,
+    are_reported: bool,
+}
+
+#[async_trait]
+impl Work for Denials {
+    async fn run(&mut self) -> Result<Next, Failure> {
+        if !self.are_reported {
+            if denials::report_all(&self.app.pool).await? > 0 {
+                self.app.signals.relay.notify_one();
+            }
+            self.are_reported = true;
         }
         Ok(Next::Interval)
     }

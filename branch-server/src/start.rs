@@ -140,10 +140,18 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         audit: audit.clone(),
         considering: tokio::sync::Mutex::default(),
     });
-    let denied: Arc<Denied> = Arc::default();
+    let (denied, pace, streams): (Arc<Denied>, Arc<Pace>, Arc<Streams>) = Default::default();
     Ok(Arc::new(App {
         wakeups: Wakeups::listen(&settings.database, shutdown.clone())?,
-        poll: Poll::new(pool.clone(), clock.clone(), head_office.clone(), join.clone(), plans.clone(), denied.clone()),
+        poll: Poll {
+            pool: pool.clone(),
+            clock: clock.clone(),
+            head_office: head_office.clone(),
+            join: join.clone(),
+            plans: plans.clone(),
+            denied: denied.clone(),
+            streams: streams.clone(),
+        },
         kits: Kits {
             pool: pool.clone(),
             clock: clock.clone(),
@@ -173,7 +181,7 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             max_waiting: settings.relay.max_waiting,
             turns: Turns::new(1, usize::MAX),
             turns_of_terminal: Turns::new(1, usize::MAX),
-            pace: Pace::default(),
+            pace: pace.clone(),
         },
         enrolment: Enrolment {
             pool: pool.clone(),
@@ -181,7 +189,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
             join: join.clone(),
             tls: tls.clone(),
             signals: signals.clone(),
-            denied,
+            denied: denied.clone(),
+            pace,
             max: settings.terminals.max,
         },
         pool,
@@ -200,7 +209,8 @@ pub async fn build(settings: Settings, deps: Deps, shutdown: &Shutdown) -> Resul
         signals,
         plans,
         carrying: tokio::sync::Mutex::default(),
-        streams: Arc::new(Streams::default()),
+        streams,
+        denied,
         shutdown: shutdown.clone(),
         settings,
     }))

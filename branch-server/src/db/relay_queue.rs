@@ -1,10 +1,12 @@
 //! Table `relay_queue`: reports that head office has not acknowledged.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use fleet_types::TerminalName;
 use wire::v1::reports::{MAX_BATCH_BYTES, Numbered, Report};
 
-use super::rows::{get, signed, unsigned};
+use super::rows::{get, parsed, signed, unsigned};
 use service_kit::database::{DatabaseError, GenericClient, execute, query, query_one, query_opt};
 
 service_kit::statements! {
@@ -19,6 +21,7 @@ service_kit::statements! {
     DELETE = "delete from relay_queue where seq <= $1";
     SHIFT = "update relay_queue set seq = seq - $1";
     COUNT = "select count(*) as count from relay_queue where terminal = $1";
+    TERMINALS = "select name from terminals where exists (select from relay_queue where subject = $1 || name)";
     OLDEST = "select seq, at from relay_queue order by seq limit 1";
 }
 
@@ -55,6 +58,11 @@ pub async fn with_evidence(
 /// How many reports of a terminal wait.
 pub async fn count(client: &impl GenericClient, terminal: &TerminalName) -> Result<u64, DatabaseError> {
     unsigned(&query_one(client, COUNT, &[&terminal.as_str()]).await?, "count")
+}
+
+/// The terminals whose names end the subject of a report, after this beginning.
+pub async fn terminals(client: &impl GenericClient, subjects: &str) -> Result<BTreeSet<TerminalName>, DatabaseError> {
+    query(client, TERMINALS, &[&subjects]).await?.iter().map(|row| parsed(row, "name")).collect()
 }
 
 /// Puts other content under a number that was never sent.

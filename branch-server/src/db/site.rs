@@ -18,9 +18,17 @@ service_kit::statements! {
     // JSON of another text, or none, is what an earlier version left: the reason is news once more, with its code.
     REFUSED = "update site set plan_refused = $1, plan_refused_json = $2
          where plan_refused is distinct from $1 or plan_refused_json ->> 'text' is distinct from $2::jsonb ->> 'text'";
-    JOIN = "update site set join_since = case when join_sha256 = $1 then join_since else $2 end,
+    JOIN = "with former as (
+             insert into replaced_join_tokens (sha256)
+             select join_sha256 from site where join_sha256 is not null and join_sha256 <> $1
+             on conflict (sha256) do nothing)
+         update site set join_since = case when join_sha256 = $1 then join_since else $2 end,
          join_uses = case when join_sha256 = $1 then join_uses else 0 end, join_sha256 = $1
          returning join_since";
+    // The newest 32 stay.
+    FORGET_JOINS = "delete from replaced_join_tokens where seq <= (
+         select seq from replaced_join_tokens order by seq desc offset 32 limit 1)";
+    IS_REPLACED_JOIN = "select exists (select from replaced_join_tokens where sha256 = $1) as replaced";
     USE_JOIN = "update site set join_uses = join_uses + 1 where join_uses < $1 and join_sha256 = $2";
     TOKENS_IMPORTED = "update site set tokens_imported = $1";
     NEXT_REPORT = "update site set relay_last = relay_last + 1 returning relay_last";
@@ -99,7 +107,14 @@ pub async fn join_since(
     secret: &Digest,
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, DatabaseError> {
-    get(&query_one(client, JOIN, &[&&secret.as_bytes()[..], &now]).await?, "join_since")
+    let since = get(&query_one(client, JOIN, &[&&secret.as_bytes()[..], &now]).await?, "join_since")?;
+    execute(client, FORGET_JOINS, &[]).await?;
+    Ok(since)
+}
+
+/// Returns whether another secret took the place of the one with this SHA-256.
+pub async fn is_replaced_join(client: &impl GenericClient, secret: &Digest) -> Result<bool, DatabaseError> {
+    get(&query_one(client, IS_REPLACED_JOIN, &[&&secret.as_bytes()[..]]).await?, "replaced")
 }
 
 /// Counts one more terminal that enrols with the secret of this SHA-256. `false` if `most` have, or it was replaced.

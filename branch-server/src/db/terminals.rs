@@ -29,6 +29,8 @@ service_kit::statements! {
     CERTIFIED = "update terminals set certificate = $2 where name = $1";
     ASKED = "update terminals set asked_key_sha256 = $2, asked = $3 where name = $1";
     DENY = "update terminals set denied = coalesce(denied, $2) where name = $1";
+    DENIED = "select name, denied from terminals where denied is not null order by name";
+    LET_IN = "select name from terminals where denied is null and name = any($1) order by name";
     ALLOW = "update terminals set denied = null, asked_key_sha256 = null, asked = null,
              certificate = case when key_sha256 = coalesce($2, key_sha256) then certificate end,
              key_sha256 = coalesce($2, key_sha256)
@@ -173,6 +175,18 @@ pub async fn asked(
 /// Denies a terminal's identity. `false` if there is no such terminal.
 pub async fn deny(client: &impl GenericClient, name: &TerminalName, now: DateTime<Utc>) -> Result<bool, DatabaseError> {
     Ok(execute(client, DENY, &[&name.as_str(), &now]).await? == 1)
+}
+
+/// The denied terminals, and since when they are.
+pub async fn denied(client: &impl GenericClient) -> Result<Vec<(TerminalName, DateTime<Utc>)>, DatabaseError> {
+    let rows = query(client, DENIED, &[]).await?;
+    rows.iter().map(|row| Ok((parsed(row, "name")?, get(row, "denied")?))).collect()
+}
+
+/// Those of these terminals that are known here and not denied.
+pub async fn let_in(client: &impl GenericClient, names: &[TerminalName]) -> Result<Vec<TerminalName>, DatabaseError> {
+    let names: Vec<&str> = names.iter().map(TerminalName::as_str).collect();
+    query(client, LET_IN, &[&names]).await?.iter().map(|row| parsed(row, "name")).collect()
 }
 
 /// Lets a terminal's identity count again, with this key if one is given. `false` if there is no such terminal.

@@ -16,6 +16,7 @@ use super::judge::Refusal;
 use crate::db::site;
 use crate::terminals::denied::Denied;
 use crate::terminals::join::{Join, JoinTokenError};
+use crate::terminals::streams::Streams;
 use crate::upstream::head_office::{HeadOffice, UpstreamError};
 use crate::upstream::identity::Age;
 
@@ -52,27 +53,23 @@ pub enum SyncError {
 
 /// Asks head office for the newest plan.
 pub struct Poll {
-    pool: Pool,
-    clock: Arc<dyn Clock>,
-    head_office: Arc<dyn HeadOffice>,
-    join: Arc<Join>,
-    plans: Arc<Plans>,
-    denied: Arc<Denied>,
+    /// PostgreSQL.
+    pub pool: Pool,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Head office.
+    pub head_office: Arc<dyn HeadOffice>,
+    /// The token that terminals enrol with.
+    pub join: Arc<Join>,
+    /// Considers what is offered.
+    pub plans: Arc<Plans>,
+    /// What head office says must not be let in.
+    pub denied: Arc<Denied>,
+    /// Open event streams.
+    pub streams: Arc<Streams>,
 }
 
 impl Poll {
-    /// Puts the parts together.
-    pub fn new(
-        pool: Pool,
-        clock: Arc<dyn Clock>,
-        head_office: Arc<dyn HeadOffice>,
-        join: Arc<Join>,
-        plans: Arc<Plans>,
-        denied: Arc<Denied>,
-    ) -> Self {
-        Self { pool, clock, head_office, join, plans, denied }
-    }
-
     /// Enrols if that is needed, asks, and considers what is offered.
     ///
     /// # Errors
@@ -83,6 +80,7 @@ impl Poll {
             self.head_office.renew().await?;
             tracing::info!("certificate renewed after it had expired");
         }
+        let allowed = self.denied.before_asking(&self.pool).await?;
         let mut offer = match self.head_office.sync().await {
             Err(error) if is_of_identity(&error) => {
                 // An operator may have put a new join token there.
@@ -99,7 +97,14 @@ impl Poll {
                 }
             }
         }
-        self.denied.set(offer.denied.take());
+        if let Some(denied) = offer.denied.take() {
+            let listed = denied.terminals.clone();
+            self.denied.set(denied);
+            for terminal in self.denied.deny_known(&self.pool, &listed, allowed, self.clock.now()).await? {
+                self.streams.end(&terminal);
+                tracing::warn!(%terminal, "denied, as head office remembers; an admin can allow it again");
+            }
+        }
         site::heard(&connection(&self.pool).await?, self.clock.now()).await?;
         match self.plans.consider(branch, offer, None).await? {
             // Asked again sooner than the next poll: the link may be back.

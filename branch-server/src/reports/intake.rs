@@ -46,8 +46,8 @@ pub struct Intake {
     pub turns: Turns<()>,
     /// One batch of a terminal at a time: however many it sends, each other terminal waits for one of them at most.
     pub turns_of_terminal: Turns<TerminalName>,
-    /// Bounds what one terminal may send.
-    pub pace: Pace,
+    /// Bounds what one terminal may send, here and when it enrols.
+    pub pace: Arc<Pace>,
 }
 
 impl Intake {
@@ -57,7 +57,7 @@ impl Intake {
     /// # Errors
     /// The terminal sent too much.
     pub async fn admit(&self, terminal: &TerminalName) -> Result<(), ApiError> {
-        let admitted = self.pace.admit(terminal, instant());
+        let admitted = self.pace.may_send(terminal, instant());
         if admitted.is_err() {
             tokio::time::sleep(REFUSED_AFTER).await;
         }
@@ -72,7 +72,7 @@ impl Intake {
         let terminal = sender.terminal;
         // None is refused: the listener bounds how many of a terminal there are.
         let _turn_of_terminal = self.turns_of_terminal.take(terminal.clone()).await;
-        self.pace.admit(terminal, instant())?;
+        self.pace.admit(terminal, batch.reports.len(), instant())?;
         shape::check(terminal, batch)?;
         let unproven = sender.unproven(batch);
         self.pace.unproven(terminal, unproven.len(), instant());
@@ -154,7 +154,6 @@ impl Intake {
         if let Some(first) = not_taken.first() {
             tracing::warn!(%terminal, count = not_taken.len(), first = first.text, "states that the terminal did not sign");
         }
-        self.pace.stored(terminal, fresh.len(), instant());
         self.metrics.reports_unproven.inc_by(not_taken.len() as u64);
         self.metrics.reports_stored.inc_by((fresh.len() - not_taken.len()) as u64 - unknown);
         self.metrics.reports_unknown.inc_by(unknown);

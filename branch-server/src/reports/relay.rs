@@ -49,6 +49,9 @@ pub enum Delivery {
     SetAside,
 }
 
+/// The subject of a terminal's denial, before its name.
+pub const DENIED: &str = "denied/";
+
 /// What a newer report may replace.
 fn subject(report: &Report) -> String {
     match report {
@@ -70,7 +73,7 @@ fn subject(report: &Report) -> String {
         Report::NumbersReused { terminal, .. } => {
             format!("reused/{}", terminal.as_ref().map_or("", TerminalName::as_str))
         }
-        Report::TerminalDenied { terminal, .. } => format!("denied/{terminal}"),
+        Report::TerminalDenied { terminal, .. } => format!("{DENIED}{terminal}"),
         Report::Unknown(_) => "unknown".to_owned(),
     }
 }

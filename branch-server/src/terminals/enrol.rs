@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use fleet_types::{Digest, TerminalName};
 use rustls_pki_types::CertificateDer;
 use service_kit::Clock;
+use service_kit::clock::instant;
 use service_kit::database::{GenericClient, Pool, begin, commit, connection};
 use service_kit::server::ApiError;
 use trust::Refusal;
@@ -21,6 +22,7 @@ use super::identity::{is_denied, is_listed, is_replaced, of_another_branch, othe
 use super::join::Join;
 use super::tls::Tls;
 use crate::db::{site, terminals};
+use crate::reports::proofs::{ENROLMENT, Pace};
 use crate::reports::relay;
 use crate::signals::Signals;
 use crate::upstream::identity::Identity;
@@ -42,6 +44,8 @@ pub struct Enrolment {
     pub signals: Arc<Signals>,
     /// What head office says must not be let in.
     pub denied: Arc<Denied>,
+    /// Bounds what one terminal may send.
+    pub pace: Arc<Pace>,
     /// Most terminals of this branch.
     pub max: u64,
 }
@@ -70,7 +74,7 @@ impl Enrolment {
             self.check_former(identity, former, facts, &key)?;
         }
         let mut client = connection(&self.pool).await?;
-        if let Some(kept) = self.again(&client, identity, &key, facts.as_ref()).await? {
+        if let Some(kept) = self.unlocked(&client, identity, &key, facts.as_ref()).await? {
             return Ok(answer(identity, &kept));
         }
         let tx = begin(&mut client).await?;
@@ -151,20 +155,29 @@ impl Enrolment {
         }
     }
 
-    /// Returns the certificate that a terminal has already, if nothing changed since: nothing is locked or written then.
-    async fn again<C: GenericClient>(
+    /// Judges what needs no lock: returns the certificate that a terminal has already, if nothing changed since.
+    ///
+    /// Nothing is written, and strangers come no further: all terminals of the branch need the row that is locked next.
+    async fn unlocked<C: GenericClient>(
         &self,
         client: &C,
         identity: &Identity,
         key: &Digest,
         facts: Option<&TerminalFacts>,
     ) -> Result<Option<CertificateDer<'static>>, ApiError> {
-        let Some(known) = terminals::by_key(client, key).await?.filter(|known| known.denied.is_none()) else {
-            return Ok(None);
+        let known = match facts {
+            Some(_) => terminals::by_key(client, key).await?,
+            None => Some(by_key(client, key).await?),
         };
+        let Some(known) = known else { return Ok(None) };
+        if known.denied.is_some() {
+            return Err(is_denied(&known.name));
+        }
         if let Some(facts) = facts
             && terminals::read(client, &known.name).await?.is_none_or(|record| record.facts != *facts)
         {
+            // It becomes a report, and counts as many.
+            self.pace.admit(&known.name, ENROLMENT, instant())?;
             return Ok(None);
         }
         let kept = known.certificate.map(CertificateDer::from);

@@ -3,7 +3,7 @@
 //!
 //! The token grants a certificate for a new name only: a registered name stays with its key
 //! ([`crate::terminals::enrol`]). It counts for a limited time and a limited number of terminals. Denying a terminal replaces it, as the
-//! terminal has it on its disk; without its file, the next start makes a new one.
+//! terminal has it on its disk; without its file, or with that of a token that was replaced, the next start makes a new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -100,9 +100,14 @@ impl Join {
         if is_here() {
             return Ok(());
         }
-        let file = self.file.clone();
-        let token = spawn_blocking(move || kept(&file, authority)).await??;
-        self.hold(&token, since(&connection(pool).await?, &token, now).await?);
+        let (file, client) = (self.file.clone(), connection(pool).await?);
+        let mut token = spawn_blocking(move || kept(&file, authority)).await??;
+        if site::is_replaced_join(&client, &token::hash(token.secret.expose())).await? {
+            let file = self.file.clone();
+            tracing::warn!(file = %file.display(), "the join token in the file was replaced before; a new one takes its place");
+            token = spawn_blocking(move || made(&file, token::generate("terminals"), authority)).await??;
+        }
+        self.hold(&token, since(&client, &token, now).await?);
         Ok(())
     }
 

@@ -1,21 +1,28 @@
 //! Join tokens: what a stranger, a stolen terminal and an impatient one can do with them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use branch_server::db::site;
+use branch_server::reports::proofs::{ENROLMENT, REPORTS};
+use branch_server::reports::relay;
 use chrono::TimeDelta;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use service_kit::server::JOIN_TRIES;
 use service_kit::{Clock as _, Secret, SystemClock};
+use test_kit::wait_for;
 use trust::certificates::{Authority, JoinToken, Suffix, TlsKey, certificate_to_pem, request_key};
 use wire::Code;
 use wire::v1::paths;
 use wire::v1::reports::Report;
-use wire::v1::sync::{DeniedMachines, EnrolResponse, FormerCertificate};
+use wire::v1::sync::{DeniedMachines, EnrolResponse, FormerCertificate, TerminalFacts};
 
 use crate::daemons::Later;
-use crate::support::{ADMIN, Branch, JOIN, Options, assert_refused, enrolment, facts, name};
+use crate::support::{ADMIN, Branch, JOIN, Options, PATIENCE, assert_refused, enrolment, facts, name, write};
+
+/// Within this a refusal comes that waits for nothing.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn deny(branch: &Branch, terminal: &str, keep_join_token: bool) -> Value {
     let body = json!({ "reason": "stolen", "keep_join_token": keep_join_token }).to_string();
@@ -236,4 +243,142 @@ async fn replaced_key_does_not_come_back_after_a_lost_database() {
     assert_eq!(branch.try_enrol(Some(JOIN), "till-2", &new).await.status(), StatusCode::OK);
     tell(Vec::new()).await;
     assert_eq!(come_back(&branch, "till-1", &key, former(&till.answer)).await.status(), StatusCode::OK);
+}
+
+/// The attack: a copy of the database is put back that was made before a denial, which head office remembers.
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_database_does_not_undo_denials() {
+    let branch = Branch::enrolled().await;
+    let (till, other) = (branch.enrol("till-1").await, branch.enrol("till-2").await);
+    let key = branch.key("till-1");
+    let denied = DeniedMachines { terminals: vec![name("till-1"), name("till-9")], ..DeniedMachines::default() };
+    branch.head_office.with(|s| s.denied = Some(denied));
+    branch.app.poll.once().await.unwrap();
+    assert_refused(branch.ask("/v1/sync", &till).await, Code::IdentityDenied).await;
+    for join in [None, Some(JOIN)] {
+        assert_refused(branch.try_enrol(join, "till-1", &key).await, Code::IdentityDenied).await;
+    }
+    assert_refused(come_back(&branch, "till-1", &key, former(&till.answer)).await, Code::IdentityDenied).await;
+    assert_eq!(branch.ask("/v1/sync", &other).await.status(), StatusCode::OK);
+    // An admin allows it here: head office's list stays behind until it has heard of that.
+    let allow = async || {
+        let body = json!({ "reason": "found" }).to_string();
+        let answer = branch.send(Method::POST, &paths::terminal_allow(&name("till-1")), Some(ADMIN), body).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    };
+    allow().await;
+    branch.app.poll.once().await.unwrap();
+    assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
+    let told = async || while deliver(&branch).await {};
+    told().await;
+    branch.app.poll.once().await.unwrap();
+    assert_refused(branch.ask("/v1/sync", &till).await, Code::IdentityDenied).await;
+    // It is allowed, and head office hears of that, while its answer is on the way.
+    let (denied, pool, now) = (&branch.app.denied, &branch.app.pool, branch.app.clock.now());
+    let before = denied.before_asking(pool).await.unwrap();
+    allow().await;
+    told().await;
+    assert_eq!(denied.deny_known(pool, &[name("till-1")], before, now).await.unwrap(), []);
+    assert_eq!(branch.ask("/v1/sync", &till).await.status(), StatusCode::OK);
+}
+
+/// Delivers reports to head office. False if none wait.
+async fn deliver(branch: &Branch) -> bool {
+    let (app, now) = (&branch.app, branch.app.clock.now());
+    let delivery = relay::deliver(&app.pool, &*app.head_office, 200, now).await.unwrap();
+    delivery != relay::Delivery::Nothing
+}
+
+/// The attack: a terminal's facts change with each enrolment, so that each is one more report for head office.
+#[tokio::test(flavor = "multi_thread")]
+async fn enrolments_with_changed_facts_count_as_reports_of_the_terminal() {
+    let branch = Branch::enrolled().await;
+    let (till, other) = (branch.enrol("till-1").await, branch.enrol("till-2").await);
+    let changed = async |n: usize| {
+        let mut request = enrolment(None, "till-1", &branch.key("till-1"));
+        let agent_version = format!("0.9.{n}");
+        (request.terminal, request.certificate) =
+            (Some(TerminalFacts { agent_version, ..facts("till-1") }), Some(former(&till.answer)));
+        branch.post("/v1/enrol", None, serde_json::to_string(&request).unwrap()).await
+    };
+    let most = REPORTS as usize / (ENROLMENT + 1);
+    let mut taken = 0;
+    let refused = loop {
+        let answer = changed(taken).await;
+        if answer.status() != StatusCode::OK {
+            break answer;
+        }
+        taken += 1;
+        // Some are forgiven while this test takes its time.
+        assert!(taken < 2 * most, "{taken} enrolments with changed facts");
+    };
+    assert_refused(refused, Code::TooMany).await;
+    // What changes nothing is answered all the same, and another terminal is not concerned.
+    assert_eq!(branch.try_enrol(None, "till-1", &branch.key("till-1")).await.status(), StatusCode::OK);
+    assert_eq!(branch.ask("/v1/sync", &other).await.status(), StatusCode::OK);
+}
+
+/// The attack: every stranger's request waits for the row that all terminals need, and others wait behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_never_hold_the_sites_row() {
+    let branch = Branch::enrolled().await;
+    branch.enrol("till-1").await;
+    deny(&branch, "till-1", true).await;
+    let mut client = branch.app.pool.get().await.unwrap();
+    let held = client.transaction().await.unwrap();
+    held.execute("select 1 from site for update", &[]).await.unwrap();
+    let (stranger, denied) = (TlsKey::generate().unwrap(), branch.key("till-1"));
+    let refusals = async {
+        assert_refused(branch.try_enrol(None, "till-9", &stranger).await, Code::JoinRefused).await;
+        assert_refused(branch.try_enrol(Some("guess"), "till-9", &stranger).await, Code::JoinRefused).await;
+        assert_refused(branch.try_enrol(None, "till-1", &denied).await, Code::IdentityDenied).await;
+    };
+    tokio::time::timeout(DEADLINE, refusals).await.expect("a refusal waits for the row");
+    held.commit().await.unwrap();
+}
+
+/// The attack: the folder of the join token is restored from a copy, or a file of before is put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_join_token_does_not_count_again_with_its_old_file() {
+    let branch = Branch::enrolled().await;
+    branch.enrol("till-1").await;
+    let file = branch.app.settings.terminals.join_token_file.clone();
+    let copy = std::fs::read(&file).unwrap();
+    deny(&branch, "till-1", false).await;
+    let second = kept_token(&branch);
+    write(&file, copy);
+    let branch = branch.restart(Options::default()).await;
+    let (third, key) = (kept_token(&branch), branch.key("till-2"));
+    assert!(third != JOIN && third != second, "a new token");
+    for old in [JOIN, &second] {
+        assert_refused(branch.try_enrol(Some(old), "till-2", &key).await, Code::JoinRefused).await;
+    }
+    assert_eq!(branch.try_enrol(Some(&third), "till-2", &key).await.status(), StatusCode::OK);
+    // The one that counts is taken up at each start.
+    let branch = branch.restart(Options::default()).await;
+    assert_eq!(kept_token(&branch), third);
+    // So many are remembered, the newest.
+    let client = branch.app.pool.get().await.unwrap();
+    for n in 0..40 {
+        site::join_since(&client, &fleet_types::Digest::new([n; 32]), branch.app.clock.now()).await.unwrap();
+    }
+    let kept: i64 = client.query_one("select count(*) from replaced_join_tokens", &[]).await.unwrap().get(0);
+    let newest = site::is_replaced_join(&client, &fleet_types::Digest::new([38; 32])).await.unwrap();
+    assert_eq!((kept, newest), (32, true));
+}
+
+/// Head office's database was lost, or a copy of before put back: it hears of each denial at the branch server's next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_denials_are_reported_at_each_start() {
+    let branch = Branch::enrolled().await;
+    branch.enrol("till-1").await;
+    branch.enrol("till-2").await;
+    deny(&branch, "till-1", true).await;
+    while deliver(&branch).await {}
+    branch.head_office.with(|s| s.counted.clear());
+    let branch = branch.restart(Options::default()).await;
+    branch.start_jobs();
+    let denied = Report::TerminalDenied { terminal: name("till-1"), denied: true };
+    let told = || branch.head_office.with(|s| s.counted.iter().any(|numbered| numbered.report == denied));
+    wait_for("the denial at head office", PATIENCE, async || if told() { Ok(()) } else { Err("not told") }).await;
 }

@@ -1,5 +1,6 @@
 //! POST /v1/reports
 
+use branch_server::reports::proofs::REPORTS;
 use fleet_types::{Slot, UpdateState, Version};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use service_kit::{Clock, SystemClock};
 use trust::SigningKey;
 use uuid::Uuid;
 use wire::Code;
-use wire::v1::reports::{Acknowledged, Batch, Numbered, Reason, Report, UpdateReport};
+use wire::v1::reports::{Acknowledged, Batch, MAX_BATCH, Numbered, Reason, Report, UpdateReport};
 
 use crate::support::{Branch, Till, VIEWER, assert_refused, facts, name};
 
@@ -266,6 +267,31 @@ async fn a_terminal_fills_its_own_part_of_the_queue_and_no_other() {
     assert_refused(send(&branch, &noisy, &more).await, Code::TooMany).await;
     assert_eq!(acknowledged(send(&branch, &honest, &batch(Uuid::new_v4(), 1, vec![running("till-2")])).await).await, 1);
     assert_eq!(queued(&branch).await - before, 996);
+}
+
+/// The attack: a full batch again and again, of which nothing is new, and one that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_and_refused_batches_count_as_new_ones() {
+    let branch = Branch::enrolled().await;
+    for (terminal, used_twice) in [("till-1", false), ("till-2", true)] {
+        let till = branch.enrol(terminal).await;
+        let mut full = batch(Uuid::new_v4(), 1, vec![running(terminal); MAX_BATCH]);
+        assert_eq!(acknowledged(send(&branch, &till, &full).await).await, MAX_BATCH as u64);
+        if used_twice {
+            full.reports[MAX_BATCH - 1].report = moved(terminal, None, UpdateState::Assigned, 0);
+        }
+        let mut admitted = 1;
+        loop {
+            let answer = send(&branch, &till, &full).await;
+            if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+                break;
+            }
+            assert_eq!(answer.status().is_success(), !used_twice);
+            admitted += 1;
+            // Some are forgiven while this test takes its time.
+            assert!(admitted < 3 * REPORTS as usize / MAX_BATCH, "{admitted} batches were let in");
+        }
+    }
 }
 
 /// This server's row is held, as by a transaction that takes long: batches that wait take no connection from anybody else.

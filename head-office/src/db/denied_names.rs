@@ -26,6 +26,10 @@ service_kit::statements! {
     REMEMBER_ONE = "INSERT INTO denied_names (branch, name, denied_at)
         SELECT branch, name, denied_at FROM terminals WHERE branch = $1 AND name = $2 AND denied_at IS NOT NULL
         ON CONFLICT (branch, name) DO NOTHING";
+    // Bounded as terminals are: a branch must not fill the table with inventions.
+    REMEMBER_UNKNOWN = "INSERT INTO denied_names (branch, name, denied_at) SELECT $1, $2::text, $3::timestamptz
+        WHERE (SELECT count(*) FROM denied_names WHERE branch = $1) < $4
+        ON CONFLICT (branch, name) DO NOTHING";
     REMEMBERED = "SELECT denied_at FROM denied_names WHERE branch = $1 AND name = $2";
     FORGET = "DELETE FROM denied_names WHERE branch = $1 AND name = $2";
     KEYS = "SELECT key FROM replaced_keys WHERE branch = $1 ORDER BY replaced_at DESC, name, key LIMIT $2";
@@ -71,6 +75,21 @@ pub async fn remember_one<C: GenericClient>(
     name: &TerminalName,
 ) -> Result<(), DatabaseError> {
     execute(c, REMEMBER_ONE, &[&branch.as_str(), &name.as_str()]).await.map(drop)
+}
+
+/// Remembers that a terminal is denied that is not known here, as after this database was lost. False if too many are.
+///
+/// # Errors
+/// As every statement.
+pub async fn remember_unknown<C: GenericClient>(
+    c: &C,
+    branch: &BranchName,
+    name: &TerminalName,
+    at: DateTime<Utc>,
+) -> Result<bool, DatabaseError> {
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+        [&branch.as_str(), &name.as_str(), &at, &MAX_TERMINALS];
+    Ok(execute(c, REMEMBER_UNKNOWN, &params).await? == 1 || remembered(c, branch, name).await?.is_some())
 }
 
 /// Returns since when a terminal is denied that was removed; none if its denial is not remembered.

@@ -220,7 +220,7 @@ async fn store_one<C: GenericClient>(
             }
             if db::terminals::set_denied(c, branch, &terminal, denied, at).await? {
                 tracing::warn!(%branch, %terminal, denied, "the terminal is denied at its branch server, or allowed again");
-            } else {
+            } else if !denied || !db::denied_names::remember_unknown(c, branch, &terminal, at).await? {
                 unknown(terminal);
             }
         }

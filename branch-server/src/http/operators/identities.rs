@@ -212,6 +212,7 @@ pub async fn allow(
         let detail = format!("Key {} belongs to terminal {}.", key.short(), other.name);
         return Err(ApiError::new(Code::NameTaken, detail, "Send the key that the terminal's log shows."));
     }
+    app.denied.allow(&name);
     terminals::allow(&tx, &name, body.key.as_ref()).await?;
     if body.key.is_some_and(|key| before.key != Some(key)) {
         // Another disk: what was installed on the old one says nothing about it.

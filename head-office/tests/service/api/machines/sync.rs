@@ -154,3 +154,27 @@ async fn denied_terminals_and_servers_are_told_to_the_next_server_of_their_branc
     assert_eq!(removed.name.as_str(), "till-1");
     assert_eq!(names(&denied(&next).await), Vec::<String>::new());
 }
+
+/// Head office lost its database, or never heard of the terminal: its denial counts all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn denial_of_a_terminal_that_is_not_known_is_remembered_and_lifted() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &[]).await;
+    let report = |denied| Report::TerminalDenied { terminal: "till-1".parse().unwrap(), denied };
+    let told = async |branch: &Server| {
+        let denied = branch.client.get::<Sync>("/v1/sync").await.unwrap().denied.unwrap();
+        denied.terminals.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    branch.report(report(true)).await;
+    branch.report(report(true)).await;
+    assert_eq!(told(&branch).await, ["till-1"]);
+    branch.report(report(false)).await;
+    assert_eq!(told(&branch).await, Vec::<String>::new());
+    // A branch fills the table with inventions no further than it could with terminals.
+    let client = office.pool().await.get().await.unwrap();
+    let fill = "insert into denied_names (branch, name, denied_at) select 'north', 'made-' || n, now() from generate_series(1, 10000) n";
+    client.execute(fill, &[]).await.unwrap();
+    branch.report(report(true)).await;
+    let count = client.query_one("select count(*) from denied_names", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 10_000);
+}
