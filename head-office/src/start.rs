@@ -144,7 +144,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
     upkeep::remove_unknown_archives(&pool, &store).await?;
     let (now, seed_for) = (clock.now(), settings.store.seed_for);
     let mut steady = SteadyTime::open(&settings.store.state_folder, seed_for);
-    let kept_since = older_than(seed_for, steady.look(now), now);
+    let kept_since = older_than(seed_for, steady.look(&*clock), now);
     stock::taking::take_stock(&pool, &store, kept_since).await?;
     vouching::renew(&trust, clock.now()).await;
     let seeder = Seeder {

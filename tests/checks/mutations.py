@@ -100,7 +100,7 @@ OF_PROGRAMS = [
     ("terminal-agent", "attacks::extraneous_dependency", [IGNORES_TOUGH]),
     ("terminal-agent", "attacks::endless_data", [(TRUST, "refuse(Why::EndlessData, format!(\"{name} has more", "refuse(Why::Unfetchable, format!(\"{name} has more")]),
     ("terminal-agent", "attacks::forged_delta", [("crates/artifact/src/read_back.rs", "    if found != payload.sha256 {", "    if false {")]),
-    ("terminal-agent", "attacks::without_a_branch_server_a_restart", [("terminal-agent/src", "        plans.restore(enrolment.recipient().as_ref(), ports, keeper)?;\n", "")]),
+    ("terminal-agent", "recovery::without_a_branch_server_a_restart", [("terminal-agent/src", "        plans.restore(enrolment.recipient().as_ref(), ports, keeper)?;\n", "")]),
     ("terminal-agent", "packages_cli::started_by_root", [("terminal-agent/src", "if !rustix::process::geteuid().is_root() {\n        return Ok(());", "if true {\n        return Ok(());")]),
     ("terminal-agent", "helper::helper_asked_to_activate_an_unverified_slot", [
         ("terminal-agent/src", "        self.check_slot(running.other(), &payload)?;", "        let _ = self.check_slot(running.other(), &payload);"),
@@ -113,7 +113,10 @@ OF_PROGRAMS = [
     ("terminal-agent", "unjudged::machine_without_a_clock", [("terminal-agent/src", "    if judged >= newest {", "    if now >= newest {")]),
     # A clock at 1970.
     ("terminal-agent", "identity::first_enrolment_at_1970", [("terminal-agent/src", "        client.judge_not_before(settings.not_before);\n", "")]),
+    ("terminal-agent", "identity::join_token_is_deleted", [("terminal-agent/src", "        self.enrolment.settle_token(settings);\n", "")]),
+    ("terminal-agent", "identity::join_token_of_another_fleet", [("terminal-agent/src", "token.authority == *authority)", "token.authority != *authority || true)")]),
     # Confirmed, with other bytes.
+    ("terminal-agent", "delivered::delivered_slot_with_an_unreadable_sector", [("terminal-agent/src", "match tries < context.settings.limits.attempts {", "match true {")]),
     ("terminal-agent", "delivered::confirmed_with_other_bytes", [("terminal-agent/src", "        None => Runs::Version,\n", "        None => Runs::Payload,\n")]),
     ("terminal-agent", "delivered::compares_the_running_slot", [("terminal-agent/src", "let (running, payload) = (self.boots.running()?, self.ordered(order, clock)?);", "let (running, payload) = (self.boots.running()?.other(), self.ordered(order, clock)?);")]),
     ("head-office", "proofs::confirmed_with_other_bytes", [("head-office/src", "    db::updates::remove_of_terminal(&transaction, branch, name).await?;\n", "")]),

@@ -181,3 +181,7 @@ impl Room {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_retention_tests.rs"]
+mod retention_tests;

@@ -7,22 +7,23 @@ use super::*;
 use fleet_types::Version;
 use wire::v1::plan::{ArtifactRef, PayloadRef, Plan};
 
-const GIB: u64 = 1 << 30;
-const RULES: Rules = Rules { retention: TimeDelta::days(3), steady: DateTime::<Utc>::MIN_UTC, fetch_at_once: 2 };
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const RULES: Rules =
+    Rules { retention: TimeDelta::days(3), steady: DateTime::<Utc>::MIN_UTC, fetch_at_once: 2 };
 
 fn digest(n: u8) -> Digest {
     Digest::new([n; 32])
 }
 
-fn now() -> DateTime<Utc> {
+pub(super) fn now() -> DateTime<Utc> {
     "2030-01-10T12:00:00Z".parse().unwrap()
 }
 
-fn days(n: i64) -> TimeDelta {
+pub(super) fn days(n: i64) -> TimeDelta {
     TimeDelta::days(n)
 }
 
-fn want(n: u8, length: u64) -> Wanted {
+pub(super) fn want(n: u8, length: u64) -> Wanted {
     Wanted {
         artifact: ArtifactRef {
             sha256: digest(n),
@@ -38,7 +39,7 @@ fn want(n: u8, length: u64) -> Wanted {
     }
 }
 
-fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
+pub(super) fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
     Known {
         wanted: want(n, GIB),
         stage,
@@ -52,7 +53,7 @@ fn know(n: u8, stage: Stage, engine: InEngine) -> Known {
     }
 }
 
-fn roomy() -> Disk {
+pub(super) fn roomy() -> Disk {
     Disk { free_bytes: Some(100 * GIB), ..Disk::default() }
 }
 
@@ -65,7 +66,7 @@ fn verb(action: &Action) -> String {
     action.to_string().split(':').next().unwrap_or_default().to_owned()
 }
 
-fn run(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<String> {
+pub(super) fn run(wanted: &[Wanted], known: &[Known], disk: &Disk) -> Vec<String> {
     act(wanted, known, disk).iter().map(verb).collect()
 }
 
@@ -120,34 +121,6 @@ fn what_was_brought_by_hand_is_put_in_place_before_anything_else_happens_to_it()
 }
 
 #[test]
-fn what_the_plan_stops_naming_is_kept_for_the_retention_and_then_dropped() {
-    let mut k = know(1, Stage::Held, InEngine::Present);
-    assert_eq!(run(&[], &[k.clone()], &roomy()), ["unname 01010101", "watch 01010101"]);
-    k.unnamed_since = Some(now() - days(3) + TimeDelta::seconds(1));
-    assert_eq!(run(&[], &[k.clone()], &roomy()), ["watch 01010101"], "one second too early");
-    k.unnamed_since = Some(now() - days(3));
-    assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
-}
-
-#[test]
-fn the_least_recently_wanted_goes_first() {
-    let kept = |n, age| Known { unnamed_since: Some(now() - days(age)), ..know(n, Stage::Held, InEngine::Present) };
-    assert_eq!(
-        run(&[], &[kept(1, 4), kept(2, 9), kept(3, 2), kept(4, 5)], &roomy()),
-        ["drop 02020202", "drop 04040404", "drop 01010101", "watch 03030303"]
-    );
-}
-
-#[test]
-fn what_a_terminal_or_a_check_reads_stays_but_not_for_ever() {
-    let mut k = Known { in_use: true, ..know(1, Stage::Held, InEngine::Present) };
-    k.unnamed_since = Some(now() - days(5));
-    assert_eq!(run(&[], &[k.clone()], &roomy()), ["watch 01010101"]);
-    k.unnamed_since = Some(now() - days(6));
-    assert_eq!(run(&[], &[k], &roomy()), ["drop 01010101"]);
-}
-
-#[test]
 fn so_many_arrive_at_once_in_the_order_of_the_plan_and_a_stalled_one_holds_up_nobody() {
     let wanted: Vec<Wanted> = (1..=4).map(|n| want(n, GIB)).collect();
     assert_eq!(run(&wanted, &[], &roomy()), ["fetch 01010101", "fetch 02020202", "wait 03030303", "wait 04040404"]);
@@ -172,33 +145,6 @@ fn an_unnamed_artifact_is_seeded_while_kept_but_not_fetched_further() {
     let held = Known { unnamed_since: since, ..know(1, Stage::Held, InEngine::Absent) };
     let unfinished = Known { unnamed_since: since, ..know(2, Stage::Listed, InEngine::Present) };
     assert_eq!(run(&[], &[held, unfinished], &roomy()), ["seed 01010101", "stop 02020202"]);
-}
-
-#[test]
-fn a_clock_that_steps_back_drops_nothing() {
-    let k = Known { unnamed_since: Some(now() + days(100)), ..know(1, Stage::Held, InEngine::Present) };
-    assert!(!dropped_after_jump(k, days(0)));
-}
-
-#[test]
-fn a_clock_that_jumped_drops_nothing_until_the_full_time_has_passed() {
-    // From 2026, and from 2069 back: either way the age counts from the jump on.
-    for unnamed_since in [now() - days(43 * 365), now() + days(43 * 365)] {
-        let k = Known { unnamed_since: Some(unnamed_since), ..know(1, Stage::Held, InEngine::Present) };
-        assert!(!dropped_after_jump(k.clone(), days(0)), "{unnamed_since}");
-        assert!(!dropped_after_jump(k.clone(), days(2)), "{unnamed_since}");
-        assert!(dropped_after_jump(k, days(3)), "{unnamed_since}");
-    }
-}
-
-/// Whether `known`, which no plan names, is dropped when the clock has run for `steady` since its last jump.
-fn dropped_after_jump(known: Known, steady: TimeDelta) -> bool {
-    let rules = Rules { steady: now() - steady, ..RULES };
-    let (missing, backoffs, foreign) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    let known = [known];
-    let seen =
-        Seen { wanted: &[], known: &known, missing: &missing, backoffs: &backoffs, foreign: &foreign, disk: &roomy() };
-    decide(seen, rules, now()).iter().any(|action| matches!(action, Action::Drop(_)))
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Runner {
         let (settings, now) = (&self.parts.settings, self.parts.clock.now());
         // Without a plan it is unknown what is not wanted, as after an update to signed plans: nothing is dropped then.
         let retention = if plan.is_some() { settings.store.retention } else { FOREVER };
-        let steady = self.steady.look(now);
+        let steady = self.steady.look(&*self.parts.clock);
         let rules = Rules { retention, steady, fetch_at_once: settings.sync.fetch_at_once };
         decide(seen, rules, now)
     }

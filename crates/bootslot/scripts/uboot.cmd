@@ -131,7 +131,7 @@ if test "${filial_done}" = "no" && test "${filial_unverified}" = "yes"; then
     echo "filial: slot ${filial_other} is not verified and is not started"
 fi
 if test "${filial_done}" = "no"; then
-    echo "filial: no slot starts; restarting in ${filial_wait} seconds (if this repeats, write a slot anew)"
+    echo "filial: no slot starts; restarting in ${filial_wait} seconds (if this repeats, write an image to a slot again)"
     sleep ${filial_wait}
     if env exists filial_restart; then run filial_restart; else reset; fi
 fi

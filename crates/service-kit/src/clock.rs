@@ -10,6 +10,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> DateTime<Utc>;
+
+    /// The time that no change of the clock moves; none if this clock has none.
+    fn uptime(&self) -> Option<Uptime> {
+        None
+    }
+}
+
+/// Time since the machine started, suspended time included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uptime {
+    /// Of which boot.
+    pub boot_id: String,
+    /// The time.
+    pub time: TimeDelta,
 }
 
 /// The machine's clock: the only place that reads it.
@@ -22,6 +36,12 @@ impl Clock for SystemClock {
         // PostgreSQL keeps microseconds: cut here, so that a time compares equal after it was stored.
         let now = Utc::now();
         DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
+    }
+
+    fn uptime(&self) -> Option<Uptime> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Some(Uptime { boot_id, time: TimeDelta::seconds(time.tv_sec) })
     }
 }
 

@@ -128,7 +128,7 @@ pub async fn torrent_to_seed<C: GenericClient>(c: &C, sha256: &Digest) -> Result
 /// The artifacts that can be put away.
 ///
 /// Those on their way out, then those of withdrawn releases alone that no current plan names and none named after
-/// `unnamed_since`, the least recently wanted first. At most `limit`. Named after `now`, the clock was wrong, and the name
+/// `unnamed_since`, the least recently wanted first. At most `limit`. Named after `latest`, the clock was wrong, and the name
 /// does not count.
 ///
 /// # Errors
@@ -136,10 +136,10 @@ pub async fn torrent_to_seed<C: GenericClient>(c: &C, sha256: &Digest) -> Result
 pub async fn due<C: GenericClient>(
     c: &C,
     unnamed_since: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
+    latest: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<ArtifactRef>, DatabaseError> {
-    query(c, DUE, &[&unnamed_since, &unnamed_since.map(|_| now), &limit]).await?.iter().map(from_row).collect()
+    query(c, DUE, &[&unnamed_since, &unnamed_since.map(|_| latest), &limit]).await?.iter().map(from_row).collect()
 }
 
 /// The artifact is on its way out from now on. False if it is needed again.

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fleet_types::{BranchName, Digest, InfoHash};
 use service_kit::Clock;
 use service_kit::database::connection;
+use swarm::TorrentStatus;
 use wire::v1::plan::ArtifactRef;
 
 use super::lonely::Lonely;
@@ -43,6 +44,13 @@ fn not_before(renewals: &[Renewal], branch: &BranchName) -> Option<DateTime<Utc>
         (only, _) => only.map(|at| at + FIRST_WAIT),
     };
     own.max(renewals.last().map(|(at, _)| *at + FIRST_WAIT))
+}
+
+/// Returns until when the renewal of a torrent that the daemon verifies is put off.
+///
+/// A renewed torrent is verified from the beginning: renewals for one branch after the other would keep it from serving any.
+fn while_verifying(status: Option<&TorrentStatus>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    status.is_some_and(|status| status.verifying).then_some(now + FIRST_WAIT)
 }
 
 /// The task `seeding`: lists what must be listed and seeds what must be seeded.
@@ -169,6 +177,10 @@ impl Upkeep {
             if let Some(not_before) = not_before(renewals, &request.branch).filter(|at| now < *at) {
                 return Ok(Some((request.renewals, not_before)));
             }
+            let status = self.seeder.engine.status(&artifact.info_hash).await?;
+            if let Some(later) = while_verifying(status.as_ref(), now) {
+                return Ok(Some((request.renewals, later)));
+            }
             let Some(_reader) = self.seeder.store.holds().read(&artifact.sha256) else { return Ok(None) };
             if !self.seeder.renew(artifact).await? {
                 return Ok(None);
@@ -225,6 +237,15 @@ impl Upkeep {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn renewal_of_a_torrent_that_is_verified_is_put_off() {
+        let now: DateTime<Utc> = "2026-11-30T20:00:00Z".parse().unwrap();
+        let status = |verifying| TorrentStatus { verifying, ..TorrentStatus::default() };
+        assert_eq!(while_verifying(Some(&status(true)), now), Some(now + FIRST_WAIT));
+        assert_eq!(while_verifying(Some(&status(false)), now), None);
+        assert_eq!(while_verifying(None, now), None, "it is added");
+    }
 
     #[test]
     fn the_renewals_of_one_branch_put_no_other_off() {

@@ -3,11 +3,10 @@
 
 use service_kit::Secret;
 use service_kit::client::ClientError;
-use service_kit::config::read_secret_file;
 use service_kit::edge::chain;
 use trust::Refusal;
 use trust::certificates::{
-    Age, Anchor, Identity as Who, JoinToken, Peer, certificate_to_pem, fingerprint, request_key, request_to_pem,
+    Age, Anchor, Identity as Who, Peer, certificate_to_pem, fingerprint, request_key, request_to_pem,
 };
 use wire::Code;
 use wire::v1::reports::{Position, UpdateReport};
@@ -15,17 +14,13 @@ use wire::v1::sync::{EnrolRequest, FormerCertificate};
 
 use super::facts::facts;
 use super::identity::IdentityFiles;
+use super::join_token::{self, text_of};
 use crate::config::agent::Settings;
 use crate::memory::keeper::Keeper;
 use crate::model::identity::Identity;
 use crate::model::wanted::Recipient;
 use crate::ports::Ports;
 use crate::trust::believed::Believed;
-
-/// Returns a refusal as one text.
-fn text_of(refusal: &Refusal) -> String {
-    format!("{}: {} {}", refusal.code(), refusal.sentence(), refusal.remedy())
-}
 
 /// This terminal's identity at its branch.
 pub struct Enrolment {
@@ -35,6 +30,8 @@ pub struct Enrolment {
     ///
     /// The terminal enrols again.
     lost: bool,
+    /// The join token was looked at since this terminal enrolled, and deleted if that was possible.
+    token_settled: bool,
 }
 
 impl Enrolment {
@@ -42,7 +39,7 @@ impl Enrolment {
     pub fn open(settings: &Settings) -> Self {
         let files = IdentityFiles::new(&settings.paths.state_dir);
         let identity = files.read(&settings.identity.name);
-        Self { files, identity, lost: false }
+        Self { files, identity, lost: false, token_settled: false }
     }
 
     /// The recipient of plans; `None` before this terminal enrolled.
@@ -106,6 +103,10 @@ impl Enrolment {
             // The certificate first: the join token may be gone or used up.
             let asked = Asked { certificate: true, ..Asked::by_key(&identity) };
             if let Err(why) = self.certify(asked, ports, settings, keeper, believed).await {
+                // Deleted after its use: an admin gives another one if the certificate stays refused.
+                if !settings.branch.join_token_file.exists() {
+                    return Err(why);
+                }
                 tracing::info!(why, "the branch server does not take the certificate of before; trying the join token");
                 self.enrol(ports, settings, keeper, believed).await?;
             }
@@ -141,7 +142,7 @@ impl Enrolment {
 
     fn has_token_of_another_fleet(&self, settings: &Settings) -> bool {
         let known = self.identity.as_ref().map(|identity| fingerprint(&identity.authority));
-        join_token(settings).is_ok_and(|token| known.is_some_and(|known| known != token.authority))
+        join_token::read(settings).is_ok_and(|token| known.is_some_and(|known| known != token.authority))
     }
 
     /// Enrols with the join token.
@@ -154,7 +155,7 @@ impl Enrolment {
         keeper: &mut Keeper,
         believed: &Believed,
     ) -> Result<(), String> {
-        let token = join_token(settings)?;
+        let token = join_token::read(settings)?;
         let known = self.identity.as_ref().filter(|known| fingerprint(&known.authority) == token.authority);
         let peer = known.map_or(Peer::AnyBranch, |known| Who::Branch(known.branch.clone()).into());
         let asked = Asked {
@@ -164,8 +165,19 @@ impl Enrolment {
             peer,
         };
         self.certify(asked, ports, settings, keeper, believed).await?;
+        self.token_settled = false;
         tracing::info!(branch = self.identity.as_ref().map(|i| i.branch.as_str()), "enrolled");
         Ok(())
+    }
+
+    /// Deletes the join token, now that the branch server has answered to the certificate.
+    ///
+    /// Looks once after each enrolment and each start: what cannot be deleted is logged once.
+    pub fn settle_token(&mut self, settings: &Settings) {
+        let Some(identity) = &self.identity else { return };
+        if !std::mem::replace(&mut self.token_settled, true) {
+            join_token::delete_used(settings, &fingerprint(&identity.authority));
+        }
     }
 
     /// Has this terminal's key certified, and keeps the answer before it is used.
@@ -244,9 +256,4 @@ fn former(identity: &Identity) -> Option<FormerCertificate> {
     let [certificate, intermediate, ..] = &identity.chain[..] else { return None };
     let (certificate, intermediate) = (certificate_to_pem(certificate), certificate_to_pem(intermediate));
     Some(FormerCertificate { certificate, intermediate })
-}
-
-fn join_token(settings: &Settings) -> Result<JoinToken, String> {
-    let text = read_secret_file(&settings.branch.join_token_file).map_err(|e| chain(&e))?;
-    JoinToken::parse(&text).map_err(|refusal| text_of(&refusal))
 }

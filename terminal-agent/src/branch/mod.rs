@@ -4,6 +4,7 @@ pub mod certify;
 pub mod facts;
 pub mod fetch;
 pub mod identity;
+mod join_token;
 pub mod metadata;
 pub mod plans;
 pub mod reports;

@@ -7,6 +7,7 @@ use rand::random;
 use service_kit::edge::chain;
 use service_kit::retry::Backoff;
 use tokio::sync::Notify;
+use wire::ReasonCode;
 use wire::v1::reports::{Reason, Report};
 use wire::v1::sync::Sync;
 
@@ -15,6 +16,7 @@ use super::plans::Plans;
 use super::reports::{Delivery, due_in};
 use crate::config::agent::{Settings, Timing};
 use crate::error::AgentError;
+use crate::memory::journal::Journal;
 use crate::memory::keeper::Keeper;
 use crate::memory::queue::Reports;
 use crate::model::wanted::Recipient;
@@ -93,7 +95,8 @@ impl Talk {
                 let incomplete = self.plans.consider(offer, recipient.as_ref(), ports, keeper).await?;
                 // What did not arrive is not refused.
                 if !incomplete {
-                    report_refusal(self.plans.refused(), ports, settings, keeper)?;
+                    let reason = self.plans.refused().or(stuck(keeper.journal())).cloned();
+                    report_refusal(reason, ports, settings, keeper)?;
                 }
                 incomplete
             }
@@ -117,10 +120,12 @@ impl Talk {
 
     async fn ask(&mut self, ports: &Ports, settings: &Settings, keeper: &mut Keeper) -> Result<Sync, String> {
         self.enrolment.certify_if_due(ports, settings, keeper, self.plans.believed()).await?;
-        ports.branch.sync().await.map_err(|error| {
+        let answer = ports.branch.sync().await.map_err(|error| {
             self.enrolment.note_error(&error, settings);
             chain(&error)
-        })
+        })?;
+        self.enrolment.settle_token(settings);
+        Ok(answer)
     }
 
     /// Delivers the reports that are due.
@@ -135,19 +140,32 @@ impl Talk {
     }
 }
 
-/// Reports to head office that a plan is refused, or no longer refused.
+/// Why the plan's update cannot begin, though the plan is followed.
+///
+/// Trouble with an update that has begun is in the update's own reports. Trouble that occurred once is not reported: it may pass.
+fn stuck(journal: &Journal) -> Option<&Reason> {
+    use ReasonCode as C;
+    if journal.state.is_active() {
+        return None;
+    }
+    let trouble = journal.trouble.as_ref().filter(|t| t.count > 1).map(|t| &t.verdict.reason);
+    let unknown = |r: &&Reason| r.code == C::RunningSlotUnknown || r.code == C::RunningVersionUnknown;
+    trouble.or(journal.waiting.as_ref().filter(unknown))
+}
+
+/// Reports to head office that a plan is refused or cannot be begun, or no longer.
 fn report_refusal(
-    reason: Option<&Reason>,
+    reason: Option<Reason>,
     ports: &Ports,
     settings: &Settings,
     keeper: &mut Keeper,
 ) -> Result<(), AgentError> {
     // The sentence may tell the time, which changes.
     let code = |r: Option<&Reason>| r.map(|r| r.code.clone());
-    if code(reason) == code(keeper.journal().refuses.as_ref()) {
+    if code(reason.as_ref()) == code(keeper.journal().refuses.as_ref()) {
         return Ok(());
     }
-    let (terminal, reason) = (settings.identity.name.clone(), reason.cloned());
+    let terminal = settings.identity.name.clone();
     let now = ports.clock.now();
     keeper.change(now, |journal| {
         journal.refuses = reason.clone();

@@ -1,7 +1,6 @@
 //! What the followed plan wants of this terminal. No I/O, no clock.
 
 use chrono::{DateTime, Utc};
-use fleet_types::Digest;
 use trust::planned::{self, PlannedStep};
 use trust::plans::{Claim, VerifiedPlan, check_claim};
 use wire::ReasonCode;
@@ -10,6 +9,7 @@ use wire::v1::reports::Reason;
 use crate::model::limits::RetryPolicy;
 use crate::model::memory::Memory;
 use crate::model::reasons::reason;
+use crate::model::state::State;
 use crate::model::update::{Retry, Update};
 use crate::model::wanted::{Recipient, Running, Wanted};
 
@@ -30,26 +30,23 @@ pub struct PlanInForce<'a> {
 
 /// The first step of an accepted plan that names this terminal and is not done yet.
 ///
-/// `current` is the payload being installed: what was remembered of it must not stop it.
+/// What was remembered of the payload that `state` installs must not stop it. What runs and was confirmed is told again if `state` is of
+/// another update: head office waits for a statement by this plan.
 pub fn wanted(
     plan: &VerifiedPlan,
     recipient: &Recipient,
     running: &Running,
     memory: &Memory,
     policy: &RetryPolicy,
-    current: Option<&Digest>,
+    state: &State,
     now: DateTime<Utc>,
 ) -> Wanted {
-    let (mut why, serial) = (None, plan.plan().serial);
+    let (mut why, mut again, serial) = (None, None, plan.plan().serial);
+    let last = state.update().map(|update| &update.payload.sha256);
+    let is_confirmed = matches!(state, State::Confirmed { .. });
+    let current = last.filter(|_| state.is_active());
     for step in planned::steps(plan.plan()).filter(|s| s.terminals.contains(&recipient.name)) {
         let runs = runs(&step, running, memory);
-        if runs == Runs::Payload {
-            continue;
-        }
-        if let Err(refusal) = check_claim(plan, claim(&step, recipient, running)) {
-            why = Some(reason(&refusal));
-            continue;
-        }
         let update = |target| {
             Box::new(Update {
                 serial,
@@ -61,6 +58,15 @@ pub fn wanted(
                 target,
             })
         };
+        if runs == Runs::Payload {
+            let is_told = last.is_none_or(|payload| is_confirmed && *payload == step.payload.sha256);
+            again = Some(update(running.slot)).filter(|_| !is_told);
+            continue;
+        }
+        if let Err(refusal) = check_claim(plan, claim(&step, recipient, running)) {
+            why = Some(reason(&refusal));
+            continue;
+        }
         if runs == Runs::Version {
             return Wanted::Check(update(running.slot));
         }
@@ -71,7 +77,10 @@ pub fn wanted(
         }
         return Wanted::Step(update(running.slot.other()));
     }
-    Wanted::Nothing(why)
+    match (why, again) {
+        (None, Some(update)) => Wanted::Tell(update),
+        (why, _) => Wanted::Nothing(why),
+    }
 }
 
 /// What would be installed by this step.

@@ -301,7 +301,7 @@ fn branch(branch: inputs::Branch) -> Result<BranchSettings, ConfigError> {
     let host =
         host_of(&url, "https").ok_or_else(|| ConfigError::bad("branch.url", format!("{url:?} names no host")))?;
     Ok(BranchSettings {
-        join_token_file: branch.join_token_file.unwrap_or_else(|| "/etc/terminal-agent/join-token".into()),
+        join_token_file: branch.join_token_file.unwrap_or_else(|| "/var/lib/terminal-agent/join-token".into()),
         tracker_host: branch.tracker_host.unwrap_or(host),
         url,
     })

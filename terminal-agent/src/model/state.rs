@@ -10,7 +10,7 @@
 //! ```
 //!
 //! From each end a newly assigned update begins at `assigned` again. What a machine was delivered with is `confirmed` at once,
-//! after its slot was compared with the plan.
+//! after its slot was compared with the plan; so is what runs and was confirmed before, when a plan names it again after another update.
 
 use fleet_types::UpdateState;
 use serde::{Deserialize, Serialize};

@@ -16,6 +16,8 @@ pub enum Wanted {
     Nothing(Option<Reason>),
     /// That the slot that runs, which was delivered, is compared with this.
     Check(Box<Update>),
+    /// That it is confirmed again: it runs and was confirmed here, and another update was under way since.
+    Tell(Box<Update>),
     /// This update.
     Step(Box<Update>),
 }

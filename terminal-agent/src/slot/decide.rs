@@ -143,6 +143,7 @@ fn at_rest(seen: &Observation, limits: &Limits) -> Action {
     match &seen.wanted {
         Wanted::Step(update) => Action::Move(Event::Assign(update.clone())),
         Wanted::Check(update) => Action::CheckRunning(update.clone()),
+        Wanted::Tell(update) => Action::Move(Event::Delivered(update.clone())),
         Wanted::Nothing(why) => {
             Action::Wait { time: limits.idle_poll, why: why.clone().or_else(|| seen.plan_refused.clone()) }
         }
@@ -201,7 +202,7 @@ fn superseded(update: &Update, wanted: &Wanted) -> Option<Reason> {
         // The payload is what ends up in the slot: another artifact of it is another way to get there.
         Wanted::Step(step) if step.payload.sha256 == update.payload.sha256 => None,
         Wanted::Step(step) => Some(replaced.with("product", &step.product).with("version", &step.version)),
-        Wanted::Nothing(_) | Wanted::Check(_) => {
+        Wanted::Nothing(_) | Wanted::Check(_) | Wanted::Tell(_) => {
             Some(replaced.with("cause", "A newer plan no longer assigns this release to this terminal."))
         }
     }

@@ -8,6 +8,7 @@ use fleet_types::{Digest, Slot};
 use service_kit::edge::chain;
 use trust::plans::expired;
 use wire::ReasonCode;
+use wire::v1::reports::Reason;
 
 use super::health::{self, Times};
 use crate::branch::wanted::{PlanInForce, wanted};
@@ -15,6 +16,7 @@ use crate::config::agent::Settings;
 use crate::memory::journal::Journal;
 use crate::memory::session::Session;
 use crate::model::health::judge;
+use crate::model::reasons::of_error;
 use crate::model::request::{Answer, Request};
 use crate::model::seen::{BootSeen, Known, Observation, Transfer, WorkSeen};
 use crate::model::state::State;
@@ -41,7 +43,7 @@ pub async fn observe(
         boot: boot(ports).await,
         wanted: what_is_wanted(ports, settings, journal, plan, &running, now),
         running,
-        plan_refused: plan.refused.cloned(),
+        plan_refused: plan.refused.cloned().or_else(|| version_unknown(ports, plan)),
         unjudged: journal.state.update().map_or(0, |u| journal.memory.unjudged_trials(&u.payload.sha256)),
         trouble: journal.trouble.clone(),
         retry_in: session.retry_at.map_or(Duration::ZERO, |at| at.saturating_sub(uptime)),
@@ -94,6 +96,12 @@ async fn boot(ports: &Ports) -> BootSeen {
     }
 }
 
+/// Why a plan that is followed cannot be read: the version that runs is not known.
+fn version_unknown(ports: &Ports, plan: PlanInForce<'_>) -> Option<Reason> {
+    let error = plan.plan.and(ports.host.image_version().err())?;
+    Some(of_error(ReasonCode::RunningVersionUnknown, &error))
+}
+
 fn what_is_wanted(
     ports: &Ports,
     settings: &Settings,
@@ -110,9 +118,8 @@ fn what_is_wanted(
     }
     // Without a version nothing can be compared: what runs is not guessed from what was installed.
     let Ok(version) = ports.host.image_version() else { return Wanted::Unknown };
-    let current = journal.state.update().filter(|_| journal.state.is_active()).map(|u| &u.payload.sha256);
     let running = Running { slot: *slot, version };
-    wanted(verified, recipient, &running, &journal.memory, &settings.retry, current, now)
+    wanted(verified, recipient, &running, &journal.memory, &settings.retry, &journal.state, now)
 }
 
 /// The first artifact that is no longer wanted, or whose retention has expired.

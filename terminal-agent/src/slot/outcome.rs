@@ -19,8 +19,13 @@ pub enum Outcome {
     Done,
     /// An artifact is gone from the engine and the disk.
     Dropped(Digest),
-    /// This slot, which was delivered, holds something else than the plan wants.
-    Differs(Slot),
+    /// A slot that was delivered does not hold what the plan wants, as far as it can be read.
+    Differs {
+        /// The slot.
+        slot: Slot,
+        /// Why it could not be compared, if it counts as different for that.
+        unreadable: Option<Reason>,
+    },
     /// It did not work. If `bounded`, failing often enough ends the update with this verdict.
     Trouble {
         /// Why, and when it may be tried again.

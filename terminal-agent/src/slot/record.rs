@@ -21,7 +21,7 @@ use crate::model::event::Event;
 use crate::model::memory::{OTHER_CONTENT, Trouble};
 use crate::model::reasons::DETAIL;
 use crate::model::state::{State, next};
-use crate::model::update::Verdict;
+use crate::model::update::{Retry, Verdict};
 use crate::ports::Clock;
 
 /// Time between two renewals of a waiting reason's text, which may hold a number that changes at each look.
@@ -60,7 +60,8 @@ impl Recorder<'_> {
         if new == old && self.journal().trouble.is_none() {
             return Ok(());
         }
-        let report = self.report(&old, &new, new.reason().cloned());
+        let before = self.journal().trouble.as_ref().filter(|_| matches!(event, Event::Assign(_)));
+        let report = self.report(&old, &new, new.reason().or(before.map(|t| &t.verdict.reason)).cloned());
         let moved = old.public() != new.public() || matches!(event, Event::Assign(_) | Event::Delivered(_));
         let artifact = new.update().map(|update| update.artifact.sha256);
         let named = self.plan.zip(artifact).is_some_and(|(plan, artifact)| {
@@ -204,13 +205,23 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Records that a slot was delivered with something else than the plan wants.
-    pub fn differs(&mut self, slot: fleet_types::Slot) -> Result<(), AgentError> {
-        tracing::warn!(%slot, "the running slot has the version that the plan names and other content: it is installed");
+    /// Records that a slot was delivered with something else than the plan wants, or could not be read.
+    ///
+    /// The reason stays as trouble until the update begins, and goes into its first report.
+    pub fn differs(&mut self, slot: fleet_types::Slot, unreadable: Option<Reason>) -> Result<(), AgentError> {
+        match &unreadable {
+            None => tracing::warn!(
+                %slot, "the running slot has the version that the plan names and other content: it is installed"
+            ),
+            Some(why) => {
+                tracing::error!(%slot, text = why.text, detail = why.params.get(DETAIL), "the slot is not readable")
+            }
+        }
         self.session.retry_at = None;
+        let verdict = unreadable.map(|reason| Verdict::new(reason, Retry::Later));
         self.keeper.change(self.clock.now(), |j| {
             j.memory.confirmed.insert(slot, OTHER_CONTENT);
-            j.trouble = None;
+            j.trouble = verdict.map(|verdict| Trouble { count: 1, bounded: true, verdict });
         })?;
         Ok(())
     }

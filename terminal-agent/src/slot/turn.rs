@@ -131,7 +131,7 @@ impl SlotTurn<'_> {
             Outcome::Event(event) => recorder.apply(event)?,
             Outcome::Done => recorder.success()?,
             Outcome::Dropped(artifact) => recorder.dropped(artifact)?,
-            Outcome::Differs(slot) => recorder.differs(slot)?,
+            Outcome::Differs { slot, unreadable } => recorder.differs(slot, unreadable)?,
             Outcome::Trouble { verdict, bounded } => recorder.trouble(verdict, bounded)?,
             Outcome::Later(why) => recorder.drop_later(&why, wait),
         }

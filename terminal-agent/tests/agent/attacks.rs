@@ -11,7 +11,6 @@ use crate::support::{Cut, Rig, TestRelease};
 use bootslot::BootState;
 use chrono::TimeDelta;
 use fleet_types::Slot;
-use terminal_agent::agent::Agent;
 use test_kit::attacker::evil_target;
 use trust::SigningKey;
 use wire::v1::plan::Plan;
@@ -19,7 +18,7 @@ use wire::v1::reports::Report;
 use wire::{Envelope, PLAN_PAYLOAD_TYPE};
 
 /// A terminal that runs what plan 100 orders.
-fn victim() -> Rig {
+pub fn victim() -> Rig {
     let mut rig = Rig::new(&v1(), &v1());
     rig.turns(5);
     assert_eq!((rig.state(), rig.journal().floor), ("confirmed", 100));
@@ -34,7 +33,7 @@ fn next(world: &Inner) -> Plan {
 }
 
 /// The branch server turns hostile; what the terminal says. It begins nothing.
-fn attack(rig: &mut Rig, edit: impl FnOnce(&mut Inner)) -> String {
+pub fn attack(rig: &mut Rig, edit: impl FnOnce(&mut Inner)) -> String {
     edit(&mut rig.world.lock());
     rig.world.advance(Duration::from_secs(60));
     rig.turns(10);
@@ -49,7 +48,7 @@ fn assert_explains(rig: &Rig, words: &str) {
 }
 
 /// An honest branch server with a new release is followed at once.
-fn recovers(mut rig: Rig) {
+pub fn recovers(mut rig: Rig) {
     {
         let mut world = rig.world.lock();
         (world.forged, world.mirror) = (None, None);
@@ -60,7 +59,7 @@ fn recovers(mut rig: Rig) {
 }
 
 /// Signs releases, artifacts and metadata, and serves the plan of `edit` signed by the genuine plan key.
-fn ordered(world: &mut Inner, edit: impl FnOnce(&mut Plan)) {
+pub fn ordered(world: &mut Inner, edit: impl FnOnce(&mut Plan)) {
     let (mut plan, now) = (next(world), world.now);
     world.fleet.order(&plan, now).unwrap();
     edit(&mut plan);
@@ -300,42 +299,6 @@ fn a_new_plan_key_after_a_theft_begins_its_serials_anew() {
     recovers(rig);
 }
 
-#[test]
-fn without_a_branch_server_a_restart_goes_on_with_the_accepted_plan() {
-    let mut rig = Rig::new(&v1(), &v2());
-    rig.until("ready");
-    rig.cut(Cut::Power);
-    rig.world.lock().branch_up = false;
-    rig.until("trying");
-    rig.world.lock().branch_up = true;
-    rig.until("confirmed");
-    // Even without a journal the order is known.
-    let mut rig = Rig::new(&v1(), &v2());
-    rig.until("assigned");
-    rig.cut(Cut::Process);
-    std::fs::remove_file(rig.settings.paths.journal()).unwrap();
-    rig.world.lock().branch_up = false;
-    rig.until("assigned");
-}
-
-#[test]
-fn off_line_for_longer_than_every_expiry_it_recovers_by_itself() {
-    let mut rig = victim();
-    rig.world.lock().branch_up = false;
-    rig.world.advance(Duration::from_secs(4_000 * 86_400));
-    rig.turns(20);
-    assert_eq!((rig.state(), rig.world.running()), ("confirmed", Slot::A), "what runs goes on");
-    {
-        let mut world = rig.world.lock();
-        let now = world.now;
-        world.fleet.rotate_root_key(now).unwrap();
-        // The branch server was not off line: its certificate is young.
-        world.branch.renew(now).unwrap();
-        world.branch_up = true;
-    }
-    recovers(rig);
-}
-
 /// The activation of an update that is ready is refused with this code, told, and what runs goes on.
 fn refused_at_the_switch(edit: impl FnOnce(&mut Rig), code: &str) {
     let mut rig = Rig::new(&v1(), &v2());
@@ -416,53 +379,4 @@ fn a_package_that_is_withdrawn_before_it_is_unpacked_is_not_put_into_its_place()
     assert!(!rig.is_complete("1.0.0") && rig.files().is_empty(), "{:?}", rig.files());
     rig.world.lock().forged = None;
     rig.until_complete("1.0.0");
-}
-
-#[test]
-fn without_a_root_file_or_with_a_damaged_store_it_does_not_start_and_says_what_to_do() {
-    let mut rig = victim();
-    rig.cut(Cut::Process);
-    let (store, root) = (rig.settings.paths.trust_store(), rig.settings.trust_root.clone());
-    let start = |rig: &Rig| Agent::new(rig.ports(), rig.settings.clone()).map(drop);
-    std::fs::remove_file(&root).unwrap();
-    start(&rig).unwrap();
-    let damage = |path: &std::path::Path| {
-        let length = path.metadata().unwrap().len() / 2;
-        std::fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap();
-    };
-    damage(&rig.settings.paths.accepted());
-    let said = start(&rig).unwrap_err().to_string();
-    assert!(said.contains("plan.json is damaged: move it away"), "{said}");
-    std::fs::remove_file(rig.settings.paths.accepted()).unwrap();
-    damage(&store);
-    let said = start(&rig).unwrap_err().to_string();
-    assert!(said.contains(&store.display().to_string()) && said.contains("Move the trust store away"), "{said}");
-    std::fs::remove_file(&store).unwrap();
-    let said = start(&rig).unwrap_err().to_string();
-    assert!(said.contains(&root.display().to_string()) && said.contains("`filial trust init`"), "{said}");
-}
-
-#[test]
-fn a_refused_plan_and_its_end_are_reported_once_each() {
-    let mut rig = victim();
-    assert_eq!(attack(&mut rig, |w| ordered(w, |plan| plan.branch = "south".parse().unwrap())), "plan-wrong-branch");
-    rig.world.advance(Duration::from_secs(600));
-    rig.turns(10);
-    let told = |rig: &Rig| -> Vec<Option<String>> {
-        let refusals = rig.world.lock().reports.clone().into_iter().filter_map(|n| match n.report {
-            Report::TerminalRefusesPlan { terminal, reason } if terminal.as_str() == "till-1" => Some(reason),
-            _ => None,
-        });
-        refusals.map(|reason| reason.map(|r| r.code.to_string())).collect()
-    };
-    assert_eq!(told(&rig), [Some("plan-wrong-branch".to_owned())]);
-    // Another reason is news.
-    rig.world.lock().forged = None;
-    attack(&mut rig, |w| ordered(w, |plan| plan.serial = 99));
-    assert_eq!(told(&rig).last(), Some(&Some("plan-replayed".to_owned())));
-    rig.world.lock().forged = None;
-    rig.world.offer(&v2());
-    rig.until("confirmed");
-    assert_eq!(told(&rig).last(), Some(&None));
-    assert_eq!(told(&rig).len(), 3);
 }

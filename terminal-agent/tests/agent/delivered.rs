@@ -4,6 +4,7 @@ use fleet_types::{Slot, UpdateState};
 use terminal_agent::helper::server::Helper;
 use terminal_agent::model::request::{Evidence, Order, Request};
 use trust::client::Client;
+use wire::v1::reports::Report;
 
 use crate::support::release::{digest, v1, v2};
 use crate::support::{Cut, Port, Rig, TestRelease, fakes};
@@ -41,15 +42,39 @@ fn confirmed_with_other_bytes_a_delivered_slot_of_the_same_version_is_installed(
 
 #[test]
 fn a_delivered_slot_that_cannot_be_compared_yet_is_not_confirmed() {
-    for port in [Port::DiskOpen, Port::DiskRead, Port::Helper] {
+    // A read that fails for longer counts as other content.
+    for (port, times) in [(Port::DiskOpen, u32::MAX), (Port::DiskRead, 5), (Port::Helper, u32::MAX)] {
         let mut rig = Rig::new(&v1(), &v1());
-        rig.world.fail(port, u32::MAX);
-        rig.turns(40);
+        rig.world.fail(port, times);
+        if times == u32::MAX {
+            rig.turns(40);
+        } else {
+            rig.until_that("tried", |rig| rig.journal().trouble.is_some_and(|t| t.count == times));
+        }
         assert_eq!((rig.state(), rig.world.moves().len()), ("idle", 0), "{port:?}");
         rig.world.heal();
         rig.until("confirmed");
         assert_eq!(rig.world.writes(), 0);
     }
+}
+
+#[test]
+fn delivered_slot_with_an_unreadable_sector_is_written_to_the_other_slot_and_the_disk_is_named() {
+    let mut rig = Rig::new(&v1(), &v1());
+    rig.world.fail(Port::DiskRead, u32::MAX);
+    rig.until("assigned");
+    rig.world.heal();
+    rig.until("confirmed");
+    rig.assert_confirmed(&v1(), Slot::B);
+    let told = |report: &Report| match report {
+        Report::Update { update, .. } if update.state == UpdateState::Assigned => update.reason.clone(),
+        _ => None,
+    };
+    let why = rig.world.lock().reports.iter().find_map(|n| told(&n.report)).expect("it does not say why");
+    assert!(
+        why.code == "slot-unreadable" && why.text.contains("cannot be read") && why.text.contains("disk"),
+        "{why:?}"
+    );
 }
 
 /// Killed anywhere on the way, it is confirmed and told once.

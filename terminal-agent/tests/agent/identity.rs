@@ -2,7 +2,7 @@
 
 use crate::support::release::{v1, v2};
 use crate::support::{Cut, Port, Rig};
-use trust::certificates::{Identity, Peer};
+use trust::certificates::{Identity, JoinToken, Peer};
 use wire::Code;
 
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -54,10 +54,10 @@ fn a_terminal_enrols_with_any_branch_of_the_tokens_fleet_and_renews_with_its_own
     rig.world.advance(DAY * 11);
     rig.turns(20);
     assert_eq!(certified(&rig), [Peer::AnyBranch, north()]);
-    // Also after it expired, as of a terminal that was switched off; and with a join token that is long gone.
+    // Also after it expired, as of a terminal that was switched off; and the join token is long gone.
     let before = key(&rig);
     rig.cut(Cut::Power);
-    std::fs::remove_file(rig.world.path("join-token")).unwrap();
+    assert!(!rig.world.path("join-token").exists());
     rig.world.advance(DAY * 400);
     rig.turns(20);
     assert_eq!(certified(&rig), [Peer::AnyBranch, north(), north()]);
@@ -100,6 +100,9 @@ fn a_branch_that_lost_its_database_gets_the_same_key_again_by_the_join_token() {
     rig.until("fetching");
     let before = key(&rig);
     rig.world.lock().known_key = None;
+    rig.turns(50);
+    assert_eq!(certified(&rig).len(), 1, "it has no token any more");
+    rig.give_token();
     rig.until_that("certified again", |rig| certified(rig).len() == 2);
     rig.until("confirmed");
     assert_eq!(certified(&rig), [Peer::AnyBranch, north()], "its own branch, and no other that the token would let in");
@@ -111,12 +114,39 @@ fn branch_server_that_took_a_dead_ones_place_lets_the_terminal_in_by_its_certifi
     let mut rig = rig();
     rig.until("fetching");
     let before = key(&rig);
-    // The join token is of no use any more.
-    std::fs::remove_file(rig.world.path("join-token")).unwrap();
+    assert!(!rig.world.path("join-token").exists());
     (rig.world.lock().known_key, rig.world.lock().readmits) = (None, true);
     rig.until_that("certified again", |rig| certified(rig).len() == 2);
     rig.until("confirmed");
     assert_eq!((certified(&rig), key(&rig)), (vec![Peer::AnyBranch, north()], before));
+}
+
+#[test]
+fn join_token_is_deleted_once_the_branch_server_answers_to_the_certificate() {
+    let mut rig = rig();
+    let token = rig.world.path("join-token");
+    // Enrolled, and no answer to the certificate yet.
+    rig.world.fail(Port::Sync, u32::MAX);
+    rig.until_that("certified", |rig| certified(rig).len() == 1);
+    rig.turns(20);
+    assert!(token.exists(), "it may still be needed");
+    // An agent that stops meanwhile deletes it after its next start.
+    rig.cut(Cut::Power);
+    rig.world.heal();
+    rig.until_that("deleted", |_| !token.exists());
+    rig.until("confirmed");
+    assert_eq!(certified(&rig), [Peer::AnyBranch]);
+}
+
+#[test]
+fn join_token_of_another_fleet_is_kept() {
+    let mut rig = rig();
+    rig.until("fetching");
+    let token = JoinToken::generate(fleet_types::Digest::new([7; 32])).to_text();
+    test_kit::write_secret(&rig.world.path("join-token"), token.expose()).unwrap();
+    rig.cut(Cut::Process);
+    rig.until("confirmed");
+    assert!(rig.world.path("join-token").exists());
 }
 
 #[test]

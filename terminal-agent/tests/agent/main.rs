@@ -20,6 +20,7 @@ mod numbering;
 mod packages;
 mod peers;
 mod plan;
+mod recovery;
 mod rolled_back;
 mod transitions;
 mod unjudged;

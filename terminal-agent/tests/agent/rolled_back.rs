@@ -55,6 +55,34 @@ fn lines(evidence: &BootEvidence) -> Vec<&str> {
 }
 
 #[test]
+fn after_a_rollback_the_version_that_runs_is_confirmed_again_when_it_is_assigned() {
+    let mut rig = Rig::new(&v1(), &v1());
+    rig.until("confirmed");
+    rig.world.lock().drop_ins.insert("2.0.0".into(), DropInEnd::Unhealthy);
+    rig.world.offer(&v2());
+    rig.until("rolled-back");
+    rig.turns(20);
+    assert_eq!(rig.state(), "rolled-back", "nothing else is ordered");
+    rig.world.plan(&[&v1()]);
+    rig.until("confirmed");
+    rig.turns(20);
+    let confirmed = |update: &UpdateReport| update.state == UpdateState::Confirmed;
+    let told: Vec<_> = rig
+        .world
+        .lock()
+        .reports
+        .iter()
+        .filter_map(|n| match &n.report {
+            Report::Update { update, .. } if confirmed(update) => Some((update.serial, update.version.to_string())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].0 > told[0].0 && told[1].1 == "1.0.0", "by the newer plan: {told:?}");
+    rig.assert_on_old_slot(Slot::A);
+}
+
+#[test]
 fn a_slot_whose_agent_never_ran_is_told_of_with_the_journal_of_its_last_boot() {
     let rig = fell_back();
     journaled(&rig, &[(2, "of the first attempt\n"), (3, "mounting data\n\u{1b}[31mfailed\n"), (4, "the old slot\n")]);

@@ -85,10 +85,13 @@ fn check_config_says_what_is_wrong_and_what_to_write() {
         "{said}"
     );
     // A secret that other users of the machine can read.
-    for (key, usual) in [("join_token_file", "join-token"), ("password_file", "rpc-password")] {
+    for (key, usual) in [
+        ("join_token_file", "/var/lib/terminal-agent/join-token"),
+        ("password_file", "/etc/terminal-agent/rpc-password"),
+    ] {
         let secret = dir.path().join(key);
         test_kit::write_secret(&secret, "s3cret").unwrap();
-        let line = format!("#{key} = \"/etc/terminal-agent/{usual}\"");
+        let line = format!("#{key} = \"{usual}\"");
         assert!(DEFAULTS.contains(&line));
         test_kit::write_secret(&config, DEFAULTS.replace(&line, &format!("{key} = {secret:?}"))).unwrap();
         let out = agent(&["check-config"], &config);

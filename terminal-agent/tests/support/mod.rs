@@ -97,6 +97,12 @@ impl Rig {
         }
     }
 
+    /// An admin gives the terminal the branch's join token again.
+    pub fn give_token(&self) {
+        let token = self.world.lock().branch.join_token(world::JOIN).unwrap();
+        test_kit::write_secret(&self.world.path("join-token"), token.expose()).unwrap();
+    }
+
     pub fn look_again(&mut self) {
         self.agent.as_mut().expect("it does not run").look_again();
     }

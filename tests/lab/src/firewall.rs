@@ -2,15 +2,18 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 use swarm::DaemonOptions;
 use swarm::tracker::{ConfError, render_peer_firewall, render_tracker_firewall};
 
 use crate::error::LabError;
-use crate::exec::Tool;
+use crate::exec::{Tool, blocking};
+use crate::lab::Lab;
 use crate::net::Net;
 use crate::recipe::write;
 use crate::sites::{Site, TRACKER_PORT};
+use crate::terminal::Terminal;
 
 impl Site {
     /// Lets only this site's machines announce, and exchange pieces only with the networks that are its own.
@@ -25,8 +28,21 @@ impl Site {
     }
 }
 
+impl Lab {
+    /// Loads the rules of every site and terminal, before any daemon listens.
+    pub(crate) async fn load_firewalls(&self) -> Result<(), LabError> {
+        let sites: Vec<Site> = self.sites().cloned().collect();
+        let terminals: Vec<Arc<Terminal>> = self.terminals.values().cloned().collect();
+        blocking("load the firewalls", move || {
+            sites.iter().try_for_each(Site::load_firewall)?;
+            terminals.iter().try_for_each(|t| load_terminal_firewall(&t.namespace, &t.machine.folder, t.branch))
+        })
+        .await
+    }
+}
+
 /// Lets a terminal exchange pieces with its branch's LAN only.
-pub(crate) fn load_terminal_firewall(namespace: &str, folder: &Path, branch: usize) -> Result<(), LabError> {
+fn load_terminal_firewall(namespace: &str, folder: &Path, branch: usize) -> Result<(), LabError> {
     load_peers(namespace, folder, &[(Net::branch_lan_address(branch), 24)])
 }
 

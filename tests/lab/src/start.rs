@@ -14,7 +14,6 @@ use crate::claim::Claim;
 use crate::clocks::Clocks;
 use crate::error::LabError;
 use crate::exec::{Tool, blocking};
-use crate::firewall::load_terminal_firewall;
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::net::Net;
@@ -186,7 +185,7 @@ impl Lab {
         .await
     }
 
-    fn sites(&self) -> impl Iterator<Item = &Site> {
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &Site> {
         std::iter::once(&self.head_office).chain(self.branches.iter().map(|(_, site)| site))
     }
 
@@ -255,17 +254,6 @@ impl Lab {
             clusters.push(postgres.create(&template, &site.database().join("postgres"), name).await?);
         }
         Ok(clusters)
-    }
-
-    /// Before any daemon listens.
-    async fn load_firewalls(&self) -> Result<(), LabError> {
-        let sites: Vec<Site> = self.sites().cloned().collect();
-        let terminals: Vec<Arc<Terminal>> = self.terminals.values().cloned().collect();
-        blocking("load the firewalls", move || {
-            sites.iter().try_for_each(Site::load_firewall)?;
-            terminals.iter().try_for_each(|t| load_terminal_firewall(&t.namespace, &t.machine.folder, t.branch))
-        })
-        .await
     }
 
     async fn start_daemons(&self, clusters: &[Cluster]) -> Result<(), LabError> {

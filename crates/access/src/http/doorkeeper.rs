@@ -28,7 +28,7 @@ impl Doorkeeper {
     }
 }
 
-fn useless(token: &Token, what: &str, at: DateTime<Utc>) -> ApiError {
+fn refused_token(token: &Token, what: &str, at: DateTime<Utc>) -> ApiError {
     let day = at.format("%Y-%m-%d");
     let detail = format!("The token {} of {} {what} on {day}.", token.id, token.operator);
     ApiError::new(
@@ -46,10 +46,10 @@ impl Authenticator for Doorkeeper {
         let Some(held) = db::tokens::by_secret(&client, &token::hash(bearer)).await? else { return Ok(None) };
         let token = held.token;
         if let Some(revoked) = token.revoked {
-            return Err(useless(&token, "was revoked", revoked));
+            return Err(refused_token(&token, "was revoked", revoked));
         }
         if token.expires <= now {
-            return Err(useless(&token, "expired", token.expires));
+            return Err(refused_token(&token, "expired", token.expires));
         }
         if held.disabled.is_some() {
             let detail = format!("The operator {} is disabled.", token.operator);

@@ -67,6 +67,8 @@ pub(super) struct Connections {
     turns: Turns<String>,
     /// When the log last said that one was refused.
     told: Mutex<Option<Instant>>,
+    /// When it last said that a machine does not trust this server.
+    told_distrust: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +99,7 @@ impl Connections {
         let turns = Turns::new(limits.requests_per_caller, limits.connections_per_caller);
         let lookups = Turns::new(LOOKUPS, usize::MAX);
         let pace = Tries::new(limits.new_per_address, NEW_FORGIVEN_AFTER);
-        Arc::new(Self { limits, counts: Mutex::default(), pace, lookups, turns, told: Mutex::default() })
+        Arc::new(Self { limits, counts: Mutex::default(), pace, lookups, turns, told: Mutex::default(), told_distrust: Mutex::default() })
     }
 
     /// Takes a place for a connection from this address.
@@ -124,18 +126,28 @@ impl Connections {
 
     /// Whether the log should say that one was refused.
     pub(super) fn is_news(&self) -> bool {
-        let (now, mut told) = (instant(), self.told.lock().unwrap_or_else(PoisonError::into_inner));
-        let news = told.is_none_or(|at| now.saturating_duration_since(at) >= NEWS_EVERY);
-        if news {
-            *told = Some(now);
-        }
-        news
+        is_due(&self.told)
+    }
+
+    /// Whether the log should say that a machine does not trust this server.
+    pub(super) fn is_distrust_news(&self) -> bool {
+        is_due(&self.told_distrust)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         // Every change below is whole before anything can panic.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the log was silent for long enough; if so, it speaks now.
+fn is_due(told: &Mutex<Option<Instant>>) -> bool {
+    let (now, mut told) = (instant(), told.lock().unwrap_or_else(PoisonError::into_inner));
+    let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= NEWS_EVERY);
+    if is_due {
+        *told = Some(now);
+    }
+    is_due
 }
 
 impl Place {

@@ -165,6 +165,7 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                         tracing::warn!(listener = name, bound, "too many connections: some are refused");
                     }
                 });
+                let (refusals, connections) = (refusals.clone(), connections.clone());
                 async move {
                     let Ok(place) = taken else { return Err(turn_away(io, &transport).await) };
                     match transport.accept(io, limits.request).await {
@@ -176,6 +177,15 @@ fn listen(listener: Listener, closing: &Shutdown) -> io::Result<(Server, SocketA
                         }
                         Err(error) => {
                             // A stranger can cause as many of these as it likes.
+                            if transport.is_distrusted(&error) {
+                                refusals.count_refused(name, "distrusted");
+                                if connections.is_distrust_news() {
+                                    tracing::warn!(
+                                        listener = name, %address, "a machine does not accept this server's certificate: check the \
+                                        machine's clock, its join token, and that its `branch.url` or `head_office.url` is of this fleet"
+                                    );
+                                }
+                            }
                             tracing::debug!(listener = name, ?peer, %error, "a connection that did not come about");
                             Err(DispatchError::Io(error))
                         }

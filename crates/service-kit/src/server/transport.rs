@@ -69,6 +69,18 @@ impl Transport {
 }
 
 impl Transport {
+    /// Whether a machine of the fleet, or one that is to be, does not accept this server's certificate.
+    ///
+    /// The alert does not say why. To a machine with a wrong clock the certificate has expired or is not valid yet.
+    pub(super) fn is_distrusted(&self, error: &io::Error) -> bool {
+        use rustls::AlertDescription as Alert;
+        let error = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::AlertReceived(alert)) = error else { return false };
+        let of_certificate =
+            [Alert::BadCertificate, Alert::CertificateExpired, Alert::CertificateUnknown, Alert::UnknownCA];
+        matches!(self, Self::Mutual(..)) && of_certificate.contains(alert)
+    }
+
     /// Returns by what name the connections of this peer are counted.
     pub(super) fn holder(&self, presented: &PeerCertificates) -> Option<String> {
         match self {

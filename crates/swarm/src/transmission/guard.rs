@@ -88,7 +88,8 @@ impl Guard {
         let wanted = self.refused(watch.at);
         // After a start it is not known whom an earlier run refused.
         let refuse = (self.applied.as_ref() != Some(&wanted)).then_some(wanted);
-        let renew = self.torrents.get(watch.hash).is_some_and(|w| w.renew);
+        // A torrent that is added again is verified from the beginning: one after the other would keep it verifying for ever.
+        let renew = !watch.status.verifying && self.torrents.get(watch.hash).is_some_and(|w| w.renew);
         Judgement { report, refuse, renew }
     }
 
@@ -218,6 +219,21 @@ mod tests {
         look(&mut guard, 3000, 0, &[SOURCE, 7], &[SOURCE]);
         look(&mut guard, 3001, PIECE, &[SOURCE, 7], &[SOURCE]);
         assert_eq!(refused(&mut guard, 3001), [ip(7)]);
+    }
+
+    #[test]
+    fn a_torrent_that_is_verified_is_renewed_only_afterwards() {
+        let (mut guard, hash, sources) = (Guard::default(), hash(), BTreeSet::new());
+        let mut renew = |corrupt_bytes, verifying| {
+            let status = TorrentStatus { corrupt_bytes, verifying, piece_length: PIECE, ..TorrentStatus::default() };
+            guard
+                .judge(Watch { hash: &hash, status: &status, sources: &sources, at: Duration::from_secs(1) }, &[])
+                .renew
+        };
+        assert_eq!(
+            [renew(0, false), renew(5 * PIECE, true), renew(5 * PIECE, true), renew(5 * PIECE, false)],
+            [false, false, false, true]
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use service_kit::server::{
     bind, configure,
 };
 use service_kit::{FixedClock, Secret, Shutdown};
+use test_kit::wait_for;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use trust::certificates::{
@@ -38,6 +39,7 @@ struct World {
     clock: Arc<FixedClock>,
     denied: Arc<Mutex<Arc<DenyList>>>,
     address: SocketAddr,
+    metrics: Metrics,
     shutdown: Shutdown,
 }
 
@@ -86,8 +88,9 @@ impl World {
         let key = TlsKey::generate().unwrap();
         let terminal = branch.issue_terminal(&key.request().unwrap(), &"till-1".parse().unwrap(), start()).unwrap();
         let address = (Ipv4Addr::LOCALHOST, 0).into();
-        let (denied, shutdown) = (Arc::default(), Shutdown::new());
-        let mut world = Self { authority, branch, terminal: (terminal, key), clock, denied, address, shutdown };
+        let (denied, metrics, shutdown) = (Arc::default(), Metrics::new(), Shutdown::new());
+        let mut world =
+            Self { authority, branch, terminal: (terminal, key), clock, denied, address, metrics, shutdown };
         world.listen();
         world
     }
@@ -134,7 +137,7 @@ impl World {
             name: "machines",
             address: self.address,
             configure: Arc::new(move |config| configure(config, &routes(), known.clone())),
-            metrics: Metrics::new(),
+            metrics: self.metrics.clone(),
             limits: Limits {
                 request: Duration::from_secs(2),
                 strangers: 5,
@@ -178,6 +181,23 @@ async fn a_terminal_is_known_by_its_certificate_and_a_stranger_by_nothing() {
     // A token does not replace the certificate.
     let refused = stranger.with_token(Secret::new("anything")).get::<String>("/whoami").await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::Unauthenticated), "{refused}");
+}
+
+#[tokio::test]
+async fn machine_with_a_wrong_clock_is_noticed_by_the_server_that_it_does_not_trust() {
+    let world = World::new();
+    let wrong = FleetTime::new(Arc::new(FixedClock::new(chrono::DateTime::UNIX_EPOCH)), chrono::DateTime::UNIX_EPOCH);
+    let config = client_config(None, Anchor::Known(world.root()), suffix(), north(), world.denied(), wrong).unwrap();
+    let url = format!("https://{}", world.address);
+    let client = JsonClient::secure(&url, config, Timeouts::default()).unwrap();
+    assert!(matches!(client.get::<String>("/open").await, Err(ClientError::Distrusted { .. })));
+    wait_for("the alert", Duration::from_secs(30), async || {
+        let text = world.metrics.text();
+        let counted =
+            text.lines().any(|line| line.contains("connections_refused_total") && line.contains("distrusted"));
+        if counted { Ok(()) } else { Err(text) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -135,8 +135,8 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
-    /// Whether a terminal refuses the plan that its branch server offers (terminal, relayed by its branch). Only changes are
-    /// reported.
+    /// Whether a terminal refuses the plan that its branch server offers, or cannot begin what it orders (terminal, relayed by its
+    /// branch). Only changes are reported.
     TerminalRefusesPlan {
         /// Which terminal.
         terminal: TerminalName,

@@ -28,6 +28,15 @@ async fn publish(office: &Office, recipe: &Recipe<'_>) -> Release {
     office.wait_for_state(id, ReleaseState::Published).await
 }
 
+/// The real daemons, a head office with one branch, and a release that is published there.
+async fn published_once() -> (Daemons, Office, Release) {
+    let daemons = Daemons::start();
+    let office = Office::with(|settings| daemons.apply_to(settings)).await;
+    office.branch("north", "kiosk-x86", &["till-1"]).await;
+    let release = publish(&office, &Recipe::default()).await;
+    (daemons, office, release)
+}
+
 async fn withdraw(office: &Office, id: Uuid) -> Withdrawn {
     let path = format!("/v1/releases/{id}/withdraw");
     office.admin().post(&path, &json!({ "reason": "Receipts print twice." })).await.unwrap()
@@ -66,10 +75,7 @@ async fn wait_until_gone(office: &Office, daemons: &Daemons, artifact: &Artifact
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_then_put_away() {
-    let daemons = Daemons::start();
-    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
-    office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let release = publish(&office, &Recipe::default()).await;
+    let (daemons, mut office, release) = published_once().await;
     let artifact = artifact(&release);
     assign(&office, "1.0.0").await;
     office.clock.advance(TimeDelta::days(10));
@@ -105,10 +111,7 @@ async fn a_withdrawn_release_is_seeded_for_three_days_after_its_last_plan_and_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_puts_nothing_away() {
-    let daemons = Daemons::start();
-    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
-    office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let release = publish(&office, &Recipe::default()).await;
+    let (daemons, mut office, release) = published_once().await;
     let artifact = artifact(&release);
     assign(&office, "1.0.0").await;
     withdraw(&office, release.id).await;
@@ -128,6 +131,25 @@ async fn a_clock_that_jumps_puts_nothing_away() {
     wait_until_gone(&office, &daemons, &artifact).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_corrected_backwards_puts_nothing_away_early() {
+    let (_daemons, mut office, release) = published_once().await;
+    assign(&office, "1.0.0").await;
+    // The clock has run without a jump for longer than artifacts are kept.
+    for _ in 0..3 {
+        office.clock.advance(TimeDelta::hours(35));
+        office.stop().await;
+        office.resume().await;
+        wait_for_retention(&office).await;
+    }
+    withdraw(&office, release.id).await;
+    office.clock.advance(TimeDelta::hours(-2));
+    office.stop().await;
+    office.resume().await;
+    wait_for_retention(&office).await;
+    assert!(file(&office, &artifact(&release)).exists(), "its last plan ends in two hours");
+}
+
 /// Waits until the task has run since the start.
 async fn wait_for_retention(office: &Office) {
     wait_for("a run of the task", PATIENCE, async || {
@@ -140,10 +162,7 @@ async fn wait_for_retention(office: &Office) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_release_has_or_no_plan_ever_named_is_told_apart() {
-    let daemons = Daemons::start();
-    let office = Office::with(|settings| daemons.apply_to(settings)).await;
-    office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let first = publish(&office, &Recipe::default()).await;
+    let (daemons, office, first) = published_once().await;
     let second = publish(&office, &Recipe { version: "1.1.0", ..Recipe::default() }).await;
     assert_eq!(artifact(&first), artifact(&second), "one payload, one artifact");
     withdraw(&office, first.id).await;
@@ -156,10 +175,7 @@ async fn what_another_release_has_or_no_plan_ever_named_is_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn putting_away_goes_on_after_a_daemon_that_was_away() {
-    let mut daemons = Daemons::start();
-    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
-    office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let release = publish(&office, &Recipe::default()).await;
+    let (mut daemons, mut office, release) = published_once().await;
     daemons.engine = None;
     withdraw(&office, release.id).await;
     let pool = office.pool().await;
@@ -187,10 +203,7 @@ async fn putting_away_goes_on_after_a_daemon_that_was_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torrent_that_no_record_knows_is_taken_out_of_the_daemon() {
-    let daemons = Daemons::start();
-    let mut office = Office::with(|settings| daemons.apply_to(settings)).await;
-    office.branch("north", "kiosk-x86", &["till-1"]).await;
-    let release = publish(&office, &Recipe::default()).await;
+    let (_daemons, mut office, release) = published_once().await;
     office.stop().await;
     let pool = office.pool().await;
     for change in ["UPDATE payloads SET artifact_sha256 = NULL", "DELETE FROM artifacts"] {

@@ -1,12 +1,13 @@
 //! Has the bootloader try a slot, by the root helper, which believes nothing that is said here.
 
+use fleet_types::Slot;
 use trust::Why;
 use trust::plans::Claim;
 use wire::ReasonCode;
 use wire::v1::reports::Reason;
 
 use crate::model::event::Event;
-use crate::model::reasons::{of_error, reason};
+use crate::model::reasons::{DETAIL, failed, of_error, reason};
 use crate::model::request::{Order, Request};
 use crate::model::update::{Retry, Update};
 use crate::ports::HelperTrouble;
@@ -32,10 +33,26 @@ pub async fn check_running(context: Context<'_>, update: &Update) -> Outcome {
     match ask(context, Request::CheckRunning(order(update))).await {
         Ok(()) => Outcome::Event(Event::Delivered(Box::new(update.clone()))),
         Err(HelperTrouble::Refused(reason)) if reason.code == ReasonCode::ReadBackMismatch => {
-            Outcome::Differs(update.target)
+            Outcome::Differs { slot: update.target, unreadable: None }
+        }
+        Err(HelperTrouble::Refused(reason)) if reason.code == ReasonCode::SlotUnreadable => {
+            let tries = context.journal.trouble.as_ref().filter(|t| t.bounded).map_or(0, |t| t.count).saturating_add(1);
+            match tries < context.settings.limits.attempts {
+                true => Outcome::bounded(reason, Retry::Later),
+                false => Outcome::Differs { slot: update.target, unreadable: Some(unreadable(&reason, update.target)) },
+            }
         }
         Err(trouble) => Outcome::waits(trouble.reason()),
     }
+}
+
+/// The running slot was not readable as often as it was tried.
+fn unreadable(last: &Reason, slot: Slot) -> Reason {
+    let sentence = format!(
+        "A sector of running slot {slot} cannot be read, so its content is not confirmed: the release is written to the other slot. \
+         Check the disk."
+    );
+    failed(ReasonCode::SlotUnreadable, sentence, last.params.get(DETAIL).unwrap_or(&last.text))
 }
 
 fn order(update: &Update) -> Order {

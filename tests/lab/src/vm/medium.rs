@@ -59,7 +59,7 @@ fn as_windows(text: &str) -> String {
 /// Everything else is as the image has it.
 fn settings(own: &Particulars<'_>, options: &VmOptions) -> String {
     format!(
-        "[branch]\nurl = {:?}\njoin_token_file = \"{KEPT}/join-token\"\n\n[trust]\nroot = \"{KEPT}/root.json\"\n\n\
+        "[branch]\nurl = {:?}\n\n[trust]\nroot = \"{KEPT}/root.json\"\n\n\
          [identity]\nname = {:?}\nmodel = {:?}\n\n[helper]\nbranch = {:?}\n\n[boot]\ntrial_attempts = {}\n\n{}",
         own.branch_url,
         own.terminal.terminal.as_str(),

@@ -18,12 +18,7 @@ use swarm::{
 };
 use tempfile::TempDir;
 
-/// Skips a test that this machine cannot run. In CI a skipped test is a failed one.
-pub fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "skipped in CI: {why}");
-    println!("skipped: {why}");
-}
-pub use test_kit::free_port;
+pub use test_kit::{free_port, skip};
 use tokio::time::{Instant, sleep};
 
 pub const PATIENCE: Duration = Duration::from_secs(90);
