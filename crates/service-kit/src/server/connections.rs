@@ -99,7 +99,15 @@ impl Connections {
         let turns = Turns::new(limits.requests_per_caller, limits.connections_per_caller);
         let lookups = Turns::new(LOOKUPS, usize::MAX);
         let pace = Tries::new(limits.new_per_address, NEW_FORGIVEN_AFTER);
-        Arc::new(Self { limits, counts: Mutex::default(), pace, lookups, turns, told: Mutex::default(), told_distrust: Mutex::default() })
+        Arc::new(Self {
+            limits,
+            counts: Mutex::default(),
+            pace,
+            lookups,
+            turns,
+            told: Mutex::default(),
+            told_distrust: Mutex::default(),
+        })
     }
 
     /// Takes a place for a connection from this address.
