@@ -12,6 +12,8 @@
 //! | --- | --- |
 //! | 1 | |
 //! | 2 | what is left of a failed boot, and in which boot an activation was begun |
+//!
+//! `position` is in every format: agents before it pass it over.
 
 use std::collections::BTreeMap;
 
