@@ -8,6 +8,7 @@ use access::audit::Audit;
 use access::guesses::Guesses;
 use access::import;
 use access::passwords::{PasswordError, Passwords};
+use access::token_pace::TokenPace;
 use access::{Access, BRANCH_SERVER};
 use service_kit::Clock;
 use service_kit::config::ConfigError;
@@ -65,6 +66,7 @@ pub async fn open(
         state_folder: settings.state_folder.clone(),
         passwords,
         guesses: Guesses::default(),
+        token_pace: TokenPace::default(),
         audit: Arc::new(Audit::new(clock.clone(), anchor)),
         groups,
     }))

@@ -240,7 +240,7 @@ pub async fn recover(
 /// The two listeners of `app`.
 pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
     let (operators, machines) = (app.clone(), app.clone());
-    let (to_people, to_machines, holders) = (app.tls.clone(), app.tls.clone(), app.tls.clone());
+    let (to_people, to_machines, holders) = (app.tls.clone(), app.tls.clone(), app.clone());
     vec![
         Listener {
             name: "operators",
@@ -258,7 +258,7 @@ pub fn listeners(app: &Arc<App>) -> Vec<Listener> {
             limits: app.settings.limits.clone(),
             transport: Transport::Mutual(
                 Arc::new(move || to_machines.machines()),
-                Arc::new(move |presented| holders.check(presented).ok().map(|checked| checked.identity.to_string())),
+                Arc::new(move |presented| holders.enrolment.holder(presented)),
             ),
         },
     ]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::alerts::Alerts;
 use crate::config::Settings;
 use crate::fleet::events::Streams;
+use crate::fleet::holders::Holders;
 use crate::intake::Intake;
 use crate::metrics::Counters;
 use crate::releases::arriving::Uploads;
@@ -45,6 +46,8 @@ pub struct App {
     pub trust: Trust,
     /// The fleet's authority, and the listeners' TLS.
     pub tls: Tls,
+    /// Whose certificates make a connection no stranger's.
+    pub holders: Arc<Holders>,
     /// Uploads whose archives are arriving.
     pub uploads: Uploads,
     /// Numbers for Prometheus.

@@ -131,6 +131,7 @@ pub fn start(driver: &mut Driver, app: &Arc<App>) {
             let app = gauges.clone();
             async move {
                 let client = connection(&app.pool).await?;
+                app.holders.refresh(&client).await?;
                 app.counters.gauges.refresh(&client, app.clock.now()).await.map(|()| Next::Interval)
             }
         }),

@@ -7,12 +7,13 @@ use fleet_types::BranchName;
 use service_kit::Clock;
 use service_kit::database::{DatabaseError, Pool, begin, commit, connection};
 use service_kit::edge::chain;
-use service_kit::server::Caller;
+use service_kit::server::{Caller, Role};
 use service_kit::turns::Turns;
 use tokio::sync::Notify;
 use wire::v1::reports::{Acknowledged, Batch};
 
 use crate::db;
+use crate::fleet::carried::Bearer;
 use crate::fleet::report_error::ReportError;
 use crate::fleet::reports;
 use crate::metrics::Counters;
@@ -72,7 +73,12 @@ impl Intake {
         let now = self.clock.now();
         let mut client = connection(&self.pool).await?;
         let transaction = begin(&mut client).await?;
-        let stored = match reports::store(&transaction, branch, batch, now).await {
+        let bearer = match &carried {
+            None => Bearer::Branch,
+            Some((caller, _)) if caller.role.reaches(Role::Admin) => Bearer::Admin,
+            Some(_) => Bearer::Operator,
+        };
+        let stored = match reports::store(&transaction, branch, batch, bearer, now).await {
             Err(error @ (ReportError::NumberReused { .. } | ReportError::Superseded { .. })) if carried.is_none() => {
                 transaction.rollback().await.map_err(|e| DatabaseError::Transaction("rollback", e))?;
                 tracing::warn!(%branch, %error, "numbers of reports were used twice");

@@ -9,6 +9,7 @@ use access::bootstrap::{Bootstrap, BootstrapError};
 use access::guesses::Guesses;
 use access::passwords::{PasswordError, Passwords};
 use access::recover::RecoverError;
+use access::token_pace::TokenPace;
 use access::{Access, HEAD_OFFICE};
 use fleet_types::OperatorName;
 use service_kit::age::older_than;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
+use crate::fleet::holders::Holders;
 use crate::http::table;
 use crate::intake::Intake;
 use crate::releases::arriving::Uploads;
@@ -134,9 +136,12 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         state_folder: settings.store.state_folder.clone(),
         passwords,
         guesses: Guesses::default(),
+        token_pace: TokenPace::default(),
         audit: audit.clone(),
         groups: table::groups(),
     });
+    let holders = Arc::<Holders>::default();
+    holders.refresh(&connection(&pool).await?).await?;
     let tracker = Arc::new(Tracker::new(access_list));
     let counters = metrics::Counters::registered(&metrics);
     let issuer = Issuer { trust: trust.clone(), life: settings.plan.life };
@@ -191,6 +196,7 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         store,
         trust,
         tls: tls.clone(),
+        holders: holders.clone(),
         uploads,
         counters,
         metrics,
@@ -210,12 +216,11 @@ pub async fn start(settings: Settings, deps: Deps, shutdown: Shutdown) -> Result
         audit,
         shutdown: shutdown.clone(),
     });
-    let (to_people, to_machines, holders) = (tls.clone(), tls.clone(), tls);
+    let (to_people, to_machines) = (tls.clone(), tls.clone());
     let to_people = Transport::Tls(Arc::new(move || to_people.people()));
     let to_machines = Transport::Mutual(
         Arc::new(move || to_machines.machines()),
-        // Of a branch, whichever of the certificates that its authority issues is shown.
-        Arc::new(move |presented| holders.check(presented).ok().map(|checked| checked.identity.to_string())),
+        Arc::new(move |presented| tls.check(presented).ok().and_then(|checked| holders.name(&checked))),
     );
     let bound = bind(vec![
         listener("operators", people, to_people, &app, table::configure_operators),

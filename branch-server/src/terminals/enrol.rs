@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use service_kit::Clock;
 use service_kit::clock::instant;
 use service_kit::database::{GenericClient, Pool, begin, commit, connection};
-use service_kit::server::ApiError;
+use service_kit::server::{ApiError, PeerCertificates};
 use trust::Refusal;
 use trust::certificates::{Identity as Who, certificate_to_pem, request_from_pem, request_key, request_signer};
 use wire::Code;
@@ -51,6 +51,14 @@ pub struct Enrolment {
 }
 
 impl Enrolment {
+    /// Returns the name by which connections of a certificate are counted; none for a stranger.
+    ///
+    /// Denied terminals are those of head office's list: a handshake asks no database.
+    pub fn holder(&self, presented: &PeerCertificates) -> Option<String> {
+        let terminal = self.tls.holder(presented).filter(|terminal| !self.denied.names(terminal))?;
+        Some(format!("terminal {terminal}"))
+    }
+
     /// Certifies the key of `request` by this server's `identity`.
     ///
     /// # Errors

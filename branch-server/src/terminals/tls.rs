@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use fleet_types::TerminalName;
 use rustls::ServerConfig;
 use service_kit::server::PeerCertificates;
 use trust::certificates::{
@@ -84,11 +85,26 @@ impl Tls {
     /// # Errors
     /// It is not valid, or this server has not enrolled.
     pub fn check(&self, presented: &PeerCertificates) -> Result<Checked, Refusal> {
-        let identity = self.0.head_office.identity().ok_or_else(|| {
+        self.identity()?.check(&presented.0, self.time())
+    }
+
+    /// Returns the terminal whose connection this is; none for a stranger.
+    ///
+    /// Only certificates of this server's key count: another branch server issues them for as many names as it likes.
+    pub fn holder(&self, presented: &PeerCertificates) -> Option<TerminalName> {
+        let identity = self.identity().ok()?;
+        let checked = identity.check(&presented.0, self.time()).ok().filter(|c| identity.is_issuer_of(c))?;
+        match checked.identity {
+            trust::certificates::Identity::Terminal(_, terminal) => Some(terminal),
+            _ => None,
+        }
+    }
+
+    fn identity(&self) -> Result<Arc<Identity>, Refusal> {
+        self.0.head_office.identity().ok_or_else(|| {
             let sentence = "This branch server has not enrolled yet, so it cannot verify certificates.";
             Refusal::new(Why::CertificateChain, sentence)
-        })?;
-        identity.check(&presented.0, self.time())
+        })
     }
 
     fn at_hand<T>(&self, take: impl FnOnce(&Now) -> T) -> T {

@@ -12,7 +12,7 @@ use service_kit::config::read_toml;
 use service_kit::durable;
 use trust::certificates::{
     Authority, Chain, Checked, DenyList, Purpose, Suffix, Times, TlsKey, certificate_from_pem, check_chain,
-    check_former, fingerprint, validity,
+    check_former, fingerprint, request_key, validity,
 };
 use trust::{Refusal, Why};
 use wire::v1::sync::{BranchEnrolResponse, FormerCertificate};
@@ -37,6 +37,8 @@ pub struct Identity {
     pub authority: CertificateDer<'static>,
     /// What issues this server's own certificates.
     intermediate: Authority,
+    /// SHA-256 of this server's key.
+    key: Digest,
     from: DateTime<Utc>,
     until: DateTime<Utc>,
 }
@@ -111,9 +113,10 @@ impl Files {
         let authority = certificate_from_pem(&kept.authority)?;
         let certificate = certificate_from_pem(&kept.certificate)?;
         let (from, until) = validity(&certificate)?;
-        let chain = vec![certificate];
-        let intermediate = Authority::open(Suffix::default(), Some(kept.branch.clone()), chain, self.key()?)?;
-        Ok(Identity { branch: kept.branch, authority, intermediate, from, until })
+        let (chain, own) = (vec![certificate], self.key()?);
+        let key = request_key(&own.request()?)?;
+        let intermediate = Authority::open(Suffix::default(), Some(kept.branch.clone()), chain, own)?;
+        Ok(Identity { branch: kept.branch, authority, intermediate, key, from, until })
     }
 }
 
@@ -203,6 +206,11 @@ impl Identity {
         let chain = [certificate_from_pem(certificate)?, certificate_from_pem(intermediate)?];
         let denied = DenyList { keys: issuers.iter().copied().collect(), ..DenyList::default() };
         check_former(&chain, &self.authority, &Suffix::default(), now, &denied)
+    }
+
+    /// Returns whether this server's key issued a certificate.
+    pub fn is_issuer_of(&self, checked: &Checked) -> bool {
+        checked.issuer == Some(self.key)
     }
 
     /// Whom a client presents.

@@ -11,6 +11,7 @@ mod events;
 mod evidence;
 mod fixture;
 mod head_office;
+mod holders;
 mod hostile;
 mod identities;
 mod joining;

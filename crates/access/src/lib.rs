@@ -20,6 +20,7 @@ pub mod passwords;
 pub mod recover;
 pub mod rules;
 pub mod settings;
+pub mod token_pace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use audit::Audit;
 use guesses::Guesses;
 use passwords::Passwords;
 use settings::AccessSettings;
+use token_pace::TokenPace;
 
 /// What handlers answer.
 type ApiResult<T> = Result<T, ApiError>;
@@ -76,6 +78,8 @@ pub struct Access {
     pub passwords: Passwords,
     /// Wrong ones, counted.
     pub guesses: Guesses,
+    /// Tokens that operators make, counted.
+    pub token_pace: TokenPace,
     /// The audit.
     pub audit: Arc<Audit>,
     /// The groups of routes that a token's scope may name.

@@ -24,6 +24,7 @@ service_kit::statements! {
     ENROL = "UPDATE branches SET key_sha256 = $2, certificate = $3, last_heard = $4,
         enrolled_at = coalesce(enrolled_at, $4) WHERE name = $1";
     KNOWN = "SELECT key_sha256, denied_at FROM branches WHERE name = $1";
+    KEYS = "SELECT name, key_sha256 FROM branches WHERE key_sha256 IS NOT NULL AND denied_at IS NULL";
     DENY = "UPDATE branches SET denied_at = $2 WHERE name = $1";
     HEARD = "UPDATE branches SET last_heard = $2
         WHERE name = $1 AND (last_heard IS NULL OR last_heard < $2::timestamptz - interval '5 seconds')";
@@ -50,7 +51,7 @@ service_kit::statements! {
         DO UPDATE SET have_bytes = $3, complete = $4, trouble = $5, at = $6, trouble_json = $7
         RETURNING coalesce((SELECT complete FROM before), false) AND NOT complete AS lost,
             complete OR have_bytes > coalesce((SELECT have_bytes FROM before), 0) AS grew";
-    FETCHED = "SELECT DISTINCT artifact FROM branch_artifacts WHERE NOT complete ORDER BY artifact LIMIT $1";
+    FETCHED = "SELECT DISTINCT artifact FROM branch_artifacts WHERE NOT complete AND artifact = ANY($1)";
     ARTIFACTS = "SELECT branch, artifact, have_bytes, complete, trouble, trouble_json FROM branch_artifacts WHERE branch = ANY($1)";
 }
 
@@ -188,6 +189,14 @@ pub async fn known<C: GenericClient>(
     let Some(row) = query_opt(c, KNOWN, &[&name.as_str()]).await? else { return Ok(None) };
     let key: Option<Digest> = text_opt(&row, "key_sha256")?;
     key.map(|key| Ok((key, get(&row, "denied_at")?))).transpose()
+}
+
+/// Returns the keys of all branches that enrolled and are not denied.
+///
+/// # Errors
+/// As every statement.
+pub async fn keys<C: GenericClient>(c: &C) -> Result<Vec<(BranchName, Digest)>, DatabaseError> {
+    query(c, KEYS, &[]).await?.iter().map(|row| Ok((text(row, "name")?, text(row, "key_sha256")?))).collect()
 }
 
 /// Denies the key of a branch's server since `since`, or lets it count again.
@@ -354,10 +363,11 @@ pub async fn artifacts<C: GenericClient>(c: &C, branches: &[&str]) -> Result<Vec
         .collect()
 }
 
-/// Artifacts that a branch said it does not have whole yet, at most `limit`.
+/// Returns which of these artifacts a branch said it does not have whole yet.
 ///
 /// # Errors
 /// As every statement.
-pub async fn fetched<C: GenericClient>(c: &C, limit: i64) -> Result<BTreeSet<Digest>, DatabaseError> {
-    query(c, FETCHED, &[&limit]).await?.iter().map(|row| text(row, "artifact")).collect()
+pub async fn fetched<C: GenericClient>(c: &C, of: &[Digest]) -> Result<BTreeSet<Digest>, DatabaseError> {
+    let of: Vec<String> = of.iter().map(ToString::to_string).collect();
+    query(c, FETCHED, &[&of]).await?.iter().map(|row| text(row, "artifact")).collect()
 }

@@ -51,6 +51,8 @@ pub struct Numbering {
     pub elsewhere: HashSet<Digest>,
     /// Whether a newer numbering has begun.
     pub superseded: bool,
+    /// Whether no other numbering of the branch is known.
+    pub is_only: bool,
 }
 
 /// Returns this numbering, which begins with it if it is new.
@@ -66,7 +68,7 @@ pub async fn open<C: GenericClient>(
     now: DateTime<Utc>,
 ) -> Result<Numbering, DatabaseError> {
     execute(c, OPEN, &[&branch.as_str(), &epoch, &now]).await?;
-    let (mut numbering, mut own, mut newest) = (Numbering::default(), None, None);
+    let (mut numbering, mut own, mut newest) = (Numbering { is_only: true, ..Numbering::default() }, None, None);
     for row in query(c, ALL, &[&branch.as_str()]).await? {
         let (through, recent, began) = (unsigned(&row, "through")?, recent(&row)?, get::<Option<i64>>(&row, "began")?);
         if get::<Uuid>(&row, "epoch")? == epoch {
@@ -74,6 +76,7 @@ pub async fn open<C: GenericClient>(
         } else {
             numbering.elsewhere.extend(recent.iter());
             newest = newest.max(began);
+            numbering.is_only = false;
         }
     }
     numbering.superseded = newest > own;

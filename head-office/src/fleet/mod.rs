@@ -2,8 +2,10 @@
 //! [`enrolment`] of branch servers, [`removal`].
 
 mod branch_audits;
+pub mod carried;
 pub mod enrolment;
 pub mod events;
+pub mod holders;
 pub mod removal;
 pub mod report_error;
 pub mod reports;

@@ -44,6 +44,17 @@ pub enum ReportError {
         /// The number.
         seq: u64,
     },
+    /// An operator carried what only the branch's key or an admin may say.
+    #[error("report {seq} is of the kind `{kind}`, which only the branch server itself or an admin may bring")]
+    CarriedProof {
+        /// The number.
+        seq: u64,
+        /// Its kind.
+        kind: String,
+    },
+    /// An operator carried reports under a numbering that the branch server did not begin.
+    #[error("the reports begin a new numbering, which only the branch server itself or an admin may do")]
+    CarriedNumbering,
     /// The branch has the most terminals that a branch may have.
     #[error("branch {branch} has {count} terminals, the most that a branch may have; {terminal} would be one more")]
     TooManyTerminals {

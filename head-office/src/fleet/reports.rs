@@ -11,6 +11,7 @@ use wire::v1::numbering;
 use wire::v1::reports::{Batch, NotTaken, Numbered, Reason, Report};
 use wire::v1::shape::{self, ShapeError};
 
+use super::carried::{self, Bearer};
 use super::report_error::ReportError;
 use super::{branch_audits, states};
 use crate::db;
@@ -51,6 +52,7 @@ pub async fn store<C: GenericClient>(
     c: &C,
     branch: &BranchName,
     batch: Batch,
+    bearer: Bearer,
     now: DateTime<Utc>,
 ) -> Result<Stored, ReportError> {
     shape::check(&batch)?;
@@ -65,12 +67,14 @@ pub async fn store<C: GenericClient>(
         stored.through = db::reports::through(c, branch, epoch).await?;
         return Ok(stored);
     }
-    let Numbering { through: before, mut recent, elsewhere, superseded } =
+    let Numbering { through: before, mut recent, elsewhere, superseded, is_only } =
         db::reports::open(c, branch, epoch, now).await?;
+    carried::judge_numbering(bearer, before, is_only)?;
     numbering::judge(&recent, before, superseded, &reports)?;
     stored.through = before;
     let mut found = Found::default();
     for numbered in reports.into_iter().filter(|r| r.seq > before) {
+        let counts = carried::judge(bearer, &numbered)?;
         stored.through = numbered.seq;
         let digest = numbering::digest(&numbered);
         recent.push(digest);
@@ -78,7 +82,10 @@ pub async fn store<C: GenericClient>(
             // Stored under a number of another numbering: a sender that began a new numbering sends what it has again.
             continue;
         }
-        store_one(c, branch, numbered, now, &mut found).await?;
+        match counts {
+            Ok(()) => store_one(c, branch, numbered, now, &mut found).await?,
+            Err(not_taken) => found.not_taken.push(not_taken),
+        }
     }
     let Found { terminals_changed, lost, unknown, first_unknown, not_taken, reused } = found;
     if let Some(first) = not_taken.first() {

@@ -88,6 +88,11 @@ impl From<ReportError> for ApiError {
                     still has them.";
                 Self::new(Code::NumberReused, text, remedy).with("seq", seq)
             }
+            ReportError::CarriedProof { .. } | ReportError::CarriedNumbering => {
+                let remedy =
+                    "Have an admin hand the reports in, or wait for the link: the branch server still has them.";
+                Self::new(Code::Forbidden, text, remedy)
+            }
             ReportError::TooManyTerminals { branch, count, .. } => {
                 let remedy = "Divide the branch; each part needs a separate branch server.";
                 Self::new(Code::TooManyTerminals, text, remedy).with("branch", branch).with("terminals", count)

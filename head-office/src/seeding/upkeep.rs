@@ -31,7 +31,7 @@ const FIRST_WAIT: TimeDelta = TimeDelta::seconds(30);
 const TRIES: u32 = 5;
 
 /// Most torrents that are looked at in one pass for being without peers.
-const AT_ONCE: i64 = 64;
+const AT_ONCE: usize = 64;
 
 type Renewal = (DateTime<Utc>, BranchName);
 
@@ -67,6 +67,8 @@ pub struct Upkeep {
     /// When this process renewed each torrent within [`RENEWAL_INTERVAL`], and for whom.
     renewed: BTreeMap<Digest, Vec<Renewal>>,
     lonely: Lonely,
+    /// Where the next pass begins to look for torrents without peers.
+    looked: usize,
 }
 
 impl Upkeep {
@@ -81,6 +83,7 @@ impl Upkeep {
             seeded_once: false,
             renewed: BTreeMap::new(),
             lonely: Lonely::default(),
+            looked: 0,
         }
     }
 
@@ -111,11 +114,15 @@ impl Upkeep {
     /// Has the tracker told again of what a branch should fetch and no peer does.
     async fn announce_again(&mut self, wanted: &[ArtifactRef]) -> Result<(), SeedError> {
         let client = connection(&self.seeder.pool).await?;
-        let fetched = db::branches::fetched(&client, AT_ONCE).await?;
+        let seeded: Vec<Digest> = wanted.iter().map(|artifact| artifact.sha256).collect();
+        let fetched = db::branches::fetched(&client, &seeded).await?;
         drop(client);
         let fetched: Vec<&ArtifactRef> = wanted.iter().filter(|a| fetched.contains(&a.sha256)).collect();
         self.lonely.keep(&fetched.iter().map(|a| a.info_hash).collect());
-        for artifact in fetched {
+        // Beyond the bound they take turns.
+        let (from, many) = (self.looked % fetched.len().max(1), fetched.len().min(AT_ONCE));
+        self.looked = from + many;
+        for artifact in fetched.iter().cycle().skip(from).take(many) {
             let Some(status) = self.seeder.engine.status(&artifact.info_hash).await? else { continue };
             if self.lonely.look(&artifact.info_hash, &status, self.clock.now()) {
                 tracing::info!(artifact = %artifact.sha256, "a branch should fetch it and no peer does: it is announced again");

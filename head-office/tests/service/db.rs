@@ -103,3 +103,17 @@ async fn sentences_of_earlier_versions_become_reasons_and_read_as_before() {
     client.execute("UPDATE releases SET reason = 'Another.' WHERE id = $1", &[&ids[0]]).await.unwrap();
     assert_eq!(reasons(ids[0]).await, [Reason::new(ReasonCode::Unclassified, "Another.")]);
 }
+
+/// A pass that looks at torrents without peers asks for those that are seeded: many others do not crowd them out.
+#[tokio::test]
+async fn what_is_fetched_is_found_beside_a_hundred_others() {
+    let database = support::database().await;
+    let client = connection(&support::pool(&database.url()).await).await.unwrap();
+    let rows = "INSERT INTO branches (name, created_by, created_at) VALUES ('north', 'test', now());
+        INSERT INTO branch_artifacts (branch, artifact, have_bytes, complete, at)
+            SELECT 'north', lpad(to_hex(n), 64, '0'), 0, n = 500, now() FROM generate_series(1, 500) n";
+    client.batch_execute(rows).await.unwrap();
+    let digest = |n: u16| format!("{n:064x}").parse().unwrap();
+    let found = head_office::db::branches::fetched(&client, &[digest(499), digest(500), digest(600)]).await.unwrap();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [digest(499)]);
+}

@@ -49,6 +49,7 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
     (status = 403, description = "More than the caller has, or for another person", body = Problem,
         content_type = "application/problem+json"),
     (status = 404, description = "No such operator", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many within a short time", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "The limit of tokens is reached", body = Problem,
         content_type = "application/problem+json"),
     (status = 422, description = "A field is not allowed", body = Problem, content_type = "application/problem+json"),
@@ -56,6 +57,7 @@ async fn actor<C: GenericClient>(c: &C, caller: &Caller) -> ApiResult<Actor> {
 pub async fn make(access: Data<Access>, caller: Caller, body: Json<NewToken>) -> ApiResult<HttpResponse> {
     let now = access.clock.now();
     let own = operator_of(&caller)?;
+    access.token_pace.begin(&own)?;
     let operator = body.operator.clone().unwrap_or_else(|| own.clone());
     let mut client = connection(&access.pool).await?;
     let transaction = begin(&mut client).await?;

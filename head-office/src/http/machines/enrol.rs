@@ -55,6 +55,7 @@ pub async fn enrol(
     let caller = Caller::branch(branch.clone()).by(via).asking("POST /v1/enrol", address);
     let change = Change::of(format!("branch {branch}")).after(json!({ "enrolled": true, "key_sha256": key }));
     app.audit.commit(transaction, &caller, change).await?;
+    app.holders.follow(&client).await;
     tracing::info!(%branch, key = %key.short(), renewed = row.key.is_some(), "branch enrolled");
     Ok(answer(&issued))
 }

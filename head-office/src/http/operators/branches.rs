@@ -151,6 +151,7 @@ pub async fn remove(
     let change = Change::of(format!("branch {branch}")).before(json!({ "terminals": terminals }));
     let change = change.after(json!({ "removed": true, "forced": removal.force }));
     app.audit.commit(transaction, &caller, change).await?;
+    app.holders.follow(&client).await;
     tracing::info!(%branch, terminals, forced = !heard.is_empty(), by = caller.name, "branch removed");
     Ok(Json(BranchRemoved { name: branch.into_inner(), terminals }))
 }
@@ -209,6 +210,7 @@ async fn set_denied(
     let change = Change::of(format!("branch {branch}")).because(body.reason.as_deref());
     let change = change.before(json!({ "denied": before })).after(json!({ "denied": since }));
     app.audit.commit(transaction, caller, change).await?;
+    app.holders.follow(&client).await;
     tracing::info!(%branch, denied = since.is_some(), by = caller.name, "branch's identity");
     let row = db::branches::find(&client, branch).await?.ok_or_else(missing)?;
     let found = branches(&client, vec![row]).await?.pop();

@@ -16,6 +16,7 @@ use wire::{Code, Problem};
 use crate::app::App;
 use crate::db;
 use crate::db::plans::PlanRow;
+use crate::fleet::carried::kind;
 use crate::http::errors::ApiResult;
 use crate::rollout::tick;
 use crate::store::index;
@@ -85,10 +86,12 @@ async fn describe(app: &App, client: &Connection, plan: &PlanRow, kit: &mut Kit)
 
 /// Reports that were carried from a branch by hand.
 ///
-/// Numbered as over the link: each counts once, whichever way it came.
+/// Numbered as over the link: each counts once, whichever way it came. Denials of terminals, numbers that were used twice and a
+/// new numbering count only from an admin; how far the branch's audit reaches is passed over from others.
 #[utoipa::path(post, path = paths::BRANCH_REPORTS, tag = "branches", params(("branch" = BranchName, Path)),
     request_body = Batch, responses(
     (status = 200, description = "Up to where everything is stored", body = Acknowledged),
+    (status = 403, description = "Only an admin may bring them", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "No such branch", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "`report-out-of-order`: earlier ones are missing; `number-reused`: other reports are known under their \
         numbers", body = Problem, content_type = "application/problem+json"),
@@ -99,7 +102,11 @@ pub async fn take_reports(
     branch: Path<BranchName>,
     body: Json<Batch>,
 ) -> ApiResult<Json<Acknowledged>> {
-    let after = json!({ "reports": body.reports.len(), "epoch": body.epoch, "carried": true });
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for numbered in &body.reports {
+        *kinds.entry(kind(&numbered.report)).or_default() += 1;
+    }
+    let after = json!({ "reports": body.reports.len(), "epoch": body.epoch, "carried": true, "kinds": kinds });
     let change = Change::of(format!("branch {branch}")).after(after);
     Ok(Json(app.intake.take(&branch, body.into_inner(), Some((&caller, change))).await?))
 }

@@ -2,6 +2,7 @@
 
 mod branch;
 mod handshakes;
+mod passwords;
 mod strangers;
 mod streams;
 mod terminal;

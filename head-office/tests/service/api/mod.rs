@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod attacks;
+mod holders;
 pub mod machines;
 mod metadata;
 pub mod operators;

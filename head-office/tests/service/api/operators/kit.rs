@@ -1,7 +1,7 @@
 //! The kit for a branch without a link, and the reports that come back by hand.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use service_kit::database::connection;
 use service_kit::server::Role;
 use uuid::Uuid;
@@ -81,15 +81,16 @@ async fn a_kit_carries_the_plan_that_the_link_would_have_brought() {
 async fn reports_that_come_by_hand_and_over_the_link_count_once_and_are_audited() {
     let office = Office::start().await;
     let branch = office.branch("north", "k1", &[]).await;
-    let (path, epoch) = (paths::branch_reports(&north()), Uuid::new_v4());
-    let batch = Batch { epoch, reports: vec![seen(1, "till-1"), seen(2, "till-2")] };
+    // What the branch said over the link is the first.
+    let (path, epoch) = (paths::branch_reports(&north()), branch.epoch);
+    let batch = Batch { epoch, reports: vec![seen(2, "till-1"), seen(3, "till-2")] };
     let operator = office.as_role(Role::Operator);
     for _ in 0..2 {
-        assert_eq!(operator.post::<_, Acknowledged>(&path, &batch).await.unwrap().through, 2);
+        assert_eq!(operator.post::<_, Acknowledged>(&path, &batch).await.unwrap().through, 3);
     }
     let again: Acknowledged = branch.client.post(paths::REPORTS, &batch).await.unwrap();
-    assert_eq!(again.through, 2);
-    let later = Batch { epoch, reports: vec![seen(3, "till-3")] };
+    assert_eq!(again.through, 3);
+    let later = Batch { epoch, reports: vec![seen(4, "till-3")] };
     branch.client.post::<_, Acknowledged>(paths::REPORTS, &later).await.unwrap();
     let terminals: Vec<Terminal> = office.admin().get(paths::TERMINALS).await.unwrap();
     assert_eq!(terminals.len(), 3);
@@ -99,4 +100,47 @@ async fn reports_that_come_by_hand_and_over_the_link_count_once_and_are_audited(
     let page: AuditPage = office.admin().get(paths::AUDIT).await.unwrap();
     let carried = page.entries.iter().filter(|e| e.action.ends_with("/reports")).count();
     assert_eq!(carried, 2, "who brought them is written down: {:?}", page.entries);
+    let after = page.entries.iter().find(|e| e.action.ends_with("/reports")).unwrap().after.clone().unwrap();
+    assert_eq!(after["kinds"], json!({ "terminal-seen": 2 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_branch_may_say_does_not_count_from_an_operators_hand() {
+    let office = Office::start().await;
+    let mut branch = office.branch("north", "k1", &["till-1"]).await;
+    let (path, till) = (paths::branch_reports(&north()), "till-1".parse().unwrap());
+    branch.report(Report::TerminalDenied { terminal: till, denied: true }).await;
+    let next = branch.seq + 1;
+    let (operator, admin) = (office.as_role(Role::Operator), office.admin());
+    let numbered = |seq, report| Numbered { seq, at: begin(), report };
+    let denial = |denied| Report::TerminalDenied { terminal: "till-1".parse().unwrap(), denied };
+    let reused = Report::NumbersReused { terminal: None, times: 1 };
+    let denied = async || {
+        let terminals: Vec<Terminal> = office.admin().get(paths::TERMINALS).await.unwrap();
+        terminals[0].denied.is_some()
+    };
+    assert!(denied().await);
+    for (epoch, seq, report) in [
+        (branch.epoch, next, denial(false)),
+        (branch.epoch, next, reused),
+        // A numbering beside the branch's would refuse what the branch says.
+        (Uuid::new_v4(), 1, seen(1, "till-2").report),
+    ] {
+        let batch = Batch { epoch, reports: vec![numbered(seq, report)] };
+        let refused = operator.post::<_, Acknowledged>(&path, &batch).await.unwrap_err();
+        assert!(refused.to_string().contains("an admin"), "{refused}");
+        assert_eq!(refusal::<Acknowledged>(Err(refused)), Code::Forbidden);
+    }
+    assert!(denied().await, "the denial stays");
+    // How far the audit reaches is passed over, and the answer says so.
+    let head = wire::v1::audit::Head { seq: 9, hash: service_kit::token::hash("forged") };
+    let batch = Batch { epoch: branch.epoch, reports: vec![numbered(next, Report::AuditHead { head })] };
+    let answer: Acknowledged = operator.post(&path, &batch).await.unwrap();
+    assert_eq!((answer.through, answer.not_taken.len(), answer.not_taken[0].code), (next, 1, Code::Forbidden));
+    let north: Value = admin.get("/v1/branches/north").await.unwrap();
+    assert!(north.get("audit").is_none_or(Value::is_null), "{north}");
+    // An admin may.
+    let batch = Batch { epoch: branch.epoch, reports: vec![numbered(next + 1, denial(false))] };
+    admin.post::<_, Acknowledged>(&path, &batch).await.unwrap();
+    assert!(!denied().await);
 }
