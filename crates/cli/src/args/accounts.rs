@@ -36,8 +36,8 @@ pub(crate) enum TokenCommand {
         /// Restrict it to groups of routes, such as releases,uploads [default: all of its role]
         #[arg(long, value_delimiter = ',', value_name = "GROUPS")]
         scope: Option<Vec<String>>,
-        /// Lifetime in days, at most the server's `operators.token_days` (366 unless changed); it ends with your own token or
-        /// login at the latest [default: 90]
+        /// Lifetime in days; it ends with your own token or login at the latest, and is at most the server's
+        /// `operators.token_days` (366 unless changed) [default: 90]
         #[arg(long, value_name = "DAYS", value_parser = whole::<u32, 1, 3660>)]
         days: Option<u32>,
         /// Issue it for this service; admins only
