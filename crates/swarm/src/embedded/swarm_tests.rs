@@ -214,3 +214,15 @@ fn pieces_in_memory_are_bounded_whatever_peers_offer() {
     }
     assert_eq!((asked, terminal.in_memory()), (10, u64::from(PIECE) * 5));
 }
+
+/// Its place among the pieces with one copy outlived it, and the search for a second receiver never ended.
+#[test]
+fn the_piece_of_a_peer_that_left_is_shown_to_the_next() {
+    let mut server = core(9, Policy::REVEAL, true);
+    connect(&mut server, 1, &[0], MS(0));
+    server.handle(Event::Closed { connection: ConnectionId(1) }, MS(5));
+    let mut actions = connect(&mut server, 2, &[], MS(10));
+    actions.extend(server.handle(Event::Tick, MS(2_000)));
+    let shown = Action::Send { connection: ConnectionId(2), message: Message::Have(0) };
+    assert!(actions.contains(&shown), "{actions:?}");
+}
