@@ -33,12 +33,12 @@ fn terminal(office: &Office, branch: &Branch, name: &str) -> Leaf {
 
 /// Opens connections with certificates of one branch under many names, and returns those taken.
 ///
-/// A connection counts as a stranger's until the handshake ended at head office, so that each is tried more than once.
+/// No more for each name than a caller may have: those beyond stay strangers', and would keep the next name's handshakes out.
 async fn opened(office: &Office, branch: &Branch) -> Vec<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
     let mut held = Vec::new();
     for n in 0..NAMES {
         let tls = Arc::new(office.line().config(Some(&terminal(office, branch, &format!("n{n}")))));
-        for _ in 0..4 {
+        for _ in 0..MOST {
             if let Ok(stream) = tls_from(Ipv4Addr::LOCALHOST, office.machines, tls.clone()).await {
                 held.push(stream);
             }
